@@ -1,0 +1,16 @@
+"""Alignment Studio: change what a language model prefers, and see it happen.
+
+Everything the program does is one turn of this wheel::
+
+    preference pairs --dial--> DPO run --> adapter --> side-by-side answers --> measured stance
+
+Floors (imports only go down; ``tests/test_floors.py`` keeps it so)::
+
+    app.py, studio/__main__.py      entries: join the floors, hold no logic
+    studio/ui                       gradio only here; one file per tab
+    studio/services                 plain Python: what a user can do, as functions
+    studio/ml                       torch, transformers, trl, peft only here, imported inside functions
+    studio/config, domain, errors   settings, the frozen types that cross floors, the error tree
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,89 @@
+"""Settings from ``STUDIO_*`` environment variables, read once at start and checked at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from studio.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things lie and what is allowed. README's settings table lists every field.
+
+    Attributes:
+        host: address to bind; localhost unless told otherwise.
+        port: TCP port; 0 lets Gradio choose a free one from 7860 on.
+        share: open a public Gradio tunnel.
+        adapters_dir: folder of run folders.
+        data_dir: folder of shipped datasets and the embedded base.
+        imported_dir: folder of datasets imported by users.
+        cache_dir: reference log-probabilities and other things that can be recomputed.
+        admin_password: when set, training, deleting, importing and pushing ask for it; visitors may chat and look.
+        trust_remote_code: let models from the hub run their own code (the operator's decision, never a visitor's).
+        max_upload_mb: size limit of an uploaded dataset or adapter.
+        train_threads: CPU threads of a training process; 0 means half the cores, at least one.
+        chat_threads: CPU threads of the chat engine; 0 means the cores training leaves, at least one.
+        kill_after_s: seconds after a stop request before the training process is killed.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    share: bool = False
+    adapters_dir: Path = ROOT / "adapters"
+    data_dir: Path = ROOT / "data"
+    imported_dir: Path = ROOT / "data" / "imported"
+    cache_dir: Path = ROOT / "data" / "cache"
+    admin_password: str = ""
+    trust_remote_code: bool = False
+    max_upload_mb: int = 200
+    train_threads: int = 0
+    chat_threads: int = 0
+    kill_after_s: float = 30.0
+    device: str = "auto"
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
+    """Settings from ``STUDIO_<FIELD>`` variables, then ``overrides`` (None means not given).
+
+    Raises:
+        InputError: a variable does not parse; the message names it, its value and what is accepted.
+    """
+    env = os.environ if environ is None else environ
+    values: dict[str, object] = {}
+    for f in fields(Settings):
+        raw = env.get(f"STUDIO_{f.name.upper()}")
+        if raw is not None:
+            values[f.name] = _parse(f"STUDIO_{f.name.upper()}", raw, type(f.default))
+    values.update({key: value for key, value in overrides.items() if value is not None})
+    settings = Settings(**values)  # type: ignore[arg-type]
+    if not 0 <= settings.port <= 65535:
+        raise InputError(f"port is {settings.port}; it must be between 0 and 65535.")
+    if settings.device not in ("auto", "cpu", "cuda", "mps"):
+        raise InputError(f"device is {settings.device!r}; use auto, cpu, cuda or mps.")
+    for name in ("max_upload_mb", "train_threads", "chat_threads", "kill_after_s"):
+        if getattr(settings, name) < 0:
+            raise InputError(f"{name} is {getattr(settings, name)}; it must not be negative.")
+    return settings
+
+
+def _parse(name: str, raw: str, kind: type) -> object:
+    if kind is bool:
+        lowered = raw.strip().lower()
+        if lowered in ("1", "true", "yes", "on"):
+            return True
+        if lowered in ("0", "false", "no", "off", ""):
+            return False
+        raise InputError(f"{name} is {raw!r}; use true or false.")
+    if issubclass(kind, Path):
+        return Path(raw).expanduser().resolve()
+    try:
+        return kind(raw)
+    except ValueError:
+        raise InputError(f"{name} is {raw!r}; it must be {'a whole number' if kind is int else 'a number'}.") from None

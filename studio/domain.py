@@ -1,0 +1,259 @@
+"""The frozen types that cross floors. No behaviour beyond (de)serialising themselves.
+
+A run folder ``adapters/<run-id>/`` holds these as JSON: ``run.json`` is a :class:`Recipe`, ``status.json`` a
+:class:`RunStatus`, each line of ``events.jsonl`` a :class:`StepEvent`, :class:`ProbeEvent` or :class:`MeasureEvent`
+(key ``type`` tells which), each line of ``samples.jsonl`` a :class:`SampleEvent`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant"]
+Side = Literal["support", "oppose"]
+RunState = Literal["queued", "running", "stopping", "done", "stopped", "failed", "interrupted"]
+
+#: The states in which a run will not move by itself any more.
+FINAL_STATES: tuple[RunState, ...] = ("done", "stopped", "failed", "interrupted")
+#: Pane and adapter name of the untouched base model (PEFT's own name for "no adapter on this row").
+BASE = "__base__"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """One question with an answer for each side.
+
+    For chosen/rejected data ``support`` is the answer labelled chosen and ``oppose`` the one labelled rejected.
+    ``history`` holds the turns before ``prompt`` where the source is a longer conversation.
+    """
+
+    id: str
+    prompt: str
+    support: str
+    oppose: str
+    history: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True)
+class PreferenceDataset:
+    """Pairs to train on, pairs kept aside, and prompts without answers.
+
+    Attributes:
+        id: folder-safe name, unique in this studio.
+        kind: ``sides`` for support/oppose data, ``labels`` for chosen/rejected data (the dial then reads "share kept as
+            labelled, the rest flipped").
+        pairs: the training pairs, in file order.
+        heldout: pairs no training touches (may be empty).
+        test_prompts: prompts for before/after answers; the held-out prompts where no separate file was given.
+        content_hash: sha256 of the canonical JSON of pairs, heldout and test prompts.
+        source: where it came from: ``shipped``, a file name, or ``hub:<id>``.
+    """
+
+    id: str
+    title: str
+    kind: Literal["sides", "labels"]
+    language: str
+    pairs: tuple[PreferencePair, ...]
+    heldout: tuple[PreferencePair, ...]
+    test_prompts: tuple[str, ...]
+    content_hash: str
+    source: str
+
+
+@dataclass(frozen=True)
+class PreferenceRow:
+    """One row as the trainer sees it: ``side`` says which answer is chosen, ``flipped`` whether that is not the
+    dataset's first-named side (``support``)."""
+
+    pair_id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    side: Side
+    flipped: bool
+    history: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """LoRA (Hu et al. 2021). ``target_modules`` is ``all-linear`` or comma-separated module names."""
+
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.0
+    target_modules: str = "all-linear"
+
+
+@dataclass(frozen=True)
+class DpoSettings:
+    """Hyper-parameters of a DPO run (Rafailov et al. 2023). Presets live in ``services/presets.py``.
+
+    ``max_seconds`` > 0 ends the run after that many seconds of training instead of after ``epochs``.
+    ``label_smoothing`` is the assumed flip rate of the ``robust`` loss (Chowdhury et al. 2024).
+    ``optimizer`` is ``adamw`` or ``paged_adamw_8bit`` (CUDA only; ``adamw`` is taken elsewhere and the run says so).
+    """
+
+    loss_type: str = "sigmoid"
+    beta: float = 0.5
+    label_smoothing: float = 0.0
+    learning_rate: float = 2e-3
+    epochs: float = 5.0
+    max_seconds: float = 0.0
+    batch_size: int = 8
+    gradient_accumulation: int = 1
+    warmup_ratio: float = 0.1
+    scheduler: str = "linear"
+    optimizer: str = "adamw"
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    max_length: int = 512
+    seed: int = 42
+    load_in_4bit: bool = False
+    probe_every: int = 5
+    sample_every: int = 5
+
+
+@dataclass(frozen=True)
+class BaseModelRef:
+    """A base model as a run remembers it: ``id`` is ``embedded``, a hub id or a folder; ``fingerprint`` is the sha256 of
+    its config and weight files (``revision`` of the hub where known), so an adapter is never put on another base."""
+
+    id: str
+    revision: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run, written once before its first step (``run.json``).
+
+    Attributes:
+        rows_support: for each training row in order, whether *support* is the chosen side (the flip mask).
+        row_ids: the pair ids of those rows, in order.
+        resumed_from_step: step of the checkpoint a resumed run goes on from; 0 for a fresh one.
+    """
+
+    run_id: str
+    title: str
+    method: Literal["dpo"]
+    base: BaseModelRef
+    dataset_id: str
+    dataset_title: str
+    dataset_hash: str
+    dataset_kind: Literal["sides", "labels"]
+    support_ratio: float
+    data_size: int
+    shuffle: bool
+    system_prompt: str
+    preset: str
+    lora: LoraSettings
+    dpo: DpoSettings
+    row_ids: tuple[str, ...]
+    rows_support: tuple[bool, ...]
+    created: float
+    versions: dict[str, str]
+    schema: int = 1
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """The state of a run. ``status.json``, replaced atomically and only by the process that owns the run.
+
+    ``pid`` with ``pid_started`` (process create time) tells a live owner from a reused number; ``heartbeat`` and
+    ``updated`` are Unix seconds. ``message`` is one plain sentence; for ``failed`` it says what to try.
+    """
+
+    state: RunState
+    message: str = ""
+    pid: int = 0
+    pid_started: float = 0.0
+    heartbeat: float = 0.0
+    updated: float = 0.0
+    step: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """One optimiser step. Log-probabilities are summed over the answer's tokens, in nats; rewards are beta times the
+    log-ratio to the reference; means over the step's pairs. ``elapsed`` is seconds of training, ``eta`` seconds left."""
+
+    step: int
+    total: int
+    epoch: float
+    loss: float
+    reward_chosen: float
+    reward_rejected: float
+    margin: float
+    accuracy: float
+    logp_chosen: float
+    logp_rejected: float
+    learning_rate: float
+    grad_norm: float
+    tokens_per_second: float
+    elapsed: float
+    eta: float
+    type: Literal["step"] = "step"
+
+
+@dataclass(frozen=True)
+class ProbeEvent:
+    """The stance probe on held-out pairs: ``share`` of ``n`` pairs for which *support* has the higher length-normalised
+    log-likelihood, and the mean of that difference (nats per token). Exact ties count one half."""
+
+    step: int
+    share: float
+    n: int
+    margin: float
+    elapsed: float
+    type: Literal["probe"] = "probe"
+
+
+@dataclass(frozen=True)
+class SampleEvent:
+    """One fixed prompt answered greedily at ``step`` (step 0 is the base)."""
+
+    step: int
+    prompt: str
+    answer: str
+    type: Literal["sample"] = "sample"
+
+
+@dataclass(frozen=True)
+class SupportShare:
+    """Measured support share: of ``n`` judged answers sampled for unseen prompts, the share on the *support* side, with
+    a 95 % Wilson interval; ``abstained`` further answers were too unclear for the judge, whose cross-validated accuracy
+    on the dataset's own answers is ``judge_accuracy`` over ``judge_n`` answers. ``share`` is NaN when ``n`` is 0."""
+
+    share: float
+    low: float
+    high: float
+    n: int
+    abstained: int
+    judge_accuracy: float
+    judge_n: int
+
+
+@dataclass(frozen=True)
+class MeasureEvent:
+    """The measured support share of the base (``who="base"``) or of the adapter (``who="adapter"``)."""
+
+    who: Literal["base", "adapter"]
+    step: int
+    measured: SupportShare
+    type: Literal["measure"] = "measure"
+
+
+def to_dict(value: Any) -> dict[str, Any]:
+    """A frozen type as plain JSON-ready data (tuples become lists when dumped)."""
+    return dataclasses.asdict(value)

@@ -1,0 +1,53 @@
+"""Errors a person can mend.
+
+StudioError
+├── InputError          a value somebody gave is not usable; names the field, the value, the way out
+│   ├── DatasetError    an imported or shipped dataset breaks its format; names the row and the field
+│   └── RecipeError     a training setting is out of range or does not fit the data
+├── NotFoundError       a run, dataset, model or file of that name does not exist
+├── ConflictError       the action does not fit the present state (resume of a finished run, a name taken)
+├── ModelLoadError      a base model or adapter could not be loaded (not downloaded, wrong base, no memory)
+├── TrainingError       a run cannot go on (NaN loss, out of memory, full disk)
+└── NotAllowedError     the action is for the operator, not for visitors
+
+Only ``studio.ui`` turns these into ``gr.Error``/``gr.Warning``, only the command line into one line on stderr and exit
+code 2. Anything else is a defect: it is logged with its traceback and shown as "failed, see log".
+"""
+
+from __future__ import annotations
+
+
+class StudioError(Exception):
+    """Base of everything a person can mend. ``str(error)`` is one sentence fit to be shown."""
+
+
+class InputError(StudioError):
+    """A value somebody gave is not usable."""
+
+
+class DatasetError(InputError):
+    """A dataset breaks its format."""
+
+
+class RecipeError(InputError):
+    """A training setting is out of range or does not fit the data."""
+
+
+class NotFoundError(StudioError):
+    """No run, dataset, model or file of that name."""
+
+
+class ConflictError(StudioError):
+    """The action does not fit the present state."""
+
+
+class ModelLoadError(StudioError):
+    """A base model or adapter could not be loaded."""
+
+
+class TrainingError(StudioError):
+    """A run cannot go on."""
+
+
+class NotAllowedError(StudioError):
+    """The action is for the operator, not for visitors."""
