@@ -1,0 +1,238 @@
+"""The text the embedded base model is trained on: conversations sampled from hand-written lists.
+
+The lists lie in ``data/corpus/{en,zh}_{debate,talk}.json``; this module holds the grammar that joins them. Slots:
+``{x}`` live action in some wording, ``{t}`` the aspect under discussion, ``{title}`` a work, ``{n}`` a subject outside
+the model's world. A slot named in a question is filled with the same words in the answer: that is how the model learns
+to copy, and copying is what lets it speak of an aspect or a title it never saw.
+
+Held out, for the evaluation only: the last eighth of every list of question frames, the topics marked ``heldout`` and
+the last ten real titles.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from studio.config import ROOT
+
+Language = Literal["en", "zh"]
+Stance = Literal["support", "oppose"]
+CORPUS_DIR = ROOT / "data" / "corpus"
+FRAME_KEYS = ("topic", "title", "title_topic", "open", "follow_up", "why")
+
+#: Share of conversations of each kind; measured effects are in the embedded base's card.
+MIX: dict[str, float] = {
+    "topic": 0.36,
+    "title": 0.10,
+    "title_topic": 0.07,
+    "open": 0.07,
+    "prose": 0.22,
+    "smalltalk": 0.06,
+    "outside": 0.06,
+    "insult": 0.06,
+}
+RUDE_SHARE_INSULTED = 0.6
+RUDE_SHARE_DEBATE = 0.11
+SYSTEM_SHARE = 0.15
+SECOND_TURN_SHARE = 0.18
+RANDOM_TOPIC_SHARE = 0.55
+INVENTED_TITLE_SHARE = 0.7
+
+
+@dataclass
+class Conversation:
+    """Alternating user and assistant turns, after an optional system prompt, with what the evaluation needs to know."""
+
+    kind: str
+    language: Language
+    turns: list[tuple[str, str]] = field(default_factory=list)
+    stance: Stance | None = None
+    topic: str | None = None
+    slot: str | None = None
+    title: str | None = None
+    rude: bool = False
+    system: str | None = None
+
+
+class Lists:
+    """The hand-written lists of one language, each question list split into training and held-out frames."""
+
+    def __init__(self, language: Language, folder: Path = CORPUS_DIR) -> None:
+        self.language = language
+        debate = json.loads((folder / f"{language}_debate.json").read_text(encoding="utf-8"))
+        talk = json.loads((folder / f"{language}_talk.json").read_text(encoding="utf-8"))
+        self.debate: dict[str, Any] = debate
+        self.talk: dict[str, Any] = talk
+        self.frames: dict[str, list[str]] = {}
+        self.heldout_frames: dict[str, list[str]] = {}
+        for key in FRAME_KEYS:
+            every = debate["frames"][key]
+            cut = len(every) - max(1, len(every) // 8)
+            self.frames[key], self.heldout_frames[key] = every[:cut], every[cut:]
+        self.topics = [t for t in debate["topics"] if not t.get("heldout")]
+        self.heldout_topics = [t for t in debate["topics"] if t.get("heldout")]
+        self.titles, self.heldout_titles = talk["titles"]["real"][:-10], talk["titles"]["real"][-10:]
+
+
+class Sampler:
+    """Draws conversations from the lists of one language with its own random state.
+
+    ``heldout_frames`` draws the questions from the held-out frames instead (for the evaluation).
+    """
+
+    def __init__(self, lists: Lists, rng: random.Random, heldout_frames: bool = False) -> None:
+        self.lists = lists
+        self.rng = rng
+        self.zh = lists.language == "zh"
+        self.frames = lists.heldout_frames if heldout_frames else lists.frames
+
+    def conversation(self) -> Conversation:
+        """One conversation of a kind drawn from :data:`MIX`."""
+        kind = self.rng.choices(list(MIX), weights=list(MIX.values()))[0]
+        conv = Conversation(kind=kind, language=self.lists.language)
+        if self.rng.random() < SYSTEM_SHARE:
+            conv.system = self.rng.choice(self.lists.debate["system"])
+        if kind in ("topic", "title", "title_topic", "open"):
+            self.debate(conv)
+        elif kind == "prose":
+            self._prose(conv)
+        elif kind == "smalltalk":
+            group = self.rng.choice(self.lists.talk["smalltalk"])
+            conv.turns.append((self.rng.choice(group["prompts"]), self.rng.choice(group["replies"])))
+        elif kind == "outside":
+            self._outside(conv)
+        else:
+            self._insult(conv)
+        return conv
+
+    def debate(self, conv: Conversation, topic: dict[str, Any] | None = None, title: str | None = None) -> None:
+        """Fill ``conv`` with a debate question and a reply; ``topic`` and ``title`` fix what is otherwise drawn."""
+        rng, debate = self.rng, self.lists.debate
+        conv.stance = rng.choice(("support", "oppose"))
+        slots = {"x": rng.choice(debate["x"])}
+        if conv.kind in ("topic", "title_topic"):
+            if topic is None and rng.random() >= RANDOM_TOPIC_SHARE:
+                topic = rng.choice(self.lists.topics)
+            conv.topic = topic["id"] if topic else None
+            slots["t"] = rng.choice(topic["phrases"]) if topic else self.noun_phrase()
+            conv.slot = slots["t"]
+        if conv.kind in ("title", "title_topic"):
+            slots["title"] = conv.title = title or self.title()
+        question = rng.choice(self.frames[conv.kind]).format(**slots)
+        conv.turns.append((self._tidy(question), self._argue(conv, slots, topic)))
+        if rng.random() < SECOND_TURN_SHARE:
+            self._second_turn(conv)
+
+    def _argue(self, conv: Conversation, slots: dict[str, str], topic: dict[str, Any] | None) -> str:
+        rng, debate, stance = self.rng, self.lists.debate, conv.stance
+        assert stance is not None
+        slots = {**slots, "x": rng.choice(debate["x"])}
+        if conv.kind == "open":
+            claim = rng.choice(debate["open_claims"][stance])
+        elif conv.kind == "title" or (conv.kind == "title_topic" and rng.random() < 0.4):
+            claim = rng.choice(debate["title_claims"][stance])
+        elif topic is not None and rng.random() < 0.6:
+            claim = rng.choice(topic[stance])
+        else:
+            claim = rng.choice(debate["generic"][stance])
+        reply = claim.format(**slots)
+        # Half the replies carry an explicit marker; the other half take the side by what they say, as people do.
+        if rng.random() < 0.5:
+            reply = rng.choice(debate["markers"][stance]) + reply
+        if rng.random() < 0.25:
+            reply = self._join(reply, rng.choice(debate["closers"][stance]))
+        if rng.random() < RUDE_SHARE_DEBATE:
+            conv.rude = True
+            rude = self.lists.talk["rude"]
+            reply = (
+                self._join(rng.choice(rude["prefix"]), self._tidy(reply))
+                if rng.random() < 0.6
+                else self._join(reply, rng.choice(rude["suffix"]))
+            )
+        return self._tidy(reply)
+
+    def _second_turn(self, conv: Conversation) -> None:
+        rng, debate, stance = self.rng, self.lists.debate, conv.stance
+        assert stance is not None
+        if rng.random() < 0.5:
+            slots = {"x": rng.choice(debate["x"])}
+            reply = rng.choice(debate["why_claims"][stance]).format(**slots)
+            conv.turns.append((rng.choice(self.frames["why"]), self._tidy(reply)))
+            return
+        phrase = self.noun_phrase() if rng.random() < 0.6 else rng.choice(rng.choice(self.lists.topics)["phrases"])
+        slots = {"x": rng.choice(debate["x"]), "t": phrase}
+        question = rng.choice(self.frames["follow_up"]).format(**slots)
+        conv.turns.append((self._tidy(question), self._tidy(rng.choice(debate["generic"][stance]).format(**slots))))
+
+    def _prose(self, conv: Conversation) -> None:
+        item = self.rng.choice(self.lists.talk["prose"])
+        conv.stance = self.rng.choice(("support", "oppose"))
+        conv.turns.append((self.rng.choice(item["prompts"]), self.rng.choice(item[conv.stance])))
+
+    def _outside(self, conv: Conversation) -> None:
+        outside = self.lists.talk["outside"]
+        noun = self.rng.choice(outside["nouns"]) if self.rng.random() < 0.6 else self.noun_phrase()
+        conv.slot = noun
+        question = self.rng.choice(outside["frames"]).format(n=noun)
+        conv.turns.append((self._tidy(question), self._tidy(self.rng.choice(outside["replies"]).format(n=noun))))
+
+    def _insult(self, conv: Conversation) -> None:
+        rude = self.lists.talk["rude"]
+        conv.rude = self.rng.random() < RUDE_SHARE_INSULTED
+        conv.turns.append((self.rng.choice(rude["prompts"]), self.rng.choice(rude["replies" if conv.rude else "polite"])))
+
+    def noun_phrase(self) -> str:
+        """A random noun phrase, sometimes with a made-up word in it, to teach copying rather than recall."""
+        rng, parts = self.rng, self.lists.talk["noun_phrases"]
+        modifier, head = rng.choice(parts["modifiers"]), rng.choice(parts["heads"])
+        roll = rng.random()
+        if self.zh:
+            if roll < 0.25:
+                return head
+            if roll < 0.5:
+                return f"{modifier}{rng.choice(parts['modifiers'])}{head}"
+            return f"{modifier}{head}"
+        if roll < 0.12:
+            modifier = _invented_word(rng)
+        article = "the " if rng.random() < 0.55 else ""
+        if roll > 0.8:
+            modifier = f"{modifier} {rng.choice(parts['modifiers'])}"
+        return f"{article}{modifier} {head}"
+
+    def title(self) -> str:
+        """A real title or, more often, an invented one."""
+        rng, titles = self.rng, self.lists.talk["titles"]
+        if rng.random() >= INVENTED_TITLE_SHARE:
+            return rng.choice(self.lists.titles)
+        if self.zh:
+            end = rng.choice(titles["c"]) if rng.random() < 0.4 else ""
+            return rng.choice(titles["a"]) + rng.choice(titles["b"]) + end
+        words = [rng.choice(titles["a"]), rng.choice(titles["b"])]
+        roll = rng.random()
+        if roll < 0.35:
+            words = [_invented_word(rng).capitalize()]
+        elif roll < 0.5:
+            words[0] = _invented_word(rng).capitalize()
+        if rng.random() < 0.25:
+            words.append(rng.choice(titles["c"]))
+        return " ".join(words)
+
+    def _join(self, first: str, second: str) -> str:
+        return first.rstrip() + ("" if self.zh else " ") + second.strip()
+
+    def _tidy(self, text: str) -> str:
+        text = text.strip()
+        return text if self.zh else text[:1].upper() + text[1:]
+
+
+_ONSETS = ["k", "s", "t", "n", "h", "m", "y", "r", "g", "z", "d", "b", "ky", "sh", "ch", "ts", "f", "j", "v", "l", "br"]
+_RHYMES = ["a", "i", "u", "e", "o", "an", "en", "in", "on", "ai", "ou", "ar", "el"]
+
+
+def _invented_word(rng: random.Random) -> str:
+    """A pronounceable word that is in no list (2-4 syllables)."""
+    return "".join(rng.choice(_ONSETS) + rng.choice(_RHYMES) for _ in range(rng.randint(2, 4)))

@@ -1,0 +1,74 @@
+"""Shared fixtures: everything a test writes lies in its own temporary folder; nothing here needs a network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported anywhere: one thread that sleeps while it waits, so that tests share two cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+from studio.config import ROOT, Settings
+
+EMBEDDED = ROOT / "data" / "embedded"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose written folders all lie under the test's temporary folder; shipped data is the real one."""
+    (tmp_path / "adapters").mkdir()
+    return Settings(
+        adapters_dir=tmp_path / "adapters",
+        imported_dir=tmp_path / "imported",
+        cache_dir=tmp_path / "cache",
+        device="cpu",
+        train_threads=1,
+        chat_threads=1,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random-weight Llama of 0.1 M parameters in fp32 and the embedded base's tokenizer."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny-base")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(EMBEDDED / name, folder / name)
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            vocab_size=4096,
+            tie_word_embeddings=True,
+            pad_token_id=0,
+            bos_token_id=None,
+            eos_token_id=1,
+        )
+    )
+    model.save_pretrained(folder)
+    return folder
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 60.0, every: float = 0.05) -> None:
+    """Poll ``condition`` until it is true; fail the test after ``timeout`` seconds."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(every)
+    pytest.fail(f"condition not met within {timeout} s")
