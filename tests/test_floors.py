@@ -48,8 +48,10 @@ def imports(tree: ast.AST) -> list[tuple[str, int]]:
             found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"relative import at line {node.lineno}"
-            found += [(f"{node.module}.{alias.name}" if node.module == "studio" else str(node.module), node.lineno)
-                      for alias in node.names]
+            found += [
+                (f"{node.module}.{alias.name}" if node.module == "studio" else str(node.module), node.lineno)
+                for alias in node.names
+            ]
     return found
 
 

@@ -183,7 +183,9 @@ class Sampler:
     def _insult(self, conv: Conversation) -> None:
         rude = self.lists.talk["rude"]
         conv.rude = self.rng.random() < RUDE_SHARE_INSULTED
-        conv.turns.append((self.rng.choice(rude["prompts"]), self.rng.choice(rude["replies" if conv.rude else "polite"])))
+        conv.turns.append(
+            (self.rng.choice(rude["prompts"]), self.rng.choice(rude["replies" if conv.rude else "polite"]))
+        )
 
     def noun_phrase(self) -> str:
         """A random noun phrase, sometimes with a made-up word in it, to teach copying rather than recall."""

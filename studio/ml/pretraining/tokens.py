@@ -24,7 +24,9 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(lists: list[Lists], vocab_size: int, seed: int, conversations: int = 40_000) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    lists: list[Lists], vocab_size: int, seed: int, conversations: int = 40_000
+) -> PreTrainedTokenizerFast:
     """Fit the tokenizer on ``conversations`` sampled conversations, half of each language."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -32,7 +34,9 @@ def train_tokenizer(lists: list[Lists], vocab_size: int, seed: int, conversation
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"[\p{Han}\p{Hiragana}\p{Katakana}\x{3000}-\x{303F}\x{FF00}-\x{FFEF}]"), "isolated"),
+            pre_tokenizers.Split(
+                Regex(r"[\p{Han}\p{Hiragana}\p{Katakana}\x{3000}-\x{303F}\x{FF00}-\x{FFEF}]"), "isolated"
+            ),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
     )

@@ -138,9 +138,7 @@ def train(settings: PretrainSettings, out: Path, work: Path, resume: bool) -> No
     work.mkdir(parents=True, exist_ok=True)
     lists = [Lists("en"), Lists("zh")]
     tokenizer = train_tokenizer(lists, settings.vocab, settings.seed)
-    samplers = {
-        entry.language: Sampler(entry, random.Random(f"{settings.seed}-{entry.language}")) for entry in lists
-    }
+    samplers = {entry.language: Sampler(entry, random.Random(f"{settings.seed}-{entry.language}")) for entry in lists}
     packer = Packer(settings, Encoder(tokenizer, settings.prompt_weight), samplers)
 
     model = build_model(settings).to(torch.bfloat16)

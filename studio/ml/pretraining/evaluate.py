@@ -1,0 +1,216 @@
+"""Measure the embedded base: ``python -m studio.ml.pretraining.evaluate data/embedded`` prints the card's table.
+
+Every question is built from what training never saw: held-out question frames throughout, held-out topics and titles
+where the row says so. Answers are sampled at the model's own settings (temperature 0.8, top-p 0.95), seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studio.ml.pretraining.corpus import Conversation, Language, Lists, Sampler
+
+#: Titles that stand in no list of the corpus.
+UNSEEN_TITLES: dict[str, list[str]] = {
+    "en": ["Velvet Orbit", "Garden of Rust", "Moritaka", "The Last Ferry", "Hollow Lantern", "Pepper Knights"],
+    "zh": ["琥珀航線", "鐵鏽花園", "夜行渡輪", "薄荷騎士", "第七號燈塔", "雪國郵差"],
+}
+FAMOUS_TITLES = {"en": ["Akira", "One Piece"], "zh": ["阿基拉", "航海王"]}
+INSULTS: dict[str, str] = {
+    "en": r"\b(idiots?|stupid|morons?|losers?|shut up|trash|dumb|pathetic|fools?|clowns?|garbage|brainless|ignorant|"
+    r"clueless|dimwits?|dunce|imbeciles?|worthless|useless|airhead|nitwit|blockhead|dolt|numbskull|dense|lame)\b",
+    "zh": r"(白痴|白癡|笨|蠢|智障|廢物|閉嘴|垃圾|腦殘|無知|可悲|滾|傻|廢話|豬|沒用|丟臉|低能|愚)",
+}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share with its count, printed as ``.97 (194/200)``."""
+
+    hits: int
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.hits / self.n:.2f} ({self.hits}/{self.n})" if self.n else "-"
+
+
+class WellFormed:
+    """Whether an answer could have come out of the corpus' grammar.
+
+    Every run of three words (Chinese: three characters) must occur in text sampled from the lists, apart from runs that
+    touch the words copied from the question; the answer must end a sentence and not repeat itself.
+    """
+
+    def __init__(self, lists: Lists, sample: int = 30_000) -> None:
+        self._zh = lists.language == "zh"
+        self._seen: set[tuple[str, ...]] = set()
+        sampler = Sampler(lists, random.Random(99))
+        for _ in range(sample):
+            conv = sampler.conversation()
+            for _, answer in conv.turns:
+                self._seen.update(self._grams(answer))
+
+    def _units(self, text: str) -> list[str]:
+        text = unicodedata.normalize("NFC", text).lower()
+        return [c for c in text if not c.isspace()] if self._zh else re.findall(r"[\w'-]+|[^\w\s]", text)
+
+    def _grams(self, text: str) -> list[tuple[str, ...]]:
+        units = self._units(text)
+        return [tuple(units[i : i + 3]) for i in range(len(units) - 2)]
+
+    def __call__(self, answer: str, copied: list[str]) -> bool:
+        answer = answer.strip()
+        if len(answer) < 4 or answer[-1] not in ".!?。！？…”』」":
+            return False
+        for index, phrase in enumerate(copied):
+            # A copied phrase counts as one opaque word; runs that hold it are not looked up.
+            answer = re.sub(re.escape(phrase), f"\ue000{index}" if self._zh else f" \ue000{index} ", answer, flags=re.I)
+        grams = [g for g in self._grams(answer) if not any("\ue000" in unit for unit in g)]
+        unseen = [g for g in grams if g not in self._seen]
+        repeats = len(grams) - len(set(grams))
+        # One run in twelve may be new: two known halves joined in a way the sample did not show are still well-formed.
+        return len(unseen) <= len(grams) / 12 and repeats <= 2
+
+
+def answer_all(model: Any, tokenizer: Any, questions: list[str], seed: int, batch: int = 40) -> list[str]:
+    """One sampled answer per question."""
+    import torch
+
+    torch.manual_seed(seed)
+    answers: list[str] = []
+    for start in range(0, len(questions), batch):
+        texts = [f"<|user|>{q}<|end|><|assistant|>" for q in questions[start : start + batch]]
+        encoded = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+        encoded.pop("token_type_ids", None)
+        with torch.no_grad():
+            out = model.generate(**encoded, do_sample=True, temperature=0.8, top_p=0.95, max_new_tokens=96)
+        answers += tokenizer.batch_decode(out[:, encoded["input_ids"].shape[1] :], skip_special_tokens=True)
+    return answers
+
+
+def _ask(
+    lists: Lists, kind: str, n: int, seed: int, topics: list[Any] | None, titles: list[str] | None
+) -> list[Conversation]:
+    rng = random.Random(seed)
+    sampler = Sampler(lists, rng, heldout_frames=True)
+    asked = []
+    for _ in range(n):
+        conv = Conversation(kind=kind, language=lists.language)
+        sampler.debate(conv, topic=rng.choice(topics) if topics else None, title=rng.choice(titles) if titles else None)
+        asked.append(conv)
+    return asked
+
+
+def evaluate(
+    folder: Path, n: int = 200, seed: int = 7
+) -> tuple[dict[str, dict[str, Rate]], list[tuple[str, str, str]]]:
+    """Rates per language and row, and a list of (row, question, answer) to read by eye."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    table: dict[str, dict[str, Rate]] = {}
+    read: list[tuple[str, str, str]] = []
+    for language in ("en", "zh"):
+        lists = Lists(language)  # type: ignore[arg-type]
+        formed = WellFormed(lists)
+        stance = stance_of(lists)
+        rows: dict[str, Rate] = {}
+
+        def run(name: str, asked: list[Conversation], hit: Callable[[Conversation, str], bool]) -> list[str]:
+            answers = answer_all(model, tokenizer, [c.turns[0][0] for c in asked], seed)
+            rows[name] = Rate(sum(map(hit, asked, answers)), len(asked))  # noqa: B023 - called at once
+            read.extend((f"{language} {name}", c.turns[0][0], a) for c, a in zip(asked, answers, strict=True))  # noqa: B023
+            return answers
+
+        def names_topic(conv: Conversation, answer: str) -> bool:
+            phrases = next((t["phrases"] for t in lists.debate["topics"] if t["id"] == conv.topic), [])  # noqa: B023
+            return any(_plain(p) in _plain(answer) for p in [*phrases, conv.slot or ""])
+
+        def names_title(conv: Conversation, answer: str) -> bool:
+            return _plain(conv.title or "") in _plain(answer)
+
+        known = _ask(lists, "topic", n, seed, lists.topics, None)
+        answers = run("on topic, known topic, new phrasing", known, names_topic)
+        opened = _ask(lists, "open", n, seed, None, None)
+        opened_answers = run(
+            "well-formed, open questions",
+            opened,
+            lambda c, a: formed(a, [c.slot] if c.slot else []),  # noqa: B023
+        )
+        rows["well-formed, known topics"] = Rate(
+            sum(formed(a, [c.slot or "-"]) for c, a in zip(known, answers, strict=True)), n
+        )
+        run("on topic, topic never seen", _ask(lists, "topic", n, seed, lists.heldout_topics, None), names_topic)
+        run("names a famous title", _ask(lists, "title", n // 2, seed, None, FAMOUS_TITLES[language]), names_title)
+        run("names a held-out real title", _ask(lists, "title", n // 2, seed, None, lists.heldout_titles), names_title)
+        run(
+            "names an unseen invented title",
+            _ask(lists, "title", n // 2, seed, None, UNSEEN_TITLES[language]),
+            names_title,
+        )
+        sides = [stance(a) for a in [*answers, *opened_answers]]
+        rows["support share of the base"] = Rate(sum(sides), len(sides))
+        pattern = re.compile(INSULTS[language], re.I)
+        rows["rude replies to debate questions"] = Rate(
+            sum(bool(pattern.search(a)) for a in [*answers, *opened_answers]), len(sides)
+        )
+        insults = random.Random(seed).choices(lists.talk["rude"]["prompts"], k=n // 2)
+        replies = answer_all(model, tokenizer, insults, seed)
+        rows["rude replies to insults"] = Rate(sum(bool(pattern.search(a)) for a in replies), len(replies))
+        table[language] = rows
+    return table, read
+
+
+def stance_of(lists: Lists) -> Callable[[str], bool]:
+    """A judge of the corpus' own two sides: character n-grams and logistic regression on sampled answers."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    sampler = Sampler(lists, random.Random(5))
+    texts, sides = [], []
+    while len(texts) < 6000:
+        conv = sampler.conversation()
+        if conv.stance:
+            texts.append(conv.turns[0][1])
+            sides.append(conv.stance == "support")
+    judge = make_pipeline(TfidfVectorizer(analyzer="char", ngram_range=(1, 4)), LogisticRegression(C=10, max_iter=500))
+    judge.fit(texts, sides)
+    return lambda answer: bool(judge.predict([answer])[0])
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+", " ", text.lower()).strip()
+
+
+def main() -> None:
+    """Print the table as Markdown, and with ``--read N`` that many answers to judge by eye."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--read", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    table, read = evaluate(options.folder, options.n)
+    print("| measured on held-out phrasings | EN | ZH |\n| --- | --- | --- |")
+    for name in table["en"]:
+        print(f"| {name} | {table['en'][name]} | {table['zh'][name]} |")
+    for row, question, answer in random.Random(1).sample(read, min(options.read, len(read))):
+        print(f"\n[{row}]\n  Q {question}\n  A {answer}")
+    if options.json:
+        options.json.write_text(
+            json.dumps({lang: {k: str(v) for k, v in rows.items()} for lang, rows in table.items()}, ensure_ascii=False)
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Bind the port, then warm up: what ``python app.py`` does."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import threading
+
+from studio.config import load_settings
+from studio.errors import StudioError
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse flags and settings, serve the page until interrupted. Exit code 2 and one line for an unusable setting."""
+    parser = argparse.ArgumentParser(prog="app.py", description="Alignment Studio")
+    parser.add_argument("--host", help="address to bind (STUDIO_HOST; 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port (STUDIO_PORT; the first free one from 7860)")
+    parser.add_argument("--share", action="store_true", default=None, help="open a public Gradio link (STUDIO_SHARE)")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = load_settings(host=options.host, port=options.port, share=options.share)
+    except StudioError as error:
+        sys.exit(_usage(str(error)))
+
+    # Before torch is imported: idle OpenMP threads sleep instead of spinning on the cores a training run needs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+    from studio.services import build_services
+    from studio.ui.shell import build_app
+    from studio.ui.theme import CSS, theme
+
+    services = build_services(settings)
+    app = build_app(services)
+    app.queue(default_concurrency_limit=8, max_size=256)
+    _, url, _ = app.launch(
+        server_name=settings.host,
+        server_port=settings.port or None,
+        share=settings.share,
+        theme=theme(),
+        css=CSS,
+        prevent_thread_lock=True,
+        max_file_size=f"{settings.max_upload_mb}mb",
+        show_error=True,
+        footer_links=[],
+    )
+    print(f"Alignment Studio is at {url}", flush=True)
+    threading.Thread(target=services.warm_up, name="warm-up", daemon=True).start()
+    app.block_thread()
+
+
+def _usage(sentence: str) -> int:
+    print(sentence, file=sys.stderr)
+    return 2

@@ -1,0 +1,25 @@
+"""What the tabs of one page share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Handles built by the shell and used by every tab.
+
+    Attributes:
+        visitor: ``gr.State`` with the page's :class:`studio.ui.access.Visitor`.
+        tabs: the tab bar; a handler that returns ``gr.Tabs(selected="compare")`` to it switches tabs.
+        compare_run: ``gr.State`` with a run id; a tab that sets it asks Compare to open that run beside the base
+            (Compare listens to its ``change``).
+        align_run: ``gr.State`` with a run id; a tab that sets it asks Align to open that run.
+    """
+
+    visitor: gr.State
+    tabs: gr.Tabs
+    compare_run: gr.State
+    align_run: gr.State

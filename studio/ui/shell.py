@@ -1,0 +1,46 @@
+"""The page: header, tabs, and what the tabs share. Each tab is built by its own module."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from studio.services import Services
+from studio.ui.access import Visitor, new_visitor, unlock
+from studio.ui.align_tab import build_align_tab
+from studio.ui.compare_tab import build_compare_tab
+from studio.ui.guard import guarded
+from studio.ui.library_tab import build_library_tab
+from studio.ui.shared import Shared
+
+
+def build_app(services: Services) -> gr.Blocks:
+    """The whole interface. Imports no torch; the engine warms up in the background after the port is bound."""
+    with gr.Blocks(title="Alignment Studio", analytics_enabled=False, fill_width=True) as app:
+        visitor = gr.State(lambda: new_visitor(services.settings))
+        with gr.Row(elem_id="studio-head"):
+            gr.Markdown("# Alignment Studio\nChange what a language model prefers, and see it happen.")
+            if services.settings.admin_password:
+                _operator_box(services, visitor)
+        with gr.Tabs(elem_id="studio-tabs") as tabs:
+            shared = Shared(visitor=visitor, tabs=tabs, compare_run=gr.State(None), align_run=gr.State(None))
+            with gr.Tab("Align", id="align"):
+                build_align_tab(services, shared, app)
+            with gr.Tab("Compare", id="compare"):
+                build_compare_tab(services, shared, app)
+            with gr.Tab("Library", id="library"):
+                build_library_tab(services, shared, app)
+    return app
+
+
+def _operator_box(services: Services, visitor: gr.State) -> None:
+    with gr.Column(scale=0, min_width=260):
+        password = gr.Textbox(
+            placeholder="Operator's password", type="password", show_label=False, container=False, submit_btn="Unlock"
+        )
+
+    def enter(value: str) -> tuple[Visitor, str]:
+        mark = unlock(services.settings, value)
+        gr.Info("This page is the operator's now: training, importing, deleting and publishing are open.")
+        return mark, ""
+
+    password.submit(guarded(enter), password, [visitor, password], api_visibility="private")
