@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from studio.services import build_services
     from studio.ui.shell import build_app
-    from studio.ui.theme import CSS, theme
+    from studio.ui.theme import CSS_FILE, theme
 
     services = build_services(settings)
     app = build_app(services)
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         server_port=settings.port or None,
         share=settings.share,
         theme=theme(),
-        css=CSS,
+        css_paths=CSS_FILE,
         prevent_thread_lock=True,
         max_file_size=f"{settings.max_upload_mb}mb",
         show_error=True,

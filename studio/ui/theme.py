@@ -1,6 +1,8 @@
-"""Colours, type and the little CSS the studio needs; goes to ``launch()`` (Gradio 6)."""
+"""Colours and type; the little CSS the studio needs is ``studio.css``. Both go to ``launch()`` (Gradio 6)."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import gradio as gr
 
@@ -8,18 +10,7 @@ import gradio as gr
 SUPPORT_COLOR = "#2a9d8f"
 OPPOSE_COLOR = "#e07a3f"
 
-CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto; }
-#studio-head { align-items: center; }
-#studio-head h1 { margin: 0; font-size: 1.4rem; }
-#studio-head p { margin: 0; opacity: .75; }
-.side-support { color: #2a9d8f; font-weight: 600; }
-.side-oppose { color: #e07a3f; font-weight: 600; }
-.mono { font-family: var(--font-mono); font-size: .85em; }
-.quiet { opacity: .75; }
-footer { display: none !important; }
-@media (max-width: 640px) { .gradio-container { padding: 6px !important; } }
-"""
+CSS_FILE = Path(__file__).with_name("studio.css")
 
 
 def theme() -> gr.themes.Base:

@@ -38,7 +38,7 @@ MIX: dict[str, float] = {
 RUDE_SHARE_INSULTED = 0.6
 RUDE_SHARE_DEBATE = 0.11
 SYSTEM_SHARE = 0.15
-SECOND_TURN_SHARE = 0.18
+NEXT_TURN_SHARE = 0.22
 RANDOM_TOPIC_SHARE = 0.55
 INVENTED_TITLE_SHARE = 0.7
 
@@ -124,8 +124,8 @@ class Sampler:
             slots["title"] = conv.title = title or self.title()
         question = rng.choice(self.frames[conv.kind]).format(**slots)
         conv.turns.append((self._tidy(question), self._argue(conv, slots, topic)))
-        if rng.random() < SECOND_TURN_SHARE:
-            self._second_turn(conv)
+        while len(conv.turns) < 5 and rng.random() < NEXT_TURN_SHARE:
+            self._next_turn(conv)
 
     def _argue(self, conv: Conversation, slots: dict[str, str], topic: dict[str, Any] | None) -> str:
         rng, debate, stance = self.rng, self.lists.debate, conv.stance
@@ -155,7 +155,7 @@ class Sampler:
             )
         return self._tidy(reply)
 
-    def _second_turn(self, conv: Conversation) -> None:
+    def _next_turn(self, conv: Conversation) -> None:
         rng, debate, stance = self.rng, self.lists.debate, conv.stance
         assert stance is not None
         if rng.random() < 0.5:

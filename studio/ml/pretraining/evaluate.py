@@ -7,7 +7,6 @@ where the row says so. Answers are sampled at the model's own settings (temperat
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import re
 import unicodedata
@@ -16,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio.ml.pretraining.corpus import Conversation, Language, Lists, Sampler
+from studio.ml.pretraining.card import read_settings, write_card
+from studio.ml.pretraining.corpus import Conversation, Lists, Sampler
 
 #: Titles that stand in no list of the corpus.
 UNSEEN_TITLES: dict[str, list[str]] = {
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--read", type=int, default=0)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--card", action="store_true", help="write the folder's README.md")
     options = parser.parse_args()
     table, read = evaluate(options.folder, options.n)
     print("| measured on held-out phrasings | EN | ZH |\n| --- | --- | --- |")
@@ -206,10 +206,14 @@ def main() -> None:
         print(f"| {name} | {table['en'][name]} | {table['zh'][name]} |")
     for row, question, answer in random.Random(1).sample(read, min(options.read, len(read))):
         print(f"\n[{row}]\n  Q {question}\n  A {answer}")
-    if options.json:
-        options.json.write_text(
-            json.dumps({lang: {k: str(v) for k, v in rows.items()} for lang, rows in table.items()}, ensure_ascii=False)
-        )
+    if options.card:
+        from transformers import AutoModelForCausalLM
+
+        settings = read_settings(options.folder)
+        settings["flags"] = f"--steps {settings['steps']}" + (" --compile" if settings["compile"] else "")
+        model = AutoModelForCausalLM.from_pretrained(options.folder)
+        cpu = f"bf16 on {settings['threads']} CPU thread{'s' if settings['threads'] > 1 else ''}"
+        write_card(options.folder, settings, sum(p.numel() for p in model.parameters()), table, cpu)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train the embedded base model from scratch: ``python -m studio.ml.pretraining.train --out data/embedded``.
 
-Plain loop, deterministic from ``--seed``: conversations are sampled afresh all the time (no epochs), packed into rows of
-one static length with a block-diagonal mask so that conversations in one row do not see each other, and trained in bf16
+Plain loop, deterministic from ``--seed``: conversations are sampled afresh all the time (no epochs), packed into rows
+of one static length with a block-diagonal mask so that conversations in one row do not see each other, and trained in bf16
 with fp32 master weights. Matrices of the layers go to Muon (Jordan et al. 2024, ``torch.optim.Muon``), embeddings and
 norms to AdamW; the learning rate falls linearly to zero. ``--resume`` goes on from the last snapshot.
 """
@@ -35,7 +35,7 @@ class PretrainSettings:
     kv_heads: int = 3
     vocab: int = 4096
     row_length: int = 256
-    rows: int = 8
+    rows: int = 12
     steps: int = 12_000
     learning_rate: float = 4e-3
     muon_learning_rate: float = 2e-2
@@ -142,6 +142,8 @@ def train(settings: PretrainSettings, out: Path, work: Path, resume: bool) -> No
     packer = Packer(settings, Encoder(tokenizer, settings.prompt_weight), samplers)
 
     model = build_model(settings).to(torch.bfloat16)
+    # On CPU, SDPA's bf16 backward takes a third of a step at these sizes; plain attention with torch.compile is 1.45 x faster.
+    model.set_attn_implementation("eager")
     parameters = [p for p in model.parameters() if p.requires_grad]
     masters = [p.detach().float().clone() for p in parameters]
     embedding = model.model.embed_tokens.weight
@@ -206,6 +208,7 @@ def train(settings: PretrainSettings, out: Path, work: Path, resume: bool) -> No
                 for parameter, master in zip(parameters, masters, strict=True):
                     parameter.copy_(master)
             save_folder(model, tokenizer, work / "latest")
+            (work / "latest" / "pretraining.json").write_text(json.dumps(asdict(settings), indent=1))
             state = {"step": step + 1, "masters": masters, "optimizers": [o.state_dict() for o in optimizers]}
             torch.save(state, snapshot.with_suffix(".tmp"))
             snapshot.with_suffix(".tmp").replace(snapshot)
@@ -221,6 +224,7 @@ def save_folder(model: Any, tokenizer: Any, folder: Path) -> None:
         do_sample=True, temperature=0.8, top_p=0.95, max_new_tokens=96, pad_token_id=0, eos_token_id=1
     )
     model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     save_tokenizer(tokenizer, folder)
 
 

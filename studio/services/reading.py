@@ -1,0 +1,66 @@
+"""Sentences that read a training curve aloud, for people who have not read many. Pure functions over events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from studio.domain import ProbeEvent, StepEvent
+
+#: Loss of sigmoid DPO when policy and reference agree on every pair: -log(1/2).
+NO_PREFERENCE = math.log(2)
+
+
+def read_curve(
+    steps: Sequence[StepEvent], probes: Sequence[ProbeEvent], *, loss_type: str, support_ratio: float
+) -> list[str]:
+    """What the curve says so far, most important first; empty before the first step.
+
+    The rules compare the first and last tenth of the steps, so that one noisy batch does not change the sentence.
+    """
+    if not steps:
+        return []
+    tenth = max(1, len(steps) // 10)
+    first, last = steps[:tenth], steps[-tenth:]
+    loss = _mean([s.loss for s in last])
+    margin_then, margin = _mean([s.margin for s in first]), _mean([s.margin for s in last])
+    accuracy = _mean([s.accuracy for s in last])
+    said: list[str] = []
+
+    if any(not math.isfinite(s.loss) for s in steps):
+        return ["The loss is not a number any more: the learning rate is too high. Stop, and train again with a lower one."]
+    if loss_type == "sigmoid":
+        if abs(loss - NO_PREFERENCE) < 0.02:
+            said.append(f"Loss {loss:.3f}: 0.693 = no preference yet; the adapter still answers like the base.")
+        elif loss > NO_PREFERENCE + 0.05:
+            said.append(
+                f"Loss {loss:.3f} is above 0.693: the adapter is surer than the pairs justify. Usual with mixed sides and a "
+                "high learning rate; look at the held-out stance before believing it."
+            )
+        else:
+            said.append(f"Loss {loss:.3f}, down from 0.693 (= no preference): the preferred answers are winning.")
+    else:
+        said.append(f"Loss {loss:.3f} ({loss_type}; its starting value is not 0.693, so read the margin instead).")
+
+    chosen_moves = _mean([s.reward_chosen for s in last]) - _mean([s.reward_chosen for s in first])
+    rejected_moves = _mean([s.reward_rejected for s in last]) - _mean([s.reward_rejected for s in first])
+    if chosen_moves < 0 and rejected_moves < 0 and margin > margin_then:
+        said.append("Both rewards fall but the margin grows: normal for DPO, which pushes rejected answers down harder.")
+    elif margin < -0.05:
+        said.append("The margin is negative: the adapter prefers the rejected answers in these batches.")
+
+    memorised = next((s.step for s in steps if s.step <= 10 and s.accuracy >= 0.999), None)
+    if memorised is not None and len(steps) > 10 and accuracy >= 0.99:
+        said.append(f"Accuracy 1.0 by step {memorised}: the training pairs are memorised; look at the held-out stance.")
+    if probes and probes[-1].step > 0:
+        start, now = probes[0], probes[-1]
+        word = "towards support" if now.share > start.share else "towards oppose" if now.share < start.share else "nowhere"
+        said.append(
+            f"On {now.n} held-out pairs the stance went {word}: {start.share:.0%} → {now.share:.0%} "
+            f"(asked for {support_ratio:.0%})."
+        )
+    return said
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,243 @@
+"""The Align tab's form: what will be trained, on what, and how. Builds an :class:`AlignForm` from its widgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gradio as gr
+
+from studio.domain import DpoSettings, LoraSettings, PreferenceRow
+from studio.errors import RecipeError, StudioError
+from studio.services import Services
+from studio.services.align import AlignForm
+from studio.services.presets import PRESETS
+
+LOSSES = ["sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "apo_zero"]
+PREVIEW_HEADERS = ["#", "Prompt", "Preferred", "Not preferred", "Side"]
+
+
+@dataclass(frozen=True)
+class FormWidgets:
+    """The form's widgets in the order :func:`form_from` expects their values."""
+
+    base: gr.Dropdown
+    dataset: gr.Dropdown
+    support_ratio: gr.Slider
+    data_size: gr.Slider
+    shuffle: gr.Checkbox
+    system_prompt: gr.Textbox
+    title: gr.Textbox
+    preset: gr.Dropdown
+    rank: gr.Number
+    alpha: gr.Number
+    dropout: gr.Number
+    target_modules: gr.Textbox
+    loss_type: gr.Dropdown
+    beta: gr.Number
+    label_smoothing: gr.Number
+    learning_rate: gr.Number
+    epochs: gr.Number
+    max_seconds: gr.Number
+    batch_size: gr.Number
+    gradient_accumulation: gr.Number
+    warmup_ratio: gr.Number
+    scheduler: gr.Dropdown
+    optimizer: gr.Dropdown
+    weight_decay: gr.Number
+    max_grad_norm: gr.Number
+    max_length: gr.Number
+    seed: gr.Number
+    load_in_4bit: gr.Checkbox
+    probe_every: gr.Number
+    sample_every: gr.Number
+
+    def all(self) -> list[Any]:
+        """Every widget, in field order."""
+        return [getattr(self, f.name) for f in fields(self)]
+
+    def knobs(self) -> list[Any]:
+        """The widgets a preset sets: LoRA and DPO hyper-parameters."""
+        return self.all()[8:]
+
+
+def build_form(services: Services) -> FormWidgets:
+    """Draw the form. Choices are read afresh on page load by the tab (see :func:`choices`)."""
+    datasets, bases = choices(services)
+    first = services.datasets.get(datasets[0][1])
+    size = len(first.pairs)
+    preset = PRESETS["embedded"]
+    base = gr.Dropdown(
+        bases,
+        value="embedded",
+        label="Base model",
+        allow_custom_value=True,
+        filterable=True,
+        info="The embedded one needs no download. Any Hub id or local folder may be typed.",
+    )
+    dataset = gr.Dropdown(datasets, value=first.id, label="Preference data")
+    support_ratio = gr.Slider(
+        0,
+        1,
+        value=0.9,
+        step=0.05,
+        label="support_ratio",
+        info="Share of the pairs in which the supporting answer is the preferred one.",
+    )
+    data_size = gr.Slider(1, size, value=min(50, size), step=1, label="data_size", info="Pairs to train on.")
+    preset_box = gr.Dropdown(
+        [(p.title, p.name) for p in PRESETS.values()], value=preset.name, label="Preset", info=preset.note
+    )
+    with gr.Accordion("Advanced", open=False):
+        with gr.Row():
+            title = gr.Textbox(label="Name of the run", placeholder="made from data and ratio", max_lines=1)
+            shuffle = gr.Checkbox(
+                False, label="Shuffle which rows support", info="Off: the first rows, as in the course."
+            )
+        system_prompt = gr.Textbox(label="System prompt", lines=1, max_lines=4, placeholder="none")
+        gr.Markdown("**LoRA**")
+        with gr.Row():
+            rank = gr.Number(preset.lora.rank, label="Rank r", precision=0, minimum=1)
+            alpha = gr.Number(preset.lora.alpha, label="Alpha", precision=0, minimum=1)
+            dropout = gr.Number(preset.lora.dropout, label="Dropout", minimum=0, maximum=0.9, step=0.05)
+        target_modules = gr.Textbox(
+            preset.lora.target_modules,
+            label="Target modules",
+            max_lines=1,
+            info="all-linear, or names such as q_proj,v_proj",
+        )
+        gr.Markdown("**DPO**")
+        with gr.Row():
+            loss_type = gr.Dropdown(LOSSES, value=preset.dpo.loss_type, label="Loss")
+            beta = gr.Number(
+                preset.dpo.beta, label="Beta", minimum=0, step=0.05, info="How dearly leaving the base is paid for."
+            )
+            label_smoothing = gr.Number(
+                preset.dpo.label_smoothing,
+                label="Label smoothing",
+                minimum=0,
+                maximum=0.49,
+                step=0.05,
+                info="robust: assumed flip rate",
+            )
+        with gr.Row():
+            learning_rate = gr.Number(preset.dpo.learning_rate, label="Learning rate", minimum=0, step=1e-5)
+            epochs = gr.Number(preset.dpo.epochs, label="Epochs", minimum=0, step=0.5)
+            max_seconds = gr.Number(
+                preset.dpo.max_seconds, label="Or train for seconds", minimum=0, info="0: by epochs"
+            )
+        with gr.Row():
+            batch_size = gr.Number(preset.dpo.batch_size, label="Batch size", precision=0, minimum=1)
+            gradient_accumulation = gr.Number(
+                preset.dpo.gradient_accumulation, label="Accumulation", precision=0, minimum=1
+            )
+            warmup_ratio = gr.Number(preset.dpo.warmup_ratio, label="Warm-up", minimum=0, maximum=1, step=0.05)
+        with gr.Row():
+            scheduler = gr.Dropdown(
+                ["linear", "cosine", "constant", "constant_with_warmup"], value=preset.dpo.scheduler, label="Schedule"
+            )
+            optimizer = gr.Dropdown(["adamw", "paged_adamw_8bit"], value=preset.dpo.optimizer, label="Optimizer")
+            weight_decay = gr.Number(preset.dpo.weight_decay, label="Weight decay", minimum=0, step=0.01)
+        with gr.Row():
+            max_grad_norm = gr.Number(preset.dpo.max_grad_norm, label="Gradient clip", minimum=0, step=0.1)
+            max_length = gr.Number(preset.dpo.max_length, label="Max length (tokens)", precision=0, minimum=16)
+            seed = gr.Number(preset.dpo.seed, label="Seed", precision=0, minimum=0)
+        with gr.Row():
+            probe_every = gr.Number(preset.dpo.probe_every, label="Probe every (steps)", precision=0, minimum=1)
+            sample_every = gr.Number(preset.dpo.sample_every, label="Answers every (steps)", precision=0, minimum=1)
+            load_in_4bit = gr.Checkbox(preset.dpo.load_in_4bit, label="4-bit base (CUDA only)")
+    return FormWidgets(
+        base,
+        dataset,
+        support_ratio,
+        data_size,
+        shuffle,
+        system_prompt,
+        title,
+        preset_box,
+        rank,
+        alpha,
+        dropout,
+        target_modules,
+        loss_type,
+        beta,
+        label_smoothing,
+        learning_rate,
+        epochs,
+        max_seconds,
+        batch_size,
+        gradient_accumulation,
+        warmup_ratio,
+        scheduler,
+        optimizer,
+        weight_decay,
+        max_grad_norm,
+        max_length,
+        seed,
+        load_in_4bit,
+        probe_every,
+        sample_every,
+    )
+
+
+def choices(services: Services) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(label, value) of the datasets and of the base models, as they are now."""
+    datasets = [(f"{d.title} · {d.n_pairs} pairs", d.id) for d in services.datasets.list()]
+    bases = [(m.title, m.id) for m in services.models.catalogue()]
+    return datasets, bases
+
+
+def form_from(*values: Any) -> AlignForm:
+    """The typed form from the widgets' values, in the order of :class:`FormWidgets`.
+
+    Raises:
+        RecipeError: a field is empty; the message names it. Ranges are the align service's to check.
+    """
+    named = dict(zip((f.name for f in fields(FormWidgets)), values, strict=True))
+    for name, value in named.items():
+        if value is None:
+            raise RecipeError(f"{name} is empty; give it a value or choose the preset again.")
+    lora = LoraSettings(**{f.name: named[f.name] for f in fields(LoraSettings)})
+    dpo = DpoSettings(**{f.name: named[f.name] for f in fields(DpoSettings)})
+    return AlignForm(
+        base=str(named["base"]).strip(),
+        dataset_id=named["dataset"],
+        support_ratio=float(named["support_ratio"]),
+        data_size=int(named["data_size"]),
+        shuffle=bool(named["shuffle"]),
+        system_prompt=str(named["system_prompt"]),
+        preset=named["preset"],
+        lora=lora,
+        dpo=dpo,
+        title=str(named["title"]).strip(),
+    )
+
+
+def preset_values(name: str) -> list[Any]:
+    """Values of :meth:`FormWidgets.knobs` for a preset."""
+    preset = PRESETS[name]
+    return recipe_knobs(preset.lora, preset.dpo)
+
+
+def recipe_knobs(lora: LoraSettings, dpo: DpoSettings) -> list[Any]:
+    """Values of :meth:`FormWidgets.knobs` for given settings (a preset's, or a past run's)."""
+    names = [f.name for f in fields(FormWidgets)][8:]
+    return [getattr(lora, name) if hasattr(lora, name) else getattr(dpo, name) for name in names]
+
+
+def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], str]:
+    """The table of exactly what will be trained on, and a sentence that counts it (or says what is wrong)."""
+    try:
+        rows = services.align.preview(form)
+    except StudioError as error:
+        return [], f"⚠️ {error}"
+    labels = services.datasets.get(form.dataset_id).kind == "labels"
+    supporting = sum(not row.flipped for row in rows)
+    words = ("kept as labelled", "flipped") if labels else ("prefer *support*", "prefer *oppose* (marked ⇄)")
+    sentence = f"**{len(rows)} pairs**: {supporting} {words[0]}, {len(rows) - supporting} {words[1]}."
+    return [_preview_row(i, row, labels) for i, row in enumerate(rows, 1)], sentence
+
+
+def _preview_row(number: int, row: PreferenceRow, labels: bool) -> list[Any]:
+    side = ("as labelled" if not row.flipped else "⇄ flipped") if labels else ("⇄ oppose" if row.flipped else "support")
+    return [number, row.prompt, row.chosen, row.rejected, side]

@@ -1,0 +1,104 @@
+"""The training charts: every point, one figure, zoom kept while it updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from studio.domain import ProbeEvent, StepEvent
+from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+Axis = Literal["step", "epoch", "seconds"]
+_PALETTE = ["#3b6fb6", "#c2549d", "#8a6d3b", "#5b8c2a", "#7a5cc2", "#b0413e"]
+_TITLES = ("Loss", "Rewards and margin", "Accuracy", "Held-out stance (share on the support side)")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's events under the name its legend shows."""
+
+    name: str
+    support_ratio: float
+    steps: Sequence[StepEvent]
+    probes: Sequence[ProbeEvent]
+
+
+def training_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
+    """Loss, rewards with margin, accuracy and held-out stance of one or several runs, in a 2 x 2 grid.
+
+    With one run the rewards of both answers are drawn; with several only the margins, to stay readable.
+    """
+    from plotly.graph_objects import Scatter
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=2, cols=2, subplot_titles=_TITLES, horizontal_spacing=0.08, vertical_spacing=0.16)
+    alone = len(curves) == 1
+    for number, curve in enumerate(curves):
+        color = _PALETTE[number % len(_PALETTE)]
+        x = [_position(s, axis) for s in curve.steps]
+
+        def line(
+            y: list[float], name: str, row: int, col: int, colour: str, x: list[float] = x, **more: object
+        ) -> None:
+            figure.add_trace(
+                Scatter(x=x, y=y, name=name, line={"color": colour, "width": 2}, hovertemplate="%{y:.4g}", **more),
+                row=row,
+                col=col,
+            )
+
+        line([s.loss for s in curve.steps], curve.name, 1, 1, color, legendgroup=curve.name, showlegend=not alone)
+        if alone:
+            line([s.reward_chosen for s in curve.steps], "chosen", 1, 2, SUPPORT_COLOR)
+            line([s.reward_rejected for s in curve.steps], "rejected", 1, 2, OPPOSE_COLOR)
+        line([s.margin for s in curve.steps], "margin", 1, 2, color, legendgroup=curve.name, showlegend=alone)
+        line([s.accuracy for s in curve.steps], "accuracy", 2, 1, color, legendgroup=curve.name, showlegend=False)
+        seconds = {s.step: (s.epoch, s.elapsed) for s in curve.steps}
+        probe_x = [_probe_position(p, axis, seconds) for p in curve.probes]
+        line(
+            [p.share for p in curve.probes],
+            "stance",
+            2,
+            2,
+            color,
+            x=probe_x,
+            mode="lines+markers",
+            legendgroup=curve.name,
+            showlegend=False,
+        )
+        if curve.probes:
+            figure.add_hline(y=curve.support_ratio, line={"color": color, "width": 1, "dash": "dot"}, row=2, col=2)
+    if alone:
+        figure.add_hline(y=0.6931, line={"color": "#999", "width": 1, "dash": "dot"}, row=1, col=1)
+    figure.update_yaxes(range=[-0.03, 1.03], row=2)
+    figure.update_xaxes(title_text=axis, row=2)
+    grid = "rgba(128,128,128,.22)"
+    figure.update_xaxes(gridcolor=grid, zerolinecolor=grid, rangemode="tozero")
+    figure.update_yaxes(gridcolor=grid, zerolinecolor=grid)
+    figure.update_annotations(font_size=13)
+    figure.update_layout(
+        height=480,
+        margin={"l": 44, "r": 12, "t": 36, "b": 40},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": "#888", "size": 12},
+        hovermode="x unified",
+        legend={"orientation": "h", "y": -0.12},
+        # The same revision tells Plotly that this is the same picture with more points: zoom and pan stay.
+        uirevision="|".join([axis, *(c.name for c in curves)]),
+    )
+    return figure
+
+
+def _position(step: StepEvent, axis: Axis) -> float:
+    return {"step": float(step.step), "epoch": step.epoch, "seconds": step.elapsed}[axis]
+
+
+def _probe_position(probe: ProbeEvent, axis: Axis, seen: dict[int, tuple[float, float]]) -> float:
+    if axis == "step":
+        return float(probe.step)
+    epoch, elapsed = seen.get(probe.step, (0.0, 0.0))
+    return epoch if axis == "epoch" else elapsed

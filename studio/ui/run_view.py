@@ -1,0 +1,181 @@
+"""HTML and tables for one run: header, progress, result, film-strip. Pure functions; every text from outside is escaped."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from html import escape
+
+from studio.domain import FINAL_STATES, SampleEvent, SupportShare
+from studio.services.runs import RunView
+
+_DOTS = {
+    "queued": "#8a8f98",
+    "running": "#2a9d8f",
+    "stopping": "#d9a441",
+    "done": "#3b6fb6",
+    "stopped": "#d9a441",
+    "failed": "#c0392b",
+    "interrupted": "#c0392b",
+}
+EMPTY = (
+    '<div class="empty">No run yet. Turn <b>support_ratio</b>, press <b>Train</b>, and the curves appear here; '
+    "on the embedded base that takes well under a minute.</div>"
+)
+
+
+def header(run: RunView | None) -> str:
+    """Who this run is: its own settings, never the form's."""
+    if run is None:
+        return EMPTY
+    r = run.recipe
+    lora, dpo = r.lora, r.dpo
+    length = f"{dpo.max_seconds:g} s" if dpo.max_seconds else f"{dpo.epochs:g} epochs"
+    facts = [
+        ("base", r.base.id),
+        ("data", f"{r.dataset_title}, {r.data_size} pairs"),
+        ("support_ratio", f"{r.support_ratio:g}"),
+        ("loss", f"{dpo.loss_type}, beta {dpo.beta:g}"),
+        ("LoRA", f"r {lora.rank}, alpha {lora.alpha}"),
+        ("lr", f"{dpo.learning_rate:g}"),
+        ("length", length),
+        ("batch", f"{dpo.batch_size} × {dpo.gradient_accumulation}"),
+        ("seed", str(dpo.seed)),
+    ]
+    chips = "".join(f'<span class="chip"><i>{k}</i> {escape(v)}</span>' for k, v in facts)
+    return (
+        f'<div class="run-head"><b>{escape(run.title)}</b> {badge(run)}<span class="mono quiet">{run.run_id}</span></div>'
+        f'<div class="chips" title="The settings of this run, as recorded in its run.json">{chips}</div>'
+    )
+
+
+def badge(run: RunView) -> str:
+    """The state in colour and word."""
+    state = run.status.state
+    return f'<span class="badge" style="background:{_DOTS[state]}">{state}</span>'
+
+
+def progress(run: RunView | None) -> str:
+    """Bar, step count, time left, speed; for an ended run its message."""
+    if run is None:
+        return ""
+    status, last = run.status, run.last_step
+    total = (last.total if last else status.total) or 0
+    step = last.step if last else status.step
+    share = min(1.0, step / total) if total else 0.0
+    if run.recipe.dpo.max_seconds and last:
+        share = max(share, min(1.0, last.elapsed / run.recipe.dpo.max_seconds))
+    if status.state == "done":
+        share = 1.0
+    parts = []
+    if total:
+        parts.append(f"step {step} of {total}")
+    if last:
+        parts.append(f"{last.elapsed:.1f} s")
+        if status.state == "running" and step < total:
+            parts.append(f"about {_seconds(last.eta)} left")
+        parts.append(f"{last.tokens_per_second:,.0f} tokens/s")
+    if status.state == "queued":
+        parts.append(f"waiting for its turn since {time.strftime('%H:%M:%S', time.localtime(run.recipe.created))}")
+    message = f'<div class="run-message">{escape(status.message)}</div>' if status.message else ""
+    color = _DOTS[status.state]
+    return (
+        f'<div class="bar" role="progressbar" aria-valuenow="{share * 100:.0f}" aria-valuemin="0" aria-valuemax="100">'
+        f'<div style="width:{share * 100:.1f}%;background:{color}"></div></div>'
+        f'<div class="quiet">{" · ".join(parts)}</div>{message}'
+    )
+
+
+def result(run: RunView | None) -> str:
+    """Requested ratio beside the measured support share, once there is one."""
+    if run is None or run.status.state not in FINAL_STATES:
+        return ""
+    if run.adapter_share is None:
+        return (
+            "" if run.status.state in ("failed", "interrupted") else '<div class="quiet">No stance was measured.</div>'
+        )
+    asked = run.recipe.support_ratio
+    rows = [share_bar("adapter", run.adapter_share, asked)]
+    if run.base_share is not None:
+        rows.append(share_bar("base", run.base_share, None))
+    probe = ""
+    if run.probe is not None:
+        probe = (
+            f"<p class='quiet'>Likelihood probe, a different measure: on {run.probe.n} held-out pairs the support answer is "
+            f"the likelier one in {run.probe.share:.0%} (mean margin {run.probe.margin:+.3f} nats per token).</p>"
+        )
+    judge = run.adapter_share
+    return (
+        f"<div class='result'><h3>Asked for {asked:.0%} support, measured {_percent(judge.share)}</h3>{''.join(rows)}"
+        f"<p class='quiet'>Share of sampled answers to prompts no training touched that take the <b>support</b> side, with "
+        f"95 % Wilson interval. Judged by character n-grams + logistic regression fitted on this dataset's own answers "
+        f"(cross-validated accuracy {_percent(judge.judge_accuracy)} on {judge.judge_n} answers); it abstains when "
+        f"unsure.</p>{probe}</div>"
+    )
+
+
+def share_bar(who: str, share: SupportShare, asked: float | None) -> str:
+    """One measured share as a bar with its interval; the dashed mark is what was asked for."""
+    if not share.n:
+        return f"<div class='share'><b>{who}</b> no answer could be judged ({share.abstained} abstentions)</div>"
+    mark = (
+        f"<i class='asked' style='left:{asked * 100:.1f}%' title='asked for {asked:.0%}'></i>"
+        if asked is not None
+        else ""
+    )
+    return (
+        f"<div class='share'><b>{who}</b><div class='track'>{mark}"
+        f"<i class='interval' style='left:{share.low * 100:.1f}%;width:{(share.high - share.low) * 100:.1f}%'></i>"
+        f"<i class='point' style='left:{share.share * 100:.1f}%'></i></div>"
+        f"<span>{share.share:.0%} [{share.low:.0%}, {share.high:.0%}] · n {share.n}, {share.abstained} abstained</span></div>"
+    )
+
+
+def film_strip(samples: Sequence[SampleEvent], step: int) -> str:
+    """The fixed prompts' greedy answers: the base's beside those of the newest recorded step up to ``step``."""
+    if not samples:
+        return "<div class='quiet'>The film-strip shows the same prompts answered again and again while the run trains.</div>"
+    first = min(s.step for s in samples)
+    at = max((s.step for s in samples if s.step <= step), default=first)
+    before = {s.prompt: s.answer for s in samples if s.step == first}
+    rows = "".join(
+        f"<tr><td>{escape(s.prompt)}</td><td>{escape(before.get(s.prompt, ''))}</td>"
+        f"<td class='{'changed' if s.answer != before.get(s.prompt) else ''}'>{escape(s.answer)}</td></tr>"
+        for s in samples
+        if s.step == at
+    )
+    return (
+        f"<table class='strip'><thead><tr><th>Prompt</th><th>Base (step {first})</th><th>Step {at}</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
+    )
+
+
+def history_row(run: RunView) -> list[object]:
+    """One line of the history table."""
+    share = run.adapter_share
+    measured = f"{share.share:.0%} [{share.low:.0%}, {share.high:.0%}] n {share.n}" if share and share.n else "–"
+    steps = f"{run.last_step.step}/{run.last_step.total}" if run.last_step else "–"
+    return [
+        run.title,
+        run.status.state,
+        run.recipe.base.id,
+        run.recipe.dataset_title,
+        run.recipe.support_ratio,
+        run.recipe.data_size,
+        measured,
+        steps,
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(run.recipe.created)),
+        run.run_id,
+    ]
+
+
+HISTORY_HEADERS = ["Name", "State", "Base", "Data", "ratio", "n", "Measured support", "Steps", "Started", "Run"]
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.0%}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value < 90 else f"{value / 60:.0f} min"
