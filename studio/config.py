@@ -23,6 +23,7 @@ class Settings:
         adapters_dir: folder of run folders.
         data_dir: folder of shipped datasets and the embedded base.
         imported_dir: folder of datasets imported by users.
+        models_dir: each model folder in it is listed as a base.
         cache_dir: reference log-probabilities and other things that can be recomputed.
         admin_password: when set, training, deleting, importing and pushing ask for it; visitors may chat and look.
         trust_remote_code: let models from the hub run their own code (the operator's decision, never a visitor's).
@@ -39,6 +40,7 @@ class Settings:
     adapters_dir: Path = ROOT / "adapters"
     data_dir: Path = ROOT / "data"
     imported_dir: Path = ROOT / "data" / "imported"
+    models_dir: Path = ROOT / "models"
     cache_dir: Path = ROOT / "data" / "cache"
     admin_password: str = ""
     trust_remote_code: bool = False
