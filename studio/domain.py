@@ -140,7 +140,6 @@ class Recipe:
     Attributes:
         rows_support: for each training row in order, whether *support* is the chosen side (the flip mask).
         row_ids: the pair ids of those rows, in order.
-        resumed_from_step: step of the checkpoint a resumed run goes on from; 0 for a fresh one.
     """
 
     run_id: str
@@ -170,7 +169,9 @@ class RunStatus:
     """The state of a run. ``status.json``, replaced atomically and only by the process that owns the run.
 
     ``pid`` with ``pid_started`` (process create time) tells a live owner from a reused number; ``heartbeat`` and
-    ``updated`` are Unix seconds. ``message`` is one plain sentence; for ``failed`` it says what to try.
+    ``updated`` are Unix seconds; ``seconds`` is the time worked on the run so far, from the start of its process (model
+    loading, training, measuring), resumed parts summed. ``message`` is one plain sentence; for ``failed`` it says what
+    to try.
     """
 
     state: RunState
@@ -181,6 +182,7 @@ class RunStatus:
     updated: float = 0.0
     step: int = 0
     total: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,86 @@
+"""What a person can do, as plain Python: no gradio, no torch at import.
+
+:class:`Services` is the one object the interface and the command line are built from. Nothing here is a module global: two
+sets of services with different settings live side by side.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from studio.config import Settings
+
+if TYPE_CHECKING:
+    from studio.services.align import AlignService
+    from studio.services.compare import CompareService
+    from studio.services.datasets import DatasetService
+    from studio.services.library import LibraryService
+    from studio.services.models import ModelService
+    from studio.services.runs import RunStore
+
+log = logging.getLogger(__name__)
+
+#: How often a server tells the trainer that it is still wanted.
+KEEPALIVE_S = 10.0
+
+
+@dataclass
+class Services:
+    """Everything the page and the command line call."""
+
+    settings: Settings
+    datasets: DatasetService
+    runs: RunStore
+    models: ModelService
+    align: AlignService
+    compare: CompareService
+    library: LibraryService
+
+    def warm_up(self) -> None:
+        """Start the trainer, so that the first click on *Train* finds it warm, and keep it so for as long as this
+        process lives; load the chat engine's base. Blocks: servers call it in a daemon thread once the port is bound."""
+        from studio.services.trainer import ensure_trainer
+
+        engine = threading.Thread(target=self._warm_engine, name="warm-engine", daemon=True)
+        ensure_trainer(self.settings)
+        engine.start()
+        stop = threading.Event()
+        while not stop.wait(KEEPALIVE_S):
+            try:
+                ensure_trainer(self.settings)
+            except OSError:
+                log.exception("the trainer could not be kept alive; trying again")
+
+    def _warm_engine(self) -> None:
+        try:
+            self.compare.warm_up()
+        except Exception:
+            # The page works without it; the first question will say what is wrong.
+            log.exception("the chat engine did not warm up")
+
+
+def build_services(settings: Settings) -> Services:
+    """Join the services. Imports no torch, starts nothing, touches no file."""
+    from studio.services.align import AlignService
+    from studio.services.datasets import DatasetService
+    from studio.services.models import ModelService
+    from studio.services.runs import RunStore
+
+    datasets, runs, models = DatasetService(settings), RunStore(settings), ModelService(settings)
+    align = AlignService(settings, datasets, runs, models)
+    # interim: until the other helpers' files have landed
+    compare: Any = None
+    library: Any = None
+    try:
+        from studio.services.compare import CompareService
+
+        compare = CompareService(settings, runs, models)
+        from studio.services.library import LibraryService
+
+        library = LibraryService(settings, runs, models, compare)
+    except ModuleNotFoundError as error:
+        log.warning("a service is not there yet: %s", error)
+    return Services(settings, datasets, runs, models, align, compare, library)

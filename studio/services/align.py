@@ -1,0 +1,304 @@
+"""Turn the dial: from a form to a queued run, and from a run to its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from studio import __version__
+from studio.config import Settings
+from studio.domain import (
+    DpoSettings,
+    LoraSettings,
+    PreferenceDataset,
+    PreferenceRow,
+    Recipe,
+    SupportShare,
+)
+from studio.errors import RecipeError
+from studio.services.preferences import build_preferences
+from studio.services.presets import PRESETS
+from studio.services.run_events import Event
+from studio.services.runs import RunStore, RunView, new_run_id
+from studio.services.trainer import ensure_trainer
+
+if TYPE_CHECKING:
+    from studio.services.datasets import DatasetService
+    from studio.services.models import ModelService
+
+LOSS_TYPES = (
+    "sigmoid",
+    "ipo",
+    "hinge",
+    "robust",
+    "exo_pair",
+    "nca_pair",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "apo_zero",
+    "apo_down",
+)
+SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
+OPTIMIZERS = ("adamw", "paged_adamw_8bit")
+_MODULES = re.compile(r"^(all-linear|[A-Za-z0-9_.]+(\s*,\s*[A-Za-z0-9_.]+)*)$")
+
+
+@dataclass(frozen=True)
+class AlignForm:
+    """What a person chose for a run, unchecked. ``dataset_id`` and ``base`` are ids of the respective services."""
+
+    base: str
+    dataset_id: str
+    support_ratio: float
+    data_size: int
+    shuffle: bool
+    system_prompt: str
+    preset: str
+    lora: LoraSettings
+    dpo: DpoSettings
+    title: str = ""
+
+
+class AlignService:
+    """Preview, start, follow and read runs."""
+
+    def __init__(self, settings: Settings, datasets: DatasetService, runs: RunStore, models: ModelService) -> None:
+        self._settings = settings
+        self._datasets = datasets
+        self._runs = runs
+        self._models = models
+
+    def preview(self, form: AlignForm) -> tuple[PreferenceRow, ...]:
+        """Exactly the rows that :meth:`start` would train on, in their order.
+
+        Raises:
+            NotFoundError: there is no such dataset.
+            RecipeError: ratio or size does not fit it.
+        """
+        return self._rows(form, self._datasets.get(form.dataset_id))
+
+    def start(self, form: AlignForm) -> str:
+        """Check the form, write the run folder, queue the run; its id. Training goes on without the caller.
+
+        Raises:
+            NotFoundError: there is no such dataset.
+            RecipeError: a setting is out of range; the message names it and its value.
+            ModelLoadError: the base model is not to be had.
+        """
+        dataset = self._datasets.get(form.dataset_id)
+        rows = self._rows(form, dataset)
+        check_settings(form)
+        base, _ = self._models.resolve(form.base)
+        recipe = Recipe(
+            run_id=new_run_id(dataset.id, form.support_ratio),
+            title=" ".join(form.title.split()) or f"{dataset.title}, ratio {form.support_ratio:g}",
+            method="dpo",
+            base=base,
+            dataset_id=dataset.id,
+            dataset_title=dataset.title,
+            dataset_hash=dataset.content_hash,
+            dataset_kind=dataset.kind,
+            support_ratio=form.support_ratio,
+            data_size=form.data_size,
+            shuffle=form.shuffle,
+            system_prompt=form.system_prompt.strip(),
+            preset=form.preset,
+            lora=form.lora,
+            dpo=form.dpo,
+            row_ids=tuple(row.pair_id for row in rows),
+            rows_support=tuple(row.side == "support" for row in rows),
+            created=time.time(),
+            versions=library_versions(),
+        )
+        self._runs.create(recipe, dataset)
+        ensure_trainer(self._settings)
+        return recipe.run_id
+
+    def start_simple(
+        self, base: str, dataset_id: str, support_ratio: float, data_size: int, preset: str, seed: int
+    ) -> str:
+        """:meth:`start` with a preset's settings and a seed.
+
+        Raises:
+            RecipeError: unknown preset; otherwise as :meth:`start`.
+        """
+        return self.start(preset_form(base, dataset_id, support_ratio, data_size, preset, seed))
+
+    def resume(self, run_id: str) -> None:
+        """Queue a stopped, failed or interrupted run again; it goes on from its checkpoint.
+
+        Raises:
+            InputError, NotFoundError, ConflictError: as ``RunStore.resume``.
+        """
+        self._runs.resume(run_id)
+        ensure_trainer(self._settings)
+
+    def wait(self, run_id: str, on_event: Callable[[Event], None], poll_s: float = 0.1) -> RunView:
+        """Follow a run in the foreground until it ends, handing each event to ``on_event``.
+
+        Keeps the trainer alive meanwhile, and starts another if it was killed.
+
+        Raises:
+            InputError, NotFoundError: no such run, or it was discarded meanwhile.
+        """
+        offset, ensured = 0, 0.0
+        while True:
+            final = self._runs.ended(run_id)
+            events, offset = self._runs.events(run_id, offset)
+            for event in events:
+                on_event(event)
+            if final:
+                return self._runs.get(run_id)
+            if time.monotonic() - ensured > 5.0:
+                ensure_trainer(self._settings)
+                ensured = time.monotonic()
+            time.sleep(poll_s)
+
+    def result(self, run_id: str) -> dict[str, Any]:
+        """What a run came to, as plain data: the keys of ``python -m studio align --json``. What was not measured (yet)
+        is None. ``seconds`` is the time worked on the run: loading, training and measuring.
+
+        Raises:
+            InputError, NotFoundError: no such run.
+        """
+        view = self._runs.get(run_id)
+        last, probe = view.last_step, view.probe
+        return {
+            "run": view.run_id,
+            "folder": str(view.folder),
+            "seconds": view.status.seconds,
+            "loss": _finite(last.loss) if last else None,
+            "margin": _finite(last.margin) if last else None,
+            "probe": {"share": probe.share, "n": probe.n, "margin": _finite(probe.margin)} if probe else None,
+            "support_share": _share(view.adapter_share),
+            "base_support_share": _share(view.base_share),
+        }
+
+    def status(self, run_id: str) -> dict[str, Any]:
+        """State, message and step counts of a run, and :meth:`result`'s keys.
+
+        Raises:
+            InputError, NotFoundError: no such run.
+        """
+        status = self._runs.status(run_id)
+        counts = {"state": status.state, "message": status.message, "step": status.step, "total": status.total}
+        return {**counts, **self.result(run_id)}
+
+    def _rows(self, form: AlignForm, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
+        if not 0.0 <= form.support_ratio <= 1.0:  # a NaN fails this too
+            raise RecipeError(f"support_ratio is {form.support_ratio}; it must be between 0 and 1.")
+        if not 1 <= form.data_size <= len(dataset.pairs):
+            raise RecipeError(
+                f"data_size is {form.data_size}; {dataset.title} has {len(dataset.pairs)} training pairs, "
+                f"so it must be between 1 and {len(dataset.pairs)}."
+            )
+        return build_preferences(dataset.pairs, form.support_ratio, form.data_size, form.dpo.seed, form.shuffle)
+
+
+def preset_form(
+    base: str, dataset_id: str, support_ratio: float, data_size: int, preset: str, seed: int, **changes: Any
+) -> AlignForm:
+    """A form with a preset's settings; ``changes`` are further fields of :class:`AlignForm`.
+
+    Raises:
+        RecipeError: there is no such preset.
+    """
+    chosen = PRESETS.get(preset)
+    if chosen is None:
+        raise RecipeError(f"preset is {preset!r}; use one of {', '.join(PRESETS)}.")
+    form = AlignForm(
+        base=base,
+        dataset_id=dataset_id,
+        support_ratio=support_ratio,
+        data_size=data_size,
+        shuffle=False,
+        system_prompt="",
+        preset=preset,
+        lora=chosen.lora,
+        dpo=dataclasses.replace(chosen.dpo, seed=seed),
+    )
+    return dataclasses.replace(form, **changes)
+
+
+def check_settings(form: AlignForm) -> None:
+    """Check every hyper-parameter.
+
+    Raises:
+        RecipeError: the first one out of range, with its value and what is allowed.
+    """
+    lora, dpo = form.lora, form.dpo
+    _within("rank", lora.rank, 1, 1024)
+    _within("alpha", lora.alpha, 1, 4096)
+    _within("dropout", lora.dropout, 0, 0.95)
+    if not _MODULES.match(lora.target_modules.strip()):
+        raise RecipeError(
+            f"target_modules is {lora.target_modules!r}; use all-linear or module names such as q_proj,v_proj."
+        )
+    _one_of("loss_type", dpo.loss_type, LOSS_TYPES)
+    _one_of("scheduler", dpo.scheduler, SCHEDULERS)
+    _one_of("optimizer", dpo.optimizer, OPTIMIZERS)
+    _one_of("preset", form.preset, tuple(PRESETS))
+    _within("beta", dpo.beta, 1e-6, 1000)
+    _within("label_smoothing", dpo.label_smoothing, 0, 0.49)
+    if dpo.loss_type == "exo_pair" and dpo.label_smoothing == 0:
+        raise RecipeError("label_smoothing is 0; the loss exo_pair needs it above 0 (0.001 is usual).")
+    _within("learning_rate", dpo.learning_rate, 1e-9, 1)
+    _within("max_seconds", dpo.max_seconds, 0, 7 * 24 * 3600)
+    _within("epochs", dpo.epochs, 0 if dpo.max_seconds else 0.01, 1000)
+    _within("batch_size", dpo.batch_size, 1, 1024)
+    _within("gradient_accumulation", dpo.gradient_accumulation, 1, 1024)
+    _within("warmup_ratio", dpo.warmup_ratio, 0, 1)
+    _within("weight_decay", dpo.weight_decay, 0, 10)
+    _within("max_grad_norm", dpo.max_grad_norm, 0, 1000)
+    _within("max_length", dpo.max_length, 16, 131072)
+    _within("seed", dpo.seed, 0, 2**32 - 1)
+    _within("probe_every", dpo.probe_every, 1, 100000)
+    _within("sample_every", dpo.sample_every, 1, 100000)
+    for name, text, longest in (("system_prompt", form.system_prompt, 8000), ("title", form.title, 120)):
+        if len(text) > longest:
+            raise RecipeError(f"{name} has {len(text)} characters; {longest} are allowed.")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of this program and of the libraries that decide a run, read without importing them."""
+    versions = {"alignment-studio": __version__}
+    for name in ("torch", "transformers", "trl", "peft"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "missing"
+    return versions
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:  # a NaN fails this too
+        raise RecipeError(f"{name} is {value}; it must be between {low:g} and {high:g}.")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise RecipeError(f"{name} is {value!r}; use one of {', '.join(allowed)}.")
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _share(share: SupportShare | None) -> dict[str, Any] | None:
+    if share is None:
+        return None
+    return {
+        "share": _finite(share.share),
+        "low": _finite(share.low),
+        "high": _finite(share.high),
+        "n": share.n,
+        "abstained": share.abstained,
+        "judge_accuracy": _finite(share.judge_accuracy),
+    }

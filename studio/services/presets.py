@@ -1,0 +1,69 @@
+"""Named sets of hyper-parameters: the course's own, one for the embedded base, one for small models from the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from studio.domain import DpoSettings, LoraSettings
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings under a name; ``note`` says what they are for."""
+
+    name: str
+    title: str
+    lora: LoraSettings
+    dpo: DpoSettings
+    note: str
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        preset.name: preset
+        for preset in (
+            Preset(
+                "embedded",
+                "Embedded base (seconds on a CPU)",
+                LoraSettings(rank=8, alpha=16, dropout=0.0, target_modules="all-linear"),
+                DpoSettings(beta=0.5, learning_rate=2e-3, epochs=5.0, batch_size=8, gradient_accumulation=1),
+                "For the small model that is shipped: a high learning rate and five passes, done in seconds.",
+            ),
+            Preset(
+                "course",
+                "Course (7B on a GPU)",
+                LoraSettings(rank=64, alpha=16, dropout=0.1, target_modules="all-linear"),
+                DpoSettings(
+                    beta=0.1,
+                    learning_rate=2e-4,
+                    epochs=1.0,
+                    batch_size=1,
+                    gradient_accumulation=8,
+                    warmup_ratio=0.1,
+                    optimizer="paged_adamw_8bit",
+                    probe_every=1,
+                    sample_every=2,
+                ),
+                "The values of the course this studio comes from, made for a 7B model on a CUDA card (tick 4-bit for it there).",
+            ),
+            Preset(
+                "hub-small",
+                "Small Hub model (0.1-2B)",
+                LoraSettings(rank=16, alpha=32, dropout=0.05, target_modules="all-linear"),
+                DpoSettings(
+                    beta=0.1,
+                    learning_rate=2e-4,
+                    epochs=3.0,
+                    batch_size=4,
+                    gradient_accumulation=2,
+                    scheduler="cosine",
+                    probe_every=5,
+                    sample_every=10,
+                ),
+                "A careful start for SmolLM2, Qwen3-0.6B and their like: minutes on a CPU, less on a GPU.",
+            ),
+        )
+    }
+)

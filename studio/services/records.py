@@ -1,0 +1,133 @@
+"""Typed records in files: checked JSON, atomic replacement, append-only lines read incrementally. No torch, no gradio."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import functools
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from studio.errors import InputError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def parse(kind: type[T], data: Any, where: str) -> T:
+    """``data`` (as decoded from JSON) as a frozen type; unknown keys are ignored, so newer files stay readable.
+
+    Raises:
+        InputError: a field is missing or of a wrong type; the message names ``where`` and the field.
+    """
+    try:
+        checked: T = _adapter(cast(Any, kind)).validate_python(data)
+        return checked
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the record"
+        raise InputError(f"{where}: {field}: {first['msg']}.") from None
+
+
+def read_record(kind: type[T], path: Path) -> T:
+    """The record in a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: it is not JSON, or not such a record.
+    """
+    text = path.read_bytes()
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path.parent.name}/{path.name} is not JSON: {error}.") from None
+    return parse(kind, data, f"{path.parent.name}/{path.name}")
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Replace ``path`` by the JSON of a dataclass or plain data, so that a reader sees the old or the new, never a half.
+
+    Written beside it, flushed to the disk, then renamed.
+
+    Raises:
+        OSError: the disk is full or not writable; the old file is untouched.
+    """
+    data = dataclasses.asdict(record) if dataclasses.is_dataclass(record) and not isinstance(record, type) else record
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            json.dump(data, out, ensure_ascii=False, indent=1)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class LineWriter:
+    """Appends one JSON object a line. A line is written by one call, so a reader never meets two interleaved."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 - lives as long as the writer
+        size = self._file.seek(0, os.SEEK_END)
+        if size:
+            # A killed writer may have left half a line; ours must not be glued to it.
+            self._file.seek(size - 1)
+            if self._file.read(1) != b"\n":
+                self._file.write(b"\n")
+
+    def write(self, record: Any) -> None:
+        """Append a dataclass as one line.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        line = json.dumps(dataclasses.asdict(record), ensure_ascii=False).encode() + b"\n"
+        if self._file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_lines(path: Path, offset: int = 0) -> tuple[list[bytes], int]:
+    """The complete lines of ``path`` from byte ``offset`` on, and the offset to go on from.
+
+    A line still being written (no newline yet) is left for the next call. A missing file has no lines. An offset beyond
+    the end (the file was replaced by a shorter one) reads from the start.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if offset > size or offset < 0:
+                offset = 0
+            file.seek(offset)
+            block = file.read(size - offset)
+    except FileNotFoundError:
+        return [], 0
+    end = block.rfind(b"\n") + 1
+    return [line for line in block[:end].split(b"\n") if line], offset + end
+
+
+def decode_line(line: bytes) -> dict[str, Any] | None:
+    """One line as a dictionary; None (and a log entry) for what a crash left broken."""
+    try:
+        data = json.loads(line)
+    except ValueError:
+        log.warning("skipped a broken line of %d bytes", len(line))
+        return None
+    return data if isinstance(data, dict) else None

@@ -1,0 +1,141 @@
+"""What a run's worker appended: events, film-strip, log. Read incrementally, only complete lines."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from studio.domain import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
+from studio.services.records import decode_line, parse, read_lines
+
+Event = StepEvent | ProbeEvent | MeasureEvent
+E = TypeVar("E", StepEvent, ProbeEvent)
+
+_KINDS: dict[str, Any] = {"step": StepEvent, "probe": ProbeEvent, "measure": MeasureEvent}
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LOG_BYTES = 65536
+
+
+def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
+    """Events from byte ``offset`` on, oldest first, and the offset to ask from next time."""
+    lines, offset = read_lines(folder / "events.jsonl", offset)
+    events: list[Event] = []
+    for line in lines:
+        data = decode_line(line)
+        kind = _KINDS.get(str(data.get("type"))) if data else None
+        if kind is not None:
+            events.append(parse(kind, data, f"{folder.name}/events.jsonl"))
+    return events, offset
+
+
+def in_force(events: Iterable[Event]) -> list[Event]:
+    """Events without those a resumed run trained anew: a step at or below an earlier one replaces what came after its
+    checkpoint, the probes there included. Of a repeated probe or measure the newest stays."""
+    kept: list[Event] = []
+    highest = 0
+    for event in events:
+        if isinstance(event, StepEvent):
+            if event.step <= highest:
+                again = event.step
+                kept = [e for e in kept if isinstance(e, MeasureEvent) or e.step < again]
+            highest = event.step
+        else:
+            key = _key(event)
+            kept = [e for e in kept if isinstance(e, StepEvent) or _key(e) != key]
+        kept.append(event)
+    return kept
+
+
+def _key(event: ProbeEvent | MeasureEvent) -> tuple[str, object]:
+    return (event.type, event.step) if isinstance(event, ProbeEvent) else (event.type, event.who)
+
+
+def read_samples(folder: Path) -> list[SampleEvent]:
+    """The film-strip by step. Of answers repeated by a resumed run the newest counts."""
+    lines, _ = read_lines(folder / "samples.jsonl")
+    found: dict[tuple[int, str], SampleEvent] = {}
+    for line in lines:
+        data = decode_line(line)
+        if data:
+            sample = parse(SampleEvent, data, f"{folder.name}/samples.jsonl")
+            found[sample.step, sample.prompt] = sample
+    return sorted(found.values(), key=lambda sample: sample.step)
+
+
+def read_log_tail(folder: Path, lines: int) -> str:
+    """The last ``lines`` lines of the worker's output; empty before there is any."""
+    try:
+        with open(folder / "log.txt", "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    # A progress bar rewrites its line with carriage returns: only its last state is worth reading.
+    kept = [_ANSI.sub("", line.rstrip("\r").rsplit("\r", 1)[-1]) for line in text.rstrip("\n").split("\n")]
+    return "\n".join(kept[-lines:])
+
+
+@dataclass
+class Summary:
+    """What listing needs of a run's events: its newest step and probe as they stand in the file, measured shares."""
+
+    inode: int = 0
+    offset: int = 0
+    step_line: bytes = b""
+    probe_line: bytes = b""
+    shares: dict[str, SupportShare] = field(default_factory=dict)
+
+    @property
+    def last_step(self) -> StepEvent | None:
+        """The newest optimiser step."""
+        return _decode(self.step_line, StepEvent)
+
+    @property
+    def probe(self) -> ProbeEvent | None:
+        """The newest stance probe."""
+        return _decode(self.probe_line, ProbeEvent)
+
+
+class Summaries:
+    """Summaries of many runs, kept up to date by reading only what was added since the last look. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, Summary] = {}
+
+    def of(self, folder: Path) -> Summary:
+        """The summary of the run in ``folder`` as of now."""
+        path = folder / "events.jsonl"
+        try:
+            inode = path.stat().st_ino
+        except FileNotFoundError:
+            return Summary()
+        with self._lock:
+            summary = self._known.get(folder.name)
+            if summary is None or summary.inode != inode:
+                summary = self._known[folder.name] = Summary(inode=inode)
+            lines, summary.offset = read_lines(path, summary.offset)
+            for line in lines:
+                # Only the newest step matters here: telling it by its text saves decoding thousands of them.
+                if b'"type": "step"' in line:
+                    summary.step_line = line
+                    continue
+                data = decode_line(line) or {}
+                if data.get("type") == "step":
+                    summary.step_line = line
+                elif data.get("type") == "probe":
+                    summary.probe_line = line
+                elif data.get("type") == "measure":
+                    event = parse(MeasureEvent, data, f"{folder.name}/events.jsonl")
+                    summary.shares = {**summary.shares, event.who: event.measured}
+            return replace(summary)
+
+
+def _decode(line: bytes, kind: type[E]) -> E | None:
+    data = decode_line(line) if line else None
+    return parse(kind, data, "events.jsonl") if data else None

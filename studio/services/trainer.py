@@ -1,0 +1,344 @@
+"""The warm trainer: a detached process that waits with torch, trl and peft imported, and forks a worker for each run.
+
+Why a process of its own: it outlives the web server, a kill frees all its memory, and its random state is nobody else's.
+Why warm: importing the training libraries takes 4-10 s, a fork of a process that has them takes milliseconds. It holds the
+one training slot (an flock on ``.trainer.lock``), takes queued runs oldest first, one at a time, and records what a dead
+worker could not record itself. It runs no torch operation: threads do not survive a fork.
+
+Files beside the run folders: ``.trainer.lock`` (held while it lives), ``.trainer.alive`` (touched by servers; idle for
+``IDLE_EXIT_S`` without that, it ends), ``.trainer.log``, ``.bell`` (touched when the queue changed).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import IO
+
+from studio.config import ROOT, Settings, load_settings
+from studio.domain import FINAL_STATES, RunState, RunStatus
+from studio.errors import StudioError
+from studio.services.run_state import DIED, owner_alive, read_status, stop_request, write_status
+from studio.services.runs import RunStore
+from studio.services.worker import Train, cpu_threads, read_job, train_run, work
+from studio.services.worker_process import (
+    WorkerProcess,
+    cause_of_death,
+    create_time,
+    kill,
+    oom_kills,
+    poll,
+    prefer_for_oom_kill,
+)
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.03
+#: How often the queue is read even though nobody rang (a folder may arrive by copying).
+SCAN_S = 5.0
+IDLE_EXIT_S = 30.0
+
+
+def ensure_trainer(settings: Settings) -> None:
+    """Start the trainer if none holds the lock. Returns at once; the trainer warms up by itself.
+
+    Two servers doing so together start two processes, of which one finds the lock taken and ends.
+    """
+    keepalive(settings)
+    lock = _try_lock(settings.adapters_dir)
+    if lock is None:
+        return
+    lock.close()
+    with open(settings.adapters_dir / ".trainer.log", "ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "studio.services.trainer"],
+            cwd=ROOT,
+            env=_environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    # Reaps it if it ends before us; a daemon, so that it keeps nobody from exiting.
+    threading.Thread(target=process.wait, name="trainer-reaper", daemon=True).start()
+
+
+def keepalive(settings: Settings) -> None:
+    """Tell the trainer that somebody may want it soon."""
+    settings.adapters_dir.mkdir(parents=True, exist_ok=True)
+    (settings.adapters_dir / ".trainer.alive").touch()
+
+
+def _try_lock(adapters_dir: Path) -> IO[bytes] | None:
+    """The trainer's lock, held until the file is closed; None while another process holds it."""
+    adapters_dir.mkdir(parents=True, exist_ok=True)
+    file = open(adapters_dir / ".trainer.lock", "ab")  # noqa: SIM115 - held by the caller
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The trainer's environment: these settings (without the password) and thread limits, which must be there before
+    torch is imported. Waiting OpenMP threads sleep: spinning, they would slow chat and training tenfold."""
+    threads = str(cpu_threads(settings.train_threads))
+    values = {f"STUDIO_{f.name.upper()}": str(getattr(settings, f.name)) for f in fields(Settings)}
+    del values["STUDIO_ADMIN_PASSWORD"]
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("STUDIO_")}
+    return {
+        **inherited,
+        **values,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+class Trainer:
+    """The loop of the trainer process.
+
+    Args:
+        settings: where the runs lie; what a run may use is in its own ``job.json``.
+        train: what a worker does; tests give a scripted one.
+        idle_exit_s: seconds without work and without a server's sign of life after which :meth:`run` returns.
+    """
+
+    def __init__(self, settings: Settings, train: Train = train_run, idle_exit_s: float = IDLE_EXIT_S) -> None:
+        self._settings = settings
+        self._runs = RunStore(settings)
+        self._train = train
+        self._idle_exit_s = idle_exit_s
+        self._lock: IO[bytes] | None = None
+        self._worker: WorkerProcess | None = None
+        self._started = time.time()
+        self._bell = -1.0
+        self._scanned = 0.0
+        self._sources = _source_stamp()
+
+    def acquire(self) -> bool:
+        """Take the training slot; False if another trainer has it."""
+        self._lock = _try_lock(self._settings.adapters_dir)
+        return self._lock is not None
+
+    def run(self) -> str:
+        """Serve the queue. Returns why it ended: ``idle`` or ``changed`` (the program's files are newer than this process).
+
+        Call :meth:`acquire` first.
+        """
+        self._sweep()
+        while True:
+            if self._worker is not None:
+                self._watch(self._worker)
+            elif self._something_new():
+                self._sweep()
+                if self._worker is None:
+                    if _source_stamp() != self._sources:
+                        return "changed"
+                    if not self._start_next() and self._forgotten():
+                        return "idle"
+            time.sleep(POLL_S)
+
+    def fail_queue(self, message: str) -> None:
+        """Give up on everything that waits: this process cannot train."""
+        for run_id in self._runs.ids():
+            folder = self._settings.adapters_dir / run_id
+            with self._runs.queue_lock(), contextlib.suppress(FileNotFoundError, StudioError):
+                if read_status(folder).state == "queued":
+                    self._record(folder, "failed", message)
+
+    # -- the queue ----------------------------------------------------------------------------------------------------
+
+    def _something_new(self) -> bool:
+        """Whether the bell rang since the last look, or that look is long ago. One stat call most of the time."""
+        try:
+            bell = (self._settings.adapters_dir / ".bell").stat().st_mtime
+        except FileNotFoundError:
+            bell = 0.0
+        now = time.monotonic()
+        if bell == self._bell and now - self._scanned < min(SCAN_S, self._idle_exit_s):
+            return False
+        self._bell, self._scanned = bell, now
+        return True
+
+    def _sweep(self) -> None:
+        """Adopt the living worker of a killed trainer; record the dead ones."""
+        for run_id in self._runs.ids():
+            folder = self._settings.adapters_dir / run_id
+            try:
+                status = read_status(folder)
+                if status.state not in ("running", "stopping"):
+                    continue
+                if owner_alive(status) and status.pid != os.getpid():
+                    if self._worker is None:
+                        log.info("run %s: its worker %d outlived its trainer; waiting for it", run_id, status.pid)
+                        self._worker = self._watched(run_id, folder, status, child=False)
+                else:
+                    self._record(folder, "interrupted", DIED)
+            except FileNotFoundError:
+                continue
+            except (StudioError, OSError) as error:
+                log.warning("run %s cannot be looked after: %s", run_id, error)
+
+    def _start_next(self) -> bool:
+        """Start the run that waits longest, if any."""
+        waiting: list[tuple[float, str]] = []
+        for run_id in self._runs.ids():
+            with contextlib.suppress(FileNotFoundError, StudioError):
+                status = read_status(self._settings.adapters_dir / run_id)
+                if status.state == "queued":
+                    waiting.append((status.updated, run_id))
+        return any(self._start(run_id) for _, run_id in sorted(waiting))
+
+    def _start(self, run_id: str) -> bool:
+        folder = self._settings.adapters_dir / run_id
+        with self._runs.queue_lock():
+            try:
+                status = read_status(folder)
+                if status.state != "queued":
+                    return False
+                mine = replace(status, state="running", message="Starting.", pid=os.getpid())
+                now = time.time()
+                mine = replace(mine, pid_started=create_time(os.getpid()), heartbeat=now, updated=now)
+                write_status(folder, mine)
+            except (StudioError, OSError) as error:
+                log.warning("run %s cannot be started: %s", run_id, error)
+                return False
+        pid = self._spawn(folder)
+        log.info("run %s: worker %d", run_id, pid)
+        claimed = replace(mine, pid=pid, pid_started=create_time(pid))
+        self._worker = self._watched(run_id, folder, claimed, child=True)
+        return True
+
+    def _spawn(self, folder: Path) -> int:
+        if sys.platform == "darwin":
+            # Forking after Apple's frameworks are loaded crashes the child: there a run starts cold, in a new process.
+            code = "import sys; from pathlib import Path; from studio.services import trainer; "
+            code += "sys.exit(trainer.work(Path(sys.argv[1]), trainer.train_run))"
+            return subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, start_new_session=True).pid
+        gc.collect()
+        gc.freeze()  # what is imported by now is never collected, so the child shares its pages with us
+        pid = os.fork()
+        if pid:
+            return pid
+        exit_code = 70
+        try:
+            os.setsid()
+            if self._lock is not None:
+                self._lock.close()  # our copy: else the slot would look taken while a worker outlives its trainer
+            prefer_for_oom_kill()
+            exit_code = work(folder, self._train)
+        except BaseException:
+            log.exception("the worker failed outside of its run")
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(exit_code)
+
+    def _watched(self, run_id: str, folder: Path, status: RunStatus, child: bool) -> WorkerProcess:
+        try:
+            kill_after = read_job(folder).settings.kill_after_s
+        except (StudioError, OSError):
+            kill_after = self._settings.kill_after_s
+        return WorkerProcess(run_id, folder, status.pid, status.pid_started, child, kill_after, oom_kills())
+
+    # -- one worker ---------------------------------------------------------------------------------------------------
+
+    def _watch(self, worker: WorkerProcess) -> None:
+        ended, exit_status = poll(worker)
+        asked = stop_request(worker.folder)
+        if not ended:
+            if asked is not None and not worker.killed:
+                now = time.monotonic()
+                worker.kill_at = worker.kill_at or now + worker.kill_after_s
+                # Nothing of a discarded run is wanted, so there is no step end worth waiting for.
+                if asked.mode == "discard" or now >= worker.kill_at:
+                    log.info("run %s: killing worker %d", worker.run_id, worker.pid)
+                    worker.killed = True
+                    kill(worker.pid)
+            return
+        self._worker = None
+        self._bell = -1.0  # look at the queue at once
+        # Under the lock: somebody may be resuming this run already, and then its files are not ours any more.
+        with self._runs.queue_lock():
+            try:
+                self._settle(worker, exit_status)
+            except FileNotFoundError:
+                log.info("run %s is gone", worker.run_id)
+            except (StudioError, OSError):
+                log.exception("run %s: its end could not be recorded", worker.run_id)
+
+    def _settle(self, worker: WorkerProcess, exit_status: int | None) -> None:
+        asked, folder = stop_request(worker.folder), worker.folder
+        if asked is not None and asked.mode == "discard":
+            self._runs.remove_folder(folder)
+            return
+        state = read_status(folder).state
+        if state == "queued":
+            return
+        if state not in FINAL_STATES:
+            self._record(folder, *cause_of_death(worker, exit_status))
+        for name in ("stop.json", "job.json"):
+            (folder / name).unlink(missing_ok=True)
+
+    def _record(self, folder: Path, state: RunState, message: str) -> None:
+        log.info("%s: %s", folder.name, message)
+        status = read_status(folder)
+        write_status(folder, replace(status, state=state, message=message, updated=time.time()))
+
+    def _forgotten(self) -> bool:
+        try:
+            seen = (self._settings.adapters_dir / ".trainer.alive").stat().st_mtime
+        except FileNotFoundError:
+            seen = 0.0
+        return time.time() - max(seen, self._started) > self._idle_exit_s
+
+
+def _source_stamp() -> float:
+    """Newest change of the program's own files: a trainer older than that would train with old code."""
+    return max(path.stat().st_mtime for path in (ROOT / "studio").rglob("*.py"))
+
+
+def _preload() -> None:
+    from studio.ml.dpo import preload
+
+    preload()
+
+
+def main(train: Train = train_run, preload: Callable[[], None] = _preload, idle_exit_s: float = IDLE_EXIT_S) -> None:
+    """Entry of ``python -m studio.services.trainer``; settings come from ``STUDIO_*`` variables."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s: %(message)s")
+    trainer = Trainer(load_settings(), train, idle_exit_s)
+    if not trainer.acquire():
+        return
+    began = time.monotonic()
+    try:
+        preload()
+    except ImportError as error:
+        trainer.fail_queue(
+            f"The training libraries cannot be imported ({error}); install requirements.txt, then resume."
+        )
+        raise
+    log.info("warm after %.1f s", time.monotonic() - began)
+    why = trainer.run()
+    log.info("ending: %s", why)
+    if why == "changed":
+        os.execv(sys.executable, [sys.executable, "-m", "studio.services.trainer"])
+
+
+if __name__ == "__main__":
+    main()
