@@ -1,0 +1,90 @@
+"""Answers written by the model in training: greedy for the film-strip, sampled for the measured support share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from studio.ml.loading import render_chat
+from studio.ml.pairs import conversation
+
+
+def greedy_answers(
+    model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt: str, max_new_tokens: int = 64
+) -> list[str]:
+    """One greedy answer a prompt, all prompts in one batch; leaves the random state and the model's mode alone."""
+    return _generate(model, tokenizer, prompts, system_prompt, max_new_tokens=max_new_tokens, do_sample=False)
+
+
+def sample_answers(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    system_prompt: str,
+    *,
+    seed: int,
+    max_new_tokens: int = 64,
+    batch_size: int = 64,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """One answer a prompt, sampled at temperature 1 from the whole distribution.
+
+    The random state is put back afterwards. Returns what there is once ``cancelled`` is true (asked between batches).
+    """
+    import torch
+
+    answers: list[str] = []
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        for start in range(0, len(prompts), batch_size):
+            if cancelled():
+                break
+            part = prompts[start : start + batch_size]
+            answers += _generate(
+                model,
+                tokenizer,
+                part,
+                system_prompt,
+                max_new_tokens=max_new_tokens,
+                do_sample=True,
+                temperature=1.0,
+                top_p=1.0,
+                top_k=0,
+            )
+    return answers
+
+
+def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt: str, **options: Any) -> list[str]:
+    import torch
+
+    if not prompts:
+        return []
+    texts = [render_chat(tokenizer, conversation(prompt, system_prompt)) for prompt in prompts]
+    rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    end = tokenizer.eos_token_id
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+    length = max(map(len, rows))
+    ids = torch.tensor([[pad] * (length - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            out = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                pad_token_id=pad,
+                eos_token_id=_end_ids(model, end),
+                **options,
+            )
+    finally:
+        model.train(training)
+    return [text.strip() for text in tokenizer.batch_decode(out[:, length:], skip_special_tokens=True)]
+
+
+def _end_ids(model: Any, end: int | None) -> list[int] | None:
+    """Every id that ends an answer: the tokenizer's, and those the model's generation settings name."""
+    named = getattr(model, "generation_config", None) and model.generation_config.eos_token_id
+    ids = {*(named if isinstance(named, list) else [named]), end} - {None}
+    return sorted(ids) or None
