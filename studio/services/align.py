@@ -22,31 +22,18 @@ from studio.domain import (
     SupportShare,
 )
 from studio.errors import RecipeError
+from studio.ml.dpo import LOSS_TYPES, OPTIMIZERS, SCHEDULERS
 from studio.services.preferences import build_preferences
 from studio.services.presets import PRESETS
 from studio.services.run_events import Event
-from studio.services.runs import RunStore, RunView, new_run_id
+from studio.services.run_folder import new_run_id
+from studio.services.runs import RunStore, RunView
 from studio.services.trainer import ensure_trainer
 
 if TYPE_CHECKING:
     from studio.services.datasets import DatasetService
     from studio.services.models import ModelService
 
-LOSS_TYPES = (
-    "sigmoid",
-    "ipo",
-    "hinge",
-    "robust",
-    "exo_pair",
-    "nca_pair",
-    "bco_pair",
-    "sppo_hard",
-    "aot",
-    "apo_zero",
-    "apo_down",
-)
-SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
-OPTIMIZERS = ("adamw", "paged_adamw_8bit")
 _MODULES = re.compile(r"^(all-linear|[A-Za-z0-9_.]+(\s*,\s*[A-Za-z0-9_.]+)*)$")
 
 
@@ -129,7 +116,8 @@ class AlignService:
         Raises:
             RecipeError: unknown preset; otherwise as :meth:`start`.
         """
-        return self.start(preset_form(base, dataset_id, support_ratio, data_size, preset, seed))
+        form = preset_form(base, dataset_id, support_ratio, data_size, preset)
+        return self.start(dataclasses.replace(form, dpo=dataclasses.replace(form.dpo, seed=seed)))
 
     def resume(self, run_id: str) -> None:
         """Queue a stopped, failed or interrupted run again; it goes on from its checkpoint.
@@ -203,7 +191,7 @@ class AlignService:
 
 
 def preset_form(
-    base: str, dataset_id: str, support_ratio: float, data_size: int, preset: str, seed: int, **changes: Any
+    base: str, dataset_id: str, support_ratio: float, data_size: int, preset: str, **changes: Any
 ) -> AlignForm:
     """A form with a preset's settings; ``changes`` are further fields of :class:`AlignForm`.
 
@@ -222,7 +210,7 @@ def preset_form(
         system_prompt="",
         preset=preset,
         lora=chosen.lora,
-        dpo=dataclasses.replace(chosen.dpo, seed=seed),
+        dpo=chosen.dpo,
     )
     return dataclasses.replace(form, **changes)
 

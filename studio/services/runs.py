@@ -9,20 +9,15 @@ whoever holds ``.queue.lock`` while the run is queued, then the worker, and the 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import hashlib
 import logging
 import os
 import re
-import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from studio.config import Settings
 from studio.domain import (
@@ -38,6 +33,7 @@ from studio.domain import (
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
 from studio.services.records import read_record, write_record
 from studio.services.run_events import Event, Summaries, read_events, read_log_tail, read_samples
+from studio.services.run_folder import Notes, create_folder, folder_size, portable, remove_folder
 from studio.services.run_state import (
     StopMode,
     StopRequest,
@@ -51,17 +47,7 @@ from studio.services.run_state import (
 log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{2,80}")
-#: Pairs kept in a run's data snapshot beyond those it trains on (the stance judge is fitted on them).
-SNAPSHOT_PAIRS = 1000
 ADAPTER = "adapter_model.safetensors"
-
-
-@dataclass(frozen=True)
-class Notes:
-    """What a person wrote about a run (``notes.json``)."""
-
-    title: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,21 +98,7 @@ class RunStore:
             ConflictError: a run of that id exists.
         """
         folder = self._path(recipe.run_id)
-        self._dir.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=self._dir))
-        try:
-            write_record(temporary / "run.json", recipe)
-            write_record(temporary / "dataset.json", _snapshot(recipe, dataset))
-            write_record(temporary / "job.json", _portable(self._settings))
-            now = time.time()
-            write_record(temporary / "status.json", RunStatus("queued", "Waiting for its turn.", updated=now))
-            temporary.chmod(0o755)
-            temporary.rename(folder)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            if folder.exists():
-                raise ConflictError(f"A run named {recipe.run_id} exists already.") from error
-            raise
+        create_folder(folder, recipe, dataset, self._settings)
         self.ring()
         return folder
 
@@ -152,7 +124,7 @@ class RunStore:
             status = effective(read_status(folder), folder)
             notes = self._notes(folder)
             summary = self._summaries.of(folder)
-            size = _size(folder)
+            size = folder_size(folder)
         except FileNotFoundError:
             raise NotFoundError(f"There is no run {run_id}.") from None
         adapter_hash = self._adapter_hash(folder)
@@ -271,7 +243,7 @@ class RunStore:
                 raise ConflictError(f"Run {run_id} is {state} already; there is nothing to stop.")
             if state == "queued":
                 if mode == "discard":
-                    self.remove_folder(folder)
+                    remove_folder(folder)
                 else:
                     note = "Taken out of the queue before its turn."
                     write_status(folder, replace(status, state="stopped", message=note, updated=time.time()))
@@ -302,7 +274,7 @@ class RunStore:
             if not (folder / "dataset.json").is_file():
                 raise ConflictError(f"Run {run_id} carries no data snapshot, so it cannot go on here.")
             (folder / "stop.json").unlink(missing_ok=True)
-            write_record(folder / "job.json", _portable(self._settings))
+            write_record(folder / "job.json", portable(self._settings))
             note = "Waiting for its turn to go on."
             write_status(folder, replace(status, state="queued", message=note, pid=0, updated=time.time()))
         self.ring()
@@ -319,7 +291,7 @@ class RunStore:
             status = read_status(folder)
             if status.state in ("running", "stopping") and owner_alive(status):
                 raise ConflictError(f"Run {run_id} is running; stop it before deleting it.")
-            self.remove_folder(folder)
+            remove_folder(folder)
 
     def rename(self, run_id: str, title: str) -> None:
         """Give a run another title (an empty one restores the recipe's).
@@ -355,15 +327,6 @@ class RunStore:
     def ring(self) -> None:
         """Tell the trainer that there is something to look at."""
         (self._dir / ".bell").touch()
-
-    def remove_folder(self, folder: Path) -> None:
-        """Make a run vanish at once, then remove its files. The caller has made sure that nobody writes there."""
-        trash = folder.with_name(f".trash-{folder.name}-{secrets.token_hex(4)}")
-        try:
-            folder.rename(trash)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(trash, ignore_errors=True)
 
     # Last of the public methods: in a class body, ``list`` means this method from here on.
     def list(self) -> list[RunView]:
@@ -418,39 +381,3 @@ class RunStore:
         except FileNotFoundError:
             return ""
         return found
-
-
-def new_run_id(dataset_id: str, support_ratio: float) -> str:
-    """A fresh run id that says what it is: data, ratio in percent, time, four random digits."""
-    slug = re.sub(r"[^a-z0-9]+", "-", dataset_id.lower()).strip("-")[:40] or "data"
-    return f"{slug}-r{round(support_ratio * 100):02d}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(FileNotFoundError):  # a checkpoint rotates while we look
-                if entry.is_dir(follow_symlinks=False):
-                    total += _size(Path(entry.path))
-                else:
-                    total += entry.stat(follow_symlinks=False).st_size
-    return total
-
-
-def _snapshot(recipe: Recipe, dataset: PreferenceDataset) -> PreferenceDataset:
-    used = set(recipe.row_ids)
-    spare = SNAPSHOT_PAIRS
-    pairs = []
-    for pair in dataset.pairs:
-        if pair.id not in used:
-            spare -= 1
-        if pair.id in used or spare >= 0:
-            pairs.append(pair)
-    return replace(dataset, pairs=tuple(pairs))
-
-
-def _portable(settings: Settings) -> dict[str, Any]:
-    """Settings as plain data for the trainer, without the operator's password."""
-    values = dataclasses.asdict(replace(settings, admin_password=""))
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

@@ -28,6 +28,7 @@ from typing import IO
 from studio.config import ROOT, Settings, load_settings
 from studio.domain import FINAL_STATES, RunState, RunStatus
 from studio.errors import StudioError
+from studio.services.run_folder import remove_folder
 from studio.services.run_state import DIED, owner_alive, read_status, stop_request, write_status
 from studio.services.runs import RunStore
 from studio.services.worker import Train, cpu_threads, read_job, train_run, work
@@ -285,7 +286,7 @@ class Trainer:
     def _settle(self, worker: WorkerProcess, exit_status: int | None) -> None:
         asked, folder = stop_request(worker.folder), worker.folder
         if asked is not None and asked.mode == "discard":
-            self._runs.remove_folder(folder)
+            remove_folder(folder)
             return
         state = read_status(folder).state
         if state == "queued":
