@@ -138,13 +138,15 @@ class Recipe:
     """Everything that decides a run, written once before its first step (``run.json``).
 
     Attributes:
+        method: ``unknown`` for an uploaded adapter that came without a recipe: its ``support_ratio`` is NaN, its
+            ``data_size`` 0, its dataset empty, and only ``lora`` of its settings is known.
         rows_support: for each training row in order, whether *support* is the chosen side (the flip mask).
         row_ids: the pair ids of those rows, in order.
     """
 
     run_id: str
     title: str
-    method: Literal["dpo"]
+    method: Literal["dpo", "unknown"]
     base: BaseModelRef
     dataset_id: str
     dataset_title: str
@@ -254,6 +256,56 @@ class MeasureEvent:
     step: int
     measured: SupportShare
     type: Literal["measure"] = "measure"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn. ``temperature`` 0 is greedy; ``repetition_penalty`` 1 is off; with equal ``seed``, prompt
+    and adapter an answer repeats, whatever the other panes hold (up to rounding, see ``ml/decoding.py``)."""
+
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_new_tokens: int = 128
+    seed: int = 0
+    repetition_penalty: float = 1.0
+
+
+@dataclass(frozen=True)
+class PaneUpdate:
+    """What one pane shows now.
+
+    Attributes:
+        text: the whole answer so far, never ending in half a character.
+        tokens: answer tokens so far; ``tokens_per_second`` counts from the start of the answer, prompt included.
+        note: one sentence to show below: waiting, loading, stopped, cut, old turns left out; empty mostly.
+        verified: for a base pane, whether the base was checked to be untouched; None for adapters and before the check.
+    """
+
+    text: str = ""
+    done: bool = False
+    tokens: int = 0
+    tokens_per_second: float = 0.0
+    note: str = ""
+    verified: bool | None = None
+
+
+@dataclass(frozen=True)
+class BaseCheck:
+    """Whether the base pane really is the base: its logits for a fixed prompt, compared with those taken when it was
+    loaded, and its row in a batch mixed with adapters, compared with a batch without any.
+
+    Attributes:
+        difference: the largest absolute difference of a logit found; ``tolerance`` what rounding may explain.
+        moved: for each adapter in the batch, how far it moves a logit from the base's (0 would be an adapter that does
+            nothing).
+        at: when, in Unix seconds.
+    """
+
+    ok: bool
+    difference: float
+    tolerance: float
+    moved: tuple[tuple[str, float], ...]
+    at: float
 
 
 def to_dict(value: Any) -> dict[str, Any]:

@@ -1,0 +1,464 @@
+"""One copy of a base model, many answers.
+
+One worker thread owns the model; everybody else hands it work and waits. A request is a list of rows, each naming its
+adapter or the base; all rows run in one ``generate`` call and stream together. The base pane is checked: see
+:class:`studio.domain.BaseCheck`.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from studio.domain import BASE, BaseCheck, BaseModelRef, Message, PaneUpdate, Sampling
+from studio.errors import InputError, ModelLoadError
+from studio.ml.decoding import RowSampler, RowStreamer, StopRows
+from studio.ml.loading import (
+    PLAIN_TURNS,
+    Progress,
+    load_model,
+    load_tokenizer,
+    prepare_torch,
+    release_memory,
+    render_chat,
+)
+from studio.ml.mixed_lora import Adapter, RowGroup, adapter_stamp, attached, read_adapter
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+#: Adapters kept in memory; beyond that the one unused for longest goes.
+MAX_ADAPTERS = 8
+#: What a base is asked when it is checked.
+PROBE = (Message("user", "Should anime be turned into live action?"),)
+
+
+@dataclass(frozen=True)
+class BaseSource:
+    """A base to load: what it is, where it lies, and whether in 4 bits."""
+
+    ref: BaseModelRef
+    path: Path
+    load_in_4bit: bool = False
+
+
+@dataclass(frozen=True)
+class GenRow:
+    """One row of a request. ``adapter`` is a run id or :data:`studio.domain.BASE`; ``seed`` None takes the request's."""
+
+    messages: tuple[Message, ...]
+    adapter: str = BASE
+    seed: int | None = None
+
+
+@dataclass
+class _Loaded:
+    """What the worker holds: the model with nothing attached, its logits as it was loaded, and adapters by last use."""
+
+    source: BaseSource
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    eos: set[int]
+    limit: int
+    reference: torch.Tensor
+    adapters: OrderedDict[str, Adapter] = field(default_factory=OrderedDict)
+    checks: dict[tuple[tuple[str, tuple[int, int]], ...], BaseCheck] = field(default_factory=dict)
+
+
+class ChatEngine:
+    """Answers chats. Building it costs nothing; torch is imported by its thread at the first request or warm-up.
+
+    Args:
+        threads: CPU threads of the model's arithmetic, asked anew for each request.
+    """
+
+    def __init__(
+        self, device: str = "auto", threads: Callable[[], int] = lambda: 0, trust_remote_code: bool = False
+    ) -> None:
+        self._device = device
+        self._threads = threads
+        self._trust = trust_remote_code
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loaded: _Loaded | None = None
+        self._check: BaseCheck | None = None
+
+    # -- for every thread ---------------------------------------------------------------------------------------------
+
+    def warm_up(self, source: BaseSource | None = None) -> Future[None]:
+        """Import torch, and load a base if one is named, in the background."""
+
+        def work() -> None:
+            prepare_torch(self._threads())
+            import transformers  # noqa: F401
+
+            if source is not None:
+                self._ensure_base(source, None)
+
+        return self._submit(work)
+
+    def load(self, source: BaseSource, progress: Progress | None = None) -> None:
+        """Load a base; another one is freed first.
+
+        Raises:
+            ModelLoadError: it cannot be loaded; no base is held then.
+        """
+        self._submit(lambda: self._ensure_base(source, progress)).result()
+
+    def ensure_adapter(self, source: BaseSource, name: str, folder: Path) -> None:
+        """Load an adapter beside its base.
+
+        Raises:
+            ModelLoadError: see :func:`studio.ml.mixed_lora.read_adapter`.
+        """
+        self._submit(lambda: self._ensure_adapter(self._ensure_base(source, None), name, folder, set())).result()
+
+    def generate(
+        self,
+        source: BaseSource,
+        rows: Sequence[GenRow],
+        adapters: Mapping[str, Path],
+        sampling: Sampling,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[list[PaneUpdate]]:
+        """Answer all rows in one batch; yields what every row shows, in the order of ``rows``, until all are done.
+
+        Args:
+            adapters: folder of each adapter that a row names.
+            cancel: set it to stop after the current token; closing the iterator does the same.
+
+        Raises:
+            InputError: no rows, or a prompt that does not fit the model.
+            ModelLoadError: base or adapter cannot be loaded, or memory ran out.
+        """
+        if not rows:
+            raise InputError("There is no pane to answer.")
+        missing = {row.adapter for row in rows} - {BASE, *adapters}
+        if missing:
+            raise InputError(f"No folder was given for {', '.join(sorted(missing))}.")
+        closed = threading.Event()
+        stream = _Stream(len(rows))
+        if self._waiting:
+            stream.note(f"Waiting for {self._waiting} other answer{'s' if self._waiting > 1 else ''}.")
+        signals = (closed, cancel) if cancel is not None else (closed,)
+        job = self._submit(lambda: self._answer(stream, source, rows, adapters, sampling, signals))
+        job.add_done_callback(lambda done: stream.finish(done.exception()))
+        try:
+            yield from stream
+        finally:
+            closed.set()
+
+    def base_check(self) -> BaseCheck | None:
+        """The newest check of the base; None before the first answer."""
+        return self._check
+
+    @property
+    def base(self) -> BaseSource | None:
+        """The base in memory."""
+        loaded = self._loaded
+        return loaded.source if loaded else None
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters in memory, the last used one last."""
+        loaded = self._loaded
+        return tuple(loaded.adapters) if loaded else ()
+
+    def release(self, name: str) -> None:
+        """Forget an adapter (its run is deleted) once the answers before are given; does not wait."""
+
+        def work() -> None:
+            if self._loaded is not None and self._loaded.adapters.pop(name, None) is not None:
+                release_memory()
+
+        if self._thread is not None:
+            self._submit(work)
+
+    def unload(self) -> None:
+        """Free the base and its adapters."""
+        if self._thread is not None:
+            self._submit(self._drop).result()
+
+    def close(self) -> None:
+        """Free everything and end the worker thread."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._jobs.put(self._drop)
+            self._jobs.put(None)
+            thread.join()
+
+    def _submit(self, work: Callable[[], Result]) -> Future[Result]:
+        future: Future[Result] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(work())
+            except Exception as error:
+                future.set_exception(error)
+            finally:
+                with self._lock:
+                    self._waiting -= 1
+
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="chat-engine", daemon=True)
+                self._thread.start()
+            self._waiting += 1
+            self._jobs.put(job)
+        return future
+
+    # -- in the worker thread only --------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _drop(self) -> None:
+        self._loaded = None
+        self._check = None
+        release_memory()
+
+    def _ensure_base(self, source: BaseSource, progress: Progress | None) -> _Loaded:
+        if self._loaded is not None and self._loaded.source == source:
+            return self._loaded
+        prepare_torch(self._threads())
+        from transformers import GenerationConfig
+
+        self._drop()
+        if progress:
+            progress(0.0, f"Loading {source.ref.id}")
+        tokenizer = load_tokenizer(source.path, trust_remote_code=self._trust)
+        model = load_model(
+            source.path,
+            device=self._device,
+            load_in_4bit=source.load_in_4bit,
+            trust_remote_code=self._trust,
+            progress=progress,
+        ).requires_grad_(False)
+        eos = _eos_ids(model, tokenizer)
+        # a model's own defaults (repetition penalty, top-k) would mix into every comparison
+        model.generation_config = GenerationConfig(
+            do_sample=False, eos_token_id=sorted(eos) or None, pad_token_id=tokenizer.pad_token_id
+        )
+        limits = [getattr(model.config, "max_position_embeddings", None) or 4096, tokenizer.model_max_length]
+        reference = _probe_logits(model, tokenizer, 1)[0]
+        self._loaded = _Loaded(source, model, tokenizer, eos, min(limits), reference)
+        return self._loaded
+
+    def _ensure_adapter(self, loaded: _Loaded, name: str, folder: Path, wanted: set[str]) -> Adapter:
+        stamp = adapter_stamp(folder)
+        adapter = loaded.adapters.get(name)
+        if adapter is None or adapter.stamp != stamp:
+            adapter = loaded.adapters[name] = read_adapter(name, folder, loaded.model)
+        loaded.adapters.move_to_end(name)
+        for other in list(loaded.adapters):
+            if len(loaded.adapters) <= MAX_ADAPTERS:
+                break
+            if other not in wanted | {name}:
+                del loaded.adapters[other]
+        return adapter
+
+    def _answer(
+        self,
+        stream: _Stream,
+        source: BaseSource,
+        rows: Sequence[GenRow],
+        folders: Mapping[str, Path],
+        sampling: Sampling,
+        signals: Sequence[threading.Event],
+    ) -> None:
+        import torch
+
+        if any(signal.is_set() for signal in signals):
+            stream.publish([PaneUpdate(done=True, note="Stopped.") for _ in rows])
+            return
+        prepare_torch(self._threads())
+        loaded = self._ensure_base(source, lambda fraction, text: stream.note(f"{text}…"))
+        names = list(dict.fromkeys(row.adapter for row in rows))
+        adapters = {n: self._ensure_adapter(loaded, n, folders[n], set(names)) for n in names if n != BASE}
+        try:
+            if BASE in names:
+                self._check = _check_base(loaded, list(adapters.values()))
+            self._generate(stream, loaded, rows, adapters, sampling, signals)
+        except torch.cuda.OutOfMemoryError as error:
+            release_memory()
+            raise ModelLoadError(
+                "The accelerator has no memory left for this answer; use fewer panes, a shorter chat or a smaller base."
+            ) from error
+
+    def _generate(
+        self,
+        stream: _Stream,
+        loaded: _Loaded,
+        rows: Sequence[GenRow],
+        adapters: Mapping[str, Adapter],
+        sampling: Sampling,
+        signals: Sequence[threading.Event],
+    ) -> None:
+        import torch
+
+        # rows of one adapter side by side, the base first; `order[i]` is the pane of batch row i
+        ranks = {BASE: -1, **{name: index for index, name in enumerate(adapters)}}
+        order = sorted(range(len(rows)), key=lambda index: ranks[rows[index].adapter])
+        prompts = [_fit_prompt(loaded, rows[index].messages, sampling.max_new_tokens) for index in order]
+        batch = loaded.tokenizer.pad(
+            {"input_ids": [ids for ids, _ in prompts]}, padding=True, padding_side="left", return_tensors="pt"
+        ).to(loaded.model.device)
+        groups, start = [], sum(1 for row in rows if row.adapter == BASE)
+        for name, adapter in adapters.items():
+            stop = start + sum(1 for row in rows if row.adapter == name)
+            groups.append(RowGroup(adapter, start, stop))
+            start = stop
+        room = max(1, min(sampling.max_new_tokens, loaded.limit - int(batch["input_ids"].shape[1])))
+        seeds = [sampling.seed if (seed := rows[index].seed) is None else seed for index in order]
+        sampler = RowSampler(sampling, seeds)
+        ended = [False] * len(rows)
+
+        def publish(over: bool = False) -> None:
+            shown: list[PaneUpdate] = [PaneUpdate()] * len(rows)
+            for line, pane in enumerate(order):
+                count, seconds = len(streamer.tokens[line]), streamer.seconds[line]
+                note = prompts[line][1]
+                if over and not ended[line]:
+                    note = "Stopped." if any(s.is_set() for s in signals) else f"Cut after {count} tokens."
+                shown[pane] = PaneUpdate(
+                    text=streamer.text(line),
+                    done=over or ended[line],
+                    tokens=count,
+                    tokens_per_second=count / seconds if seconds else 0.0,
+                    note=note,
+                    verified=self._check.ok if self._check and rows[pane].adapter == BASE else None,
+                )
+            stream.publish(shown)
+
+        cut_at = "" if loaded.tokenizer.chat_template else "\n" + PLAIN_TURNS["user"][:4]
+        streamer = RowStreamer(loaded.tokenizer, ended, loaded.eos, publish, cut_at)
+        generate: Any = loaded.model.generate
+        with torch.inference_mode(), attached(loaded.model, groups):
+            generate(
+                **batch,
+                max_new_tokens=room,
+                repetition_penalty=sampling.repetition_penalty,
+                logits_processor=[sampler],
+                stopping_criteria=[StopRows(sampler, ended, signals)],
+                streamer=streamer,
+            )
+        if sampler.broken:
+            raise ModelLoadError(
+                f"A model of this request ({', '.join(ranks)}) gives no numbers (NaN); its weights are broken."
+            )
+        publish(over=True)
+
+
+class _Stream:
+    """The newest updates of a request, handed from the worker to whoever iterates; what nobody took is replaced."""
+
+    def __init__(self, rows: int) -> None:
+        self._condition = threading.Condition()
+        self._updates = [PaneUpdate() for _ in range(rows)]
+        self._version = 0
+        self._over = False
+        self._error: BaseException | None = None
+
+    def publish(self, updates: list[PaneUpdate]) -> None:
+        with self._condition:
+            self._updates = updates
+            self._version += 1
+            self._condition.notify_all()
+
+    def note(self, text: str) -> None:
+        self.publish([replace(update, note=text) for update in self._updates])
+
+    def finish(self, error: BaseException | None) -> None:
+        with self._condition:
+            self._over, self._error = True, error
+            self._condition.notify_all()
+
+    def __iter__(self) -> Iterator[list[PaneUpdate]]:
+        seen = 0
+        while True:
+            with self._condition:
+                while self._version == seen and not self._over:
+                    self._condition.wait()
+                fresh, seen = self._version > seen, self._version
+                updates = self._updates
+                over, error = self._over, self._error
+            if fresh:
+                yield updates
+            elif over:
+                if error is not None:
+                    raise error
+                return
+
+
+def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Every token that ends an answer, as the model's generation settings and the tokenizer name them."""
+    named: Any = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ids = set(named) if isinstance(named, list | tuple) else {named}
+    return {int(i) for i in ids | {tokenizer.eos_token_id} if i is not None}
+
+
+def _fit_prompt(loaded: _Loaded, messages: Sequence[Message], room: int) -> tuple[list[int], str]:
+    """Token ids of a chat, its oldest turns left out until the prompt and an answer of ``room`` tokens fit (at most a
+    quarter of the context is kept free for the answer), and a note if any were."""
+    free = min(room, loaded.limit // 4)
+    system = [m for m in messages if m.role == "system"]
+    turns = [m for m in messages if m.role != "system"]
+    dropped = 0
+    while True:
+        text = render_chat(loaded.tokenizer, [*system, *turns])
+        ids = list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if len(ids) + free <= loaded.limit:
+            note = f"The oldest {dropped} messages no longer fit into the model's context." if dropped else ""
+            return ids, note
+        if len(turns) < 3:
+            raise InputError(f"The message has {len(ids)} tokens; this model reads {loaded.limit - free} at most.")
+        # a question and its answer go together, so that the chat still starts with a question
+        turns, dropped = turns[2:], dropped + 2
+
+
+def _probe_logits(model: Any, tokenizer: PreTrainedTokenizerBase, rows: int) -> torch.Tensor:
+    """Logits after the probe prompt in a batch of equal ``rows``, ``[rows, vocabulary]`` in float32 on the CPU."""
+    import torch
+
+    ids = tokenizer(render_chat(tokenizer, PROBE), add_special_tokens=False, return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        out = model(input_ids=ids.to(model.device).expand(rows, -1), use_cache=False)
+    return out.logits[:, -1].float().cpu()
+
+
+def _check_base(loaded: _Loaded, adapters: Sequence[Adapter]) -> BaseCheck:
+    """Compare the base now with the base as loaded, and its row beside ``adapters`` with a batch without any. Done once
+    for each set of adapters."""
+    key = tuple((adapter.name, adapter.stamp) for adapter in adapters)
+    if key in loaded.checks:
+        return loaded.checks[key]
+    rows = 1 + len(adapters)
+    alone = _probe_logits(loaded.model, loaded.tokenizer, 1)[0]
+    plain = _probe_logits(loaded.model, loaded.tokenizer, rows)[0]
+    with attached(loaded.model, [RowGroup(adapter, i + 1, i + 2) for i, adapter in enumerate(adapters)]):
+        mixed = _probe_logits(loaded.model, loaded.tokenizer, rows)
+    difference = max(float((alone - loaded.reference).abs().max()), float((mixed[0] - plain).abs().max()))
+    # equal shapes give equal sums; this much is left for kernels that choose their order as they go
+    tolerance = 1e-3 * max(1.0, float(loaded.reference.abs().max()))
+    moved = tuple((a.name, float((mixed[i + 1] - plain).abs().max())) for i, a in enumerate(adapters))
+    check = BaseCheck(difference <= tolerance, difference, tolerance, moved, time.time())
+    if not check.ok:
+        log.error("the base of %s answers differently than when it was loaded: %s", loaded.source.ref.id, check)
+    loaded.checks[key] = check
+    return check

@@ -1,0 +1,189 @@
+"""LoRA adapters as plain tensors, and a batch in which each row has its own adapter or none.
+
+PEFT's mixed batch gathers rows by index lists behind a hook per layer; here the rows are sorted by adapter, so that each
+adapter's rows are one slice and its product is added in place. The base's own modules are put back as they were after
+every request: between requests nothing of an adapter is attached to the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+_KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<part>[AB])\.weight$")
+#: Settings of PEFT's that change the arithmetic in a way this module does not do.
+_UNSUPPORTED = (
+    "use_dora",
+    "lora_bias",
+    "modules_to_save",
+    "trainable_token_indices",
+    "target_parameters",
+    "alora_invocation_tokens",
+)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One LoRA adapter on the base's device.
+
+    Attributes:
+        name: the run id.
+        stamp: modification time and size of its weight file; another stamp is another adapter.
+        parts: module path -> ``(down [in, rank], up [rank, out])``, the scaling already inside ``up``.
+    """
+
+    name: str
+    stamp: tuple[int, int]
+    parts: dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory its tensors take."""
+        return sum(t.numel() * t.element_size() for pair in self.parts.values() for t in pair)
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows ``start`` to ``stop`` (exclusive) of a batch answer through ``adapter``."""
+
+    adapter: Adapter
+    start: int
+    stop: int
+
+
+def adapter_stamp(folder: Path) -> tuple[int, int]:
+    """Modification time (ns) and size of an adapter's weight file.
+
+    Raises:
+        ModelLoadError: there is none.
+    """
+    try:
+        stat = (folder / WEIGHTS).stat()
+    except FileNotFoundError:
+        raise ModelLoadError(f"{folder.name} has no adapter yet ({WEIGHTS} is missing).") from None
+    return stat.st_mtime_ns, stat.st_size
+
+
+def read_adapter(name: str, folder: Path, model: PreTrainedModel) -> Adapter:
+    """Read a PEFT LoRA adapter (safetensors only) for rows of ``model``.
+
+    Raises:
+        ModelLoadError: missing or broken files, a kind of adapter that cannot share a batch, or weights that do not fit
+            this base.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    stamp = adapter_stamp(folder)
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        weights = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelLoadError(f"The adapter {name} cannot be read: {error}") from error
+    _check_kind(name, config)
+    modules = dict(model.named_modules())
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in weights.items():
+        match = _KEY.match(key)
+        if match is None:
+            raise ModelLoadError(f"The adapter {name} holds {key!r}, which is not a LoRA weight of a linear layer.")
+        found.setdefault(match["module"], {})[match["part"]] = tensor
+    parts = {}
+    for path, pair in found.items():
+        module = modules.get(path)
+        if module is None or set(pair) != {"A", "B"}:
+            raise ModelLoadError(f"The adapter {name} does not fit this base: {path} is not a layer of it.")
+        down, up = pair["A"], pair["B"]
+        wanted = (getattr(module, "in_features", None), getattr(module, "out_features", None))
+        if down.ndim != 2 or up.ndim != 2 or (down.shape[1], up.shape[0]) != wanted or down.shape[0] != up.shape[1]:
+            raise ModelLoadError(
+                f"The adapter {name} does not fit this base: {path} is {wanted[0]} to {wanted[1]}, "
+                f"the adapter {down.shape[-1]} to {up.shape[0]}."
+            )
+        scale = _scaling(config, path, down.shape[0])
+        # scaled before rounding, laid out as the products read them
+        down, up = down.t(), up.float().t() * scale
+        parts[path] = (
+            down.to(model.device, model.dtype).contiguous(),
+            up.to(model.device, model.dtype).contiguous(),
+        )
+    return Adapter(name, stamp, parts)
+
+
+@contextlib.contextmanager
+def attached(model: PreTrainedModel, groups: Sequence[RowGroup]) -> Iterator[None]:
+    """For the time of the ``with`` block, rows of each group go through its adapter; all other rows are the base's.
+
+    Only the thread that owns the model may do this, and batches must be ``[rows, tokens, features]`` in these modules.
+    """
+    by_module: dict[str, list[tuple[int, int, torch.Tensor, torch.Tensor]]] = {}
+    for group in groups:
+        for path, (down, up) in group.adapter.parts.items():
+            by_module.setdefault(path, []).append((group.start, group.stop, down, up))
+    changed: list[Any] = []
+    try:
+        for path, parts in by_module.items():
+            module = model.get_submodule(path)
+            # set on the instance, so that removing it uncovers the class's own method again
+            previous = module.__dict__.get("forward")
+            module.forward = _with_rows(module.forward, parts)  # type: ignore[assignment]
+            changed.append((module, previous))
+        yield
+    finally:
+        for module, previous in changed:
+            if previous is None:
+                del module.forward
+            else:
+                module.forward = previous
+
+
+def _with_rows(
+    forward: Callable[[torch.Tensor], torch.Tensor], parts: list[tuple[int, int, torch.Tensor, torch.Tensor]]
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    def run(x: torch.Tensor) -> torch.Tensor:
+        out = forward(x)
+        length = x.shape[1]
+        flat_in, flat_out = x.reshape(-1, x.shape[-1]), out.view(-1, out.shape[-1])
+        for start, stop, down, up in parts:
+            rows = slice(start * length, stop * length)
+            flat_out[rows].addmm_(flat_in[rows].mm(down), up)
+        return out
+
+    return run
+
+
+def _check_kind(name: str, config: dict[str, Any]) -> None:
+    if config.get("peft_type") != "LORA":
+        raise ModelLoadError(f"The adapter {name} is of kind {config.get('peft_type')!r}; only LoRA can be compared.")
+    odd = [key for key in _UNSUPPORTED if config.get(key)]
+    if config.get("bias", "none") != "none":
+        odd.append("bias")
+    if odd:
+        raise ModelLoadError(
+            f"The adapter {name} uses {', '.join(odd)}, which cannot share a batch with other adapters."
+        )
+
+
+def _scaling(config: dict[str, Any], path: str, rank: int) -> float:
+    """PEFT's ``alpha / r`` (``alpha / sqrt(r)`` for rsLoRA), per-layer patterns included."""
+    alpha = _pattern(config.get("alpha_pattern"), path, config.get("lora_alpha", 8))
+    return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
+
+
+def _pattern(patterns: dict[str, Any] | None, path: str, default: float) -> float:
+    for pattern, value in (patterns or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", path):
+            return float(value)
+    return float(default)

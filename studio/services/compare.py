@@ -1,0 +1,294 @@
+"""Put the base and adapters side by side: panes that stream together, and the before/after table over test prompts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from studio.config import Settings
+from studio.domain import BASE, BaseCheck, Message, PaneUpdate, Sampling
+from studio.errors import ConflictError, InputError, ModelLoadError
+from studio.ml.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
+from studio.services.models import EMBEDDED, ModelService, Progress
+from studio.services.runs import RunStore, RunView
+
+#: Answers made together while a table is filled: enough to use the hardware, few enough that a chat gets its turn.
+TABLE_ROWS = 16
+
+
+@dataclass(frozen=True)
+class PaneChoice:
+    """Something a pane can show.
+
+    Attributes:
+        id: :data:`studio.domain.BASE` or the run id.
+        run_id: None for the base.
+        ratio: the run's support_ratio; None for the base.
+        adapter_hash: first 12 hex digits of the sha256 of its weights; empty for the base.
+        base: id of the base model it needs; empty for the base pane, which takes the base of the panes beside it.
+        system_prompt: what the run was trained with.
+    """
+
+    id: str
+    label: str
+    run_id: str | None
+    ratio: float | None
+    adapter_hash: str
+    base: str
+    system_prompt: str = ""
+
+
+@dataclass(frozen=True)
+class PaneChat:
+    """A pane and its own conversation, the new question last (a system message may come first)."""
+
+    pane_id: str
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One test prompt and the answer of each pane, in the order of the panes."""
+
+    id: str
+    prompt: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TableProgress:
+    """A before/after table as far as it is filled. ``rows`` holds whole rows only, ``done`` counts them, ``note`` says
+    what is going on where that is not plain (waiting, loading)."""
+
+    panes: tuple[str, ...]
+    done: int
+    total: int
+    rows: tuple[TableRow, ...]
+    finished: bool
+    note: str = ""
+
+
+class CompareService:
+    """Chat with the base and any of its adapters at once. Safe to use from many threads; answers queue, first in first
+    out. Building it imports no torch."""
+
+    def __init__(self, settings: Settings, runs: RunStore, models: ModelService) -> None:
+        self._settings = settings
+        self._runs = runs
+        self._models = models
+        self._engine = ChatEngine(settings.device, self._threads, settings.trust_remote_code)
+
+    def panes(self) -> list[PaneChoice]:
+        """The base, then every run that has an adapter, newest first."""
+        choices = [PaneChoice(BASE, "Base model", None, None, "", "")]
+        choices += [_choice(run) for run in self._runs.list() if run.has_adapter]
+        return choices
+
+    def default_panes(self) -> tuple[str, ...]:
+        """What Compare opens with: the base and the newest adapter, or the base alone."""
+        return tuple(choice.id for choice in self.panes()[:2])
+
+    def warm_up(self) -> None:
+        """Import torch and load the embedded base, so that the first answer comes at once. Blocks.
+
+        Raises:
+            ModelLoadError: the embedded base is missing.
+        """
+        self._engine.warm_up(self._source(EMBEDDED, False)).result()
+
+    def load(self, base: str, progress: Progress | None = None) -> None:
+        """Download a base if it has to be and load it; the base held so far is freed.
+
+        Raises:
+            InputError, ModelLoadError: as :meth:`ModelService.resolve`, or it cannot be loaded. The base held so far
+                stays when the new one is not to be had.
+        """
+        self._engine.load(self._source(base, self._models.info(base).load_in_4bit, progress), progress)
+
+    def stream(
+        self,
+        chats: Sequence[PaneChat],
+        sampling: Sampling,
+        cancel: threading.Event | None = None,
+        base: str = "",
+    ) -> Iterator[list[PaneUpdate]]:
+        """Answer every pane's conversation in one batch; yields all panes together, in the order given.
+
+        Args:
+            base: base model where no pane names a run (empty: the embedded one).
+            cancel: set it to stop; closing the iterator stops too. What was answered so far is kept.
+
+        Raises:
+            InputError: no pane, too many, an empty question, a sampling value out of range, panes of different bases.
+            NotFoundError: no such run.
+            ConflictError: a run has no adapter yet.
+            ModelLoadError: base or adapter cannot be loaded, or the run was trained on another state of the base.
+        """
+        check_sampling(sampling)
+        for chat in chats:
+            if not chat.messages or chat.messages[-1].role != "user" or not chat.messages[-1].content.strip():
+                raise InputError("There is no question to answer; write something first.")
+        source, folders = self._prepare([chat.pane_id for chat in chats], base)
+        rows = [GenRow(chat.messages, chat.pane_id) for chat in chats]
+        yield from self._engine.generate(source, rows, folders, sampling, cancel)
+
+    def table(
+        self,
+        prompts: Sequence[str],
+        pane_ids: Sequence[str],
+        sampling: Sampling,
+        system_prompt: str = "",
+        cancel: threading.Event | None = None,
+        base: str = "",
+    ) -> Iterator[TableProgress]:
+        """Answer every prompt with every pane, several at a time; yields as rows are filled, the last one finished.
+
+        Each prompt has its own noise, and the panes of one prompt share it: before and after are paired. Chats get
+        their turn between two batches. A cancelled table ends with the rows it has, not ``finished``.
+
+        Raises:
+            InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
+        """
+        check_sampling(sampling)
+        asked = [prompt.strip() for prompt in prompts]
+        if not asked or not all(asked):
+            raise InputError("There is no test prompt." if not asked else "One of the test prompts is empty.")
+        panes = tuple(pane_ids)
+        source, folders = self._prepare(panes, base)
+        stop = cancel or threading.Event()
+        system = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
+        rows: list[TableRow] = []
+        step = max(1, TABLE_ROWS // len(panes))
+        yield TableProgress(panes, 0, len(asked), (), False)
+        for start in range(0, len(asked), step):
+            part = asked[start : start + step]
+            batch = [
+                GenRow((*system, Message("user", prompt)), pane, _row_seed(sampling.seed, start + index))
+                for index, prompt in enumerate(part)
+                for pane in panes
+            ]
+            updates: list[PaneUpdate] = []
+            for updates in self._engine.generate(source, batch, folders, sampling, stop):
+                if updates[0].note and not updates[0].tokens:
+                    yield TableProgress(panes, len(rows), len(asked), tuple(rows), False, updates[0].note)
+            if stop.is_set():
+                yield TableProgress(panes, len(rows), len(asked), tuple(rows), False, "Stopped.")
+                return
+            for index, prompt in enumerate(part):
+                answers = updates[index * len(panes) : (index + 1) * len(panes)]
+                rows.append(TableRow(str(start + index + 1), prompt, tuple(answer.text for answer in answers)))
+            yield TableProgress(panes, len(rows), len(asked), tuple(rows), len(rows) == len(asked))
+
+    def test_prompts(self, run_id: str) -> tuple[str, ...]:
+        """The test prompts of the data a run was trained on; its held-out prompts where there are none.
+
+        Raises:
+            InputError, NotFoundError: no such run, or it carries no data.
+        """
+        dataset = self._runs.dataset(run_id)
+        return dataset.test_prompts or tuple(pair.prompt for pair in dataset.heldout)
+
+    def base_check(self) -> BaseCheck | None:
+        """The newest check that the base pane is the base; None before the first answer that had one."""
+        return self._engine.base_check()
+
+    def release(self, run_id: str) -> None:
+        """Forget a run's adapter (the run is being deleted). Does not wait for answers in progress."""
+        self._engine.release(run_id)
+
+    def close(self) -> None:
+        """Free the model and end the engine's thread."""
+        self._engine.close()
+
+    # -- within -------------------------------------------------------------------------------------------------------
+
+    def _prepare(self, pane_ids: Sequence[str], base: str) -> tuple[BaseSource, dict[str, Path]]:
+        """The one base that all panes share, and the folder of each adapter."""
+        if not pane_ids:
+            raise InputError("There is no pane to answer.")
+        runs = [self._runs.get(pane) for pane in dict.fromkeys(pane_ids) if pane != BASE]
+        if len(runs) > MAX_ADAPTERS:
+            raise InputError(f"{len(runs)} adapters at once are too many; {MAX_ADAPTERS} fit.")
+        for run in runs:
+            if not run.has_adapter:
+                raise ConflictError(f"Run {run.run_id} has no adapter yet; it is {run.status.state}.")
+        bases = {run.recipe.base.id for run in runs}
+        if len(bases) > 1:
+            raise InputError(
+                f"These panes need different base models ({', '.join(sorted(bases))}); show one base at a time."
+            )
+        model_id = bases.pop() if bases else base or EMBEDDED
+        in_4bit = any(run.recipe.dpo.load_in_4bit for run in runs) if runs else self._models.info(model_id).load_in_4bit
+        source = self._source(model_id, in_4bit)
+        for run in runs:
+            trained_on = run.recipe.base.fingerprint
+            if trained_on and trained_on != source.ref.fingerprint:
+                raise ModelLoadError(
+                    f"Run {run.run_id} was trained on another state of {model_id} ({trained_on[:12]}, here is "
+                    f"{source.ref.fingerprint[:12]}), so its adapter does not fit. Train it anew."
+                )
+        return source, {run.run_id: run.folder for run in runs}
+
+    def _source(self, model_id: str, load_in_4bit: bool, progress: Progress | None = None) -> BaseSource:
+        ref, path = self._models.resolve(model_id, progress)
+        return BaseSource(ref, path, load_in_4bit)
+
+    def _threads(self) -> int:
+        """All cores while nothing trains; beside a training only those it leaves, since threads that fight for a core
+        slow both down."""
+        if self._settings.chat_threads:
+            return self._settings.chat_threads
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if not any(run.status.state in ("running", "stopping") for run in self._runs.list()):
+            return cores
+        return max(1, cores - (self._settings.train_threads or max(1, cores // 2)))
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Raises InputError, naming the value, where a sampling setting is out of range."""
+    ranges = {
+        "temperature": (0, 5),
+        "max_new_tokens": (1, 4096),
+        "seed": (0, 2**63 - 1),
+        "repetition_penalty": (0.5, 2),
+    }
+    for name, (low, high) in ranges.items():
+        value = getattr(sampling, name)
+        if not low <= value <= high:
+            raise InputError(f"{name} is {value}; it must be between {low} and {high}.")
+    if not 0 < sampling.top_p <= 1:
+        raise InputError(f"top_p is {sampling.top_p}; it must be above 0 and at most 1.")
+
+
+def table_records(table: TableProgress) -> list[dict[str, str]]:
+    """A table as plain records for CSV and JSON: ``id, prompt, response_from_original_model,
+    response_from_trained_model``; with several adapters the last key is repeated with the run id behind it."""
+    adapters = [pane for pane in table.panes if pane != BASE]
+    names = [
+        "response_from_original_model"
+        if pane == BASE
+        else "response_from_trained_model" + (f"_{pane}" if len(adapters) > 1 else "")
+        for pane in table.panes
+    ]
+    return [{"id": row.id, "prompt": row.prompt, **dict(zip(names, row.answers, strict=True))} for row in table.rows]
+
+
+def _choice(run: RunView) -> PaneChoice:
+    ratio = run.recipe.support_ratio
+    return PaneChoice(
+        id=run.run_id,
+        label=f"{run.title} · {ratio:g} · {run.adapter_hash}",
+        run_id=run.run_id,
+        ratio=ratio,
+        adapter_hash=run.adapter_hash,
+        base=run.recipe.base.id,
+        system_prompt=run.recipe.system_prompt,
+    )
+
+
+def _row_seed(seed: int, index: int) -> int:
+    """Another seed for each prompt, so that two prompts do not share their noise."""
+    return (seed + 1_000_003 * (index + 1)) % 2**63
