@@ -123,6 +123,8 @@ class Sampler:
         if conv.kind in ("title", "title_topic"):
             slots["title"] = conv.title = title or self.title()
         question = rng.choice(self.frames[conv.kind]).format(**slots)
+        if self.zh and rng.random() < 0.25:  # people leave the title marks out as often as not
+            question = question.replace("《", "").replace("》", "")
         conv.turns.append((self._tidy(question), self._argue(conv, slots, topic)))
         while len(conv.turns) < 5 and rng.random() < NEXT_TURN_SHARE:
             self._next_turn(conv)
@@ -200,7 +202,7 @@ class Sampler:
             return f"{modifier}{head}"
         if roll < 0.12:
             modifier = _invented_word(rng)
-        article = "the " if rng.random() < 0.55 else ""
+        article = "the " if rng.random() < 0.85 else ""
         if roll > 0.8:
             modifier = f"{modifier} {rng.choice(parts['modifiers'])}"
         return f"{article}{modifier} {head}"
