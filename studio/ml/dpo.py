@@ -109,8 +109,6 @@ class DpoResult:
 
 def preload() -> None:
     """Import what a run needs, so that a process forked later starts at once. Starts no thread of its own."""
-    import gc
-
     import peft  # noqa: F401
     import sklearn.feature_extraction.text
     import sklearn.linear_model
@@ -118,9 +116,6 @@ def preload() -> None:
     import transformers.models.llama.modeling_llama  # noqa: F401
 
     trainer_class()
-    # Half a million imported objects are for ever: a collection in the forked child need not walk (and copy) them.
-    gc.collect()
-    gc.freeze()
 
 
 def train_dpo(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResult:

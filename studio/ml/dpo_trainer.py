@@ -119,6 +119,7 @@ def trainer_class() -> Any:
             **options: Any,
         ) -> None:
             self._pairs, self._reference, self._base_id, self._timed = pairs, reference, base_id, timed
+            self._pad_id = options["data_collator"].pad_id
             self.tally = StepTally()
             super().__init__(**options)
             # After the parent's own (whole-dataset, keyed by weights) precomputation was passed by.
@@ -173,7 +174,7 @@ def trainer_class() -> Any:
 
         def _references(self, rows: list[int], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
             answers = [self._pairs[row][side] for side in (0, 1) for row in rows]
-            values = self._reference.log_probs(self.model, answers, self.data_collator.pad_id)
+            values = self._reference.log_probs(self.model, answers, self._pad_id)
             chosen, rejected = torch.tensor(values, device=device).chunk(2)
             return chosen, rejected
 
@@ -204,21 +205,22 @@ def trainer_class() -> Any:
             from transformers import get_scheduler
 
             ticks = 1000
+            target: Any = optimizer or self.optimizer
             steps = get_scheduler(
                 self.args.lr_scheduler_type,
-                optimizer=self.optimizer,
+                optimizer=target,
                 num_warmup_steps=math.ceil(ticks * self.args.warmup_steps),
                 num_training_steps=ticks,
             )
             shape = steps.lr_lambdas[0]
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-                self.optimizer, lambda step: shape(max(1.0, min(1.0, self._timed()) * ticks))
+                target, lambda step: shape(max(1.0, min(1.0, self._timed()) * ticks))
             )
             self._created_lr_scheduler = True
             return self.lr_scheduler
 
         def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-            save_adapter(self.model, Path(output_dir or self.args.output_dir), self._base_id)
+            save_adapter(self.model, Path(output_dir or str(self.args.output_dir)), self._base_id)
 
     return StudioDPOTrainer
 

@@ -26,7 +26,8 @@ def fuse_lora(model: Any) -> int:
     from peft.tuners.lora.layer import Linear
 
     changed = 0
-    for layer in model.modules():
+    layers: list[Any] = list(model.modules())
+    for layer in layers:
         if not isinstance(layer, Linear) or type(layer.base_layer) is not torch.nn.Linear:
             continue
         name = layer.active_adapters[0]

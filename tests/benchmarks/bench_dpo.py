@@ -216,7 +216,9 @@ def main() -> None:
         here = Path(temporary)
         base = make_base_of(options.base, here / "base")
         count = 48
-        job = make_job(base, here / "run", count=count, heldout=0, batch_size=options.batch, probe_every=0, sample_every=0)
+        job = make_job(
+            base, here / "run", count=count, heldout=0, batch_size=options.batch, probe_every=0, sample_every=0
+        )
         epochs = 1 + options.steps * options.batch / count
         job = replace(
             job,
