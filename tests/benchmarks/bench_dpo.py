@@ -11,6 +11,7 @@ studio trains), logits of answer tokens only, cached reference, fused AdamW. Pla
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import sys
@@ -25,13 +26,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from dpo_helpers import make_base, make_job
+from dpo_helpers import make_base, make_job  # noqa: E402
 
-from studio.domain import StepEvent
-from studio.ml.dpo import DpoJob, preload, train_dpo
-from studio.ml.loading import load_model, load_tokenizer
-from studio.ml.logprobs import answer_log_probs, pad_answers
-from studio.ml.pairs import encode_rows
+from studio.domain import StepEvent  # noqa: E402
+from studio.ml.dpo import DpoJob, preload, train_dpo  # noqa: E402
+from studio.ml.loading import load_model, load_tokenizer  # noqa: E402
+from studio.ml.logprobs import answer_log_probs, pad_answers  # noqa: E402
+from studio.ml.pairs import encode_rows  # noqa: E402
 
 SMOL_135M = {
     "hidden_size": 576,
@@ -181,10 +182,8 @@ def first_step_seconds(job: DpoJob) -> float:
         raise Enough
 
     began = time.perf_counter()
-    try:
+    with contextlib.suppress(Enough):
         train_dpo(job, emit, lambda: False)
-    except Enough:
-        pass
     return time.perf_counter() - began
 
 
