@@ -81,6 +81,9 @@ def play(job: worker.Job, emit: Callable[[worker.Emitted], None], should_stop: C
     if end == "signal":
         os.kill(os.getpid(), signal.Signals[what])
         time.sleep(30)
+    if end == "sleep":
+        (job.folder / "adapter_model.safetensors").write_bytes(b"whole")
+        time.sleep(float(what))
     if end == "exit":
         os._exit(int(what))
     emit(ProbeEvent(step=total, share=0.9, n=20, margin=0.5, elapsed=1.0))

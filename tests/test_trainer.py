@@ -116,6 +116,16 @@ def test_a_run_that_does_not_stop_is_killed_after_the_time_out(settings: Setting
     assert "within 0.5 s" in store.status("aaa").message
 
 
+def test_a_run_killed_while_measuring_keeps_its_adapter(settings: Settings, store: RunStore) -> None:
+    queue(dataclasses.replace(settings, kill_after_s=0.2), "aaa", "steps=2 then=sleep:60")
+    with scripted(settings):
+        wait_until(lambda: store.status("aaa").step == 2)
+        store.stop("aaa", "keep")
+        wait_state(store, "aaa", "stopped")
+    assert "measured" in store.status("aaa").message
+    assert store.get("aaa").has_adapter
+
+
 def test_a_killed_worker_reads_interrupted_and_the_queue_goes_on(settings: Settings, store: RunStore) -> None:
     queue(settings, "aaa", "steps=1000 pause=0.05")
     queue(settings, "bbb", "steps=1")

@@ -19,6 +19,8 @@ from studio.domain import PreferenceDataset, Recipe, RunStatus
 from studio.errors import ConflictError
 from studio.services.records import write_record
 
+#: The trained weights, under the name plain PEFT looks for.
+ADAPTER = "adapter_model.safetensors"
 #: Pairs kept in a run's data snapshot beyond those it trains on (the stance judge is fitted on them).
 SNAPSHOT_PAIRS = 1000
 

@@ -33,7 +33,7 @@ from studio.domain import (
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
 from studio.services.records import read_record, write_record
 from studio.services.run_events import Event, Summaries, read_events, read_log_tail, read_samples
-from studio.services.run_folder import Notes, create_folder, folder_size, portable, remove_folder
+from studio.services.run_folder import ADAPTER, Notes, create_folder, folder_size, portable, remove_folder
 from studio.services.run_state import (
     StopMode,
     StopRequest,
@@ -47,7 +47,6 @@ from studio.services.run_state import (
 log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{2,80}")
-ADAPTER = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)

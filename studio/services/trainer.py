@@ -31,7 +31,7 @@ from studio.errors import StudioError
 from studio.services.run_folder import remove_folder
 from studio.services.run_state import DIED, owner_alive, read_status, stop_request, write_status
 from studio.services.runs import RunStore
-from studio.services.worker import Train, cpu_threads, read_job, train_run, work
+from studio.services.worker import NO_MEMORY, Train, cpu_threads, read_job, train_run, work
 from studio.services.worker_process import (
     WorkerProcess,
     cause_of_death,
@@ -133,8 +133,12 @@ class Trainer:
 
     def acquire(self) -> bool:
         """Take the training slot; False if another trainer has it."""
-        self._lock = _try_lock(self._settings.adapters_dir)
-        return self._lock is not None
+        for _ in range(5):  # a server that looks whether the slot is free holds the lock for a moment
+            self._lock = _try_lock(self._settings.adapters_dir)
+            if self._lock is not None:
+                return True
+            time.sleep(0.02)
+        return False
 
     def run(self) -> str:
         """Serve the queue. Returns why it ended: ``idle`` or ``changed`` (the program's files are newer than this process).
@@ -177,19 +181,21 @@ class Trainer:
         return True
 
     def _sweep(self) -> None:
-        """Adopt the living worker of a killed trainer; record the dead ones."""
+        """Adopt the living worker of a killed trainer; settle what the dead ones left."""
         for run_id in self._runs.ids():
             folder = self._settings.adapters_dir / run_id
             try:
                 status = read_status(folder)
-                if status.state not in ("running", "stopping"):
+                if status.state in FINAL_STATES:
+                    if (folder / "stop.json").exists():
+                        self._settle(folder, None, None)
+                elif status.state == "queued":
                     continue
-                if owner_alive(status) and status.pid != os.getpid():
-                    if self._worker is None:
-                        log.info("run %s: its worker %d outlived its trainer; waiting for it", run_id, status.pid)
-                        self._worker = self._watched(run_id, folder, status, child=False)
-                else:
-                    self._record(folder, "interrupted", DIED)
+                elif not owner_alive(status):
+                    self._settle(folder, None, None)
+                elif self._worker is None:
+                    log.info("run %s: its worker %d outlived its trainer; waiting for it", run_id, status.pid)
+                    self._worker = self._watched(run_id, folder, status, child=False)
             except FileNotFoundError:
                 continue
             except (StudioError, OSError) as error:
@@ -219,7 +225,12 @@ class Trainer:
             except (StudioError, OSError) as error:
                 log.warning("run %s cannot be started: %s", run_id, error)
                 return False
-        pid = self._spawn(folder)
+        try:
+            pid = self._spawn(folder)
+        except OSError as error:  # no memory or no process number left
+            log.error("run %s: no worker could be started: %s", run_id, error)
+            self._record(folder, "failed", NO_MEMORY)
+            return False
         log.info("run %s: worker %d", run_id, pid)
         claimed = replace(mine, pid=pid, pid_started=create_time(pid))
         self._worker = self._watched(run_id, folder, claimed, child=True)
@@ -274,27 +285,32 @@ class Trainer:
             return
         self._worker = None
         self._bell = -1.0  # look at the queue at once
-        # Under the lock: somebody may be resuming this run already, and then its files are not ours any more.
-        with self._runs.queue_lock():
-            try:
-                self._settle(worker, exit_status)
-            except FileNotFoundError:
-                log.info("run %s is gone", worker.run_id)
-            except (StudioError, OSError):
-                log.exception("run %s: its end could not be recorded", worker.run_id)
+        try:
+            self._settle(worker.folder, worker, exit_status)
+        except FileNotFoundError:
+            log.info("run %s is gone", worker.run_id)
+        except (StudioError, OSError):
+            log.exception("run %s: its end could not be recorded", worker.run_id)
 
-    def _settle(self, worker: WorkerProcess, exit_status: int | None) -> None:
-        asked, folder = stop_request(worker.folder), worker.folder
-        if asked is not None and asked.mode == "discard":
-            remove_folder(folder)
-            return
-        state = read_status(folder).state
-        if state == "queued":
-            return
-        if state not in FINAL_STATES:
-            self._record(folder, *cause_of_death(worker, exit_status))
-        for name in ("stop.json", "job.json"):
-            (folder / name).unlink(missing_ok=True)
+    def _settle(self, folder: Path, worker: WorkerProcess | None, exit_status: int | None) -> None:
+        """Record the end of a run whose process is gone, unless it did so itself; clear away its requests.
+
+        Under the lock, and looking afresh: it may have written its last word a moment ago, and somebody may be resuming
+        it already, in which case its files are not ours any more.
+        """
+        with self._runs.queue_lock():
+            status = read_status(folder)
+            asked = stop_request(folder)
+            if status.state == "queued":
+                return
+            if asked is not None and asked.mode == "discard":
+                remove_folder(folder)
+                return
+            if status.state not in FINAL_STATES:
+                cause = cause_of_death(worker, exit_status) if worker else ("interrupted", DIED)
+                self._record(folder, *cause)
+            for name in ("stop.json", "job.json"):
+                (folder / name).unlink(missing_ok=True)
 
     def _record(self, folder: Path, state: RunState, message: str) -> None:
         log.info("%s: %s", folder.name, message)

@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 
 from studio.domain import RunState
-from studio.services.run_state import DIED, process_alive
+from studio.services.run_folder import ADAPTER
+from studio.services.run_state import DIED, process_alive, read_status
 from studio.services.worker import NO_MEMORY, NO_SPACE
 
 
@@ -44,6 +45,9 @@ def poll(worker: WorkerProcess) -> tuple[bool, int | None]:
 def cause_of_death(worker: WorkerProcess, exit_status: int | None) -> tuple[RunState, str]:
     """State and sentence for a worker that ended without its last word."""
     if worker.killed:
+        status = read_status(worker.folder)
+        if status.step >= status.total > 0 and (worker.folder / ADAPTER).exists():
+            return "stopped", "Stopped while its stance was being measured; the adapter is whole."
         return (
             "interrupted",
             f"It did not stop within {worker.kill_after_s:g} s of the request and was killed; "
