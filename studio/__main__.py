@@ -6,6 +6,7 @@ What a person can mend ends as one line on stderr and exit code 2; results go to
 from __future__ import annotations
 
 import argparse
+import csv
 import dataclasses
 import json
 import logging
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from studio.config import load_settings
-from studio.domain import DpoSettings, LoraSettings, StepEvent
-from studio.errors import StudioError, TrainingError
+from studio.domain import BASE, DpoSettings, LoraSettings, Message, PaneUpdate, Sampling, StepEvent
+from studio.errors import InputError, NotFoundError, StudioError, TrainingError
 from studio.services import Services, build_services
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def _complain(sentence: str) -> int:
     return 2
 
 
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m studio", description="Change what a language model prefers, and see it happen.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
@@ -83,6 +89,23 @@ def _parser() -> argparse.ArgumentParser:
         else:
             knobs.add_argument(flag, type=kind, metavar=kind.__name__.upper())
 
+    compare = command("compare", _compare, "Answer test prompts with the base and adapters, before beside after.")
+    compare.add_argument("--adapters", required=True, metavar="RUN[,RUN]", help="run ids, separated by commas")
+    compare.add_argument(
+        "--prompts", required=True, type=Path, metavar="FILE", help="test prompts: JSON, JSONL, CSV, text"
+    )
+    compare.add_argument("--out", required=True, type=Path, metavar="FILE", help="where to write: *.csv or *.json")
+    compare.add_argument(
+        "--system-prompt", help="said before every prompt (default: what the first run was trained with)"
+    )
+    _add_sampling(compare)
+
+    chat = command("chat", _chat, "Talk to the base and adapters in the terminal; they answer side by side.")
+    chat.add_argument("--adapters", metavar="RUN[,RUN]", help="run ids (default: the newest adapter)")
+    chat.add_argument("--base", default="", help="another base model, without adapters")
+    chat.add_argument("--system-prompt", default="", help="said before the conversation")
+    _add_sampling(chat)
+
     runs = command("runs", _runs, "List the runs, newest first.")
     runs.add_argument("--json", action="store_true", help="one JSON array instead of a table")
 
@@ -91,6 +114,20 @@ def _parser() -> argparse.ArgumentParser:
     imported.add_argument("--test-prompts", type=Path, help="a file of test prompts")
     imported.add_argument("--title", help="its name (default: from the file's name)")
     return parser
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    default = Sampling()
+    parser.add_argument(
+        "--temperature", type=float, default=default.temperature, help="0 is greedy (default: %(default)s)"
+    )
+    parser.add_argument("--top-p", type=float, default=default.top_p, help="default: %(default)s")
+    parser.add_argument("--max-tokens", type=int, default=default.max_new_tokens, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=default.seed, help="default: %(default)s")
+
+
+def _sampling(options: argparse.Namespace) -> Sampling:
+    return Sampling(options.temperature, options.top_p, options.max_tokens, options.seed)
 
 
 # -- align --------------------------------------------------------------------------------------------------------------
@@ -179,6 +216,101 @@ def _summary(result: dict[str, Any], ratio: float) -> list[str]:
     return lines
 
 
+# -- compare and chat ---------------------------------------------------------------------------------------------------
+
+
+def _compare(services: Services, options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from studio.services.compare import table_records
+    from studio.services.formats import read_prompts
+
+    if options.out.suffix.lower() not in (".csv", ".json"):
+        raise InputError(f"--out is {str(options.out)!r}; its name must end in .csv or .json.")
+    if not options.out.parent.is_dir():
+        raise NotFoundError(f"There is no folder {options.out.parent} to write into.")
+    adapters = _names(options.adapters)
+    system_prompt = options.system_prompt
+    if system_prompt is None:
+        system_prompt = services.runs.get(adapters[0]).recipe.system_prompt
+    prompts, warnings = read_prompts(options.prompts, services.settings.max_upload_mb * 1_000_000)
+    _warn(warnings)
+    table = None
+    with tqdm(total=len(prompts), unit="prompt", file=sys.stderr, dynamic_ncols=True) as bar:
+        for table in services.compare.table(prompts, (BASE, *adapters), _sampling(options), system_prompt):
+            bar.n = table.done
+            bar.set_postfix_str(table.note)
+    assert table is not None  # a table yields at least its empty self
+    _write_table(options.out, table_records(table))
+    print(f"{options.out}: {table.done} prompts, base and {len(adapters)} adapter{'s' * (len(adapters) > 1)}")
+    return 0
+
+
+def _write_table(path: Path, records: list[dict[str, str]]) -> None:
+    if path.suffix.lower() == ".json":
+        path.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        return
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)
+
+
+def _chat(services: Services, options: argparse.Namespace) -> int:
+    if options.base:
+        panes: tuple[str, ...] = (BASE,)
+    elif options.adapters:
+        panes = (BASE, *_names(options.adapters))
+    else:
+        panes = services.compare.default_panes()
+    labels = {choice.id: choice.label for choice in services.compare.panes()}
+    system = (Message("system", options.system_prompt),) if options.system_prompt else ()
+    told: dict[str, tuple[Message, ...]] = dict.fromkeys(panes, system)
+    print("An empty line or Ctrl-D ends, /reset starts the conversation over.", file=sys.stderr)
+    while question := _ask():
+        if question == "/reset":
+            told = dict.fromkeys(panes, system)
+            continue
+        told = {pane: (*messages, Message("user", question)) for pane, messages in told.items()}
+        answers = _answer(services, told, labels, options)
+        told = {pane: (*messages, Message("assistant", answers[pane])) for pane, messages in told.items()}
+    return 0
+
+
+def _ask() -> str:
+    try:
+        return input("you> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return ""
+
+
+def _answer(
+    services: Services, told: dict[str, tuple[Message, ...]], labels: dict[str, str], options: argparse.Namespace
+) -> dict[str, str]:
+    """Print the panes' answers: the first as it is written, the others, written at the same time, after it."""
+    from studio.services.compare import PaneChat
+
+    panes = list(told)
+    chats = [PaneChat(pane, messages) for pane, messages in told.items()]
+    updates: list[PaneUpdate] = []
+    print(f"[{labels.get(panes[0], panes[0])}] ", end="", flush=True)
+    shown = 0
+    for updates in services.compare.stream(chats, _sampling(options), base=options.base):
+        print(updates[0].text[shown:], end="", flush=True)
+        shown = len(updates[0].text)
+    print()
+    for pane, update in zip(panes[1:], updates[1:], strict=True):
+        print(f"[{labels.get(pane, pane)}] {update.text}")
+    return {pane: update.text for pane, update in zip(panes, updates, strict=True)}
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in listed.split(",") if name.strip())
+    if not names:
+        raise InputError(f"--adapters is {listed!r}; name at least one run (python -m studio runs lists them).")
+    return names
+
+
 # -- runs and import ----------------------------------------------------------------------------------------------------
 
 
@@ -192,7 +324,7 @@ def _runs(services: Services, options: argparse.Namespace) -> int:
                 "title": v.title,
                 "base": v.recipe.base.id,
                 "dataset": v.recipe.dataset_id,
-                "support_ratio": v.recipe.support_ratio,
+                "support_ratio": v.recipe.support_ratio if v.recipe.method == "dpo" else None,
                 "data_size": v.recipe.data_size,
                 "measured": v.adapter_share.share if v.adapter_share and v.adapter_share.n else None,
                 "created": v.recipe.created,
@@ -217,8 +349,7 @@ def _runs(services: Services, options: argparse.Namespace) -> int:
 
 def _import(services: Services, options: argparse.Namespace) -> int:
     report = services.datasets.import_file(options.file, options.test_prompts, title=options.title)
-    for warning in report.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    _warn(report.warnings)
     data = report.dataset
     print(
         f"{data.id}: {len(data.pairs)} training pairs, {len(data.heldout)} held out, {len(data.test_prompts)} test prompts"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from studio.config import Settings
 
@@ -65,22 +65,14 @@ class Services:
 def build_services(settings: Settings) -> Services:
     """Join the services. Imports no torch, starts nothing, touches no file."""
     from studio.services.align import AlignService
+    from studio.services.compare import CompareService
     from studio.services.datasets import DatasetService
+    from studio.services.library import LibraryService
     from studio.services.models import ModelService
     from studio.services.runs import RunStore
 
     datasets, runs, models = DatasetService(settings), RunStore(settings), ModelService(settings)
     align = AlignService(settings, datasets, runs, models)
-    # interim: until the other helpers' files have landed
-    compare: Any = None
-    library: Any = None
-    try:
-        from studio.services.compare import CompareService
-
-        compare = CompareService(settings, runs, models)
-        from studio.services.library import LibraryService
-
-        library = LibraryService(settings, runs, models, compare)
-    except ModuleNotFoundError as error:
-        log.warning("a service is not there yet: %s", error)
+    compare = CompareService(settings, runs, models)
+    library = LibraryService(settings, runs, models, compare)
     return Services(settings, datasets, runs, models, align, compare, library)

@@ -69,7 +69,7 @@ class AlignService:
             NotFoundError: there is no such dataset.
             RecipeError: ratio or size does not fit it.
         """
-        return self._rows(form, self._datasets.get(form.dataset_id))
+        return _rows(form, self._datasets.get(form.dataset_id))
 
     def start(self, form: AlignForm) -> str:
         """Check the form, write the run folder, queue the run; its id. Training goes on without the caller.
@@ -80,7 +80,7 @@ class AlignService:
             ModelLoadError: the base model is not to be had.
         """
         dataset = self._datasets.get(form.dataset_id)
-        rows = self._rows(form, dataset)
+        rows = _rows(form, dataset)
         check_settings(form)
         base, _ = self._models.resolve(form.base)
         recipe = Recipe(
@@ -179,15 +179,9 @@ class AlignService:
         counts = {"state": status.state, "message": status.message, "step": status.step, "total": status.total}
         return {**counts, **self.result(run_id)}
 
-    def _rows(self, form: AlignForm, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
-        if not 0.0 <= form.support_ratio <= 1.0:  # a NaN fails this too
-            raise RecipeError(f"support_ratio is {form.support_ratio}; it must be between 0 and 1.")
-        if not 1 <= form.data_size <= len(dataset.pairs):
-            raise RecipeError(
-                f"data_size is {form.data_size}; {dataset.title} has {len(dataset.pairs)} training pairs, "
-                f"so it must be between 1 and {len(dataset.pairs)}."
-            )
-        return build_preferences(dataset.pairs, form.support_ratio, form.data_size, form.dpo.seed, form.shuffle)
+
+def _rows(form: AlignForm, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
+    return build_preferences(dataset.pairs, form.support_ratio, form.data_size, form.dpo.seed, form.shuffle)
 
 
 def preset_form(
