@@ -1,0 +1,71 @@
+"""The dial: pairs and a support ratio become the rows a run trains on."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+from studio.domain import PreferencePair, PreferenceRow
+from studio.errors import RecipeError
+
+
+def support_count(data_size: int, support_ratio: float) -> int:
+    """How many of ``data_size`` rows prefer *support*: Python's ``int(data_size * support_ratio)``, to the letter.
+
+    That is the course's formula, kept so that its results can be repeated, floating point included: the product is cut
+    off, not rounded, and a decimal ratio may lie just below what it shows. ``int(100 * 0.29)`` is 28 and ``int(50 * 0.58)``
+    is 28, as 28.999... is cut. What a run reports is the rows it really had, never the ratio asked for.
+    """
+    return int(data_size * support_ratio)
+
+
+def build_preferences(
+    pairs: Sequence[PreferencePair], support_ratio: float, data_size: int, seed: int, shuffle: bool = False
+) -> tuple[PreferenceRow, ...]:
+    """The first ``data_size`` pairs as training rows; the first :func:`support_count` of them prefer *support*.
+
+    Args:
+        pairs: training pairs in file order.
+        support_ratio: share of rows that prefer *support*, 0 to 1 (for chosen/rejected data: kept as labelled).
+        data_size: how many pairs to take, from the first on.
+        seed: decides which rows support when ``shuffle`` is on; without effect otherwise.
+        shuffle: spread the supporting rows over the data instead of taking the first ones. Rows keep their order and
+            the count is the same.
+
+    Returns:
+        ``data_size`` rows in the order of ``pairs``.
+
+    Raises:
+        RecipeError: the ratio is not a number from 0 to 1, or the size is not a whole number from 1 to ``len(pairs)``.
+    """
+    _check(len(pairs), support_ratio, data_size)
+    count = support_count(data_size, support_ratio)
+    supporting = set(random.Random(seed).sample(range(data_size), count)) if shuffle else set(range(count))
+    return tuple(_row(pair, index in supporting) for index, pair in enumerate(pairs[:data_size]))
+
+
+def _row(pair: PreferencePair, support: bool) -> PreferenceRow:
+    return PreferenceRow(
+        pair_id=pair.id,
+        prompt=pair.prompt,
+        chosen=pair.support if support else pair.oppose,
+        rejected=pair.oppose if support else pair.support,
+        side="support" if support else "oppose",
+        flipped=not support,
+        history=pair.history,
+    )
+
+
+def _check(available: int, support_ratio: float, data_size: int) -> None:
+    # bool is an int to Python, and True would pass as the ratio 1
+    if isinstance(support_ratio, bool) or not isinstance(support_ratio, int | float):
+        raise RecipeError(f"support_ratio is {support_ratio!r}; it must be a number from 0 to 1.")
+    if not math.isfinite(support_ratio) or not 0 <= support_ratio <= 1:
+        raise RecipeError(f"support_ratio is {support_ratio}; it must be a number from 0 to 1.")
+    if isinstance(data_size, bool) or not isinstance(data_size, int):
+        raise RecipeError(f"data_size is {data_size!r}; it must be a whole number.")
+    if data_size < 1:
+        raise RecipeError(f"data_size is {data_size}; it must be at least 1.")
+    if data_size > available:
+        raise RecipeError(f"data_size is {data_size}, but the dataset has {available} training pairs.")
