@@ -224,12 +224,12 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
             ", ".join(f"{plain(name)} {plain(number)}" for name, number in recipe.versions.items()) or "unknown",
         ),
     )
-    return _table(facts)
+    return _facts(facts)
 
 
 def _foreign_recipe(recipe: Recipe) -> str:
     lora = recipe.lora
-    return _table(
+    return _facts(
         (
             ("Taken in", _date(recipe.created)),
             ("Training", "unknown"),
@@ -241,8 +241,9 @@ def _foreign_recipe(recipe: Recipe) -> str:
     )
 
 
-def _table(facts: Iterable[tuple[str, str]]) -> str:
-    return "| | |\n| --- | --- |\n" + "\n".join(f"| {name} | {value} |" for name, value in facts)
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    """A list, not a table: it reads well on a phone."""
+    return "\n".join(f"- **{name}:** {value}" for name, value in facts)
 
 
 def _limits(recipe: Recipe) -> str:

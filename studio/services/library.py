@@ -18,7 +18,7 @@ from studio.services.bundles import PUBLISHED, pack, staged
 from studio.services.cards import model_card, read_samples, write_card
 from studio.services.intake import Imported, take_in
 from studio.services.runs import RunStore, RunView
-from studio.services.unpacking import copy_folder, unpack_zip
+from studio.services.unpacking import FOREIGN_CARD, copy_folder, unpack_zip
 
 if TYPE_CHECKING:
     from studio.services.models import ModelService
@@ -100,6 +100,15 @@ class LibraryService:
         """
         view = self.get(run_id)
         return model_card(view, read_samples(view.folder))
+
+    def foreign_card(self, run_id: str) -> str:
+        """The card an adapter brought from elsewhere, as text of unknown making; empty where it brought none.
+
+        Raises:
+            InputError, NotFoundError: as :meth:`get`.
+        """
+        path = self.get(run_id).folder / FOREIGN_CARD
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
     def rename(self, run_id: str, title: str) -> None:
         """Give an adapter another title; an empty one restores the first.
