@@ -35,7 +35,7 @@ def fuse_lora(model: Any) -> int:
             continue
         if not isinstance(layer.lora_dropout[name], torch.nn.Identity):
             continue
-        layer.forward = types.MethodType(functools.partial(_forward, type(layer).forward, name), layer)
+        layer.forward = types.MethodType(functools.partial(_forward, type(layer).forward, name), layer)  # type: ignore[method-assign]
         changed += 1
     return changed
 

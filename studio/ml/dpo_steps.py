@@ -1,0 +1,135 @@
+"""What happens at the end of each training step: tell it, look at the model, save, stop."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from studio.domain import StepEvent
+from studio.ml.dpo_setup import DpoJob, Emit
+from studio.ml.dpo_trainer import StepTally
+from studio.ml.observe import Observer
+
+#: A checkpoint is written this often (and at a stop), or rarer where writing it takes long.
+CHECKPOINT_EVERY_S = 15.0
+
+
+class Clock:
+    """Seconds of training, those before a resume included. ``limit`` 0 means no limit."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit, self.before, self._began = limit, 0.0, time.monotonic()
+
+    def start(self) -> None:
+        """Training begins now."""
+        self._began = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds so far."""
+        return self.before + time.monotonic() - self._began
+
+    def share(self) -> float:
+        """Share of the limit that has passed."""
+        return self.elapsed() / self.limit if self.limit > 0 else 0.0
+
+
+@functools.cache
+def teller_class() -> Any:
+    """The callback, made on first use because transformers is not imported with this module."""
+    from transformers import TrainerCallback
+
+    class Teller(TrainerCallback):
+        """At each step's end: tell it, look at the model where it is time, stop or save where asked."""
+
+        def __init__(
+            self,
+            job: DpoJob,
+            trainer: Any,
+            observer: Observer,
+            clock: Clock,
+            save_references: Callable[[], None],
+            emit: Emit,
+            should_stop: Callable[[], bool],
+        ) -> None:
+            self._job, self._trainer, self._observer = job, trainer, observer
+            self._clock, self._emit, self._should_stop = clock, emit, should_stop
+            self._save_references = save_references
+            self._first_step = 0
+            self._step_began = self._saved = self._saving_began = time.monotonic()
+            self._save_cost = 0.0
+            self.stopped = False
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self._first_step = state.global_step
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self._step_began = time.monotonic()
+            self._trainer.tally = StepTally()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            step, dpo, now = state.global_step, self._job.recipe.dpo, time.monotonic()
+            done = step >= state.max_steps
+            if dpo.max_seconds > 0 and self._clock.elapsed() >= dpo.max_seconds:
+                control.should_training_stop = done = True
+            self._tell(state, now, done)
+            if not done and self._should_stop():
+                self.stopped = control.should_training_stop = control.should_save = True
+            if step == 1:
+                self._observer.look_at_base()
+            if control.should_training_stop or done:
+                return  # the end is looked at after the adapter is saved
+            self._observer.look(
+                step, probe=_due(step, dpo.probe_every), sample=_due(step, dpo.sample_every), training=True
+            )
+            if now - self._saved > max(CHECKPOINT_EVERY_S, 20 * self._save_cost):
+                control.should_save = True
+            if control.should_save:
+                self._saving_began = time.monotonic()
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            (folder / "progress.json").write_text(json.dumps({"elapsed": self._clock.elapsed()}), encoding="utf-8")
+            self._save_references()
+            self._saved = time.monotonic()
+            self._save_cost = self._saved - self._saving_began
+
+        def _tell(self, state: Any, now: float, done: bool) -> None:
+            tally, dpo, elapsed = self._trainer.tally, self._job.recipe.dpo, self._clock.elapsed()
+            here = state.global_step - self._first_step
+            per_step = (elapsed - self._clock.before) / here
+            if dpo.max_seconds > 0:
+                eta = max(0.0, dpo.max_seconds - elapsed)
+                total = state.global_step if done else state.global_step + max(1, math.ceil(eta / per_step))
+            else:
+                total = state.max_steps
+                eta = (total - state.global_step) * per_step
+            self._emit(
+                StepEvent(
+                    step=state.global_step,
+                    total=total,
+                    epoch=float(state.epoch or 0.0),
+                    loss=tally.mean("loss"),
+                    reward_chosen=tally.mean("reward_chosen"),
+                    reward_rejected=tally.mean("reward_rejected"),
+                    margin=tally.mean("reward_chosen") - tally.mean("reward_rejected"),
+                    accuracy=tally.mean("accuracy"),
+                    logp_chosen=tally.mean("logp_chosen"),
+                    logp_rejected=tally.mean("logp_rejected"),
+                    learning_rate=tally.learning_rate,
+                    grad_norm=tally.grad_norm,
+                    tokens_per_second=tally.tokens / max(1e-9, now - self._step_began),
+                    elapsed=elapsed,
+                    eta=eta,
+                )
+            )
+
+    return Teller
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
