@@ -20,11 +20,11 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import psutil
-from chat_helpers import LLAMA_135M, SMALL, make_adapter, make_base, source
+import psutil  # noqa: E402
+from chat_helpers import LLAMA_135M, SMALL, make_adapter, make_base, source  # noqa: E402
 
-from studio.domain import BASE, Message, Sampling
-from studio.ml.engine import ChatEngine, GenRow
+from studio.domain import BASE, Message, Sampling  # noqa: E402
+from studio.ml.engine import ChatEngine, GenRow  # noqa: E402
 
 QUESTION = (Message("user", "Should anime be turned into live action films?"),)
 #: As the embedded base.
@@ -68,8 +68,8 @@ def main() -> None:
         def answer(*panes: str) -> Callable[[], float]:
             def run() -> float:
                 started = clock()
-                for updates in engine.generate(base, [GenRow(QUESTION, pane) for pane in panes], adapters, sampling):
-                    pass
+                rows = [GenRow(QUESTION, pane) for pane in panes]
+                updates = list(engine.generate(base, rows, adapters, sampling))[-1]
                 assert [update.tokens for update in updates] == [args.tokens] * len(panes), updates
                 return clock() - started
 
@@ -93,16 +93,24 @@ def main() -> None:
         for _ in range(args.runs):
             for case, run in cases.items():
                 times[case].append(run())
-        print(f"{args.base}, {args.tokens} tokens, {args.threads} threads, rank {args.rank}, {args.runs} interleaved runs")
+        print(
+            f"{args.base}, {args.tokens} tokens, {args.threads} threads, rank {args.rank}, {args.runs} interleaved runs"
+        )
         for case, taken in times.items():
-            alone = ("peft base alone", "peft adapter alone") if case.startswith("peft") else ("base alone", "adapter alone")
+            alone = (
+                ("peft base alone", "peft adapter alone")
+                if case.startswith("peft")
+                else ("base alone", "adapter alone")
+            )
             ratios = [t / (a + b) * 2 for t, a, b in zip(taken, times[alone[0]], times[alone[1]], strict=True)]
             to_base = [t / a for t, a in zip(taken, times[alone[0]], strict=True)]
             print(
                 f"{case:20s} {statistics.median(taken):7.3f} s   x {statistics.median(ratios):.2f} of one pane"
                 f"   x {statistics.median(to_base):.2f} of the base alone"
             )
-        print(f"memory MB: before {before:.0f}, base loaded {loaded:.0f}, after one pane {one:.0f}, after two {two:.0f}")
+        print(
+            f"memory MB: before {before:.0f}, base loaded {loaded:.0f}, after one pane {one:.0f}, after two {two:.0f}"
+        )
         engine.close()
 
 
