@@ -28,7 +28,9 @@ def read_curve(
     said: list[str] = []
 
     if any(not math.isfinite(s.loss) for s in steps):
-        return ["The loss is not a number any more: the learning rate is too high. Stop, and train again with a lower one."]
+        return [
+            "The loss is not a number any more: the learning rate is too high. Stop, and train again with a lower one."
+        ]
     if loss_type == "sigmoid":
         if abs(loss - NO_PREFERENCE) < 0.02:
             said.append(f"Loss {loss:.3f}: 0.693 = no preference yet; the adapter still answers like the base.")
@@ -45,7 +47,9 @@ def read_curve(
     chosen_moves = _mean([s.reward_chosen for s in last]) - _mean([s.reward_chosen for s in first])
     rejected_moves = _mean([s.reward_rejected for s in last]) - _mean([s.reward_rejected for s in first])
     if chosen_moves < 0 and rejected_moves < 0 and margin > margin_then:
-        said.append("Both rewards fall but the margin grows: normal for DPO, which pushes rejected answers down harder.")
+        said.append(
+            "Both rewards fall but the margin grows: normal for DPO, which pushes rejected answers down harder."
+        )
     elif margin < -0.05:
         said.append("The margin is negative: the adapter prefers the rejected answers in these batches.")
 
@@ -54,7 +58,9 @@ def read_curve(
         said.append(f"Accuracy 1.0 by step {memorised}: the training pairs are memorised; look at the held-out stance.")
     if probes and probes[-1].step > 0:
         start, now = probes[0], probes[-1]
-        word = "towards support" if now.share > start.share else "towards oppose" if now.share < start.share else "nowhere"
+        word = (
+            "towards support" if now.share > start.share else "towards oppose" if now.share < start.share else "nowhere"
+        )
         said.append(
             f"On {now.n} held-out pairs the stance went {word}: {start.share:.0%} → {now.share:.0%} "
             f"(asked for {support_ratio:.0%})."

@@ -37,6 +37,7 @@ def in_force(events: Iterable[Event]) -> list[Event]:
     """Events without those a resumed run trained anew: a step at or below an earlier one replaces what came after its
     checkpoint, the probes there included. Of a repeated probe or measure the newest stays."""
     kept: list[Event] = []
+    told: set[tuple[str, object]] = set()
     highest = 0
     for event in events:
         if isinstance(event, StepEvent):
@@ -44,9 +45,10 @@ def in_force(events: Iterable[Event]) -> list[Event]:
                 again = event.step
                 kept = [e for e in kept if isinstance(e, MeasureEvent) or e.step < again]
             highest = event.step
-        else:
-            key = _key(event)
+        elif (key := _key(event)) in told:
             kept = [e for e in kept if isinstance(e, StepEvent) or _key(e) != key]
+        else:
+            told.add(key)
         kept.append(event)
     return kept
 

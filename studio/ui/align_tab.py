@@ -15,6 +15,7 @@ from studio.domain import FINAL_STATES, ProbeEvent, SampleEvent, StepEvent
 from studio.errors import NotFoundError
 from studio.services import Services
 from studio.services.reading import read_curve
+from studio.services.run_events import Event, in_force
 from studio.services.runs import RunView
 from studio.ui import run_view
 from studio.ui.access import Visitor, require_operator
@@ -41,6 +42,7 @@ class Watch:
     run_id: str | None = None
     overlay: list[str] = field(default_factory=list)
     offsets: dict[str, int] = field(default_factory=dict)
+    events: dict[str, list[Event]] = field(default_factory=dict)
     steps: dict[str, list[StepEvent]] = field(default_factory=dict)
     probes: dict[str, list[ProbeEvent]] = field(default_factory=dict)
     follow: bool = True
@@ -343,8 +345,10 @@ def _read(services: Services, state: Watch) -> bool:
             continue
         events, state.offsets[run_id] = services.runs.events(run_id, state.offsets.get(run_id, 0))
         fresh = fresh or bool(events)
-        state.steps.setdefault(run_id, []).extend(e for e in events if isinstance(e, StepEvent))
-        state.probes.setdefault(run_id, []).extend(e for e in events if isinstance(e, ProbeEvent))
+        events = in_force([*state.events.get(run_id, []), *events])  # a resumed run trains some steps anew
+        state.events[run_id] = events
+        state.steps[run_id] = [e for e in events if isinstance(e, StepEvent)]
+        state.probes[run_id] = [e for e in events if isinstance(e, ProbeEvent)]
     return fresh
 
 
@@ -423,7 +427,7 @@ def _api(services: Services) -> None:
 
     def status(run_id: str) -> dict[str, Any]:
         """State, step counts and, once measured, the result of a run: the keys of ``align --json``."""
-        return services.align.result(run_id)
+        return services.align.status(run_id)
 
     gr.api(guarded(align), api_name="align")
     gr.api(guarded(status), api_name="status")
