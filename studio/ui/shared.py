@@ -16,6 +16,8 @@ class Shared:
         tabs: the tab bar; a handler that returns ``gr.Tabs(selected="compare")`` to it switches tabs.
         compare_run: ``gr.State`` with a run id; a tab that sets it asks Compare to open that run beside the base
             (Compare listens to its ``change``).
+        chats: what the visitor's own browser keeps of Compare. It stands outside the tabs: in a tab that is not open yet it
+            would not have read the browser's storage when the page loads.
         align_run: ``gr.State`` with a run id; a tab that sets it asks Align to open that run.
     """
 
@@ -23,3 +25,4 @@ class Shared:
     tabs: gr.Tabs
     compare_run: gr.State
     align_run: gr.State
+    chats: gr.BrowserState

@@ -17,12 +17,16 @@ def build_app(services: Services) -> gr.Blocks:
     """The whole interface. Imports no torch; the engine warms up in the background after the port is bound."""
     with gr.Blocks(title="Alignment Studio", analytics_enabled=False, fill_width=True) as app:
         visitor = gr.State(lambda: new_visitor(services.settings))
+        # the fixed secret keeps the storage readable after a restart; it guards nothing: the storage is the visitor's own
+        chats = gr.BrowserState(None, storage_key="alignment-studio-compare", secret="alignment-studio")
         with gr.Row(elem_id="studio-head"):
             gr.Markdown("# Alignment Studio\nChange what a language model prefers, and see it happen.")
             if services.settings.admin_password:
                 _operator_box(services, visitor)
         with gr.Tabs(elem_id="studio-tabs") as tabs:
-            shared = Shared(visitor=visitor, tabs=tabs, compare_run=gr.State(None), align_run=gr.State(None))
+            shared = Shared(
+                visitor=visitor, tabs=tabs, compare_run=gr.State(None), align_run=gr.State(None), chats=chats
+            )
             with gr.Tab("Align", id="align"):
                 build_align_tab(services, shared, app)
             with gr.Tab("Compare", id="compare"):

@@ -1,0 +1,56 @@
+"""Which base answers where no pane shows an adapter: what it needs, and loading it with progress."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import StudioError
+from studio.services import Services
+from studio.services.models import EMBEDDED
+from studio.ui.access import Visitor, require_operator
+from studio.ui.guard import guarded
+from studio.ui.shared import Shared
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+
+
+def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dropdown:
+    """Draw the box; its dropdown holds the id of the base."""
+    with gr.Accordion("Base model", open=False, elem_id="base-box"):
+        base = gr.Dropdown(
+            [EMBEDDED],
+            value=EMBEDDED,
+            label="Base model where no pane shows an adapter",
+            info="A pane with an adapter brings the base it was trained on. Any Hub id or local folder may be typed.",
+            allow_custom_value=True,
+            elem_id="compare-base",
+        )
+        needs = gr.HTML(elem_id="compare-base-needs")
+        load = gr.Button("Load it now", size="sm", elem_id="load-base")
+
+    def offer() -> Any:
+        return gr.Dropdown(choices=[(info.title, info.id) for info in services.models.catalogue()])
+
+    def tell(model: str) -> str:
+        try:
+            return _line(services.models.info(model).needs)
+        except StudioError as error:
+            return _line(str(error))
+
+    def fetch(mark: Visitor, model: str, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008 - gradio's way
+        require_operator(mark, "loading another base")
+        services.compare.load(model, lambda share, text: progress(share, desc=text))
+        return _line(f"{model} is loaded.")
+
+    app.load(guarded(offer), None, base, **PRIVATE)
+    app.load(guarded(tell), base, needs, **PRIVATE)
+    base.change(guarded(tell), base, needs, show_progress="hidden", **PRIVATE)
+    load.click(guarded(fetch), [shared.visitor, base], needs, **PRIVATE)
+    return base
+
+
+def _line(text: str) -> str:
+    return f'<div class="quiet">{escape(text)}</div>'

@@ -1,0 +1,46 @@
+"""Work in progress on one page, and how another click on that page ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from studio.errors import ConflictError
+
+
+class Live:
+    """Held in a ``gr.State``: one piece of work of a page at a time. Not a dataclass, since Gradio would take it apart."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stop: threading.Event | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Live:
+        """Gradio copies the first value for each page; a lock cannot be copied, and each page needs its own."""
+        return Live()
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[threading.Event]:
+        """Begin; the event is set when the page asks to stop.
+
+        Raises:
+            ConflictError: this page is at work already.
+        """
+        stop = threading.Event()
+        with self._lock:
+            if self._stop is not None:
+                raise ConflictError("This page is answering already; stop that first.")
+            self._stop = stop
+        try:
+            yield stop
+        finally:
+            with self._lock:
+                self._stop = None
+
+    def stop(self) -> None:
+        """Ask the work in progress to end; nothing happens where there is none."""
+        with self._lock:
+            if self._stop is not None:
+                self._stop.set()

@@ -1,0 +1,116 @@
+"""What one pane shows around its conversation: who is answering, how fast, and whether the base is the base. Pure functions;
+every text from outside is escaped."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from studio.domain import BASE, BaseCheck, Message, PaneUpdate
+from studio.services.runs import RunView
+
+EMPTY = (
+    '<div class="empty">Only the base model is here so far. Train an adapter under <b>Align</b> (well under a minute on the '
+    "embedded base) and it appears beside the base; until then, chat with the base.</div>"
+)
+PLACEHOLDER = "Nothing asked yet."
+OPEN_QUESTION = '<div class="pane-stats">Not answered yet; <b>Retry</b> asks again.</div>'
+
+
+@dataclass(frozen=True)
+class BaseFacts:
+    """The base model behind the panes: its id, the start of its fingerprint where known, and the newest check."""
+
+    id: str
+    fingerprint: str = ""
+    check: BaseCheck | None = None
+
+
+def literal(text: str) -> str:
+    """``text`` such that the chat shows it to the letter: the Chatbot reads even plain text as HTML. Only what would be
+    read as a tag, comment or character reference is written otherwise, since the copy button copies what is written."""
+    if html.unescape(text) != text:
+        text = text.replace("&", "&amp;")
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+
+
+def bubbles(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """A conversation as the Chatbot takes it."""
+    return [{"role": message.role, "content": literal(message.content)} for message in messages]
+
+
+def identity(choice: str, run: RunView | None, base: BaseFacts, system_prompt: str) -> str:
+    """Who answers in a pane. ``run`` is None for the base, and for a run that is gone."""
+    if choice == BASE:
+        chips = [("base", Path(base.id).name), ("sha256", base.fingerprint[:12])]
+        return _box("Base model, nothing added", chips, base_check(base.check))
+    if run is None:
+        return (
+            f'<div class="pane-id"><b>{escape(choice)}</b><div class="run-message">This run was deleted. Its answers stay '
+            "here until you choose another one above.</div></div>"
+        )
+    recipe, step = run.recipe, run.last_step
+    known = recipe.method != "unknown"
+    chips = [
+        ("ratio", f"{recipe.support_ratio:g}" if known else "unknown"),
+        ("step", f"{step.step}" if step else ""),
+        ("adapter", run.adapter_hash),
+        ("base", Path(recipe.base.id).name),
+    ]
+    note = ""
+    if known and recipe.system_prompt.strip() != system_prompt.strip():
+        told = f"“{_short(recipe.system_prompt)}”" if recipe.system_prompt.strip() else "none"
+        note = f'<div class="quiet">Trained with another system prompt: {escape(told)}.</div>'
+    return _box(run.title, chips, note)
+
+
+def base_check(check: BaseCheck | None) -> str:
+    """The verdict on the base pane, its reason a click away."""
+    if check is None:
+        return '<div class="check quiet">○ Checked against the untouched base with its first answer.</div>'
+    when = time.strftime("%H:%M:%S", time.localtime(check.at))
+    moved = "; ".join(f"{name} moves a logit by up to {by:.3g}" for name, by in check.moved)
+    reason = (
+        f"At {when} a fixed question was put to this pane's model: no logit differs by more than {check.difference:.2g} from "
+        f"those of the base as it was loaded (rounding may explain {check.tolerance:.2g})."
+        + (f" For comparison, in the same batch {moved}." if moved else "")
+    )
+    mark, said, kind = ("✓", "Verified base", "ok") if check.ok else ("✗", "This is not the base", "bad")
+    return (
+        f'<details class="check {kind}"><summary title="{escape(reason)}">{mark} {said}</summary>'
+        f"<div>{escape(reason)}</div></details>"
+    )
+
+
+def stats(update: PaneUpdate | None) -> str:
+    """Tokens, speed and what else there is to say below a pane."""
+    if update is None:
+        return '<div class="pane-stats"></div>'
+    parts = []
+    if update.tokens:
+        parts.append(f"{update.tokens} tokens")
+        if update.tokens_per_second:
+            parts.append(f"<b>{update.tokens_per_second:,.0f}</b> tokens/s")
+    if update.done and not update.text.strip():
+        parts.append("The answer is empty.")
+    if update.note:
+        parts.append(escape(update.note))
+    if not parts:
+        parts.append("Thinking…")
+    return f'<div class="pane-stats">{" · ".join(parts)}</div>'
+
+
+def _box(title: str, chips: Sequence[tuple[str, str]], below: str) -> str:
+    shown = "".join(f'<span class="chip"><i>{name}</i> {escape(value)}</span>' for name, value in chips if value)
+    return f'<div class="pane-id"><b>{escape(title)}</b><div class="chips">{shown}</div>{below}</div>'
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 80 else line[:79] + "…"

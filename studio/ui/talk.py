@@ -1,0 +1,175 @@
+"""What is being said in Compare: up to four panes, each with its own model and conversation.
+
+A :class:`Talk` lives in the visitor's own browser (``gr.BrowserState``) and nowhere else: a refresh finds it again, a
+restart of the server does not lose it, no other visitor can reach it. What comes back from a browser is text from outside,
+so :func:`restore` checks all of it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from studio.domain import Message, Sampling
+from studio.errors import InputError, StudioError
+from studio.services.compare import check_sampling
+
+MAX_PANES = 4
+#: What of a conversation is kept; a browser's storage is small and a model forgets earlier anyway.
+MAX_TURNS, MAX_CHARACTERS = 100, 100_000
+MAX_QUESTION = 8_000
+#: The fields of Sampling that a visitor sets, in the order of their widgets.
+SAMPLING = ("temperature", "top_p", "max_new_tokens", "seed")
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Pane:
+    """One pane: ``choice`` is the base's name or a run id; ``messages`` alternate user and assistant. A question at the
+    end has no answer yet."""
+
+    choice: str
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """The newest answer; empty before there is one."""
+        return self.messages[-1].content if self.messages and self.messages[-1].role == "assistant" else ""
+
+
+@dataclass(frozen=True)
+class Talk:
+    """The panes in order and how they are asked."""
+
+    panes: tuple[Pane, ...]
+    system_prompt: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
+    diff: bool = False
+
+
+def ask(talk: Talk, question: str) -> Talk:
+    """``question`` put to every pane; one that was never answered is replaced.
+
+    Raises:
+        InputError: it is empty or too long.
+    """
+    question = question.strip()
+    if not question:
+        raise InputError("There is no question to answer; write something first.")
+    if len(question) > MAX_QUESTION:
+        raise InputError(f"The question has {len(question):,} characters; {MAX_QUESTION:,} are allowed.")
+    asked = Message("user", question)
+    return replace(talk, panes=tuple(Pane(p.choice, (*_settled(p.messages), asked)) for p in talk.panes))
+
+
+def ask_again(talk: Talk) -> Talk:
+    """The last answers taken back, so that their question is answered anew. A pane that was not asked yet gets the last
+    question of the first pane that was.
+
+    Raises:
+        InputError: nothing was asked yet.
+    """
+    last = next((m for p in talk.panes for m in reversed(p.messages) if m.role == "user"), None)
+    if last is None:
+        raise InputError("There is nothing to ask again; write something first.")
+    panes = []
+    for pane in talk.panes:
+        kept = pane.messages[:-1] if pane.answer else pane.messages
+        panes.append(Pane(pane.choice, kept or (last,)))
+    return replace(talk, panes=tuple(panes))
+
+
+def answered(talk: Talk, answers: Mapping[int, str]) -> Talk:
+    """``answers`` (by pane index) set below the questions they belong to; an empty one leaves its question open."""
+    panes = list(talk.panes)
+    for index, text in answers.items():
+        if text:
+            panes[index] = Pane(panes[index].choice, (*panes[index].messages, Message("assistant", text)))
+    return replace(talk, panes=tuple(panes))
+
+
+def choose(talk: Talk, index: int, choice: str) -> Talk:
+    """Another model in a pane. Its conversation starts anew: the answers so far were not that model's."""
+    panes = list(talk.panes)
+    if panes[index].choice != choice:
+        panes[index] = Pane(choice)
+    return replace(talk, panes=tuple(panes))
+
+
+def resize(talk: Talk, count: int, offered: Sequence[str]) -> Talk:
+    """``count`` panes; a new one shows the first of ``offered`` that no pane shows yet."""
+    panes = list(talk.panes[:count])
+    while len(panes) < count:
+        used = {pane.choice for pane in panes}
+        panes.append(Pane(next((choice for choice in offered if choice not in used), offered[0])))
+    return replace(talk, panes=tuple(panes))
+
+
+def cleared(talk: Talk) -> Talk:
+    """The same panes with nothing said."""
+    return replace(talk, panes=tuple(Pane(pane.choice) for pane in talk.panes))
+
+
+def new_seed() -> int:
+    """A seed short enough to be noted down."""
+    return random.randrange(1, 1_000_000)
+
+
+def store(talk: Talk) -> dict[str, Any]:
+    """A talk as the browser keeps it."""
+    return {
+        "version": _VERSION,
+        "panes": [
+            {"choice": pane.choice, "messages": [[m.role, m.content] for m in _bounded(pane.messages)]}
+            for pane in talk.panes
+        ],
+        "system": talk.system_prompt,
+        "sampling": [getattr(talk.sampling, name) for name in SAMPLING],
+        "diff": talk.diff,
+    }
+
+
+def restore(value: object) -> Talk | None:
+    """What :func:`store` wrote, checked; None where there is nothing or it is not that."""
+    if not isinstance(value, dict) or value.get("version") != _VERSION:
+        return None
+    try:
+        panes = tuple(_pane(entry) for entry in value["panes"])
+        temperature, top_p, max_new_tokens, seed = value["sampling"]
+        sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed))
+        check_sampling(sampling)
+        system, diff = value["system"], value["diff"]
+    except (KeyError, TypeError, ValueError, OverflowError, StudioError):
+        return None
+    if not 1 <= len(panes) <= MAX_PANES or not isinstance(system, str) or len(system) > MAX_QUESTION:
+        return None
+    return Talk(panes, system, sampling, diff is True)
+
+
+def _pane(entry: Mapping[str, Any]) -> Pane:
+    choice = entry["choice"]
+    messages: list[Message] = []
+    for role, content in entry["messages"]:
+        expected = "assistant" if len(messages) % 2 else "user"
+        if role != expected or not isinstance(content, str) or not content:
+            raise ValueError("roles do not alternate")
+        messages.append(Message(role, content))
+    if not isinstance(choice, str) or len(choice) > 100 or len(messages) > MAX_TURNS:
+        raise ValueError("not a pane")
+    if sum(len(message.content) for message in messages) > 2 * MAX_CHARACTERS:
+        raise ValueError("too long")
+    return Pane(choice, tuple(messages))
+
+
+def _settled(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    return messages[:-1] if messages and messages[-1].role == "user" else messages
+
+
+def _bounded(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The newest turns that fit, starting with a question."""
+    kept = list(messages[-(MAX_TURNS - MAX_TURNS % 2) :])
+    while len(kept) > 2 and (kept[0].role != "user" or sum(len(m.content) for m in kept) > MAX_CHARACTERS):
+        kept.pop(0)
+    return tuple(kept if kept and kept[0].role == "user" else ())
