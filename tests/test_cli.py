@@ -17,6 +17,9 @@ import pytest
 
 from studio.__main__ import main
 from studio.config import ROOT, Settings
+from studio.services import Services, build_services
+from studio.services.run_events import in_force
+from studio.services.run_state import read_status
 from studio.services.runs import RunStore
 from studio.services.trainer import _environment
 from tests.conftest import EMBEDDED, wait_until
@@ -271,23 +274,28 @@ def test_chat_answers_from_both_sides(trained: tuple[Settings, dict[str, Any], s
 
 
 @pytest.mark.timeout(700)
-def test_a_killed_worker_is_interrupted_and_resumes_from_its_checkpoint(
+def test_a_run_survives_its_starter_and_is_resumed_after_its_own_death(
     trained: tuple[Settings, dict[str, Any], str],
 ) -> None:
-    from studio.services import build_services
-    from studio.services.align import preset_form
-    from studio.services.run_events import in_force
-    from studio.services.run_state import read_status
-
     settings = trained[0]
     services = build_services(settings)
-    form = preset_form("embedded", "live-action-en", 0.5, 16, "embedded")
-    run_id = services.align.start(form)
-    store, folder = services.runs, settings.adapters_dir / run_id
-    wait_until(lambda: len(store.events(run_id)[0]) >= 3, timeout=300)
+    known = set(services.runs.ids())
+    starter = start(settings, *ALIGN, "--data-size", "16")
+    wait_until(lambda: set(services.runs.ids()) - known, timeout=120)
+    (run_id,) = set(services.runs.ids()) - known
+    folder = settings.adapters_dir / run_id
+    wait_until(lambda: steps(services, run_id), timeout=300)
+    starter.kill()
+    starter.communicate(timeout=60)
+    seen = len(steps(services, run_id))
+    wait_until(lambda: len(steps(services, run_id)) > seen, timeout=300)
     os.kill(read_status(folder).pid, signal.SIGKILL)
     wait_until(lambda: read_status(folder).state == "interrupted")
     services.align.resume(run_id)
     view = services.align.wait(run_id, lambda event: None)
     assert view.status.state == "done"
-    assert [e.step for e in in_force(store.events(run_id)[0]) if e.type == "step"] == list(range(1, 11))
+    assert steps(services, run_id) == list(range(1, 11))
+
+
+def steps(services: Services, run_id: str) -> list[int]:
+    return [e.step for e in in_force(services.runs.events(run_id)[0]) if e.type == "step"]

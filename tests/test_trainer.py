@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from studio.config import Settings
+from studio.config import ROOT, Settings
 from studio.domain import RunStatus
 from studio.services import trainer
 from studio.services.run_state import read_status, write_status
 from studio.services.runs import RunStore
+from studio.services.worker import cold_command
 from tests.conftest import wait_until
 from tests.run_helpers import queue, scripted
 
@@ -226,3 +228,14 @@ def test_the_trainers_environment_has_limits_but_no_password(settings: Settings,
     assert env["OMP_NUM_THREADS"] == "3"
     assert "secret" not in env.values()
     assert env["STUDIO_ADAPTERS_DIR"] == str(settings.adapters_dir)
+
+
+def test_a_worker_can_also_start_cold(settings: Settings, store: RunStore, tmp_path: Path) -> None:
+    """Where a fork cannot train. The run's base is missing here, so that the real thing ends before torch is needed."""
+    folder = queue(dataclasses.replace(settings, data_dir=tmp_path / "nothing"), "aaa")
+    done = subprocess.run(cold_command(folder), cwd=ROOT, env=trainer._environment(settings), timeout=120)
+    assert done.returncode == 0
+    status = store.status("aaa")
+    assert status.state == "failed"
+    assert "embedded base is missing" in status.message
+    assert status.seconds > 0

@@ -31,7 +31,7 @@ from studio.errors import StudioError
 from studio.services.run_folder import remove_folder
 from studio.services.run_state import DIED, owner_alive, read_status, stop_request, write_status
 from studio.services.runs import RunStore
-from studio.services.worker import NO_MEMORY, Train, cpu_threads, read_job, train_run, work
+from studio.services.worker import NO_MEMORY, Train, cold_command, cpu_threads, read_job, train_run, work
 from studio.services.worker_process import (
     WorkerProcess,
     cause_of_death,
@@ -106,6 +106,8 @@ def _environment(settings: Settings) -> dict[str, str]:
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "TOKENIZERS_PARALLELISM": "false",
+        # Asking whether there is a card must not touch it: CUDA would be lost for every forked worker.
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -239,9 +241,7 @@ class Trainer:
     def _spawn(self, folder: Path) -> int:
         if sys.platform == "darwin":
             # Forking after Apple's frameworks are loaded crashes the child: there a run starts cold, in a new process.
-            code = "import sys; from pathlib import Path; from studio.services import trainer; "
-            code += "sys.exit(trainer.work(Path(sys.argv[1]), trainer.train_run))"
-            return subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, start_new_session=True).pid
+            return subprocess.Popen(cold_command(folder), cwd=ROOT, start_new_session=True).pid
         gc.collect()
         gc.freeze()  # what is imported by now is never collected, so the child shares its pages with us
         pid = os.fork()
@@ -253,6 +253,8 @@ class Trainer:
             if self._lock is not None:
                 self._lock.close()  # our copy: else the slot would look taken while a worker outlives its trainer
             prefer_for_oom_kill()
+            if self._train is train_run and _cuda_spoiled():
+                os.execv(sys.executable, cold_command(folder))
             exit_code = work(folder, self._train)
         except BaseException:
             log.exception("the worker failed outside of its run")
@@ -323,6 +325,12 @@ class Trainer:
         except FileNotFoundError:
             seen = 0.0
         return time.time() - max(seen, self._started) > self._idle_exit_s
+
+
+def _cuda_spoiled() -> bool:
+    from studio.ml.forking import cuda_spoiled_by_fork
+
+    return cuda_spoiled_by_fork()
 
 
 def _source_stamp() -> float:

@@ -1,6 +1,7 @@
 """The process that carries out one run: it owns the run's status, events, samples and log until it ends.
 
-Forked by the warm trainer (see ``services/trainer.py``); the training function itself is ``ml.dpo.train_dpo``.
+Forked by the warm trainer (see ``services/trainer.py``), or started cold as ``python -m studio.services.worker FOLDER``
+where a forked process could not train. The training function itself is ``ml.dpo.train_dpo``.
 """
 
 from __future__ import annotations
@@ -174,6 +175,11 @@ class StatusKeeper:
         write_status(self._folder, self._status)
 
 
+def cold_command(folder: Path) -> list[str]:
+    """The command that carries out the run in ``folder`` in a process of its own, from the program's root folder."""
+    return [sys.executable, "-m", "studio.services.worker", str(folder)]
+
+
 def work(folder: Path, train: Train) -> int:
     """Carry out the run in ``folder`` in this process, whose output goes to the run's log from here on.
 
@@ -301,3 +307,7 @@ def _redirect(path: Path) -> None:
             name.reconfigure(line_buffering=True, errors="replace")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr, force=True)
     faulthandler.enable()
+
+
+if __name__ == "__main__":
+    sys.exit(work(Path(sys.argv[1]), train_run))
