@@ -85,9 +85,14 @@ class ChatEngine:
     """
 
     def __init__(
-        self, device: str = "auto", threads: Callable[[], int] = lambda: 0, trust_remote_code: bool = False
+        self,
+        device: str = "auto",
+        threads: Callable[[], int] = lambda: 0,
+        trust_remote_code: bool = False,
+        dtype: str = "auto",
     ) -> None:
         self._device = device
+        self._dtype = dtype
         self._threads = threads
         self._trust = trust_remote_code
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -246,6 +251,7 @@ class ChatEngine:
         model = load_model(
             source.path,
             device=self._device,
+            dtype=self._dtype,
             load_in_4bit=source.load_in_4bit,
             trust_remote_code=self._trust,
             progress=progress,
