@@ -110,7 +110,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         sure = gr.Button("Yes, delete it", variant="stop", size="sm")
         never_mind = gr.Button("Keep it", size="sm")
 
-    watch = gr.State(Watch)
+    watch = gr.State(lambda: Watch())
     timer = gr.Timer(1.0)
     panel = [
         watch,
