@@ -299,3 +299,13 @@ def test_a_run_survives_its_starter_and_is_resumed_after_its_own_death(
 
 def steps(services: Services, run_id: str) -> list[int]:
     return [e.step for e in in_force(services.runs.events(run_id)[0]) if e.type == "step"]
+
+
+def test_joining_the_services_imports_no_heavy_library() -> None:
+    code = (
+        "import sys; from studio.config import Settings; from studio.services import build_services; "
+        "build_services(Settings()); "
+        "print([m for m in ('torch', 'transformers', 'trl', 'peft', 'datasets', 'sklearn', 'gradio') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr
