@@ -123,7 +123,7 @@ def _message(item: Any, where: str) -> Message:
     names = ("from", "value") if "from" in item and "role" not in item else ("role", "content")
     role = item.get(names[0])
     if not isinstance(role, str) or role.lower() not in _ROLES:
-        raise DatasetError(f"{where}: {names[0]} is {role!r}; it must be system, user or assistant.")
+        raise DatasetError(f"{where}: {names[0]} is {str(role)[:40]!r}; it must be system, user or assistant.")
     content = item.get(names[1])
     if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
         content = "\n".join(str(part.get("text", "")) for part in content)

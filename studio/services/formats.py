@@ -148,7 +148,7 @@ def kind_of(value: Any) -> str:
 
 def _too_large(name: str, max_bytes: int) -> DatasetError:
     return DatasetError(
-        f"{name} is over the limit of {max_bytes / 2**20:g} MB; split it, or raise STUDIO_MAX_UPLOAD_MB."
+        f"{name} is over the limit of {max_bytes / 1_000_000:g} MB; split it, or raise STUDIO_MAX_UPLOAD_MB."
     )
 
 
@@ -274,6 +274,8 @@ def _parquet(name: str, data: bytes, max_bytes: int) -> list[RawRow]:
             if size > max_bytes:
                 raise _too_large(f"{name}, unpacked,", max_bytes)
             values += batch.to_pylist()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{name} holds text that is not UTF-8 (after row {len(values)}): {error.reason}.") from None
     except (pyarrow.ArrowException, OSError) as error:
         raise DatasetError(f"{name} is not a sound Parquet file: {str(error).splitlines()[0]}") from None
     return [RawRow(f"row {n}", value) for n, value in enumerate(values, 1)]

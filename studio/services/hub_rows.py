@@ -71,7 +71,7 @@ def _stream(dataset_id: str, split: str, limit: int | None, config: str | None, 
         size += len(json.dumps(value, ensure_ascii=False, default=str).encode(errors="replace"))
         if size > max_bytes:
             raise DatasetError(
-                f"{dataset_id} is over the limit of {max_bytes / 2**20:g} MB at row {number}; give a limit of rows."
+                f"{dataset_id} is over the limit of {max_bytes / 1_000_000:g} MB at row {number}; give a limit of rows."
             )
         rows.append(RawRow(f"row {number}", value))
     return rows

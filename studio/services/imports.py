@@ -173,9 +173,10 @@ def keep_aside(
 
 def plain(pair: PreferencePair) -> dict[str, Any]:
     """A pair as our own JSON has it."""
-    made = dataclasses.asdict(pair)
-    if not pair.history:
-        del made["history"]
+    # by hand: asdict() copies deeply, and took a third of the time of a large import
+    made: dict[str, Any] = {"id": pair.id, "prompt": pair.prompt, "support": pair.support, "oppose": pair.oppose}
+    if pair.history:
+        made["history"] = [{"role": turn.role, "content": turn.content} for turn in pair.history]
     return made
 
 
@@ -205,7 +206,7 @@ def _kind(rows: Sequence[RawRow], name: str) -> Kind:
         raise DatasetError(f"{name}, {first.where} is {kind_of(first.value)}; it must be an object with named fields.")
     raise DatasetError(
         f"{name}, {first.where}: support and oppose (or chosen and rejected) are missing; "
-        f"it has {', '.join(map(str, first.value)) or 'no fields'}."
+        f"it has {_listed(first.value) or 'no fields'}."
     )
 
 
@@ -241,7 +242,7 @@ class _Reader:
             made.append(f"{len(self._skipped)} broken rows left out: {' '.join(self._skipped[:_COMPLAINTS])}")
         made += [f"{text} ({_rows(where)})." for text, where in self._notes.items()]
         if self._ignored:
-            made.append(f"fields not used: {', '.join(sorted(self._ignored))}.")
+            made.append(f"fields not used: {_listed(sorted(self._ignored))}.")
         twice = sum(count - 1 for count in self._seen.values())
         if twice:
             made.append(f"{twice} rows repeat an earlier one word for word; they are kept.")
@@ -298,3 +299,9 @@ class _Reader:
 def _rows(where: list[str]) -> str:
     shown = ", ".join(where[:_COMPLAINTS])
     return shown if len(where) <= _COMPLAINTS else f"{shown} and {len(where) - _COMPLAINTS} more"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names from a file, bounded: a file may have thousands, or a sentence for one."""
+    shown = [" ".join(name.split())[:40] for name in names]
+    return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
