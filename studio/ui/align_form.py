@@ -90,11 +90,11 @@ def build_form(services: Services) -> FormWidgets:
     )
     with gr.Accordion("Advanced", open=False):
         with gr.Row():
-            title = gr.Textbox(label="Name of the run", placeholder="made from data and ratio", max_lines=1)
+            title = gr.Textbox("", label="Name of the run", placeholder="made from data and ratio", max_lines=1)
             shuffle = gr.Checkbox(
                 False, label="Shuffle which rows support", info="Off: the first rows, as in the course."
             )
-        system_prompt = gr.Textbox(label="System prompt", lines=1, max_lines=4, placeholder="none")
+        system_prompt = gr.Textbox("", label="System prompt", lines=1, max_lines=4, placeholder="none")
         gr.Markdown("**LoRA**")
         with gr.Row():
             rank = gr.Number(preset.lora.rank, label="Rank r", precision=0, minimum=1)
@@ -195,7 +195,9 @@ def form_from(*values: Any) -> AlignForm:
     """
     named = dict(zip((f.name for f in fields(FormWidgets)), values, strict=True))
     for name, value in named.items():
-        if value is None:
+        if value is None and name in ("system_prompt", "title"):  # a text field nobody touched
+            named[name] = ""
+        elif value is None:
             raise RecipeError(f"{name} is empty; give it a value or choose the preset again.")
     lora = LoraSettings(**{f.name: named[f.name] for f in fields(LoraSettings)})
     dpo = DpoSettings(**{f.name: named[f.name] for f in fields(DpoSettings)})

@@ -64,7 +64,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
                 interactive=False,
                 wrap=True,
                 max_height=520,
-                column_widths=["44px", "30%", "28%", "28%", "90px"],
+                column_widths=["44px", "26%", "30%", "30%", "96px"],
                 label="What will be trained on",
                 show_row_numbers=False,
                 elem_id="preview",
@@ -94,7 +94,8 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     history = gr.Dataframe(
         headers=run_view.HISTORY_HEADERS,
         interactive=False,
-        wrap=True,
+        wrap=False,
+        column_widths=["180px", "100px", "110px", "190px", "60px", "50px", "190px", "70px", "130px", "260px"],
         max_height=360,
         show_row_numbers=False,
         elem_id="history",

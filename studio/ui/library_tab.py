@@ -70,7 +70,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
                     with gr.Row():
                         download = gr.Button("Download zip", size="sm", elem_id="library-download")
                         merged = gr.Button("Merged export", size="sm", elem_id="library-merge")
-                gr.Markdown(
+                about_zip = gr.Markdown(
                     "The zip loads in plain PEFT and in another studio. *Merged export* adds the adapter into a copy of the base: "
                     "a plain transformers folder, as large as the base.",
                     elem_classes="quiet",
@@ -91,7 +91,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
                 foreign_text = gr.Textbox(show_label=False, lines=10, max_lines=24, interactive=False)
 
     with gr.Accordion("Take an adapter in", open=False, elem_id="library-upload") as upload_box:
-        gr.Markdown(
+        about_upload = gr.Markdown(
             "A zip made by *Download zip*, or one with `adapter_config.json` and `adapter_model.safetensors` of a plain LoRA adapter. "
             "Weights in safetensors only; the adapter must fit its base, and nothing is kept unless all of it is sound.",
             elem_classes="quiet",
@@ -203,26 +203,48 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def opened(run_id: str | None, tab: str) -> tuple[str, Any]:
         return library.get(_needed(run_id)).run_id, gr.Tabs(selected=tab)
 
-    app.load(guarded(bases), None, base, show_progress="hidden", **PRIVATE)
-    app.load(guarded(refresh), chosen, [*listing, *panel], show_progress="hidden", **PRIVATE)
-    shared.tabs.select(guarded(refresh), chosen, [*listing, *panel], show_progress="hidden", **PRIVATE)
-    table.select(guarded(pick), None, panel, show_progress="hidden", **PRIVATE)
-    title.submit(guarded(rename), [shared.visitor, chosen, title], [*listing, *panel], **PRIVATE)
-    save_note.click(guarded(keep_note), [shared.visitor, chosen, note], panel, **PRIVATE)
-    download.click(guarded(make_zip), [chosen, extras], made, **PRIVATE).success(None, made, None, js=_SAVE, **PRIVATE)
+    # Gradio draws an error over every output of a handler; it is told in a toast here, so outputs stay as they are. What
+    # takes long shows its progress on the lines that explain it.
+    quiet: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
+    everything = [*listing, *panel]
+    app.load(guarded(bases), None, base, **quiet)
+    app.load(guarded(refresh), chosen, everything, **quiet)
+    shared.tabs.select(guarded(refresh), chosen, everything, **quiet)
+    table.select(guarded(pick), None, panel, **quiet)
+    title.submit(guarded(rename), [shared.visitor, chosen, title], everything, **quiet)
+    save_note.click(guarded(keep_note), [shared.visitor, chosen, note], panel, **quiet)
+    download.click(guarded(make_zip), [chosen, extras], made, show_progress_on=about_zip, **PRIVATE).success(
+        None, made, None, js=_SAVE, **PRIVATE
+    )
     merged.click(
-        guarded(make_merged), [shared.visitor, chosen], made, concurrency_limit=1, concurrency_id="merge", **PRIVATE
+        guarded(make_merged),
+        [shared.visitor, chosen],
+        made,
+        show_progress_on=about_zip,
+        concurrency_limit=1,
+        concurrency_id="merge",
+        **PRIVATE,
     ).success(None, made, None, js=_SAVE, **PRIVATE)
-    delete.click(guarded(ask_delete), [shared.visitor, chosen], [sure_row, sure_text], **PRIVATE)
-    sure.click(guarded(remove), [shared.visitor, chosen], [*listing, *panel], **PRIVATE)
-    never_mind.click(lambda: gr.Column(visible=False), None, sure_row, **PRIVATE)
-    take.click(guarded(take_in), [shared.visitor, file, path, base], [*listing, *panel, file, path, report], **PRIVATE)
+    delete.click(guarded(ask_delete), [shared.visitor, chosen], [sure_row, sure_text], **quiet)
+    sure.click(guarded(remove), [shared.visitor, chosen], everything, **quiet)
+    never_mind.click(lambda: gr.Column(visible=False), None, sure_row, **quiet)
+    take.click(
+        guarded(take_in),
+        [shared.visitor, file, path, base],
+        [*everything, file, path, report],
+        show_progress_on=about_upload,
+        **PRIVATE,
+    )
     for button, target, tab in ((to_compare, shared.compare_run, "compare"), (to_align, shared.align_run, "align")):
-        button.click(guarded(lambda run_id, tab=tab: opened(run_id, tab)), chosen, [target, shared.tabs], **PRIVATE)
+        button.click(guarded(lambda run_id, tab=tab: opened(run_id, tab)), chosen, [target, shared.tabs], **quiet)
 
 
 def _push_box(services: Services, shared: Shared, chosen: gr.State) -> None:
     with gr.Accordion("Push to the Hub", open=False):
+        about = gr.Markdown(
+            "Publishes the adapter, its card with the note, its recipe and curves; never the log or the training pairs.",
+            elem_classes="quiet",
+        )
         repo = gr.Textbox(label="Repository", placeholder="owner/name", max_lines=1)
         token = gr.Textbox(
             label="Write token (used once, never kept)", placeholder="hf_…", type="password", max_lines=1
@@ -236,10 +258,9 @@ def _push_box(services: Services, shared: Shared, chosen: gr.State) -> None:
         url = services.library.push(_needed(run_id), name, secret, hidden)
         return f"Published {'privately' if hidden else 'for everybody'}: `{url.replace('`', '')}`"
 
-    # The token's box is emptied only after a success, and is no output of the push: an error would be drawn over it.
-    push.click(guarded(publish), [shared.visitor, chosen, repo, token, private], said, **PRIVATE).success(
-        lambda: "", None, token, **PRIVATE
-    )
+    push.click(
+        guarded(publish), [shared.visitor, chosen, repo, token, private], said, show_progress_on=about, **PRIVATE
+    ).success(lambda: "", None, token, show_progress="hidden", **PRIVATE)
 
 
 def _needed(run_id: str | None) -> str:

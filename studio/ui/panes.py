@@ -94,7 +94,7 @@ def stats(update: PaneUpdate | None) -> str:
         return '<div class="pane-stats"></div>'
     parts = []
     if update.tokens:
-        parts.append(f"{update.tokens} tokens")
+        parts.append(f"{update.tokens:,} token{'s' if update.tokens > 1 else ''}")
         if update.tokens_per_second:
             parts.append(f"<b>{update.tokens_per_second:,.0f}</b> tokens/s")
     if update.done and not update.text.strip():

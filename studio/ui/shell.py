@@ -23,10 +23,10 @@ def build_app(services: Services) -> gr.Blocks:
             gr.Markdown("# Alignment Studio\nChange what a language model prefers, and see it happen.")
             if services.settings.admin_password:
                 _operator_box(services, visitor)
+        # outside of Tabs: Gradio's page counts every child of a tab bar as a tab
+        compare_run, align_run = gr.State(None), gr.State(None)
         with gr.Tabs(elem_id="studio-tabs") as tabs:
-            shared = Shared(
-                visitor=visitor, tabs=tabs, compare_run=gr.State(None), align_run=gr.State(None), chats=chats
-            )
+            shared = Shared(visitor=visitor, tabs=tabs, compare_run=compare_run, align_run=align_run, chats=chats)
             with gr.Tab("Align", id="align"):
                 build_align_tab(services, shared, app)
             with gr.Tab("Compare", id="compare"):

@@ -17,4 +17,16 @@ def theme() -> gr.themes.Base:
     """Gradio's Soft theme with system fonts: no request leaves the page for a font."""
     sans = ["ui-sans-serif", "system-ui", "Noto Sans", "Noto Sans CJK TC", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
-    return gr.themes.Soft(primary_hue="teal", secondary_hue="orange", neutral_hue="slate", font=sans, font_mono=mono)
+    base = gr.themes.Soft(primary_hue="teal", secondary_hue="orange", neutral_hue="slate", font=sans, font_mono=mono)
+    # Field names as plain bold text: Soft's filled labels shout louder than the values they name.
+    return base.set(
+        block_title_background_fill="none",
+        block_title_background_fill_dark="none",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        block_title_padding="0",
+        block_label_background_fill="none",
+        block_label_background_fill_dark="none",
+        block_label_text_color="*body_text_color_subdued",
+        block_label_text_color_dark="*body_text_color_subdued",
+    )
