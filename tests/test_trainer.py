@@ -6,9 +6,11 @@ import dataclasses
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -239,3 +241,25 @@ def test_a_worker_can_also_start_cold(settings: Settings, store: RunStore, tmp_p
     assert status.state == "failed"
     assert "embedded base is missing" in status.message
     assert status.seconds > 0
+
+
+def test_a_trainer_older_than_the_program_steps_aside_before_the_next_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aged = trainer.Trainer(settings)
+    now = time.time()
+    for stamp, at_once, wanted in (
+        (now - 60, True, False),  # changed before this process began
+        (now + 0.001, True, True),
+        (now + 0.001, False, False),  # nothing waits: let the change settle
+        (now + 3600, True, False),  # a clock set back
+    ):
+        time.sleep(0.01)
+        monkeypatch.setattr(trainer, "_source_stamp", lambda stamp=stamp: stamp)
+        assert aged._outdated(at_once) is wanted
+    monkeypatch.undo()
+    assert trainer._source_stamp() == max(Path(m.__file__).stat().st_mtime for m in studio_modules())
+
+
+def studio_modules() -> list[Any]:
+    return [m for name, m in sys.modules.items() if name.split(".")[0] == "studio" and m.__file__]

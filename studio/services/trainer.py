@@ -48,6 +48,8 @@ POLL_S = 0.03
 #: How often the queue is read even though nobody rang (a folder may arrive by copying).
 SCAN_S = 5.0
 IDLE_EXIT_S = 30.0
+#: How old a change of the program's files must be before an idle trainer warms up anew for it.
+SETTLED_S = 30.0
 
 
 def ensure_trainer(settings: Settings) -> None:
@@ -131,7 +133,6 @@ class Trainer:
         self._started = time.time()
         self._bell = -1.0
         self._scanned = 0.0
-        self._sources = _source_stamp()
 
     def acquire(self) -> bool:
         """Take the training slot; False if another trainer has it."""
@@ -154,9 +155,10 @@ class Trainer:
             elif self._something_new():
                 self._sweep()
                 if self._worker is None:
-                    if _source_stamp() != self._sources:
+                    waiting = self._waiting()
+                    if self._outdated(at_once=bool(waiting)):
                         return "changed"
-                    if not self._start_next() and self._forgotten():
+                    if not self._start_first(waiting) and self._forgotten():
                         return "idle"
             time.sleep(POLL_S)
 
@@ -203,15 +205,26 @@ class Trainer:
             except (StudioError, OSError) as error:
                 log.warning("run %s cannot be looked after: %s", run_id, error)
 
-    def _start_next(self) -> bool:
-        """Start the run that waits longest, if any."""
+    def _waiting(self) -> list[str]:
+        """Queued runs, the one that waits longest first."""
         waiting: list[tuple[float, str]] = []
         for run_id in self._runs.ids():
             with contextlib.suppress(FileNotFoundError, StudioError):
                 status = read_status(self._settings.adapters_dir / run_id)
                 if status.state == "queued":
                     waiting.append((status.updated, run_id))
-        return any(self._start(run_id) for _, run_id in sorted(waiting))
+        return [run_id for _, run_id in sorted(waiting)]
+
+    def _start_first(self, waiting: list[str]) -> bool:
+        """Start the first of these that can be started."""
+        return any(self._start(run_id) for run_id in waiting)
+
+    def _outdated(self, at_once: bool) -> bool:
+        """Whether the program's files changed since this process read them: it would train with old code. While nothing
+        waits, changes are let settle first, as warming up anew costs seconds of processor time."""
+        stamp, now = _source_stamp(), time.time()
+        # A stamp from the future (a clock set back) would never cease to be newer than this process.
+        return self._started < stamp <= now and (at_once or now - stamp > SETTLED_S)
 
     def _start(self, run_id: str) -> bool:
         folder = self._settings.adapters_dir / run_id
@@ -334,8 +347,13 @@ def _cuda_spoiled() -> bool:
 
 
 def _source_stamp() -> float:
-    """Newest change of the program's own files: a trainer older than that would train with old code."""
-    return max(path.stat().st_mtime for path in (ROOT / "studio").rglob("*.py"))
+    """Newest change of those of the program's files that this process has imported."""
+    files = [module.__file__ for name, module in list(sys.modules.items()) if name.split(".")[0] == "studio"]
+    stamps = [0.0]
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            stamps.append(os.stat(file).st_mtime if file else 0.0)
+    return max(stamps)
 
 
 def _preload() -> None:
