@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
+import subprocess
+import sys
+import threading
+import urllib.parse
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from chat_helpers import make_adapter, make_base, make_tokenizer
 
-from studio.config import Settings
+from studio.config import ROOT, Settings
 from studio.domain import Message
 from studio.errors import InputError, ModelLoadError
 from studio.ml.loading import (
@@ -111,8 +120,6 @@ def test_fingerprint_follows_contents_not_place(tmp_path: Path) -> None:
 
 
 def test_fingerprint_of_a_hub_snapshot_equals_that_of_its_files(tmp_path: Path) -> None:
-    import hashlib
-
     base = make_base(tmp_path / "base")
     blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot"
     blobs.mkdir()
@@ -210,3 +217,102 @@ def test_no_hub_is_a_clear_message(settings: Settings, tmp_path: Path) -> None:
     for bad in ("", "x", "a/b/c", "../up/there", "a b/c", str(tmp_path / "missing")):
         with pytest.raises((InputError, ModelLoadError)):
             service.resolve(bad)
+
+
+# -- downloading, from a hub on this machine --------------------------------------------------------------------------
+
+
+class FakeHub(BaseHTTPRequestHandler):
+    """As much of the hub's protocol as its client needs to fetch one repository; ``files`` is set by the test."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+    commit = "a" * 40
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = urllib.parse.unquote(urllib.parse.urlparse(self.path).path)
+        if path.startswith("/api/models/org/name/tree/"):
+            tree = [{"type": "file", "path": n, "size": len(d), "oid": "0" * 40} for n, d in self.files.items()]
+            self.reply(json.dumps(tree).encode())
+        elif path in ("/api/models/org/name", "/api/models/org/name/revision/main"):
+            siblings = [{"rfilename": name, "size": len(data)} for name, data in self.files.items()]
+            self.reply(json.dumps({"id": "org/name", "sha": self.commit, "siblings": siblings}).encode())
+        elif (name := path.rpartition("/")[2]) in self.files and "/resolve/" in path:
+            self.reply(self.files[name])
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def reply(self, data: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+        self.send_header("X-Repo-Commit", self.commit)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from studio.config import ROOT, Settings
+from studio.errors import ModelLoadError
+from studio.ml.loading import load_model
+from studio.services.models import ModelService
+service = ModelService(Settings(data_dir=Path(sys.argv[1])))
+asked = service.ask_hub("org/name")
+assert asked.download_mb >= 0 and not asked.cached and "Download" in asked.needs, asked
+said = []
+ref, path = service.resolve("org/name", lambda share, text: said.append((share, text)))
+assert (ref.id, ref.revision) == ("org/name", "a" * 40), ref
+assert not (path / "pytorch_model.bin").exists() and not (path / "own.py").exists()
+assert all(0 <= share <= 1 and "org/name" in text for share, text in said)
+load_model(path, device="cpu")
+load_model("org/name", device="cpu")
+assert service.info("org/name").cached
+try:
+    service.resolve("org/missing")
+except ModelLoadError as error:
+    print(error, end="")
+print("|", ref.fingerprint, end="")
+"""
+
+
+def test_a_hub_model_is_downloaded_once_without_pickles_or_code(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    FakeHub.files = {path.name: path.read_bytes() for path in base.iterdir()}
+    FakeHub.files |= {"pytorch_model.bin": b"pickle", "own.py": b"boom", "README.md": b"# hi"}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    env = {
+        **os.environ,
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", DOWNLOAD, str(tmp_path)],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=150,
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.returncode == 0, done.stderr
+    message, _, found = done.stdout.partition("| ")
+    assert "knows no such model" in message
+    assert found == fingerprint(base)

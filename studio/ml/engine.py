@@ -41,6 +41,8 @@ Result = TypeVar("Result")
 
 #: Adapters kept in memory; beyond that the one unused for longest goes.
 MAX_ADAPTERS = 8
+#: Below this many weights one thread is as fast as two, and far faster where other programs want the cores.
+SMALL_MODEL = 30_000_000
 #: What a base is asked when it is checked.
 PROBE = (Message("user", "Should anime be turned into live action?"),)
 
@@ -72,6 +74,7 @@ class _Loaded:
     tokenizer: PreTrainedTokenizerBase
     eos: set[int]
     limit: int
+    small: bool
     reference: torch.Tensor
     adapters: OrderedDict[str, Adapter] = field(default_factory=OrderedDict)
     checks: dict[tuple[tuple[str, tuple[int, int]], ...], BaseCheck] = field(default_factory=dict)
@@ -262,8 +265,9 @@ class ChatEngine:
             do_sample=False, eos_token_id=sorted(eos) or None, pad_token_id=tokenizer.pad_token_id
         )
         limits = [getattr(model.config, "max_position_embeddings", None) or 4096, tokenizer.model_max_length]
+        small = sum(weights.numel() for weights in model.parameters()) < SMALL_MODEL
         reference = _probe_logits(model, tokenizer, 1)[0]
-        self._loaded = _Loaded(source, model, tokenizer, eos, min(limits), reference)
+        self._loaded = _Loaded(source, model, tokenizer, eos, min(limits), small, reference)
         return self._loaded
 
     def _ensure_adapter(self, loaded: _Loaded, name: str, folder: Path, wanted: set[str]) -> Adapter:
@@ -295,6 +299,8 @@ class ChatEngine:
             return
         prepare_torch(self._threads())
         loaded = self._ensure_base(source, lambda fraction, text: stream.note(f"{text}…"))
+        if loaded.small:
+            torch.set_num_threads(1)
         names = list(dict.fromkeys(row.adapter for row in rows))
         adapters = {n: self._ensure_adapter(loaded, n, folders[n], set(names)) for n in names if n != BASE}
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 import os
 import re
 import sys
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 #: Called while a model loads: a fraction 0..1 and what is being done, fit to be shown.
 Progress = Callable[[float, str], None]
 
+#: What of a hub repository is used: no pickles, no other frameworks' weights.
+HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 #: How a turn begins for a tokenizer that has no chat template; the engine ends an answer where a new turn begins.
 PLAIN_TURNS = {"system": "### System:\n", "user": "### User:\n", "assistant": "### Assistant:\n"}
 _BLOB = re.compile(r"^[0-9a-f]{64}$")
@@ -183,6 +186,27 @@ def fingerprint(folder: str | Path) -> str:
     return total.hexdigest()
 
 
+def cached_snapshot(model_id: str) -> Path | None:
+    """The folder of a hub model that is completely in the local cache, or None. Needs no network.
+
+    Raises:
+        huggingface_hub.errors.HFValidationError: not of the form of a hub id.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(model_id, local_files_only=True, allow_patterns=list(HUB_FILES)))
+    except LocalEntryNotFoundError:
+        return None
+    index = folder / "model.safetensors.index.json"
+    shards = {"*.safetensors"}
+    if index.is_file():
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    complete = (folder / "config.json").is_file() and all(any(folder.glob(shard)) for shard in shards)
+    return folder if complete else None
+
+
 def render_chat(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool = True
 ) -> str:
@@ -271,13 +295,15 @@ def _local_folder(base_path: str | Path) -> Path:
         if (folder / "adapter_config.json").exists():
             raise ModelLoadError(f"{base_path} is an adapter, not a base model; import it in the Library.")
         return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
     try:
-        return Path(snapshot_download(str(base_path), local_files_only=True))
-    except (HFValidationError, LocalEntryNotFoundError) as error:
-        raise ModelLoadError(f"{base_path} is neither a model folder nor in the local model cache.") from error
+        snapshot = cached_snapshot(str(base_path))
+    except HFValidationError:
+        snapshot = None
+    if snapshot is None:
+        raise ModelLoadError(f"{base_path} is neither a model folder nor in the local model cache.")
+    return snapshot
 
 
 def _content_hash(path: Path) -> str:

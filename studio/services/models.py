@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from studio.config import Settings
 from studio.domain import BaseModelRef
 from studio.errors import InputError, ModelLoadError
-from studio.ml.loading import fingerprint
+from studio.ml.loading import HUB_FILES, cached_snapshot, fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,6 @@ Progress = Callable[[float, str], None]
 
 EMBEDDED = "embedded"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$")
-#: What of a hub repository is fetched: no pickles, no other frameworks' weights.
-_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _TIMEOUT_S = 10.0
 
 
@@ -126,7 +124,7 @@ class ModelService:
             return self._folder_info(folder, str(folder), folder.name)
         _check_hub_id(model_id)
         known = next((preset for preset in _PRESETS if preset.id == model_id), None)
-        snapshot = _cached_snapshot(model_id)
+        snapshot = cached_snapshot(model_id)
         if snapshot is not None:
             found = self._folder_info(snapshot, model_id, known.title if known else model_id)
             found = replace(found, kind="hub")
@@ -168,7 +166,7 @@ class ModelService:
         if local is not None:
             return ResolvedModel(BaseModelRef(str(local), fingerprint=self.fingerprint(local)), local)
         _check_hub_id(model_id)
-        folder = _cached_snapshot(model_id) or self._download(model_id, progress)
+        folder = cached_snapshot(model_id) or self._download(model_id, progress)
         revision = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else ""
         return ResolvedModel(BaseModelRef(model_id, revision, self.fingerprint(folder)), folder)
 
@@ -219,7 +217,7 @@ class ModelService:
 
         total = sum(_hub_sizes(model_id).values())
         say = progress or (lambda fraction, text: None)
-        patterns = [*_WANTED, "*.py"] if self._settings.trust_remote_code else _WANTED
+        patterns = [*HUB_FILES, *(["*.py"] if self._settings.trust_remote_code else [])]
         blobs = Path(HF_HUB_CACHE) / f"models--{model_id.replace('/', '--')}" / "blobs"
         with ThreadPoolExecutor(1) as pool:
             job = pool.submit(snapshot_download, model_id, allow_patterns=patterns)
@@ -295,28 +293,6 @@ def _count_weights(path: Path) -> int:
         raise ModelLoadError(f"{path} is not a safetensors file.") from error
 
 
-def _cached_snapshot(model_id: str) -> Path | None:
-    """The folder of a completely downloaded hub model, or None."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(model_id, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
-    return folder if _complete(folder) else None
-
-
-def _complete(folder: Path) -> bool:
-    if not (folder / "config.json").is_file():
-        return False
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        return all((folder / shard).is_file() for shard in shards)
-    return any(folder.glob("*.safetensors"))
-
-
 def _hub_sizes(model_id: str) -> dict[str, int]:
     """Bytes of each file of a hub model that would be downloaded.
 
@@ -331,7 +307,7 @@ def _hub_sizes(model_id: str) -> dict[str, int]:
     except Exception as error:
         raise _hub_error(model_id, error) from error
     sizes = {entry.rfilename: entry.size or 0 for entry in siblings}
-    wanted = {name: sizes[name] for name in filter_repo_objects(list(sizes), allow_patterns=_WANTED)}
+    wanted = {name: sizes[name] for name in filter_repo_objects(list(sizes), allow_patterns=list(HUB_FILES))}
     if not any(name.endswith(".safetensors") for name in wanted):
         raise ModelLoadError(
             f"{model_id} has no safetensors on the hub; other weight formats are not read, for safety."
