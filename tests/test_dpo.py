@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from dpo_helpers import make_base, make_job
 
-from studio.domain import LoraSettings, MeasureEvent, ProbeEvent, SampleEvent, StepEvent
+from studio.domain import BaseModelRef, LoraSettings, MeasureEvent, ProbeEvent, SampleEvent, StepEvent
 from studio.errors import RecipeError, TrainingError
 from studio.ml import dpo_steps
 from studio.ml import reference as reference_module
@@ -277,6 +277,14 @@ def test_the_folder_holds_an_adapter_for_plain_peft_and_no_pickle(
     assert all(p.dtype == torch.float32 and p.abs().max() > 1e-4 for p in moved.values())
 
 
+def test_a_path_on_this_machine_is_not_written_into_the_adapter(base: Path, tmp_path: Path) -> None:
+    job = make_job(base, tmp_path / "run", heldout=0, epochs=1)
+    run(replace(job, recipe=replace(job.recipe, base=BaseModelRef(str(base)))))
+    config = (job.folder / "adapter_config.json").read_text()
+    assert json.loads(config)["base_model_name_or_path"] == base.name
+    assert str(base.parent) not in config
+
+
 def test_every_weight_of_the_adapter_gets_its_own_steps(base: Path, tmp_path: Path) -> None:
     """Adam moves a weight by about the learning rate a step: less would mean steps lost to rounding."""
     from safetensors.torch import load_file
@@ -373,6 +381,8 @@ def test_a_resumed_run_goes_on_exactly(base: Path, tmp_path: Path, dropout: floa
     assert [path.name for path in (job.folder / "checkpoint").iterdir()] == ["checkpoint-4"]
     assert not list(job.folder.rglob("training_args.bin"))
     assert max(e.step for e in events if isinstance(e, SampleEvent)) == 4
+    brief = [e.measured for e in events if isinstance(e, MeasureEvent)]
+    assert [share.n + share.abstained for share in brief] == [4, 4]  # each held-out prompt once
     result, rest = run(replace(job, resume=True))
     assert (result.steps, result.stopped) == (9, False)
     parts = steps(events) + steps(rest)

@@ -67,7 +67,8 @@ def train_dpo(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoRe
 
     Emits a ``StepEvent`` a step; a ``ProbeEvent`` and ``SampleEvent``s for the base (step 0, told right after the first
     step, so that training is under way at once), every ``probe_every`` and ``sample_every`` steps, and at the end; a
-    ``MeasureEvent`` for base and adapter when the run reached its end, or was stopped on a base quick enough to tell.
+    ``MeasureEvent`` for base and adapter when the run reached its end. A run that was stopped is looked at for the last time
+    only where that takes a moment, with one answer a prompt.
     ``should_stop`` is asked at the end of each step; the adapter is saved and a checkpoint left in
     ``folder/checkpoint``, from which a resumed run goes on exactly as if it had not been stopped. A resumed run emits
     again the steps after its checkpoint.
@@ -147,9 +148,9 @@ def _train(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResul
     seconds, steps = clock.elapsed(), trainer.state.global_step
     save_adapter(trainer.model, job.folder, base_id)
     reference.save()
-    observer.look(steps, probe=True, sample=True)
-    if not teller.stopped or observer.quick:
-        observer.measure(steps, job.cache_dir)
+    if not teller.stopped or observer.quick:  # who stopped a slow run does not want to wait for more of it
+        observer.look(steps, probe=True, sample=True)
+        observer.measure(steps, job.cache_dir, brief=teller.stopped)
     if not teller.stopped:
         shutil.rmtree(job.folder / "checkpoint", ignore_errors=True)
     return DpoResult(steps, teller.stopped, seconds)

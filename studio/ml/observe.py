@@ -69,23 +69,25 @@ class Observer:
             self._tell_samples(step)
         self.model.train(training)
 
-    def measure(self, step: int, cache_dir: Path) -> None:
-        """Measured support share of the base (kept on disk for the next run) and of the adapter."""
+    def measure(self, step: int, cache_dir: Path, brief: bool = False) -> None:
+        """Measured support share of the base (kept on disk for the next run) and of the adapter; ``brief`` asks each
+        prompt once."""
         if len(self.judge_pairs) < 2 or not self.prompts:
             return
         judge = StanceJudge.fit(self.judge_pairs)
-        self.emit(MeasureEvent("base", 0, self._base_share(judge, cache_dir)))
+        rounds = 1 if brief else max(1, round(self._wanted / len(self._asked)))
+        self.emit(MeasureEvent("base", 0, self._base_share(judge, cache_dir, rounds)))
         self.model.eval()
-        self.emit(MeasureEvent("adapter", step, self._share(judge)))
+        self.emit(MeasureEvent("adapter", step, self._share(judge, rounds)))
 
-    def _base_share(self, judge: StanceJudge, cache_dir: Path) -> SupportShare:
-        asked = [self._asked, self._rounds, self.system_prompt, self.seed, ANSWER_TOKENS, judge.digest]
+    def _base_share(self, judge: StanceJudge, cache_dir: Path, rounds: int) -> SupportShare:
+        asked = [self._asked, rounds, self.system_prompt, self.seed, ANSWER_TOKENS, judge.digest]
         name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
         path = cache_dir / "base-share" / f"{self.reference.base}-{name}.json"
         if self.reference.base and path.is_file():
             return SupportShare(**json.loads(path.read_text(encoding="utf-8")))
         with base_of(self.model):
-            share = self._share(judge)
+            share = self._share(judge, rounds)
         if self.reference.base:
             write_json(path, asdict(share))
         return share
@@ -98,18 +100,14 @@ class Observer:
     def _asked(self) -> tuple[str, ...]:
         return self.prompts[: self._wanted]
 
-    @property
-    def _rounds(self) -> int:
-        return max(1, round(self._wanted / len(self._asked)))
-
-    def _share(self, judge: StanceJudge) -> SupportShare:
+    def _share(self, judge: StanceJudge, rounds: int) -> SupportShare:
         return measure_support(
             self.model,
             self.tokenizer,
             self._asked,
             judge,
             self.system_prompt,
-            self._rounds,
+            rounds,
             self.seed,
             max_new_tokens=ANSWER_TOKENS,
         )
