@@ -41,6 +41,7 @@ SYSTEM_SHARE = 0.15
 NEXT_TURN_SHARE = 0.22
 RANDOM_TOPIC_SHARE = 0.55
 INVENTED_TITLE_SHARE = 0.7
+MODAL_SHARE = 0.4
 
 
 @dataclass
@@ -139,6 +140,8 @@ class Sampler:
             claim = rng.choice(debate["title_claims"][stance])
         elif topic is not None and rng.random() < 0.6:
             claim = rng.choice(topic[stance])
+        elif rng.random() < MODAL_SHARE:
+            claim = self._modal(stance)
         else:
             claim = rng.choice(debate["generic"][stance])
         reply = claim.format(**slots)
@@ -156,6 +159,12 @@ class Sampler:
                 else self._join(reply, rng.choice(rude["suffix"]))
             )
         return self._tidy(reply)
+
+    def _modal(self, stance: Stance) -> str:
+        """A claim put together from a hedged start, a verb and perhaps a consequence, the way people weigh an effect."""
+        parts = {key: self.rng.choice(values[stance]) for key, values in self.lists.debate["modal"].items()}
+        tail = parts["tails"] if self.rng.random() < 0.6 else ""
+        return f"{parts['starts']}{parts['verbs']}{{t}}{tail}{'。' if self.zh else '.'}"
 
     def _next_turn(self, conv: Conversation) -> None:
         rng, debate, stance = self.rng, self.lists.debate, conv.stance

@@ -35,7 +35,7 @@ class PretrainSettings:
     kv_heads: int = 3
     vocab: int = 4096
     row_length: int = 256
-    rows: int = 16
+    rows: int = 12
     steps: int = 12_000
     learning_rate: float = 4e-3
     muon_learning_rate: float = 2e-2
