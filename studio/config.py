@@ -40,7 +40,7 @@ class Settings:
     adapters_dir: Path = ROOT / "adapters"
     data_dir: Path = ROOT / "data"
     imported_dir: Path = ROOT / "data" / "imported"
-    models_dir: Path = ROOT / "models"
+    models_dir: Path = ROOT / "data" / "models"
     cache_dir: Path = ROOT / "data" / "cache"
     admin_password: str = ""
     trust_remote_code: bool = False
@@ -58,7 +58,12 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         InputError: a variable does not parse; the message names it, its value and what is accepted.
     """
     env = os.environ if environ is None else environ
+    # A Hugging Face Space says where to listen in Gradio's own variables; ours win.
     values: dict[str, object] = {}
+    if env.get("GRADIO_SERVER_NAME"):
+        values["host"] = env["GRADIO_SERVER_NAME"]
+    if env.get("GRADIO_SERVER_PORT"):
+        values["port"] = _parse("GRADIO_SERVER_PORT", env["GRADIO_SERVER_PORT"], int)
     for f in fields(Settings):
         raw = env.get(f"STUDIO_{f.name.upper()}")
         if raw is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import os
+import secrets
 import sys
 import threading
 
-from studio.config import load_settings
+from studio.config import Settings, load_settings
 from studio.errors import StudioError
 
 log = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        settings = load_settings(host=options.host, port=options.port, share=options.share)
+        settings = with_operator(load_settings(host=options.host, port=options.port, share=options.share))
     except StudioError as error:
         sys.exit(_usage(str(error)))
 
@@ -53,6 +55,22 @@ def main(argv: list[str] | None = None) -> None:
     print(f"Alignment Studio is at {url}", flush=True)
     threading.Thread(target=services.warm_up, name="warm-up", daemon=True).start()
     app.block_thread()
+
+
+def with_operator(settings: Settings) -> Settings:
+    """Settings that are safe to serve: whoever can be reached by others has an operator's password.
+
+    A page that only this machine reaches needs none. Beyond that, where ``STUDIO_ADMIN_PASSWORD`` is not set, one is made up
+    for this start and printed, so that strangers cannot train or delete on somebody's machine by default.
+    """
+    exposed = settings.share or settings.host not in ("127.0.0.1", "localhost", "::1")
+    if not exposed or settings.admin_password:
+        return settings
+    password = secrets.token_urlsafe(9)
+    print(
+        f"Others can reach this page. Operator's password for this start: {password} (STUDIO_ADMIN_PASSWORD sets your own)"
+    )
+    return dataclasses.replace(settings, admin_password=password)
 
 
 def _usage(sentence: str) -> int:
