@@ -97,7 +97,7 @@ def build_ask_box() -> AskWidgets:
     """Draw the prompt box, its buttons, examples and settings."""
     with gr.Column(elem_id="ask-box"):
         prompt = gr.Textbox(
-            placeholder="Ask all panes at once. Enter sends, Shift+Enter makes a new line.",
+            placeholder="Ask all panes at once; Enter sends",
             show_label=False,
             container=False,
             lines=1,
@@ -106,10 +106,10 @@ def build_ask_box() -> AskWidgets:
             elem_id="prompt",
         )
         with gr.Row(elem_id="ask-buttons"):
-            send = gr.Button("Send", variant="primary", size="sm", min_width=70, elem_id="send")
-            stop = gr.Button("Stop", variant="stop", size="sm", min_width=70, interactive=False, elem_id="stop")
-            retry = gr.Button("Retry (new seed)", size="sm", min_width=70, elem_id="retry")
-            clear = gr.Button("Clear", size="sm", min_width=70, elem_id="clear")
+            send = gr.Button("Send", variant="primary", size="sm", min_width=60, elem_id="send")
+            stop = gr.Button("Stop", variant="stop", size="sm", min_width=60, interactive=False, elem_id="stop")
+            retry = gr.Button("Retry", size="sm", min_width=60, elem_id="retry")
+            clear = gr.Button("Clear", size="sm", min_width=60, elem_id="clear")
     with gr.Row(elem_id="examples"):
         examples = [gr.Button(text, size="sm", min_width=100, elem_classes="example") for text in EXAMPLES]
     with gr.Accordion("System prompt and sampling", open=False, elem_id="sampling"):
@@ -130,7 +130,12 @@ def build_ask_box() -> AskWidgets:
         with gr.Row():
             max_tokens = gr.Slider(8, 1024, value=128, step=8, label="Max tokens", info="An answer is cut there.")
             seed = gr.Number(
-                1, label="Seed", precision=0, minimum=0, info="Same seed and question: same answer.", elem_id="seed"
+                1,
+                label="Seed",
+                precision=0,
+                minimum=0,
+                info="Same seed and question, same answer; Retry takes a new seed.",
+                elem_id="seed",
             )
     return AskWidgets(prompt, send, stop, retry, clear, examples, system, temperature, top_p, max_tokens, seed)
 

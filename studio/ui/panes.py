@@ -76,9 +76,14 @@ def base_check(check: BaseCheck | None) -> str:
         return '<div class="check quiet">○ Checked against the untouched base with its first answer.</div>'
     when = time.strftime("%H:%M:%S", time.localtime(check.at))
     moved = "; ".join(f"{name} moves a logit by up to {by:.3g}" for name, by in check.moved)
+    most = (
+        f"the largest difference of a logit is {check.difference:.2g}"
+        if check.difference
+        else "no logit differs at all"
+    )
     reason = (
-        f"At {when} a fixed question was put to this pane's model: no logit differs by more than {check.difference:.2g} from "
-        f"those of the base as it was loaded (rounding may explain {check.tolerance:.2g})."
+        f"At {when} a fixed question was put to this pane's model and compared with the base as it was loaded: {most} "
+        f"(rounding may explain {check.tolerance:.2g})."
         + (f" For comparison, in the same batch {moved}." if moved else "")
     )
     mark, said, kind = ("✓", "Verified base", "ok") if check.ok else ("✗", "This is not the base", "bad")

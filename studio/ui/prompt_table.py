@@ -44,13 +44,13 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
             run = gr.Dropdown([], label="Adapter", elem_id="table-run")
         with gr.Column(scale=2, min_width=240):
             file = gr.File(
-                label="…or a file of prompts (JSON, JSONL, CSV, TXT)", type="filepath", height=120, elem_id="table-file"
+                label="…or a file of prompts (JSON, JSONL, CSV, TXT)", type="filepath", height=150, elem_id="table-file"
             )
     with gr.Row():
-        start = gr.Button("Run", variant="primary", size="sm", elem_id="table-start")
-        cancel = gr.Button("Cancel", variant="stop", size="sm", interactive=False, elem_id="table-cancel")
-        as_csv = gr.DownloadButton("Download CSV", size="sm", interactive=False, elem_id="table-csv")
-        as_json = gr.DownloadButton("Download JSON", size="sm", interactive=False, elem_id="table-json")
+        start = gr.Button("Run", variant="primary", size="sm", min_width=90, elem_id="table-start")
+        cancel = gr.Button("Cancel", variant="stop", size="sm", min_width=90, interactive=False, elem_id="table-cancel")
+        as_csv = gr.DownloadButton("Download CSV", size="sm", min_width=90, interactive=False, elem_id="table-csv")
+        as_json = gr.DownloadButton("Download JSON", size="sm", min_width=90, interactive=False, elem_id="table-json")
     bar = gr.HTML(elem_id="table-progress")
     table = gr.Dataframe(
         headers=["id", "prompt", "before (base)", "after (adapter)"],

@@ -1,0 +1,89 @@
+"""The whole page in a real browser. A test module takes the fixtures with ``pytest_plugins = ("browser",)``:
+
+``services``    services over the test's own folders (``conftest.settings``)
+``studio_url``  the running page over them; training does not start by itself
+``open_page``   ``open_page(url, **context)`` opens another visitor's page
+``page``        one page at ``studio_url``
+
+Where there is no Chromium the tests skip and say so.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from studio.config import Settings
+from studio.services import Services, build_services
+
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+WAIT_MS = 60_000
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser, started once."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (tests/requirements.txt)")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    with sync_api.sync_playwright() as tool:
+        browser = tool.chromium.launch(executable_path=path, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def services(settings: Settings) -> Iterator[Services]:
+    """Services over the test's own folders."""
+    services = build_services(settings)
+    yield services
+    services.compare.close()
+
+
+@pytest.fixture
+def studio_url(services: Services) -> Iterator[str]:
+    """The running page's address."""
+    from studio.ui.shell import build_app
+    from studio.ui.theme import CSS_FILE, theme
+
+    app = build_app(services)
+    app.queue(default_concurrency_limit=8)
+    _, url, _ = app.launch(
+        server_name="127.0.0.1",
+        prevent_thread_lock=True,
+        quiet=True,
+        footer_links=[],
+        theme=theme(),
+        css_paths=CSS_FILE,
+        show_error=True,
+    )
+    yield url
+    app.close()
+
+
+@pytest.fixture
+def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a page as a visitor of its own (its own storage). Keywords go to Playwright's ``new_context``."""
+    contexts = []
+
+    def open_(url: str, **options: Any) -> Any:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(WAIT_MS)
+        page.goto(url)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Any], studio_url: str) -> Any:
+    """One visitor's page."""
+    return open_page(studio_url)
