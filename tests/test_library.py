@@ -124,7 +124,7 @@ def test_rename_and_note_reach_the_card(settings: Settings, library: LibraryServ
     library.rename("toy-r50", "Name with *stars* & <tags>")
     library.set_note("toy-r50", "first line\nsecond")
     card = (folder / "README.md").read_text()
-    assert r"# Name with \*stars\* &amp; &lt;tags\>" in card
+    assert r"# Name with \*stars\* &amp; &lt;tags>" in card
     assert "first line<br>second" in card
     assert library.get("toy-r50").title == "Name with *stars* & <tags>"
     with pytest.raises(InputError, match="121 characters"):
@@ -162,7 +162,7 @@ def test_card_says_what_was_measured_with_n_and_interval(
     assert "on 20 held-out pairs the support answer is the likelier one in 85%" in card
     assert "0" * 64 in card
     assert "rank 4, alpha 8" in card
-    assert r"&lt;b\>answer&lt;/b\> \| at 3" in card
+    assert r"&lt;b>answer&lt;/b> \| at 3" in card
     assert "toy of a few million parameters" in card
 
 

@@ -33,6 +33,7 @@ from studio.config import Settings
 from studio.errors import InputError
 from studio.services.library import LibraryService
 from studio.services.records import write_record
+from studio.ui import run_view
 
 # -- in: what is accepted ---------------------------------------------------------------------------------------------
 
@@ -58,6 +59,7 @@ def test_a_plain_peft_adapter_is_taken_in_with_its_base_chosen(
     assert "Not measured." in card
     assert "nan" not in card.lower()
     assert (view.folder / "ORIGINAL_README.md").read_text() == (adapter / "README.md").read_text()
+    assert "nan" not in run_view.header(view) + str(run_view.history_row(view))
     config = PeftConfig.from_pretrained(str(view.folder))
     assert config.base_model_name_or_path == "embedded"
     again = library.import_zip(library.zip(done.run_id))

@@ -65,6 +65,7 @@ def test_runs_are_done_first_in_first_out_one_at_a_time(settings: Settings, stor
     assert view.adapter_share.n == 18
     assert "hello from the script" in store.log_tail("zeta")
     assert not (view.folder / "job.json").exists()
+    assert "of 3: loss" in (view.folder / "README.md").read_text(), "a run that reads done has its card"
 
 
 def test_a_run_queued_while_the_trainer_waits_starts_at_once(settings: Settings, store: RunStore) -> None:

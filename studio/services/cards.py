@@ -87,8 +87,9 @@ def loading_lines(recipe: Recipe, adapter_ref: str) -> str:
 
 def plain(text: str) -> str:
     """Text from people or models for a Markdown page: shown as typed, never as markup. Line breaks become ``<br>``."""
-    flat = escape(text.strip(), quote=False)
-    return re.sub(r"([\\`*_{}\[\]()#+!|~$>-])", r"\\\1", flat.replace("&gt;", ">")).replace("\n", "<br>")
+    flat = escape(text.strip(), quote=False).replace("&gt;", ">")
+    flat = re.sub(r"([\\`*_{}\[\]#|~$])", r"\\\1", flat).replace("\n", "<br>")
+    return re.sub(r"^(\d*)([-+>.)=])", r"\1\\\2", flat)
 
 
 def code(text: str) -> str:

@@ -26,7 +26,7 @@ class PaneChoice:
     Attributes:
         id: :data:`studio.domain.BASE` or the run id.
         run_id: None for the base.
-        ratio: the run's support_ratio; None for the base.
+        ratio: the run's support_ratio; None for the base and for uploaded adapters of unknown training.
         adapter_hash: first 12 hex digits of the sha256 of its weights; empty for the base.
         base: id of the base model it needs; empty for the base pane, which takes the base of the panes beside it.
         system_prompt: what the run was trained with.
@@ -277,10 +277,11 @@ def table_records(table: TableProgress) -> list[dict[str, str]]:
 
 
 def _choice(run: RunView) -> PaneChoice:
-    ratio = run.recipe.support_ratio
+    ratio = run.recipe.support_ratio if run.recipe.method == "dpo" else None
+    told = "uploaded" if ratio is None else f"{ratio:g}"
     return PaneChoice(
         id=run.run_id,
-        label=f"{run.title} · {ratio:g} · {run.adapter_hash}",
+        label=f"{run.title} · {told} · {run.adapter_hash}",
         run_id=run.run_id,
         ratio=ratio,
         adapter_hash=run.adapter_hash,

@@ -37,8 +37,10 @@ from studio.domain import (
     StepEvent,
 )
 from studio.errors import InputError, StudioError, TrainingError
+from studio.services.cards import write_card
 from studio.services.records import LineWriter, read_record
 from studio.services.run_state import read_status, stop_request, write_status
+from studio.services.runs import RunStore
 
 log = logging.getLogger(__name__)
 
@@ -195,9 +197,21 @@ def work(folder: Path, train: Train) -> int:
     except Exception as error:
         log.exception("the run failed")
         return _finish(keeper, "failed", plain_sentence(error, folder))
-    if stopped is not None:
-        return _finish(keeper, "stopped", stopped)
-    return _finish(keeper, "done", "")
+    state: RunState = "done" if stopped is None else "stopped"
+    _write_card(folder, state)
+    return _finish(keeper, state, stopped or "")
+
+
+def _write_card(folder: Path, state: RunState) -> None:
+    """The model card, before the last word, so that a run that reads done has one. A run is no worse for lacking it: the
+    library writes it anew when asked."""
+    try:
+        store = RunStore(replace(read_job(folder).settings, adapters_dir=folder.parent))
+        view = store.get(folder.name)
+        if view.has_adapter:
+            write_card(folder, replace(view, status=replace(view.status, state=state)))
+    except (OSError, StudioError):
+        log.exception("the model card was not written")
 
 
 def _carry_out(job: Job, train: Train, keeper: StatusKeeper) -> str | None:

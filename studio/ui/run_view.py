@@ -43,6 +43,12 @@ def header(run: RunView | None) -> str:
         ("batch", f"{dpo.batch_size} × {dpo.gradient_accumulation}"),
         ("seed", str(dpo.seed)),
     ]
+    if r.method == "unknown":
+        facts = [
+            ("base", r.base.id),
+            ("LoRA", f"r {lora.rank}, alpha {lora.alpha}"),
+            ("training", "unknown: the adapter was uploaded without a record"),
+        ]
     chips = "".join(f'<span class="chip"><i>{k}</i> {escape(v)}</span>' for k, v in facts)
     return (
         f'<div class="run-head"><b>{escape(run.title)}</b> {badge(run)}<span class="mono quiet">{run.run_id}</span></div>'
@@ -161,8 +167,8 @@ def history_row(run: RunView) -> list[object]:
         run.status.state,
         run.recipe.base.id,
         run.recipe.dataset_title,
-        run.recipe.support_ratio,
-        run.recipe.data_size,
+        run.recipe.support_ratio if run.recipe.method == "dpo" else None,
+        run.recipe.data_size if run.recipe.method == "dpo" else None,
         measured,
         steps,
         time.strftime("%Y-%m-%d %H:%M", time.localtime(run.recipe.created)),
