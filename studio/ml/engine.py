@@ -10,16 +10,16 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from studio.domain import BASE, BaseCheck, BaseModelRef, Message, PaneUpdate, Sampling
 from studio.errors import InputError, ModelLoadError
+from studio.ml.base_check import BaseChecker
 from studio.ml.decoding import RowSampler, RowStreamer, StopRows
 from studio.ml.loading import (
     PLAIN_TURNS,
@@ -31,9 +31,9 @@ from studio.ml.loading import (
     render_chat,
 )
 from studio.ml.mixed_lora import Adapter, RowGroup, adapter_stamp, attached, read_adapter
+from studio.ml.pane_stream import PaneStream
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,6 @@ Result = TypeVar("Result")
 MAX_ADAPTERS = 8
 #: Below this many weights one thread is as fast as two, and far faster where other programs want the cores.
 SMALL_MODEL = 30_000_000
-#: What a base is asked when it is checked.
-PROBE = (Message("user", "Should anime be turned into live action?"),)
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,8 @@ class _Loaded:
     eos: set[int]
     limit: int
     small: bool
-    reference: torch.Tensor
+    checker: BaseChecker
     adapters: OrderedDict[str, Adapter] = field(default_factory=OrderedDict)
-    checks: dict[tuple[tuple[str, tuple[int, int]], ...], BaseCheck] = field(default_factory=dict)
 
 
 class ChatEngine:
@@ -159,7 +156,7 @@ class ChatEngine:
         if missing:
             raise InputError(f"No folder was given for {', '.join(sorted(missing))}.")
         closed = threading.Event()
-        stream = _Stream(len(rows))
+        stream = PaneStream(len(rows))
         if self._waiting:
             stream.note(f"Waiting for {self._waiting} other answer{'s' if self._waiting > 1 else ''}.")
         signals = (closed, cancel) if cancel is not None else (closed,)
@@ -266,8 +263,7 @@ class ChatEngine:
         )
         limits = [getattr(model.config, "max_position_embeddings", None) or 4096, tokenizer.model_max_length]
         small = sum(weights.numel() for weights in model.parameters()) < SMALL_MODEL
-        reference = _probe_logits(model, tokenizer, 1)[0]
-        self._loaded = _Loaded(source, model, tokenizer, eos, min(limits), small, reference)
+        self._loaded = _Loaded(source, model, tokenizer, eos, min(limits), small, BaseChecker(model, tokenizer))
         return self._loaded
 
     def _ensure_adapter(self, loaded: _Loaded, name: str, folder: Path, wanted: set[str]) -> Adapter:
@@ -285,7 +281,7 @@ class ChatEngine:
 
     def _answer(
         self,
-        stream: _Stream,
+        stream: PaneStream,
         source: BaseSource,
         rows: Sequence[GenRow],
         folders: Mapping[str, Path],
@@ -305,7 +301,7 @@ class ChatEngine:
         adapters = {n: self._ensure_adapter(loaded, n, folders[n], set(names)) for n in names if n != BASE}
         try:
             if BASE in names:
-                self._check = _check_base(loaded, list(adapters.values()))
+                self._check = loaded.checker.check(list(adapters.values()))
             self._generate(stream, loaded, rows, adapters, sampling, signals)
         except torch.cuda.OutOfMemoryError as error:
             release_memory()
@@ -315,7 +311,7 @@ class ChatEngine:
 
     def _generate(
         self,
-        stream: _Stream,
+        stream: PaneStream,
         loaded: _Loaded,
         rows: Sequence[GenRow],
         adapters: Mapping[str, Adapter],
@@ -377,47 +373,6 @@ class ChatEngine:
         publish(over=True)
 
 
-class _Stream:
-    """The newest updates of a request, handed from the worker to whoever iterates; what nobody took is replaced."""
-
-    def __init__(self, rows: int) -> None:
-        self._condition = threading.Condition()
-        self._updates = [PaneUpdate() for _ in range(rows)]
-        self._version = 0
-        self._over = False
-        self._error: BaseException | None = None
-
-    def publish(self, updates: list[PaneUpdate]) -> None:
-        with self._condition:
-            self._updates = updates
-            self._version += 1
-            self._condition.notify_all()
-
-    def note(self, text: str) -> None:
-        self.publish([replace(update, note=text) for update in self._updates])
-
-    def finish(self, error: BaseException | None) -> None:
-        with self._condition:
-            self._over, self._error = True, error
-            self._condition.notify_all()
-
-    def __iter__(self) -> Iterator[list[PaneUpdate]]:
-        seen = 0
-        while True:
-            with self._condition:
-                while self._version == seen and not self._over:
-                    self._condition.wait()
-                fresh, seen = self._version > seen, self._version
-                updates = self._updates
-                over, error = self._over, self._error
-            if fresh:
-                yield updates
-            elif over:
-                if error is not None:
-                    raise error
-                return
-
-
 def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Every token that ends an answer, as the model's generation settings and the tokenizer name them."""
     named: Any = model.generation_config.eos_token_id if model.generation_config is not None else None
@@ -442,35 +397,3 @@ def _fit_prompt(loaded: _Loaded, messages: Sequence[Message], room: int) -> tupl
             raise InputError(f"The message has {len(ids)} tokens; this model reads {loaded.limit - free} at most.")
         # a question and its answer go together, so that the chat still starts with a question
         turns, dropped = turns[2:], dropped + 2
-
-
-def _probe_logits(model: Any, tokenizer: PreTrainedTokenizerBase, rows: int) -> torch.Tensor:
-    """Logits after the probe prompt in a batch of equal ``rows``, ``[rows, vocabulary]`` in float32 on the CPU."""
-    import torch
-
-    ids = tokenizer(render_chat(tokenizer, PROBE), add_special_tokens=False, return_tensors="pt")["input_ids"]
-    with torch.inference_mode():
-        out = model(input_ids=ids.to(model.device).expand(rows, -1), use_cache=False)
-    return out.logits[:, -1].float().cpu()
-
-
-def _check_base(loaded: _Loaded, adapters: Sequence[Adapter]) -> BaseCheck:
-    """Compare the base now with the base as loaded, and its row beside ``adapters`` with a batch without any. Done once
-    for each set of adapters."""
-    key = tuple((adapter.name, adapter.stamp) for adapter in adapters)
-    if key in loaded.checks:
-        return loaded.checks[key]
-    rows = 1 + len(adapters)
-    alone = _probe_logits(loaded.model, loaded.tokenizer, 1)[0]
-    plain = _probe_logits(loaded.model, loaded.tokenizer, rows)[0]
-    with attached(loaded.model, [RowGroup(adapter, i + 1, i + 2) for i, adapter in enumerate(adapters)]):
-        mixed = _probe_logits(loaded.model, loaded.tokenizer, rows)
-    difference = max(float((alone - loaded.reference).abs().max()), float((mixed[0] - plain).abs().max()))
-    # equal shapes give equal sums; this much is left for kernels that choose their order as they go
-    tolerance = 1e-3 * max(1.0, float(loaded.reference.abs().max()))
-    moved = tuple((a.name, float((mixed[i + 1] - plain).abs().max())) for i, a in enumerate(adapters))
-    check = BaseCheck(difference <= tolerance, difference, tolerance, moved, time.time())
-    if not check.ok:
-        log.error("the base of %s answers differently than when it was loaded: %s", loaded.source.ref.id, check)
-    loaded.checks[key] = check
-    return check

@@ -1,7 +1,7 @@
 """LoRA adapters as plain tensors, and a batch in which each row has its own adapter or none.
 
 PEFT's mixed batch gathers rows by index lists behind a hook per layer; here the rows are sorted by adapter, so that each
-adapter's rows are one slice and its product is added in place. The base's own modules are put back as they were after
+adapter's rows are one slice, the products of all adapters are two batched calls, and are added in place. The base's own modules are put back as they were after
 every request: between requests nothing of an adapter is attached to the model.
 """
 
@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from studio.errors import ModelLoadError
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<part>[AB])\.weight$")
+#: Adapters of a request larger than this together are not copied into stacks but multiplied one by one.
+STACK_BYTES = 256_000_000
 #: Settings of PEFT's that change the arithmetic in a way this module does not do.
 _UNSUPPORTED = (
     "use_dora",
@@ -61,6 +63,16 @@ class RowGroup:
     adapter: Adapter
     start: int
     stop: int
+
+
+class _Part(NamedTuple):
+    """Batch rows ``start`` to ``stop`` in one module: as many rows for each of the adapters in ``down`` (``[adapters, in,
+    rank]``) and ``up`` (``[adapters, rank, out]``)."""
+
+    start: int
+    stop: int
+    down: torch.Tensor
+    up: torch.Tensor
 
 
 def adapter_stamp(folder: Path) -> tuple[int, int]:
@@ -128,17 +140,20 @@ def attached(model: PreTrainedModel, groups: Sequence[RowGroup]) -> Iterator[Non
 
     Only the thread that owns the model may do this, and batches must be ``[rows, tokens, features]`` in these modules.
     """
-    by_module: dict[str, list[tuple[int, int, torch.Tensor, torch.Tensor]]] = {}
+    by_module: dict[str, list[_Part]] = {}
     for group in groups:
         for path, (down, up) in group.adapter.parts.items():
-            by_module.setdefault(path, []).append((group.start, group.stop, down, up))
+            part = _Part(group.start, group.stop, down.unsqueeze(0), up.unsqueeze(0))
+            by_module.setdefault(path, []).append(part)
+    distinct = {group.adapter.name: group.adapter.size_bytes for group in groups}
+    stacked = len(groups) > 1 and sum(distinct.values()) <= STACK_BYTES
     changed: list[Any] = []
     try:
         for path, parts in by_module.items():
             module = model.get_submodule(path)
             # set on the instance, so that removing it uncovers the class's own method again
             previous = module.__dict__.get("forward")
-            module.forward = _with_rows(module.forward, parts)  # type: ignore[assignment]
+            module.forward = _with_rows(module.forward, _stack(parts) if stacked else parts)  # type: ignore[assignment]
             changed.append((module, previous))
         yield
     finally:
@@ -149,16 +164,43 @@ def attached(model: PreTrainedModel, groups: Sequence[RowGroup]) -> Iterator[Non
                 module.forward = previous
 
 
+def _stack(parts: list[_Part]) -> list[_Part]:
+    """Neighbouring parts with equally many rows as one, so that all their products are two calls instead of two each.
+    Lower ranks are filled up with zeros, which changes nothing."""
+    from torch import cat
+    from torch.nn.functional import pad
+
+    merged: list[_Part] = []
+    for part in parts:
+        before = merged[-1] if merged else None
+        if (
+            before is None
+            or before.stop != part.start
+            or (before.stop - before.start) // before.down.shape[0] != part.stop - part.start
+        ):
+            merged.append(part)
+            continue
+        rank = max(before.down.shape[2], part.down.shape[2])
+        downs = [pad(p.down, (0, rank - p.down.shape[2])) for p in (before, part)]
+        ups = [pad(p.up, (0, 0, 0, rank - p.up.shape[1])) for p in (before, part)]
+        merged[-1] = _Part(before.start, part.stop, cat(downs), cat(ups))
+    return merged
+
+
 def _with_rows(
-    forward: Callable[[torch.Tensor], torch.Tensor], parts: list[tuple[int, int, torch.Tensor, torch.Tensor]]
+    forward: Callable[[torch.Tensor], torch.Tensor], parts: list[_Part]
 ) -> Callable[[torch.Tensor], torch.Tensor]:
+    from torch import bmm
+
     def run(x: torch.Tensor) -> torch.Tensor:
         out = forward(x)
-        length = x.shape[1]
-        flat_in, flat_out = x.reshape(-1, x.shape[-1]), out.view(-1, out.shape[-1])
         for start, stop, down, up in parts:
-            rows = slice(start * length, stop * length)
-            flat_out[rows].add_(flat_in[rows].to(down.dtype).mm(down).mm(up))
+            rows, count = x[start:stop].to(down.dtype), down.shape[0]
+            if stop - start == count:
+                out[start:stop].add_(bmm(bmm(rows, down), up))
+            else:
+                product = bmm(bmm(rows.reshape(count, -1, x.shape[2]), down), up)
+                out[start:stop].add_(product.view(stop - start, x.shape[1], -1))
         return out
 
     return run
