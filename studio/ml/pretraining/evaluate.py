@@ -132,7 +132,7 @@ def evaluate(
             return answers
 
         def names_topic(conv: Conversation, answer: str) -> bool:
-            phrases = next((t["phrases"] for t in lists.debate["topics"] if t["id"] == conv.topic), [])  # noqa: B023
+            phrases: list[str] = next((t["phrases"] for t in lists.debate["topics"] if t["id"] == conv.topic), [])  # noqa: B023
             return any(_plain(p) in _plain(answer) for p in [*phrases, conv.slot or ""])
 
         def names_title(conv: Conversation, answer: str) -> bool:
@@ -177,7 +177,8 @@ def stance_of(lists: Lists) -> Callable[[str], bool]:
     from sklearn.pipeline import make_pipeline
 
     sampler = Sampler(lists, random.Random(5))
-    texts, sides = [], []
+    texts: list[str] = []
+    sides: list[bool] = []
     while len(texts) < 6000:
         conv = sampler.conversation()
         if conv.stance:

@@ -82,9 +82,9 @@ class Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, prompt_weight: float) -> None:
         self._tokenizer = tokenizer
         self._prompt_weight = prompt_weight
-        ids = tokenizer.convert_tokens_to_ids
-        self._roles = {role: ids(token) for role, token in ROLE_TOKENS.items()}
-        self._end = ids(END)
+        vocabulary = tokenizer.get_vocab()
+        self._roles = {role: vocabulary[token] for role, token in ROLE_TOKENS.items()}
+        self._end = vocabulary[END]
 
     def encode(self, conv: Conversation) -> tuple[list[int], list[float]]:
         """Token ids and, for each token, the weight of predicting it: 1 in answers and their end, small elsewhere."""

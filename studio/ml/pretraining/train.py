@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.ml.pretraining.corpus import Lists, Sampler
+from studio.ml.pretraining.corpus import Language, Lists, Sampler
 from studio.ml.pretraining.tokens import Encoder, save_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Packer:
     """Endless batches of packed conversations: ids, positions and conversation numbers of shape [rows, row_length], and
     weights of the same shape."""
 
-    def __init__(self, settings: PretrainSettings, encoder: Encoder, samplers: dict[str, Sampler]) -> None:
+    def __init__(self, settings: PretrainSettings, encoder: Encoder, samplers: dict[Language, Sampler]) -> None:
         self._settings = settings
         self._encoder = encoder
         self._samplers = samplers
@@ -75,7 +75,7 @@ class Packer:
         number = 0
         while True:
             while len(self._waiting) < 32:
-                language = "zh" if self._rng.random() < self._settings.zh_share else "en"
+                language: Language = "zh" if self._rng.random() < self._settings.zh_share else "en"
                 encoded, weight = self._encoder.encode(self._samplers[language].conversation())
                 self._waiting.append((encoded[:length], weight[:length]))
             room = length - len(ids)
