@@ -109,8 +109,11 @@ def _parser() -> argparse.ArgumentParser:
     runs = command("runs", _runs, "List the runs, newest first.")
     runs.add_argument("--json", action="store_true", help="one JSON array instead of a table")
 
-    imported = command("import", _import, "Import a preference dataset from a file.")
-    imported.add_argument("file", type=Path, help="JSON, JSONL, CSV or Parquet")
+    imported = command(
+        "import", _import, "Import a preference dataset from a file, or an adapter from a zip or folder."
+    )
+    imported.add_argument("file", type=Path, help="JSON, JSONL, CSV or Parquet; for an adapter a zip or a folder")
+    imported.add_argument("--base", default="", help="base model of an adapter that does not say it")
     imported.add_argument("--test-prompts", type=Path, help="a file of test prompts")
     imported.add_argument("--title", help="its name (default: from the file's name)")
     return parser
@@ -348,6 +351,12 @@ def _runs(services: Services, options: argparse.Namespace) -> int:
 
 
 def _import(services: Services, options: argparse.Namespace) -> int:
+    if options.file.suffix.lower() == ".zip" or options.file.is_dir():
+        take_in = services.library.import_folder if options.file.is_dir() else services.library.import_zip
+        done = take_in(options.file, options.base)
+        _warn(done.warnings)
+        print(f"{done.run_id}: adapter of {done.base.id}")
+        return 0
     report = services.datasets.import_file(options.file, options.test_prompts, title=options.title)
     _warn(report.warnings)
     data = report.dataset

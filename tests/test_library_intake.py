@@ -29,6 +29,7 @@ from library_helpers import (  # noqa: F401
     zip_of,
 )
 
+from studio.__main__ import main
 from studio.config import Settings
 from studio.errors import InputError
 from studio.services.library import LibraryService
@@ -76,6 +77,25 @@ def test_a_folder_is_taken_in_without_its_checkpoint(
     assert done.run_id == "toy-r50"
     assert "checkpoint" in done.left_out
     assert not (library.get("toy-r50").folder / "checkpoint").exists()
+
+
+def test_the_command_line_takes_an_adapter_in(
+    settings: Settings,
+    library: LibraryService,
+    adapter: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("adapters_dir", "data_dir", "cache_dir", "models_dir"):
+        monkeypatch.setenv(f"STUDIO_{name.upper()}", str(getattr(settings, name)))
+    source = config_with(adapter, tmp_path, base_model_name_or_path=None)
+    assert main(["import", str(source)]) == 2
+    assert "does not say which base" in capsys.readouterr().err
+    assert main(["import", str(source), "--base", "embedded"]) == 0
+    assert capsys.readouterr().out == "upload-changed: adapter of embedded\n"
+    assert main(["import", str(adapter)]) == 0
+    assert {view.run_id for view in library.list()} == {"upload-changed", "upload-my-adapter"}
 
 
 def test_the_base_is_found_by_its_fingerprint_under_another_name(

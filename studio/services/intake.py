@@ -124,10 +124,12 @@ def find_base(
             f"{fingerprint[:12]}… is not among the bases of this studio)."
         )
     if not told:
-        raise InputError("The adapter does not say which base model it belongs to; choose the base beside the upload.")
+        raise InputError(
+            "The adapter does not say which base model it belongs to; name the base beside the upload (--base on the command line)."
+        )
     raise InputError(
         f"The adapter's base model {plain[:120]!r} is not among the bases of this studio. Put its folder into "
-        f"{settings.models_dir.name}/ or choose the base beside the upload."
+        f"{settings.models_dir.name}/ or name the base beside the upload (--base on the command line)."
     )
 
 
