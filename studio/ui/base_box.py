@@ -36,7 +36,7 @@ def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dro
 
     def tell(model: str) -> str:
         try:
-            return _line(services.models.info(model).needs)
+            return _line(services.models.ask_hub(model).needs)
         except StudioError as error:
             return _line(str(error))
 

@@ -32,7 +32,6 @@ from studio.ui.shared import Shared
 from studio.ui.talk import MAX_PANES, Pane, Talk
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 #: Seconds between two redraws while answers stream, and between two saves of what was said so far.
 REDRAW_S, SAVE_S = 0.08, 2.0
 _FOCUS = "() => document.querySelector('#prompt textarea').focus()"
@@ -113,7 +112,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def open_page(stored: Any, model: str) -> dict[Any, Any]:
         talk = talk_of(stored)
         if not any(pane.messages for pane in talk.panes):
-            talk = replace(talk, panes=_opening(services).panes)
+            talk = replace(_opening(services), sampling=talk.sampling, diff=talk.diff)
         sampling = talk.sampling
         how = (talk.diff, talk.system_prompt, *(getattr(sampling, name) for name in talks.SAMPLING))
         updates = draw(talk, model) | dict(zip(settings, how, strict=True))
@@ -125,8 +124,11 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         """Another tab asks for a run beside the base."""
         if run_id is None:
             return {memory: gr.skip()}
-        told = services.runs.get(run_id).recipe.system_prompt
-        talk = replace(talk_of(stored, *values), panes=(Pane(BASE), Pane(run_id)), system_prompt=told)
+        told, talk = services.runs.get(run_id).recipe.system_prompt, talk_of(stored, *values)
+        panes: tuple[Pane, ...] = (Pane(BASE), Pane(run_id))
+        if tuple(pane.choice for pane in talk.panes) == (BASE, run_id):
+            panes = talk.panes
+        talk = replace(talk, panes=panes, system_prompt=told)
         # emptied, so that asking for the same run once more is a change again
         return draw(talk, model) | {form.system: told, shared.compare_run: None}
 
@@ -134,7 +136,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         """A tab was opened: runs may have come or gone. What a visitor chose stays."""
         talk, offered = talk_of(stored, *values), services.compare.panes()
         if len(offered) > 1 and all(pane == Pane(BASE) for pane in talk.panes):
-            return draw(replace(talk, panes=_opening(services).panes), model)
+            talk = replace(_opening(services), sampling=talk.sampling, diff=talk.diff)
+            return draw(talk, model) | {form.system: talk.system_prompt}
         shown = zip(widgets, talk.panes, strict=False)
         updates: dict[Any, Any] = {w.choice: gr.Dropdown(choices=pane_choices(offered, p.choice)) for w, p in shown}
         updates[empty] = gr.HTML(visible=len(offered) == 1)
@@ -146,7 +149,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             try:
                 yield from stream(stop, talk, model)
             except Exception:
-                yield lock(False)
+                left = {w.stats: show.OPEN_QUESTION for w, _ in zip(widgets, talk.panes, strict=False)}
+                yield lock(False) | left
                 raise
 
     def stream(stop: threading.Event, talk: Talk, model: str) -> Iterator[dict[Any, Any]]:
@@ -212,26 +216,28 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     # -- binding --------------------------------------------------------------------------------------------------------
 
+    # a toast says what went wrong; shown "on" a button, which has no room for it, a failure covers no conversation
+    quiet: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": form.send, **PRIVATE}
     page = [memory, base, *settings]
     streaming = [*dict.fromkeys([*everything, *controls, form.prompt])]
-    gr.on([form.prompt.submit, form.send.click], guarded(ask), [form.prompt, live, *page], streaming, **MODEL, **QUIET)
-    form.retry.click(guarded(ask_again), [live, *page], streaming, **MODEL, **QUIET)
-    form.stop.click(guarded(halt), live, None, queue=False, **QUIET)
-    form.clear.click(guarded(wipe), page, everything, **QUIET)
-    count.input(guarded(resize), [count, *page], everything, **QUIET)
+    gr.on([form.prompt.submit, form.send.click], guarded(ask), [form.prompt, live, *page], streaming, **MODEL, **quiet)
+    form.retry.click(guarded(ask_again), [live, *page], streaming, **MODEL, **quiet)
+    form.stop.click(guarded(halt), live, None, queue=False, **quiet)
+    form.clear.click(guarded(wipe), page, everything, **quiet)
+    count.input(guarded(resize), [count, *page], everything, **quiet)
     for index, widget in enumerate(widgets):
         pick = guarded(lambda choice, *rest, index=index: choose(index, choice, *rest))
-        widget.choice.input(pick, [widget.choice, *page], everything, **QUIET)
-    diff.input(guarded(mark), [memory, *settings], [memory, *(w.diff for w in widgets)], **QUIET)
+        widget.choice.input(pick, [widget.choice, *page], everything, **quiet)
+    diff.input(guarded(mark), [memory, *settings], [memory, *(w.diff for w in widgets)], **quiet)
     for button, text in zip(form.examples, EXAMPLES, strict=True):
-        button.click(lambda text=text: text, None, form.prompt, queue=False, **QUIET).then(
+        button.click(lambda text=text: text, None, form.prompt, queue=False, **quiet).then(
             None, None, None, js=_FOCUS, **PRIVATE
         )
-    app.load(guarded(open_page), [memory, base], everything, **QUIET)
+    app.load(guarded(open_page), [memory, base], everything, **quiet)
     shared.compare_run.change(
-        guarded(open_run), [shared.compare_run, *page], [*everything, shared.compare_run], **QUIET
+        guarded(open_run), [shared.compare_run, *page], [*everything, shared.compare_run], **quiet
     )
-    shared.tabs.select(guarded(refresh), page, everything, **QUIET)
+    shared.tabs.select(guarded(refresh), page, everything, **quiet)
     build_prompt_table(services, shared, app, form)
     add_api(services)
 

@@ -48,7 +48,7 @@ def bubbles(messages: Sequence[Message]) -> list[dict[str, Any]]:
 def identity(choice: str, run: RunView | None, base: BaseFacts, system_prompt: str) -> str:
     """Who answers in a pane. ``run`` is None for the base, and for a run that is gone."""
     if choice == BASE:
-        chips = [("base", Path(base.id).name), ("sha256", base.fingerprint[:12])]
+        chips = [("base", _base_name(base.id)), ("sha256", base.fingerprint[:12])]
         return _box("Base model, nothing added", chips, base_check(base.check))
     if run is None:
         return (
@@ -61,7 +61,7 @@ def identity(choice: str, run: RunView | None, base: BaseFacts, system_prompt: s
         ("ratio", f"{recipe.support_ratio:g}" if known else "unknown"),
         ("step", f"{step.step}" if step else ""),
         ("adapter", run.adapter_hash),
-        ("base", Path(recipe.base.id).name),
+        ("base", _base_name(recipe.base.id)),
     ]
     note = ""
     if known and recipe.system_prompt.strip() != system_prompt.strip():
@@ -114,6 +114,11 @@ def stats(update: PaneUpdate | None) -> str:
 def _box(title: str, chips: Sequence[tuple[str, str]], below: str) -> str:
     shown = "".join(f'<span class="chip"><i>{name}</i> {escape(value)}</span>' for name, value in chips if value)
     return f'<div class="pane-id"><b>{escape(title)}</b><div class="chips">{shown}</div>{below}</div>'
+
+
+def _base_name(model: str) -> str:
+    """A folder by its last name, a hub id in full."""
+    return Path(model).name if Path(model).is_absolute() else model
 
 
 def _short(text: str) -> str:

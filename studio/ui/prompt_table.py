@@ -118,7 +118,8 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
     def halt(page: Live) -> None:
         page.stop()
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+    # on a button a failure covers nothing; a toast says what went wrong
+    quiet: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": start, **PRIVATE}
     sampling = [form.temperature, form.top_p, form.max_tokens, form.seed]
     start.click(
         guarded(fill),
