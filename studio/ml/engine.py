@@ -28,10 +28,10 @@ from studio.ml.loading import (
     load_tokenizer,
     prepare_torch,
     release_memory,
-    render_chat,
 )
 from studio.ml.mixed_lora import Adapter, RowGroup, adapter_stamp, attached, read_adapter
 from studio.ml.pane_stream import PaneStream
+from studio.ml.prompts import end_tokens, fit_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -256,7 +256,7 @@ class ChatEngine:
             trust_remote_code=self._trust,
             progress=progress,
         ).requires_grad_(False)
-        eos = _eos_ids(model, tokenizer)
+        eos = end_tokens(model, tokenizer)
         # a model's own defaults (repetition penalty, top-k) would mix into every comparison
         model.generation_config = GenerationConfig(
             do_sample=False, eos_token_id=sorted(eos) or None, pad_token_id=tokenizer.pad_token_id
@@ -323,7 +323,9 @@ class ChatEngine:
         # rows of one adapter side by side, the base first; `order[i]` is the pane of batch row i
         ranks = {BASE: -1, **{name: index for index, name in enumerate(adapters)}}
         order = sorted(range(len(rows)), key=lambda index: ranks[rows[index].adapter])
-        prompts = [_fit_prompt(loaded, rows[index].messages, sampling.max_new_tokens) for index in order]
+        prompts = [
+            fit_prompt(loaded.tokenizer, rows[index].messages, loaded.limit, sampling.max_new_tokens) for index in order
+        ]
         batch = loaded.tokenizer.pad(
             {"input_ids": [ids for ids, _ in prompts]}, padding=True, padding_side="left", return_tensors="pt"
         ).to(loaded.model.device)
@@ -371,29 +373,3 @@ class ChatEngine:
                 f"A model of this request ({', '.join(ranks)}) gives no numbers (NaN); its weights are broken."
             )
         publish(over=True)
-
-
-def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Every token that ends an answer, as the model's generation settings and the tokenizer name them."""
-    named: Any = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ids = set(named) if isinstance(named, list | tuple) else {named}
-    return {int(i) for i in ids | {tokenizer.eos_token_id} if i is not None}
-
-
-def _fit_prompt(loaded: _Loaded, messages: Sequence[Message], room: int) -> tuple[list[int], str]:
-    """Token ids of a chat, its oldest turns left out until the prompt and an answer of ``room`` tokens fit (at most a
-    quarter of the context is kept free for the answer), and a note if any were."""
-    free = min(room, loaded.limit // 4)
-    system = [m for m in messages if m.role == "system"]
-    turns = [m for m in messages if m.role != "system"]
-    dropped = 0
-    while True:
-        text = render_chat(loaded.tokenizer, [*system, *turns])
-        ids = list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
-        if len(ids) + free <= loaded.limit:
-            note = f"The oldest {dropped} messages no longer fit into the model's context." if dropped else ""
-            return ids, note
-        if len(turns) < 3:
-            raise InputError(f"The message has {len(ids)} tokens; this model reads {loaded.limit - free} at most.")
-        # a question and its answer go together, so that the chat still starts with a question
-        turns, dropped = turns[2:], dropped + 2

@@ -26,7 +26,8 @@ from chat_helpers import LLAMA_135M, SMALL, make_adapter, make_base, source  # n
 from studio.domain import BASE, Message, Sampling  # noqa: E402
 from studio.ml.engine import ChatEngine, GenRow  # noqa: E402
 
-QUESTION = (Message("user", "Should anime be turned into live action films?"),)
+#: About as many bytes, hence tokens here, as a question has tokens in a real vocabulary.
+QUESTION = (Message("user", "Should it?"),)
 #: As the embedded base.
 EMBEDDED = {
     **SMALL,
