@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -92,6 +93,9 @@ def _parse(name: str, raw: str, kind: type[Any]) -> Any:
     if issubclass(kind, Path):
         return Path(raw).expanduser().resolve()
     try:
-        return kind(raw)
+        value = kind(raw)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError
+        return value
     except ValueError:
         raise InputError(f"{name} is {raw!r}; it must be {'a whole number' if kind is int else 'a number'}.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,6 +15,8 @@ from studio.services.align import AlignForm
 from studio.services.presets import PRESETS
 
 LOSSES = ["sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "apo_zero"]
+#: Rows of the preview sent to the page at most, at every turn of the dial.
+PREVIEW_ROWS = 1000
 PREVIEW_HEADERS = ["#", "Prompt", "Preferred", "Not preferred", "Side"]
 
 
@@ -61,12 +64,14 @@ class FormWidgets:
         return self.all()[8:]
 
 
-def build_form(services: Services) -> FormWidgets:
-    """Draw the form. Choices are read afresh on page load by the tab (see :func:`choices`)."""
+def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
+    """Draw the form; and the line below the base that says what it needs. Choices are read afresh on page load by the tab (see :func:`choices`)."""
     datasets, bases = choices(services)
     first = services.datasets.get(datasets[0][1])
     size = len(first.pairs)
     preset = PRESETS["embedded"]
+    # narrow enough for three in a line
+    number, pick = functools.partial(gr.Number, min_width=104), functools.partial(gr.Dropdown, min_width=104)
     base = gr.Dropdown(
         bases,
         value="embedded",
@@ -74,8 +79,10 @@ def build_form(services: Services) -> FormWidgets:
         allow_custom_value=True,
         filterable=True,
         info="The embedded one needs no download. Any Hub id or local folder may be typed.",
+        elem_id="base",
     )
-    dataset = gr.Dropdown(datasets, value=first.id, label="Preference data")
+    needs = gr.HTML(elem_id="base-needs")
+    dataset = gr.Dropdown(datasets, value=first.id, label="Preference data", elem_id="dataset")
     support_ratio = gr.Slider(
         0,
         1,
@@ -83,12 +90,19 @@ def build_form(services: Services) -> FormWidgets:
         step=0.05,
         label="support_ratio",
         info="Share of the pairs in which the supporting answer is the preferred one.",
+        elem_id="support-ratio",
     )
-    data_size = gr.Slider(1, size, value=min(50, size), step=1, label="data_size", info="Pairs to train on.")
+    data_size = gr.Slider(
+        1, size, value=min(50, size), step=1, label="data_size", info="Pairs to train on.", elem_id="data-size"
+    )
     preset_box = gr.Dropdown(
-        [(p.title, p.name) for p in PRESETS.values()], value=preset.name, label="Preset", info=preset.note
+        [(p.title, p.name) for p in PRESETS.values()],
+        value=preset.name,
+        label="Preset",
+        info=preset.note,
+        elem_id="preset",
     )
-    with gr.Accordion("Advanced", open=False):
+    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         with gr.Row():
             title = gr.Textbox("", label="Name of the run", placeholder="made from data and ratio", max_lines=1)
             shuffle = gr.Checkbox(
@@ -97,9 +111,9 @@ def build_form(services: Services) -> FormWidgets:
         system_prompt = gr.Textbox("", label="System prompt", lines=1, max_lines=4, placeholder="none")
         gr.Markdown("**LoRA**")
         with gr.Row():
-            rank = gr.Number(preset.lora.rank, label="Rank r", precision=0, minimum=1)
-            alpha = gr.Number(preset.lora.alpha, label="Alpha", precision=0, minimum=1)
-            dropout = gr.Number(preset.lora.dropout, label="Dropout", minimum=0, maximum=0.9, step=0.05)
+            rank = number(preset.lora.rank, label="Rank r", precision=0)
+            alpha = number(preset.lora.alpha, label="Alpha", precision=0)
+            dropout = number(preset.lora.dropout, label="Dropout", step=0.05)
         target_modules = gr.Textbox(
             preset.lora.target_modules,
             label="Target modules",
@@ -108,45 +122,37 @@ def build_form(services: Services) -> FormWidgets:
         )
         gr.Markdown("**DPO**")
         with gr.Row():
-            loss_type = gr.Dropdown(LOSSES, value=preset.dpo.loss_type, label="Loss")
-            beta = gr.Number(
-                preset.dpo.beta, label="Beta", minimum=0, step=0.05, info="How dearly leaving the base is paid for."
-            )
-            label_smoothing = gr.Number(
+            loss_type = pick(LOSSES, value=preset.dpo.loss_type, label="Loss")
+            beta = number(preset.dpo.beta, label="Beta", step=0.05, info="How dearly leaving the base is paid for.")
+            label_smoothing = number(
                 preset.dpo.label_smoothing,
                 label="Label smoothing",
-                minimum=0,
-                maximum=0.49,
                 step=0.05,
                 info="robust: assumed flip rate",
             )
         with gr.Row():
-            learning_rate = gr.Number(preset.dpo.learning_rate, label="Learning rate", minimum=0, step=1e-5)
-            epochs = gr.Number(preset.dpo.epochs, label="Epochs", minimum=0, step=0.5)
-            max_seconds = gr.Number(
-                preset.dpo.max_seconds, label="Or train for seconds", minimum=0, info="0: by epochs"
-            )
+            learning_rate = number(preset.dpo.learning_rate, label="Learning rate", step=1e-5)
+            epochs = number(preset.dpo.epochs, label="Epochs", step=0.5)
+            max_seconds = number(preset.dpo.max_seconds, label="Or train for seconds", info="0: by epochs")
         with gr.Row():
-            batch_size = gr.Number(preset.dpo.batch_size, label="Batch size", precision=0, minimum=1)
-            gradient_accumulation = gr.Number(
-                preset.dpo.gradient_accumulation, label="Accumulation", precision=0, minimum=1
-            )
-            warmup_ratio = gr.Number(preset.dpo.warmup_ratio, label="Warm-up", minimum=0, maximum=1, step=0.05)
+            batch_size = number(preset.dpo.batch_size, label="Batch size", precision=0)
+            gradient_accumulation = number(preset.dpo.gradient_accumulation, label="Accumulation", precision=0)
+            warmup_ratio = number(preset.dpo.warmup_ratio, label="Warm-up", step=0.05)
         with gr.Row():
-            scheduler = gr.Dropdown(
+            scheduler = pick(
                 ["linear", "cosine", "constant", "constant_with_warmup"], value=preset.dpo.scheduler, label="Schedule"
             )
-            optimizer = gr.Dropdown(["adamw", "paged_adamw_8bit"], value=preset.dpo.optimizer, label="Optimizer")
-            weight_decay = gr.Number(preset.dpo.weight_decay, label="Weight decay", minimum=0, step=0.01)
+            optimizer = pick(["adamw", "paged_adamw_8bit"], value=preset.dpo.optimizer, label="Optimizer")
+            weight_decay = number(preset.dpo.weight_decay, label="Weight decay", step=0.01)
         with gr.Row():
-            max_grad_norm = gr.Number(preset.dpo.max_grad_norm, label="Gradient clip", minimum=0, step=0.1)
-            max_length = gr.Number(preset.dpo.max_length, label="Max length (tokens)", precision=0, minimum=16)
-            seed = gr.Number(preset.dpo.seed, label="Seed", precision=0, minimum=0)
+            max_grad_norm = number(preset.dpo.max_grad_norm, label="Gradient clip", step=0.1)
+            max_length = number(preset.dpo.max_length, label="Max length (tokens)", precision=0)
+            seed = number(preset.dpo.seed, label="Seed", precision=0)
         with gr.Row():
-            probe_every = gr.Number(preset.dpo.probe_every, label="Probe every (steps)", precision=0, minimum=1)
-            sample_every = gr.Number(preset.dpo.sample_every, label="Answers every (steps)", precision=0, minimum=1)
+            probe_every = number(preset.dpo.probe_every, label="Probe every (steps)", precision=0)
+            sample_every = number(preset.dpo.sample_every, label="Answers every (steps)", precision=0)
             load_in_4bit = gr.Checkbox(preset.dpo.load_in_4bit, label="4-bit base (CUDA only)")
-    return FormWidgets(
+    widgets = FormWidgets(
         base,
         dataset,
         support_ratio,
@@ -178,6 +184,7 @@ def build_form(services: Services) -> FormWidgets:
         probe_every,
         sample_every,
     )
+    return widgets, needs
 
 
 def choices(services: Services) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -216,9 +223,9 @@ def form_from(*values: Any) -> AlignForm:
 
 
 def preset_values(name: str) -> list[Any]:
-    """Values of :meth:`FormWidgets.knobs` for a preset."""
+    """For a preset: its box with what it is for, and the values of :meth:`FormWidgets.knobs`."""
     preset = PRESETS[name]
-    return recipe_knobs(preset.lora, preset.dpo)
+    return [gr.Dropdown(value=name, info=preset.note), *recipe_knobs(preset.lora, preset.dpo)]
 
 
 def recipe_knobs(lora: LoraSettings, dpo: DpoSettings) -> list[Any]:
@@ -237,7 +244,12 @@ def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], 
     supporting = sum(not row.flipped for row in rows)
     words = ("kept as labelled", "flipped") if labels else ("prefer *support*", "prefer *oppose* (marked ⇄)")
     sentence = f"**{len(rows)} pairs**: {supporting} {words[0]}, {len(rows) - supporting} {words[1]}."
-    return [_preview_row(i, row, labels) for i, row in enumerate(rows, 1)], sentence
+    shown = list(enumerate(rows, 1))
+    if len(shown) > PREVIEW_ROWS:
+        half = PREVIEW_ROWS // 2
+        shown = [*shown[:half], *shown[-half:]]
+        sentence += f" The first and last {half} are shown."
+    return [_preview_row(i, row, labels) for i, row in shown], sentence
 
 
 def _preview_row(number: int, row: PreferenceRow, labels: bool) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Literal
 
 from studio.domain import ProbeEvent, StepEvent
@@ -21,6 +22,7 @@ _TITLES = ("Loss", "Rewards and margin", "Accuracy", "Held-out stance (share on 
 class Curve:
     """One run's events under the name its legend shows."""
 
+    run_id: str
     name: str
     support_ratio: float
     steps: Sequence[StepEvent]
@@ -39,6 +41,7 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
     alone = len(curves) == 1
     for number, curve in enumerate(curves):
         color = _PALETTE[number % len(_PALETTE)]
+        name = escape(curve.name)  # Plotly reads names as HTML
         x = [_position(s, axis) for s in curve.steps]
 
         def line(
@@ -50,12 +53,12 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
                 col=col,
             )
 
-        line([s.loss for s in curve.steps], curve.name, 1, 1, color, legendgroup=curve.name, showlegend=not alone)
+        line([s.loss for s in curve.steps], name, 1, 1, color, legendgroup=curve.run_id, showlegend=not alone)
         if alone:
             line([s.reward_chosen for s in curve.steps], "chosen", 1, 2, SUPPORT_COLOR)
             line([s.reward_rejected for s in curve.steps], "rejected", 1, 2, OPPOSE_COLOR)
-        line([s.margin for s in curve.steps], "margin", 1, 2, color, legendgroup=curve.name, showlegend=alone)
-        line([s.accuracy for s in curve.steps], "accuracy", 2, 1, color, legendgroup=curve.name, showlegend=False)
+        line([s.margin for s in curve.steps], "margin", 1, 2, color, legendgroup=curve.run_id, showlegend=alone)
+        line([s.accuracy for s in curve.steps], "accuracy", 2, 1, color, legendgroup=curve.run_id, showlegend=False)
         seconds = {s.step: (s.epoch, s.elapsed) for s in curve.steps}
         probe_x = [_probe_position(p, axis, seconds) for p in curve.probes]
         line(
@@ -66,7 +69,7 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
             color,
             x=probe_x,
             mode="lines+markers",
-            legendgroup=curve.name,
+            legendgroup=curve.run_id,
             showlegend=False,
         )
         if curve.probes:
@@ -88,7 +91,7 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
         hovermode="x unified",
         legend={"orientation": "h", "y": -0.12},
         # The same revision tells Plotly that this is the same picture with more points: zoom and pan stay.
-        uirevision="|".join([axis, *(c.name for c in curves)]),
+        uirevision="|".join([axis, *(c.run_id for c in curves)]),
     )
     return figure
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator
+from html import escape
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -41,10 +42,10 @@ def guarded(handler: Handler) -> Handler:
 
 
 def shown(error: Exception) -> gr.Error:
-    """The message a page shows for ``error``."""
+    """The message a page shows for ``error``. Escaped: pages render messages as HTML, and they quote what people typed."""
     if isinstance(error, gr.Error):
         return error
     if isinstance(error, StudioError):
-        return gr.Error(str(error), duration=12, print_exception=False)
+        return gr.Error(escape(str(error), quote=False), duration=12, print_exception=False)
     log.error("a handler failed", exc_info=error)
     return gr.Error("Something went wrong here; the server's log has the details.", print_exception=False)

@@ -62,11 +62,14 @@ def badge(run: RunView) -> str:
     return f'<span class="badge" style="background:{_DOTS[state]}">{state}</span>'
 
 
-def progress(run: RunView | None) -> str:
-    """Bar, step count, time left, speed; for an ended run its message."""
+def progress(run: RunView | None, ahead: int = 0) -> str:
+    """Bar, step count, time left, speed; for a queued run how many come before it (``ahead``); for an ended run its
+    message."""
     if run is None:
         return ""
     status, last = run.status, run.last_step
+    if run.method == "unknown":
+        return ""
     total = (last.total if last else status.total) or 0
     step = last.step if last else status.step
     share = min(1.0, step / total) if total else 0.0
@@ -83,7 +86,8 @@ def progress(run: RunView | None) -> str:
             parts.append(f"about {_seconds(last.eta)} left")
         parts.append(f"{last.tokens_per_second:,.0f} tokens/s")
     if status.state == "queued":
-        parts.append(f"waiting for its turn since {time.strftime('%H:%M:%S', time.localtime(run.recipe.created))}")
+        parts.append("next in the queue" if not ahead else f"{ahead} {'run' if ahead == 1 else 'runs'} before this one")
+        parts.append(f"waiting since {time.strftime('%H:%M:%S', time.localtime(status.updated or run.recipe.created))}")
     message = f'<div class="run-message">{escape(status.message)}</div>' if status.message else ""
     color = _DOTS[status.state]
     return (
@@ -95,7 +99,7 @@ def progress(run: RunView | None) -> str:
 
 def result(run: RunView | None) -> str:
     """Requested ratio beside the measured support share, once there is one."""
-    if run is None or run.status.state not in FINAL_STATES:
+    if run is None or run.status.state not in FINAL_STATES or run.method == "unknown":
         return ""
     if run.adapter_share is None:
         return (
@@ -184,4 +188,6 @@ def _percent(value: float) -> str:
 
 
 def _seconds(value: float) -> str:
+    if not math.isfinite(value):
+        return "an unknown time"
     return f"{value:.0f} s" if value < 90 else f"{value / 60:.0f} min"

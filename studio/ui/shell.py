@@ -5,7 +5,8 @@ from __future__ import annotations
 import gradio as gr
 
 from studio.services import Services
-from studio.ui.access import Visitor, new_visitor, unlock
+from studio.ui.access import Gate, Visitor, new_visitor
+from studio.ui.align_api import add_api, address_of
 from studio.ui.align_tab import build_align_tab
 from studio.ui.compare_tab import build_compare_tab
 from studio.ui.guard import guarded
@@ -15,14 +16,15 @@ from studio.ui.shared import Shared
 
 def build_app(services: Services) -> gr.Blocks:
     """The whole interface. Imports no torch; the engine warms up in the background after the port is bound."""
+    gate = Gate(services.settings)
     with gr.Blocks(title="Alignment Studio", analytics_enabled=False, fill_width=True) as app:
-        visitor = gr.State(lambda: new_visitor(services.settings))
+        visitor = gr.State(new_visitor(services.settings))
         # the fixed secret keeps the storage readable after a restart; it guards nothing: the storage is the visitor's own
         chats = gr.BrowserState(None, storage_key="alignment-studio-compare", secret="alignment-studio")
         with gr.Row(elem_id="studio-head"):
             gr.Markdown("# Alignment Studio\nChange what a language model prefers, and see it happen.")
             if services.settings.admin_password:
-                _operator_box(services, visitor)
+                _operator_box(gate, visitor)
         # outside of Tabs: Gradio's page counts every child of a tab bar as a tab
         compare_run, align_run = gr.State(None), gr.State(None)
         with gr.Tabs(elem_id="studio-tabs") as tabs:
@@ -33,17 +35,18 @@ def build_app(services: Services) -> gr.Blocks:
                 build_compare_tab(services, shared, app)
             with gr.Tab("Library", id="library"):
                 build_library_tab(services, shared, app)
+        add_api(services, gate)
     return app
 
 
-def _operator_box(services: Services, visitor: gr.State) -> None:
+def _operator_box(gate: Gate, visitor: gr.State) -> None:
     with gr.Column(scale=0, min_width=260):
         password = gr.Textbox(
             placeholder="Operator's password", type="password", show_label=False, container=False, submit_btn="Unlock"
         )
 
-    def enter(value: str) -> tuple[Visitor, str]:
-        mark = unlock(services.settings, value)
+    def enter(value: str | None, request: gr.Request) -> tuple[Visitor, str]:
+        mark = gate.unlock(value or "", address_of(request))
         gr.Info("This page is the operator's now: training, importing, deleting and publishing are open.")
         return mark, ""
 

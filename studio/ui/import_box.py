@@ -1,0 +1,61 @@
+"""Bringing preference data in: a file, a second one with test prompts, or a dataset of the Hub."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import InputError
+from studio.services import Services
+from studio.ui.access import Visitor, require_operator
+from studio.ui.align_form import choices
+from studio.ui.guard import guarded
+from studio.ui.shared import Shared
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+
+
+def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -> None:
+    """Draw the box; what is imported becomes the value of ``dataset``."""
+    with gr.Accordion("Import preference data", open=False, elem_id="import-box"):
+        gr.Markdown(
+            "JSON, JSONL, CSV or Parquet: `prompt, support, oppose` (the course's format; test prompts may come in a second "
+            "file) or `prompt, chosen, rejected` (TRL). Nothing is kept unless every row is sound.",
+            elem_classes="quiet",
+        )
+        with gr.Row():
+            file = gr.File(label="Preference data", type="filepath", height=110, elem_id="import-file")
+            tests = gr.File(label="Test prompts (optional)", type="filepath", height=110, elem_id="import-tests")
+        hub = gr.Textbox(label="…or a dataset id on the Hub", placeholder="owner/name", max_lines=1)
+        with gr.Row():
+            name = gr.Textbox(label="Title", placeholder="from the file name", max_lines=1)
+            heldout = gr.Slider(0, 0.5, value=0, step=0.05, label="Keep aside as held-out pairs")
+        button = gr.Button("Import", size="sm", elem_id="import")
+        report = gr.Markdown(elem_id="import-report")
+
+    def run_import(
+        mark: Visitor,
+        path: str | None,
+        tests_path: str | None,
+        hub_id: str | None,
+        title: str | None,
+        aside: float | None,
+    ) -> tuple[Any, str]:
+        require_operator(mark, "importing")
+        wanted, called, share = (hub_id or "").strip(), (title or "").strip() or None, aside or 0.0
+        if path:
+            done = services.datasets.import_file(path, tests_path, title=called, heldout_fraction=share)
+        elif wanted:
+            done = services.datasets.import_hub(wanted, title=called, heldout_fraction=share)
+        else:
+            raise InputError("There is nothing to import; choose a file or type a Hub id.")
+        data = done.dataset
+        lines = [
+            f"Imported **{data.title}**: {len(data.pairs)} training pairs, {len(data.heldout)} held out, "
+            f"{len(data.test_prompts)} test prompts.",
+            *(f"- {warning}" for warning in done.warnings),
+        ]
+        return gr.Dropdown(choices=choices(services)[0], value=data.id), "\n".join(lines)
+
+    button.click(guarded(run_import), [shared.visitor, file, tests, hub, name, heldout], [dataset, report], **PRIVATE)

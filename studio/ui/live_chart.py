@@ -1,0 +1,68 @@
+"""A Plotly chart that stays where a person zoomed while points are added.
+
+``gr.Plot`` throws its chart away and draws another at every new value, and the zoom goes with it. This one hands Plotly the
+new figure instead (``Plotly.react`` keeps what ``layout.uirevision`` names). Plotly itself is the copy Gradio brings: an
+empty ``gr.Plot`` that nobody sees makes the page load it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+# The drawing area is our own element, put back should Gradio render the template anew.
+_SCRIPT = """
+const area = document.createElement('div');
+let waiting = null;
+const draw = () => {
+  if (!area.isConnected) { element.replaceChildren(area); }
+  if (!props.value) { if (window.Plotly) { window.Plotly.purge(area); } return; }
+  if (!window.Plotly) {
+    if (!waiting) { waiting = setInterval(() => { if (window.Plotly) { clearInterval(waiting); waiting = null; draw(); } }, 100); }
+    return;
+  }
+  const figure = JSON.parse(props.value);
+  const quiet = getComputedStyle(element).getPropertyValue('--body-text-color').trim();
+  figure.layout.font = Object.assign({}, figure.layout.font, quiet ? {color: quiet} : {});
+  window.Plotly.react(area, figure.data, figure.layout, {responsive: true, displaylogo: false});
+};
+watch('value', draw);
+draw();
+"""
+
+
+@dataclass(frozen=True)
+class LiveChart:
+    """The chart and what loads its library."""
+
+    chart: gr.HTML
+    library: gr.Plot
+
+    def all(self) -> list[Any]:
+        """Both components, as outputs."""
+        return [self.chart, self.library]
+
+    def show(self, figure: Figure | None) -> dict[Any, Any]:
+        """Updates that draw ``figure``, or nothing."""
+        if figure is None:
+            return {self.chart: None}
+        return {self.chart: figure.to_json()}
+
+    def load(self) -> dict[Any, Any]:
+        """Updates that make the page load Plotly; needed once a page."""
+        from plotly.graph_objects import Figure
+
+        return {self.library: Figure()}
+
+
+def build_live_chart(elem_id: str, height: int) -> LiveChart:
+    """Draw an empty chart ``height`` pixels high."""
+    chart = gr.HTML(
+        None, html_template="", js_on_load=_SCRIPT, elem_id=elem_id, min_height=height, apply_default_css=False
+    )
+    return LiveChart(chart, gr.Plot(show_label=False, elem_classes="loads-plotly"))

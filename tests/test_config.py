@@ -1,0 +1,79 @@
+"""Settings: what parses, and what a wrong one says."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from studio.config import Settings, load_settings
+from studio.errors import InputError
+
+
+def test_nothing_set_is_the_defaults_and_localhost() -> None:
+    assert load_settings({}) == Settings()
+    assert load_settings({}).host == "127.0.0.1"
+
+
+def test_every_field_has_its_variable() -> None:
+    given = {"bool": "yes", "int": "3", "float": "1.5", "str": "cpu", "Path": "/tmp"}
+    environ = {f"STUDIO_{f.name.upper()}": given[str(f.type)] for f in fields(Settings)}
+    settings = load_settings(environ)
+    for f in fields(Settings):
+        expected = {"bool": True, "int": 3, "float": 1.5, "str": "cpu", "Path": Path("/tmp")}[str(f.type)]
+        assert getattr(settings, f.name) == expected, f.name
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"), [("1", True), (" TRUE ", True), ("on", True), ("0", False), ("No", False), ("", False)]
+)
+def test_switches_take_the_usual_words(raw: str, value: bool) -> None:
+    assert load_settings({"STUDIO_SHARE": raw}).share is value
+
+
+def test_what_is_given_on_the_command_line_wins_and_none_is_not_given() -> None:
+    assert load_settings({"STUDIO_PORT": "7001"}, port=7002).port == 7002
+    assert load_settings({"STUDIO_PORT": "7001"}, port=None).port == 7001
+
+
+def test_a_space_says_where_to_listen_and_our_own_word_wins() -> None:
+    space = {"GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_SERVER_PORT": "7860"}
+    assert (load_settings(space).host, load_settings(space).port) == ("0.0.0.0", 7860)
+    assert load_settings({**space, "STUDIO_HOST": "127.0.0.1", "STUDIO_PORT": "7001"}).port == 7001
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("STUDIO_PORT", "eighty"),
+        ("STUDIO_PORT", "70000"),
+        ("STUDIO_PORT", "-1"),
+        ("GRADIO_SERVER_PORT", "x"),
+        ("STUDIO_SHARE", "perhaps"),
+        ("STUDIO_DEVICE", "tpu"),
+        ("STUDIO_MAX_UPLOAD_MB", "1.5"),
+        ("STUDIO_MAX_UPLOAD_MB", "-3"),
+        ("STUDIO_KILL_AFTER_S", "soon"),
+        ("STUDIO_TRAIN_THREADS", ""),
+        ("STUDIO_CHAT_THREADS", "-1"),
+    ],
+)
+def test_an_unusable_setting_names_itself_and_its_value(name: str, raw: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_settings({name: raw})
+    said = str(caught.value)
+    assert name.removeprefix("STUDIO_").removeprefix("GRADIO_SERVER_").lower() in said.lower()
+    assert raw in said
+
+
+@pytest.mark.parametrize("name", ["STUDIO_KILL_AFTER_S"])
+@pytest.mark.parametrize("raw", ["nan", "inf"])
+def test_a_number_is_a_finite_one(name: str, raw: str) -> None:
+    with pytest.raises(InputError, match=raw):
+        load_settings({name: raw})
+
+
+def test_paths_are_made_absolute() -> None:
+    assert load_settings({"STUDIO_ADAPTERS_DIR": "somewhere"}).adapters_dir == Path("somewhere").resolve()
+    assert load_settings({"STUDIO_DATA_DIR": "~/data"}).data_dir == Path.home() / "data"
