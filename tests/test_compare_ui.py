@@ -171,7 +171,8 @@ def test_an_adapter_pane_shows_who_it_is(settings: Settings) -> None:
     assert "0.9" in shown
     assert "Trained with another system prompt: “You are a critic.”" in shown
     assert "another system" not in show.identity("run-1", run, show.BaseFacts("embedded"), "You are a critic.")
-    assert "was deleted" in show.identity("run-9", None, show.BaseFacts("embedded"), "")
+    gone = show.identity("run-9", None, show.BaseFacts("embedded"), "", "This run was deleted.")
+    assert "This run was deleted. What it said stays here" in gone
 
 
 def test_figures_below_a_pane() -> None:
@@ -273,10 +274,22 @@ def test_a_deleted_run_keeps_its_pane_and_does_not_hinder_the_others(services: S
     last = handlers.call("ask", "Hello", Live(), stored, "embedded", *HOW)[-1]
     assert len(last["chat-2"]) == 4
     first = handlers.call("ask", "Hello", Live(), stored, "embedded", *HOW)[0]
-    assert "Not asked: this run was deleted." in first["pane-stats-1"]
+    assert "Not asked. This run was deleted." in first["pane-stats-1"]
     alone = talks.store(Talk((Pane("run-1"),)))
-    with pytest.raises(gr.Error, match="deleted; choose others"):
+    with pytest.raises(gr.Error, match="None of these panes can answer"):
         handlers.call("ask", "Hello", Live(), alone, "embedded", *HOW)
+
+
+def test_a_run_of_another_state_of_its_base_is_not_asked(services: Services, handlers: Handlers) -> None:
+    folder = services.runs.folder(add_run(services.runs, "run-1"))
+    record = json.loads((folder / "run.json").read_text())
+    record["base"]["fingerprint"] = "0" * 64
+    (folder / "run.json").write_text(json.dumps(record))
+    [shown] = handlers.call("open_page", None, "embedded")
+    assert "another state of its base model" in shown["pane-identity-2"]
+    last = handlers.call("ask", "Hello", Live(), None, "embedded", *HOW)[-1]
+    assert len(last["chat-1"]) == 2
+    assert "0000" not in last["pane-identity-1"]
 
 
 def test_another_tab_opens_a_run_beside_the_base(services: Services, handlers: Handlers) -> None:

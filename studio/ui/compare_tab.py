@@ -79,9 +79,12 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         return updates | identities(talk, runs, model) | marks(talk, runs)
 
     def identities(talk: Talk, runs: Mapping[str, RunView | None], model: str) -> dict[Any, Any]:
-        facts = _base_facts(services, runs, model)
+        troubles = _troubles(services, runs)
+        facts = _base_facts(services, {c: run for c, run in runs.items() if c not in troubles}, model)
         return {
-            widget.identity: show.identity(pane.choice, runs[pane.choice], facts, talk.system_prompt)
+            widget.identity: show.identity(
+                pane.choice, runs[pane.choice], facts, talk.system_prompt, troubles.get(pane.choice, "")
+            )
             for widget, pane in zip(widgets, talk.panes, strict=False)
         }
 
@@ -155,10 +158,11 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     def stream(stop: threading.Event, talk: Talk, model: str) -> Iterator[dict[Any, Any]]:
         runs = _runs(services, talk)
-        lost = [i for i, pane in enumerate(talk.panes) if pane.choice != BASE and runs[pane.choice] is None]
-        rows = [i for i in range(len(talk.panes)) if i not in lost]
+        troubles = _troubles(services, runs)
+        rows = [i for i, pane in enumerate(talk.panes) if pane.choice not in troubles]
         waiting = {
-            i: PaneUpdate(note="Not asked: this run was deleted." if i in lost else "") for i in range(len(talk.panes))
+            i: PaneUpdate(note=f"Not asked. {troubles[pane.choice]}" if pane.choice in troubles else "")
+            for i, pane in enumerate(talk.panes)
         }
         yield (
             draw(talk, model)
@@ -166,7 +170,10 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             | {widgets[i].stats: show.stats(update) for i, update in waiting.items()}
             | {form.prompt: "", form.seed: talk.sampling.seed}
         )
-        _check_panes(services, rows, runs, model)
+        if not rows:
+            raise NotFoundError("None of these panes can answer; choose others.")
+        if all(talk.panes[i].choice == BASE for i in rows) and not services.models.info(model).cached:
+            raise InputError(f"{model} is not on this machine yet; load it first, under Base model.")
         told = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
         chats = [PaneChat(talk.panes[i].choice, (*told, *talk.panes[i].messages)) for i in rows]
         updates: list[PaneUpdate] = []
@@ -236,7 +243,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     app.load(guarded(open_page), [memory, base], everything, **quiet)
     shared.compare_run.change(
         guarded(open_run), [shared.compare_run, *page], [*everything, shared.compare_run], **quiet
-    )
+    ).success(None, None, None, js="() => window.scrollTo({top: 0})", **PRIVATE)
     shared.tabs.select(guarded(refresh), page, everything, **quiet)
     build_prompt_table(services, shared, app, form)
     add_api(services)
@@ -253,11 +260,29 @@ def _runs(services: Services, talk: Talk) -> dict[str, RunView | None]:
     return found
 
 
-def _check_panes(services: Services, rows: list[int], runs: Mapping[str, RunView | None], model: str) -> None:
-    if not rows:
-        raise NotFoundError("The runs of these panes were deleted; choose others.")
-    if not any(runs.values()) and not services.models.info(model).cached:
-        raise InputError(f"{model} is not on this machine yet; load it first, under Base model.")
+def _troubles(services: Services, runs: Mapping[str, RunView | None]) -> dict[str, str]:
+    """Why a run cannot answer, for those that cannot."""
+    found = {}
+    for choice, run in runs.items():
+        if choice == BASE:
+            continue
+        if run is None:
+            found[choice] = "This run was deleted."
+        elif not run.has_adapter:
+            found[choice] = f"This run has no adapter yet; it is {run.status.state}."
+        elif not _fits(services, run):
+            found[choice] = "It was trained on another state of its base model; train it anew."
+    return found
+
+
+def _fits(services: Services, run: RunView) -> bool:
+    """Whether the base here is the one a run was trained on; taken as so where that cannot be told without loading it."""
+    base = run.recipe.base
+    try:
+        here = services.models.resolve(base.id)[0].fingerprint if services.models.info(base.id).cached else ""
+    except StudioError:  # the base is gone; asking will say so
+        return True
+    return not (here and base.fingerprint) or here == base.fingerprint
 
 
 def _base_facts(services: Services, runs: Mapping[str, RunView | None], model: str) -> show.BaseFacts:

@@ -45,16 +45,14 @@ def bubbles(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return [{"role": message.role, "content": literal(message.content)} for message in messages]
 
 
-def identity(choice: str, run: RunView | None, base: BaseFacts, system_prompt: str) -> str:
-    """Who answers in a pane. ``run`` is None for the base, and for a run that is gone."""
+def identity(choice: str, run: RunView | None, base: BaseFacts, system_prompt: str, trouble: str = "") -> str:
+    """Who answers in a pane. ``run`` is None for the base, and for a run that is gone; ``trouble`` is one sentence on why
+    it cannot answer."""
     if choice == BASE:
         chips = [("base", _base_name(base.id)), ("sha256", base.fingerprint[:12])]
         return _box("Base model, nothing added", chips, base_check(base.check))
     if run is None:
-        return (
-            f'<div class="pane-id"><b>{escape(choice)}</b><div class="run-message">This run was deleted. Its answers stay '
-            "here until you choose another one above.</div></div>"
-        )
+        return _box(choice, (), _message(f"{trouble} What it said stays here until you choose another one above."))
     recipe, step = run.recipe, run.last_step
     known = recipe.method != "unknown"
     chips = [
@@ -63,8 +61,8 @@ def identity(choice: str, run: RunView | None, base: BaseFacts, system_prompt: s
         ("adapter", run.adapter_hash),
         ("base", _base_name(recipe.base.id)),
     ]
-    note = ""
-    if known and recipe.system_prompt.strip() != system_prompt.strip():
+    note = _message(trouble) if trouble else ""
+    if known and not trouble and recipe.system_prompt.strip() != system_prompt.strip():
         told = f"“{_short(recipe.system_prompt)}”" if recipe.system_prompt.strip() else "none"
         note = f'<div class="quiet">Trained with another system prompt: {escape(told)}.</div>'
     return _box(run.title, chips, note)
@@ -114,6 +112,10 @@ def stats(update: PaneUpdate | None) -> str:
 def _box(title: str, chips: Sequence[tuple[str, str]], below: str) -> str:
     shown = "".join(f'<span class="chip"><i>{name}</i> {escape(value)}</span>' for name, value in chips if value)
     return f'<div class="pane-id"><b>{escape(title)}</b><div class="chips">{shown}</div>{below}</div>'
+
+
+def _message(sentence: str) -> str:
+    return f'<div class="run-message">{escape(sentence)}</div>'
 
 
 def _base_name(model: str) -> str:
