@@ -211,7 +211,9 @@ def main() -> None:
         from transformers import AutoModelForCausalLM
 
         settings = read_settings(options.folder)
-        settings["flags"] = f"--steps {settings['steps']}" + (" --compile" if settings["compile"] else "")
+        settings["flags"] = " --compile" * settings["compile"] + ", then again with --resume".join(
+            f" --steps {steps}" for steps in settings["stages"]
+        )
         model = AutoModelForCausalLM.from_pretrained(options.folder)
         cpu = f"bf16 on {settings['threads']} CPU thread{'s' if settings['threads'] > 1 else ''}"
         write_card(options.folder, settings, sum(p.numel() for p in model.parameters()), table, cpu)

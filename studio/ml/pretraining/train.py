@@ -157,10 +157,14 @@ def train(settings: PretrainSettings, out: Path, work: Path, resume: bool) -> No
     ]
     peaks = [settings.muon_learning_rate, settings.learning_rate]
     first = 0
+    stages = [settings.steps]
     snapshot = work / "snapshot.pt"
     if resume and snapshot.exists():
         state = torch.load(snapshot, weights_only=True)
         first = state["step"]
+        before = json.loads((work / "latest" / "pretraining.json").read_text(encoding="utf-8")).get("stages", [first])
+        # Going on to another number of steps gives the learning rate another slope: the record keeps every stage.
+        stages = [*before, settings.steps] if before[-1] != settings.steps else before
         for master, saved in zip(masters, state["masters"], strict=True):
             master.copy_(saved)
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
@@ -208,7 +212,8 @@ def train(settings: PretrainSettings, out: Path, work: Path, resume: bool) -> No
                 for parameter, master in zip(parameters, masters, strict=True):
                     parameter.copy_(master)
             save_folder(model, tokenizer, work / "latest")
-            (work / "latest" / "pretraining.json").write_text(json.dumps(asdict(settings), indent=1))
+            record = {**asdict(settings), "stages": stages}
+            (work / "latest" / "pretraining.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
             state = {"step": step + 1, "masters": masters, "optimizers": [o.state_dict() for o in optimizers]}
             torch.save(state, snapshot.with_suffix(".tmp"))
             snapshot.with_suffix(".tmp").replace(snapshot)
