@@ -56,8 +56,9 @@ def test_text_from_outside_stays_text() -> None:
     html = shown(run) + run_view.film_strip(
         [SampleEvent(0, HOSTILE, HOSTILE), SampleEvent(5, HOSTILE, HOSTILE + "!")], 5
     )
+    html += run_view.log(HOSTILE)
     assert "<img" not in html
-    assert html.count("&lt;img") == 8
+    assert html.count("&lt;img") == 9
 
 
 @pytest.mark.parametrize("state", get_args(RunState))

@@ -93,7 +93,12 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
         elem_id="support-ratio",
     )
     data_size = gr.Slider(
-        1, size, value=min(50, size), step=1, label="data_size", info="Pairs to train on.", elem_id="data-size"
+        **size_range(size),
+        value=min(50, size),
+        step=1,
+        label="data_size",
+        info="Pairs to train on.",
+        elem_id="data-size",
     )
     preset_box = gr.Dropdown(
         [(p.title, p.name) for p in PRESETS.values()],
@@ -222,6 +227,11 @@ def form_from(*values: Any) -> AlignForm:
     )
 
 
+def size_range(pairs: int) -> dict[str, int]:
+    """Bounds of the ``data_size`` slider for data of so many pairs; a slider cannot begin and end at the same number."""
+    return {"minimum": 1 if pairs > 1 else 0, "maximum": max(1, pairs)}
+
+
 def preset_values(name: str) -> list[Any]:
     """For a preset: its box with what it is for, and the values of :meth:`FormWidgets.knobs`."""
     preset = PRESETS[name]
@@ -243,7 +253,7 @@ def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], 
     labels = services.datasets.get(form.dataset_id).kind == "labels"
     supporting = sum(not row.flipped for row in rows)
     words = ("kept as labelled", "flipped") if labels else ("prefer *support*", "prefer *oppose* (marked ⇄)")
-    sentence = f"**{len(rows)} pairs**: {supporting} {words[0]}, {len(rows) - supporting} {words[1]}."
+    sentence = f"**{len(rows)} {'pair' if len(rows) == 1 else 'pairs'}**: {supporting} {words[0]}, {len(rows) - supporting} {words[1]}."
     shown = list(enumerate(rows, 1))
     if len(shown) > PREVIEW_ROWS:
         half = PREVIEW_ROWS // 2

@@ -22,6 +22,7 @@ from studio.ui.align_form import (
     form_from,
     preset_values,
     preview_rows,
+    size_range,
 )
 from studio.ui.guard import guarded
 from studio.ui.import_box import build_import_box
@@ -48,7 +49,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
                 interactive=False,
                 wrap=True,
                 max_height=520,
-                column_widths=["7%", "24%", "28%", "27%", "14%"],
+                column_widths=["44px", "160px", "190px", "190px", "98px"],
                 label="What will be trained on",
                 show_row_numbers=False,
                 elem_id="preview",
@@ -78,7 +79,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             if data.kind == "sides"
             else "Share of the pairs kept as labelled; the rest are flipped."
         )
-        return gr.Slider(maximum=n, value=min(int(size or n), n)), gr.Slider(info=info)
+        return gr.Slider(**size_range(n), value=min(int(size or n), n)), gr.Slider(info=info)
 
     def preview_table(*values: Any) -> tuple[list[list[Any]], str]:
         return preview_rows(services, form_from(*values))

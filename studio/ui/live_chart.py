@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 _SCRIPT = """
 const area = document.createElement('div');
 let waiting = null;
+// a phone: the four charts below each other
+const stack = (layout) => {
+  ['', '2', '3', '4'].forEach((n, i) => {
+    const top = 1 - i / 4;
+    Object.assign(layout['xaxis' + n], {domain: [0, 1]});
+    Object.assign(layout['yaxis' + n], {domain: [top - 0.19, top]});
+    Object.assign(layout.annotations[i], {x: 0.5, y: top});
+  });
+  layout.height = 1000;
+  layout.legend.y = -0.05;
+};
 const draw = () => {
   if (!area.isConnected) { element.replaceChildren(area); }
   if (!props.value) { if (window.Plotly) { window.Plotly.purge(area); } return; }
@@ -29,6 +40,7 @@ const draw = () => {
   const figure = JSON.parse(props.value);
   const quiet = getComputedStyle(element).getPropertyValue('--body-text-color').trim();
   figure.layout.font = Object.assign({}, figure.layout.font, quiet ? {color: quiet} : {});
+  if (element.clientWidth < 560) { stack(figure.layout); }
   window.Plotly.react(area, figure.data, figure.layout, {responsive: true, displaylogo: false});
 };
 watch('value', draw);

@@ -15,7 +15,7 @@ from studio.services.run_state import StopMode
 from studio.services.runs import RunView
 from studio.ui import run_view
 from studio.ui.access import Visitor, require_operator
-from studio.ui.align_form import FormWidgets, recipe_knobs
+from studio.ui.align_form import FormWidgets, recipe_knobs, size_range
 from studio.ui.charts import training_figure
 from studio.ui.guard import guarded
 from studio.ui.live_chart import build_live_chart
@@ -55,9 +55,7 @@ class RunPanel:
             self.step = gr.Slider(0, 1, value=1, step=1, label="Film-strip: answers at step", elem_id="film-step")
             self.strip = gr.HTML(elem_id="film-strip")
             with gr.Accordion("Log", open=False):
-                self.log = gr.Textbox(
-                    show_label=False, container=False, lines=12, max_lines=12, interactive=False, elem_id="log"
-                )
+                self.log = gr.HTML(elem_id="log")
         gr.Markdown("## History")
         self.history = gr.Dataframe(
             headers=run_view.HISTORY_HEADERS,
@@ -167,7 +165,10 @@ class RunPanel:
         runs, live, stopping = self._services.runs, moving(run), run.status.state == "stopping"
         fresh = state.read(runs)
         ahead = ahead_of(run, runs.list()) if run.status.state == "queued" else 0
-        updates: dict[Any, Any] = {self.bar: run_view.progress(run, ahead), self.log: runs.log_tail(run.run_id)}
+        updates: dict[Any, Any] = {
+            self.bar: run_view.progress(run, ahead),
+            self.log: run_view.log(runs.log_tail(run.run_id)),
+        }
         if everything:
             updates |= {
                 self.head: run_view.header(run),
@@ -249,7 +250,7 @@ class RunPanel:
             recipe.base.id,
             recipe.dataset_id,
             recipe.support_ratio,
-            gr.Slider(maximum=len(dataset.pairs), value=recipe.data_size),
+            gr.Slider(**size_range(len(dataset.pairs)), value=recipe.data_size),
             recipe.shuffle,
             recipe.system_prompt,
             "",

@@ -161,6 +161,11 @@ def film_strip(samples: Sequence[SampleEvent], step: int) -> str:
     )
 
 
+def log(tail: str) -> str:
+    """The last lines of the log; the style sheet keeps the newest in view."""
+    return f"<div class='log'><pre>{escape(tail)}</pre></div>" if tail else "<div class='quiet'>Nothing yet.</div>"
+
+
 def history_row(run: RunView) -> list[object]:
     """One line of the history table."""
     share = run.adapter_share
