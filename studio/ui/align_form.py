@@ -227,7 +227,7 @@ def form_from(*values: Any) -> AlignForm:
     )
 
 
-def size_range(pairs: int) -> dict[str, int]:
+def size_range(pairs: int) -> dict[str, Any]:
     """Bounds of the ``data_size`` slider for data of so many pairs; a slider cannot begin and end at the same number."""
     return {"minimum": 1 if pairs > 1 else 0, "maximum": max(1, pairs)}
 
