@@ -162,6 +162,12 @@ def test_all_test_prompts_and_both_downloads(run_id: str, page: Any, tmp_path: P
     page.wait_for_selector("#table-json:not([disabled])")
     assert "3 of 3" in page.inner_text("#table-progress")
     page.wait_for_selector("#prompt-table :text('Hello there!')")
+    cells = page.locator("#prompt-table [role=gridcell]").filter(visible=True)
+    assert cells.nth(1).inner_text().strip() == PROMPTS[0]
+    page.locator("#prompt-table [role=columnheader][title=prompt]").filter(visible=True).first.hover()
+    page.locator("#prompt-table .cell-menu-button").filter(visible=True).first.click()
+    page.get_by_role("menuitem", name="Sort ascending").click()
+    cells.nth(1).filter(has_text="Hello there!").wait_for()
     with page.expect_download() as download:
         page.click("#table-json")
     records = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))

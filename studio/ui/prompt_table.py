@@ -34,7 +34,8 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
     job = gr.State(Live())
     gr.Markdown(
         "## All test prompts\nEvery prompt of a list answered by the base and by one adapter: before and after, paired by "
-        "prompt and seed, with the system prompt the adapter was trained with and the sampling set above."
+        "prompt and seed, with the system prompt the adapter was trained with and the sampling set above. A column's ⋮ menu sorts and "
+        "filters."
     )
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=280):
