@@ -27,9 +27,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             Preset(
                 "embedded",
                 "Embedded base (seconds on a CPU)",
-                LoraSettings(rank=8, alpha=16, dropout=0.0, target_modules="all-linear"),
-                DpoSettings(beta=0.5, learning_rate=2e-3, epochs=5.0, batch_size=8, gradient_accumulation=1),
-                "For the small model that is shipped: a high learning rate and five passes, done in seconds.",
+                # Measured on live-action-en: with rank 8 and beta 0.5 the run learns its pairs by heart within ten steps
+                # and the share hardly moves (.52 to .59 for ratios 0 to 1); rank 2 leaves room for what the pairs have
+                # in common only, and the small beta keeps the loss from falling asleep: .31 to .86.
+                LoraSettings(rank=2, alpha=16, dropout=0.0, target_modules="all-linear"),
+                DpoSettings(beta=0.03, learning_rate=2e-3, epochs=5.0, batch_size=8, gradient_accumulation=1),
+                "For the small model that is shipped: low rank, small beta, high learning rate, five passes; done in seconds.",
             ),
             Preset(
                 "course",
