@@ -353,5 +353,7 @@ def test_the_named_endpoint_answers_for_base_and_adapters(services: Services) ->
             client.predict("Hello", ["run-9"], api_name="/generate")
         with pytest.raises(AppError, match="temperature is 99"):
             client.predict("Hello", ["base"], temperature=99.0, api_name="/generate")
+        with pytest.raises(AppError, match="not ready on this machine"):
+            client.predict("Hello", ["base"], base="owner/name", api_name="/generate")
     finally:
         app.close()

@@ -24,6 +24,7 @@ from studio.ui.align_form import (
     preview_rows,
     size_range,
 )
+from studio.ui.base_needs import base_needs
 from studio.ui.guard import guarded
 from studio.ui.import_box import build_import_box
 from studio.ui.run_panel import RunPanel
@@ -89,7 +90,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         return gr.Dropdown(choices=datasets), gr.Dropdown(choices=bases)
 
     def tell_needs(mark: Visitor, base: str | None) -> str:
-        return f'<div class="quiet">{escape(_needs(services, mark, base or ""))}</div>'
+        return f'<div class="quiet">{escape(base_needs(services, mark, base or ""))}</div>'
 
     def suit_base(base: str | None) -> list[Any]:
         """The preset made for a base, with its values."""
@@ -125,14 +126,3 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         show_progress_on=panel.head,
         **PRIVATE,
     )
-
-
-def _needs(services: Services, mark: Visitor, base: str) -> str:
-    """What a base needs before it is loaded, or why it cannot be. Visitors are told about the offered ones only: what lies
-    in which folder of this machine is not theirs to find out."""
-    if not mark.operator and base not in {info.id for info in services.models.catalogue()}:
-        return "The operator may train on any base; visitors are told about the listed ones."
-    try:
-        return services.models.info(base).needs
-    except StudioError as error:
-        return str(error)

@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from studio.errors import StudioError
 from studio.services import Services
 from studio.services.models import EMBEDDED
 from studio.ui.access import Visitor, require_operator
+from studio.ui.base_needs import base_needs
 from studio.ui.guard import guarded
 from studio.ui.shared import Shared
 
@@ -34,11 +34,8 @@ def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dro
     def offer() -> Any:
         return gr.Dropdown(choices=[(info.title, info.id) for info in services.models.catalogue()])
 
-    def tell(model: str) -> str:
-        try:
-            return _line(services.models.ask_hub(model).needs)
-        except StudioError as error:
-            return _line(str(error))
+    def tell(mark: Visitor, model: str) -> str:
+        return _line(base_needs(services, mark, model))
 
     def fetch(mark: Visitor, model: str, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008 - gradio's way
         require_operator(mark, "loading another base")
@@ -46,8 +43,8 @@ def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dro
         return _line(f"{model} is loaded.")
 
     app.load(guarded(offer), None, base, **PRIVATE)
-    app.load(guarded(tell), base, needs, **PRIVATE)
-    base.change(guarded(tell), base, needs, show_progress="hidden", **PRIVATE)
+    app.load(guarded(tell), [shared.visitor, base], needs, **PRIVATE)
+    base.change(guarded(tell), [shared.visitor, base], needs, show_progress="hidden", **PRIVATE)
     load.click(guarded(fetch), [shared.visitor, base], needs, **PRIVATE)
     return base
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -72,7 +73,7 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
             legendgroup=curve.run_id,
             showlegend=False,
         )
-        if curve.probes:
+        if curve.probes and not math.isnan(curve.support_ratio):  # an adapter made elsewhere has no known ratio
             figure.add_hline(y=curve.support_ratio, line={"color": color, "width": 1, "dash": "dot"}, row=2, col=2)
     if alone:
         figure.add_hline(y=0.6931, line={"color": "#999", "width": 1, "dash": "dot"}, row=1, col=1)

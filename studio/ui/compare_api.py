@@ -10,6 +10,7 @@ import gradio as gr
 from studio.domain import BASE, Message, PaneUpdate, Sampling
 from studio.services import Services
 from studio.services.compare import PaneChat
+from studio.ui.base_needs import require_ready
 from studio.ui.guard import guarded
 
 #: Answers wait in the engine's own line, first in first out; this bounds how many threads wait there.
@@ -31,6 +32,7 @@ def add_api(services: Services) -> None:
     ) -> list[dict[str, Any]]:
         """Answer a question with the base (``base``) and adapters (run ids), all in one batch and in the order given. No
         pane at all means the base and the newest adapter. ``base`` counts where no pane is an adapter."""
+        require_ready(services, base)
         wanted = [BASE if pane == "base" else pane for pane in panes] or list(services.compare.default_panes())
         told = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
         chats = [PaneChat(pane, (*told, Message("user", prompt))) for pane in wanted]
