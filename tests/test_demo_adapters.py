@@ -1,0 +1,53 @@
+"""The two shipped adapters: they belong to the shipped base, and they take the sides they say they take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from studio.config import ROOT, Settings
+from studio.domain import BASE, Message, Sampling
+from studio.services import build_services
+from studio.services.compare import PaneChat
+
+DEMOS = {"demo-support-90": 0.9, "demo-support-10": 0.1}
+
+
+@pytest.fixture
+def shipped(settings: Settings) -> Settings:
+    """Settings that read the repository's own adapters folder."""
+    return replace(settings, adapters_dir=ROOT / "adapters")
+
+
+def test_demo_adapters_belong_to_the_shipped_base(shipped: Settings) -> None:
+    services = build_services(shipped)
+    fingerprint = services.models.resolve("embedded")[0].fingerprint
+    for run_id, ratio in DEMOS.items():
+        run = services.runs.get(run_id)
+        assert run.status.state == "done"
+        assert run.recipe.support_ratio == ratio
+        assert run.recipe.base.fingerprint == fingerprint, "retrain the demo adapters after replacing the base"
+        assert run.adapter_share is not None
+        assert run.adapter_share.n > 0
+
+
+def test_demo_adapters_measured_stances_lie_on_their_sides(shipped: Settings) -> None:
+    services = build_services(shipped)
+    high, low = (services.runs.get(run_id).adapter_share for run_id in DEMOS)
+    assert high is not None
+    assert low is not None
+    assert high.low > low.high, "the intervals of .9 and .1 overlap: the demo does not show anything"
+
+
+def test_demo_adapters_answer_beside_the_base(shipped: Settings) -> None:
+    services = build_services(shipped)
+    question = (Message("user", "Should anime be turned into live action?"),)
+    panes = [PaneChat(pane, question) for pane in (BASE, *DEMOS)]
+    try:
+        *_, last = services.compare.stream(panes, Sampling(temperature=0.0, max_new_tokens=48))
+    finally:
+        services.compare.close()
+    answers = [update.text for update in last]
+    assert all(answers)
+    assert len(set(answers)) > 1
