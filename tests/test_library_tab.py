@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +24,8 @@ from studio.ui.library_tab import build_library_tab
 from studio.ui.shared import Shared
 from studio.ui.theme import CSS_FILE, theme
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (tests/requirements.txt)")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+#: the one browser of the whole test run: a second Playwright in the same thread is refused
+pytest_plugins = ("browser",)
 WAIT_MS = 60_000
 
 
@@ -50,23 +47,15 @@ class Page:
         self.page.get_by_text(text).first.wait_for()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        yield browser
-        browser.close()
+@pytest.fixture
+def studio(settings: Settings, chromium: Any) -> Iterator[Page]:
+    yield from serve(settings, chromium)
 
 
 @pytest.fixture
-def studio(settings: Settings, browser: Any) -> Iterator[Page]:
-    yield from serve(settings, browser)
-
-
-@pytest.fixture
-def visited(settings: Settings, browser: Any) -> Iterator[Page]:
+def visited(settings: Settings, chromium: Any) -> Iterator[Page]:
     """The page as a visitor without the operator's password sees it."""
-    yield from serve(dataclasses.replace(settings, admin_password="secret"), browser)
+    yield from serve(dataclasses.replace(settings, admin_password="secret"), chromium)
 
 
 def serve(settings: Settings, browser: Any) -> Iterator[Page]:
