@@ -69,7 +69,9 @@ def main() -> None:
                 ours.append(a)
                 empty.append(b)
     ratio = statistics.median(x / y for x, y in zip(ours, empty, strict=True))
-    print(f"studio {statistics.median(ours):.2f} s, empty Blocks {statistics.median(empty):.2f} s, ratio {ratio:.2f} (n {runs})")
+    print(
+        f"studio {statistics.median(ours):.2f} s, empty Blocks {statistics.median(empty):.2f} s, ratio {ratio:.2f} (n {runs})"
+    )
 
 
 if __name__ == "__main__":
