@@ -175,7 +175,7 @@ def test_a_visitor_is_not_told_what_lies_in_a_folder_of_this_machine(studio: Stu
     told = [d for d in studio.app.fns.values() if d.name == "tell_needs"]
     assert told
     for folder in (tmp_path, tmp_path / "nowhere"):
-        assert "The operator may train" in told[0].fn(Visitor(), str(folder))
+        assert "The operator may use any base" in told[0].fn(Visitor(), str(folder))
     assert f"There is no folder {tmp_path / 'nowhere'}" in told[0].fn(Visitor(operator=True), str(tmp_path / "nowhere"))
     assert "weights" in told[0].fn(Visitor(), "embedded")
 
