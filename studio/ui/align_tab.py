@@ -28,10 +28,9 @@ from studio.ui.base_needs import base_needs
 from studio.ui.guard import guarded
 from studio.ui.import_box import build_import_box
 from studio.ui.run_panel import RunPanel
-from studio.ui.shared import Shared
+from studio.ui.shared import PRIVATE, Shared
 from studio.ui.watch import Watch
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 
 

@@ -12,9 +12,7 @@ from studio.services.models import EMBEDDED
 from studio.ui.access import Visitor, require_operator
 from studio.ui.base_needs import base_needs
 from studio.ui.guard import guarded
-from studio.ui.shared import Shared
-
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+from studio.ui.shared import PRIVATE, Shared
 
 
 def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dropdown:

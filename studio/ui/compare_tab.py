@@ -28,10 +28,9 @@ from studio.ui.guard import guarded
 from studio.ui.live import Live
 from studio.ui.pane_widgets import EXAMPLES, build_ask_box, build_pane, frame, pane_choices
 from studio.ui.prompt_table import build_prompt_table
-from studio.ui.shared import Shared
+from studio.ui.shared import PRIVATE, Shared
 from studio.ui.talk import MAX_PANES, Pane, Talk
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 #: Seconds between two redraws while answers stream, and between two saves of what was said so far.
 REDRAW_S, SAVE_S = 0.08, 2.0
 _FOCUS = "() => document.querySelector('#prompt textarea').focus()"

@@ -11,9 +11,7 @@ from studio.services import Services
 from studio.ui.access import Visitor, require_operator
 from studio.ui.align_form import choices
 from studio.ui.guard import guarded
-from studio.ui.shared import Shared
-
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+from studio.ui.shared import PRIVATE, Shared
 
 
 def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -> None:

@@ -17,9 +17,8 @@ from studio.services.intake import Imported
 from studio.services.runs import RunView
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
-from studio.ui.shared import Shared
+from studio.ui.shared import PRIVATE, Shared
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 HEADERS = ["Name", "Base", "ratio", "n", "Method", "Measured support", "Size", "Made", "Run"]
 EMPTY = (
     '<div class="empty">No adapter yet. Train one under <b>Align</b> (well under a minute on the embedded base), or '

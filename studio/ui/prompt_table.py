@@ -20,9 +20,8 @@ from studio.services.formats import read_prompts
 from studio.ui.guard import guarded
 from studio.ui.live import Live
 from studio.ui.pane_widgets import AskWidgets
-from studio.ui.shared import Shared
+from studio.ui.shared import PRIVATE, Shared
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 #: The choice of prompts that means "those the run's own data brought along".
 OWN = "own"
 KEYS = ("id", "prompt", "response_from_original_model", "response_from_trained_model")

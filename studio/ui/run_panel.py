@@ -19,10 +19,9 @@ from studio.ui.align_form import FormWidgets, recipe_knobs, size_range
 from studio.ui.charts import training_figure
 from studio.ui.guard import guarded
 from studio.ui.live_chart import build_live_chart
-from studio.ui.shared import Shared
+from studio.ui.shared import PRIVATE, Shared
 from studio.ui.watch import IDLE_S, LIVE_S, Watch, ahead_of, moving, to_watch
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 #: Ticks between two looks at all runs while the open one moves.
 HISTORY_EVERY = 3

@@ -1,10 +1,10 @@
 """From click to saved adapter, against LLaMA-Factory's command line on the same model, data and recipe; interleaved.
 
-Run: ``python tests/benchmarks/bench_click.py --data pairs.json --llamafactory /path/to/llamafactory-cli --runs 5``.
+Run: ``python tests/benchmarks/bench_click.py --data pairs.json --llamafactory PYTHON --runs 5``.
 
 ``--data`` is a course-format file (``id, prompt, support, oppose``). Ours is the time from ``AlignService.start`` on a warm
 trainer until the adapter file is there; theirs is the whole process, as its user pays it. LLaMA-Factory 0.9.5 goes into an
-environment of its own (without torchvision, with an empty ``torchaudio`` module). Without ``--llamafactory`` only ours is timed.
+environment of its own (without torchvision, with an empty ``torchaudio`` module). PYTHON is that environment's interpreter. Without ``--llamafactory`` only ours is timed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from studio.config import ROOT, Settings
 from studio.domain import FINAL_STATES
