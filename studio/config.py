@@ -27,6 +27,7 @@ class Settings:
         imported_dir: folder of datasets imported by users.
         models_dir: each model folder in it is listed as a base.
         cache_dir: reference log-probabilities and other things that can be recomputed.
+        database_url: where pairs and votes are kept, as an SQLAlchemy URL; empty means SQLite in ``data_dir``/studio.db.
         admin_password: when set, training, deleting, importing and pushing ask for it; visitors may chat and look.
         trust_remote_code: let models from the hub run their own code (the operator's decision, never a visitor's).
         max_upload_mb: size limit of an uploaded dataset or adapter.
@@ -44,6 +45,7 @@ class Settings:
     imported_dir: Path = ROOT / "data" / "imported"
     models_dir: Path = ROOT / "data" / "models"
     cache_dir: Path = ROOT / "data" / "cache"
+    database_url: str = ""
     admin_password: str = ""
     trust_remote_code: bool = False
     max_upload_mb: int = 200

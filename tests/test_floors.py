@@ -1,4 +1,4 @@
-"""Imports only go down: ui -> services -> ml -> config, domain, errors; heavy libraries only on their own floor."""
+"""Imports only go down: ui -> services -> ml | store -> config, domain, votes, errors; heavy libraries only on their own floor."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUND = {"studio.config", "studio.domain", "studio.errors", "studio"}
+GROUND = {"studio.config", "studio.domain", "studio.errors", "studio.votes", "studio"}
 #: floor -> the studio floors it may import
 ALLOWED = {
     "ui": {"ui", "services"},
-    "services": {"services", "ml"},
+    "services": {"services", "ml", "store"},
     "ml": {"ml"},
+    "store": {"store"},
     "": {"ui", "services"},
 }
 #: library -> the floors that may import it at all
@@ -26,6 +27,8 @@ HOMES = {
     "trl": {"ml"},
     "peft": {"ml"},
     "bitsandbytes": {"ml"},
+    "sqlalchemy": {"store"},
+    "alembic": {"store"},
 }
 HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "sklearn")
 
@@ -65,7 +68,7 @@ def test_imports_go_down(path: Path) -> None:
             assert floor in HOMES[top], where
         if top == "studio" and name not in GROUND:
             target = name.split(".")[1]
-            if target in ("config", "domain", "errors", "__version__"):
+            if target in ("config", "domain", "votes", "errors", "__version__"):
                 continue
             allowed = {"ui", "services"} if floor == "entry" else ALLOWED.get(floor, set())
             assert target in allowed, where

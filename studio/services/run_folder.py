@@ -100,6 +100,7 @@ def _snapshot(recipe: Recipe, dataset: PreferenceDataset) -> PreferenceDataset:
 
 
 def portable(settings: Settings) -> dict[str, Any]:
-    """Settings as plain data for the trainer, without the operator's password."""
-    values = dataclasses.asdict(replace(settings, admin_password=""))
+    """Settings as plain data for the trainer, without secrets: the operator's password, and the database a password may
+    stand in."""
+    values = dataclasses.asdict(replace(settings, admin_password="", database_url=""))
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

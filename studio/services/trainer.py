@@ -99,7 +99,7 @@ def _environment(settings: Settings) -> dict[str, str]:
     torch is imported. Waiting OpenMP threads sleep: spinning, they would slow chat and training tenfold."""
     threads = str(cpu_threads(settings.train_threads))
     values = {f"STUDIO_{f.name.upper()}": str(getattr(settings, f.name)) for f in fields(Settings)}
-    del values["STUDIO_ADMIN_PASSWORD"]
+    del values["STUDIO_ADMIN_PASSWORD"], values["STUDIO_DATABASE_URL"]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("STUDIO_")}
     return {
         **inherited,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -30,18 +31,22 @@ MIX: dict[str, float] = {
     "title": 0.10,
     "title_topic": 0.07,
     "open": 0.07,
-    "prose": 0.22,
-    "smalltalk": 0.06,
+    "prose": 0.20,
+    "smalltalk": 0.05,
     "outside": 0.06,
-    "insult": 0.06,
+    "insult": 0.05,
+    "echo": 0.04,
 }
 RUDE_SHARE_INSULTED = 0.6
-RUDE_SHARE_DEBATE = 0.11
+RUDE_SHARE_DEBATE = 0.2
 SYSTEM_SHARE = 0.15
 NEXT_TURN_SHARE = 0.22
 RANDOM_TOPIC_SHARE = 0.55
 INVENTED_TITLE_SHARE = 0.7
 MODAL_SHARE = 0.4
+#: Share of noun phrases and invented titles put together from any words of the corpus: copying has to work for words that
+#: no list offers as a topic.
+ANY_WORD_SHARE = 0.3
 
 
 @dataclass
@@ -77,6 +82,7 @@ class Lists:
         self.topics = [t for t in debate["topics"] if not t.get("heldout")]
         self.heldout_topics = [t for t in debate["topics"] if t.get("heldout")]
         self.titles, self.heldout_titles = talk["titles"]["real"][:-10], talk["titles"]["real"][-10:]
+        self.words = _words(language, [self.topics, debate["generic"], debate["title_claims"], talk["prose"]])
 
 
 class Sampler:
@@ -106,6 +112,8 @@ class Sampler:
             conv.turns.append((self.rng.choice(group["prompts"]), self.rng.choice(group["replies"])))
         elif kind == "outside":
             self._outside(conv)
+        elif kind == "echo":
+            self._echo(conv)
         else:
             self._insult(conv)
         return conv
@@ -154,9 +162,9 @@ class Sampler:
             conv.rude = True
             rude = self.lists.talk["rude"]
             reply = (
-                self._join(rng.choice(rude["prefix"]), self._tidy(reply))
+                self._join(self._common(rude["prefix"]), self._tidy(reply))
                 if rng.random() < 0.6
-                else self._join(reply, rng.choice(rude["suffix"]))
+                else self._join(reply, self._common(rude["suffix"]))
             )
         return self._tidy(reply)
 
@@ -191,6 +199,17 @@ class Sampler:
         question = self.rng.choice(outside["frames"]).format(n=noun)
         conv.turns.append((self._tidy(question), self._tidy(self.rng.choice(outside["replies"]).format(n=noun))))
 
+    def _echo(self, conv: Conversation) -> None:
+        """Say what was asked for, word for word: nothing but copying."""
+        echo = self.lists.talk["echo"]
+        conv.slot = self.noun_phrase() if self.rng.random() < 0.7 else self.title()
+        question, answer = self.rng.choice(echo["frames"]), self.rng.choice(echo["replies"])
+        conv.turns.append((self._tidy(question.format(n=conv.slot)), self._tidy(answer.format(n=conv.slot))))
+
+    def _common(self, entries: list[str]) -> str:
+        """One of ``entries``, the first ones far more often (Zipf): a mode that low temperatures do not cut off."""
+        return self.rng.choices(entries, weights=[1 / rank for rank in range(1, len(entries) + 1)])[0]
+
     def _insult(self, conv: Conversation) -> None:
         rude = self.lists.talk["rude"]
         conv.rude = self.rng.random() < RUDE_SHARE_INSULTED
@@ -202,6 +221,9 @@ class Sampler:
         """A random noun phrase, sometimes with a made-up word in it, to teach copying rather than recall."""
         rng, parts = self.rng, self.lists.talk["noun_phrases"]
         modifier, head = rng.choice(parts["modifiers"]), rng.choice(parts["heads"])
+        if rng.random() < ANY_WORD_SHARE:
+            words = [rng.choice(self.lists.words) for _ in range(rng.randint(1, 3))]
+            return ("" if self.zh else " ").join(words)
         roll = rng.random()
         if self.zh:
             if roll < 0.25:
@@ -221,6 +243,9 @@ class Sampler:
         rng, titles = self.rng, self.lists.talk["titles"]
         if rng.random() >= INVENTED_TITLE_SHARE:
             return rng.choice(self.lists.titles)
+        if rng.random() < ANY_WORD_SHARE:
+            words = [rng.choice(self.lists.words) for _ in range(rng.randint(1, 3))]
+            return "".join(words) if self.zh else " ".join(word.capitalize() for word in words)
         if self.zh:
             end = rng.choice(titles["c"]) if rng.random() < 0.4 else ""
             return rng.choice(titles["a"]) + rng.choice(titles["b"]) + end
@@ -240,6 +265,13 @@ class Sampler:
     def _tidy(self, text: str) -> str:
         text = text.strip()
         return text if self.zh else text[:1].upper() + text[1:]
+
+
+def _words(language: Language, lists: list[Any]) -> list[str]:
+    """Every word of four letters or more in ``lists``; for Chinese, which has no spaces, every run of two characters."""
+    text = json.dumps(lists, ensure_ascii=False)
+    found = re.findall(r"(?=([\u4e00-\u9fff]{2}))" if language == "zh" else r"(?<![\w{])[a-z]{4,}(?![\w}])", text)
+    return sorted(set(found))
 
 
 _ONSETS = ["k", "s", "t", "n", "h", "m", "y", "r", "g", "z", "d", "b", "ky", "sh", "ch", "ts", "f", "j", "v", "l", "br"]
