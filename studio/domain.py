@@ -1,8 +1,8 @@
 """The frozen types that cross floors. No behaviour beyond (de)serialising themselves.
 
 A run folder ``adapters/<run-id>/`` holds these as JSON: ``run.json`` is a :class:`Recipe`, ``status.json`` a
-:class:`RunStatus`, each line of ``events.jsonl`` a :class:`StepEvent`, :class:`ProbeEvent` or :class:`MeasureEvent`
-(key ``type`` tells which), each line of ``samples.jsonl`` a :class:`SampleEvent`.
+:class:`RunStatus`, each line of ``events.jsonl`` a :class:`StepEvent`, :class:`ProbeEvent`, :class:`MeasureEvent`
+or :class:`RewardReport` (key ``type`` tells which), each line of ``samples.jsonl`` a :class:`SampleEvent`.
 """
 
 from __future__ import annotations
@@ -124,6 +124,33 @@ class DpoSettings:
 
 
 @dataclass(frozen=True)
+class RewardSettings:
+    """Hyper-parameters of a reward run: a scalar head on the base, trained with the Bradley-Terry loss
+    ``-log sigmoid(reward(chosen) - reward(rejected))`` (Ouyang et al. 2022). Presets live in ``services/presets.py``.
+
+    ``center_rewards`` > 0 adds that multiple of the squared sum of the two rewards (Eisenstein et al. 2023), which keeps
+    them around zero. ``max_seconds`` as in :class:`DpoSettings`; ``probe_every`` is steps between two looks at the held-out
+    pairs.
+    """
+
+    learning_rate: float = 1e-3
+    epochs: float = 5.0
+    max_seconds: float = 0.0
+    batch_size: int = 8
+    gradient_accumulation: int = 1
+    warmup_ratio: float = 0.1
+    scheduler: str = "linear"
+    optimizer: str = "adamw"
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    max_length: int = 512
+    center_rewards: float = 0.01
+    seed: int = 42
+    load_in_4bit: bool = False
+    probe_every: int = 5
+
+
+@dataclass(frozen=True)
 class BaseModelRef:
     """A base model as a run remembers it: ``id`` is ``embedded``, a hub id or a folder; ``fingerprint`` is the sha256 of
     its config and weight files (``revision`` of the hub where known), so an adapter is never put on another base."""
@@ -140,13 +167,14 @@ class Recipe:
     Attributes:
         method: ``unknown`` for an uploaded adapter that came without a recipe: its ``support_ratio`` is NaN, its
             ``data_size`` 0, its dataset empty, and only ``lora`` of its settings is known.
+        dpo, reward: the settings of the run's method; the other is None (an uploaded adapter has ``dpo``).
         rows_support: for each training row in order, whether *support* is the chosen side (the flip mask).
         row_ids: the pair ids of those rows, in order.
     """
 
     run_id: str
     title: str
-    method: Literal["dpo", "unknown"]
+    method: Literal["dpo", "reward", "unknown"]
     base: BaseModelRef
     dataset_id: str
     dataset_title: str
@@ -158,12 +186,30 @@ class Recipe:
     system_prompt: str
     preset: str
     lora: LoraSettings
-    dpo: DpoSettings
+    dpo: DpoSettings | None
     row_ids: tuple[str, ...]
     rows_support: tuple[bool, ...]
     created: float
     versions: dict[str, str]
+    reward: RewardSettings | None = None
     schema: int = 1
+
+    @property
+    def dpo_settings(self) -> DpoSettings:
+        """The settings of a DPO run (or what an uploaded adapter has in their place)."""
+        assert self.dpo is not None, f"{self.run_id} is no DPO run"
+        return self.dpo
+
+    @property
+    def reward_settings(self) -> RewardSettings:
+        """The settings of a reward run."""
+        assert self.reward is not None, f"{self.run_id} is no reward run"
+        return self.reward
+
+    @property
+    def training(self) -> DpoSettings | RewardSettings:
+        """The settings of whichever method this is; they share the names of what every training has."""
+        return self.reward_settings if self.method == "reward" else self.dpo_settings
 
 
 @dataclass(frozen=True)
@@ -189,8 +235,9 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class StepEvent:
-    """One optimiser step. Log-probabilities are summed over the answer's tokens, in nats; rewards are beta times the
-    log-ratio to the reference; means over the step's pairs. ``elapsed`` is seconds of training, ``eta`` seconds left."""
+    """One optimiser step. Log-probabilities are summed over the answer's tokens, in nats (NaN in a reward run); rewards are
+    beta times the log-ratio to the reference, in a reward run the head's output; means over the step's pairs. ``elapsed`` is
+    seconds of training, ``eta`` seconds left."""
 
     step: int
     total: int
@@ -213,7 +260,8 @@ class StepEvent:
 @dataclass(frozen=True)
 class ProbeEvent:
     """The stance probe on held-out pairs: ``share`` of ``n`` pairs for which *support* has the higher length-normalised
-    log-likelihood, and the mean of that difference (nats per token). Exact ties count one half."""
+    log-likelihood, and the mean of that difference (nats per token). In a reward run: the share for which the chosen answer
+    has the higher reward, and the mean margin. Exact ties count one half."""
 
     step: int
     share: float
@@ -256,6 +304,40 @@ class MeasureEvent:
     step: int
     measured: SupportShare
     type: Literal["measure"] = "measure"
+
+
+@dataclass(frozen=True)
+class RewardReport:
+    """How a reward run does on pairs it never saw, told once at its end (an event like the others).
+
+    Attributes:
+        hits: pairs of ``n`` whose chosen answer has the strictly higher reward; ``ties`` have equal rewards.
+        low, high: 95 % Wilson interval of ``hits / n``.
+        majority: share of the ``n`` that "always the side preferred more often in training" gets right (.5 for data without
+            sides).
+        longer: share that "the longer answer wins" gets right, equal lengths counting one half.
+        margins: reward of chosen minus rejected, one a pair.
+        calibration: (mean predicted probability, share right, pairs) of each bin of ``sigmoid(|margin|)``.
+        dropped: training and held-out pairs that could not be used (too long), never silently.
+    """
+
+    step: int
+    n: int
+    hits: int
+    ties: int
+    low: float
+    high: float
+    majority: float
+    longer: float
+    margins: tuple[float, ...]
+    calibration: tuple[tuple[float, float, int], ...]
+    dropped: int
+    type: Literal["reward_report"] = "reward_report"
+
+    @property
+    def learned(self) -> bool:
+        """Whether the interval lies above the better baseline; only then may anybody say that something was learned."""
+        return self.n > 0 and self.low > max(self.majority, self.longer)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _train(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResul
     from trl.trainer.utils import disable_dropout_in_model
 
     torch.set_num_threads(job.threads)
-    recipe, dpo = job.recipe, job.recipe.dpo
+    recipe, dpo = job.recipe, job.recipe.dpo_settings
     device = resolve_device(job.device)
     dtype = training_dtype(device)
     if dpo.load_in_4bit and (reason := four_bit_reason(device, training=True)):

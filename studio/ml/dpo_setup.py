@@ -82,7 +82,7 @@ def check_job(job: DpoJob) -> None:
     Raises:
         RecipeError
     """
-    dpo, lora = job.recipe.dpo, job.recipe.lora
+    dpo, lora = job.recipe.dpo_settings, job.recipe.lora
     for name, value, choices in (
         ("loss_type", dpo.loss_type, LOSS_TYPES),
         ("scheduler", dpo.scheduler, SCHEDULERS),
@@ -124,7 +124,7 @@ def trl_arguments(job: DpoJob, device: str, parameters: int) -> Any:
     """``DPOConfig`` of a job on a base of ``parameters`` weights."""
     from trl import DPOConfig
 
-    dpo = job.recipe.dpo
+    dpo = job.recipe.dpo_settings
     batches = math.ceil(len(job.rows) / dpo.batch_size)
     steps = math.ceil(dpo.epochs * max(1, math.ceil(batches / dpo.gradient_accumulation)))
     optimizer = "adamw_torch_fused" if device in ("cpu", "cuda") else "adamw_torch"
@@ -212,7 +212,7 @@ def base_name(job: DpoJob, dtype: str) -> str:
     mark = job.recipe.base.fingerprint
     if not mark and Path(job.base_path).is_dir():
         mark = fingerprint(job.base_path)
-    kind = "nf4" if job.recipe.dpo.load_in_4bit else dtype
+    kind = "nf4" if job.recipe.dpo_settings.load_in_4bit else dtype
     return f"{mark[:32]}-{kind}" if mark else ""
 
 

@@ -72,7 +72,7 @@ def teller_class() -> Any:
             self._trainer.tally = StepTally()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            step, dpo, now = state.global_step, self._job.recipe.dpo, time.monotonic()
+            step, dpo, now = state.global_step, self._job.recipe.dpo_settings, time.monotonic()
             done = step >= state.max_steps
             if dpo.max_seconds > 0 and self._clock.elapsed() >= dpo.max_seconds:
                 control.should_training_stop = done = True
@@ -99,7 +99,7 @@ def teller_class() -> Any:
             self._save_cost = self._saved - self._saving_began
 
         def _tell(self, state: Any, now: float, done: bool) -> None:
-            tally, dpo, elapsed = self._trainer.tally, self._job.recipe.dpo, self._clock.elapsed()
+            tally, dpo, elapsed = self._trainer.tally, self._job.recipe.dpo_settings, self._clock.elapsed()
             here = state.global_step - self._first_step
             per_step = (elapsed - self._clock.before) / here
             if dpo.max_seconds > 0:

@@ -49,8 +49,8 @@ _SPACE_SENTENCE = (
 
 
 def _memory_sentence(recipe: Recipe) -> str:
-    dpo = recipe.dpo
+    training = recipe.training
     return (
-        f"Out of memory: try a batch of {max(1, dpo.batch_size // 2)} instead of {dpo.batch_size} with twice the gradient "
-        f"accumulation, a max_length below {dpo.max_length}, or a smaller base model."
+        f"Out of memory: try a batch of {max(1, training.batch_size // 2)} instead of {training.batch_size} with twice the gradient "
+        f"accumulation, a max_length below {training.max_length}, or a smaller base model."
     )

@@ -201,7 +201,7 @@ def _cell(text: str) -> str:
 
 
 def _recipe(recipe: Recipe, view: RunView) -> str:
-    lora, dpo = recipe.lora, recipe.dpo
+    lora, dpo = recipe.lora, recipe.dpo_settings
     length = f"{dpo.max_seconds:g} s of training" if dpo.max_seconds else f"{dpo.epochs:g} epochs"
     last = view.last_step
     smoothing = f", label smoothing {dpo.label_smoothing:g}" if dpo.label_smoothing else ""

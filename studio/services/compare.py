@@ -221,7 +221,9 @@ class CompareService:
                 f"These panes need different base models ({', '.join(sorted(bases))}); show one base at a time."
             )
         model_id = bases.pop() if bases else base or EMBEDDED
-        in_4bit = any(run.recipe.dpo.load_in_4bit for run in runs) if runs else self._models.info(model_id).load_in_4bit
+        in_4bit = (
+            any(run.recipe.training.load_in_4bit for run in runs) if runs else self._models.info(model_id).load_in_4bit
+        )
         source = self._source(model_id, in_4bit)
         for run in runs:
             trained_on = run.recipe.base.fingerprint

@@ -172,7 +172,7 @@ def _recipe(folder: Path, facts: AdapterFacts, name: str) -> Recipe | None:
         raise InputError(
             f"run.json: data_size is {recipe.data_size}, but it lists {len(recipe.row_ids)} rows and {len(recipe.rows_support)} sides."
         )
-    for field in (*dataclasses.astuple(recipe.lora), *dataclasses.astuple(recipe.dpo)):
+    for field in (*dataclasses.astuple(recipe.lora), *dataclasses.astuple(recipe.training)):
         if isinstance(field, float) and not math.isfinite(field):
             raise InputError("run.json: a hyper-parameter is not a number.")
     if recipe.lora.rank != facts.rank:

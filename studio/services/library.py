@@ -168,7 +168,7 @@ class LibraryService:
             ModelLoadError: the base is not here, is not the one the adapter was made for, or cannot be loaded.
         """
         view = self.get(run_id)
-        if view.recipe.dpo.load_in_4bit:
+        if view.recipe.training.load_in_4bit:
             raise ConflictError(
                 "This adapter was trained on a base in 4 bit; merged into full-precision weights it would answer differently, so "
                 "it is only handed out as an adapter (download the zip instead)."

@@ -180,7 +180,9 @@ class RunPanel:
             }
         if fresh or everything:
             steps, probes = state.steps(run.run_id), state.probes(run.run_id)
-            said = read_curve(steps, probes, loss_type=run.recipe.dpo.loss_type, support_ratio=run.recipe.support_ratio)
+            said = read_curve(
+                steps, probes, loss_type=run.recipe.dpo_settings.loss_type, support_ratio=run.recipe.support_ratio
+            )
             updates[self.reading] = "\n".join(f"- {sentence}" for sentence in said)
             updates |= self._draw(state, axis) | self._film(runs.samples(run.run_id), state)
         return updates
@@ -254,7 +256,7 @@ class RunPanel:
             recipe.system_prompt,
             "",
             recipe.preset,
-            *recipe_knobs(recipe.lora, recipe.dpo),
+            *recipe_knobs(recipe.lora, recipe.dpo_settings),
         ]
         return dict(zip(form.all(), values, strict=True))
 

@@ -30,7 +30,7 @@ def header(run: RunView | None) -> str:
     if run is None:
         return EMPTY
     r = run.recipe
-    lora, dpo = r.lora, r.dpo
+    lora, dpo = r.lora, r.dpo_settings
     length = f"{dpo.max_seconds:g} s" if dpo.max_seconds else f"{dpo.epochs:g} epochs"
     facts = [
         ("base", r.base.id),
@@ -73,8 +73,8 @@ def progress(run: RunView | None, ahead: int = 0) -> str:
     total = (last.total if last else status.total) or 0
     step = last.step if last else status.step
     share = min(1.0, step / total) if total else 0.0
-    if run.recipe.dpo.max_seconds and last:
-        share = max(share, min(1.0, last.elapsed / run.recipe.dpo.max_seconds))
+    if run.recipe.training.max_seconds and last:
+        share = max(share, min(1.0, last.elapsed / run.recipe.training.max_seconds))
     if status.state == "done":
         share = 1.0
     parts = []
