@@ -44,6 +44,10 @@ NEXT_TURN_SHARE = 0.22
 RANDOM_TOPIC_SHARE = 0.55
 INVENTED_TITLE_SHARE = 0.7
 MODAL_SHARE = 0.4
+#: Share of debate and of prose answers that open with an explicit marker of their side. Markers before free prose are what
+#: ties the side of a sentence that no template made to the words for it.
+MARKER_SHARE = 0.55
+PROSE_MARKER_SHARE = 0.4
 #: Share of noun phrases and invented titles put together from any words of the corpus: copying has to work for words that
 #: no list offers as a topic.
 ANY_WORD_SHARE = 0.3
@@ -82,6 +86,13 @@ class Lists:
         self.topics = [t for t in debate["topics"] if not t.get("heldout")]
         self.heldout_topics = [t for t in debate["topics"] if t.get("heldout")]
         self.titles, self.heldout_titles = talk["titles"]["real"][:-10], talk["titles"]["real"][-10:]
+        # Before free prose only markers that answer no yes-or-no question and leave the sentence's first letter alone.
+        self.prose_markers = {
+            side: [m for m in markers if m.startswith(("I ", "Count", "From", "Speaking", "我", "身為", "作為"))]
+            for side, markers in debate["markers"].items()
+        }
+        if language == "en":
+            self.prose_markers = {s: [m for m in ms if m.endswith(": ")] for s, ms in self.prose_markers.items()}
         self.words = _words(language, [self.topics, debate["generic"], debate["title_claims"], talk["prose"]])
 
 
@@ -153,8 +164,8 @@ class Sampler:
         else:
             claim = rng.choice(debate["generic"][stance])
         reply = claim.format(**slots)
-        # Half the replies carry an explicit marker; the other half take the side by what they say, as people do.
-        if rng.random() < 0.5:
+        # The other replies take the side by what they say alone, as people do.
+        if rng.random() < MARKER_SHARE:
             reply = rng.choice(debate["markers"][stance]) + reply
         if rng.random() < 0.25:
             reply = self._join(reply, rng.choice(debate["closers"][stance]))
@@ -177,7 +188,12 @@ class Sampler:
     def _next_turn(self, conv: Conversation) -> None:
         rng, debate, stance = self.rng, self.lists.debate, conv.stance
         assert stance is not None
-        if rng.random() < 0.5:
+        roll = rng.random()
+        if roll < 0.3:
+            # To name its side afterwards, the model has to read it from what it said.
+            conv.turns.append((rng.choice(debate["side"]["frames"]), rng.choice(debate["side"][stance])))
+            return
+        if roll < 0.65:
             slots = {"x": rng.choice(debate["x"])}
             reply = rng.choice(debate["why_claims"][stance]).format(**slots)
             conv.turns.append((rng.choice(self.frames["why"]), self._tidy(reply)))
@@ -190,7 +206,14 @@ class Sampler:
     def _prose(self, conv: Conversation) -> None:
         item = self.rng.choice(self.lists.talk["prose"])
         conv.stance = self.rng.choice(("support", "oppose"))
-        conv.turns.append((self.rng.choice(item["prompts"]), self.rng.choice(item[conv.stance])))
+        reply = self.rng.choice(item[conv.stance])
+        if self.rng.random() < PROSE_MARKER_SHARE:
+            reply = self.rng.choice(self.lists.prose_markers[conv.stance]) + reply
+        if self.rng.random() < 0.15:
+            reply = self._join(reply, self.rng.choice(self.lists.debate["closers"][conv.stance]))
+        conv.turns.append((self.rng.choice(item["prompts"]), reply))
+        while len(conv.turns) < 5 and self.rng.random() < NEXT_TURN_SHARE:
+            self._next_turn(conv)
 
     def _outside(self, conv: Conversation) -> None:
         outside = self.lists.talk["outside"]
