@@ -6,7 +6,6 @@ What a person can mend ends as one line on stderr and exit code 2; results go to
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import logging
@@ -253,10 +252,9 @@ def _write_table(path: Path, records: list[dict[str, str]]) -> None:
     if path.suffix.lower() == ".json":
         path.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         return
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(records[0]))
-        writer.writeheader()
-        writer.writerows(records)
+    from studio.services.csv_text import csv_text
+
+    path.write_text(csv_text(list(records[0]), records), encoding="utf-8", newline="")
 
 
 def _chat(services: Services, options: argparse.Namespace) -> int:

@@ -40,8 +40,9 @@ class Split:
     implied: bool = False
 
 
-def split_row(row: dict[str, Any], first: str, second: str, where: str) -> Split:
-    """Take a row apart into prompt and the answers in its fields ``first`` and ``second``.
+def split_row(row: dict[str, Any], first: str, second: str, where: str, plain: bool = False) -> Split:
+    """Take a row apart into prompt and the answers in its fields ``first`` and ``second``. ``plain`` texts are what they
+    are: one that begins with "Human:" is no transcript.
 
     Raises:
         DatasetError: a field is missing, empty or of a wrong type, or there is no prompt to be found; the message starts
@@ -51,9 +52,9 @@ def split_row(row: dict[str, Any], first: str, second: str, where: str) -> Split
         if row.get(field) is None:
             raise DatasetError(f"{where}: {field} is missing.")
     prompt, one, two = row.get("prompt"), row[first], row[second]
-    if isinstance(prompt, str) and _TURN.match(prompt):
+    if isinstance(prompt, str) and not plain and _TURN.match(prompt):
         prompt = _transcript(_OPEN_TURN.sub("", prompt), f"{where}: prompt")
-    if isinstance(one, str) and isinstance(two, str) and _TURN.match(one) and _TURN.match(two):
+    if not plain and isinstance(one, str) and isinstance(two, str) and _TURN.match(one) and _TURN.match(two):
         one, two = _transcript(one, f"{where}: {first}"), _transcript(two, f"{where}: {second}")
     if isinstance(one, list) != isinstance(two, list):
         raise DatasetError(f"{where}: {first} is {_shape(one)}, {second} is {_shape(two)}; both must be of one kind.")

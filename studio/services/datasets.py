@@ -144,6 +144,14 @@ class DatasetService:
         parsed = dataclasses.replace(parsed, title=title or dataset_id, source=f"hub:{dataset_id}")
         return self._keep(parsed, heldout_fraction, seed)
 
+    def keep(self, parsed: Parsed) -> PreferenceDataset:
+        """Keep data that was made here, split as it is.
+
+        Raises:
+            DatasetError: it cannot be written; nothing has been kept then.
+        """
+        return self._keep(parsed, 0.0, 0).dataset
+
     def delete(self, dataset_id: str) -> None:
         """Delete an imported dataset. Runs keep their own copy of what they trained on.
 

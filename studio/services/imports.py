@@ -99,7 +99,8 @@ def parse_own(document: dict[str, Any], name: str) -> Parsed:
         raise DatasetError(f"{name}: kind is {kind!r}; it must be sides or labels.")
     parts: list[tuple[PreferencePair, ...]] = []
     warnings: list[str] = []
-    reader = _Reader(kind, _FIELDS["sides"])
+    # What is kept has been taken apart already; a model's answer may well begin with "Assistant:".
+    reader = _Reader(kind, _FIELDS["sides"], plain=True)
     for part in ("pairs", "heldout"):
         rows = document.get(part, [])
         if not isinstance(rows, list):
@@ -213,8 +214,8 @@ def _kind(rows: Sequence[RawRow], name: str) -> Kind:
 class _Reader:
     """Reads rows of one kind and remembers what is worth a warning."""
 
-    def __init__(self, kind: Kind, fields: tuple[str, str]) -> None:
-        self._kind, self._fields = kind, fields
+    def __init__(self, kind: Kind, fields: tuple[str, str], plain: bool = False) -> None:
+        self._kind, self._fields, self._plain = kind, fields, plain
         self._ids: set[str] = set()
         self._copies: collections.Counter[str] = collections.Counter()
         self._seen: collections.Counter[PreferencePair] = collections.Counter()
@@ -258,7 +259,7 @@ class _Reader:
             raise DatasetError(f"{where}: prompt is missing.")
         if value.get("history"):
             value = self._with_history(value, where)
-        split = split_row(value, *self._fields, where)
+        split = split_row(value, *self._fields, where, self._plain)
         if split.first == split.second:
             raise DatasetError(f"{where}: {self._fields[0]} and {self._fields[1]} are the same.")
         if split.longer:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from html import escape
@@ -16,6 +14,7 @@ from studio.domain import BASE, Sampling
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.services.compare import TableProgress, table_records
+from studio.services.csv_text import csv_text
 from studio.services.formats import read_prompts
 from studio.ui.guard import guarded
 from studio.ui.live import Live
@@ -146,12 +145,8 @@ def progress_html(progress: TableProgress) -> str:
 
 
 def to_csv(records: list[dict[str, str]]) -> str:
-    """The records with a header line of :data:`KEYS`; line breaks inside an answer stay, quoted."""
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, KEYS)
-    writer.writeheader()
-    writer.writerows(records)
-    return out.getvalue()
+    """The records with a header line of :data:`KEYS`; what a spreadsheet would run as a formula is defused."""
+    return csv_text(KEYS, records)
 
 
 def to_json(records: list[dict[str, str]]) -> str:
