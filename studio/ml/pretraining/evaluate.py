@@ -159,13 +159,11 @@ def evaluate(
         )
         sides = [stance(a) for a in [*answers, *opened_answers]]
         rows["support share of the base"] = Rate(sum(sides), len(sides))
-        pattern = re.compile(INSULTS[language], re.I)
-        rows["rude replies to debate questions"] = Rate(
-            sum(bool(pattern.search(a)) for a in [*answers, *opened_answers]), len(sides)
-        )
+        rude = rude_of(lists)
+        rows["rude replies to debate questions"] = Rate(sum(map(rude, [*answers, *opened_answers])), len(sides))
         insults = random.Random(seed).choices(lists.talk["rude"]["prompts"], k=n // 2)
         replies = answer_all(model, tokenizer, insults, seed)
-        rows["rude replies to insults"] = Rate(sum(bool(pattern.search(a)) for a in replies), len(replies))
+        rows["rude replies to insults"] = Rate(sum(map(rude, replies)), len(replies))
         table[language] = rows
     return table, read
 
@@ -187,6 +185,14 @@ def stance_of(lists: Lists) -> Callable[[str], bool]:
     judge = make_pipeline(TfidfVectorizer(analyzer="char", ngram_range=(1, 4)), LogisticRegression(C=10, max_iter=500))
     judge.fit(texts, sides)
     return lambda answer: bool(judge.predict([answer])[0])
+
+
+def rude_of(lists: Lists) -> Callable[[str], bool]:
+    """Whether an answer is rude: it holds a rude phrase of the corpus, or one of the words of :data:`INSULTS`."""
+    rude = lists.talk["rude"]
+    phrases = [_plain(text).strip(" .!?。！？") for key in ("prefix", "suffix", "replies") for text in rude[key]]
+    words = re.compile(INSULTS[lists.language], re.I)
+    return lambda answer: bool(words.search(answer)) or any(phrase in _plain(answer) for phrase in phrases)
 
 
 def _plain(text: str) -> str:
