@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.config import Settings
-from studio.errors import ConflictError, InputError, ModelLoadError, NotAllowedError, NotFoundError, StudioError
+from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError, StudioError
 from studio.services.bundles import PUBLISHED, pack, staged
 from studio.services.cards import model_card, read_samples, write_card
+from studio.services.hub_push import checked_repo, checked_token, hub_sentence
 from studio.services.intake import Imported, take_in
 from studio.services.runs import RunStore, RunView
 from studio.services.unpacking import FOREIGN_CARD, copy_folder, unpack_zip
@@ -220,10 +221,7 @@ class LibraryService:
             StudioError: the Hub cannot be reached or refuses the upload.
         """
         view = self.get(run_id)
-        repo, token = repo.strip(), token.strip()
-        _check_repo(repo)
-        if not token or not token.isascii() or any(c.isspace() for c in token):
-            raise InputError("The token is missing or not one; make a write token at huggingface.co/settings/tokens.")
+        repo, token = checked_repo(repo), checked_token(token)
         try:
             api = self._hub(token)
             url = api.create_repo(repo, private=private, exist_ok=True)
@@ -244,7 +242,7 @@ class LibraryService:
         except Exception as error:
             # The client can raise anything, and its texts may carry request headers: only the kind is told and logged.
             log.warning("push of %s failed: %s", run_id, type(error).__name__)
-            raise _hub_sentence(error) from None
+            raise hub_sentence(error, "the adapter is untouched, download its zip instead.") from None
         return str(url)
 
     # -- in -----------------------------------------------------------------------------------------------------------
@@ -316,34 +314,3 @@ def _room() -> Iterator[None]:
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def _check_repo(repo: str) -> None:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(repo)
-    except HFValidationError:
-        raise InputError(f"{repo[:120]!r} is not a repository name; use owner/name (letters, digits, - _ .).") from None
-
-
-def _hub_sentence(error: Exception) -> StudioError:
-    from huggingface_hub.errors import BadRequestError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
-
-    if isinstance(error, OfflineModeIsEnabled):
-        return StudioError("This studio runs offline (HF_HUB_OFFLINE is set), so nothing can be pushed to the Hub.")
-    status = getattr(getattr(error, "response", None), "status_code", 0) if isinstance(error, HfHubHTTPError) else 0
-    if status in (401, 403) or isinstance(error, RepositoryNotFoundError):
-        return NotAllowedError(
-            "The Hub refused: the token is wrong, or may not write to that name (it needs write access)."
-        )
-    if isinstance(error, BadRequestError) or 400 <= status < 500:
-        return StudioError(f"The Hub did not accept the upload (status {status or 400}); check the repository's name.")
-    if status >= 500:
-        return StudioError(f"The Hub has trouble of its own (status {status}); try again later.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ConflictError("The disk is full; delete old runs or merged exports, then try again.")
-    return StudioError(
-        "The Hub could not be reached from this machine; the adapter is untouched, download its zip instead."
-    )
