@@ -8,6 +8,7 @@ Floors (imports only go down; ``tests/test_floors.py`` keeps it so)::
 
     app.py, studio/__main__.py      entries: join the floors, hold no logic
     studio/ui                       gradio only here; one file per tab
+    studio/cli                      the commands of python -m studio
     studio/services                 plain Python: what a user can do, as functions
     studio/ml                       torch, transformers, trl, peft only here, imported inside functions
     studio/config, domain, errors   settings, the frozen types that cross floors, the error tree

@@ -1,0 +1,83 @@
+"""``align``: train an adapter in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+from studio.cli.common import Commands, add_knobs, changed, command, follow
+from studio.domain import DpoSettings, LoraSettings
+from studio.errors import TrainingError
+from studio.services import Services
+
+if TYPE_CHECKING:
+    from studio.services.align import AlignForm
+
+
+def add(commands: Commands) -> None:
+    """Register the command."""
+    align = command(commands, "align", _align, "Train an adapter in the foreground.")
+    align.add_argument("--base", default="embedded", help="embedded, a hub id or a folder (default: embedded)")
+    align.add_argument("--data", required=True, metavar="DATASET", help="id of a dataset: shipped or imported")
+    align.add_argument("--support-ratio", type=float, default=0.9, help="0..1 (default: 0.9)")
+    align.add_argument("--data-size", type=int, help="pairs to train on (default: 50, or all where there are fewer)")
+    align.add_argument("--shuffle", action="store_true", help="draw which rows support, instead of the first ones")
+    align.add_argument("--system-prompt", default="", help="said before every prompt")
+    align.add_argument("--preset", help="embedded, course or hub-small (default: what suits the base)")
+    align.add_argument("--title", default="", help="name of the run")
+    align.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
+    add_knobs(align, LoraSettings, DpoSettings)
+
+
+def _align(services: Services, options: argparse.Namespace) -> int:
+    form = _form(services, options)
+    run_id = services.align.start(form)
+    view = follow(services, run_id)
+    if view.status.state not in ("done", "stopped"):
+        raise TrainingError(f"Run {run_id} {view.status.state}: {view.status.message}")
+    result = services.align.result(run_id)
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False))
+        return 0
+    print(f"{run_id} {view.status.state} after {result['seconds']:.1f} s: {view.folder}")
+    for line in _summary(result, form.support_ratio):
+        print(line)
+    return 0
+
+
+def _form(services: Services, options: argparse.Namespace) -> AlignForm:
+    from studio.services.align import preset_form
+
+    size = options.data_size
+    if size is None:
+        size = min(50, len(services.datasets.get(options.data).pairs))
+    preset = options.preset or services.models.info(options.base).preset
+    form = preset_form(
+        options.base,
+        options.data,
+        options.support_ratio,
+        size,
+        preset,
+        shuffle=options.shuffle,
+        system_prompt=options.system_prompt,
+        title=options.title,
+    )
+    return dataclasses.replace(form, lora=changed(form.lora, options), dpo=changed(form.dpo, options))
+
+
+def _summary(result: dict[str, Any], ratio: float) -> list[str]:
+    lines = []
+    if result["loss"] is not None:
+        lines.append(f"loss {result['loss']:.4f}, margin {result['margin']:+.4f}")
+    if probe := result["probe"]:
+        lines.append(f"stance probe: support likelier in {probe['share']:.0%} of {probe['n']} held-out pairs")
+    for name, key in (("base", "base_support_share"), ("adapter", "support_share")):
+        if (share := result[key]) and share["n"]:
+            asked = f", asked for {ratio:.0%}" if name == "adapter" else ""
+            lines.append(
+                f"measured support of the {name}: {share['share']:.0%} [{share['low']:.0%}, {share['high']:.0%}] "
+                f"(n {share['n']}, {share['abstained']} abstained{asked})"
+            )
+    return lines

@@ -1,0 +1,106 @@
+"""What the commands share: registering, hyper-parameter flags, sampling flags, following a run, warnings."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from studio.domain import Sampling, StepEvent
+from studio.errors import InputError
+from studio.services import Services
+
+if TYPE_CHECKING:
+    from studio.services.run_events import Event
+    from studio.services.runs import RunView
+
+#: Where a module's ``add`` registers its commands.
+Commands = argparse._SubParsersAction
+
+
+def command(
+    commands: Commands, name: str, run: Callable[[Services, argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    """Register the command ``name``; ``run`` carries it out and returns the exit code."""
+    sub: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    sub.set_defaults(command=run)
+    return sub
+
+
+def add_knobs(parser: argparse.ArgumentParser, *settings: Any) -> None:
+    """A flag for each field of these settings classes, with no default: what is not given stays the preset's."""
+    knobs = parser.add_argument_group("hyper-parameters (default: the preset's)")
+    for field in (field for kind in settings for field in dataclasses.fields(kind)):
+        flag, kind = f"--{field.name.replace('_', '-')}", type(field.default)
+        if kind is bool:
+            knobs.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
+        else:
+            knobs.add_argument(flag, type=kind, metavar=kind.__name__.upper())
+
+
+def changed(settings: Any, options: argparse.Namespace) -> Any:
+    """``settings`` with the flags of :func:`add_knobs` that were given."""
+    given = {f.name: getattr(options, f.name) for f in dataclasses.fields(settings)}
+    return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Flags for how answers are drawn."""
+    default = Sampling()
+    parser.add_argument(
+        "--temperature", type=float, default=default.temperature, help="0 is greedy (default: %(default)s)"
+    )
+    parser.add_argument("--top-p", type=float, default=default.top_p, help="default: %(default)s")
+    parser.add_argument("--max-tokens", type=int, default=default.max_new_tokens, help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=default.seed, help="default: %(default)s")
+
+
+def sampling(options: argparse.Namespace) -> Sampling:
+    """What :func:`add_sampling`'s flags say."""
+    return Sampling(options.temperature, options.top_p, options.max_tokens, options.seed)
+
+
+def names(listed: str) -> tuple[str, ...]:
+    """The run ids of ``--adapters``.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = tuple(name.strip() for name in listed.split(",") if name.strip())
+    if not found:
+        raise InputError(f"--adapters is {listed!r}; name at least one run (python -m studio runs lists them).")
+    return found
+
+
+def follow(services: Services, run_id: str) -> RunView:
+    """Show a run's progress until it ends. Ctrl-C asks it to stop and keep; a second one leaves it to the background."""
+    from tqdm import tqdm
+
+    print(f"Run {run_id}; Ctrl-C stops it and keeps what it learnt.", file=sys.stderr)
+    with tqdm(total=0, unit="step", file=sys.stderr, dynamic_ncols=True, desc="waiting") as bar:
+
+        def show(event: Event) -> None:
+            if isinstance(event, StepEvent):
+                bar.total, bar.n = event.total, event.step
+                bar.set_description_str("training", refresh=False)
+                bar.set_postfix_str(f"loss {event.loss:.3f} margin {event.margin:+.3f}", refresh=False)
+                bar.refresh()
+                if event.step >= event.total:
+                    bar.set_description_str("measuring")
+
+        try:
+            view = services.align.wait(run_id, show)
+        except KeyboardInterrupt:
+            services.runs.stop(run_id, "keep")
+            bar.set_description_str("stopping")
+            view = services.align.wait(run_id, lambda event: None)
+        bar.set_description_str(view.status.state)
+    return view
+
+
+def warn(warnings: Sequence[str]) -> None:
+    """Warnings on stderr, one a line."""
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)

@@ -1,0 +1,119 @@
+"""``compare`` and ``chat``: the base and adapters side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from studio.cli.common import Commands, add_sampling, command, names, sampling, warn
+from studio.domain import BASE, Message, PaneUpdate
+from studio.errors import InputError, NotFoundError
+from studio.services import Services
+
+
+def add(commands: Commands) -> None:
+    """Register the commands."""
+    compare = command(
+        commands, "compare", _compare, "Answer test prompts with the base and adapters, before beside after."
+    )
+    compare.add_argument("--adapters", required=True, metavar="RUN[,RUN]", help="run ids, separated by commas")
+    compare.add_argument(
+        "--prompts", required=True, type=Path, metavar="FILE", help="test prompts: JSON, JSONL, CSV, text"
+    )
+    compare.add_argument("--out", required=True, type=Path, metavar="FILE", help="where to write: *.csv or *.json")
+    compare.add_argument(
+        "--system-prompt", help="said before every prompt (default: what the first run was trained with)"
+    )
+    add_sampling(compare)
+
+    chat = command(commands, "chat", _chat, "Talk to the base and adapters in the terminal; they answer side by side.")
+    chat.add_argument("--adapters", metavar="RUN[,RUN]", help="run ids (default: the newest adapter)")
+    chat.add_argument("--base", default="", help="another base model, without adapters")
+    chat.add_argument("--system-prompt", default="", help="said before the conversation")
+    add_sampling(chat)
+
+
+def _compare(services: Services, options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from studio.services.compare import table_records
+    from studio.services.formats import read_prompts
+
+    if options.out.suffix.lower() not in (".csv", ".json"):
+        raise InputError(f"--out is {str(options.out)!r}; its name must end in .csv or .json.")
+    if not options.out.parent.is_dir():
+        raise NotFoundError(f"There is no folder {options.out.parent} to write into.")
+    adapters = names(options.adapters)
+    system_prompt = options.system_prompt
+    if system_prompt is None:
+        system_prompt = services.runs.get(adapters[0]).recipe.system_prompt
+    prompts, warnings = read_prompts(options.prompts, services.settings.max_upload_mb * 1_000_000)
+    warn(warnings)
+    table = None
+    with tqdm(total=len(prompts), unit="prompt", file=sys.stderr, dynamic_ncols=True) as bar:
+        for table in services.compare.table(prompts, (BASE, *adapters), sampling(options), system_prompt):
+            bar.n = table.done
+            bar.set_postfix_str(table.note)
+    assert table is not None  # a table yields at least its empty self
+    _write_table(options.out, table_records(table))
+    print(f"{options.out}: {table.done} prompts, base and {len(adapters)} adapter{'s' * (len(adapters) > 1)}")
+    return 0
+
+
+def _write_table(path: Path, records: list[dict[str, str]]) -> None:
+    if path.suffix.lower() == ".json":
+        path.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        return
+    from studio.services.csv_text import csv_text
+
+    path.write_text(csv_text(list(records[0]), records), encoding="utf-8", newline="")
+
+
+def _chat(services: Services, options: argparse.Namespace) -> int:
+    if options.base:
+        panes: tuple[str, ...] = (BASE,)
+    elif options.adapters:
+        panes = (BASE, *names(options.adapters))
+    else:
+        panes = services.compare.default_panes()
+    labels = {choice.id: choice.label for choice in services.compare.panes()}
+    system = (Message("system", options.system_prompt),) if options.system_prompt else ()
+    told: dict[str, tuple[Message, ...]] = dict.fromkeys(panes, system)
+    print("An empty line or Ctrl-D ends, /reset starts the conversation over.", file=sys.stderr)
+    while question := _ask():
+        if question == "/reset":
+            told = dict.fromkeys(panes, system)
+            continue
+        told = {pane: (*messages, Message("user", question)) for pane, messages in told.items()}
+        answers = _answer(services, told, labels, options)
+        told = {pane: (*messages, Message("assistant", answers[pane])) for pane, messages in told.items()}
+    return 0
+
+
+def _ask() -> str:
+    try:
+        return input("you> " if sys.stdin.isatty() else "").strip()
+    except EOFError:
+        return ""
+
+
+def _answer(
+    services: Services, told: dict[str, tuple[Message, ...]], labels: dict[str, str], options: argparse.Namespace
+) -> dict[str, str]:
+    """Print the panes' answers: the first as it is written, the others, written at the same time, after it."""
+    from studio.services.compare import PaneChat
+
+    panes = list(told)
+    chats = [PaneChat(pane, messages) for pane, messages in told.items()]
+    updates: list[PaneUpdate] = []
+    print(f"[{labels.get(panes[0], panes[0])}] ", end="", flush=True)
+    shown = 0
+    for updates in services.compare.stream(chats, sampling(options), base=options.base):
+        print(updates[0].text[shown:], end="", flush=True)
+        shown = len(updates[0].text)
+    print()
+    for pane, update in zip(panes[1:], updates[1:], strict=True):
+        print(f"[{labels.get(pane, pane)}] {update.text}")
+    return {pane: update.text for pane, update in zip(panes, updates, strict=True)}

@@ -1,0 +1,75 @@
+"""``runs`` and ``import``: what is there, and the ways in."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from studio.cli.common import Commands, command, warn
+from studio.services import Services
+
+
+def add(commands: Commands) -> None:
+    """Register the commands."""
+    runs = command(commands, "runs", _runs, "List the runs, newest first.")
+    runs.add_argument("--json", action="store_true", help="one JSON array instead of a table")
+
+    imported = command(
+        commands, "import", _import, "Import a preference dataset from a file, or an adapter from a zip or folder."
+    )
+    imported.add_argument("file", type=Path, help="JSON, JSONL, CSV or Parquet; for an adapter a zip or a folder")
+    imported.add_argument("--base", default="", help="base model of an adapter that does not say it")
+    imported.add_argument("--test-prompts", type=Path, help="a file of test prompts")
+    imported.add_argument("--title", help="its name (default: from the file's name)")
+
+
+def _runs(services: Services, options: argparse.Namespace) -> int:
+    views = services.runs.list()
+    if options.json:
+        listed = [
+            {
+                "run": v.run_id,
+                "state": v.status.state,
+                "title": v.title,
+                "base": v.recipe.base.id,
+                "dataset": v.recipe.dataset_id,
+                "support_ratio": v.recipe.support_ratio if v.recipe.method == "dpo" else None,
+                "data_size": v.recipe.data_size,
+                "measured": v.adapter_share.share if v.adapter_share and v.adapter_share.n else None,
+                "created": v.recipe.created,
+                "folder": str(v.folder),
+            }
+            for v in views
+        ]
+        print(json.dumps(listed, ensure_ascii=False))
+        return 0
+    if not views:
+        print("No runs yet.", file=sys.stderr)
+    for v in views:
+        share = v.adapter_share
+        measured = f"{share.share:.0%}" if share and share.n else "-"
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(v.recipe.created))
+        print(
+            f"{v.run_id:<52} {v.status.state:<12} {when}  ratio {v.recipe.support_ratio:<4g} n {v.recipe.data_size:<4} "
+            f"measured {measured:<5} {v.recipe.base.id}  {v.title}"
+        )
+    return 0
+
+
+def _import(services: Services, options: argparse.Namespace) -> int:
+    if options.file.suffix.lower() == ".zip" or options.file.is_dir():
+        take_in = services.library.import_folder if options.file.is_dir() else services.library.import_zip
+        done = take_in(options.file, options.base)
+        warn(done.warnings)
+        print(f"{done.run_id}: adapter of {done.base.id}")
+        return 0
+    report = services.datasets.import_file(options.file, options.test_prompts, title=options.title)
+    warn(report.warnings)
+    data = report.dataset
+    print(
+        f"{data.id}: {len(data.pairs)} training pairs, {len(data.heldout)} held out, {len(data.test_prompts)} test prompts"
+    )
+    return 0
