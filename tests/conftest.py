@@ -30,6 +30,7 @@ def settings(tmp_path: Path) -> Settings:
         adapters_dir=tmp_path / "adapters",
         imported_dir=tmp_path / "imported",
         cache_dir=tmp_path / "cache",
+        database_url=f"sqlite:///{tmp_path / 'studio.db'}",
         device="cpu",
         train_threads=1,
         chat_threads=1,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from studio.services.datasets import DatasetService
     from studio.services.library import LibraryService
     from studio.services.models import ModelService
+    from studio.services.rating import RatingService
     from studio.services.runs import RunStore
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Services:
     align: AlignService
     compare: CompareService
     library: LibraryService
+    rating: RatingService
 
     def warm_up(self) -> None:
         """Start the trainer, so that the first click on *Train* finds it warm, and keep it so for as long as this
@@ -69,10 +71,11 @@ def build_services(settings: Settings) -> Services:
     from studio.services.datasets import DatasetService
     from studio.services.library import LibraryService
     from studio.services.models import ModelService
+    from studio.services.rating import RatingService
     from studio.services.runs import RunStore
 
     datasets, runs, models = DatasetService(settings), RunStore(settings), ModelService(settings)
     align = AlignService(settings, datasets, runs, models)
     compare = CompareService(settings, runs, models)
     library = LibraryService(settings, runs, models, compare)
-    return Services(settings, datasets, runs, models, align, compare, library)
+    return Services(settings, datasets, runs, models, align, compare, library, RatingService(settings))

@@ -1,0 +1,98 @@
+"""What makes two pairs the same pair, and what text may enter the store at all. Pure functions.
+
+Texts are compared as a reader would: composed (NFC), any run of white space one space. They are stored as they came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Sequence
+
+from studio.domain import Message
+from studio.errors import InputError
+from studio.votes import NewPair
+
+#: Characters of one text at most: more than any answer here can have, and still quick to send to a phone.
+MAX_TEXT = 100_000
+
+
+def normalised(text: str) -> str:
+    """``text`` as it is compared: NFC, white space collapsed."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def conversation_hash(prompt: str, history: Sequence[Message] = (), system_prompt: str = "") -> str:
+    """What identifies a question with everything said before it: 24 hex digits."""
+    return _hash(_conversation(prompt, history, system_prompt))
+
+
+def pair_identity(
+    prompt: str, answer_a: str, answer_b: str, history: Sequence[Message] = (), system_prompt: str = ""
+) -> str:
+    """The id of a pair, 24 hex digits; the order of the answers makes no difference."""
+    return _hash([*_conversation(prompt, history, system_prompt), sorted((normalised(answer_a), normalised(answer_b)))])
+
+
+def in_order(answer_a: str, answer_b: str) -> bool:
+    """Whether ``answer_a`` is answer 1 of the stored pair: the canonical order is that of the normalised texts."""
+    return normalised(answer_a) <= normalised(answer_b)
+
+
+def same_answer(answer_a: str, answer_b: str) -> bool:
+    """Whether two answers are one to a reader; they never become a pair."""
+    return normalised(answer_a) == normalised(answer_b)
+
+
+def check_text(field: str, text: object, *, limit: int = MAX_TEXT, empty: bool = False) -> str:
+    """``text``, if it can be stored and shown.
+
+    Raises:
+        InputError: it is no text, empty, too long, or holds what is no character; the message names ``field``.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{field} is {type(text).__name__}; it must be text.")
+    if len(text) > limit:
+        raise InputError(f"{field} is {len(text):,} characters long; at most {limit:,} are accepted.")
+    if "\0" in text:
+        raise InputError(f"{field} holds a NUL character at position {text.index(chr(0)) + 1:,}; remove it.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{field} holds half a character (a lone surrogate) at position {error.start + 1:,}; it is not valid Unicode."
+        ) from None
+    if not empty and not normalised(text):
+        raise InputError(f"{field} is empty; write something.")
+    return text
+
+
+def check_pair(pair: NewPair, where: str = "") -> None:
+    """Check every text of a pair; ``where`` goes before the name of a field ("row 3: ").
+
+    Raises:
+        InputError: a text cannot be stored and shown.
+    """
+    check_text(f"{where}prompt", pair.prompt)
+    check_text(f"{where}answer_a", pair.answer_a)
+    check_text(f"{where}answer_b", pair.answer_b)
+    check_text(f"{where}system_prompt", pair.system_prompt, empty=True)
+    for number, message in enumerate(pair.history, 1):
+        check_text(f"{where}history, turn {number}", message.content, empty=True)
+        if message.role not in ("system", "user", "assistant"):
+            raise InputError(
+                f"{where}history, turn {number} has the role {message.role!r}; use system, user or assistant."
+            )
+    for name, origin in (("origin_a", pair.origin_a), ("origin_b", pair.origin_b)):
+        for part in ("label", "model", "fingerprint", "run_id", "adapter_hash"):
+            check_text(f"{where}{name}.{part}", getattr(origin, part), limit=1000, empty=part != "label")
+
+
+def _conversation(prompt: str, history: Sequence[Message], system_prompt: str) -> list[object]:
+    turns = [[message.role, normalised(message.content)] for message in history]
+    return [normalised(system_prompt), turns, normalised(prompt)]
+
+
+def _hash(parts: list[object]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]

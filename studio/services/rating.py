@@ -1,0 +1,388 @@
+"""Rating: pairs come in, are served blind one at a time, and every vote is kept. This file owns the transactions.
+
+A pair's answers stand in the canonical order of ``pair_identity``. Which one a rater sees on the left is a coin thrown
+with the store's secret for (pair, rater), recorded with the serving and with the vote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from studio.config import Settings
+from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError
+from studio.services import pair_identity as identity
+from studio.services import rater_tokens as tokens
+from studio.services.decisions import decide
+from studio.services.guidelines import GUIDELINES, check_rules
+from studio.store import pairs as pair_rows
+from studio.store import raters as rater_rows
+from studio.store import rules as rule_rows
+from studio.store import votes as vote_rows
+from studio.store.database import Connection, Database
+from studio.votes import (
+    AnswerPair,
+    Ballots,
+    Choice,
+    Decision,
+    NewPair,
+    Origin,
+    Press,
+    Progress,
+    Rater,
+    RatingRules,
+    Reveal,
+    Served,
+    Vote,
+)
+
+#: Pairs written by one transaction: votes wait no longer than it takes.
+_CHUNK = 200
+#: A vote that took longer than a day says that the page was left open.
+_MAX_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of pairs given to the store: ``added`` are new, ``known`` were there (or came twice), ``identical`` had
+    two answers that a reader cannot tell apart and were left out. ``ids`` are those of the added and the known, each
+    once, in the order they came."""
+
+    added: int
+    known: int
+    identical: int
+    ids: tuple[str, ...]
+
+
+class RatingService:
+    """Pairs, raters and votes of one store. The database opens at first use; every method may be called from any thread.
+
+    Every method raises StudioError where the store cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.database_url or f"sqlite:///{settings.data_dir / 'studio.db'}"
+        self._opening = threading.Lock()
+        self._database: Database | None = None
+        self._secret = b""
+
+    # ---- pairs
+
+    def add_pairs(self, pairs: Iterable[NewPair]) -> Added:
+        """Store pairs; those known by their conversation and answers are not stored again.
+
+        Raises:
+            InputError: a text of one of them cannot be stored; none of them is stored then.
+        """
+        new, identical = [], 0
+        now = time.time()
+        given = list(pairs)
+        for number, pair in enumerate(given, 1):
+            identity.check_pair(pair, f"pair {number}: " if len(given) > 1 else "")
+            if identity.same_answer(pair.answer_a, pair.answer_b):
+                identical += 1
+            else:
+                new.append(_stored(pair, now))
+        once = {pair.id: pair for pair in reversed(new)}
+        ordered = [once[key] for key in dict.fromkeys(pair.id for pair in new)]
+        added = 0
+        for at in range(0, len(ordered), _CHUNK):
+            with self._open().write() as connection:
+                added += len(pair_rows.add_pairs(connection, ordered[at : at + _CHUNK], at))
+        return Added(added, len(new) - added, identical, tuple(pair.id for pair in ordered))
+
+    def set_calibration(self, pair_ids: Iterable[str], on: bool) -> None:
+        """Make pairs the ones everybody rates first, or ordinary ones again.
+
+        Raises:
+            NotFoundError: one of the ids is of no pair; nothing is changed.
+        """
+        self._mark(pair_ids, calibration=on)
+
+    def retire(self, pair_ids: Iterable[str], on: bool) -> None:
+        """Serve pairs no more, or again; they and their votes are kept.
+
+        Raises:
+            NotFoundError: one of the ids is of no pair; nothing is changed.
+        """
+        self._mark(pair_ids, retired=on)
+
+    def _mark(self, pair_ids: Iterable[str], **marks: bool) -> None:
+        wanted = list(dict.fromkeys(pair_ids))
+        with self._open().write() as connection:
+            known = {pair.id for pair in pair_rows.find_pairs(connection, wanted)}
+            for pair_id in wanted:
+                if pair_id not in known:
+                    raise NotFoundError(f"There is no pair {pair_id[:40]!r}.")
+            pair_rows.mark_pairs(connection, wanted, **marks)
+
+    # ---- raters
+
+    def register(self, name: str, verified_id: str = "") -> tuple[Rater, str]:
+        """A rater, and the signed token by which their browser is known from now on.
+
+        Args:
+            verified_id: a Hugging Face account that was checked; it is the same rater on every device.
+
+        Raises:
+            InputError: ``name`` is empty, too long or not valid Unicode.
+        """
+        database = self._open()
+        name = tokens.clean_name(name or verified_id)
+        rater_id = tokens.verified_id(self._secret, verified_id) if verified_id else secrets.token_hex(12)
+        rater = Rater(rater_id, name, bool(verified_id), time.time())
+        with database.write() as connection:
+            if not rater_rows.add_raters(connection, [rater]):
+                rater_rows.rename_rater(connection, rater_id, name)
+            found = rater_rows.find_rater(connection, rater_id)
+        assert found is not None
+        return found, tokens.rater_token(self._secret, rater_id)
+
+    def rater(self, token: str) -> Rater:
+        """The rater whose browser keeps ``token``.
+
+        Raises:
+            NotAllowedError: the token is forged, or its rater is not in the store.
+        """
+        database = self._open()
+        rater_id = tokens.rater_id_of(self._secret, token)
+        with database.read() as connection:
+            found = rater_rows.find_rater(connection, rater_id)
+        if found is None:
+            raise NotAllowedError("This rater is not known here; register again.")
+        return found
+
+    # ---- serving and voting
+
+    def serve(self, rater: Rater) -> Served | None:
+        """The next pair of this rater: the one that waits for their vote, else a calibration pair, else one with the
+        fewest votes; None when they rated all, or voting is closed."""
+        with self._open().read() as connection:
+            if not self._rules(connection).open:
+                return None
+            waiting = pair_rows.open_serving(connection, rater.id)
+        if waiting is not None:
+            return self._served(rater, waiting.pair)
+        with self._writing(rater) as connection:
+            # A second tab may have been served in the meantime: both show the same pair.
+            waiting = pair_rows.open_serving(connection, rater.id)
+            if waiting is not None:
+                return self._served(rater, waiting.pair)
+            turn = vote_rows.cast_votes(connection, rater.id)
+            start = tokens.turn_number(self._secret, rater.id, turn, pair_rows.SHUFFLE_RANGE)
+            pair = pair_rows.next_pair(connection, rater.id, start)
+            if pair is None:
+                return None
+            left = tokens.left_answer(self._secret, rater.id, pair.id)
+            pair_rows.record_serving(connection, rater.id, pair.id, left, time.time())
+        return self._served(rater, pair)
+
+    def vote(self, rater: Rater, pair_id: str, token: str, press: Press, seconds: float) -> Reveal | None:
+        """Store a vote; on the disk once this returns. The same vote again changes nothing; another choice replaces the
+        one before, which is kept in the history.
+
+        Args:
+            token: the proof that came with the pair.
+            seconds: from serving to voting; taken as at least 0 and at most a day.
+
+        Returns:
+            who answered, where the operator allows it and the vote is no skip.
+
+        Raises:
+            NotAllowedError: the pair was not served to this rater.
+            ConflictError: voting is closed, or the pair retired.
+            InputError: ``press`` or ``seconds`` is not usable.
+        """
+        self._open()
+        left = tokens.left_answer(self._secret, rater.id, pair_id)
+        tokens.check_serving(self._secret, rater.id, pair_id, left, token)
+        choice, seconds = _choice(press, left), _seconds(seconds)
+        now = time.time()
+        with self._writing(rater) as connection:
+            rules = self._rules(connection)
+            pair = pair_rows.find_pair(connection, pair_id)
+            if pair is None:
+                raise NotAllowedError(
+                    "This pair was not served to you, so a vote on it does not count; reload the page."
+                )
+            before = vote_rows.find_vote(connection, pair_id, rater.id)
+            if before is None or before.choice != choice:
+                if not rules.open:
+                    raise ConflictError("Voting is closed; this vote was not saved.")
+                if pair.retired:
+                    raise ConflictError("This pair is not rated any more; this vote was not saved.")
+                if before is not None:
+                    vote_rows.keep_in_history(connection, before, now, "changed")
+                changes = vote_rows.past_choices(connection, pair_id, rater.id)
+                created = now if before is None else before.created
+                vote = Vote(pair_id, rater.id, choice, left, seconds, created, now, changes)
+                (vote_rows.add_vote if before is None else vote_rows.change_vote)(connection, vote)
+                self._count(connection, before, vote)
+                pair_rows.close_serving(connection, rater.id, pair_id)
+        if not rules.reveal or choice == "skip":
+            return None
+        sides = (pair.origin_1.label, pair.origin_2.label)
+        return Reveal(sides[left - 1], sides[2 - left])
+
+    def undo(self, rater: Rater) -> Served | None:
+        """Take back the newest vote of this rater (the history keeps it) and serve its pair again, sides as before; None
+        where there is nothing to take back.
+
+        Raises:
+            ConflictError: voting is closed.
+        """
+        now = time.time()
+        with self._writing(rater) as connection:
+            if not self._rules(connection).open:
+                raise ConflictError("Voting is closed; nothing was taken back.")
+            vote = vote_rows.newest_vote(connection, rater.id)
+            if vote is None:
+                return None
+            vote_rows.keep_in_history(connection, vote, now, "undone")
+            vote_rows.remove_vote(connection, vote)
+            self._count(connection, vote, None)
+            pair_rows.record_serving(connection, rater.id, vote.pair_id, vote.left, now)
+            pair = pair_rows.find_pair(connection, vote.pair_id)
+        assert pair is not None
+        return self._served(rater, pair)
+
+    # ---- reading
+
+    def progress(self, rater: Rater | None) -> Progress:
+        """How far this rater (None: nobody in particular) and all raters are."""
+        with self._open().read() as connection:
+            pairs, decided, votes = pair_rows.pair_counts(connection, self._rules(connection).min_votes)
+            own = 0 if rater is None else vote_rows.own_votes(connection, rater.id)
+            return Progress(own, pairs, pairs, decided, votes, vote_rows.voters(connection))
+
+    def rules(self) -> RatingRules:
+        """What the operator set, else the shipped guidelines and the defaults."""
+        with self._open().read() as connection:
+            return self._rules(connection)
+
+    def set_rules(self, rules: RatingRules) -> None:
+        """Keep new rules.
+
+        Raises:
+            InputError: ``min_votes`` is not odd or not in 1..99, or the guidelines are too long.
+        """
+        check_rules(rules)
+        with self._open().write() as connection:
+            rule_rows.save_rules(connection, rules)
+
+    def ballots(self) -> Ballots:
+        """Everything, as it was at one moment."""
+        with self._open().read() as connection:
+            return Ballots(
+                pair_rows.all_pairs(connection),
+                vote_rows.all_votes(connection),
+                rater_rows.all_raters(connection),
+                self._rules(connection),
+            )
+
+    def decisions(self) -> tuple[Decision, ...]:
+        """What the votes on each pair come to."""
+        return decide(self.ballots())
+
+    def close(self) -> None:
+        """Close the database; the next call opens it again."""
+        with self._opening:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    # ---- inside
+
+    def _open(self) -> Database:
+        with self._opening:
+            if self._database is None:
+                database = Database(self._url)
+                database.migrate()
+                with database.write() as connection:
+                    self._secret = rule_rows.secret(connection)
+                self._database = database
+            return self._database
+
+    @contextlib.contextmanager
+    def _writing(self, rater: Rater) -> Iterator[Connection]:
+        """A transaction in which no other one of the same rater runs."""
+        with self._open().write() as connection:
+            if rater_rows.find_rater(connection, rater.id, lock=True) is None:
+                raise NotAllowedError("This rater is not known here; register again.")
+            yield connection
+
+    def _rules(self, connection: Connection) -> RatingRules:
+        return rule_rows.load_rules(connection) or RatingRules(GUIDELINES)
+
+    def _served(self, rater: Rater, pair: AnswerPair) -> Served:
+        left = tokens.left_answer(self._secret, rater.id, pair.id)
+        sides = (pair.answer_1, pair.answer_2)
+        return Served(
+            pair_id=pair.id,
+            prompt=pair.prompt,
+            history=pair.history,
+            left=sides[left - 1],
+            right=sides[2 - left],
+            token=tokens.serving_token(self._secret, rater.id, pair.id, left),
+            calibration=pair.calibration,
+        )
+
+    @staticmethod
+    def _count(connection: Connection, before: Vote | None, after: Vote | None) -> None:
+        said = after or before
+        assert said is not None
+        by = sum(sign for sign, vote in ((-1, before), (1, after)) if vote is not None and vote.choice != "skip")
+        if by:
+            vote_rows.count_vote(connection, said.pair_id, said.rater_id, by)
+
+
+def _stored(pair: NewPair, now: float) -> AnswerPair:
+    """The pair as it is kept: answers in canonical order."""
+    answers, origins = (pair.answer_a, pair.answer_b), (_finite(pair.origin_a), _finite(pair.origin_b))
+    labels: tuple[Literal["1", "2"], ...] = ("1", "2")
+    if not identity.in_order(*answers):
+        answers, origins, labels = answers[::-1], origins[::-1], labels[::-1]
+    return AnswerPair(
+        id=identity.pair_identity(pair.prompt, *answers, pair.history, pair.system_prompt),
+        prompt=pair.prompt,
+        answer_1=answers[0],
+        answer_2=answers[1],
+        origin_1=origins[0],
+        origin_2=origins[1],
+        source=pair.source,
+        created=now,
+        history=pair.history,
+        system_prompt=pair.system_prompt,
+        preferred="" if not pair.preferred else labels["ab".index(pair.preferred)],
+    )
+
+
+def _finite(origin: Origin) -> Origin:
+    """An unknown ratio is NaN in a run's recipe; JSON has no such number, and None says the same."""
+    known = origin.ratio is not None and math.isfinite(origin.ratio)
+    return origin if known else dataclasses.replace(origin, ratio=None)
+
+
+def _choice(press: object, left: Literal[1, 2]) -> Choice:
+    if press not in get_args(Press):
+        raise InputError(f"press is {str(press)[:40]!r}; use left, right, tie, both_bad or skip.")
+    if press in ("left", "right"):
+        return "1" if (press == "left") == (left == 1) else "2"
+    return cast(Choice, press)
+
+
+def _seconds(seconds: object) -> float:
+    try:
+        value = float(cast(float, seconds))
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if math.isnan(value):
+        raise InputError(f"seconds is {str(seconds)[:40]!r}; it must be a number.")
+    return min(max(value, 0.0), _MAX_SECONDS)

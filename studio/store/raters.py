@@ -1,0 +1,40 @@
+"""Queries about raters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, RowMapping, select, update
+
+from studio.store.rows import insert_new
+from studio.store.tables import raters
+from studio.votes import Rater
+
+
+def add_raters(connection: Connection, new: Sequence[Rater]) -> int:
+    """Store raters whose ids are not known yet; returns how many were new."""
+    rows = [{"id": r.id, "name": r.name, "verified": r.verified, "created": r.created, "votes": 0} for r in new]
+    return insert_new(connection, raters, sorted(rows, key=lambda row: str(row["id"])))
+
+
+def rename_rater(connection: Connection, rater_id: str, name: str) -> None:
+    """Give a known rater another name."""
+    connection.execute(update(raters).where(raters.c.id == rater_id).values(name=name))
+
+
+def find_rater(connection: Connection, rater_id: str, *, lock: bool = False) -> Rater | None:
+    """The rater of that id. ``lock`` keeps other transactions of the same rater waiting until this one ends, so that a
+    double click cannot overtake itself."""
+    query = select(raters).where(raters.c.id == rater_id)
+    row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    return None if row is None else _rater(row)
+
+
+def all_raters(connection: Connection) -> tuple[Rater, ...]:
+    """Everybody, first come first."""
+    rows = connection.execute(select(raters).order_by(raters.c.created, raters.c.id)).mappings()
+    return tuple(_rater(row) for row in rows)
+
+
+def _rater(row: RowMapping) -> Rater:
+    return Rater(row["id"], row["name"], row["verified"], row["created"])

@@ -1,0 +1,41 @@
+"""INSERT that minds rows already there: the two databases spell it alike, SQLAlchemy wants to be told which one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+#: Rows of one statement.
+_CHUNK = 500
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert the rows that break no key; returns how many those were."""
+    added = 0
+    for at in range(0, len(rows), _CHUNK):
+        chunk = list(rows[at : at + _CHUNK])
+        added += connection.execute(_insert(connection, table).values(chunk).on_conflict_do_nothing()).rowcount
+    return added
+
+
+def upsert(
+    connection: Connection,
+    table: Table,
+    row: Mapping[str, Any],
+    *,
+    keys: Sequence[str],
+    changes: Sequence[str] | None = None,
+) -> None:
+    """Insert a row, or where one with the same ``keys`` is there, set ``changes`` (None: all other columns) of it."""
+    names = [name for name in row if name not in keys] if changes is None else changes
+    query = _insert(connection, table).values(dict(row))
+    connection.execute(
+        query.on_conflict_do_update(index_elements=list(keys), set_={name: query.excluded[name] for name in names})
+    )
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)

@@ -1,0 +1,126 @@
+"""The schema as it is now. ``migrations/versions`` tells how a store gets here; a test keeps the two alike."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+#: What was said before the question. Many pairs share one (the same system prompt): kept once, named by its hash.
+chats = Table(
+    "chats",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("system_prompt", Text, nullable=False),
+    Column("history", JSON, nullable=False),
+)
+
+#: ``votes`` counts votes that are no skip, so that "fewest votes first" is a walk along an index; ``shuffle`` spreads raters
+#: over pairs with equally many; ``place`` orders pairs that came together.
+pairs = Table(
+    "pairs",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("chat_id", String(24), ForeignKey("chats.id"), nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("answer_1", Text, nullable=False),
+    Column("answer_2", Text, nullable=False),
+    Column("origin_1", JSON, nullable=False),
+    Column("origin_2", JSON, nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("preferred", String(1), nullable=False),
+    Column("created", Double, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("calibration", Boolean, nullable=False),
+    Column("retired", Boolean, nullable=False),
+    Column("votes", Integer, nullable=False),
+    Column("shuffle", Integer, nullable=False),
+    CheckConstraint("votes >= 0", name="pairs_votes_not_negative"),
+    Index("pairs_to_serve", "retired", "calibration", "votes", "shuffle"),
+)
+
+#: ``votes`` counts votes that are no skip.
+raters = Table(
+    "raters",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("verified", Boolean, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("votes", Integer, nullable=False),
+    CheckConstraint("votes >= 0", name="raters_votes_not_negative"),
+)
+
+#: Which pair stood before whom, and which answer on the left. ``open`` until the rater votes on it.
+servings = Table(
+    "servings",
+    metadata,
+    Column("rater_id", String(40), ForeignKey("raters.id"), nullable=False),
+    Column("pair_id", String(24), ForeignKey("pairs.id"), nullable=False),
+    Column("left_answer", SmallInteger, nullable=False),
+    Column("first_served", Double, nullable=False),
+    Column("last_served", Double, nullable=False),
+    Column("open", Boolean, nullable=False),
+    PrimaryKeyConstraint("rater_id", "pair_id", name="servings_once"),
+    Index("servings_open", "rater_id", "open", "last_served"),
+)
+
+#: The present choice of each rater on each pair.
+votes = Table(
+    "votes",
+    metadata,
+    Column("pair_id", String(24), ForeignKey("pairs.id"), nullable=False),
+    Column("rater_id", String(40), ForeignKey("raters.id"), nullable=False),
+    Column("choice", String(8), nullable=False),
+    Column("left_answer", SmallInteger, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("changes", Integer, nullable=False),
+    PrimaryKeyConstraint("pair_id", "rater_id", name="one_vote_per_pair_and_rater"),
+    CheckConstraint("choice IN ('1', '2', 'tie', 'both_bad', 'skip')", name="votes_choice"),
+    CheckConstraint("left_answer IN (1, 2)", name="votes_left"),
+    Index("votes_of_rater", "rater_id", "updated"),
+)
+
+#: Choices that were changed or taken back, with when and how.
+vote_history = Table(
+    "vote_history",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("pair_id", String(24), nullable=False),
+    Column("rater_id", String(40), nullable=False),
+    Column("choice", String(8), nullable=False),
+    Column("left_answer", SmallInteger, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("replaced", Double, nullable=False),
+    Column("how", String(8), nullable=False),
+    ForeignKeyConstraint(["pair_id"], ["pairs.id"]),
+    ForeignKeyConstraint(["rater_id"], ["raters.id"]),
+    Index("history_of_vote", "pair_id", "rater_id"),
+)
+
+#: The rules of rating, and the secret that signs what is given to browsers.
+settings = Table(
+    "settings",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", JSON, nullable=False),
+)
