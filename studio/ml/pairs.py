@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,33 +71,34 @@ def encode_rows(
     tokenizer: Any, rows: Sequence[PreferenceRow], system_prompt: str, max_length: int
 ) -> list[tuple[EncodedAnswer, EncodedAnswer]]:
     """``(chosen, rejected)`` of every training row, in order; raises as :func:`encode_pair`, naming the row."""
-    return [
-        encode_pair(
-            tokenizer,
-            conversation(row.prompt, system_prompt, row.history),
-            row.chosen,
-            row.rejected,
-            max_length,
-            f"Training row {number} ({row.pair_id})",
-        )
-        for number, row in enumerate(rows, 1)
-    ]
+    named = (
+        (f"Training row {number} ({row.pair_id})", row, row.chosen, row.rejected) for number, row in enumerate(rows, 1)
+    )
+    return _encode_all(tokenizer, named, system_prompt, max_length)
 
 
 def encode_heldout(
     tokenizer: Any, pairs: Sequence[PreferencePair], system_prompt: str, max_length: int
 ) -> list[tuple[EncodedAnswer, EncodedAnswer]]:
     """``(support, oppose)`` of every held-out pair, in order; raises as :func:`encode_pair`, naming the pair."""
+    named = (
+        (f"Held-out pair {number} ({pair.id})", pair, pair.support, pair.oppose) for number, pair in enumerate(pairs, 1)
+    )
+    return _encode_all(tokenizer, named, system_prompt, max_length)
+
+
+def _encode_all(
+    tokenizer: Any,
+    named: Iterable[tuple[str, PreferencePair | PreferenceRow, str, str]],
+    system_prompt: str,
+    max_length: int,
+) -> list[tuple[EncodedAnswer, EncodedAnswer]]:
+    """Both answers of each ``(name in a complaint, where the prompt stands, first answer, second answer)``."""
     return [
         encode_pair(
-            tokenizer,
-            conversation(pair.prompt, system_prompt, pair.history),
-            pair.support,
-            pair.oppose,
-            max_length,
-            f"Held-out pair {number} ({pair.id})",
+            tokenizer, conversation(asked.prompt, system_prompt, asked.history), first, second, max_length, where
         )
-        for number, pair in enumerate(pairs, 1)
+        for where, asked, first, second in named
     ]
 
 

@@ -108,17 +108,6 @@ class AlignService:
         ensure_trainer(self._settings)
         return recipe.run_id
 
-    def start_simple(
-        self, base: str, dataset_id: str, support_ratio: float, data_size: int, preset: str, seed: int
-    ) -> str:
-        """:meth:`start` with a preset's settings and a seed.
-
-        Raises:
-            RecipeError: unknown preset; otherwise as :meth:`start`.
-        """
-        form = preset_form(base, dataset_id, support_ratio, data_size, preset)
-        return self.start(dataclasses.replace(form, dpo=dataclasses.replace(form.dpo, seed=seed)))
-
     def resume(self, run_id: str) -> None:
         """Queue a stopped, failed or interrupted run again; it goes on from its checkpoint.
 

@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 from studio.config import Settings  # noqa: E402
 from studio.domain import BASE, FINAL_STATES, Message, Sampling  # noqa: E402
 from studio.services import Services, build_services  # noqa: E402
+from studio.services.align import preset_form  # noqa: E402
 from studio.services.compare import PaneChat  # noqa: E402
 from studio.services.trainer import ensure_trainer  # noqa: E402
 
@@ -45,7 +46,7 @@ def answer(services: Services, number: int) -> float:
 def train(services: Services, settings: Settings, chat: bool) -> tuple[float, list[float]]:
     """Training seconds of a run of the embedded preset, and the chat latencies measured while it trained."""
     ensure_trainer(settings)
-    run_id = services.align.start_simple("embedded", "live-action-en", 0.9, 50, "embedded", 42)
+    run_id = services.align.start(preset_form("embedded", "live-action-en", 0.9, 50, "embedded"))
     latencies: list[float] = []
     while (run := services.runs.get(run_id)).status.state not in FINAL_STATES:
         if chat and run.last_step is not None and run.last_step.step < run.last_step.total:
