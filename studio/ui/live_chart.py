@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SCRIPT = """
 const area = document.createElement('div');
 let waiting = null;
-// a phone: the four charts below each other
+// a phone: four charts in one figure below each other
 const stack = (layout) => {
   ['', '2', '3', '4'].forEach((n, i) => {
     const top = 1 - i / 4;
@@ -40,9 +40,13 @@ const draw = () => {
   const figure = JSON.parse(props.value);
   const quiet = getComputedStyle(element).getPropertyValue('--body-text-color').trim();
   figure.layout.font = Object.assign({}, figure.layout.font, quiet ? {color: quiet} : {});
-  if (element.clientWidth < 560) { stack(figure.layout); }
+  if (element.clientWidth < 560 && figure.layout.yaxis4) { stack(figure.layout); }
   window.Plotly.react(area, figure.data, figure.layout, {responsive: true, displaylogo: false});
 };
+// drawn in a tab nobody looks at, it has no width to fill until it is shown
+new ResizeObserver(() => {
+  if (area.clientWidth && area.data && window.Plotly) { window.Plotly.Plots.resize(area); }
+}).observe(area);
 watch('value', draw);
 draw();
 """
@@ -72,9 +76,9 @@ class LiveChart:
         return {self.library: Figure()}
 
 
-def build_live_chart(elem_id: str, height: int) -> LiveChart:
-    """Draw an empty chart ``height`` pixels high."""
+def build_live_chart(elem_id: str, height: int, library: gr.Plot | None = None) -> LiveChart:
+    """Draw an empty chart at least ``height`` pixels high. Charts of one panel may share what loads the ``library``."""
     chart = gr.HTML(
         None, html_template="", js_on_load=_SCRIPT, elem_id=elem_id, min_height=height, apply_default_css=False
     )
-    return LiveChart(chart, gr.Plot(show_label=False, elem_classes="loads-plotly"))
+    return LiveChart(chart, library or gr.Plot(show_label=False, elem_classes="loads-plotly"))

@@ -1,0 +1,296 @@
+"""What the votes say, inside the Rate tab: filters, sentences, charts, and whether the votes can be trusted.
+
+Nothing is read before somebody opens the tab. From then on a timer asks for the number of votes, and only a new one makes
+the statistics be computed again, once for all pages that look at the same votes through the same filters.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from studio.services import Services
+from studio.services.decisions import decide
+from studio.services.rating import RatingService
+from studio.services.vote_filters import SOURCES, VoteFilters
+from studio.services.vote_stats import VoteReport, report
+from studio.ui import results_charts as charts
+from studio.ui import results_view as view
+from studio.ui.access import Visitor
+from studio.ui.guard import guarded
+from studio.ui.live_chart import build_live_chart
+from studio.ui.shared import PRIVATE, Shared
+from studio.votes import Decision, PairSource, Progress
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, **PRIVATE}
+#: Seconds between two looks at the number of votes.
+TICK_S = 4.0
+#: Sets of filters whose report is kept for the next page that asks for it.
+_KEPT = 8
+_SOURCE_LABELS = {"compare": "the screen of Compare", "batch": "batches", "import": "imported files"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at the votes: ``progress`` tells whether there are new ones since."""
+
+    progress: Progress
+    report: VoteReport
+    decisions: tuple[Decision, ...]
+    min_votes: int
+    raters: tuple[tuple[str, str], ...]
+
+
+class Reader:
+    """Computes a :class:`Reading` when votes have come in, and keeps it for whoever asks next. For all pages together."""
+
+    def __init__(self, rating: RatingService) -> None:
+        self._rating = rating
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[VoteFilters, Reading] = OrderedDict()
+
+    def progress(self) -> Progress:
+        """Cheap: a count."""
+        return self._rating.progress(None)
+
+    def read(self, filters: VoteFilters, anew: bool = False) -> Reading:
+        """The votes under ``filters``; ``anew`` also where their number is the same (somebody changed their mind)."""
+        with self._lock:
+            progress = self._rating.progress(None)
+            kept = self._kept.get(filters)
+            if kept is None or kept.progress != progress or anew:
+                ballots = self._rating.ballots()
+                voted = {vote.rater_id for vote in ballots.votes}
+                raters = tuple((rater.id, rater.name) for rater in ballots.raters if rater.id in voted)
+                kept = Reading(progress, report(ballots, filters), decide(ballots), ballots.rules.min_votes, raters)
+            self._kept[filters] = kept
+            self._kept.move_to_end(filters)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+            return kept
+
+
+class ResultsPanel:
+    """Draws the panel when made (inside a ``gr.Blocks``); :meth:`bind` connects it."""
+
+    def __init__(self, rating: RatingService) -> None:
+        self._reader = Reader(rating)
+        gr.Markdown("## What the votes say")
+        self._draw_filters()
+        self.counts = gr.HTML(elem_id="vote-counts")
+        self.said = gr.HTML(view.NO_VOTES, elem_id="votes-said")
+        with gr.Column(visible=False, elem_id="votes-body") as self.body:
+            gr.Markdown("### Who is preferred")
+            self.rates = build_live_chart("win-rates", 110)
+            library = self.rates.library
+            self.table = gr.HTML(elem_id="votes-table")
+            with gr.Column(visible=False, elem_id="votes-ratings") as self.rating_box:
+                gr.Markdown("### Ratings of all players")
+                self.standings = gr.HTML(elem_id="votes-standings")
+                self.ratings = build_live_chart("ratings", 110, library)
+            gr.Markdown("### Can these votes be trusted?")
+            self.trust = gr.HTML(elem_id="votes-trust")
+            with gr.Row(equal_height=False):
+                with gr.Column(min_width=300):
+                    self.over_time = build_live_chart("votes-over-time", 260, library)
+                with gr.Column(min_width=300):
+                    self.per_rater = build_live_chart("votes-per-rater", 260, library)
+                with gr.Column(min_width=300):
+                    self.pace = build_live_chart("votes-pace", 260, library)
+        self.seen: gr.State = gr.State(None)
+        self.timer = gr.Timer(TICK_S)
+        self.outputs: list[Any] = [
+            self.counts,
+            self.said,
+            self.body,
+            library,
+            *(drawn.chart for drawn in (self.rates, self.ratings, self.over_time, self.per_rater, self.pace)),
+            self.table,
+            self.rating_box,
+            self.standings,
+            self.trust,
+            self.raters,
+            self.seen,
+        ]
+
+    def _draw_filters(self) -> None:
+        with gr.Accordion("Filters: which votes count (none is deleted)", open=False, elem_id="vote-filters"):
+            with gr.Row():
+                self.min_votes = gr.Number(
+                    0,
+                    label="Leave out raters with fewer votes than",
+                    precision=0,
+                    minimum=0,
+                    min_width=200,
+                    elem_id="min-votes",
+                )
+                self.min_seconds = gr.Number(
+                    0,
+                    label="Leave out votes faster than (seconds)",
+                    minimum=0,
+                    step=0.5,
+                    min_width=200,
+                    elem_id="min-seconds",
+                )
+                self.raters = gr.Dropdown(
+                    [],
+                    label="Leave out these raters",
+                    multiselect=True,
+                    visible=False,
+                    min_width=240,
+                    elem_id="out-raters",
+                )
+            with gr.Row():
+                self.sources = gr.CheckboxGroup(
+                    [(label, source) for source, label in _SOURCE_LABELS.items()],
+                    value=list(SOURCES),
+                    label="Count votes on pairs from",
+                    min_width=280,
+                    elem_id="sources",
+                )
+                with gr.Column(min_width=240):
+                    self.calibration = gr.Checkbox(
+                        False, label="Leave out calibration pairs", elem_id="out-calibration"
+                    )
+                    self.retired = gr.Checkbox(False, label="Leave out retired pairs", elem_id="out-retired")
+        with gr.Row():
+            self.everything = gr.Button("Count every vote", size="sm", min_width=120, elem_id="count-every-vote")
+            self.refresh = gr.Button("Refresh", size="sm", min_width=120, elem_id="refresh-votes")
+        self.filters: list[Any] = [
+            self.min_votes,
+            self.min_seconds,
+            self.calibration,
+            self.retired,
+            self.sources,
+            self.raters,
+        ]
+
+    # -- drawing ------------------------------------------------------------------------------------------------------
+
+    def look(self, mark: Visitor, *chosen: Any) -> dict[Any, Any]:
+        """Everything under the filters of the page; computed only where it is not known yet."""
+        return self._shown(mark, self._reader.read(filters_from(*chosen)))
+
+    def look_again(self, mark: Visitor, *chosen: Any) -> dict[Any, Any]:
+        """The same, computed in any case."""
+        return self._shown(mark, self._reader.read(filters_from(*chosen), anew=True))
+
+    def tick(self, mark: Visitor, seen: Progress | None, *chosen: Any) -> dict[Any, Any]:
+        """Everything, where there are new votes since this page looked; nothing before it has looked at all."""
+        if seen is None or self._reader.progress() == seen:
+            return {self.seen: gr.skip()}
+        return self.look(mark, *chosen)
+
+    def count_everything(self, mark: Visitor) -> dict[Any, Any]:
+        """Filters off, in the widgets as well."""
+        off = dict(zip(self.filters, (0, 0, False, False, list(SOURCES), []), strict=True))
+        reading = self._reader.read(VoteFilters())
+        return {**off, **self._shown(mark, reading), self.raters: gr.Dropdown(**_choices(mark, reading), value=[])}
+
+    def _shown(self, mark: Visitor, reading: Reading) -> dict[Any, Any]:
+        found = reading.report
+        updates: dict[Any, Any] = {
+            self.counts: view.counts(found, reading.decisions, reading.min_votes),
+            self.said: view.said(found),
+            self.body: gr.Column(visible=found.votes > 0),
+            self.raters: gr.Dropdown(**_choices(mark, reading)),
+            self.seen: reading.progress,
+        }
+        if not found.votes:
+            return updates
+        names = view.rater_names(found.raters, mark.operator)
+        rated = found.standings is not None
+        updates |= {
+            **self.rates.load(),
+            **self.rates.show(charts.win_rate_figure(found.matches)),
+            self.table: view.table(found.matches),
+            self.rating_box: gr.Column(visible=rated),
+            self.standings: view.standings(found),
+            self.trust: view.trust(found),
+            **self.over_time.show(charts.time_figure(found.times)),
+            **self.per_rater.show(charts.rater_figure(found.raters, names)),
+            **self.pace.show(charts.pace_figure(found.seconds)),
+        }
+        if found.standings is not None and found.standings.groups:
+            players = {player.id: player for player in found.players}
+            updates |= self.ratings.show(charts.rating_figure(found.standings, players))
+        else:
+            updates |= self.ratings.show(None)
+        return updates
+
+    # -- binding ------------------------------------------------------------------------------------------------------
+
+    def bind(self, shared: Shared, app: gr.Blocks) -> None:
+        """Connect the panel's events."""
+        inputs = [shared.visitor, *self.filters]
+        tabs = list(_tabs_around(self.body))
+        for tab in tabs:
+            tab.select(guarded(self.look), inputs, self.outputs, **QUIET)
+        if not tabs:
+            app.load(guarded(self.look), inputs, self.outputs, **QUIET)
+        self.timer.tick(
+            guarded(self.tick), [shared.visitor, self.seen, *self.filters], self.outputs, trigger_mode="once", **QUIET
+        )
+        gr.on(
+            [widget.input for widget in self.filters],
+            guarded(self.look),
+            inputs,
+            self.outputs,
+            trigger_mode="always_last",
+            **QUIET,
+        )
+        self.refresh.click(guarded(self.look_again), inputs, self.outputs, **QUIET)
+        self.everything.click(
+            guarded(self.count_everything), shared.visitor, [*self.outputs, *self.filters[:-1]], **QUIET
+        )
+
+
+def build_results_panel(services: Services, shared: Shared, app: gr.Blocks) -> ResultsPanel:
+    """Draw the panel here and connect it."""
+    panel = ResultsPanel(services.rating)
+    panel.bind(shared, app)
+    return panel
+
+
+def filters_from(
+    min_votes: float | None,
+    min_seconds: float | None,
+    calibration: bool,
+    retired: bool,
+    sources: list[PairSource],
+    raters: list[str] | None,
+) -> VoteFilters:
+    """The filters as the page's widgets have them; an emptied number leaves out nothing.
+
+    Raises:
+        InputError: a number is below 0.
+    """
+    return VoteFilters(
+        min_votes=int(min_votes or 0),
+        min_seconds=float(min_seconds or 0),
+        without_calibration=calibration,
+        without_retired=retired,
+        sources=tuple(source for source in SOURCES if source in sources),
+        without_raters=tuple(sorted(raters or ())),
+    )
+
+
+def _choices(mark: Visitor, reading: Reading) -> dict[str, Any]:
+    """Raters to leave out, by name: the operator's to see."""
+    if not mark.operator:
+        return {"choices": [], "visible": False}
+    names = [(name or rater, rater) for rater, name in reading.raters]
+    return {"choices": sorted(names), "visible": bool(names)}
+
+
+def _tabs_around(block: Any) -> Iterator[gr.Tab]:
+    """The tabs that have to be open for ``block`` to be seen."""
+    while block is not None:
+        if isinstance(block, gr.Tab):
+            yield block
+        block = block.parent
