@@ -94,7 +94,7 @@ class RatingService:
         ordered = [once[key] for key in dict.fromkeys(pair.id for pair in new)]
         added = 0
         for at in range(0, len(ordered), _CHUNK):
-            with self._open().write() as connection:
+            with self.store().write() as connection:
                 added += len(pair_rows.add_pairs(connection, ordered[at : at + _CHUNK], at))
         return Added(added, len(new) - added, identical, tuple(pair.id for pair in ordered))
 
@@ -116,7 +116,7 @@ class RatingService:
 
     def _mark(self, pair_ids: Iterable[str], **marks: bool) -> None:
         wanted = list(dict.fromkeys(pair_ids))
-        with self._open().write() as connection:
+        with self.store().write() as connection:
             known = {pair.id for pair in pair_rows.find_pairs(connection, wanted)}
             for pair_id in wanted:
                 if pair_id not in known:
@@ -134,7 +134,7 @@ class RatingService:
         Raises:
             InputError: ``name`` is empty, too long or not valid Unicode.
         """
-        database = self._open()
+        database = self.store()
         name = tokens.clean_name(name or verified_id)
         rater_id = tokens.verified_id(self._secret, verified_id) if verified_id else secrets.token_hex(12)
         rater = Rater(rater_id, name, bool(verified_id), time.time())
@@ -151,7 +151,7 @@ class RatingService:
         Raises:
             NotAllowedError: the token is forged, or its rater is not in the store.
         """
-        database = self._open()
+        database = self.store()
         rater_id = tokens.rater_id_of(self._secret, token)
         with database.read() as connection:
             found = rater_rows.find_rater(connection, rater_id)
@@ -164,7 +164,7 @@ class RatingService:
     def serve(self, rater: Rater) -> Served | None:
         """The next pair of this rater: the one that waits for their vote, else a calibration pair, else one with the
         fewest votes; None when they rated all, or voting is closed."""
-        with self._open().read() as connection:
+        with self.store().read() as connection:
             if not self._rules(connection).open:
                 return None
             waiting = pair_rows.open_serving(connection, rater.id)
@@ -200,7 +200,7 @@ class RatingService:
             ConflictError: voting is closed, or the pair retired.
             InputError: ``press`` or ``seconds`` is not usable.
         """
-        self._open()
+        self.store()
         left = tokens.left_answer(self._secret, rater.id, pair_id)
         tokens.check_serving(self._secret, rater.id, pair_id, left, token)
         choice, seconds = _choice(press, left), _seconds(seconds)
@@ -257,14 +257,14 @@ class RatingService:
 
     def progress(self, rater: Rater | None) -> Progress:
         """How far this rater (None: nobody in particular) and all raters are."""
-        with self._open().read() as connection:
+        with self.store().read() as connection:
             pairs, decided, votes = pair_rows.pair_counts(connection, self._rules(connection).min_votes)
             own = 0 if rater is None else vote_rows.own_votes(connection, rater.id)
             return Progress(own, pairs, pairs, decided, votes, vote_rows.voters(connection))
 
     def rules(self) -> RatingRules:
         """What the operator set, else the shipped guidelines and the defaults."""
-        with self._open().read() as connection:
+        with self.store().read() as connection:
             return self._rules(connection)
 
     def set_rules(self, rules: RatingRules) -> None:
@@ -274,12 +274,12 @@ class RatingService:
             InputError: ``min_votes`` is not odd or not in 1..99, or the guidelines are too long.
         """
         check_rules(rules)
-        with self._open().write() as connection:
+        with self.store().write() as connection:
             rule_rows.save_rules(connection, rules)
 
     def ballots(self) -> Ballots:
         """Everything, as it was at one moment."""
-        with self._open().read() as connection:
+        with self.store().read() as connection:
             return Ballots(
                 pair_rows.all_pairs(connection),
                 vote_rows.all_votes(connection),
@@ -291,16 +291,8 @@ class RatingService:
         """What the votes on each pair come to."""
         return decide(self.ballots())
 
-    def close(self) -> None:
-        """Close the database; the next call opens it again."""
-        with self._opening:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
-
-    # ---- inside
-
-    def _open(self) -> Database:
+    def store(self) -> Database:
+        """The open, migrated database, for services that read or bring many rows in a transaction of their own."""
         with self._opening:
             if self._database is None:
                 database = Database(self._url)
@@ -310,10 +302,19 @@ class RatingService:
                 self._database = database
             return self._database
 
+    def close(self) -> None:
+        """Close the database; the next call opens it again."""
+        with self._opening:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    # ---- inside
+
     @contextlib.contextmanager
     def _writing(self, rater: Rater) -> Iterator[Connection]:
         """A transaction in which no other one of the same rater runs."""
-        with self._open().write() as connection:
+        with self.store().write() as connection:
             if rater_rows.find_rater(connection, rater.id, lock=True) is None:
                 raise NotAllowedError("This rater is not known here; register again.")
             yield connection

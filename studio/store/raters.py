@@ -26,7 +26,7 @@ def find_rater(connection: Connection, rater_id: str, *, lock: bool = False) -> 
     """The rater of that id. ``lock`` keeps other transactions of the same rater waiting until this one ends, so that a
     double click cannot overtake itself."""
     query = select(raters).where(raters.c.id == rater_id)
-    row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    row = connection.execute(query.with_for_update(key_share=True) if lock else query).mappings().one_or_none()
     return None if row is None else _rater(row)
 
 
