@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from studio.domain import (
     SupportShare,
 )
 from studio.errors import RecipeError
-from studio.ml.dpo import LOSS_TYPES, OPTIMIZERS, SCHEDULERS
+from studio.ml.dpo import LOSS_TYPES
+from studio.services.checks import check_training, not_longer, one_of, within
 from studio.services.preferences import build_preferences
 from studio.services.presets import PRESETS
 from studio.services.run_events import Event
@@ -33,8 +33,6 @@ from studio.services.trainer import ensure_trainer
 if TYPE_CHECKING:
     from studio.services.datasets import DatasetService
     from studio.services.models import ModelService
-
-_MODULES = re.compile(r"^(all-linear|[A-Za-z0-9_.]+(\s*,\s*[A-Za-z0-9_.]+)*)$")
 
 
 @dataclass(frozen=True)
@@ -204,37 +202,17 @@ def check_settings(form: AlignForm) -> None:
     Raises:
         RecipeError: the first one out of range, with its value and what is allowed.
     """
-    lora, dpo = form.lora, form.dpo
-    _within("rank", lora.rank, 1, 1024)
-    _within("alpha", lora.alpha, 1, 4096)
-    _within("dropout", lora.dropout, 0, 0.95)
-    if not _MODULES.match(lora.target_modules.strip()):
-        raise RecipeError(
-            f"target_modules is {lora.target_modules!r}; use all-linear or module names such as q_proj,v_proj."
-        )
-    _one_of("loss_type", dpo.loss_type, LOSS_TYPES)
-    _one_of("scheduler", dpo.scheduler, SCHEDULERS)
-    _one_of("optimizer", dpo.optimizer, OPTIMIZERS)
-    _one_of("preset", form.preset, tuple(PRESETS))
-    _within("beta", dpo.beta, 1e-6, 1000)
-    _within("label_smoothing", dpo.label_smoothing, 0, 0.49)
+    dpo = form.dpo
+    check_training(form.lora, dpo)
+    one_of("loss_type", dpo.loss_type, LOSS_TYPES)
+    one_of("preset", form.preset, tuple(PRESETS))
+    within("beta", dpo.beta, 1e-6, 1000)
+    within("label_smoothing", dpo.label_smoothing, 0, 0.49)
     if dpo.loss_type == "exo_pair" and dpo.label_smoothing == 0:
         raise RecipeError("label_smoothing is 0; the loss exo_pair needs it above 0 (0.001 is usual).")
-    _within("learning_rate", dpo.learning_rate, 1e-9, 1)
-    _within("max_seconds", dpo.max_seconds, 0, 7 * 24 * 3600)
-    _within("epochs", dpo.epochs, 0 if dpo.max_seconds else 0.01, 1000)
-    _within("batch_size", dpo.batch_size, 1, 1024)
-    _within("gradient_accumulation", dpo.gradient_accumulation, 1, 1024)
-    _within("warmup_ratio", dpo.warmup_ratio, 0, 1)
-    _within("weight_decay", dpo.weight_decay, 0, 10)
-    _within("max_grad_norm", dpo.max_grad_norm, 0, 1000)
-    _within("max_length", dpo.max_length, 16, 131072)
-    _within("seed", dpo.seed, 0, 2**32 - 1)
-    _within("probe_every", dpo.probe_every, 1, 100000)
-    _within("sample_every", dpo.sample_every, 1, 100000)
-    for name, text, longest in (("system_prompt", form.system_prompt, 8000), ("title", form.title, 120)):
-        if len(text) > longest:
-            raise RecipeError(f"{name} has {len(text)} characters; {longest} are allowed.")
+    within("sample_every", dpo.sample_every, 1, 100000)
+    not_longer("system_prompt", form.system_prompt, 8000)
+    not_longer("title", form.title, 120)
 
 
 def library_versions() -> dict[str, str]:
@@ -246,16 +224,6 @@ def library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[name] = "missing"
     return versions
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:  # a NaN fails this too
-        raise RecipeError(f"{name} is {value}; it must be between {low:g} and {high:g}.")
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise RecipeError(f"{name} is {value!r}; use one of {', '.join(allowed)}.")
 
 
 def _finite(value: float) -> float | None:

@@ -42,10 +42,11 @@ def build_preferences(
     _check(len(pairs), support_ratio, data_size)
     count = support_count(data_size, support_ratio)
     supporting = set(random.Random(seed).sample(range(data_size), count)) if shuffle else set(range(count))
-    return tuple(_row(pair, index in supporting) for index, pair in enumerate(pairs[:data_size]))
+    return tuple(preference_row(pair, index in supporting) for index, pair in enumerate(pairs[:data_size]))
 
 
-def _row(pair: PreferencePair, support: bool) -> PreferenceRow:
+def preference_row(pair: PreferencePair, support: bool) -> PreferenceRow:
+    """A pair as a row that prefers its *support* answer, or the other one."""
     return PreferenceRow(
         pair_id=pair.id,
         prompt=pair.prompt,

@@ -10,13 +10,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from studio.domain import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
+from studio.domain import MeasureEvent, ProbeEvent, RewardReport, SampleEvent, StepEvent, SupportShare
 from studio.services.records import decode_line, parse, read_lines
 
-Event = StepEvent | ProbeEvent | MeasureEvent
+Event = StepEvent | ProbeEvent | MeasureEvent | RewardReport
 E = TypeVar("E", StepEvent, ProbeEvent)
 
-_KINDS: dict[str, Any] = {"step": StepEvent, "probe": ProbeEvent, "measure": MeasureEvent}
+_KINDS: dict[str, Any] = {
+    "step": StepEvent,
+    "probe": ProbeEvent,
+    "measure": MeasureEvent,
+    "reward_report": RewardReport,
+}
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LOG_BYTES = 65536
 
@@ -35,7 +40,7 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
 
 def in_force(events: Iterable[Event]) -> list[Event]:
     """Events without those a resumed run trained anew: a step at or below an earlier one replaces what came after its
-    checkpoint, the probes there included. Of a repeated probe or measure the newest stays."""
+    checkpoint, the probes there included. Of a repeated probe, measure or report the newest stays."""
     kept: list[Event] = []
     told: set[tuple[str, object]] = set()
     highest = 0
@@ -43,7 +48,7 @@ def in_force(events: Iterable[Event]) -> list[Event]:
         if isinstance(event, StepEvent):
             if event.step <= highest:
                 again = event.step
-                kept = [e for e in kept if isinstance(e, MeasureEvent) or e.step < again]
+                kept = [e for e in kept if isinstance(e, MeasureEvent | RewardReport) or e.step < again]
             highest = event.step
         elif (key := _key(event)) in told:
             kept = [e for e in kept if isinstance(e, StepEvent) or _key(e) != key]
@@ -53,8 +58,10 @@ def in_force(events: Iterable[Event]) -> list[Event]:
     return kept
 
 
-def _key(event: ProbeEvent | MeasureEvent) -> tuple[str, object]:
-    return (event.type, event.step) if isinstance(event, ProbeEvent) else (event.type, event.who)
+def _key(event: ProbeEvent | MeasureEvent | RewardReport) -> tuple[str, object]:
+    if isinstance(event, ProbeEvent):
+        return event.type, event.step
+    return event.type, event.who if isinstance(event, MeasureEvent) else ""
 
 
 def read_samples(folder: Path) -> list[SampleEvent]:
@@ -84,13 +91,15 @@ def read_log_tail(folder: Path, lines: int) -> str:
 
 @dataclass
 class Summary:
-    """What listing needs of a run's events: its newest step and probe as they stand in the file, measured shares."""
+    """What listing needs of a run's events: its newest step and probe as they stand in the file, measured shares, a
+    reward run's report."""
 
     inode: int = 0
     offset: int = 0
     step_line: bytes = b""
     probe_line: bytes = b""
     shares: dict[str, SupportShare] = field(default_factory=dict)
+    reward: RewardReport | None = None
 
     @property
     def last_step(self) -> StepEvent | None:
@@ -135,6 +144,8 @@ class Summaries:
                 elif data.get("type") == "measure":
                     event = parse(MeasureEvent, data, f"{folder.name}/events.jsonl")
                     summary.shares = {**summary.shares, event.who: event.measured}
+                elif data.get("type") == "reward_report":
+                    summary.reward = parse(RewardReport, data, f"{folder.name}/events.jsonl")
             return replace(summary)
 
 

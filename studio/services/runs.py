@@ -25,6 +25,7 @@ from studio.domain import (
     PreferenceDataset,
     ProbeEvent,
     Recipe,
+    RewardReport,
     RunStatus,
     SampleEvent,
     StepEvent,
@@ -57,6 +58,7 @@ class RunView:
         status: the effective status: a run whose owner is dead reads ``interrupted``, one asked to stop ``stopping``.
         last_step: newest optimiser step; ``probe`` the newest stance probe; both None before the first.
         base_share: measured support share of the base; ``adapter_share`` that of the adapter; None until measured.
+        reward: how a reward run does on pairs it never saw; None for others and until measured.
         adapter_hash: first 12 hex digits of the sha256 of ``adapter_model.safetensors``; empty without one.
         size_bytes: all files of the folder.
     """
@@ -75,6 +77,7 @@ class RunView:
     adapter_hash: str
     size_bytes: int
     method: str
+    reward: RewardReport | None = None
 
 
 class RunStore:
@@ -142,6 +145,7 @@ class RunStore:
             adapter_hash=adapter_hash,
             size_bytes=size,
             method=recipe.method,
+            reward=summary.reward,
         )
 
     def status(self, run_id: str) -> RunStatus:

@@ -1,7 +1,8 @@
 """The process that carries out one run: it owns the run's status, events, samples and log until it ends.
 
 Forked by the warm trainer (see ``services/trainer.py``), or started cold as ``python -m studio.services.worker FOLDER``
-where a forked process could not train. The training function itself is ``ml.dpo.train_dpo``.
+where a forked process could not train. The training function itself is
+``ml.dpo.train_dpo`` or ``ml.reward.train_reward``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from studio.domain import (
     PreferenceRow,
     ProbeEvent,
     Recipe,
+    RewardReport,
     RunState,
     RunStatus,
     SampleEvent,
@@ -38,13 +40,15 @@ from studio.domain import (
 )
 from studio.errors import InputError, StudioError, TrainingError
 from studio.services.cards import write_card
+from studio.services.preferences import preference_row
 from studio.services.records import LineWriter, read_record
+from studio.services.reward_data import heldout_rows
 from studio.services.run_state import read_status, stop_request, write_status
 from studio.services.runs import RunStore
 
 log = logging.getLogger(__name__)
 
-Emitted = StepEvent | ProbeEvent | SampleEvent | MeasureEvent
+Emitted = StepEvent | ProbeEvent | SampleEvent | MeasureEvent | RewardReport
 HEARTBEAT_S = 1.0
 NO_SPACE = "The disk is full, so the run could not go on. Free some space (old runs can go), then resume it."
 NO_MEMORY = (
@@ -107,18 +111,7 @@ def recipe_rows(recipe: Recipe, dataset: PreferenceDataset) -> tuple[PreferenceR
         pair = pairs.get(pair_id)
         if pair is None:
             raise InputError(f"The data of run {recipe.run_id} lacks the pair {pair_id!r}.")
-        chosen, rejected = (pair.support, pair.oppose) if supports else (pair.oppose, pair.support)
-        rows.append(
-            PreferenceRow(
-                pair_id=pair.id,
-                prompt=pair.prompt,
-                chosen=chosen,
-                rejected=rejected,
-                side="support" if supports else "oppose",
-                flipped=not supports,
-                history=pair.history,
-            )
-        )
+        rows.append(preference_row(pair, supports))
     return tuple(rows)
 
 
@@ -146,7 +139,7 @@ class StatusKeeper:
     def progress(self, step: int, total: int) -> None:
         """Note the newest step; it is written with the next beat."""
         with self._lock:
-            message = "Measuring the stance of the trained model." if step >= total else ""
+            message = "Measuring what was trained." if step >= total else ""
             self._status = replace(self._status, step=step, total=total, message=message)
 
     def end(self, state: RunState, message: str) -> None:
@@ -234,12 +227,11 @@ def _carry_out(job: Job, train: Train, keeper: StatusKeeper) -> str | None:
 
 
 def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[], bool]) -> Outcome:
-    """The real thing: find the base model and hand the run to ``ml.dpo``.
+    """The real thing: find the base model and hand the run to ``ml.dpo`` or ``ml.reward``.
 
     Raises:
         StudioError: the base cannot be loaded or is another one, or the training cannot go on.
     """
-    from studio.ml.dpo import DpoJob, train_dpo
     from studio.services.models import ModelService
 
     recipe, settings = job.recipe, job.settings
@@ -248,22 +240,55 @@ def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[
         raise TrainingError(
             f"The base model {recipe.base.id} is not the one this run was made for (its files changed). Start a new run."
         )
+    resume = (job.folder / "checkpoint").is_dir()
+    log.info("run %s: %d rows, base %s, resume %s", recipe.run_id, len(recipe.row_ids), base_path, resume)
+    return _TRAIN[recipe.method](job, base_path, resume, emit, should_stop)
+
+
+def _train_dpo(
+    job: Job, base_path: Path, resume: bool, emit: Callable[[Emitted], None], should_stop: Callable[[], bool]
+) -> Outcome:
+    from studio.ml.dpo import DpoJob, train_dpo
+
     dpo_job = DpoJob(
-        recipe=recipe,
-        rows=recipe_rows(recipe, job.dataset),
+        recipe=job.recipe,
+        rows=recipe_rows(job.recipe, job.dataset),
         heldout=job.dataset.heldout,
         judge_pairs=job.dataset.pairs,
         test_prompts=job.dataset.test_prompts,
         base_path=base_path,
         folder=job.folder,
-        cache_dir=settings.cache_dir,
-        resume=(job.folder / "checkpoint").is_dir(),
-        threads=cpu_threads(settings.train_threads),
-        device=settings.device,
-        trust_remote_code=settings.trust_remote_code,
+        cache_dir=job.settings.cache_dir,
+        resume=resume,
+        threads=cpu_threads(job.settings.train_threads),
+        device=job.settings.device,
+        trust_remote_code=job.settings.trust_remote_code,
     )
-    log.info("run %s: %d rows, base %s, resume %s", recipe.run_id, len(dpo_job.rows), base_path, dpo_job.resume)
     return train_dpo(dpo_job, emit, should_stop)
+
+
+def _train_reward(
+    job: Job, base_path: Path, resume: bool, emit: Callable[[Emitted], None], should_stop: Callable[[], bool]
+) -> Outcome:
+    from studio.ml.reward import RewardJob, train_reward
+
+    reward_job = RewardJob(
+        recipe=job.recipe,
+        rows=recipe_rows(job.recipe, job.dataset),
+        heldout=heldout_rows(job.dataset, job.recipe.rows_support),
+        base_path=base_path,
+        folder=job.folder,
+        cache_dir=job.settings.cache_dir,
+        resume=resume,
+        threads=cpu_threads(job.settings.train_threads),
+        device=job.settings.device,
+        trust_remote_code=job.settings.trust_remote_code,
+    )
+    return train_reward(reward_job, emit, should_stop)
+
+
+#: How each method trains. An uploaded adapter of unknown training never waits in the queue.
+_TRAIN: dict[str, Callable[..., Outcome]] = {"dpo": _train_dpo, "reward": _train_reward}
 
 
 def plain_sentence(error: BaseException, folder: Path) -> str:

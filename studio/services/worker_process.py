@@ -47,7 +47,7 @@ def cause_of_death(worker: WorkerProcess, exit_status: int | None) -> tuple[RunS
     if worker.killed:
         status = read_status(worker.folder)
         if status.step >= status.total > 0 and (worker.folder / ADAPTER).exists():
-            return "stopped", "Stopped while its stance was being measured; the adapter is whole."
+            return "stopped", "Stopped while what it learnt was being measured; the adapter is whole."
         return (
             "interrupted",
             f"It did not stop within {worker.kill_after_s:g} s of the request and was killed; "
