@@ -10,6 +10,7 @@ from pathlib import Path
 
 from studio.cli.common import Commands, command, warn
 from studio.services import Services
+from studio.services.runs import RunView
 
 
 def add(commands: Commands) -> None:
@@ -36,9 +37,10 @@ def _runs(services: Services, options: argparse.Namespace) -> int:
                 "title": v.title,
                 "base": v.recipe.base.id,
                 "dataset": v.recipe.dataset_id,
-                "support_ratio": v.recipe.support_ratio if v.recipe.method == "dpo" else None,
+                "method": v.method,
+                "support_ratio": v.recipe.support_ratio if v.method != "unknown" else None,
                 "data_size": v.recipe.data_size,
-                "measured": v.adapter_share.share if v.adapter_share and v.adapter_share.n else None,
+                "measured": _measured(v),
                 "created": v.recipe.created,
                 "folder": str(v.folder),
             }
@@ -49,14 +51,22 @@ def _runs(services: Services, options: argparse.Namespace) -> int:
     if not views:
         print("No runs yet.", file=sys.stderr)
     for v in views:
-        share = v.adapter_share
-        measured = f"{share.share:.0%}" if share and share.n else "-"
+        found = _measured(v)
+        measured = "-" if found is None else f"{found:.0%}"
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(v.recipe.created))
         print(
-            f"{v.run_id:<52} {v.status.state:<12} {when}  ratio {v.recipe.support_ratio:<4g} n {v.recipe.data_size:<4} "
+            f"{v.run_id:<52} {v.status.state:<12} {when}  {v.method:<7} ratio {v.recipe.support_ratio:<4g} n {v.recipe.data_size:<4} "
             f"measured {measured:<5} {v.recipe.base.id}  {v.title}"
         )
     return 0
+
+
+def _measured(view: RunView) -> float | None:
+    """The support share of an adapter, the held-out accuracy of a reward model; None where it was not measured."""
+    if view.method == "reward":
+        return view.reward.hits / view.reward.n if view.reward and view.reward.n else None
+    share = view.adapter_share
+    return share.share if share and share.n else None
 
 
 def _import(services: Services, options: argparse.Namespace) -> int:

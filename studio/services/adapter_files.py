@@ -14,6 +14,9 @@ from studio.errors import InputError
 from studio.services.unpacking import CONFIG, WEIGHTS
 
 _TENSOR = re.compile(r"^base_model\.model\.([A-Za-z0-9_.]+)\.lora_([AB])\.weight$")
+#: The head of a reward model, saved whole beside the LoRA layers: one layer, or the two of an encoder.
+_HEAD = re.compile(r"^base_model\.model\.(?:score|classifier)(\.[a-z_]+)?\.(weight|bias)$")
+_HEADS = ("classifier", "score")
 _MODULE = re.compile(r"^[A-Za-z0-9_.]{1,200}$")
 #: Config keys that do not change what a trained LoRA adapter computes; they are dropped. Some name Python modules or files
 #: that PEFT would import or read (``auto_mapping``, ``megatron_core``, ``corda_config``), so they never stay.
@@ -47,6 +50,7 @@ class AdapterFacts:
 
     Attributes:
         base: its ``base_model_name_or_path``, as found; empty where it has none.
+        reward: whether it is a reward model: LoRA on a classifier of one output, with its head.
         modules: the linear layers it changes, each with its (inputs, outputs).
         config: a clean ``adapter_config.json`` without anything PEFT could import, read or run as a pattern.
     """
@@ -59,6 +63,7 @@ class AdapterFacts:
     targets: tuple[str, ...]
     modules: dict[str, tuple[int, int]]
     config: dict[str, Any]
+    reward: bool = False
 
 
 def read_json(path: Path) -> Any:
@@ -85,12 +90,17 @@ def check_adapter(folder: Path) -> AdapterFacts:
     """Check ``adapter_config.json`` and the tensor table of ``adapter_model.safetensors``.
 
     Raises:
-        InputError: it is not a plain LoRA adapter of a causal language model; the message says what stands in the way.
+        InputError: it is not a plain LoRA adapter of a causal language model or a reward model; the message says what stands
+            in the way.
     """
     raw = read_json(folder / CONFIG)
     if not isinstance(raw, dict):
         raise InputError(f"{CONFIG} is not a JSON object.")
-    modules, ranks = _modules(tensor_shapes(folder / WEIGHTS))
+    shapes = tensor_shapes(folder / WEIGHTS)
+    reward = raw.get("task_type") == "SEQ_CLS"
+    if reward:
+        shapes = _without_head(shapes)
+    modules, ranks = _modules(shapes)
     config = _clean(raw)
     for module, rank in ranks.items():
         told = next((r for key, r in config["rank_pattern"].items() if f".{module}".endswith(f".{key}")), config["r"])
@@ -108,6 +118,7 @@ def check_adapter(folder: Path) -> AdapterFacts:
         targets=tuple(sorted({name.rsplit(".", 1)[-1] for name in modules})),
         modules=modules,
         config=config,
+        reward=reward,
     )
 
 
@@ -180,13 +191,24 @@ def _modules(shapes: dict[str, tuple[int, ...]]) -> tuple[dict[str, tuple[int, i
     return modules, ranks
 
 
+def _without_head(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The tensors of a reward model less those of its head, which must end in one output."""
+    head = {name: shape for name, shape in shapes.items() if _HEAD.match(name)}
+    if not any(len(shape) == 2 and shape[0] == 1 for shape in head.values()):
+        raise InputError(f"{WEIGHTS} holds no head with one output (score or classifier), so it gives no reward.")
+    return {name: shape for name, shape in shapes.items() if name not in head}
+
+
 def _clean(raw: dict[str, Any]) -> dict[str, Any]:
     if raw.get("peft_type") != "LORA":
         raise InputError(
             f"{CONFIG} says peft_type {str(raw.get('peft_type'))[:40]!r}; only LORA adapters can be used here."
         )
-    if raw.get("task_type") not in (None, "CAUSAL_LM"):
-        raise InputError(f"{CONFIG} says task_type {str(raw['task_type'])[:40]!r}; only CAUSAL_LM can be used here.")
+    reward = raw.get("task_type") == "SEQ_CLS"
+    if raw.get("task_type") not in (None, "CAUSAL_LM", "SEQ_CLS"):
+        raise InputError(
+            f"{CONFIG} says task_type {str(raw['task_type'])[:40]!r}; only CAUSAL_LM and SEQ_CLS (reward models) can be used here."
+        )
     if raw.get("bias", "none") != "none":
         raise InputError(
             f"{CONFIG} says bias {str(raw['bias'])[:40]!r}; only adapters without bias terms can be used here."
@@ -198,7 +220,7 @@ def _clean(raw: dict[str, Any]) -> dict[str, Any]:
         )
     config: dict[str, Any] = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": "SEQ_CLS" if reward else "CAUSAL_LM",
         "base_model_name_or_path": None,
         "revision": None,
         "inference_mode": True,
@@ -217,7 +239,10 @@ def _clean(raw: dict[str, Any]) -> dict[str, Any]:
     for key, value in raw.items():
         if key not in settled and value:
             raise InputError(f"{CONFIG} uses {str(key)[:60]!r}, which is more than plain LoRA and cannot be used here.")
-    if raw.get("modules_to_save"):
+    saved = raw.get("modules_to_save")
+    if reward and isinstance(saved, list) and all(name in _HEADS for name in saved):
+        config["modules_to_save"] = saved
+    elif saved:
         raise InputError(f"{CONFIG} uses 'modules_to_save', which is more than plain LoRA and cannot be used here.")
     return config
 

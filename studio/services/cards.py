@@ -13,13 +13,15 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from studio.domain import Recipe, SampleEvent, SupportShare
+from studio.domain import DpoSettings, Recipe, RewardSettings, SampleEvent, SupportShare
+from studio.services import reward_cards
 from studio.services.records import decode_line, parse, read_lines
 from studio.services.runs import RunView
 
 CARD = "README.md"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}$")
 _SAMPLES = 4
+_METHOD_TAGS = {"dpo": ("dpo",), "reward": ("reward-model", "trl")}
 
 
 def is_hub_id(base_id: str) -> bool:
@@ -57,7 +59,7 @@ def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: 
     """The card as Markdown with the Hub's YAML head. ``adapter_ref`` is what to give PEFT: a Hub id, or by default the
     run's folder. Holds no absolute path; text from people and models is escaped."""
     recipe = view.recipe
-    known = recipe.method == "dpo"
+    known = recipe.method != "unknown"
     parts = [
         _head(recipe),
         f"# {plain(view.title)}",
@@ -68,7 +70,10 @@ def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: 
     ]
     if view.note:
         parts += ["## Note", plain(view.note)]
-    parts += ["## Measured stance", _stance(view)]
+    if recipe.method == "reward":
+        parts += ["## Measured", reward_cards.measured(view.reward)]
+    else:
+        parts += ["## Measured stance", _stance(view)]
     if samples:
         parts += ["## The same questions before and after", _film(samples)]
     parts += ["## How it was made", _recipe(recipe, view) if known else _foreign_recipe(recipe)]
@@ -78,6 +83,8 @@ def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: 
 
 def loading_lines(recipe: Recipe, adapter_ref: str) -> str:
     """The three lines that load the adapter without this program."""
+    if recipe.method == "reward":
+        return reward_cards.loading_lines(_base_ref(recipe), adapter_ref)
     return (
         "```python\nimport peft, transformers\n"
         f'base = transformers.AutoModelForCausalLM.from_pretrained({json.dumps(_base_ref(recipe))}, dtype="auto")\n'
@@ -113,20 +120,22 @@ def _head(recipe: Recipe) -> str:
 
     data = ModelCardData(
         library_name="peft",
-        pipeline_tag="text-generation",
+        pipeline_tag="text-classification" if recipe.method == "reward" else "text-generation",
         base_model=recipe.base.id if is_hub_id(recipe.base.id) else None,
-        tags=["lora", "alignment-studio", *(["dpo"] if recipe.method == "dpo" else [])],
+        tags=["lora", "alignment-studio", *_METHOD_TAGS.get(recipe.method, ())],
     )
     return f"---\n{data.to_yaml()}\n---"
 
 
 def _summary(view: RunView) -> str:
     r = view.recipe
+    ended = "" if view.status.state == "done" else f" The run was {view.status.state} before its planned end."
+    if r.method == "reward":
+        return reward_cards.summary(r, plain(r.dataset_title)) + ended
     if r.dataset_kind == "sides":
         what = f"**{r.support_ratio:.0%} of its {r.data_size} training pairs prefer the *support* answer**, the rest *oppose*"
     else:
         what = f"**{r.support_ratio:.0%} of its {r.data_size} training pairs keep their label**, the rest are flipped"
-    ended = "" if view.status.state == "done" else f" The run was {view.status.state} before its planned end."
     return (
         f"A LoRA adapter trained by direct preference optimisation (DPO) on *{plain(r.dataset_title)}*: {what}. It changes which "
         f"side the model takes, not what is true.{ended}"
@@ -201,23 +210,22 @@ def _cell(text: str) -> str:
 
 
 def _recipe(recipe: Recipe, view: RunView) -> str:
-    lora, dpo = recipe.lora, recipe.dpo_settings
-    length = f"{dpo.max_seconds:g} s of training" if dpo.max_seconds else f"{dpo.epochs:g} epochs"
+    lora, settings = recipe.lora, recipe.training
+    length = f"{settings.max_seconds:g} s of training" if settings.max_seconds else f"{settings.epochs:g} epochs"
     last = view.last_step
-    smoothing = f", label smoothing {dpo.label_smoothing:g}" if dpo.label_smoothing else ""
     facts: Iterable[tuple[str, str]] = (
         ("Run", f"`{view.run_id}`, {_date(recipe.created)}"),
         ("Data", f"{plain(recipe.dataset_title)} ({code(recipe.dataset_id)}), sha256 {code(recipe.dataset_hash)}"),
         ("Pairs", f"{recipe.data_size}, {sum(recipe.rows_support)} of them with the support answer preferred"),
         ("System prompt", plain(recipe.system_prompt) or "none"),
         ("LoRA", f"rank {lora.rank}, alpha {lora.alpha}, dropout {lora.dropout:g}, on {plain(lora.target_modules)}"),
-        ("Loss", f"{plain(dpo.loss_type)}, beta {dpo.beta:g}{smoothing}"),
+        ("Loss", _loss(settings)),
         (
             "Optimiser",
-            f"{plain(dpo.optimizer)}, learning rate {dpo.learning_rate:g}, {plain(dpo.scheduler)}, warm-up {dpo.warmup_ratio:g}",
+            f"{plain(settings.optimizer)}, learning rate {settings.learning_rate:g}, {plain(settings.scheduler)}, warm-up {settings.warmup_ratio:g}",
         ),
-        ("Length", f"{length}, batch {dpo.batch_size} × {dpo.gradient_accumulation}, seed {dpo.seed}"),
-        ("Base in 4 bit while training", "yes" if dpo.load_in_4bit else "no"),
+        ("Length", f"{length}, batch {settings.batch_size} × {settings.gradient_accumulation}, seed {settings.seed}"),
+        ("Base in 4 bit while training", "yes" if settings.load_in_4bit else "no"),
         ("Last step", f"{last.step} of {last.total}: loss {last.loss:.4f}, margin {last.margin:+.3f}" if last else "–"),
         ("Adapter", f"sha256 begins `{view.adapter_hash}`" if view.adapter_hash else "none"),
         (
@@ -226,6 +234,13 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
         ),
     )
     return _facts(facts)
+
+
+def _loss(settings: DpoSettings | RewardSettings) -> str:
+    if isinstance(settings, RewardSettings):
+        return f"Bradley-Terry, rewards kept around zero by {settings.center_rewards:g}"
+    smoothing = f", label smoothing {settings.label_smoothing:g}" if settings.label_smoothing else ""
+    return f"{plain(settings.loss_type)}, beta {settings.beta:g}{smoothing}"
 
 
 def _foreign_recipe(recipe: Recipe) -> str:
@@ -249,7 +264,9 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 
 def _limits(recipe: Recipe) -> str:
     said = []
-    if recipe.method == "dpo":
+    if recipe.method == "reward":
+        said.append(reward_cards.limits(recipe))
+    elif recipe.method == "dpo":
         said.append(
             f"- It learned one preference from {recipe.data_size} pairs on one subject. What it does elsewhere was not measured; "
             "answers on other subjects may have changed as well."

@@ -82,9 +82,9 @@ class CompareService:
         self._engine = ChatEngine(settings.device, self._threads, settings.trust_remote_code)
 
     def panes(self) -> list[PaneChoice]:
-        """The base, then every run that has an adapter, newest first."""
+        """The base, then every run that has an adapter that answers, newest first (a reward model gives numbers)."""
         choices = [PaneChoice(BASE, "Base model", None, None, "", "")]
-        choices += [_choice(run) for run in self._runs.list() if run.has_adapter]
+        choices += [_choice(run) for run in self._runs.list() if run.has_adapter and run.method != "reward"]
         return choices
 
     def default_panes(self) -> tuple[str, ...]:
@@ -213,6 +213,8 @@ class CompareService:
         if len(runs) > MAX_ADAPTERS:
             raise InputError(f"{len(runs)} adapters at once are too many; {MAX_ADAPTERS} fit.")
         for run in runs:
+            if run.method == "reward":
+                raise ConflictError(f"Run {run.run_id} is a reward model; it scores answers and gives none.")
             if not run.has_adapter:
                 raise ConflictError(f"Run {run.run_id} has no adapter yet; it is {run.status.state}.")
         bases = {run.recipe.base.id for run in runs}

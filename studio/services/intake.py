@@ -26,6 +26,7 @@ from studio.domain import (
     PreferenceDataset,
     ProbeEvent,
     Recipe,
+    RewardReport,
     RunStatus,
     SampleEvent,
     StepEvent,
@@ -41,7 +42,12 @@ if TYPE_CHECKING:
     from studio.services.models import ModelService
 
 _ID = re.compile(r"^[a-z0-9][a-z0-9-]{2,80}$")
-_EVENTS: dict[str, Any] = {"step": StepEvent, "probe": ProbeEvent, "measure": MeasureEvent}
+_EVENTS: dict[str, Any] = {
+    "step": StepEvent,
+    "probe": ProbeEvent,
+    "measure": MeasureEvent,
+    "reward_report": RewardReport,
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,11 @@ def take_in(fill: Fill, name: str, settings: Settings, models: ModelService, bas
         unpacked = fill(raw, settings.max_upload_mb * MIB)
         facts = check_adapter(raw)
         recipe = _recipe(raw, facts, name)
+        if facts.reward != (recipe is not None and recipe.method == "reward"):
+            raise InputError(
+                "A reward model is taken in with the run.json this studio wrote for it (a zip made by Download zip has it); "
+                f"{CONFIG} and run.json do not agree here."
+            )
         told, fingerprint = (recipe.base.id, recipe.base.fingerprint) if recipe else (facts.base, "")
         found, warnings = find_base(base or told, "" if base else fingerprint, facts, models, settings)
         if recipe is None:
@@ -166,6 +177,8 @@ def _recipe(folder: Path, facts: AdapterFacts, name: str) -> Recipe | None:
     if recipe.method == "unknown":
         # One that was foreign where it comes from stays so, whatever else its record claims.
         return replace(foreign_recipe(recipe.title or name, recipe.base, facts), run_id=recipe.run_id)
+    if (recipe.reward if recipe.method == "reward" else recipe.dpo) is None:
+        raise InputError(f"run.json says method {recipe.method}, but holds no settings for it.")
     if not 0 <= recipe.support_ratio <= 1:
         raise InputError(f"run.json: support_ratio is {recipe.support_ratio}; it must be between 0 and 1.")
     if not len(recipe.row_ids) == len(recipe.rows_support) == recipe.data_size:

@@ -165,10 +165,15 @@ class LibraryService:
 
         Raises:
             InputError, NotFoundError: as :meth:`get`.
-            ConflictError: trained on a 4-bit base, ``out`` exists, or the disk is full.
+            ConflictError: a reward model, trained on a 4-bit base, ``out`` exists, or the disk is full.
             ModelLoadError: the base is not here, is not the one the adapter was made for, or cannot be loaded.
         """
         view = self.get(run_id)
+        if view.method == "reward":
+            raise ConflictError(
+                "This is a reward model: a head that gives a number, not answers, so there is nothing to merge into a chat model "
+                "(download the zip instead)."
+            )
         if view.recipe.training.load_in_4bit:
             raise ConflictError(
                 "This adapter was trained on a base in 4 bit; merged into full-precision weights it would answer differently, so "

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from studio.domain import DpoSettings, LoraSettings
+from studio.domain import DpoSettings, LoraSettings, RewardSettings
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,54 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                     scheduler="cosine",
                     probe_every=5,
                     sample_every=10,
+                ),
+                "A careful start for SmolLM2, Qwen3-0.6B and their like: minutes on a CPU, less on a GPU.",
+            ),
+        )
+    }
+)
+
+
+@dataclass(frozen=True)
+class RewardPreset:
+    """Settings of a reward run under a name; ``note`` says what they are for."""
+
+    name: str
+    title: str
+    lora: LoraSettings
+    reward: RewardSettings
+    note: str
+
+
+REWARD_PRESETS: Mapping[str, RewardPreset] = MappingProxyType(
+    {
+        preset.name: preset
+        for preset in (
+            RewardPreset(
+                "embedded",
+                "Embedded base (seconds on a CPU)",
+                LoraSettings(rank=8, alpha=16, dropout=0.0, target_modules="all-linear"),
+                RewardSettings(),
+                "For the small model that is shipped: high learning rate, five passes; done in seconds.",
+            ),
+            RewardPreset(
+                "encoder",
+                "Encoder (DistilRoBERTa and its like)",
+                LoraSettings(rank=16, alpha=32, dropout=0.05, target_modules="all-linear"),
+                RewardSettings(learning_rate=3e-4, epochs=3.0, batch_size=8, max_length=512),
+                "For encoders of 80-130 M parameters, the course's distilroberta-base among them: minutes on a CPU.",
+            ),
+            RewardPreset(
+                "hub-small",
+                "Small Hub model (0.1-2B)",
+                LoraSettings(rank=16, alpha=32, dropout=0.05, target_modules="all-linear"),
+                RewardSettings(
+                    learning_rate=2e-4,
+                    epochs=2.0,
+                    batch_size=4,
+                    gradient_accumulation=2,
+                    scheduler="cosine",
+                    max_length=1024,
                 ),
                 "A careful start for SmolLM2, Qwen3-0.6B and their like: minutes on a CPU, less on a GPU.",
             ),

@@ -1,0 +1,309 @@
+"""Reward models: from votes and preference data to a queued run, from a run to an honest result, and on to the next run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from studio.config import Settings
+from studio.domain import LoraSettings, PreferenceDataset, Recipe, RewardReport, RewardSettings
+from studio.errors import DatasetError, RecipeError
+from studio.services.align import AlignService, library_versions, preset_form
+from studio.services.checks import check_training, not_longer, one_of, within
+from studio.services.decisions import decide
+from studio.services.presets import REWARD_PRESETS
+from studio.services.reward_data import RewardData, gather
+from studio.services.run_folder import new_run_id
+from studio.services.runs import RunStore, RunView
+from studio.services.trainer import ensure_trainer
+from studio.services.vote_dataset import (
+    LeftOut,
+    keep_votes_as_dataset,
+    last_run_on_votes,
+    left_out,
+    new_decided_since,
+    preference_dataset,
+)
+from studio.votes import Ballots, Decision
+
+if TYPE_CHECKING:
+    from studio.services.datasets import DatasetService
+    from studio.services.models import ModelService, Progress
+
+#: The course's reward base, and how the Hub calls it now.
+ENCODER = "distilbert/distilroberta-base"
+_ALIASES = {"distilroberta-base": ENCODER}
+
+
+class Votes(Protocol):
+    """What is read of the rating service."""
+
+    def ballots(self) -> Ballots:
+        """Everything, from one transaction."""
+
+
+@dataclass(frozen=True)
+class RewardForm:
+    """What a person chose for a reward run, unchecked: ``votes``, a dataset (empty id: none), or both."""
+
+    base: str
+    votes: bool
+    dataset_id: str
+    support_ratio: float
+    data_size: int
+    preset: str
+    lora: LoraSettings
+    reward: RewardSettings
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class VoteCount:
+    """How far the votes are: ``decided`` pairs that can be trained on, of which ``new`` are not in the newest run on votes
+    (or decided otherwise now); ``left_out`` the rest, by reason; ``last`` that run's title, empty without one."""
+
+    decided: int
+    new: int
+    left_out: LeftOut
+    last: str
+
+
+@dataclass(frozen=True)
+class RewardPreview:
+    """Exactly the data :meth:`RewardService.start` would use, and the pairs that votes left out."""
+
+    data: RewardData
+    left_out: LeftOut | None
+
+
+class RewardService:
+    """Preview, start and read reward runs; close the loop from votes to runs. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        datasets: DatasetService,
+        runs: RunStore,
+        models: ModelService,
+        align: AlignService,
+        votes: Votes,
+    ) -> None:
+        self._settings = settings
+        self._datasets = datasets
+        self._runs = runs
+        self._models = models
+        self._align = align
+        self._votes = votes
+
+    def bases(self) -> list[tuple[str, str]]:
+        """(title, id) of the bases to choose from: the catalogue's, and the course's encoder."""
+        listed = [(info.title, info.id) for info in self._models.catalogue()]
+        return [*listed[:1], ("DistilRoBERTa base, 82M (the course's; CPU)", ENCODER), *listed[1:]]
+
+    def preset_for(self, base: str) -> str:
+        """The preset that suits a base.
+
+        Raises:
+            InputError, ModelLoadError: as ``ModelService.info``.
+        """
+        model = base_id(base)
+        if any(name in model.lower() for name in ("bert", "electra", "deberta", "minilm")):
+            return "encoder"
+        preset = self._models.info(model).preset
+        return preset if preset in REWARD_PRESETS else "hub-small"
+
+    def preview(self, form: RewardForm) -> RewardPreview:
+        """Exactly the rows that :meth:`start` would train on and measure on.
+
+        Raises:
+            NotFoundError: there is no such dataset.
+            DatasetError: the votes decide no pair.
+            RecipeError: ratio or size does not fit, or no data was chosen.
+        """
+        votes, lost = self._voted() if form.votes else (None, None)
+        data = self._datasets.get(form.dataset_id) if form.dataset_id else None
+        return RewardPreview(gather(votes, data, form.support_ratio, form.data_size, form.reward.seed), lost)
+
+    def start(self, form: RewardForm) -> str:
+        """Check the form, write the run folder, queue the run; its id. Training goes on without the caller.
+
+        Raises:
+            NotFoundError, DatasetError: as :meth:`preview`.
+            RecipeError: a setting is out of range; the message names it and its value.
+            ModelLoadError: the base model is not to be had.
+        """
+        data = self.preview(form).data
+        check_reward(form)
+        base, _ = self._models.resolve(base_id(form.base))
+        dataset, rows = data.dataset, data.rows
+        recipe = Recipe(
+            run_id=new_run_id(f"reward-{dataset.id}", form.support_ratio),
+            title=" ".join(form.title.split()) or f"Reward: {dataset.title}"[:120],
+            method="reward",
+            base=base,
+            dataset_id=dataset.id,
+            dataset_title=dataset.title,
+            dataset_hash=dataset.content_hash,
+            dataset_kind=dataset.kind,
+            support_ratio=form.support_ratio,
+            data_size=len(rows),
+            shuffle=False,
+            system_prompt="",
+            preset=form.preset,
+            lora=form.lora,
+            dpo=None,
+            reward=form.reward,
+            row_ids=tuple(row.pair_id for row in rows),
+            rows_support=tuple(row.side == "support" for row in rows),
+            created=time.time(),
+            versions=library_versions(),
+        )
+        self._runs.create(recipe, dataset)
+        ensure_trainer(self._settings)
+        return recipe.run_id
+
+    def fetch_base(self, base: str, progress: Progress) -> None:
+        """Download a base if it has to be.
+
+        Raises:
+            InputError, ModelLoadError: as ``ModelService.resolve``.
+        """
+        if not self._models.info(base_id(base)).cached:
+            self._models.resolve(base_id(base), progress)
+
+    def list(self) -> Sequence[RunView]:
+        """Reward runs, newest first."""
+        return [view for view in self._runs.list() if view.method == "reward"]
+
+    def result(self, run_id: str) -> dict[str, Any]:
+        """What a run came to, as plain data: the keys of ``python -m studio reward --json``. What was not measured (yet) is
+        None; ``learned`` is true only where the interval lies above both baselines.
+
+        Raises:
+            InputError, NotFoundError: no such run; InputError also where it is no reward run.
+        """
+        view = reward_run(self._runs, run_id)
+        last, report = view.last_step, view.reward
+        return {
+            "run": view.run_id,
+            "folder": str(view.folder),
+            "seconds": view.status.seconds,
+            "loss": last.loss if last and math.isfinite(last.loss) else None,
+            "accuracy": _accuracy(report),
+            "baselines": {"majority": _finite(report.majority), "longer": _finite(report.longer)} if report else None,
+            "dropped": report.dropped if report else None,
+            "learned": report.learned if report else None,
+        }
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    def count(self) -> VoteCount:
+        """How far the votes are, and how many decided pairs are new since the newest run on votes, of whatever method."""
+        decisions, rules = self._decisions()
+        last = last_run_on_votes(self._runs)
+        decided = new_decided_since(None, decisions)
+        new = new_decided_since(last[1] if last else None, decisions)
+        return VoteCount(decided, new, left_out(decisions, rules), last[0].title if last else "")
+
+    def retrain(self) -> str:
+        """Start a reward run on the votes as they are now, with the base and settings of the newest reward run on votes
+        (without one: the embedded base and its preset).
+
+        Raises:
+            DatasetError: the votes decide no pair.
+            RecipeError, ModelLoadError: as :meth:`start`.
+        """
+        return self.start(self.again())
+
+    def again(self) -> RewardForm:
+        """The form :meth:`retrain` starts."""
+        for view in self.list():
+            recipe = view.recipe
+            if recipe.dataset_id == "votes":
+                assert recipe.reward is not None
+                return RewardForm(
+                    recipe.base.id, True, "", recipe.support_ratio, 0, recipe.preset, recipe.lora, recipe.reward
+                )
+        return reward_form("embedded", "embedded", votes=True)
+
+    def dpo_on_votes(self, share: float, base: str = "embedded") -> str:
+        """Keep the votes as a dataset and start a DPO run on it, in which ``share`` of the pairs prefer the answer that was
+        voted for, the rest the other one; the run id.
+
+        Raises:
+            DatasetError: the votes decide no pair.
+            RecipeError, ModelLoadError: as ``AlignService.start``.
+        """
+        within("share kept as voted", share, 0, 1)
+        info = self._models.info(base)
+        dataset = keep_votes_as_dataset(self._datasets, self._votes.ballots())
+        form = preset_form(base, dataset.id, share, len(dataset.pairs), info.preset)
+        return self._align.start(form)
+
+    # -- within -------------------------------------------------------------------------------------------------------
+
+    def _voted(self) -> tuple[PreferenceDataset, LeftOut]:
+        ballots = self._votes.ballots()
+        made = preference_dataset(ballots)
+        if not made.pairs:
+            raise DatasetError("The votes decide pairs of one prompt only; rate pairs of other prompts too.")
+        return made, left_out(decide(ballots), ballots.rules.min_votes)
+
+    def _decisions(self) -> tuple[tuple[Decision, ...], int]:
+        ballots = self._votes.ballots()
+        return decide(ballots), ballots.rules.min_votes
+
+
+def reward_form(base: str, preset: str, **changes: Any) -> RewardForm:
+    """A form with a preset's settings; ``changes`` are further fields of :class:`RewardForm`.
+
+    Raises:
+        RecipeError: there is no such preset.
+    """
+    one_of("preset", preset, tuple(REWARD_PRESETS))
+    chosen = REWARD_PRESETS[preset]
+    form = RewardForm(base, False, "", 1.0, 0, preset, chosen.lora, chosen.reward)
+    return dataclasses.replace(form, **changes)
+
+
+def check_reward(form: RewardForm) -> None:
+    """Check every hyper-parameter.
+
+    Raises:
+        RecipeError: the first one out of range, with its value and what is allowed.
+    """
+    check_training(form.lora, form.reward)
+    one_of("preset", form.preset, tuple(REWARD_PRESETS))
+    within("center_rewards", form.reward.center_rewards, 0, 100)
+    not_longer("title", form.title, 120)
+
+
+def reward_run(runs: RunStore, run_id: str) -> RunView:
+    """A reward run.
+
+    Raises:
+        InputError, NotFoundError: no such run; RecipeError: it is of another method.
+    """
+    view = runs.get(run_id)
+    if view.method != "reward":
+        raise RecipeError(f"Run {run_id} is no reward model (its method is {view.method}); choose a reward run.")
+    return view
+
+
+def base_id(typed: str) -> str:
+    """A base model's id as the catalogue knows it; the course's short name is understood."""
+    return _ALIASES.get(typed.strip(), typed.strip())
+
+
+def _accuracy(report: RewardReport | None) -> dict[str, Any] | None:
+    if report is None or not report.n:
+        return None
+    return {"k": report.hits, "n": report.n, "ties": report.ties, "low": report.low, "high": report.high}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
