@@ -26,7 +26,7 @@ _INSTANTS = 400
 #: Names below the bars up to this many raters; more stand in the hover text only.
 _NAMED_BARS = 12
 #: Pixels of a line in a dot plot, and the longest name in it.
-_LINE, _NAME = 46, 26
+_LINE, _NAME = 46, 18
 #: Player pairs drawn; the table has all.
 MAX_LINES = 24
 
@@ -50,12 +50,12 @@ def win_rate_figure(matches: Sequence[Match]) -> Figure:
         )
         lines.append((label, match.rate, ends, color, hover))
     figure = _dot_plot(lines)
-    figure.add_vline(x=0.5, line={"color": OPEN_COLOR, "width": 1.5, "dash": "dash"})
+    figure.add_vline(x=0.5, line={"color": OPEN_COLOR, "width": 1.5, "dash": "dash"}, layer="below")
     figure.update_xaxes(
         range=[-0.02, 1.02],
         tickvals=[0, 0.25, 0.5, 0.75, 1],
         ticktext=["0 %", "25 %", "50 %", "75 %", "100 %"],
-        title_text="share of votes for the first named, ties count half",
+        title_text="share of votes for the first named<br>(a tie counts half)",
     )
     return figure
 
@@ -73,8 +73,8 @@ def rating_figure(standings: Standings, players: Mapping[str, Player]) -> Figure
             hover = f"{escape(player.label)}{where}<br>{rating.points:.0f} points, {interval}"
             lines.append((label, rating.points, ends, SUPPORT_COLOR if number == 1 else OPPOSE_COLOR, hover))
     figure = _dot_plot(lines)
-    figure.add_vline(x=CENTRE, line={"color": OPEN_COLOR, "width": 1.5, "dash": "dash"})
-    figure.update_xaxes(title_text="points; 100 more win 64 % of votes, 400 more 91 %")
+    figure.add_vline(x=CENTRE, line={"color": OPEN_COLOR, "width": 1.5, "dash": "dash"}, layer="below")
+    figure.update_xaxes(title_text="points<br>(100 more win 64 % of votes, 400 more 91 %)")
     return figure
 
 
@@ -108,7 +108,12 @@ def rater_figure(raters: Sequence[RaterShare], names: Mapping[str, str]) -> Figu
     from plotly.graph_objects import Bar
 
     figure = _figure(f"Votes per rater ({len(raters)})", 260)
-    shown = [escape(names[rater.id]) for rater in raters]
+    # who presses one side only, or too fast to have read, is found here
+    shown = [
+        f"{escape(names[rater.id])}<br>left {rater.left} of {rater.sided}"
+        + ("" if rater.seconds is None else f", {rater.seconds:.1f} s in the median")
+        for rater in raters
+    ]
     x = list(range(len(raters)))
     for word, values, color in (
         ("votes", [rater.votes for rater in raters], SUPPORT_COLOR),
@@ -116,7 +121,12 @@ def rater_figure(raters: Sequence[RaterShare], names: Mapping[str, str]) -> Figu
     ):
         figure.add_trace(
             Bar(
-                x=x, y=values, name=word, marker={"color": color}, customdata=shown, hovertemplate="%{customdata}: %{y}"
+                x=x,
+                y=values,
+                name=word,
+                marker={"color": color},
+                customdata=shown,
+                hovertemplate="%{y} %{fullData.name}: %{customdata}<extra></extra>",
             )
         )
     few = len(raters) <= _NAMED_BARS
@@ -157,13 +167,18 @@ def _dot_plot(lines: Sequence[_Line]) -> Figure:
     dots would leave no room for them. A dot without an interval is hollow."""
     from plotly.graph_objects import Scatter
 
-    figure = _figure("", 70 + _LINE * max(1, len(lines)))
+    figure = _figure("", 84 + _LINE * max(1, len(lines)))
     for n, (label, value, ends, color, hover) in enumerate(lines):
         y = -n
         if ends:
             bar = {"color": color, "width": 5}
             figure.add_trace(Scatter(x=list(ends), y=[y, y], mode="lines", line=bar, opacity=0.45, hoverinfo="skip"))
-        marker = {"color": color, "size": 12, "symbol": "circle" if ends else "circle-open", "line": {"width": 2}}
+        marker = {
+            "color": color,
+            "size": 12,
+            "symbol": "circle" if ends else "circle-open",
+            "line": {"width": 2, "color": color},
+        }
         figure.add_trace(
             Scatter(x=[value], y=[y], mode="markers", marker=marker, hovertemplate=f"{hover}<extra></extra>")
         )
@@ -171,7 +186,7 @@ def _dot_plot(lines: Sequence[_Line]) -> Figure:
             x=0, xref="paper", xanchor="left", y=y + 0.42, yref="y", text=label, showarrow=False, font={"size": 13}
         )
     figure.update_yaxes(visible=False, range=[-len(lines) + 0.55, 0.75], fixedrange=True)
-    figure.update_layout(hovermode="closest", margin={"l": 12, "r": 12, "t": 8, "b": 44})
+    figure.update_layout(hovermode="closest", margin={"l": 12, "r": 12, "t": 8, "b": 58})
     return figure
 
 

@@ -82,19 +82,19 @@ class ResultsPanel:
         self._reader = Reader(rating)
         gr.Markdown("## What the votes say")
         self._draw_filters()
-        self.counts = gr.HTML(elem_id="vote-counts")
-        self.said = gr.HTML(view.NO_VOTES, elem_id="votes-said")
+        self.counts = gr.HTML(elem_id="vote-counts", padding=False)
+        self.said = gr.HTML(view.NO_VOTES, elem_id="votes-said", padding=False)
         with gr.Column(visible=False, elem_id="votes-body") as self.body:
             gr.Markdown("### Who is preferred")
             self.rates = build_live_chart("win-rates", 110)
             library = self.rates.library
-            self.table = gr.HTML(elem_id="votes-table")
+            self.table = gr.HTML(elem_id="votes-table", padding=False)
             with gr.Column(visible=False, elem_id="votes-ratings") as self.rating_box:
                 gr.Markdown("### Ratings of all players")
-                self.standings = gr.HTML(elem_id="votes-standings")
+                self.standings = gr.HTML(elem_id="votes-standings", padding=False)
                 self.ratings = build_live_chart("ratings", 110, library)
             gr.Markdown("### Can these votes be trusted?")
-            self.trust = gr.HTML(elem_id="votes-trust")
+            self.trust = gr.HTML(elem_id="votes-trust", padding=False)
             with gr.Row(equal_height=False):
                 with gr.Column(min_width=300):
                     self.over_time = build_live_chart("votes-over-time", 260, library)
@@ -283,9 +283,9 @@ def filters_from(
 def _choices(mark: Visitor, reading: Reading) -> dict[str, Any]:
     """Raters to leave out, by name: the operator's to see."""
     if not mark.operator:
-        return {"choices": [], "visible": False}
+        return {"choices": [], "multiselect": True, "visible": False}
     names = [(name or rater, rater) for rater, name in reading.raters]
-    return {"choices": sorted(names), "visible": bool(names)}
+    return {"choices": sorted(names), "multiselect": True, "visible": bool(names)}
 
 
 def _tabs_around(block: Any) -> Iterator[gr.Tab]:

@@ -97,10 +97,11 @@ def standings(report: VoteReport) -> str:
     if report.standings is None:
         return ""
     lines = reading.read_standings(report.standings, report.players)
-    return (
-        '<p class="quiet">Bradley-Terry ratings: a player\'s chance against another follows from the difference of points.</p>'
-        + (_list(lines) if lines else "")
+    about = (
+        "Bradley-Terry ratings on the Elo scale: the difference of two players' points is the chance of one against the other. "
+        "Bars are 95 % intervals over prompts."
     )
+    return f'<p class="quiet">{about}</p>' + (_list(lines) if lines else "")
 
 
 def _sides(sides: SideBias) -> str:
