@@ -6,17 +6,12 @@ adapter and its checkpoints into the run's folder and hands everything else to `
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from studio.errors import RecipeError
 from studio.ml.dpo_setup import (
     LOSS_TYPES,
-    OPTIMIZERS,
-    SCHEDULERS,
     DpoJob,
     Emit,
     base_name,
@@ -24,12 +19,11 @@ from studio.ml.dpo_setup import (
     choose_attention,
     lora_config,
     public_id,
-    training_dtype,
     trl_arguments,
     warn_of_cuts,
 )
 from studio.ml.dpo_steps import Clock, teller_class
-from studio.ml.dpo_trainer import STATE_FILE, PairCollator, save_adapter, trainer_class
+from studio.ml.dpo_trainer import PairCollator, trainer_class
 from studio.ml.failures import plain_failures
 from studio.ml.fused_lora import fuse_lora
 from studio.ml.loading import four_bit_reason, load_model, load_tokenizer, resolve_device
@@ -37,17 +31,21 @@ from studio.ml.observe import Observer
 from studio.ml.pairs import encode_heldout, encode_rows
 from studio.ml.reference import ReferenceCache
 from studio.ml.stance import pad_id
+from studio.ml.training import (
+    OPTIMIZERS,
+    SCHEDULERS,
+    TrainingResult,
+    last_checkpoint,
+    read_progress,
+    save_adapter,
+    training_dtype,
+)
 
 __all__ = ["LOSS_TYPES", "OPTIMIZERS", "SCHEDULERS", "DpoJob", "DpoResult", "preload", "train_dpo"]
 
 
-@dataclass(frozen=True)
-class DpoResult:
-    """How a run ended: steps done in all, whether a stop request ended it, seconds of training in all."""
-
-    steps: int
-    stopped: bool
-    seconds: float
+#: How a run ended.
+DpoResult = TrainingResult
 
 
 def preload() -> None:
@@ -58,8 +56,11 @@ def preload() -> None:
     import sklearn.pipeline  # noqa: F401
     import transformers.models.llama.modeling_llama  # noqa: F401
 
+    from studio.ml import reward
+
     trainer_class()
     teller_class()
+    reward.preload()
 
 
 def train_dpo(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResult:
@@ -138,11 +139,11 @@ def _train(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResul
         emit=emit,
         elapsed=clock.elapsed,
     )
-    teller = teller_class()(job, trainer, observer, clock, reference.save, emit, should_stop)
+    teller = teller_class()(recipe, trainer, observer, clock, emit, should_stop, at_save=reference.save)
     trainer.add_callback(teller)
-    checkpoint = _last_checkpoint(job.folder / "checkpoint") if job.resume else None
+    checkpoint = last_checkpoint(job.folder / "checkpoint") if job.resume else None
     if checkpoint is not None:
-        clock.before = _read_progress(checkpoint)
+        clock.before = read_progress(checkpoint)
     clock.start()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds, steps = clock.elapsed(), trainer.state.global_step
@@ -154,14 +155,3 @@ def _train(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResul
     if not teller.stopped:
         shutil.rmtree(job.folder / "checkpoint", ignore_errors=True)
     return DpoResult(steps, teller.stopped, seconds)
-
-
-def _last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint: the trainer's state is written last."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / STATE_FILE).is_file()]
-    return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
-
-
-def _read_progress(checkpoint: Path) -> float:
-    path = checkpoint / "progress.json"
-    return float(json.loads(path.read_text(encoding="utf-8"))["elapsed"]) if path.is_file() else 0.0

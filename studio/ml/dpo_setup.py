@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 
 from studio.domain import MeasureEvent, PreferencePair, PreferenceRow, ProbeEvent, Recipe, SampleEvent, StepEvent
 from studio.errors import RecipeError
-from studio.ml.loading import choose_dtype, fingerprint
+from studio.ml.loading import fingerprint
 from studio.ml.pairs import EncodedAnswer
+from studio.ml.training import check_training, lora_options, shared_arguments
 
 _log = logging.getLogger(__name__)
 
@@ -37,11 +37,8 @@ LOSS_TYPES = (
     "discopop",
     "sigmoid_norm",
 )
-SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
-OPTIMIZERS = ("adamw", "paged_adamw_8bit")
 #: Attention scores kept for the backward pass up to which CPU attention is plain matrix products (bytes).
 _EAGER_BYTES, _BYTES_A_SCORE = 2**30, 8
-_LARGE_MODEL = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -82,42 +79,16 @@ def check_job(job: DpoJob) -> None:
     Raises:
         RecipeError
     """
-    dpo, lora = job.recipe.dpo_settings, job.recipe.lora
-    for name, value, choices in (
-        ("loss_type", dpo.loss_type, LOSS_TYPES),
-        ("scheduler", dpo.scheduler, SCHEDULERS),
-        ("optimizer", dpo.optimizer, OPTIMIZERS),
-    ):
-        if value not in choices:
-            raise RecipeError(f"{name} is {value!r}; use one of {', '.join(choices)}.")
-    if not job.rows:
-        raise RecipeError("There are no rows to train on; raise data_size.")
-    for name, number, low in (
-        ("batch_size", dpo.batch_size, 1),
-        ("gradient_accumulation", dpo.gradient_accumulation, 1),
-        ("rank", lora.rank, 1),
-        ("alpha", lora.alpha, 1),
-        ("max_length", dpo.max_length, 8),
-    ):
-        if number < low:
-            raise RecipeError(f"{name} is {number}; it must be at least {low}.")
-    if dpo.max_seconds <= 0 and not dpo.epochs > 0:
-        raise RecipeError(f"epochs is {dpo.epochs}; it must be above 0 (or set max_seconds).")
+    dpo = job.recipe.dpo_settings
+    if dpo.loss_type not in LOSS_TYPES:
+        raise RecipeError(f"loss_type is {dpo.loss_type!r}; use one of {', '.join(LOSS_TYPES)}.")
+    check_training(job.recipe, len(job.rows))
     if not dpo.beta > 0:
         raise RecipeError(f"beta is {dpo.beta}; it must be above 0.")
-    if not 0 <= dpo.warmup_ratio <= 1:
-        raise RecipeError(f"warmup_ratio is {dpo.warmup_ratio}; it must be between 0 and 1.")
     if not 0 <= dpo.label_smoothing < 0.5 or (dpo.loss_type == "exo_pair" and dpo.label_smoothing == 0):
         raise RecipeError(
             f"label_smoothing is {dpo.label_smoothing}; it must be at least 0 and below 0.5, and above 0 for exo_pair."
         )
-
-
-def training_dtype(device: str) -> str:
-    """The arithmetic of a training on ``device``: ``bfloat16`` or ``float32``."""
-    # float16 has no range for training without loss scaling.
-    name = choose_dtype(device)
-    return "float32" if name == "float16" else name
 
 
 def trl_arguments(job: DpoJob, device: str, parameters: int) -> Any:
@@ -125,48 +96,12 @@ def trl_arguments(job: DpoJob, device: str, parameters: int) -> Any:
     from trl import DPOConfig
 
     dpo = job.recipe.dpo_settings
-    batches = math.ceil(len(job.rows) / dpo.batch_size)
-    steps = math.ceil(dpo.epochs * max(1, math.ceil(batches / dpo.gradient_accumulation)))
-    optimizer = "adamw_torch_fused" if device in ("cpu", "cuda") else "adamw_torch"
-    if dpo.optimizer == "paged_adamw_8bit":
-        if device == "cuda":
-            optimizer = "paged_adamw_8bit"
-        else:
-            _log.warning("paged_adamw_8bit needs CUDA; this run on %s takes plain AdamW instead.", device)
-    timed = dpo.max_seconds > 0
     return DPOConfig(
-        output_dir=str(job.folder / "checkpoint"),
+        **shared_arguments(job.recipe, len(job.rows), job.folder, device, parameters),
         loss_type=[dpo.loss_type],
         beta=dpo.beta,
         label_smoothing=dpo.label_smoothing,
         router_aux_loss_coef=0.0,
-        disable_dropout=False,
-        learning_rate=dpo.learning_rate,
-        lr_scheduler_type=dpo.scheduler,
-        warmup_steps=dpo.warmup_ratio if timed else math.ceil(steps * dpo.warmup_ratio),
-        num_train_epochs=dpo.epochs,
-        max_steps=1_000_000 if timed else -1,
-        per_device_train_batch_size=dpo.batch_size,
-        gradient_accumulation_steps=dpo.gradient_accumulation,
-        optim=optimizer,
-        weight_decay=dpo.weight_decay,
-        max_grad_norm=dpo.max_grad_norm,
-        seed=dpo.seed,
-        data_seed=dpo.seed,
-        use_cpu=device == "cpu",
-        bf16=False,  # weights and activations are in the base's dtype already, the adapter in float32
-        activation_checkpointing=device == "cuda" and parameters > _LARGE_MODEL,
-        max_length=None,
-        save_strategy="no",
-        save_total_limit=1,
-        logging_strategy="no",
-        logging_nan_inf_filter=False,
-        eval_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
     )
 
 
@@ -174,16 +109,7 @@ def lora_config(recipe: Recipe) -> Any:
     """PEFT's ``LoraConfig`` of a recipe."""
     from peft import LoraConfig
 
-    targets = recipe.lora.target_modules.strip()
-    return LoraConfig(
-        r=recipe.lora.rank,
-        lora_alpha=recipe.lora.alpha,
-        lora_dropout=recipe.lora.dropout,
-        target_modules=targets
-        if targets == "all-linear"
-        else [name.strip() for name in targets.split(",") if name.strip()],
-        task_type="CAUSAL_LM",
-    )
+    return LoraConfig(task_type="CAUSAL_LM", **lora_options(recipe))
 
 
 def choose_attention(model: Any, device: str, pairs: Pairs, batch_size: int) -> None:

@@ -8,15 +8,23 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from studio.domain import StepEvent
-from studio.ml.dpo_setup import DpoJob, Emit
-from studio.ml.dpo_trainer import StepTally
-from studio.ml.observe import Observer
+from studio.domain import DpoSettings, Recipe, StepEvent
+from studio.ml.training import StepTally
 
 #: A checkpoint is written this often (and at a stop), or rarer where writing it takes long.
 CHECKPOINT_EVERY_S = 15.0
+
+
+class Looker(Protocol):
+    """Looks at the model in training and tells what it sees."""
+
+    def look_at_base(self) -> None:
+        """Look at what the model was before its first step."""
+
+    def look(self, step: int, *, probe: bool, sample: bool, training: bool = False) -> None:
+        """Probe and/or sample the model as it is; ``training`` is the mode to leave it in."""
 
 
 class Clock:
@@ -48,17 +56,17 @@ def teller_class() -> Any:
 
         def __init__(
             self,
-            job: DpoJob,
+            recipe: Recipe,
             trainer: Any,
-            observer: Observer,
+            observer: Looker,
             clock: Clock,
-            save_references: Callable[[], None],
-            emit: Emit,
+            emit: Callable[[StepEvent], None],
             should_stop: Callable[[], bool],
+            at_save: Callable[[], None] = lambda: None,
         ) -> None:
-            self._job, self._trainer, self._observer = job, trainer, observer
+            self._settings, self._trainer, self._observer = recipe.training, trainer, observer
             self._clock, self._emit, self._should_stop = clock, emit, should_stop
-            self._save_references = save_references
+            self._at_save = at_save
             self._first_step = 0
             self._step_began = self._saved = self._saving_began = time.monotonic()
             self._save_cost = 0.0
@@ -72,9 +80,9 @@ def teller_class() -> Any:
             self._trainer.tally = StepTally()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            step, dpo, now = state.global_step, self._job.recipe.dpo_settings, time.monotonic()
+            step, settings, now = state.global_step, self._settings, time.monotonic()
             done = step >= state.max_steps
-            if dpo.max_seconds > 0 and self._clock.elapsed() >= dpo.max_seconds:
+            if settings.max_seconds > 0 and self._clock.elapsed() >= settings.max_seconds:
                 control.should_training_stop = done = True
             self._tell(state, now, done)
             if not done and self._should_stop():
@@ -83,8 +91,9 @@ def teller_class() -> Any:
                 self._observer.look_at_base()
             if control.should_training_stop or done:
                 return  # the end is looked at after the adapter is saved
+            sample_every = settings.sample_every if isinstance(settings, DpoSettings) else 0
             self._observer.look(
-                step, probe=_due(step, dpo.probe_every), sample=_due(step, dpo.sample_every), training=True
+                step, probe=_due(step, settings.probe_every), sample=_due(step, sample_every), training=True
             )
             if now - self._saved > max(CHECKPOINT_EVERY_S, 20 * self._save_cost):
                 control.should_save = True
@@ -94,16 +103,16 @@ def teller_class() -> Any:
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             (folder / "progress.json").write_text(json.dumps({"elapsed": self._clock.elapsed()}), encoding="utf-8")
-            self._save_references()
+            self._at_save()
             self._saved = time.monotonic()
             self._save_cost = self._saved - self._saving_began
 
         def _tell(self, state: Any, now: float, done: bool) -> None:
-            tally, dpo, elapsed = self._trainer.tally, self._job.recipe.dpo_settings, self._clock.elapsed()
+            tally, settings, elapsed = self._trainer.tally, self._settings, self._clock.elapsed()
             here = state.global_step - self._first_step
             per_step = (elapsed - self._clock.before) / here
-            if dpo.max_seconds > 0:
-                eta = max(0.0, dpo.max_seconds - elapsed)
+            if settings.max_seconds > 0:
+                eta = max(0.0, settings.max_seconds - elapsed)
                 total = state.global_step if done else state.global_step + max(1, math.ceil(eta / per_step))
             else:
                 total = state.max_steps

@@ -127,45 +127,59 @@ def load_model(
         ModelLoadError: not there, not a causal model, no safetensors, needs code of its own, or too large for memory.
     """
     prepare_torch()
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-    from transformers.utils import logging as transformers_logging
+    from transformers import AutoModelForCausalLM
 
-    transformers_logging.disable_progress_bar()
     say = progress or (lambda fraction, text: None)
     place = resolve_device(device)
     name = choose_dtype(place) if dtype == "auto" else dtype
-    options: dict[str, Any] = {
+    say(0.1, f"Reading the weights ({'4-bit' if load_in_4bit else name} on {place})")
+    options = {"trust_remote_code": trust_remote_code}
+    model = load_weights(AutoModelForCausalLM, base_path, place, name, load_in_4bit, options)
+    say(1.0, "Ready")
+    return model.eval()
+
+
+def load_weights(
+    loader: Any, base_path: str | Path, place: str, name: str, load_in_4bit: bool, options: dict[str, Any]
+) -> Any:
+    """What ``loader.from_pretrained`` makes of a base's safetensors, on ``place`` in the arithmetic called ``name``.
+
+    Raises:
+        ModelLoadError: as :func:`load_model`.
+    """
+    import torch
+    from transformers import BitsAndBytesConfig
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    settings: dict[str, Any] = {
         "dtype": getattr(torch, name),
         "use_safetensors": True,
-        "trust_remote_code": trust_remote_code,
         "device_map": {"": 0 if place == "cuda" else place},
+        **options,
     }
     if load_in_4bit:
         reason = four_bit_reason(place)
         if reason:
             raise ModelLoadError(reason)
         compute = torch.float16 if name == "float16" else torch.bfloat16
-        options["dtype"] = compute
-        options["quantization_config"] = BitsAndBytesConfig(
+        settings["dtype"] = compute
+        settings["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=compute,
         )
-    kind = "4-bit" if load_in_4bit else name
-    say(0.1, f"Reading the weights ({kind} on {place})")
     try:
-        model = _load(AutoModelForCausalLM, base_path, options)
+        return _load(loader, base_path, settings)
     except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
         release_memory()
         if isinstance(error, RuntimeError) and not _no_memory(error):
             raise ModelLoadError(f"{base_path} could not be loaded: {_first_line(error)}") from error
+        kind = "4-bit" if load_in_4bit else name
         raise ModelLoadError(
             f"{base_path} does not fit into the memory of {place} in {kind}; choose a smaller base or 4-bit."
         ) from error
-    say(1.0, "Ready")
-    return model.eval()
 
 
 def fingerprint(folder: str | Path) -> str:

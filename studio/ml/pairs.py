@@ -24,6 +24,11 @@ class EncodedAnswer:
         return len(self.prompt_ids) + len(self.answer_ids)
 
     @property
+    def ids(self) -> tuple[int, ...]:
+        """All token ids, prompt and answer."""
+        return self.prompt_ids + self.answer_ids
+
+    @property
     def key(self) -> str:
         """Names prompt and answer in the reference cache (sha256 of the token ids and where the answer starts)."""
         ids = array("q", (len(self.prompt_ids), *self.prompt_ids, *self.answer_ids))
