@@ -47,20 +47,12 @@ def services(settings: Settings) -> Iterator[Services]:
 @pytest.fixture
 def studio_url(services: Services) -> Iterator[str]:
     """The running page's address."""
+    from studio.ui.launch import page_options
     from studio.ui.shell import build_app
-    from studio.ui.theme import CSS_FILE, theme
 
     app = build_app(services)
     app.queue(default_concurrency_limit=8)
-    _, url, _ = app.launch(
-        server_name="127.0.0.1",
-        prevent_thread_lock=True,
-        quiet=True,
-        footer_links=[],
-        theme=theme(),
-        css_paths=CSS_FILE,
-        show_error=True,
-    )
+    _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
     yield url
     app.close()
 

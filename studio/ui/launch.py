@@ -9,9 +9,13 @@ import os
 import secrets
 import sys
 import threading
+from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings, load_settings
 from studio.errors import StudioError
+
+if TYPE_CHECKING:
+    from studio.services import Services
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +40,6 @@ def main(argv: list[str] | None = None) -> None:
 
     from studio.services import build_services
     from studio.ui.shell import build_app
-    from studio.ui.theme import CSS_FILE, theme
 
     services = build_services(settings)
     app = build_app(services)
@@ -45,16 +48,27 @@ def main(argv: list[str] | None = None) -> None:
         server_name=settings.host,
         server_port=settings.port or None,
         share=settings.share,
-        theme=theme(),
-        css_paths=CSS_FILE,
         prevent_thread_lock=True,
         max_file_size=f"{settings.max_upload_mb}mb",
-        show_error=True,
-        footer_links=[],
+        **page_options(services),
     )
     print(f"Alignment Studio is at {url}", flush=True)
     threading.Thread(target=services.warm_up, name="warm-up", daemon=True).start()
     app.block_thread()
+
+
+def page_options(services: Services) -> dict[str, Any]:
+    """What ``launch()`` takes for any server of the page: its looks, and the voting page's routes beside Gradio's."""
+    from studio.ui.rate_page import rate_routes
+    from studio.ui.theme import CSS_FILE, theme
+
+    return {
+        "theme": theme(),
+        "css_paths": CSS_FILE,
+        "show_error": True,
+        "footer_links": [],
+        "app_kwargs": {"routes": rate_routes(services)},
+    }
 
 
 def with_operator(settings: Settings) -> Settings:

@@ -11,6 +11,7 @@ from studio.ui.align_tab import build_align_tab
 from studio.ui.compare_tab import build_compare_tab
 from studio.ui.guard import guarded
 from studio.ui.library_tab import build_library_tab
+from studio.ui.rate_tab import build_rate_tab
 from studio.ui.shared import Shared
 
 
@@ -33,6 +34,8 @@ def build_app(services: Services) -> gr.Blocks:
                 build_align_tab(services, shared, app)
             with gr.Tab("Compare", id="compare"):
                 build_compare_tab(services, shared, app)
+            with gr.Tab("Rate", id="rate"):
+                build_rate_tab(services, shared, app)
             with gr.Tab("Library", id="library"):
                 build_library_tab(services, shared, app)
         add_api(services, gate)

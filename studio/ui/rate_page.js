@@ -1,0 +1,306 @@
+"use strict";
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad", 0: "skip", u: "undo", U: "undo",
+    Digit1: "left", Digit2: "right", Digit3: "tie", Digit4: "both_bad", Digit0: "skip" };
+  const WORDS = { left: "A", right: "B", tie: "tie", both_bad: "both bad", skip: "skipped" };
+  const POLL_MS = 4000, TIMEOUT_MS = 20000, RETRY_MS = [2000, 4000, 8000, 15000];
+  /* A second tap that was meant for the pair before does not vote on the one that just appeared. */
+  const SETTLE_MS = 300;
+  const buttons = [...document.querySelectorAll("#buttons button")];
+
+  /* ---- what this browser keeps: who votes, and a choice that did not reach the server yet ---- */
+  const place = location.pathname.replace(/\/+$/, "");
+  const memory = {};
+  const keep = {
+    get(key) { try { return localStorage.getItem(`${place}:${key}`); } catch { return memory[key] ?? null; } },
+    set(key, value) {
+      memory[key] = value;
+      try { value === null ? localStorage.removeItem(`${place}:${key}`) : localStorage.setItem(`${place}:${key}`, value); } catch { /* private window: memory it is */ }
+    },
+  };
+  let token = keep.get("rater"), kept = null, pair = null, busy = false, tries = 0;
+  let seen = 0, drawn = 0, pollTimer = 0, retryTimer = 0, guidelines = null;
+  try { kept = JSON.parse(keep.get("unsent")); } catch { kept = null; }
+
+  /* ---- the server ---- */
+  class Refused extends Error { constructor(text, status) { super(text); this.status = status; } }
+
+  async function ask(action, body) {
+    let answer;
+    try {
+      answer = await fetch(`rate/api/${action}`, {
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), cache: "no-store",
+        signal: AbortSignal.timeout ? AbortSignal.timeout(TIMEOUT_MS) : undefined,
+      });
+    } catch { throw new Error("the studio cannot be reached"); }
+    const data = await answer.json().catch(() => null);
+    if (answer.ok && data) return data;
+    const text = (data && data.error) || "the studio cannot be reached";
+    /* what the server will say again however often it is asked, and what may pass */
+    if (data && answer.status >= 400 && answer.status < 500) throw new Refused(text, answer.status);
+    throw new Error(text);
+  }
+
+  /* ---- the screen ---- */
+  function screen(name) { document.body.dataset.screen = name; }
+
+  function fill(box, ...parts) {
+    box.replaceChildren(...parts.map(([tag, text]) => {
+      const node = document.createElement(tag);
+      node.textContent = text;
+      return node;
+    }));
+  }
+
+  function say(...parts) { fill($("said"), ...parts); fail(""); }
+
+  function fail(text, again = false) {
+    $("failed").textContent = text;
+    $("again").hidden = !again;
+    if (text) $("said").replaceChildren();
+  }
+
+  function note(title, text, undo = false) {
+    pair = null;
+    if ($("note-title").textContent !== title) { $("note-title").textContent = title; $("note-text").textContent = text; }
+    document.body.toggleAttribute("data-undo", undo);
+    screen("note");
+    mark();
+  }
+
+  function bar(id, value, total) {
+    const share = total > 0 ? Math.min(1, value / total) : 0;
+    $(id).setAttribute("aria-valuemax", total);
+    $(id).setAttribute("aria-valuenow", value);
+    $(id).firstElementChild.style.width = `${100 * share}%`;
+  }
+
+  function counts(p) {
+    $("own").textContent = p.own_total ? `You: ${p.own} of ${p.own_total}` : "";
+    $("overall").textContent = p.pairs
+      ? `All: ${p.decided} of ${p.pairs} decided · ${p.votes} vote${p.votes === 1 ? "" : "s"}` : "";
+    bar("own-bar", p.own, p.own_total);
+    bar("all-bar", p.decided, p.pairs);
+  }
+
+  function guide(rules) {
+    if (!rules || rules.guidelines_html === guidelines) return;
+    guidelines = rules.guidelines_html;
+    /* The one place that takes HTML: the operator's Markdown, rendered by the server with HTML switched off. */
+    $("welcome-guide").innerHTML = $("guide-text").innerHTML = guidelines;
+    $("welcome-guide").hidden = $("guide-open").hidden = !guidelines;
+  }
+
+  function turn(message) {
+    const box = document.createElement("div");
+    fill(box, ["p", { user: "Earlier question", assistant: "Earlier answer", system: "Instruction" }[message.role] || message.role], ["div", message.content]);
+    box.firstChild.className = "who";
+    Object.assign(box.lastChild, { className: "text", dir: "auto", lang: "" });
+    return box;
+  }
+
+  function show(next) {
+    if (pair && pair.pair_id === next.pair_id && document.body.dataset.screen === "pair") return;
+    pair = next;
+    $("history").replaceChildren(...next.history.map(turn));
+    for (const [id, text] of [["prompt", next.prompt], ["left", next.left], ["right", next.right]]) $(id).textContent = text;
+    screen("pair");
+    for (const id of ["left", "right"]) $(id).scrollTop = 0;
+    document.querySelector("main").scrollTop = 0;
+    $("talk").scrollTop = $("history").childElementCount ? $("talk").scrollHeight : 0;
+    $("answers").classList.remove("fresh");
+    void $("answers").offsetWidth;
+    $("answers").classList.add("fresh");
+    drawn = performance.now();
+    seen = document.visibilityState === "visible" ? drawn : 0;
+    mark(next.choice);
+  }
+
+  /* Which button was pressed, and whether pressing does anything now. */
+  function mark(choice) {
+    for (const button of buttons) {
+      button.classList.toggle("pressed", button.dataset.act === choice);
+      button.setAttribute("aria-disabled", String(busy));
+    }
+    $("left").parentElement.classList.toggle("chosen", choice === "left");
+    $("right").parentElement.classList.toggle("chosen", choice === "right");
+  }
+
+  /* ---- the flow ---- */
+  function take(answer) {
+    guide(answer.rules);
+    counts(answer.progress);
+    if (!answer.open) note("Voting is closed", "Thank you. This page goes on by itself once voting is opened again.");
+    else if (answer.pair) show(answer.pair);
+    else if (answer.progress.own_total) note("All done, thank you!", "You have rated every pair there is. New ones appear here by themselves.", true);
+    else note("Nothing to rate yet", "The first pair appears here by itself.");
+    clearTimeout(pollTimer);
+    if (!pair) pollTimer = setTimeout(poll, POLL_MS);
+  }
+
+  async function poll() {
+    clearTimeout(pollTimer);
+    if (document.visibilityState !== "visible" || busy) { pollTimer = setTimeout(poll, POLL_MS); return; }
+    await next();
+  }
+
+  async function next() {
+    try {
+      take(await ask("next", { token }));
+    } catch (error) {
+      if (error instanceof Refused && error.status === 403) return leave(error.message);
+      if (error instanceof Refused) return note("That did not work", error.message);
+      note("No connection", `${capital(error.message)}; trying again…`);
+      clearTimeout(pollTimer);
+      pollTimer = setTimeout(poll, POLL_MS);
+    }
+  }
+
+  /* The server does not know this browser's rater (a new store): ask for a name again. */
+  function leave(why) {
+    token = kept = null;
+    for (const key of ["rater", "unsent", "account"]) keep.set(key, null);
+    $("join-error").textContent = why;
+    screen("welcome");
+  }
+
+  async function start() {
+    try {
+      const hello = await ask("hello", {});
+      guide(hello.rules);
+      $("login").hidden = !hello.login || Boolean(hello.account);
+      if (hello.account && hello.account !== keep.get("account")) {
+        /* signed in to Hugging Face: the same rater in every browser, whatever name was typed here before */
+        await register("");
+        keep.set("account", hello.account);
+      }
+      if (!token) return screen("welcome");
+      if (kept) { await send(); if (kept) note("One vote is not saved yet", "It is kept here and sent as soon as the studio can be reached."); return; }
+      await next();
+    } catch (error) {
+      note("No connection", `${capital(error.message)}; trying again…`);
+      setTimeout(start, POLL_MS);
+    }
+  }
+
+  async function register(name) {
+    token = (await ask("register", { name })).token;
+    keep.set("rater", token);
+  }
+
+  async function join(event) {
+    event.preventDefault();
+    if (busy) return;
+    busy = true;
+    $("join-error").textContent = "";
+    try {
+      await register($("name").value);
+      await next();
+    } catch (error) {
+      $("join-error").textContent = capital(error.message);
+    } finally {
+      busy = false;
+      mark(pair && pair.choice);
+    }
+  }
+
+  function vote(press) {
+    if (!pair || performance.now() - drawn < SETTLE_MS) return;
+    const seconds = seen ? (performance.now() - seen) / 1000 : 0;
+    kept = { pair: pair.pair_id, proof: pair.token, press, seconds: Math.round(seconds * 1000) / 1000 };
+    keep.set("unsent", JSON.stringify(kept));
+    tries = 0;
+    send();
+  }
+
+  async function send() {
+    if (busy || !kept) return;
+    clearTimeout(retryTimer);
+    busy = true;
+    const sent = kept;
+    mark(sent.press);
+    fail("");
+    let answer = null, refused = null;
+    try {
+      answer = await ask("vote", { token, ...sent });
+    } catch (error) {
+      if (error instanceof Refused) refused = error.message;
+      else {
+        fail(`Not saved: ${error.message}. Your choice (${WORDS[sent.press]}) is kept.`, true);
+        retryTimer = setTimeout(send, RETRY_MS[Math.min(tries++, RETRY_MS.length - 1)]);
+      }
+    }
+    busy = false;
+    if (!answer && !refused) return mark(sent.press);
+    kept = null;
+    keep.set("unsent", null);
+    if (refused) {
+      await next();
+      return fail(capital(refused));
+    }
+    saved(sent.press, answer.reveal);
+    take(answer);
+  }
+
+  function saved(press, reveal) {
+    const line = [["b", "✓ Saved"], ["span", press === "skip" ? ": skipped." : `: ${WORDS[press]}.`]];
+    if (reveal) line.push(["span", " A was "], ["bdi", reveal.left], ["span", ", B was "], ["bdi", reveal.right], ["span", "."]);
+    say(...line);
+  }
+
+  async function undo() {
+    if (kept) {  /* it may have reached the server or not: the server's word decides what comes next */
+      clearTimeout(retryTimer);
+      kept = null;
+      keep.set("unsent", null);
+      fail("");
+      return next();
+    }
+    busy = true;
+    mark();
+    try {
+      const answer = await ask("undo", { token });
+      busy = false;
+      if (!answer.undone) return say(["span", "There is nothing to take back."]);
+      pair = null;
+      take(answer);
+      say(["span", "Taken back. Choose again."]);
+    } catch (error) {
+      fail(`Not taken back: ${error.message}`);
+    } finally {
+      busy = false;
+      mark(pair && pair.choice);
+    }
+  }
+
+  function act(name) {
+    if (busy || document.body.dataset.screen === "welcome" || $("guide").open) return;
+    if (name === "undo") undo();
+    else vote(name);
+  }
+
+  const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+  /* ---- hands ---- */
+  for (const button of buttons) button.addEventListener("click", () => act(button.dataset.act));
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || event.isComposing) return;
+    if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+    const name = KEYS[event.key] || (event.shiftKey ? undefined : KEYS[event.code]);
+    if (!name) return;
+    event.preventDefault();
+    act(name);
+  });
+  $("join").addEventListener("submit", join);
+  $("again").addEventListener("click", send);
+  $("guide-open").addEventListener("click", () => $("guide").showModal());
+  $("guide-close").addEventListener("click", () => $("guide").close());
+  addEventListener("online", () => { if (kept) send(); else if (!pair && token) poll(); });
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState !== "visible") return;
+    if (pair && !seen) seen = performance.now();
+    if (!pair && token && document.body.dataset.screen === "note") poll();
+  });
+  start();
+})();

@@ -1,0 +1,97 @@
+"""The Rate tab: the voting page itself, the way to it for phones, the live tally, and what the operator decides."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio.services import Services
+from studio.ui.access import Visitor
+from studio.ui.guard import guarded
+from studio.ui.hub_login import login_offered
+from studio.ui.qr import best_address, checked_address, only_here, qr_svg
+from studio.ui.rate_pairs import PairsList
+from studio.ui.rate_rules import RulesBox
+from studio.ui.rate_tally import Tally, tally_html
+from studio.ui.shared import PRIVATE, Shared
+
+TAB = "Rate"
+QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+#: Relative, so that it is right behind any proxy; lazy, so that it is loaded when the tab is opened.
+_FRAME = '<iframe src="rate?embed=1" title="Voting page" loading="lazy" class="rate-frame"></iframe>'
+#: Where the presenter's own browser finds the page; no server behind a proxy knows better.
+_SEEN = "() => [new URL('rate', window.location.href.split(/[?#]/)[0]).href]"
+_ONLY_HERE = (
+    '<p class="run-message">Phones cannot reach this address: it means this machine only. Start the studio with '
+    "<code>--share</code> (a public link) or <code>--host 0.0.0.0</code> (this network), or type the address they can use.</p>"
+)
+
+
+def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
+    """Draw the tab and bind its events."""
+    tally = Tally(lambda: services.rating)
+    with gr.Row(equal_height=False, elem_id="rate-top"):
+        with gr.Column(scale=3, min_width=340):
+            gr.HTML(_FRAME)
+            gr.HTML(
+                '<div class="quiet">This is the voting page; click into it and the keys 1 2 3 4 0 u work. '
+                '<a href="rate" target="_blank" rel="noopener">Open it alone</a></div>'
+            )
+        with gr.Column(scale=2, min_width=300):
+            code = gr.HTML(elem_id="rate-code")
+            address = gr.Textbox(label="Address in the code", max_lines=1, submit_btn="Show", elem_id="rate-address")
+            if login_offered():
+                gr.LoginButton("Sign in with Hugging Face", size="sm")
+            numbers = gr.HTML(elem_id="rate-tally")
+            names = gr.Checkbox(label="Show who leads (operator)", elem_id="rate-names")
+    with gr.Accordion("Rules of the vote", open=False, elem_id="rate-rules"):
+        rules = RulesBox(services, shared)
+    with gr.Accordion("Pairs", open=False, elem_id="rate-list"):
+        pairs = PairsList(services, shared)
+
+    drawn = gr.State("")
+    timer = gr.Timer(1.0, active=False)
+
+    def offer(seen: str | None) -> tuple[str, str]:
+        best = best_address(seen or "", app.share_url, services.settings.host)
+        return best, code_html(best)
+
+    def retype(text: str | None) -> tuple[str, str]:
+        wanted = checked_address(text)
+        return wanted, code_html(wanted)
+
+    def tick(mark: Visitor, wanted: bool | None, before: str) -> tuple[Any, Any]:
+        now = tally_html(tally.look(names=bool(wanted) and mark.operator))
+        return (gr.skip(), gr.skip()) if now == before else (now, now)
+
+    def only_operator(mark: Visitor, wanted: bool | None) -> Any:
+        if wanted and not mark.operator:
+            gr.Warning("Who leads is shown to the operator only; it would sway the votes.")
+            return False
+        return gr.skip()
+
+    def opened(event: gr.SelectData, search: str | None) -> dict[Any, Any]:
+        """Another tab was opened: look at the votes only while this one is."""
+        if event.value != TAB:
+            return {timer: gr.Timer(active=False)}
+        return {timer: gr.Timer(active=True), **rules.load(), **pairs.load(search)}
+
+    app.load(guarded(offer), address, [address, code], js=_SEEN, **QUIET)
+    address.submit(guarded(retype), address, [address, code], **QUIET)
+    names.input(guarded(only_operator), [shared.visitor, names], names, **QUIET)
+    looking: dict[str, Any] = {**QUIET, "concurrency_limit": None}
+    timer.tick(guarded(tick), [shared.visitor, names, drawn], [numbers, drawn], **looking)
+    shared.tabs.select(guarded(opened), pairs.search, [timer, *rules.outputs, *pairs.outputs], **QUIET)
+
+
+def code_html(address: str) -> str:
+    """The code, its link, a large view for the projector, and a warning where phones cannot use it."""
+    warning = _ONLY_HERE if only_here(address) else ""
+    picture, text = qr_svg(address), escape(address)
+    return (
+        f'<div class="rate-qr"><label title="Click to fill the screen"><input type="checkbox" aria-label="Large code">'
+        f'<span class="code">{picture}<b>{text}</b></span></label>'
+        f'<a href="{text}" target="_blank" rel="noopener">{text}</a>{warning}</div>'
+    )
