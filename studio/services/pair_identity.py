@@ -9,10 +9,11 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Sequence
+from typing import get_args
 
 from studio.domain import Message
 from studio.errors import InputError
-from studio.votes import NewPair
+from studio.votes import NewPair, PairSource
 
 #: Characters of one text at most: more than any answer here can have, and still quick to send to a phone.
 MAX_TEXT = 100_000
@@ -84,6 +85,12 @@ def check_pair(pair: NewPair, where: str = "") -> None:
             raise InputError(
                 f"{where}history, turn {number} has the role {message.role!r}; use system, user or assistant."
             )
+    for field, value, known in (
+        ("source", pair.source, get_args(PairSource)),
+        ("preferred", pair.preferred, ("a", "b", "")),
+    ):
+        if value not in known:
+            raise InputError(f"{where}{field} is {str(value)[:40]!r}; it must be one of {', '.join(map(repr, known))}.")
     for name, origin in (("origin_a", pair.origin_a), ("origin_b", pair.origin_b)):
         for part in ("label", "model", "fingerprint", "run_id", "adapter_hash"):
             check_text(f"{where}{name}.{part}", getattr(origin, part), limit=1000, empty=part != "label")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
 import secrets
 import threading
 import time
@@ -45,6 +46,7 @@ from studio.votes import (
 
 #: Pairs written by one transaction: votes wait no longer than it takes.
 _CHUNK = 200
+_ID = re.compile("[0-9a-f]{24}")
 #: A vote that took longer than a day says that the page was left open.
 _MAX_SECONDS = 86_400.0
 
@@ -117,7 +119,8 @@ class RatingService:
     def _mark(self, pair_ids: Iterable[str], **marks: bool) -> None:
         wanted = list(dict.fromkeys(pair_ids))
         with self.store().write() as connection:
-            known = {pair.id for pair in pair_rows.find_pairs(connection, wanted)}
+            usable = [pair_id for pair_id in wanted if _ID.fullmatch(pair_id)]
+            known = {pair.id for pair in pair_rows.find_pairs(connection, usable)}
             for pair_id in wanted:
                 if pair_id not in known:
                     raise NotFoundError(f"There is no pair {pair_id[:40]!r}.")

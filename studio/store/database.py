@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from studio.errors import InputError, StudioError
@@ -87,6 +87,9 @@ class Database:
                 raise StudioError(
                     f"The store at {self.where} cannot be used by this version of the studio, a newer one made it: {error}."
                 ) from None
+            except ProgrammingError as error:
+                # PostgreSQL says so where the user may not create tables.
+                raise StudioError(f"The store at {self.where} cannot be prepared: {self._reason(error)}.") from None
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -134,7 +137,12 @@ class Database:
         except OSError as error:
             raise StudioError(f"The store's folder {path.parent} cannot be made: {error.strerror}.") from None
         engine = create_engine(
-            self._url, pool_size=POOL, max_overflow=0, pool_timeout=BUSY_S, connect_args={"timeout": BUSY_S}
+            self._url,
+            pool_size=POOL,
+            max_overflow=0,
+            pool_timeout=BUSY_S,
+            hide_parameters=True,
+            connect_args={"timeout": BUSY_S},
         )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -147,6 +155,7 @@ class Database:
             max_overflow=0,
             pool_timeout=BUSY_S,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args={"connect_timeout": 10, "client_encoding": "utf8"},
         )
         event.listen(engine, "connect", _prepare_postgres)
@@ -157,7 +166,10 @@ class Database:
         """What goes wrong outside of us (server gone, disk full, no such database) as one sentence."""
         try:
             yield
-        except (OperationalError, PoolTimeout) as error:
+        except (DatabaseError, PoolTimeout) as error:
+            # Exactly DatabaseError: a damaged file. Its other kinds (IntegrityError, ProgrammingError) are our defects.
+            if type(error) not in (DatabaseError, OperationalError, PoolTimeout):
+                raise
             log.exception("the store failed")
             raise StudioError(f"The store at {self.where} cannot be used: {self._reason(error)}.") from None
 

@@ -116,15 +116,17 @@ def next_pair(connection: Connection, rater_id: str, start: int) -> AnswerPair |
     unrated = ~exists().where(votes.c.pair_id == pairs.c.id, votes.c.rater_id == rater_id)
     for calibration in (True, False):
         served = and_(pairs.c.retired.is_(False), pairs.c.calibration.is_(calibration), unrated)
-        order = (pairs.c.votes, pairs.c.shuffle)
-        fewest = connection.execute(select(pairs.c.votes).where(served).order_by(*order).limit(1)).scalar_one_or_none()
+        query = select(pairs.c.id, pairs.c.votes).where(served).order_by(pairs.c.votes, pairs.c.shuffle).limit(1)
+        fewest = connection.execute(query).one_or_none()
         if fewest is None:
             continue
-        for side in (pairs.c.shuffle >= start, pairs.c.shuffle < start):
-            query = _with_chat().where(served, pairs.c.votes == fewest, side).order_by(pairs.c.shuffle).limit(1)
+        for part in (pairs.c.shuffle >= start, pairs.c.shuffle < start):
+            query = _with_chat().where(served, pairs.c.votes == fewest.votes, part).order_by(pairs.c.shuffle).limit(1)
             row = connection.execute(query).mappings().one_or_none()
             if row is not None:
                 return _pair(row)
+        # Others voted on all of these just now (PostgreSQL); the first one found is as good.
+        return find_pair(connection, fewest.id)
     return None
 
 

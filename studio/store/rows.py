@@ -17,7 +17,9 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
     added = 0
     for at in range(0, len(rows), _CHUNK):
         chunk = list(rows[at : at + _CHUNK])
-        added += connection.execute(_insert(connection, table).values(chunk).on_conflict_do_nothing()).rowcount
+        query = _insert(connection, table).values(chunk).on_conflict_do_nothing()
+        # Counted by what comes back: an INSERT's rowcount is not told by every driver.
+        added += len(connection.execute(query.returning(*table.primary_key.columns)).all())
     return added
 
 

@@ -21,6 +21,11 @@ def secret(connection: Connection) -> bytes:
     return bytes.fromhex(found)
 
 
+def replace_secret(connection: Connection, secret: bytes) -> None:
+    """Take over the secret of a store that this one continues, so that browsers are known again."""
+    upsert(connection, settings, {"name": _SECRET, "value": secret.hex()}, keys=("name",))
+
+
 def load_rules(connection: Connection) -> RatingRules | None:
     """The rules the operator set; None while they never did."""
     found = connection.execute(select(settings.c.value).where(settings.c.name == _RULES)).scalar_one_or_none()

@@ -1,0 +1,642 @@
+"""Rating: what is served, what a vote does, who may do what, and hostile input; on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+import unicodedata
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import select
+
+from studio.config import Settings
+from studio.domain import Message
+from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError
+from studio.services import rater_tokens as tokens
+from studio.services.decisions import decide
+from studio.services.guidelines import GUIDELINES
+from studio.services.pair_identity import MAX_TEXT, conversation_hash, normalised, pair_identity
+from studio.services.rating import RatingService
+from studio.store import tables
+from studio.votes import AnswerPair, Ballots, NewPair, Rater, RatingRules, Reveal, Served, Vote
+from tests.store_helpers import (
+    ADAPTER_ORIGIN,
+    BASE_ORIGIN,
+    new_pairs,
+    postgres_url,
+    press_until_done,
+    rating,
+    store_url,
+)
+
+__all__ = ["postgres_url", "rating", "store_url"]
+
+
+def pair(prompt: str = "Tea or coffee?", a: str = "Tea.", b: str = "Coffee.", **more: object) -> NewPair:
+    return NewPair(prompt, a, b, BASE_ORIGIN, ADAPTER_ORIGIN, "batch", **more)  # type: ignore[arg-type]
+
+
+def somebody(rating: RatingService, name: str = "Anna") -> Rater:
+    return rating.register(name)[0]
+
+
+def served_to(rating: RatingService, rater: Rater) -> Served:
+    served = rating.serve(rater)
+    assert served is not None
+    return served
+
+
+def press(rating: RatingService, rater: Rater, served: Served, button: str, seconds: float = 2.0) -> Reveal | None:
+    return rating.vote(rater, served.pair_id, served.token, button, seconds)  # type: ignore[arg-type]
+
+
+def history(rating: RatingService) -> list[tuple[str, str]]:
+    with rating.store().read() as connection:
+        rows = connection.execute(select(tables.vote_history).order_by(tables.vote_history.c.id))
+        return [(row.choice, row.how) for row in rows]
+
+
+def counters(rating: RatingService) -> tuple[dict[str, int], dict[str, int]]:
+    """The vote counts kept beside pairs and raters, those above 0."""
+    with rating.store().read() as connection:
+        pairs = connection.execute(select(tables.pairs.c.id, tables.pairs.c.votes))
+        raters = connection.execute(select(tables.raters.c.id, tables.raters.c.votes))
+        return {k: n for k, n in pairs if n}, {k: n for k, n in raters if n}
+
+
+def assert_counters_are_right(rating: RatingService) -> None:
+    cast = [vote for vote in rating.ballots().votes if vote.choice != "skip"]
+    assert counters(rating) == (Counter(v.pair_id for v in cast), Counter(v.rater_id for v in cast))
+
+
+# ---- pairs
+
+
+def test_a_pair_is_kept_as_it_came_with_answers_in_canonical_order(rating: RatingService) -> None:
+    talk = (Message("user", "Hi  there"), Message("assistant", "Hello!"))
+    given = pair("Tea?\n", "Tea,  of course.", "Coffee.", history=talk, system_prompt="Be kind.", preferred="a")
+    added = rating.add_pairs([given])
+    assert (added.added, added.known, added.identical) == (1, 0, 0)
+    (stored,) = rating.ballots().pairs
+    assert stored.id == added.ids[0] == pair_identity("Tea?", "Coffee.", "Tea, of course.", talk, "Be kind.")
+    # "Coffee." sorts before "Tea": the answers are swapped, and everything that belongs to them
+    assert (stored.prompt, stored.answer_1, stored.answer_2) == ("Tea?\n", "Coffee.", "Tea,  of course.")
+    assert (stored.origin_1, stored.origin_2, stored.preferred) == (ADAPTER_ORIGIN, BASE_ORIGIN, "2")
+    assert (stored.history, stored.system_prompt, stored.source) == (talk, "Be kind.", "batch")
+    assert not stored.calibration
+    assert not stored.retired
+
+
+def test_the_same_pair_is_stored_once_however_it_is_written(rating: RatingService) -> None:
+    cafe = "Café?"
+    first = rating.add_pairs([pair(cafe), pair(cafe)])
+    assert (first.added, first.known, len(first.ids)) == (1, 1, 1)
+    again = rating.add_pairs([pair(f" {unicodedata.normalize('NFD', cafe)}\n", "Coffee. ", "\tTea.")])
+    assert (again.added, again.known, again.ids) == (0, 1, first.ids)
+    # another conversation, another pair: what came before counts
+    other = rating.add_pairs([pair(cafe, system_prompt="Be rude."), pair(cafe, history=(Message("user", "Hm."),))])
+    assert (other.added, len(rating.ballots().pairs)) == (2, 3)
+
+
+def test_identical_answers_never_become_a_pair(rating: RatingService) -> None:
+    added = rating.add_pairs([pair(a="So  be it.", b="So be\nit. "), pair()])
+    assert (added.added, added.identical, len(added.ids)) == (1, 1, 1)
+
+
+def test_identity_is_a_known_hash() -> None:
+    import hashlib
+
+    told = '["", [], "q", ["a b", "c"]]'
+    assert pair_identity("q", "c", "a  b") == hashlib.sha256(told.encode()).hexdigest()[:24]
+    assert conversation_hash("q") == conversation_hash(" q ") != conversation_hash("Q")
+    assert normalised("a\u00a0\u2003b\r\nc") == "a b c"
+
+
+def test_many_pairs_keep_their_order_and_share_one_chat(rating: RatingService) -> None:
+    added = rating.add_pairs(new_pairs(450))
+    assert added.added == 450
+    assert [p.prompt for p in rating.ballots().pairs] == [f"question {i}" for i in range(450)]
+    assert [p.id for p in rating.ballots().pairs] == list(added.ids)
+    with rating.store().read() as connection:
+        assert len(connection.execute(select(tables.chats)).all()) == 1
+
+
+def test_an_unknown_ratio_is_none(rating: RatingService) -> None:
+    unknown = dataclasses.replace(ADAPTER_ORIGIN, ratio=math.nan)
+    rating.add_pairs([NewPair("q", "a", "b", unknown, BASE_ORIGIN, "import")])
+    assert rating.ballots().pairs[0].origin_1.ratio is None
+
+
+# ---- serving
+
+
+def test_refresh_gives_the_same_pair_until_it_is_voted_on(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(30))
+    anna, bert = somebody(rating), somebody(rating, "Bert")
+    first = served_to(rating, anna)
+    for _ in range(3):
+        press(rating, bert, served_to(rating, bert), "left")
+    rating.set_calibration([p.id for p in rating.ballots().pairs[:2]], True)
+    assert rating.serve(anna) == first
+    press(rating, anna, first, "skip")
+    assert served_to(rating, anna).pair_id != first.pair_id
+
+
+def test_nobody_rates_a_pair_twice_and_everybody_gets_all(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(12))
+    anna = somebody(rating)
+    seen = press_until_done(rating, anna)
+    assert len({served.pair_id for served in seen}) == len(seen) == 12
+    assert rating.serve(anna) is None
+    assert rating.progress(anna).own == rating.progress(anna).own_total == 12
+
+
+def test_calibration_first_then_fewest_votes(rating: RatingService) -> None:
+    ids = rating.add_pairs(new_pairs(12)).ids
+    rating.set_calibration(ids[3:6], True)
+    for number in range(5):
+        rater = somebody(rating, f"rater {number}")
+        seen = []
+        for _ in range(6):
+            served = served_to(rating, rater)
+            seen.append(served)
+            press(rating, rater, served, "tie")
+        assert {served.pair_id for served in seen[:3]} == set(ids[3:6])
+        assert [served.calibration for served in seen] == [True] * 3 + [False] * 3
+        others = Counter({pair_id: 0 for pair_id in ids if pair_id not in ids[3:6]})
+        others.update(v.pair_id for v in rating.ballots().votes if v.pair_id not in ids[3:6])
+        # 3 votes each on the 9 others: never is one two votes ahead of another
+        assert max(others.values()) - min(others.values()) <= 1
+    assert_counters_are_right(rating)
+
+
+def test_a_skip_does_not_count_as_a_vote_on_the_pair(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(2))
+    anna, bert, cleo = (somebody(rating, name) for name in ("Anna", "Bert", "Cleo"))
+    skipped = served_to(rating, anna)
+    press(rating, anna, skipped, "skip")
+    voted = served_to(rating, anna)
+    press(rating, anna, voted, "left")
+    # the skipped one has fewest votes: it comes first to everybody else
+    assert served_to(rating, bert).pair_id == served_to(rating, cleo).pair_id == skipped.pair_id
+    assert rating.progress(anna) == dataclasses.replace(rating.progress(None), own=2)
+    assert rating.progress(None).votes == 1
+
+
+def test_forty_raters_spread_out(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(60))
+    first = Counter(served_to(rating, somebody(rating, f"rater {n}")).pair_id for n in range(40))
+    assert len(first) >= 12
+    assert max(first.values()) <= 10
+
+
+def test_sides_are_balanced_for_raters_and_for_pairs_and_cannot_be_foretold() -> None:
+    secret = b"fixed for the test"
+    lefts = [[tokens.left_answer(secret, f"rater{r}", f"pair{p}") == 1 for p in range(60)] for r in range(200)]
+    total = sum(map(sum, lefts))
+    n = 60 * 200
+    assert abs(total - n / 2) < 4 * math.sqrt(n / 4)
+    for row in lefts:
+        assert abs(sum(row) - 30) < 4.5 * math.sqrt(60 / 4)
+    for column in zip(*lefts, strict=True):
+        assert abs(sum(column) - 100) < 4.5 * math.sqrt(200 / 4)
+    other = [tokens.left_answer(b"another secret", "rater0", f"pair{p}") == 1 for p in range(60)]
+    assert other != lefts[0]
+
+
+def test_the_side_shown_is_the_side_recorded(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(20))
+    anna = somebody(rating)
+    seen = {served.pair_id: served for served in press_until_done(rating, anna, "left")}
+    ballots = rating.ballots()
+    pairs = {p.id: p for p in ballots.pairs}
+    assert {vote.left for vote in ballots.votes} == {1, 2}
+    for vote in ballots.votes:
+        stored, shown = pairs[vote.pair_id], seen[vote.pair_id]
+        assert (shown.left, shown.right)[:: 1 if vote.left == 1 else -1] == (stored.answer_1, stored.answer_2)
+        assert vote.choice == str(vote.left)  # the left one was pressed
+    with rating.store().read() as connection:
+        rows = connection.execute(select(tables.servings.c.pair_id, tables.servings.c.left_answer))
+        assert dict(iter(rows)) == {vote.pair_id: vote.left for vote in ballots.votes}  # type: ignore[arg-type]
+
+
+def test_a_retired_pair_is_served_no_more_and_keeps_its_votes(rating: RatingService) -> None:
+    ids = rating.add_pairs(new_pairs(3)).ids
+    anna, bert = somebody(rating), somebody(rating, "Bert")
+    voted = served_to(rating, anna)
+    press(rating, anna, voted, "left")
+    waiting = served_to(rating, anna)
+    rating.retire([voted.pair_id, waiting.pair_id], True)
+    left_over = next(i for i in ids if i not in (voted.pair_id, waiting.pair_id))
+    assert served_to(rating, anna).pair_id == served_to(rating, bert).pair_id == left_over
+    with pytest.raises(ConflictError, match="not rated any more"):
+        press(rating, anna, waiting, "left")
+    assert rating.progress(anna) == dataclasses.replace(rating.progress(None), own=0)
+    assert (rating.progress(anna).pairs, rating.progress(anna).votes) == (1, 1)
+    assert rating.undo(anna) is None  # its vote cannot be given again, so it is not taken back
+    rating.retire([voted.pair_id], False)
+    assert rating.progress(anna).own == 1
+    with pytest.raises(NotFoundError, match="no pair 'nothing'"):
+        rating.retire([ids[0], "nothing"], True)
+    with pytest.raises(NotFoundError, match="no pair"):
+        rating.set_calibration(["\ud800\0'; DROP TABLE votes; --"], True)
+
+
+# ---- voting
+
+
+@pytest.mark.parametrize("button", ["left", "right", "tie", "both_bad", "skip"])
+def test_every_press(rating: RatingService, button: str) -> None:
+    rating.add_pairs([pair()])
+    anna = somebody(rating)
+    served = served_to(rating, anna)
+    assert press(rating, anna, served, button, 3.25) is None
+    (vote,) = rating.ballots().votes
+    stored = rating.ballots().pairs[0]
+    chosen = {"left": served.left, "right": served.right}.get(button)
+    expected = {stored.answer_1: "1", stored.answer_2: "2"}[chosen] if chosen else button
+    assert (vote.choice, vote.seconds, vote.changes, vote.rater_id) == (expected, 3.25, 0, anna.id)
+    assert vote.created == vote.updated
+    assert rating.progress(anna).votes == (0 if button == "skip" else 1)
+
+
+def test_the_same_vote_again_is_one_vote(rating: RatingService) -> None:
+    rating.add_pairs([pair()])
+    anna = somebody(rating)
+    served = served_to(rating, anna)
+    press(rating, anna, served, "left", 2.0)
+    before = rating.ballots().votes
+    press(rating, anna, served, "left", 9.0)
+    rating.set_rules(RatingRules("", open=False))
+    press(rating, anna, served, "left", 9.0)  # it was saved, so that is the answer, closed or not
+    assert rating.ballots().votes == before
+    assert history(rating) == []
+
+
+def test_changing_ones_mind_keeps_the_old_choice(rating: RatingService) -> None:
+    rating.add_pairs([pair()])
+    anna = somebody(rating)
+    served = served_to(rating, anna)
+    for button in ("skip", "left", "right", "skip", "tie"):
+        press(rating, anna, served, button)
+        assert_counters_are_right(rating)
+    (vote,) = rating.ballots().votes
+    left, right = (str(vote.left), str(3 - vote.left))
+    assert (vote.choice, vote.changes) == ("tie", 4)
+    assert vote.updated > vote.created
+    assert history(rating) == [("skip", "changed"), (left, "changed"), (right, "changed"), ("skip", "changed")]
+
+
+def test_undo_serves_the_newest_again_with_the_same_sides(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(5))
+    anna = somebody(rating)
+    assert rating.undo(anna) is None
+    first, second = served_to(rating, anna), None
+    press(rating, anna, first, "left")
+    second = served_to(rating, anna)
+    press(rating, anna, second, "tie")
+    third = served_to(rating, anna)
+    assert rating.undo(anna) == second == rating.serve(anna)
+    assert rating.undo(anna) == first == rating.serve(anna)
+    assert rating.undo(anna) is None
+    assert rating.ballots().votes == ()
+    assert [how for _, how in history(rating)] == ["undone", "undone"]
+    assert_counters_are_right(rating)
+    press(rating, anna, first, "both_bad")
+    assert rating.ballots().votes[0].changes == 1
+    # what was waiting before comes back in turn
+    assert rating.serve(anna) == second
+    press(rating, anna, second, "tie")
+    assert rating.serve(anna) == third
+
+
+def test_names_are_revealed_after_ones_own_vote_where_allowed(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(10))
+    anna = somebody(rating)
+    served = served_to(rating, anna)
+    assert press(rating, anna, served, "left") is None
+    rating.set_rules(RatingRules("Choose.", reveal=True))
+    for _ in range(9):
+        served = served_to(rating, anna)
+        assert press(rating, anna, served, "skip") is None  # a skip is no vote
+        named = {True: "Base model", False: "Adapter .9"}
+        expected = Reveal(named[served.left.startswith("yes")], named[served.right.startswith("yes")])
+        assert press(rating, anna, served, "tie") == expected
+    assert "Base" not in str(served) + str(served_to(rating, somebody(rating)))
+
+
+def test_seconds_are_clamped_and_must_be_a_number(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(4))
+    anna = somebody(rating)
+    for given, kept in ((-5.0, 0.0), (1e9, 86_400.0), (math.inf, 86_400.0), (3, 3.0)):
+        served = served_to(rating, anna)
+        press(rating, anna, served, "left", given)
+        assert rating.ballots().votes[-1].seconds == kept
+    for wrong in (math.nan, None, "soon", [], 10**400):
+        with pytest.raises(InputError, match="seconds is"):
+            press(rating, anna, served, "right", wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", ["", "LEFT", "1", "undo", None, 1, ["left"], {"left": 1}, "<script>", "\ud800"])
+def test_an_unknown_press_is_refused(rating: RatingService, wrong: object) -> None:
+    rating.add_pairs([pair()])
+    anna = somebody(rating)
+    with pytest.raises(InputError, match="press is"):
+        press(rating, anna, served_to(rating, anna), wrong)  # type: ignore[arg-type]
+    assert rating.ballots().votes == ()
+
+
+def test_closed_voting(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(3))
+    anna = somebody(rating)
+    voted = served_to(rating, anna)
+    press(rating, anna, voted, "left")
+    waiting = served_to(rating, anna)
+    rating.set_rules(RatingRules("", open=False))
+    assert rating.serve(anna) is None
+    for served, button in ((waiting, "left"), (voted, "right")):
+        with pytest.raises(ConflictError, match="Voting is closed"):
+            press(rating, anna, served, button)
+    with pytest.raises(ConflictError, match="Voting is closed"):
+        rating.undo(anna)
+    rating.set_rules(RatingRules("", open=True))
+    assert rating.serve(anna) == waiting
+
+
+# ---- who may do what
+
+
+def test_a_vote_needs_the_proof_of_its_own_serving(rating: RatingService) -> None:
+    ids = rating.add_pairs(new_pairs(8)).ids
+    anna, eve = somebody(rating), somebody(rating, "Eve")
+    hers = served_to(rating, anna)
+    other = next(i for i in ids if i != hers.pair_id)
+    tries = [
+        (eve, hers.pair_id, hers.token),  # Anna's proof in Eve's hands
+        (anna, other, hers.token),  # a proof of another pair
+        (anna, other, ""),
+        (anna, other, "0" * 32),
+        (anna, hers.pair_id, hers.token[:-1]),
+        (anna, hers.pair_id, hers.token.upper() + "\0"),
+        (anna, hers.pair_id + "\0", hers.token),
+        (anna, "'; DROP TABLE votes; --", hers.token),
+        (anna, "\ud800", "\udfff"),
+        (anna, hers.pair_id, None),
+        (anna, "x" * 1_000_000, "y" * 1_000_000),
+    ]
+    for rater, pair_id, token in tries:
+        with pytest.raises(NotAllowedError, match="not served to you"):
+            rating.vote(rater, pair_id, token, "left", 1.0)  # type: ignore[arg-type]
+    assert rating.ballots().votes == ()
+
+
+def test_a_forged_rater_is_nobody(rating: RatingService) -> None:
+    anna, token = rating.register("Anna")
+    eve, hers = rating.register("Eve")
+    assert (rating.rater(token), rating.rater(hers)) == (anna, eve)
+    signed = hers.partition(".")[2]
+    forged = [f"{anna.id}.{signed}", f"{anna.id}.", anna.id, "", ".", hers + "x", "\ud800.\ud800", "a" * 10**6, "é.\0"]
+    for wrong in [*forged, None, 7, {"id": anna.id}]:
+        with pytest.raises(NotAllowedError, match="not known here"):
+            rating.rater(wrong)  # type: ignore[arg-type]
+
+
+def test_a_token_of_another_studio_is_nobody_here(
+    rating: RatingService, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = RatingService(Settings(database_url=f"sqlite:///{tmp_path_factory.mktemp('other')}/studio.db"))
+    stranger, token = other.register("Anna")
+    with pytest.raises(NotAllowedError, match="register again"):
+        rating.rater(token)
+    rating.add_pairs([pair()])
+    with pytest.raises(NotAllowedError, match="register again"):
+        rating.serve(stranger)
+    other.close()
+
+
+def test_names(rating: RatingService) -> None:
+    first, second = rating.register("  Anna \n Lena\t"), rating.register("Anna Lena")
+    assert first[0].name == second[0].name == "Anna Lena"
+    assert first[0].id != second[0].id
+    kept = {
+        "Robert'); DROP TABLE votes;--": "Robert'); DROP TABLE votes;--",
+        "<script>alert(1)</script>": "<script>alert(1)</script>",
+        "\u202eanna\u2066\u200f\x00\x1b[31m": "anna[31m",
+        "مريم": "مريم",
+        "👩\u200d🔬": "👩\u200d🔬",
+        "x" * 60: "x" * 60,
+    }
+    for typed, name in kept.items():
+        rater, token = rating.register(typed)
+        assert rater.name == rating.rater(token).name == name
+        assert not rater.verified
+    for typed, said in {
+        "": "name is empty",
+        " \u202e\n": "name is empty",
+        "\u200b\u2060": "name is empty",
+        "x" * 61: "name is 61 characters long; at most 60",
+        "a" * 10**6: "at most 60",
+        "a\ud800": "not valid Unicode",
+    }.items():
+        with pytest.raises(InputError, match=said):
+            rating.register(typed)
+    for wrong in (None, 7, ["Anna"]):
+        with pytest.raises(InputError, match="name is"):
+            rating.register(wrong)  # type: ignore[arg-type]
+
+
+def test_an_account_is_one_rater_on_every_device(rating: RatingService) -> None:
+    phone, laptop = rating.register("anna", "hf:anna"), rating.register("Anna L.", "hf:anna")
+    assert phone[0].id == laptop[0].id
+    assert phone[1] == laptop[1]
+    assert rating.rater(phone[1]).name == "Anna L."
+    assert laptop[0].verified
+    assert "anna" not in laptop[0].id
+    assert rating.register("anna", "hf:other")[0].id != phone[0].id
+    assert rating.register("hf:anna")[0].id != phone[0].id  # typing it is not proving it
+    assert len(rating.ballots().raters) == 3
+
+
+# ---- hostile text
+
+
+@pytest.mark.parametrize("field", ["prompt", "answer_a", "answer_b"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        (" \n\u00a0", "is empty"),
+        ("a\0b", "holds a NUL character at position 2"),
+        ("half \ud83d", "half a character"),
+        ("x" * (MAX_TEXT + 1), "is 100,001 characters long; at most 100,000"),
+        ("1 MB " * 209_716, "is 1,048,580 characters long"),
+        (None, "must be text"),
+        (b"\xff\xfe", "must be text"),
+    ],
+)
+def test_texts_that_cannot_be_kept_are_refused_by_name(field: str, text: object, said: str) -> None:
+    rating = RatingService(Settings(database_url="sqlite:////nowhere/must/not/be/opened.db"))
+    with pytest.raises(InputError, match=f"pair 2: {field}.*{said}"):
+        rating.add_pairs([pair(), dataclasses.replace(pair(), **{field: text})])  # type: ignore[arg-type]
+
+
+def test_other_texts_of_a_pair_are_checked_too(rating: RatingService) -> None:
+    for wrong, said in [
+        (pair(system_prompt="\0"), "system_prompt holds a NUL"),
+        (pair(history=(Message("user", "fine"), Message("assistant", "\ud800"))), "history, turn 2 holds half"),
+        (pair(history=(Message("robot", "fine"),)), "history, turn 1 has the role 'robot'"),  # type: ignore[arg-type]
+        (dataclasses.replace(pair(), origin_a=dataclasses.replace(BASE_ORIGIN, label="a\0")), "origin_a.label holds"),
+        (dataclasses.replace(pair(), source="elsewhere"), "source is 'elsewhere'"),  # type: ignore[arg-type]
+        (dataclasses.replace(pair(), preferred="1"), "preferred is '1'"),  # type: ignore[arg-type]
+    ]:
+        with pytest.raises(InputError, match=said):
+            rating.add_pairs([wrong])
+    assert rating.ballots().pairs == ()
+
+
+def test_harmless_text_is_kept_to_the_letter(rating: RatingService) -> None:
+    nasty = [
+        "<script>alert('x')</script><img src=x onerror=alert(1)>",
+        "'; DROP TABLE votes; -- \\ %s {} :id ? $1",
+        "\u202eright to left\u202c and مرحبا and \u2066isolated\u2069",
+        "zero\u200bwidth, tab\tnewline\r\n, bell\x07, emoji 👩‍🔬, NFD e\u0301",
+        "y" * MAX_TEXT,
+        "=HYPERLINK(1)",
+    ]
+    added = rating.add_pairs([pair(text, f"{text[:-1]}1", f"{text[:-1]}2", system_prompt=text) for text in nasty])
+    assert added.added == len(nasty)
+    for stored, text in zip(rating.ballots().pairs, nasty, strict=True):
+        assert (stored.prompt, stored.system_prompt) == (text, text)
+        assert {stored.answer_1, stored.answer_2} == {f"{text[:-1]}1", f"{text[:-1]}2"}
+    anna = somebody(rating)
+    assert {served.prompt for served in press_until_done(rating, anna)} == set(nasty)
+
+
+# ---- rules and decisions
+
+
+def test_rules(rating: RatingService) -> None:
+    assert rating.rules() == RatingRules(GUIDELINES, 3, False, True)
+    for word in ("Helpful", "Truthful", "Harmless", "Tie", "Both bad", "Skip"):
+        assert word in GUIDELINES
+    mine = RatingRules("# Mine\n<b>&", min_votes=5, reveal=True, open=False)
+    rating.set_rules(mine)
+    rating.set_rules(mine)
+    assert rating.rules() == mine
+    for wrong, said in [
+        (dataclasses.replace(mine, min_votes=4), "min_votes is 4; it must be odd"),
+        (dataclasses.replace(mine, min_votes=0), "min_votes is 0"),
+        (dataclasses.replace(mine, min_votes=101), "min_votes is 101"),
+        (dataclasses.replace(mine, min_votes=3.0), "min_votes is 3.0"),  # type: ignore[arg-type]
+        (dataclasses.replace(mine, min_votes=True), "min_votes is True"),
+        (dataclasses.replace(mine, guidelines="x" * 20_001), "guidelines is 20,001 characters"),
+        (dataclasses.replace(mine, guidelines="\0"), "guidelines holds a NUL"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            rating.set_rules(wrong)
+    assert rating.rules() == mine
+    rating.set_rules(dataclasses.replace(mine, guidelines=""))
+    assert rating.rules().guidelines == ""
+
+
+@pytest.mark.parametrize(
+    ("choices", "min_votes", "winner"),
+    [
+        ("1 1 2", 3, "1"),
+        ("2 2 1", 3, "2"),
+        ("1 1", 3, None),  # too few
+        ("1 1 skip skip", 3, None),  # skips are no votes
+        ("1 1 1 skip", 3, "1"),
+        ("1 1 2 tie", 3, None),  # 2 of 4 is not more than half
+        ("1 1 tie both_bad", 3, None),
+        ("1 1 1 tie both_bad", 3, "1"),  # 3 of 5
+        ("1 1 2 2 2", 5, "2"),
+        ("1 2 tie", 3, None),
+        ("tie tie tie", 3, None),
+        ("both_bad both_bad both_bad", 1, None),
+        ("1", 1, "1"),
+        ("skip", 1, None),
+        ("", 1, None),
+    ],
+)
+def test_decide_by_hand(choices: str, min_votes: int, winner: str | None) -> None:
+    stored = AnswerPair("p", "q", "a", "b", BASE_ORIGIN, ADAPTER_ORIGIN, "batch", 0.0)
+    votes = tuple(Vote("p", f"r{n}", choice, 1, 1.0, 0.0, 0.0) for n, choice in enumerate(choices.split()))  # type: ignore[arg-type]
+    (decision,) = decide(Ballots((stored,), votes, (), RatingRules("", min_votes)))
+    said = Counter(choices.split())
+    assert decision.winner == winner
+    assert (decision.for_1, decision.for_2, decision.ties) == (said["1"], said["2"], said["tie"])
+    assert (decision.both_bad, decision.skips) == (said["both_bad"], said["skip"])
+    assert decision.votes == sum(said.values()) - said["skip"]
+
+
+def test_decisions_and_progress_of_a_small_vote(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(2))
+    for number in range(3):
+        rater = somebody(rating, f"rater {number}")
+        while (served := rating.serve(rater)) is not None:
+            yes = "left" if served.left.startswith("yes") else "right"
+            press(rating, rater, served, yes if served.prompt.endswith("0") else "tie")
+    decided, tied = rating.decisions()
+    # "no, 0" sorts before "yes, 0"
+    assert (decided.winner, decided.for_2, tied.winner, tied.ties) == ("2", 3, None, 3)
+    progress = rating.progress(None)
+    assert (progress.own, progress.own_total, progress.pairs) == (0, 2, 2)
+    assert (progress.decided, progress.votes, progress.raters) == (2, 6, 3)
+
+
+# ---- many at once
+
+
+def test_no_vote_is_lost_or_doubled_by_threads_and_a_second_server(rating: RatingService, store_url: str) -> None:
+    second = RatingService(Settings(database_url=store_url))
+    rating.add_pairs(new_pairs(6))
+
+    def rate_all(number: int) -> None:
+        service = (rating, second)[number % 2]
+        rater, token = service.register(f"rater {number}")
+        rater = second.rater(token)
+        while (served := service.serve(rater)) is not None:
+            # every vote arrives twice, by both servers, at the same time
+            gate = threading.Barrier(2)
+
+            def send(to: RatingService, served: Served = served, gate: threading.Barrier = gate) -> None:
+                gate.wait(30)
+                press(to, rater, served, "left")
+
+            with ThreadPoolExecutor(2) as pool:
+                for done in [pool.submit(send, rating), pool.submit(send, second)]:
+                    done.result()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(rate_all, range(8)))
+    votes = rating.ballots().votes
+    assert len(votes) == len({(v.pair_id, v.rater_id) for v in votes}) == 8 * 6
+    assert history(rating) == []
+    assert_counters_are_right(rating)
+    assert second.progress(None).votes == 48
+    second.close()
+
+
+def test_one_rater_in_two_tabs_gets_one_pair(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(40))
+    anna = somebody(rating)
+    for _ in range(5):
+        with ThreadPoolExecutor(4) as pool:
+            seen = set(pool.map(lambda _: served_to(rating, anna), range(4)))
+        assert len(seen) == 1
+        press(rating, anna, seen.pop(), "left")
+
+
+def test_two_servers_that_add_the_same_pairs_in_another_order(rating: RatingService, store_url: str) -> None:
+    second = RatingService(Settings(database_url=store_url))
+    pairs = new_pairs(150)
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda job: job[0].add_pairs(job[1]), [(rating, pairs), (second, pairs[::-1])])
+    assert one.added + two.added == 150
+    assert one.known + two.known == 150
+    assert len(rating.ballots().pairs) == 150
+    second.close()
