@@ -236,11 +236,11 @@ def test_chat_shares_the_cores_with_a_training(studio: tuple[CompareService, Run
     import psutil
 
     service, runs, settings = studio
-    assert service._threads() == settings.chat_threads == 1
+    assert service.threads() == settings.chat_threads == 1
     cores = len(os.sched_getaffinity(0))
     free = CompareService(replace(settings, chat_threads=0, train_threads=0), runs, ModelService(settings))
-    assert free._threads() == cores
+    assert free.threads() == cores
     me = psutil.Process()
     busy = RunStatus("running", pid=me.pid, pid_started=me.create_time(), heartbeat=time.time())
     write_status(runs.folder("run-three"), busy)
-    assert free._threads() == max(1, cores - max(1, cores // 2))
+    assert free.threads() == max(1, cores - max(1, cores // 2))

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from studio.services.datasets import DatasetService
     from studio.services.library import LibraryService
     from studio.services.models import ModelService
+    from studio.services.pair_sources import PairSourceService
     from studio.services.rating import RatingService
+    from studio.services.reward import RewardService
     from studio.services.runs import RunStore
+    from studio.services.scores import ScoreService
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,8 @@ class Services:
     compare: CompareService
     library: LibraryService
     rating: RatingService
+    reward: RewardService
+    scores: ScoreService
 
     def warm_up(self) -> None:
         """Start the trainer, so that the first click on *Train* finds it warm, and keep it so for as long as this
@@ -71,11 +76,17 @@ def build_services(settings: Settings) -> Services:
     from studio.services.datasets import DatasetService
     from studio.services.library import LibraryService
     from studio.services.models import ModelService
+    from studio.services.pair_sources import PairSourceService
     from studio.services.rating import RatingService
+    from studio.services.reward import RewardService
     from studio.services.runs import RunStore
+    from studio.services.scores import ScoreService
 
     datasets, runs, models = DatasetService(settings), RunStore(settings), ModelService(settings)
     align = AlignService(settings, datasets, runs, models)
     compare = CompareService(settings, runs, models)
     library = LibraryService(settings, runs, models, compare)
-    return Services(settings, datasets, runs, models, align, compare, library, RatingService(settings))
+    rating = RatingService(settings)
+    reward = RewardService(settings, datasets, runs, models, align, rating)
+    scores = ScoreService(settings, runs, models, compare.threads)
+    return Services(settings, datasets, runs, models, align, compare, library, rating, reward, scores)

@@ -6,7 +6,7 @@ import re
 
 from studio.domain import DpoSettings, LoraSettings, RewardSettings
 from studio.errors import RecipeError
-from studio.ml.dpo import OPTIMIZERS, SCHEDULERS
+from studio.ml.training import OPTIMIZERS, SCHEDULERS
 
 _MODULES = re.compile(r"^(all-linear|[A-Za-z0-9_.]+(\s*,\s*[A-Za-z0-9_.]+)*)$")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studio.config import Settings
-from studio.domain import BASE, BaseCheck, Message, PaneUpdate, Sampling
+from studio.domain import BASE, BaseCheck, BaseModelRef, Message, PaneUpdate, Sampling
 from studio.errors import ConflictError, InputError, ModelLoadError
 from studio.ml.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
 from studio.services.models import EMBEDDED, ModelService, Progress
@@ -43,10 +43,12 @@ class PaneChoice:
 
 @dataclass(frozen=True)
 class PaneChat:
-    """A pane and its own conversation, the new question last (a system message may come first)."""
+    """A pane and its own conversation, the new question last (a system message may come first). ``seed`` None takes that
+    of the sampling."""
 
     pane_id: str
     messages: tuple[Message, ...]
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,12 @@ class CompareService:
         self._settings = settings
         self._runs = runs
         self._models = models
-        self._engine = ChatEngine(settings.device, self._threads, settings.trust_remote_code)
+        self._engine = ChatEngine(settings.device, self.threads, settings.trust_remote_code)
 
     def panes(self) -> list[PaneChoice]:
         """The base, then every run that has an adapter that answers, newest first (a reward model gives numbers)."""
         choices = [PaneChoice(BASE, "Base model", None, None, "", "")]
-        choices += [_choice(run) for run in self._runs.list() if run.has_adapter and run.method != "reward"]
+        choices += [choice_of(run) for run in self._runs.list() if run.has_adapter and run.method != "reward"]
         return choices
 
     def default_panes(self) -> tuple[str, ...]:
@@ -132,7 +134,7 @@ class CompareService:
             if not chat.messages or chat.messages[-1].role != "user" or not chat.messages[-1].content.strip():
                 raise InputError("There is no question to answer; write something first.")
         source, folders = self._prepare([chat.pane_id for chat in chats], base)
-        rows = [GenRow(chat.messages, chat.pane_id) for chat in chats]
+        rows = [GenRow(chat.messages, chat.pane_id, chat.seed) for chat in chats]
         yield from self._engine.generate(source, rows, folders, sampling, cancel)
 
     def table(
@@ -166,7 +168,7 @@ class CompareService:
         for start in range(0, len(asked), step):
             part = asked[start : start + step]
             batch = [
-                GenRow((*system, Message("user", prompt)), pane, _row_seed(sampling.seed, start + index))
+                GenRow((*system, Message("user", prompt)), pane, row_seed(sampling.seed, start + index))
                 for index, prompt in enumerate(part)
                 for pane in panes
             ]
@@ -190,6 +192,14 @@ class CompareService:
         """
         dataset = self._runs.dataset(run_id)
         return dataset.test_prompts or tuple(pair.prompt for pair in dataset.heldout)
+
+    def base_of(self, pane_ids: Sequence[str], base: str = "") -> BaseModelRef:
+        """The base that answers in these panes, as a run would remember it.
+
+        Raises:
+            InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
+        """
+        return self._prepare(pane_ids, base)[0].ref
 
     def base_check(self) -> BaseCheck | None:
         """The newest check that the base pane is the base; None before the first answer that had one."""
@@ -240,7 +250,7 @@ class CompareService:
         ref, path = self._models.resolve(model_id, progress)
         return BaseSource(ref, path, load_in_4bit)
 
-    def _threads(self) -> int:
+    def threads(self) -> int:
         """All cores while nothing trains; beside a training only those it leaves, since threads that fight for a core
         slow both down."""
         if self._settings.chat_threads:
@@ -280,7 +290,8 @@ def table_records(table: TableProgress) -> list[dict[str, str]]:
     return [{"id": row.id, "prompt": row.prompt, **dict(zip(names, row.answers, strict=True))} for row in table.rows]
 
 
-def _choice(run: RunView) -> PaneChoice:
+def choice_of(run: RunView) -> PaneChoice:
+    """A run with an adapter, as a pane offers it."""
     ratio = run.recipe.support_ratio if run.recipe.method == "dpo" else None
     told = "uploaded" if ratio is None else f"{ratio:g}"
     return PaneChoice(
@@ -294,6 +305,6 @@ def _choice(run: RunView) -> PaneChoice:
     )
 
 
-def _row_seed(seed: int, index: int) -> int:
+def row_seed(seed: int, index: int) -> int:
     """Another seed for each prompt, so that two prompts do not share their noise."""
     return (seed + 1_000_003 * (index + 1)) % 2**63

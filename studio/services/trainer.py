@@ -357,9 +357,10 @@ def _source_stamp() -> float:
 
 
 def _preload() -> None:
-    from studio.ml.dpo import preload
+    from studio.ml import dpo, reward
 
-    preload()
+    dpo.preload()
+    reward.preload()
 
 
 def main(train: Train = train_run, preload: Callable[[], None] = _preload, idle_exit_s: float = IDLE_EXIT_S) -> None:

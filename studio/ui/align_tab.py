@@ -24,10 +24,10 @@ from studio.ui.align_form import (
     preview_rows,
     size_range,
 )
+from studio.ui.align_panel import AlignPanel
 from studio.ui.base_needs import base_needs
 from studio.ui.guard import guarded
 from studio.ui.import_box import build_import_box
-from studio.ui.run_panel import RunPanel
 from studio.ui.shared import PRIVATE, Shared
 from studio.ui.watch import Watch
 
@@ -54,7 +54,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
                 show_row_numbers=False,
                 elem_id="preview",
             )
-    panel = RunPanel(services)
+    panel = AlignPanel(services)
 
     def start(
         mark: Visitor,
@@ -116,7 +116,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         trigger_mode="always_last",
         **QUIET,
     )
-    panel.bind(shared, app, form)
+    panel.bind(shared, app, form.all(), shared.align_run)
     train.click(
         guarded(start),
         [shared.visitor, panel.watch, panel.axis, *form.all()],

@@ -1,26 +1,28 @@
-"""The lower half of the Align tab: the open run while it trains and after, and the history of all runs."""
+"""The lower half of a tab that trains: the open run while it trains and after, and the history of such runs.
+
+What is the same for every method stands here; ``align_panel.py`` and ``reward_panel.py`` say what their runs show.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gradio as gr
 
-from studio.domain import SampleEvent
-from studio.errors import ConflictError
 from studio.services import Services
-from studio.services.reading import read_curve
 from studio.services.run_state import StopMode
 from studio.services.runs import RunView
 from studio.ui import run_view
 from studio.ui.access import Visitor, require_operator
-from studio.ui.align_form import FormWidgets, recipe_knobs, size_range
-from studio.ui.charts import training_figure
+from studio.ui.charts import Axis, Curve
 from studio.ui.guard import guarded
 from studio.ui.live_chart import build_live_chart
 from studio.ui.shared import PRIVATE, Shared
 from studio.ui.watch import IDLE_S, LIVE_S, Watch, ahead_of, moving, to_watch
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 #: Ticks between two looks at all runs while the open one moves.
@@ -31,68 +33,88 @@ RESUMABLE = ("stopped", "failed", "interrupted")
 class RunPanel:
     """Draws the panel when made (inside a ``gr.Blocks``); :meth:`bind` connects it.
 
-    Every handler that returns updates keyed by component takes ``outputs``.
+    Every handler that returns updates keyed by component takes ``outputs``. A subclass names its runs and says what is shown of
+    them; what it draws itself (:meth:`draw_result`, :meth:`draw_details`) it adds to ``outputs``.
     """
+
+    #: Begins the element ids.
+    prefix: ClassVar[str] = ""
+    empty: ClassVar[str] = ""
+    headers: ClassVar[Sequence[str]] = ()
+    types: ClassVar[Sequence[Any]] = ()
+    widths: ClassVar[Sequence[str]] = ()
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self.outputs: list[Any] = []
         gr.Markdown("## Run")
-        self.head = gr.HTML(run_view.EMPTY, elem_id="run-head")
-        self.bar = gr.HTML(elem_id="run-progress")
-        with gr.Row(visible=False, elem_id="live-buttons") as self.live_buttons:
-            self.keep = gr.Button("Stop and keep", size="sm", elem_id="stop-keep")
-            self.discard = gr.Button("Stop and discard", size="sm", variant="stop", elem_id="stop-discard")
-        self.outcome = gr.HTML(elem_id="run-result")
-        with gr.Row(visible=False) as self.done_buttons:
-            self.to_chat = gr.Button("Compare in chat", variant="primary", size="sm", elem_id="to-chat")
-        self.reading = gr.Markdown(elem_id="reading")
+        self.head = gr.HTML(self.empty, elem_id=self._id("run-head"))
+        self.bar = gr.HTML(elem_id=self._id("run-progress"))
+        with gr.Row(visible=False, elem_id=self._id("live-buttons")) as self.live_buttons:
+            self.keep = gr.Button("Stop and keep", size="sm", elem_id=self._id("stop-keep"))
+            self.discard = gr.Button("Stop and discard", size="sm", variant="stop", elem_id=self._id("stop-discard"))
+        with gr.Row(visible=False, elem_id=self._id("discard-row")) as self.discard_row:
+            self.discard_text = gr.Markdown()
+            self.discard_sure = gr.Button(
+                "Yes, discard it", variant="stop", size="sm", elem_id=self._id("discard-sure")
+            )
+            self.go_on = gr.Button("Keep training", size="sm", elem_id=self._id("keep-training"))
+        self.outcome = gr.HTML(elem_id=self._id("run-result"))
+        self.draw_result()
+        self.reading = gr.Markdown(elem_id=self._id("reading"))
         with gr.Column(visible=False) as self.details:
             self.axis = gr.Radio(
-                ["step", "epoch", "seconds"], value="step", label="Horizontal axis", container=False, elem_id="axis"
+                ["step", "epoch", "seconds"],
+                value="step",
+                label="Horizontal axis",
+                container=False,
+                elem_id=self._id("axis"),
             )
-            self.chart = build_live_chart("charts", 480)
-            self.step = gr.Slider(0, 1, value=1, step=1, label="Film-strip: answers at step", elem_id="film-step")
-            self.strip = gr.HTML(elem_id="film-strip")
+            self.chart = build_live_chart(self._id("charts"), 480)
+            self.draw_details()
             with gr.Accordion("Log", open=False):
-                self.log = gr.HTML(elem_id="log")
+                self.log = gr.HTML(elem_id=self._id("log"))
         gr.Markdown("## History")
         self.history = gr.Dataframe(
-            headers=run_view.HISTORY_HEADERS,
-            datatype=["str", "str", "str", "str", "number", "number", "str", "str", "str", "str"],
+            headers=list(self.headers),
+            datatype=list(self.types),
             interactive=False,
             wrap=False,
-            column_widths=["190px", "100px", "110px", "190px", "64px", "54px", "190px", "70px", "140px", "270px"],
+            column_widths=list(self.widths),
             max_height=360,
             show_row_numbers=False,
-            elem_id="history",
+            elem_id=self._id("history"),
             label="Click a line to open the run",
         )
         with gr.Row(equal_height=True):
             self.overlay = gr.Dropdown(
-                [], multiselect=True, label="Lay over in the charts", scale=3, min_width=260, elem_id="overlay"
+                [],
+                multiselect=True,
+                label="Lay over in the charts",
+                scale=3,
+                min_width=260,
+                elem_id=self._id("overlay"),
             )
-            self.reuse = gr.Button("Reuse settings", size="sm", min_width=120, elem_id="reuse")
-            self.resume = gr.Button("Resume", size="sm", min_width=120, elem_id="resume")
-            self.delete = gr.Button("Delete", size="sm", min_width=120, variant="stop", elem_id="delete")
-        with gr.Row(visible=False, elem_id="sure-row") as self.sure_row:
+            self.reuse = gr.Button("Reuse settings", size="sm", min_width=120, elem_id=self._id("reuse"))
+            self.resume = gr.Button("Resume", size="sm", min_width=120, elem_id=self._id("resume"))
+            self.delete = gr.Button("Delete", size="sm", min_width=120, variant="stop", elem_id=self._id("delete"))
+        with gr.Row(visible=False, elem_id=self._id("sure-row")) as self.sure_row:
             self.sure_text = gr.Markdown()
-            self.sure = gr.Button("Yes, delete it", variant="stop", size="sm", elem_id="sure")
-            self.never_mind = gr.Button("Keep it", size="sm", elem_id="never-mind")
+            self.sure = gr.Button("Yes, delete it", variant="stop", size="sm", elem_id=self._id("sure"))
+            self.never_mind = gr.Button("Keep it", size="sm", elem_id=self._id("never-mind"))
         self.watch = gr.State(Watch())
         self.timer = gr.Timer(LIVE_S)
-        self.outputs: list[Any] = [
+        self.outputs += [
             self.head,
             self.bar,
             self.live_buttons,
             self.keep,
             self.discard,
+            self.discard_row,
             self.outcome,
-            self.done_buttons,
             self.reading,
             self.details,
             *self.chart.all(),
-            self.step,
-            self.strip,
             self.log,
             self.history,
             self.overlay,
@@ -102,6 +124,50 @@ class RunPanel:
             self.sure_row,
             self.timer,
         ]
+
+    # -- what a subclass says of its runs -----------------------------------------------------------------------------
+
+    def owns(self, run: RunView) -> bool:
+        """Whether a run is of the kind this panel shows."""
+        raise NotImplementedError
+
+    def draw_result(self) -> None:
+        """Draw what stands below the outcome."""
+
+    def draw_details(self) -> None:
+        """Draw what stands between charts and log."""
+
+    def header(self, run: RunView) -> str:
+        """Who the run is: its own settings, never the form's."""
+        raise NotImplementedError
+
+    def result(self, run: RunView) -> str:
+        """What it came to."""
+        raise NotImplementedError
+
+    def said(self, state: Watch, run: RunView) -> list[str]:
+        """Sentences on the curves."""
+        raise NotImplementedError
+
+    def figure(self, curves: Sequence[Curve], axis: Axis) -> Figure:
+        """The curves of the open run and those laid over it."""
+        raise NotImplementedError
+
+    def row(self, run: RunView) -> list[object]:
+        """The line of the history; the run's id last."""
+        raise NotImplementedError
+
+    def further(self, state: Watch, run: RunView, everything: bool) -> dict[Any, Any]:
+        """Updates of what the subclass drew: for an opened run (``everything``) or one that moved."""
+        return {}
+
+    def nothing(self) -> dict[Any, Any]:
+        """Updates of what the subclass drew, where no run is open."""
+        return {}
+
+    def repeat(self, run: RunView) -> list[Any]:
+        """The form's values for a run that is to be repeated."""
+        raise NotImplementedError
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 
@@ -114,7 +180,7 @@ class RunPanel:
     def attach(self, state: Watch, axis: str) -> dict[Any, Any]:
         """On page load: the run that works if there is one, else the newest."""
         state.shown_history = None
-        return {**self.open_run(state, to_watch(self._services.runs.list()), axis), **self.chart.load()}
+        return {**self.open_run(state, to_watch(self._listed()), axis), **self.chart.load()}
 
     def tick(self, state: Watch, axis: str) -> dict[Any, Any]:
         """What changed since the last look; nothing mostly, where no run moves."""
@@ -124,7 +190,7 @@ class RunPanel:
             run = state.run(runs)
             listed = None
             if run is None:  # none yet, or deleted or discarded meanwhile
-                listed = runs.list()
+                listed = self._listed()
                 if state.run_id is not None or listed:
                     state.open(to_watch(listed))
                     return self._all(state, axis, listed)
@@ -135,20 +201,21 @@ class RunPanel:
                 if moving(run):
                     updates = self._run(state, run, axis, everything=False)
             if not (run and moving(run)) or state.ticks % HISTORY_EVERY == 0:
-                updates |= self._history(state, listed if listed is not None else runs.list())
+                updates |= self._history(state, listed if listed is not None else self._listed())
             return updates or {self.head: gr.skip()}
 
     def _all(self, state: Watch, axis: str, listed: list[RunView] | None = None) -> dict[Any, Any]:
-        listed = self._services.runs.list() if listed is None else listed
+        listed = self._listed() if listed is None else listed
         run = state.run(self._services.runs)
         state.shown_state = run.status.state if run else ""
         live = run is not None and moving(run)
         state.interval = LIVE_S if live else IDLE_S
         updates = {
             self.timer: gr.Timer(state.interval),
+            self.discard_row: gr.Row(visible=False),
             self.sure_row: gr.Row(visible=False),
             self.overlay: self._overlay(state, listed),
-            self.reuse: gr.Button(interactive=run is not None and run.method == "dpo"),
+            self.reuse: gr.Button(interactive=run is not None and run.method != "unknown"),
             self.resume: gr.Button(interactive=run is not None and run.status.state in RESUMABLE),
             self.delete: gr.Button(interactive=run is not None and (not live or run.status.state == "queued")),
             **self._history(state, listed),
@@ -156,9 +223,9 @@ class RunPanel:
         return updates | (self._run(state, run, axis, everything=True) if run else self._none())
 
     def _none(self) -> dict[Any, Any]:
-        hidden = {row: type(row)(visible=False) for row in (self.live_buttons, self.done_buttons, self.details)}
-        texts = dict.fromkeys((self.bar, self.outcome, self.reading, self.strip, self.log), "")
-        return {self.head: run_view.EMPTY, **texts, **hidden, **self.chart.show(None)}
+        hidden = {row: type(row)(visible=False) for row in (self.live_buttons, self.details)}
+        texts = dict.fromkeys((self.bar, self.outcome, self.reading, self.log), "")
+        return {self.head: self.empty, **texts, **hidden, **self.chart.show(None), **self.nothing()}
 
     def _run(self, state: Watch, run: RunView, axis: str, everything: bool) -> dict[Any, Any]:
         runs, live, stopping = self._services.runs, moving(run), run.status.state == "stopping"
@@ -170,38 +237,30 @@ class RunPanel:
         }
         if everything:
             updates |= {
-                self.head: run_view.header(run),
-                self.outcome: run_view.result(run),
+                self.head: self.header(run),
+                self.outcome: self.result(run),
                 self.live_buttons: gr.Row(visible=live),
                 self.keep: gr.Button(interactive=not stopping),
                 self.discard: gr.Button(interactive=not stopping),
-                self.done_buttons: gr.Row(visible=run.has_adapter and not live),
-                self.details: gr.Column(visible=run.method == "dpo"),
+                self.details: gr.Column(visible=run.method != "unknown"),
             }
         if fresh or everything:
-            steps, probes = state.steps(run.run_id), state.probes(run.run_id)
-            said = read_curve(
-                steps, probes, loss_type=run.recipe.dpo_settings.loss_type, support_ratio=run.recipe.support_ratio
-            )
-            updates[self.reading] = "\n".join(f"- {sentence}" for sentence in said)
-            updates |= self._draw(state, axis) | self._film(runs.samples(run.run_id), state)
+            updates[self.reading] = "\n".join(f"- {sentence}" for sentence in self.said(state, run))
+            updates |= self._draw(state, axis) | self.further(state, run, everything)
         return updates
 
     def _draw(self, state: Watch, axis: str) -> dict[Any, Any]:
         curves = state.curves(self._services.runs)
-        return self.chart.show(training_figure(curves, axis) if curves else None)  # type: ignore[arg-type]
+        return self.chart.show(self.figure(curves, axis) if curves else None)  # type: ignore[arg-type]
 
-    def _film(self, samples: list[SampleEvent], state: Watch) -> dict[Any, Any]:
-        last = max((s.step for s in samples), default=1)
-        if not state.follow:
-            return {self.step: gr.Slider(maximum=max(1, last))}
-        return {
-            self.step: gr.Slider(maximum=max(1, last), value=last),
-            self.strip: run_view.film_strip(samples, last),
-        }
+    def _listed(self) -> list[RunView]:
+        return [run for run in self._services.runs.list() if self.owns(run)]
+
+    def _id(self, name: str) -> str:
+        return f"{self.prefix}{name}"
 
     def _history(self, state: Watch, listed: list[RunView]) -> dict[Any, Any]:
-        lines = [run_view.history_row(run) for run in listed]
+        lines = [self.row(run) for run in listed]
         if lines == state.shown_history:
             return {}
         state.shown_history = lines
@@ -220,8 +279,13 @@ class RunPanel:
         with state.lock:
             runs.stop(state.chosen(runs).run_id, mode)
             if state.run(runs) is None:  # it was still waiting, so it is gone at once
-                state.open(to_watch(runs.list()))
+                state.open(to_watch(self._listed()))
             return self._all(state, axis)
+
+    def _ask_discard(self, mark: Visitor, state: Watch) -> tuple[Any, str]:
+        require_operator(mark, "stopping a run")
+        run_id = state.chosen(self._services.runs).run_id
+        return gr.Row(visible=True), f"Stop **{run_id}** and throw away all it has learnt? This cannot be undone."
 
     def _resume(self, mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
         require_operator(mark, "resuming a run")
@@ -239,26 +303,7 @@ class RunPanel:
         run_id = state.chosen(self._services.runs).run_id
         self._services.runs.delete(run_id)
         self._services.compare.release(run_id)
-        return self.open_run(state, to_watch(self._services.runs.list()), axis)
-
-    def _reuse(self, state: Watch, form: FormWidgets) -> dict[Any, Any]:
-        run = state.chosen(self._services.runs)
-        recipe = run.recipe
-        if run.method != "dpo":
-            raise ConflictError(f"{run.run_id} was uploaded without a recipe; there are no settings to reuse.")
-        dataset = self._services.datasets.get(recipe.dataset_id)
-        values = [
-            recipe.base.id,
-            recipe.dataset_id,
-            recipe.support_ratio,
-            gr.Slider(**size_range(len(dataset.pairs)), value=recipe.data_size),
-            recipe.shuffle,
-            recipe.system_prompt,
-            "",
-            recipe.preset,
-            *recipe_knobs(recipe.lora, recipe.dpo_settings),
-        ]
-        return dict(zip(form.all(), values, strict=True))
+        return self.open_run(state, to_watch(self._listed()), axis)
 
     def _lay_over(self, state: Watch, chosen: list[str], axis: str) -> dict[Any, Any]:
         with state.lock:
@@ -270,45 +315,36 @@ class RunPanel:
         with state.lock:
             return self._draw(state, axis)
 
-    def _turn_film(self, state: Watch, at: float) -> str:
-        if state.run_id is None:
-            return ""
-        samples = self._services.runs.samples(state.run_id)
-        state.follow = at >= max((s.step for s in samples), default=0)
-        return run_view.film_strip(samples, int(at))
-
     def _pick(self, state: Watch, axis: str, event: gr.SelectData) -> dict[Any, Any]:
         return self.open_run(state, event.row_value[-1], axis)
 
     # -- binding ------------------------------------------------------------------------------------------------------
 
-    def bind(self, shared: Shared, app: gr.Blocks, form: FormWidgets) -> None:
-        """Connect the panel's events. ``form`` receives the settings of a run that is to be repeated."""
+    def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], wanted: gr.State) -> None:
+        """Connect the panel's events. The widgets of ``form`` receive the settings of a run that is to be repeated; ``wanted``
+        holds the run another tab asks to open."""
         here, mark = [self.watch, self.axis], shared.visitor
         app.load(guarded(self.attach), here, self.outputs, **QUIET)
         self.timer.tick(guarded(self.tick), here, self.outputs, concurrency_limit=None, **QUIET)
-        for button, stop in ((self.keep, self._stopper("keep")), (self.discard, self._stopper("discard"))):
+        for button, stop in ((self.keep, self._stopper("keep")), (self.discard_sure, self._stopper("discard"))):
             button.click(guarded(stop), [mark, *here], self.outputs, **QUIET)
-        self.axis.change(guarded(self._redraw), here, self.chart.all(), **QUIET)
-        self.step.input(
-            guarded(self._turn_film), [self.watch, self.step], self.strip, trigger_mode="always_last", **QUIET
+        self.discard.click(
+            guarded(self._ask_discard), [mark, self.watch], [self.discard_row, self.discard_text], **QUIET
         )
+        self.go_on.click(lambda: gr.Row(visible=False), None, self.discard_row, **QUIET)
+        self.axis.change(guarded(self._redraw), here, self.chart.all(), **QUIET)
         self.history.select(guarded(self._pick), here, self.outputs, **QUIET)
         self.overlay.input(guarded(self._lay_over), [self.watch, self.overlay, self.axis], self.chart.all(), **QUIET)
-        self.reuse.click(guarded(lambda state: self._reuse(state, form)), self.watch, form.all(), **QUIET)
+        self.reuse.click(
+            guarded(lambda state: self.repeat(state.chosen(self._services.runs))), self.watch, form, **QUIET
+        )
         self.resume.click(guarded(self._resume), [mark, *here], self.outputs, **QUIET)
         self.delete.click(guarded(self._ask_delete), [mark, self.watch], [self.sure_row, self.sure_text], **QUIET)
         self.sure.click(guarded(self._delete), [mark, *here], self.outputs, **QUIET)
         self.never_mind.click(lambda: gr.Row(visible=False), None, self.sure_row, **QUIET)
-        self.to_chat.click(
-            guarded(lambda state: (state.run_id, gr.Tabs(selected="compare"))),
-            self.watch,
-            [shared.compare_run, shared.tabs],
-            **PRIVATE,
-        )
-        shared.align_run.change(
+        wanted.change(
             guarded(lambda run_id, state, axis: self.open_run(state, run_id, axis)),
-            [shared.align_run, *here],
+            [wanted, *here],
             self.outputs,
             **PRIVATE,
         )

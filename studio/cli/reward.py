@@ -1,0 +1,119 @@
+"""``reward`` and ``reward-score``: train a reward model, and ask one."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+from studio.cli.common import Commands, add_knobs, changed, command, follow, warn
+from studio.domain import LoraSettings, RewardSettings
+from studio.errors import InputError, TrainingError
+from studio.services import Services
+
+if TYPE_CHECKING:
+    from studio.services.reward import RewardForm
+
+VOTES = "votes"
+
+
+def add(commands: Commands) -> None:
+    """Register the commands."""
+    reward = command(commands, "reward", _reward, "Train a reward model in the foreground.")
+    reward.add_argument("--base", default="embedded", help="embedded, a hub id or a folder (default: embedded)")
+    reward.add_argument(
+        "--data",
+        required=True,
+        metavar="DATASET|votes",
+        action="append",
+        help="id of a dataset, or votes: pairs decided by vote; give it twice for both",
+    )
+    reward.add_argument(
+        "--support-ratio", type=float, default=1.0, help="share of the pairs kept as labelled, 0..1 (default: 1)"
+    )
+    reward.add_argument("--data-size", type=int, help="pairs of the dataset to use (default: all)")
+    reward.add_argument("--preset", help="embedded, encoder or hub-small (default: what suits the base)")
+    reward.add_argument("--title", default="", help="name of the run")
+    reward.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
+    add_knobs(reward, LoraSettings, RewardSettings)
+
+    score = command(commands, "reward-score", _score, "Score one answer, or two against each other, with a reward run.")
+    score.add_argument("--run", required=True, metavar="RUN", help="id of a reward run")
+    score.add_argument("--prompt", required=True, help="what was asked")
+    score.add_argument("--response", required=True, help="the answer to score")
+    score.add_argument("--response2", help="another answer: gives a margin and a probability")
+    score.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _reward(services: Services, options: argparse.Namespace) -> int:
+    form = _form(services, options)
+    lost = services.reward.preview(form).left_out
+    if lost is not None and lost.total:
+        warn([f"{lost.total} pairs of the votes are left out: {lost}."])
+    run_id = services.reward.start(form)
+    view = follow(services, run_id)
+    if view.status.state not in ("done", "stopped"):
+        raise TrainingError(f"Run {run_id} {view.status.state}: {view.status.message}")
+    result = services.reward.result(run_id)
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False))
+        return 0
+    print(f"{run_id} {view.status.state} after {result['seconds']:.1f} s: {view.folder}")
+    print(_told(result))
+    return 0
+
+
+def _form(services: Services, options: argparse.Namespace) -> RewardForm:
+    from studio.services.reward import reward_form
+
+    named = [name for name in options.data if name != VOTES]
+    if len(named) > 1:
+        raise InputError(f"--data names {len(named)} datasets ({', '.join(named)}); name one, and votes beside it.")
+    size = options.data_size
+    if size is None:
+        size = len(services.datasets.get(named[0]).pairs) if named else 0
+    form = reward_form(
+        options.base,
+        options.preset or services.reward.preset_for(options.base),
+        votes=VOTES in options.data,
+        dataset_id=named[0] if named else "",
+        support_ratio=options.support_ratio,
+        data_size=size,
+        title=options.title,
+    )
+    return dataclasses.replace(form, lora=changed(form.lora, options), reward=changed(form.reward, options))
+
+
+def _told(result: dict[str, Any]) -> str:
+    found, baselines = result["accuracy"], result["baselines"]
+    if found is None:
+        return "accuracy was not measured"
+    claim = "better than both baselines" if result["learned"] else "not shown to be better than the baselines"
+    return (
+        f"held-out accuracy {found['k']} of {found['n']} = {found['k'] / found['n']:.0%} [{found['low']:.0%}, "
+        f"{found['high']:.0%}], always the majority side {baselines['majority']:.0%}, the longer answer "
+        f"{baselines['longer']:.0%}: {claim}"
+    )
+
+
+def _score(services: Services, options: argparse.Namespace) -> int:
+    if options.response2 is None:
+        one = services.scores.score(options.run, [(options.prompt, options.response)])[0]
+        found: dict[str, Any] = {"run": options.run, "reward": one.reward}
+        line = f"reward {one.reward:+.3f}"
+    else:
+        verdict = services.scores.compare(options.run, options.prompt, options.response, options.response2)
+        found = {
+            "run": options.run,
+            "reward": verdict.first.reward,
+            "reward2": verdict.second.reward,
+            "margin": verdict.margin,
+            "probability": verdict.probability,
+        }
+        line = (
+            f"rewards {verdict.first.reward:+.3f} and {verdict.second.reward:+.3f}, margin {verdict.margin:+.3f}: the first is "
+            f"preferred with probability {verdict.probability:.0%}"
+        )
+    print(json.dumps(found, ensure_ascii=False, allow_nan=False) if options.json else line)
+    return 0
