@@ -43,6 +43,7 @@ class Services:
     compare: CompareService
     library: LibraryService
     rating: RatingService
+    sources: PairSourceService
     reward: RewardService
     scores: ScoreService
 
@@ -87,6 +88,7 @@ def build_services(settings: Settings) -> Services:
     compare = CompareService(settings, runs, models)
     library = LibraryService(settings, runs, models, compare)
     rating = RatingService(settings)
+    sources = PairSourceService(settings, rating, compare, runs, datasets)
     reward = RewardService(settings, datasets, runs, models, align, rating)
     scores = ScoreService(settings, runs, models, compare.threads)
-    return Services(settings, datasets, runs, models, align, compare, library, rating, reward, scores)
+    return Services(settings, datasets, runs, models, align, compare, library, rating, sources, reward, scores)

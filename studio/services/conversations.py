@@ -22,15 +22,27 @@ _ROLES: dict[str, Role] = {
     "gpt": "assistant",
     "model": "assistant",
 }
+_SPEAKERS: dict[Role, str] = {"user": "Human", "assistant": "Assistant", "system": "System"}
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 #: The cue a transcript given as a prompt ends with.
 _OPEN_TURN = re.compile(r"\n\nAssistant:\s*$")
 
 
+class SameAnswersError(DatasetError):
+    """Both answers of a row are the same, so that it prefers nothing."""
+
+
 @dataclass(frozen=True)
 class Split:
-    """A row taken apart. ``longer`` tells that turns after the two answers were left out, ``implied`` that the prompt
-    is the common beginning of the two answers."""
+    """A row taken apart. An answer of a transcript may be empty: the assistant said nothing there.
+
+    Attributes:
+        longer: turns after the two answers were left out.
+        implied: the prompt is the common beginning of the two answers.
+        continued: two transcripts do not part at an answer of each, so that an answer is all that follows their last common
+            question, later turns with their speakers' names.
+        tidied: empty turns were left out of a transcript, or turns in a row of one speaker joined.
+    """
 
     history: tuple[Message, ...]
     prompt: str
@@ -38,6 +50,8 @@ class Split:
     second: str
     longer: bool = False
     implied: bool = False
+    continued: bool = False
+    tidied: bool = False
 
 
 def split_row(row: dict[str, Any], first: str, second: str, where: str, plain: bool = False) -> Split:
@@ -53,19 +67,22 @@ def split_row(row: dict[str, Any], first: str, second: str, where: str, plain: b
             raise DatasetError(f"{where}: {field} is missing.")
     prompt, one, two = row.get("prompt"), row[first], row[second]
     if isinstance(prompt, str) and not plain and _TURN.match(prompt):
-        prompt = _transcript(_OPEN_TURN.sub("", prompt), f"{where}: prompt")
+        prompt = [turn for turn in _turns_of(_OPEN_TURN.sub("", prompt), f"{where}: prompt") if turn["content"]]
     if not plain and isinstance(one, str) and isinstance(two, str) and _TURN.match(one) and _TURN.match(two):
-        one, two = _transcript(one, f"{where}: {first}"), _transcript(two, f"{where}: {second}")
+        given = prompt if isinstance(prompt, list | None) else [{"role": "user", "content": prompt}]
+        asked = () if given is None else _messages(given, f"{where}: prompt")
+        turns = _transcript(one, f"{where}: {first}"), _transcript(two, f"{where}: {second}")
+        return _transcripts(asked, *turns, (first, second), where)
     if isinstance(one, list) != isinstance(two, list):
         raise DatasetError(f"{where}: {first} is {_shape(one)}, {second} is {_shape(two)}; both must be of one kind.")
     if isinstance(one, list):
         return _conversational(prompt, one, two, (first, second), where)
     if isinstance(prompt, list):
-        answers = checked_text(one, f"{where}: {first}"), checked_text(two, f"{where}: {second}")
+        answers = _answer(one, f"{where}: {first}", plain), _answer(two, f"{where}: {second}", plain)
         return Split(*_asked(_messages(prompt, f"{where}: prompt"), where), *answers)
     if prompt is not None:
-        asked = checked_text(prompt, f"{where}: prompt")
-        return Split((), asked, checked_text(one, f"{where}: {first}"), checked_text(two, f"{where}: {second}"))
+        question = checked_text(prompt, f"{where}: prompt")
+        return Split((), question, _answer(one, f"{where}: {first}", plain), _answer(two, f"{where}: {second}", plain))
     return _implied(one, two, (first, second), where)
 
 
@@ -73,14 +90,17 @@ def _shape(value: Any) -> str:
     return "text" if isinstance(value, str) else kind_of(value)
 
 
+def _answer(value: Any, where: str, plain: bool) -> str:
+    """What was kept may hold the empty answer of a transcript; in a row from elsewhere it is a gap."""
+    return "" if plain and value == "" else checked_text(value, where)
+
+
 def _conversational(prompt: Any, one: list[Any], two: list[Any], names: tuple[str, str], where: str) -> Split:
     turns = _messages(one, f"{where}: {names[0]}"), _messages(two, f"{where}: {names[1]}")
-    same = 0
-    while same < min(map(len, turns)) and turns[0][same] == turns[1][same]:
-        same += 1
+    same = _common(*turns)
     if any(len(messages) == same for messages in turns):
         if len(turns[0]) == len(turns[1]):
-            raise DatasetError(f"{where}: {names[0]} and {names[1]} are the same.")
+            raise _same(names, where)
         raise DatasetError(f"{where}: one of {names[0]} and {names[1]} is only the beginning of the other.")
     common, rest = turns[0][:same], (turns[0][same:], turns[1][same:])
     for name, messages in zip(names, rest, strict=True):
@@ -131,24 +151,84 @@ def _message(item: Any, where: str) -> Message:
     return Message(_ROLES[role.lower()], checked_text(content, f"{where}: {names[1]}"))
 
 
-def _transcript(text: str, where: str) -> list[dict[str, str]]:
-    """``\\n\\nHuman: ... \\n\\nAssistant: ...`` as a list of messages."""
+def _transcripts(
+    given: tuple[Message, ...],
+    one: tuple[Message, ...],
+    two: tuple[Message, ...],
+    names: tuple[str, str],
+    where: str,
+) -> Split:
+    """Two transcripts behind the turns ``given``. Real ones are untidy: about one in forty of the best-known set has an
+    empty turn, two turns in a row of one speaker, or parts earlier than at the last answer. None of that loses a row."""
+    same = _common(one, two)
+    if same == len(one) == len(two):
+        raise _same(names, where)
+    raw = one[:same] if one[: min(same, len(given))] == given else given + one[:same]
+    asked, rest = _tidy(raw), (_tidy(one[same:]), _tidy(two[same:]))
+    tidied = sum(map(len, (asked, *rest))) < len(raw) + len(one) + len(two) - 2 * same
+    if asked and asked[-1].role == "user" and all(part and part[0].role == "assistant" for part in rest):
+        longer = max(map(len, rest)) > 1
+        return Split(*_asked(asked, where), rest[0][0].content, rest[1][0].content, longer=longer, tidied=tidied)
+    last = max((at for at, turn in enumerate(asked) if turn.role == "user"), default=-1)
+    if last < 0:
+        raise DatasetError(f"{where}: prompt is missing, and {names[0]} and {names[1]} share no question.")
+    answers = tuple(_as_text(_tidy(asked[last + 1 :] + part)) for part in rest)
+    if answers[0] == answers[1]:
+        raise _same(names, where)
+    return Split(asked[:last], asked[last].content, answers[0], answers[1], continued=all(answers), tidied=tidied)
+
+
+def _common(one: tuple[Message, ...], two: tuple[Message, ...]) -> int:
+    """How many turns both begin with."""
+    same = 0
+    while same < min(len(one), len(two)) and one[same] == two[same]:
+        same += 1
+    return same
+
+
+def _same(names: tuple[str, str], where: str) -> SameAnswersError:
+    return SameAnswersError(f"{where}: {names[0]} and {names[1]} are the same.")
+
+
+def _transcript(text: str, where: str) -> tuple[Message, ...]:
+    """``\\n\\nHuman: ... \\n\\nAssistant: ...`` as messages, empty ones too."""
+    return tuple(Message(_ROLES[turn["role"]], turn["content"]) for turn in _turns_of(text, where))
+
+
+def _turns_of(text: str, where: str) -> list[dict[str, str]]:
+    checked_text(text, where)
     marks = list(_TURN.finditer(text))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    turns = [
+    return [
         {"role": "user" if mark[1] == "Human" else "assistant", "content": text[mark.end() : end].strip()}
         for mark, end in zip(marks, ends, strict=True)
     ]
-    for number, turn in enumerate(turns, 1):
-        if not turn["content"]:
-            raise DatasetError(f"{where}, turn {number} ({turn['role']}) is empty.")
-    return turns
+
+
+def _tidy(turns: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Without empty turns, and with turns in a row of one speaker joined: chat templates want them to alternate."""
+    kept: list[Message] = []
+    for turn in turns:
+        if kept and turn.content and kept[-1].role == turn.role:
+            kept[-1] = Message(turn.role, f"{kept[-1].content}\n\n{turn.content}")
+        elif turn.content:
+            kept.append(turn)
+    return tuple(kept)
+
+
+def _as_text(turns: tuple[Message, ...]) -> str:
+    """Turns as one answer: the assistant's first words as they are, later turns with their speaker's name."""
+    parts = [
+        turn.content if not at and turn.role == "assistant" else f"{_SPEAKERS[turn.role]}: {turn.content}"
+        for at, turn in enumerate(turns)
+    ]
+    return "\n\n".join(parts)
 
 
 def _implied(one: Any, two: Any, names: tuple[str, str], where: str) -> Split:
     first, second = checked_text(one, f"{where}: {names[0]}"), checked_text(two, f"{where}: {names[1]}")
     if first == second:
-        raise DatasetError(f"{where}: {names[0]} and {names[1]} are the same.")
+        raise _same(names, where)
     cut = 0
     while cut < min(len(first), len(second)) and first[cut] == second[cut]:
         cut += 1

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from studio.domain import PreferencePair
 from studio.errors import DatasetError
-from studio.services.conversations import split_row
+from studio.services.conversations import SameAnswersError, Split, split_row
 from studio.services.formats import RawRow, TwiceNamed, checked_text, kind_of, read_document
 
 Kind = Literal["sides", "labels"]
@@ -207,7 +207,7 @@ def _kind(rows: Sequence[RawRow], name: str) -> Kind:
         raise DatasetError(f"{name}, {first.where} is {kind_of(first.value)}; it must be an object with named fields.")
     raise DatasetError(
         f"{name}, {first.where}: support and oppose (or chosen and rejected) are missing; "
-        f"it has {_listed(first.value) or 'no fields'}."
+        f"it has {listed(first.value) or 'no fields'}."
     )
 
 
@@ -222,28 +222,41 @@ class _Reader:
         self._ignored: set[str] = set()
         self._notes: dict[str, list[str]] = {}
         self._skipped: list[str] = []
+        self._same: list[str] = []
 
     def read(self, rows: Sequence[RawRow], name: str, skip_broken: bool) -> tuple[PreferencePair, ...]:
-        pairs, broken = [], []
+        pairs: list[PreferencePair] = []
+        broken: list[str] = []
+        same: list[str] = []
         for number, row in enumerate(rows, 1):
             try:
                 pairs.append(self._pair(row, number))
+            except SameAnswersError as error:
+                # Labelled data of the wild has such rows; they prefer nothing, so that nothing is lost with them.
+                (same if self._kind == "labels" else broken).append(str(error))
             except DatasetError as error:
                 broken.append(str(error))
+        if same and not (pairs or broken):
+            broken, same = same, []
         if broken and not (skip_broken and pairs):
             more = len(broken) - _COMPLAINTS
             tail = f" (and {more} more row{'s' * (more > 1)} with faults)" if more > 0 else ""
             raise DatasetError(f"{name}, " + " ".join(broken[:_COMPLAINTS]) + tail)
         self._skipped += broken
+        self._same += same
         return tuple(pairs)
 
     def warnings(self) -> list[str]:
         made = []
         if self._skipped:
             made.append(f"{len(self._skipped)} broken rows left out: {' '.join(self._skipped[:_COMPLAINTS])}")
-        made += [f"{text} ({_rows(where)})." for text, where in self._notes.items()]
+        if self._same:
+            made.append(
+                f"{len(self._same)} rows prefer nothing and were left out: {' '.join(self._same[:_COMPLAINTS])}"
+            )
+        made += [f"{text} ({rows_named(where)})." for text, where in self._notes.items()]
         if self._ignored:
-            made.append(f"fields not used: {_listed(sorted(self._ignored))}.")
+            made.append(f"fields not used: {listed(sorted(self._ignored))}.")
         twice = sum(count - 1 for count in self._seen.values())
         if twice:
             made.append(f"{twice} rows repeat an earlier one word for word; they are kept.")
@@ -261,11 +274,9 @@ class _Reader:
             value = self._with_history(value, where)
         split = split_row(value, *self._fields, where, self._plain)
         if split.first == split.second:
-            raise DatasetError(f"{where}: {self._fields[0]} and {self._fields[1]} are the same.")
-        if split.longer:
-            self._note("the conversation goes on after the first answer that differs; only that answer is used", where)
-        if split.implied:
-            self._note("no prompt given: taken from the beginning both answers share", where)
+            raise SameAnswersError(f"{where}: {self._fields[0]} and {self._fields[1]} are the same.")
+        for text in split_notes(split):
+            self._note(text, where)
         # None-valued strangers are what a table makes of rows that lack a column
         self._ignored |= {key for key, held in value.items() if held is not None} - _KNOWN - set(self._fields)
         pair = PreferencePair("", split.prompt, split.first, split.second, split.history)
@@ -297,12 +308,28 @@ class _Reader:
         self._notes.setdefault(text, []).append(where)
 
 
-def _rows(where: list[str]) -> str:
+def split_notes(split: Split) -> list[str]:
+    """What taking a row apart did to it, for a warning that lists the rows."""
+    said = (
+        (split.longer, "the conversation goes on after the first answer that differs; only that answer is used"),
+        (
+            split.continued,
+            "the transcripts part elsewhere than at an answer; all after their last common question is used",
+        ),
+        (split.tidied, "empty turns are left out, turns in a row of one speaker joined"),
+        (not (split.first and split.second), "one of the answers is empty; it is kept as that"),
+        (split.implied, "no prompt given: taken from the beginning both answers share"),
+    )
+    return [text for holds, text in said if holds]
+
+
+def rows_named(where: Sequence[str]) -> str:
+    """Rows of a file in a sentence: the first few, and how many more."""
     shown = ", ".join(where[:_COMPLAINTS])
     return shown if len(where) <= _COMPLAINTS else f"{shown} and {len(where) - _COMPLAINTS} more"
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """Names from a file, bounded: a file may have thousands, or a sentence for one."""
     shown = [" ".join(name.split())[:40] for name in names]
     return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, exis
 from studio.domain import Message
 from studio.store.rows import insert_new, upsert
 from studio.store.tables import chats, pairs, servings, votes
-from studio.votes import AnswerPair, Origin
+from studio.votes import AnswerPair, Origin, PairSource
 
 #: Rows of one INSERT or ids of one IN list: far below the parameter limits of both databases.
 _CHUNK = 500
@@ -166,6 +166,12 @@ def pair_counts(connection: Connection, min_votes: int) -> tuple[int, int, int]:
     )
     total, decided, cast = connection.execute(query).one()
     return total, decided, cast
+
+
+def count_by_source(connection: Connection) -> dict[PairSource, int]:
+    """How many pairs came from where, retired ones too."""
+    rows = connection.execute(select(pairs.c.source, func.count()).group_by(pairs.c.source))
+    return dict(rows.tuples().all())
 
 
 def _with_chat(*more: ColumnElement[Any]) -> Select[Any]:
