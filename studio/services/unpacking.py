@@ -1,5 +1,6 @@
-"""Take in a run's files from a zip or a folder that somebody else made. Names are allow-listed, sizes counted while they
-are read, nothing is trusted: not a path, not a declared size, not a file type. No torch, no gradio."""
+"""Take in files from a zip or a folder that somebody else made: a run's, or an export of votes. Names are allow-listed,
+sizes counted while they are read, nothing is trusted: not a path, not a declared size, not a file type. No torch, no
+gradio."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -73,7 +74,7 @@ class _Budget:
         self._limit = self._left = limit
 
     def copy(self, source: IO[bytes], target: Path, name: str) -> None:
-        most = TAKEN[name]
+        most = TAKEN.get(name)
         written = 0
         with open(target, "xb") as out:
             while block := source.read(MIB):
@@ -101,6 +102,39 @@ def unpack_zip(path: Path, target: Path, limit: int) -> Unpacked:
             return _unpack(archive, target, limit)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         raise InputError(f"{path.name} is not a zip file that can be read ({error}).") from None
+
+
+def unpack_known(path: Path, target: Path, limit: int, known: Collection[str]) -> frozenset[str]:
+    """Unpack from a zip the files whose path is in ``known`` (below one top folder, or none) into the empty folder
+    ``target``; at most ``limit`` bytes in all. Other files are left out. Returns the paths that were there.
+
+    Raises:
+        InputError: it is no zip, or holds a path that leaves the folder, a link, an encrypted or doubled file, or too much
+            once unpacked. ``target`` may then hold some of its files.
+    """
+    _check_directory_size(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = [info for info in archive.infolist() if not info.is_dir()]
+            if len(files) > MAX_ENTRIES:
+                raise InputError(f"The zip has {len(files)} files; at most {MAX_ENTRIES} are taken.")
+            paths = {info: PurePosixPath(*_safe_parts(info)) for info in files}
+            tops = {parts.parts[0] for parts in paths.values()} - {"__MACOSX"}
+            wrapped = len(tops) == 1 and not any(parts.as_posix() in known for parts in paths.values())
+            budget, taken = _Budget(limit), set()
+            for info, parts in paths.items():
+                name = PurePosixPath(*parts.parts[1:]).as_posix() if wrapped else parts.as_posix()
+                if name not in known:
+                    continue
+                if name in taken:
+                    raise InputError(f"The zip holds {name} twice.")
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(info) as source:
+                    budget.copy(source, target / name, name)
+                taken.add(name)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name} is not a zip file that can be read ({error}).") from None
+    return frozenset(taken)
 
 
 def copy_folder(source: Path, target: Path, limit: int) -> Unpacked:

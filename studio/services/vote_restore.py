@@ -1,0 +1,181 @@
+"""Ballots from elsewhere into the store: the same pair stays one pair, the same rater one rater, and the newer of two votes
+counts. Taking the same in again changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from studio.services import pair_identity as identity
+from studio.services.argilla import user_of
+from studio.services.rating import RatingService
+from studio.services.vote_import import Brought
+from studio.services.vote_rows import judge_of
+from studio.store import pairs as pair_rows
+from studio.store import raters as rater_rows
+from studio.store import votes as vote_rows
+from studio.store.database import Connection
+from studio.votes import AnswerPair, Ballots, Choice, NewPair, Rater, Vote
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What became of what was brought. ``changed`` votes replaced an older one of the same rater on the same pair, which
+    the history keeps; ``known`` ones were there already (or newer); ``identical`` pairs had two answers that a reader cannot
+    tell apart and were left out with their votes."""
+
+    pairs: int
+    known_pairs: int
+    identical: int
+    votes: int
+    changed: int
+    known: int
+    raters: int
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        said = (
+            f"{self.pairs} new pairs ({self.known_pairs} known), {self.votes} new votes of {self.raters} new raters, "
+            f"{self.changed} votes changed, {self.known} known"
+        )
+        return said + (f"; {self.identical} pairs with two equal answers left out" if self.identical else "")
+
+
+def restore(rating: RatingService, brought: Brought) -> Restored:
+    """Take everything in, in one transaction. Rules and guidelines stay as they are.
+
+    Raises:
+        InputError: a text cannot be stored; nothing has been taken in then.
+    """
+    ballots, identical = canonical(brought.ballots)
+    with rating.store().write() as connection:
+        ids = _rater_ids(ballots.raters, rater_rows.all_raters(connection))
+        raters = [dataclasses.replace(r, id=ids[r.id], name=r.name or ids[r.id]) for r in ballots.raters]
+        new_pairs = pair_rows.add_pairs(connection, ballots.pairs)
+        new_raters = rater_rows.add_raters(connection, raters)
+        # Whoever changes a vote holds its rater; all in one order, so that no two wait for each other.
+        for rater_id in sorted(set(ids.values())):
+            rater_rows.find_rater(connection, rater_id, lock=True)
+        there = {(vote.pair_id, vote.rater_id): vote for vote in vote_rows.all_votes(connection)}
+        fresh, changed, known, now = [], 0, 0, time.time()
+        for vote in _newest(dataclasses.replace(vote, rater_id=ids[vote.rater_id]) for vote in ballots.votes):
+            before = there.get((vote.pair_id, vote.rater_id))
+            if before is None:
+                fresh.append(vote)
+            elif vote.updated > before.updated and vote.choice != before.choice:
+                vote_rows.keep_in_history(connection, before, now, "changed")
+                vote_rows.change_vote(connection, vote)
+                _count(connection, vote, (vote.choice != "skip") - (before.choice != "skip"))
+                changed += 1
+            else:
+                known += 1
+        vote_rows.add_votes(connection, fresh)
+        for vote in fresh:
+            _count(connection, vote, int(vote.choice != "skip"))
+    return Restored(
+        pairs=len(new_pairs),
+        known_pairs=len(ballots.pairs) - len(new_pairs),
+        identical=identical,
+        votes=len(fresh),
+        changed=changed,
+        known=known,
+        raters=new_raters,
+        warnings=brought.warnings,
+    )
+
+
+def canonical(ballots: Ballots) -> tuple[Ballots, int]:
+    """Ballots as the store keeps them: ids made of the texts, whatever the file said, answers in canonical order, each pair
+    once. Pairs of two equal answers are left out and counted.
+
+    Raises:
+        InputError: a text cannot be stored.
+    """
+    pairs: dict[str, AnswerPair] = {}
+    places: dict[str, tuple[str, bool]] = {}
+    identical = 0
+    for number, pair in enumerate(ballots.pairs, 1):
+        identity.check_pair(_as_new(pair), f"pair {number}: ")
+        if identity.same_answer(pair.answer_1, pair.answer_2):
+            identical += 1
+            continue
+        answers = pair.answer_1, pair.answer_2
+        made = dataclasses.replace(
+            pair, id=identity.pair_identity(pair.prompt, *answers, pair.history, pair.system_prompt)
+        )
+        turned = not identity.in_order(*answers)
+        pairs.setdefault(made.id, _turned(made) if turned else made)
+        places[pair.id] = made.id, turned
+    votes = []
+    for vote in ballots.votes:
+        if vote.pair_id in places:
+            pair_id, turned = places[vote.pair_id]
+            vote = dataclasses.replace(vote, pair_id=pair_id)
+            votes.append(_turned_vote(vote) if turned else vote)
+    return dataclasses.replace(ballots, pairs=tuple(pairs.values()), votes=tuple(votes)), identical
+
+
+def _rater_ids(brought: Iterable[Rater], there: Iterable[Rater]) -> dict[str, str]:
+    """The id here of everybody brought: of the rater whose pseudonym (or UUID in Argilla) it is; else a pseudonym."""
+    known: dict[str, str] = {}
+    for rater in there:
+        judge = judge_of(rater)
+        known |= {judge: rater.id, user_of(judge): rater.id, rater.id: rater.id}
+    return {rater.id: known.get(rater.id) or _pseudonym(rater) for rater in brought}
+
+
+def _pseudonym(rater: Rater) -> str:
+    # A user of Argilla gets a pseudonym of the studio's form; a rater from a backup keeps the id their browser knows.
+    return f"judge-{hashlib.sha256(rater.id.encode()).hexdigest()[:16]}" if _UUID.fullmatch(rater.id) else rater.id
+
+
+def _newest(votes: Iterable[Vote]) -> list[Vote]:
+    """One vote per pair and rater, the newest."""
+    kept: dict[tuple[str, str], Vote] = {}
+    for vote in votes:
+        key = vote.pair_id, vote.rater_id
+        if key not in kept or vote.updated > kept[key].updated:
+            kept[key] = vote
+    return list(kept.values())
+
+
+def _count(connection: Connection, vote: Vote, by: int) -> None:
+    if by:
+        vote_rows.count_vote(connection, vote.pair_id, vote.rater_id, by)
+
+
+def _as_new(pair: AnswerPair) -> NewPair:
+    return NewPair(
+        pair.prompt,
+        pair.answer_1,
+        pair.answer_2,
+        pair.origin_1,
+        pair.origin_2,
+        pair.source,
+        pair.history,
+        pair.system_prompt,
+    )
+
+
+def _turned(pair: AnswerPair) -> AnswerPair:
+    labels: dict[str, Literal["1", "2", ""]] = {"1": "2", "2": "1", "": ""}
+    return dataclasses.replace(
+        pair,
+        answer_1=pair.answer_2,
+        answer_2=pair.answer_1,
+        origin_1=pair.origin_2,
+        origin_2=pair.origin_1,
+        preferred=labels[pair.preferred],
+    )
+
+
+def _turned_vote(vote: Vote) -> Vote:
+    choices: dict[Choice, Choice] = {"1": "2", "2": "1"}
+    return dataclasses.replace(vote, choice=choices.get(vote.choice, vote.choice), left=1 if vote.left == 2 else 2)
