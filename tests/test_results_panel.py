@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import re
@@ -227,7 +228,12 @@ def test_the_panel_shows_what_was_voted(rating: RatingService, panel: ResultsPan
     assert updates[panel.rating_box].visible is True
     assert {name for name, _ in updates[panel.raters].choices} == {"Ann", "Bo", "Cy"}
     assert json.loads(updates[panel.ratings.chart])["data"]
-    # a visitor sees the same votes, and no names
+    # a visitor sees the result when voting is over, and no names
+    while_open = panel.look(Visitor(), *ALL)
+    assert while_open[panel.said] == view.SECRET
+    assert while_open[panel.body].visible is False
+    assert not {panel.table, panel.trust, panel.rates.chart} & set(while_open)
+    rating.set_rules(dataclasses.replace(rating.rules(), open=False))
     theirs = panel.look(Visitor(), *ALL)
     assert theirs[panel.said] == updates[panel.said]
     assert theirs[panel.raters].choices == []
@@ -290,6 +296,7 @@ def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
         add_pairs(rating, 8, RED, BASE)
         page = open_page(url, viewport={"width": 390, "height": 800})
         page.get_by_role("tab", name="Rate").click()
+        page.get_by_text("What the votes say").click()
         page.wait_for_selector("#votes-said >> text=No votes yet")
         cast(rating, "Ann", ["left"] * 8)
         page.wait_for_selector("#vote-counts >> text=8 votes by 1 rater")

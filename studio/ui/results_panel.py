@@ -36,13 +36,21 @@ _SOURCE_LABELS = {"compare": "the screen of Compare", "batch": "batches", "impor
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One look at the votes: ``progress`` tells whether there are new ones since."""
+class Moment:
+    """What has to be the same for a report to be: how many votes there are, and the rules that matter here."""
 
     progress: Progress
+    min_votes: int
+    open: bool
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at the votes; ``moment`` tells whether anything has happened since."""
+
+    moment: Moment
     report: VoteReport
     decisions: tuple[Decision, ...]
-    min_votes: int
     raters: tuple[tuple[str, str], ...]
 
 
@@ -54,20 +62,21 @@ class Reader:
         self._lock = threading.Lock()
         self._kept: OrderedDict[VoteFilters, Reading] = OrderedDict()
 
-    def progress(self) -> Progress:
-        """Cheap: a count."""
-        return self._rating.progress(None)
+    def moment(self) -> Moment:
+        """Cheap: counts and rules."""
+        rules = self._rating.rules()
+        return Moment(self._rating.progress(None), rules.min_votes, rules.open)
 
     def read(self, filters: VoteFilters, anew: bool = False) -> Reading:
         """The votes under ``filters``; ``anew`` also where their number is the same (somebody changed their mind)."""
         with self._lock:
-            progress = self._rating.progress(None)
+            moment = self.moment()
             kept = self._kept.get(filters)
-            if kept is None or kept.progress != progress or anew:
+            if kept is None or kept.moment != moment or anew:
                 ballots = self._rating.ballots()
                 voted = {vote.rater_id for vote in ballots.votes}
                 raters = tuple((rater.id, rater.name) for rater in ballots.raters if rater.id in voted)
-                kept = Reading(progress, report(ballots, filters), decide(ballots), ballots.rules.min_votes, raters)
+                kept = Reading(moment, report(ballots, filters), decide(ballots), raters)
             self._kept[filters] = kept
             self._kept.move_to_end(filters)
             while len(self._kept) > _KEPT:
@@ -80,7 +89,30 @@ class ResultsPanel:
 
     def __init__(self, rating: RatingService) -> None:
         self._reader = Reader(rating)
-        gr.Markdown("## What the votes say")
+        # closed at first: a presenter's screen would sway whoever votes in the room
+        with gr.Accordion(
+            "What the votes say (who leads: keep it closed on a projector while people vote)",
+            open=False,
+            elem_id="votes",
+        ):
+            self._draw()
+        self.seen: gr.State = gr.State(None)
+        self.timer = gr.Timer(TICK_S)
+        self.outputs: list[Any] = [
+            self.counts,
+            self.said,
+            self.body,
+            self.rates.library,
+            *(drawn.chart for drawn in (self.rates, self.ratings, self.over_time, self.per_rater, self.pace)),
+            self.table,
+            self.rating_box,
+            self.standings,
+            self.trust,
+            self.raters,
+            self.seen,
+        ]
+
+    def _draw(self) -> None:
         self._draw_filters()
         self.counts = gr.HTML(elem_id="vote-counts", padding=False)
         self.said = gr.HTML(view.NO_VOTES, elem_id="votes-said", padding=False)
@@ -102,21 +134,6 @@ class ResultsPanel:
                     self.per_rater = build_live_chart("votes-per-rater", 260, library)
                 with gr.Column(min_width=300):
                     self.pace = build_live_chart("votes-pace", 260, library)
-        self.seen: gr.State = gr.State(None)
-        self.timer = gr.Timer(TICK_S)
-        self.outputs: list[Any] = [
-            self.counts,
-            self.said,
-            self.body,
-            library,
-            *(drawn.chart for drawn in (self.rates, self.ratings, self.over_time, self.per_rater, self.pace)),
-            self.table,
-            self.rating_box,
-            self.standings,
-            self.trust,
-            self.raters,
-            self.seen,
-        ]
 
     def _draw_filters(self) -> None:
         with gr.Accordion("Filters: which votes count (none is deleted)", open=False, elem_id="vote-filters"):
@@ -173,16 +190,17 @@ class ResultsPanel:
     # -- drawing ------------------------------------------------------------------------------------------------------
 
     def look(self, mark: Visitor, *chosen: Any) -> dict[Any, Any]:
-        """Everything under the filters of the page; computed only where it is not known yet."""
+        """Everything under the filters of the page; computed only where it is not known yet. While voting is open, who leads
+        is for the operator alone: knowing it sways votes."""
         return self._shown(mark, self._reader.read(filters_from(*chosen)))
 
     def look_again(self, mark: Visitor, *chosen: Any) -> dict[Any, Any]:
         """The same, computed in any case."""
         return self._shown(mark, self._reader.read(filters_from(*chosen), anew=True))
 
-    def tick(self, mark: Visitor, seen: Progress | None, *chosen: Any) -> dict[Any, Any]:
+    def tick(self, mark: Visitor, seen: Moment | None, *chosen: Any) -> dict[Any, Any]:
         """Everything, where there are new votes since this page looked; nothing before it has looked at all."""
-        if seen is None or self._reader.progress() == seen:
+        if seen is None or self._reader.moment() == seen:
             return {self.seen: gr.skip()}
         return self.look(mark, *chosen)
 
@@ -194,14 +212,15 @@ class ResultsPanel:
 
     def _shown(self, mark: Visitor, reading: Reading) -> dict[Any, Any]:
         found = reading.report
+        secret = reading.moment.open and not mark.operator
         updates: dict[Any, Any] = {
-            self.counts: view.counts(found, reading.decisions, reading.min_votes),
-            self.said: view.said(found),
-            self.body: gr.Column(visible=found.votes > 0),
+            self.counts: view.counts(found, reading.decisions, reading.moment.min_votes),
+            self.said: view.SECRET if secret else view.said(found),
+            self.body: gr.Column(visible=found.votes > 0 and not secret),
             self.raters: gr.Dropdown(**_choices(mark, reading)),
-            self.seen: reading.progress,
+            self.seen: reading.moment,
         }
-        if not found.votes:
+        if secret or not found.votes:
             return updates
         names = view.rater_names(found.raters, mark.operator)
         rated = found.standings is not None

@@ -17,6 +17,10 @@ NO_VOTES = (
     "comparisons), share the <b>Rate</b> link or its QR code, and what the votes say appears here while they come in.</div>"
 )
 ALL_OUT = '<div class="empty">The filters leave out every vote. Press <b>Count every vote</b>, or loosen them one by one.</div>'
+SECRET = (
+    '<div class="empty">Who is preferred is shown here once voting is closed; until then only the operator sees it, since '
+    "knowing who leads sways votes.</div>"
+)
 _VERDICT = {"open": "not yet distinguishable", "none": "no votes"}
 
 
