@@ -7,7 +7,22 @@ import json
 import random
 from pathlib import Path
 
-WORDS = "why how tea river moon code help walk sing paint stone bread kind never often maybe".split()
+WORDS = (
+    "why",
+    "how",
+    "tea",
+    "river",
+    "moon",
+    "code",
+    "help",
+    "walk",
+    "sing",
+    "paint",
+    "stone",
+    "bread",
+    "kind",
+    "maybe",
+)
 
 
 def transcript_rows(count: int, seed: int = 0) -> list[dict[str, str]]:

@@ -28,8 +28,9 @@ from studio.ui.guard import guarded
 from studio.ui.live import Live
 from studio.ui.pane_widgets import EXAMPLES, build_ask_box, build_pane, frame, pane_choices
 from studio.ui.prompt_table import build_prompt_table
+from studio.ui.rate_these import bind_rate_these, build_rate_these
 from studio.ui.shared import PRIVATE, Shared
-from studio.ui.talk import MAX_PANES, Pane, Talk
+from studio.ui.talk import MAX_PANES, Asked, Pane, Talk
 
 #: Seconds between two redraws while answers stream, and between two saves of what was said so far.
 REDRAW_S, SAVE_S = 0.08, 2.0
@@ -52,11 +53,12 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         )
     with gr.Row(equal_height=False, elem_id="panes"):
         widgets = [build_pane(index) for index in range(MAX_PANES)]
+    rate = build_rate_these()
     form = build_ask_box()
     base = build_base_box(services, shared, app)
     settings = [diff, *form.settings()]
     everything = [memory, empty, count, *settings, *(w for pane in widgets for w in pane.all())]
-    controls = [form.send, form.stop, form.retry, form.clear, count, diff, *(w.choice for w in widgets)]
+    controls = [form.send, form.stop, form.retry, form.clear, rate, count, diff, *(w.choice for w in widgets)]
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 
@@ -99,7 +101,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     def lock(busy: bool) -> dict[Any, Any]:
         """While answers stream only *Stop* may be pressed: what a change would mean for half an answer is nobody's guess."""
-        buttons = (form.send, form.stop, form.retry, form.clear)
+        buttons = (form.send, form.stop, form.retry, form.clear, rate)
         updates: dict[Any, Any] = {b: gr.Button(interactive=busy is (b is form.stop)) for b in buttons}
         updates |= {w.choice: gr.Dropdown(interactive=not busy) for w in widgets}
         return updates | {count: gr.Radio(interactive=not busy), diff: gr.Checkbox(interactive=not busy)}
@@ -188,6 +190,9 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
                 saved_at, shown[memory] = now, talks.store(so_far)
             yield shown
         talk = talks.answered(talk, {i: u.text for i, u in zip(rows, updates, strict=True)})
+        if not stop.is_set():
+            shared_base = next((run.recipe.base.id for i in rows if (run := runs[talk.panes[i].choice])), model)
+            talk = replace(talk, asked=Asked(talk.system_prompt, talk.sampling, shared_base))
         yield (
             frame(widgets, talk, rows, updates)
             | {memory: talks.store(talk)}
@@ -244,6 +249,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         guarded(open_run), [shared.compare_run, *page], [*everything, shared.compare_run], **quiet
     ).success(None, None, None, js="() => window.scrollTo({top: 0})", **PRIVATE)
     shared.tabs.select(guarded(refresh), page, everything, **quiet)
+    bind_rate_these(services, shared, rate)
     build_prompt_table(services, shared, app, form)
     add_api(services)
 

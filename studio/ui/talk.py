@@ -40,13 +40,23 @@ class Pane:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """How the newest answers were made, whatever is set now; ``base`` is the base model that all panes shared."""
+
+    system_prompt: str
+    sampling: Sampling
+    base: str
+
+
+@dataclass(frozen=True)
 class Talk:
-    """The panes in order and how they are asked."""
+    """The panes in order and how they are asked. ``asked`` is None while the newest answers are not finished."""
 
     panes: tuple[Pane, ...]
     system_prompt: str = ""
     sampling: Sampling = field(default_factory=Sampling)
     diff: bool = False
+    asked: Asked | None = None
 
 
 def ask(talk: Talk, question: str) -> Talk:
@@ -61,7 +71,8 @@ def ask(talk: Talk, question: str) -> Talk:
     if len(question) > MAX_QUESTION:
         raise InputError(f"The question has {len(question):,} characters; {MAX_QUESTION:,} are allowed.")
     asked = Message("user", question)
-    return replace(talk, panes=tuple(Pane(p.choice, (*_settled(p.messages), asked)) for p in talk.panes))
+    panes = tuple(Pane(p.choice, (*_settled(p.messages), asked)) for p in talk.panes)
+    return replace(talk, panes=panes, asked=None)
 
 
 def ask_again(talk: Talk) -> Talk:
@@ -78,7 +89,7 @@ def ask_again(talk: Talk) -> Talk:
     for pane in talk.panes:
         kept = pane.messages[:-1] if pane.answer else pane.messages
         panes.append(Pane(pane.choice, kept or (last,)))
-    return replace(talk, panes=tuple(panes))
+    return replace(talk, panes=tuple(panes), asked=None)
 
 
 def answered(talk: Talk, answers: Mapping[int, str]) -> Talk:
@@ -126,8 +137,9 @@ def store(talk: Talk) -> dict[str, Any]:
             for pane in talk.panes
         ],
         "system": talk.system_prompt,
-        "sampling": [getattr(talk.sampling, name) for name in SAMPLING],
+        "sampling": _numbers(talk.sampling),
         "diff": talk.diff,
+        "asked": talk.asked and [talk.asked.system_prompt, _numbers(talk.asked.sampling), talk.asked.base],
     }
 
 
@@ -137,15 +149,33 @@ def restore(value: object) -> Talk | None:
         return None
     try:
         panes = tuple(_pane(entry) for entry in value["panes"])
-        temperature, top_p, max_new_tokens, seed = value["sampling"]
-        sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed))
-        check_sampling(sampling)
+        sampling, asked = _sampling(value["sampling"]), _asked(value.get("asked"))
         system, diff = value["system"], value["diff"]
     except (KeyError, TypeError, ValueError, OverflowError, StudioError):
         return None
     if not 1 <= len(panes) <= MAX_PANES or not isinstance(system, str) or len(system) > MAX_QUESTION:
         return None
-    return Talk(panes, system, sampling, diff is True)
+    return Talk(panes, system, sampling, diff is True, asked)
+
+
+def _numbers(sampling: Sampling) -> list[float]:
+    return [getattr(sampling, name) for name in SAMPLING]
+
+
+def _sampling(value: Any) -> Sampling:
+    temperature, top_p, max_new_tokens, seed = value
+    sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed))
+    check_sampling(sampling)
+    return sampling
+
+
+def _asked(value: Any) -> Asked | None:
+    if value is None:
+        return None
+    system, numbers, base = value
+    if not isinstance(system, str) or not isinstance(base, str) or len(system) > MAX_QUESTION or len(base) > 1_000:
+        raise ValueError("not how something was asked")
+    return Asked(system, _sampling(numbers), base)
 
 
 def _pane(entry: Mapping[str, Any]) -> Pane:
