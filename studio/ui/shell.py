@@ -14,11 +14,17 @@ from studio.ui.library_tab import build_library_tab
 from studio.ui.rate_tab import build_rate_tab
 from studio.ui.shared import Shared
 
+#: Seconds: every hour, copies that Gradio made of uploads and of files it served are deleted once a day old. What the studio
+#: keeps (runs, data, exports) lies elsewhere and stays.
+DELETE_CACHE = (3600, 86_400)
+
 
 def build_app(services: Services) -> gr.Blocks:
     """The whole interface. Imports no torch; the engine warms up in the background after the port is bound."""
     gate = Gate(services.settings)
-    with gr.Blocks(title="Alignment Studio", analytics_enabled=False, fill_width=True) as app:
+    with gr.Blocks(
+        title="Alignment Studio", analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE
+    ) as app:
         visitor = gr.State(new_visitor(services.settings))
         # the fixed secret keeps the storage readable after a restart; it guards nothing: the storage is the visitor's own
         chats = gr.BrowserState(None, storage_key="alignment-studio-compare", secret="alignment-studio")
