@@ -152,6 +152,7 @@ def test_the_status_of_what_is_not_a_run(studio: Studio, run_id: str) -> None:
         ("train", "training"),
         ("stop-keep", "stopping a run"),
         ("stop-discard", "stopping a run"),
+        ("discard-sure", "stopping a run"),
         ("resume", "resuming a run"),
         ("delete", "deleting a run"),
         ("sure", "deleting a run"),
@@ -180,8 +181,17 @@ def test_a_visitor_is_not_told_what_lies_in_a_folder_of_this_machine(studio: Stu
     assert "weights" in told[0].fn(Visitor(), "embedded")
 
 
-def test_the_named_endpoints_are_the_only_ones_offered(studio: Studio) -> None:
-    assert set(studio.client.view_api(return_format="dict")["named_endpoints"]) == {"/align", "/status", "/generate"}
+def test_only_what_was_made_for_programs_is_offered_to_them(studio: Studio) -> None:
+    """Whatever a tab adds: no event of the page, and no maker of a fresh ``gr.State`` (Gradio would call it /lambda)."""
+    offered = studio.client.view_api(return_format="dict")
+    assert offered["unnamed_endpoints"] == {}
+    assert set(offered["named_endpoints"]) >= {"/align", "/status", "/generate"}
+    public = [fn for fn in studio.app.fns.values() if fn.api_visibility != "private"]
+    assert {f"/{fn.api_name}" for fn in public} == set(offered["named_endpoints"])
+    leaked = [fn.api_name for fn in public if fn.targets or "lambda" in str(fn.api_name)]
+    assert leaked == [], (
+        "these belong to the page: give their event **PRIVATE, their gr.State a value instead of a maker"
+    )
 
 
 def test_guessing_the_password_is_slow(studio: Studio) -> None:

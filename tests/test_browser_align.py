@@ -192,7 +192,14 @@ def test_discard_takes_a_waiting_run_away_and_an_idle_page_is_quiet(
     queue(settings, "waiting-run")
     head(page, "waiting-run")  # a page that shows nothing shows the first run there is
     page.click("#stop-discard")
+    page.locator("#discard-row", has_text="Stop waiting-run and throw away all it has learnt?").wait_for()
+    page.click("#keep-training")
+    page.locator("#discard-row").wait_for(state="hidden")
+    assert services.runs.ids() == ["waiting-run"]
+    page.click("#stop-discard")
+    page.click("#discard-sure")
     head(page, "No run yet")
+    page.locator("#discard-row").wait_for(state="hidden")
     assert services.runs.ids() == []
     page.wait_for_timeout(1500)  # what is under way ends
     asked: list[str] = []
