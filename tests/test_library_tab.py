@@ -67,7 +67,7 @@ def serve(settings: Settings, browser: Any) -> Iterator[Page]:
     with gr.Blocks(analytics_enabled=False) as app:
         visitor = gr.State(lambda: new_visitor(settings))
         with gr.Tabs() as tabs:
-            shared = Shared(visitor, tabs, gr.State(None), gr.State(None), chats=gr.BrowserState(None))
+            shared = Shared(visitor, tabs, gr.State(None), gr.State(None), gr.State(None), chats=gr.BrowserState(None))
             with gr.Tab("Library", id="library"):
                 build_library_tab(services, shared, app)
             for name, asked in (("compare", shared.compare_run), ("align", shared.align_run)):

@@ -165,11 +165,12 @@ def test_a_side_bias_is_a_warning() -> None:
 
 
 def test_an_empty_page_says_what_to_do_and_a_filtered_one_what_was_done() -> None:
-    assert "No votes yet" in view.said(counted())
+    assert "No votes yet" in view.counts(counted(), (), 3)
+    assert "Only skips" in view.counts(counted(["skip"]), (), 3)
     pairs = (AnswerPair("p", "Q", "1", "2", RED, BASE, "batch", 0.0),)
     ballots = Ballots(pairs, (Vote("p", "r", "1", 1, 0.2, 0, 0),), (Rater("r", "Ann"),), RatingRules(""))
     out = report(ballots, VoteFilters(min_seconds=1))
-    assert "leave out every vote" in view.said(out)
+    assert "leave out every vote" in view.counts(out, (), 3)
     assert "1 of 1 (1 faster than 1 s); nothing is deleted" in view.counts(out, (), 3)
     assert "Nothing is left out" in view.counts(report(ballots), (), 3)
 
@@ -215,8 +216,8 @@ def panel(rating: RatingService) -> ResultsPanel:
 def test_the_panel_shows_what_was_voted(rating: RatingService, panel: ResultsPanel) -> None:
     operator = Visitor(operator=True)
     empty = panel.look(operator, *ALL)
-    assert "No votes yet" in empty[panel.said]
-    assert empty[panel.body].visible is False
+    assert "No votes yet" in empty[panel.counts]
+    assert empty[panel.body].visible is empty[panel.leads].visible is False
     add_pairs(rating, 8, RED, BLUE, BASE)
     rng = random.Random(1)
     for name in ("Ann", "Bo", "Cy"):
@@ -231,8 +232,8 @@ def test_the_panel_shows_what_was_voted(rating: RatingService, panel: ResultsPan
     # a visitor sees the result when voting is over, and no names
     while_open = panel.look(Visitor(), *ALL)
     assert while_open[panel.said] == view.SECRET
-    assert while_open[panel.body].visible is False
-    assert not {panel.table, panel.trust, panel.rates.chart} & set(while_open)
+    assert while_open[panel.leads_body].visible is False
+    assert not {panel.table, panel.standings, panel.rates.chart, panel.ratings.chart} & set(while_open)
     rating.set_rules(dataclasses.replace(rating.rules(), open=False))
     theirs = panel.look(Visitor(), *ALL)
     assert theirs[panel.said] == updates[panel.said]
@@ -286,7 +287,7 @@ def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
         visitor, runs = gr.State(Visitor(operator=True)), gr.State(None)
         chats = gr.BrowserState(None)
         with gr.Tabs() as tabs:
-            shared = Shared(visitor=visitor, tabs=tabs, compare_run=runs, align_run=runs, chats=chats)
+            shared = Shared(visitor=visitor, tabs=tabs, compare_run=runs, align_run=runs, reward_run=runs, chats=chats)
             with gr.Tab("Other"):
                 gr.Markdown("elsewhere")
             with gr.Tab("Rate"):
@@ -296,10 +297,10 @@ def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
         add_pairs(rating, 8, RED, BASE)
         page = open_page(url, viewport={"width": 390, "height": 800})
         page.get_by_role("tab", name="Rate").click()
-        page.get_by_text("What the votes say").click()
-        page.wait_for_selector("#votes-said >> text=No votes yet")
+        page.wait_for_selector("#vote-counts >> text=No votes yet")
         cast(rating, "Ann", ["left"] * 8)
         page.wait_for_selector("#vote-counts >> text=8 votes by 1 rater")
+        page.get_by_text("Who leads").click()
         page.wait_for_selector("#win-rates .main-svg")
         cast(rating, "Bo", ["right"] * 5, seconds=0.4)
         page.wait_for_selector("#vote-counts >> text=13 votes by 2 raters")

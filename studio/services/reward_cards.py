@@ -7,8 +7,7 @@ import json
 import math
 
 from studio.domain import Recipe, RewardReport
-
-NOT_LEARNED = "its interval reaches down to the better baseline, so nothing is claimed to have been learned"
+from studio.services.reward_reading import claim
 
 
 def loading_lines(base_ref: str, adapter_ref: str) -> str:
@@ -52,8 +51,7 @@ def measured(report: RewardReport | None) -> str:
     ]
     said = "\n".join(lines)
     ties = f" {report.ties} pairs got equal rewards and count as wrong." if report.ties else ""
-    claim = "It is better than both baselines." if report.learned else f"{NOT_LEARNED[0].upper()}{NOT_LEARNED[1:]}."
-    return f"{said}\n\n{claim} Pairs are counted one by one; no prompt of theirs was trained on. Wilson interval.{ties}{lost}"
+    return f"{said}\n\n{claim(report)} Pairs are counted one by one; no prompt of theirs was trained on. Wilson interval.{ties}{lost}"
 
 
 def limits(recipe: Recipe) -> str:

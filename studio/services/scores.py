@@ -99,8 +99,7 @@ class ScoreService:
             StudioError: as :meth:`score`.
         """
         one, two = self.score(run_id, [(prompt, first), (prompt, second)])
-        margin = one.reward - two.reward
-        return Verdict(one, two, margin, sigmoid(margin))
+        return verdict_of(one, two)
 
     def release(self, run_id: str) -> None:
         """Let go of a run's model, if it is the one held. Does not wait for it."""
@@ -148,6 +147,12 @@ class ScoreService:
         if self._scorer is not None and run_id in ("", self._held[0]):
             self._scorer.release()
             self._scorer = None
+
+
+def verdict_of(first: Scored, second: Scored) -> Verdict:
+    """What two rewards say of each other."""
+    margin = first.reward - second.reward
+    return Verdict(first, second, margin, sigmoid(margin))
 
 
 def sigmoid(margin: float) -> float:

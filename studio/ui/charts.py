@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Axis = Literal["step", "epoch", "seconds"]
 _PALETTE = ["#3b6fb6", "#c2549d", "#8a6d3b", "#5b8c2a", "#7a5cc2", "#b0413e"]
 _TITLES = ("Loss", "Rewards and margin", "Accuracy", "Held-out stance (share on the support side)")
+_REWARD_TITLES = ("Loss", "Rewards and margin", "Accuracy in training", "Held-out accuracy")
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,17 @@ class Curve:
     probes: Sequence[ProbeEvent]
 
 
-def training_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
-    """Loss, rewards with margin, accuracy and held-out stance of one or several runs, in a 2 x 2 grid.
+def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool = False) -> Figure:
+    """Loss, rewards with margin, accuracy and held-out stance (of a ``reward`` run: accuracy) of one or several runs, in a 2 x 2
+    grid.
 
     With one run the rewards of both answers are drawn; with several only the margins, to stay readable.
     """
     from plotly.graph_objects import Scatter
     from plotly.subplots import make_subplots
 
-    figure = make_subplots(rows=2, cols=2, subplot_titles=_TITLES, horizontal_spacing=0.08, vertical_spacing=0.16)
+    titles = _REWARD_TITLES if reward else _TITLES
+    figure = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.08, vertical_spacing=0.16)
     alone = len(curves) == 1
     for number, curve in enumerate(curves):
         color = _PALETTE[number % len(_PALETTE)]
@@ -64,7 +67,7 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
         probe_x = [_probe_position(p, axis, seconds) for p in curve.probes]
         line(
             [p.share for p in curve.probes],
-            "stance",
+            "held-out accuracy" if reward else "stance",
             2,
             2,
             color,
@@ -73,8 +76,12 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
             legendgroup=curve.run_id,
             showlegend=False,
         )
-        if curve.probes and not math.isnan(curve.support_ratio):  # an adapter made elsewhere has no known ratio
+        if (
+            curve.probes and not reward and not math.isnan(curve.support_ratio)
+        ):  # an adapter made elsewhere has no known ratio
             figure.add_hline(y=curve.support_ratio, line={"color": color, "width": 1, "dash": "dot"}, row=2, col=2)
+    if reward:
+        figure.add_hline(y=0.5, line={"color": "#999", "width": 1, "dash": "dot"}, row=2, col=2)
     if alone:
         figure.add_hline(y=0.6931, line={"color": "#999", "width": 1, "dash": "dot"}, row=1, col=1)
     figure.update_yaxes(range=[-0.03, 1.03], row=2)

@@ -19,7 +19,7 @@ from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
 from studio.ui.shared import PRIVATE, Shared
 
-HEADERS = ["Name", "Base", "ratio", "n", "Method", "Measured support", "Size", "Made", "Run"]
+HEADERS = ["Name", "Base", "ratio", "n", "Method", "Measured", "Size", "Made", "Run"]
 EMPTY = (
     '<div class="empty">No adapter yet. Train one under <b>Align</b> (well under a minute on the embedded base), or '
     "take one in below: a zip from another studio, or any plain PEFT LoRA adapter.</div>"
@@ -107,7 +107,22 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         take = gr.Button("Take it in", size="sm", elem_id="library-take")
         report = gr.Markdown(elem_id="library-report")
 
-    panel = [chosen, head, actions, title, note, card_column, card, foreign, foreign_text, made, sure_row]
+    panel = [
+        to_compare,
+        to_align,
+        merged,
+        chosen,
+        head,
+        actions,
+        title,
+        note,
+        card_column,
+        card,
+        foreign,
+        foreign_text,
+        made,
+        sure_row,
+    ]
     listing = [table, empty, upload_box]
 
     def rows() -> dict[Any, Any]:
@@ -134,6 +149,9 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             **hidden,
             chosen: view.run_id,
             head: _head(view),
+            to_compare: gr.Button(visible=view.method != "reward"),
+            to_align: gr.Button("Open in Reward" if view.method == "reward" else "Open in Align"),
+            merged: gr.Button(visible=view.method != "reward"),
             actions: gr.Column(visible=True),
             title: view.title,
             note: view.note,
@@ -182,6 +200,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def remove(mark: Visitor, run_id: str | None) -> dict[Any, Any]:
         require_operator(mark, "deleting")
         library.delete(_needed(run_id))
+        services.scores.release(_needed(run_id))
         return {**rows(), **show(None)}
 
     def take_in(mark: Visitor, upload: str | None, folder: str, base_id: str) -> dict[Any, Any]:
@@ -199,8 +218,14 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         listed = [(info.title, info.id) for info in services.models.catalogue()]
         return gr.Dropdown(choices=[(AS_IT_SAYS, AS_IT_SAYS), *listed], value=AS_IT_SAYS)
 
-    def opened(run_id: str | None, tab: str) -> tuple[str, Any]:
-        return library.get(_needed(run_id)).run_id, gr.Tabs(selected=tab)
+    def compared(run_id: str | None) -> tuple[str, Any]:
+        return library.get(_needed(run_id)).run_id, gr.Tabs(selected="compare")
+
+    def opened(run_id: str | None) -> dict[Any, Any]:
+        """The run in the tab where such runs are trained."""
+        view = library.get(_needed(run_id))
+        tab, wanted = ("reward", shared.reward_run) if view.method == "reward" else ("align", shared.align_run)
+        return {wanted: view.run_id, shared.tabs: gr.Tabs(selected=tab)}
 
     # Gradio draws an error over every output of a handler; it is told in a toast here, so outputs stay as they are. What
     # takes long shows its progress on the lines that explain it.
@@ -234,8 +259,8 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         show_progress_on=about_upload,
         **PRIVATE,
     )
-    for button, target, tab in ((to_compare, shared.compare_run, "compare"), (to_align, shared.align_run, "align")):
-        button.click(guarded(lambda run_id, tab=tab: opened(run_id, tab)), chosen, [target, shared.tabs], **quiet)
+    to_compare.click(guarded(compared), chosen, [shared.compare_run, shared.tabs], **quiet)
+    to_align.click(guarded(opened), chosen, [shared.align_run, shared.reward_run, shared.tabs], **quiet)
 
 
 def _push_box(services: Services, shared: Shared, chosen: gr.State) -> None:
@@ -286,18 +311,23 @@ def _row(view: RunView) -> list[str]:
         f"{recipe.support_ratio:g}" if known else "–",
         str(recipe.data_size) if known else "–",
         recipe.method.upper() if known else "uploaded",
-        _stance(view),
+        _measured(view),
         _size(view.size_bytes),
         time.strftime("%Y-%m-%d %H:%M", time.localtime(recipe.created)),
         view.run_id,
     ]
 
 
-def _stance(view: RunView) -> str:
+def _measured(view: RunView) -> str:
+    if view.method == "reward":
+        report = view.reward
+        if report is None or not report.n:
+            return "not measured"
+        return f"accuracy {report.hits}/{report.n} [{report.low:.0%}, {report.high:.0%}]"
     share = view.adapter_share
     if share is None or not share.n or math.isnan(share.share):
         return "not measured"
-    return f"{share.share:.0%} [{share.low:.0%}, {share.high:.0%}] n {share.n}"
+    return f"support {share.share:.0%} [{share.low:.0%}, {share.high:.0%}] n {share.n}"
 
 
 def _head(view: RunView) -> str:

@@ -117,10 +117,10 @@ def result(run: RunView | None) -> str:
         )
     judge = run.adapter_share
     return (
-        f"<div class='result'><h3>Asked for {asked:.0%} support, measured {_percent(judge.share)}</h3>{''.join(rows)}"
+        f"<div class='result'><h3>Asked for {asked:.0%} support, measured {share_of(judge.share)}</h3>{''.join(rows)}"
         f"<p class='quiet'>Share of sampled answers to prompts no training touched that take the <b>support</b> side, with "
         f"95 % Wilson interval. Judged by character n-grams + logistic regression fitted on this dataset's own answers "
-        f"(cross-validated accuracy {_percent(judge.judge_accuracy)} on {judge.judge_n} answers); it abstains when "
+        f"(cross-validated accuracy {share_of(judge.judge_accuracy)} on {judge.judge_n} answers); it abstains when "
         f"unsure.</p>{probe}</div>"
     )
 
@@ -188,7 +188,8 @@ def history_row(run: RunView) -> list[object]:
 HISTORY_HEADERS = ["Name", "State", "Base", "Data", "ratio", "n", "Measured support", "Steps", "Started", "Run"]
 
 
-def _percent(value: float) -> str:
+def share_of(value: float) -> str:
+    """A share in whole per cent, or a dash where there is none."""
     return "–" if math.isnan(value) else f"{value:.0%}"
 
 

@@ -22,11 +22,12 @@ class Shared:
             (Compare listens to its ``change``).
         chats: what the visitor's own browser keeps of Compare. It stands outside the tabs: in a tab that is not open yet it
             would not have read the browser's storage when the page loads.
-        align_run: ``gr.State`` with a run id; a tab that sets it asks Align to open that run.
+        align_run, reward_run: ``gr.State`` with a run id; a tab that sets it asks Align or Reward to open that run.
     """
 
     visitor: gr.State
     tabs: gr.Tabs
     compare_run: gr.State
     align_run: gr.State
+    reward_run: gr.State
     chats: gr.BrowserState

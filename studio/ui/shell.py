@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from studio.services import Services
+from studio.ui import score_box
 from studio.ui.access import Gate, Visitor, new_visitor
 from studio.ui.align_api import add_api, address_of
 from studio.ui.align_tab import build_align_tab
@@ -12,6 +13,7 @@ from studio.ui.compare_tab import build_compare_tab
 from studio.ui.guard import guarded
 from studio.ui.library_tab import build_library_tab
 from studio.ui.rate_tab import build_rate_tab
+from studio.ui.reward_tab import build_reward_tab
 from studio.ui.shared import Shared
 
 #: Seconds: every hour, copies that Gradio made of uploads and of files it served are deleted once a day old. What the studio
@@ -33,18 +35,28 @@ def build_app(services: Services) -> gr.Blocks:
             if services.settings.admin_password:
                 _operator_box(gate, visitor)
         # outside of Tabs: Gradio's page counts every child of a tab bar as a tab
-        compare_run, align_run = gr.State(None), gr.State(None)
+        compare_run, align_run, reward_run = gr.State(None), gr.State(None), gr.State(None)
         with gr.Tabs(elem_id="studio-tabs") as tabs:
-            shared = Shared(visitor=visitor, tabs=tabs, compare_run=compare_run, align_run=align_run, chats=chats)
+            shared = Shared(
+                visitor=visitor,
+                tabs=tabs,
+                compare_run=compare_run,
+                align_run=align_run,
+                reward_run=reward_run,
+                chats=chats,
+            )
             with gr.Tab("Align", id="align"):
                 build_align_tab(services, shared, app)
             with gr.Tab("Compare", id="compare"):
                 build_compare_tab(services, shared, app)
             with gr.Tab("Rate", id="rate"):
                 build_rate_tab(services, shared, app)
+            with gr.Tab("Reward", id="reward"):
+                build_reward_tab(services, shared, app)
             with gr.Tab("Library", id="library"):
                 build_library_tab(services, shared, app)
         add_api(services, gate)
+        score_box.add_api(services)
     return app
 
 

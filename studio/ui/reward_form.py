@@ -1,0 +1,255 @@
+"""The Reward tab's form: which preferences, which base, how. Builds a :class:`RewardForm` from its widgets."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, fields
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio.domain import LoraSettings, Recipe, RewardSettings
+from studio.errors import RecipeError, StudioError
+from studio.services import Services
+from studio.services.presets import REWARD_PRESETS
+from studio.services.reward import RewardForm
+from studio.ui.align_form import size_range
+
+VOTES, DATA, BOTH = "Votes", "A dataset", "Votes and a dataset"
+
+
+@dataclass(frozen=True)
+class RewardWidgets:
+    """The form's widgets in the order :func:`form_from` expects their values."""
+
+    source: gr.Radio
+    dataset: gr.Dropdown
+    data_size: gr.Slider
+    support_ratio: gr.Slider
+    base: gr.Dropdown
+    preset: gr.Dropdown
+    title: gr.Textbox
+    rank: gr.Number
+    alpha: gr.Number
+    dropout: gr.Number
+    target_modules: gr.Textbox
+    learning_rate: gr.Number
+    epochs: gr.Number
+    max_seconds: gr.Number
+    batch_size: gr.Number
+    gradient_accumulation: gr.Number
+    warmup_ratio: gr.Number
+    scheduler: gr.Dropdown
+    optimizer: gr.Dropdown
+    weight_decay: gr.Number
+    max_grad_norm: gr.Number
+    max_length: gr.Number
+    center_rewards: gr.Number
+    seed: gr.Number
+    probe_every: gr.Number
+    load_in_4bit: gr.Checkbox
+
+    def all(self) -> list[Any]:
+        """Every widget, in field order."""
+        return [getattr(self, f.name) for f in fields(self)]
+
+    def knobs(self) -> list[Any]:
+        """The widgets a preset sets."""
+        return self.all()[7:]
+
+
+def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML, gr.HTML]:
+    """Draw the form; with it the line that counts the data and the line that says what the base needs."""
+    datasets = dataset_choices(services)
+    first = services.datasets.get(datasets[0][1])
+    preset = REWARD_PRESETS["embedded"]
+    reward = preset.reward
+    number, pick = functools.partial(gr.Number, min_width=104), functools.partial(gr.Dropdown, min_width=104)
+    source = gr.Radio([VOTES, DATA, BOTH], value=DATA, label="Learn from", elem_id="reward-source")
+    dataset = gr.Dropdown(datasets, value=first.id, label="Preference data", elem_id="reward-dataset")
+    data_size = gr.Slider(
+        **size_range(len(first.pairs)),
+        value=len(first.pairs),
+        step=1,
+        label="Pairs of it",
+        elem_id="reward-data-size",
+    )
+    support_ratio = gr.Slider(
+        0,
+        1,
+        value=1.0,
+        step=0.05,
+        label="Share kept",
+        info="Of the training pairs, the share kept as the data says; the rest are flipped.",
+        elem_id="reward-ratio",
+    )
+    counts = gr.HTML(elem_id="reward-counts")
+    base = gr.Dropdown(
+        services.reward.bases(),
+        value="embedded",
+        label="Base model",
+        allow_custom_value=True,
+        filterable=True,
+        info="An encoder or a causal model. The embedded one needs no download; any Hub id or local folder may be typed.",
+        elem_id="reward-base",
+    )
+    needs = gr.HTML(elem_id="reward-base-needs")
+    preset_box = gr.Dropdown(
+        [(p.title, p.name) for p in REWARD_PRESETS.values()],
+        value=preset.name,
+        label="Preset",
+        info=preset.note,
+        elem_id="reward-preset",
+    )
+    with gr.Accordion("Advanced", open=False, elem_id="reward-advanced"):
+        title = gr.Textbox("", label="Name of the run", placeholder="made from its data", max_lines=1)
+        with gr.Row():
+            rank = number(preset.lora.rank, label="LoRA rank r", precision=0)
+            alpha = number(preset.lora.alpha, label="Alpha", precision=0)
+            dropout = number(preset.lora.dropout, label="Dropout", step=0.05)
+        target_modules = gr.Textbox(
+            preset.lora.target_modules,
+            label="Target modules",
+            max_lines=1,
+            info="all-linear, or names such as q_proj,v_proj",
+        )
+        with gr.Row():
+            learning_rate = number(reward.learning_rate, label="Learning rate", step=1e-5, elem_id="reward-lr")
+            epochs = number(reward.epochs, label="Epochs", step=0.5, elem_id="reward-epochs")
+            max_seconds = number(reward.max_seconds, label="Or train for seconds", info="0: by epochs")
+        with gr.Row():
+            batch_size = number(reward.batch_size, label="Batch size", precision=0)
+            gradient_accumulation = number(reward.gradient_accumulation, label="Accumulation", precision=0)
+            warmup_ratio = number(reward.warmup_ratio, label="Warm-up", step=0.05)
+        with gr.Row():
+            scheduler = pick(
+                ["linear", "cosine", "constant", "constant_with_warmup"], value=reward.scheduler, label="Schedule"
+            )
+            optimizer = pick(["adamw", "paged_adamw_8bit"], value=reward.optimizer, label="Optimizer")
+            weight_decay = number(reward.weight_decay, label="Weight decay", step=0.01)
+        with gr.Row():
+            max_grad_norm = number(reward.max_grad_norm, label="Gradient clip", step=0.1)
+            max_length = number(reward.max_length, label="Max length (tokens)", precision=0)
+            center_rewards = number(reward.center_rewards, label="Centre rewards", step=0.01)
+        with gr.Row():
+            seed = number(reward.seed, label="Seed", precision=0)
+            probe_every = number(reward.probe_every, label="Held-out every (steps)", precision=0)
+            load_in_4bit = gr.Checkbox(reward.load_in_4bit, label="4-bit base (CUDA only)")
+    widgets = RewardWidgets(
+        source,
+        dataset,
+        data_size,
+        support_ratio,
+        base,
+        preset_box,
+        title,
+        rank,
+        alpha,
+        dropout,
+        target_modules,
+        learning_rate,
+        epochs,
+        max_seconds,
+        batch_size,
+        gradient_accumulation,
+        warmup_ratio,
+        scheduler,
+        optimizer,
+        weight_decay,
+        max_grad_norm,
+        max_length,
+        center_rewards,
+        seed,
+        probe_every,
+        load_in_4bit,
+    )
+    return widgets, counts, needs
+
+
+def dataset_choices(services: Services) -> list[tuple[str, str]]:
+    """(label, id) of the datasets as they are now."""
+    return [(f"{d.title} · {d.n_pairs} pairs", d.id) for d in services.datasets.list()]
+
+
+def form_from(*values: Any) -> RewardForm:
+    """The typed form from the widgets' values, in the order of :class:`RewardWidgets`.
+
+    Raises:
+        RecipeError: a field is empty; the message names it. Ranges are the service's to check.
+    """
+    named = dict(zip((f.name for f in fields(RewardWidgets)), values, strict=True))
+    for name, value in named.items():
+        if value is None and name != "title":
+            raise RecipeError(f"{name} is empty; give it a value or choose the preset again.")
+    return RewardForm(
+        base=str(named["base"]).strip(),
+        votes=named["source"] in (VOTES, BOTH),
+        dataset_id=named["dataset"] if named["source"] in (DATA, BOTH) else "",
+        support_ratio=float(named["support_ratio"]),
+        data_size=int(named["data_size"]),
+        preset=named["preset"],
+        lora=LoraSettings(**{f.name: named[f.name] for f in fields(LoraSettings)}),
+        reward=RewardSettings(**{f.name: named[f.name] for f in fields(RewardSettings)}),
+        title=str(named["title"] or "").strip(),
+    )
+
+
+def preset_values(name: str) -> list[Any]:
+    """For a preset: its box with what it is for, and the values of :meth:`RewardWidgets.knobs`."""
+    preset = REWARD_PRESETS[name]
+    return [gr.Dropdown(value=name, info=preset.note), *knob_values(preset.lora, preset.reward)]
+
+
+def knob_values(lora: LoraSettings, reward: RewardSettings) -> list[Any]:
+    """Values of :meth:`RewardWidgets.knobs` for given settings."""
+    names = [f.name for f in fields(RewardWidgets)][7:]
+    return [getattr(lora, name) if hasattr(lora, name) else getattr(reward, name) for name in names]
+
+
+def recipe_values(services: Services, recipe: Recipe) -> list[Any]:
+    """Values of the whole form for a past run, its name left open.
+
+    Raises:
+        NotFoundError: its dataset is gone.
+    """
+    voted, _, named = recipe.dataset_id.partition("+") if recipe.dataset_id.startswith("votes+") else ("", "", "")
+    only_votes = recipe.dataset_id == "votes"
+    dataset_id = named if voted else "" if only_votes else recipe.dataset_id
+    size: Any = gr.skip()
+    if dataset_id:
+        dataset = services.datasets.get(dataset_id)
+        pairs = len(dataset.pairs)
+        used = pairs
+        if not voted:  # with votes in it, how many pairs are the dataset's is not recorded
+            split_here = 0 if dataset.heldout else len(services.runs.dataset(recipe.run_id).heldout)
+            used = min(pairs, recipe.data_size + split_here)
+        size = gr.Slider(**size_range(pairs), value=used)
+    return [
+        BOTH if voted else VOTES if only_votes else DATA,
+        dataset_id or gr.skip(),
+        size,
+        recipe.support_ratio,
+        recipe.base.id,
+        recipe.preset,
+        "",
+        *knob_values(recipe.lora, recipe.reward_settings),
+    ]
+
+
+def counted(services: Services, form: RewardForm) -> str:
+    """What a form comes to: pairs to train on, held-out ones, and what votes leave out; or what is wrong with it."""
+    try:
+        preview = services.reward.preview(form)
+    except StudioError as error:
+        return f'<div class="run-message">{escape(str(error))}</div>'
+    data, lost = preview.data, preview.left_out
+    flipped = sum(row.flipped for row in data.rows)
+    parts = [
+        f"<b>{len(data.rows)}</b> pairs to train on ({flipped} flipped), <b>{len(data.heldout)}</b> held out by prompt"
+    ]
+    if lost is not None:
+        parts.append(f"undecided and left out: {escape(str(lost))}")
+    if data.doubled:
+        parts.append(f"{data.doubled} pairs of the dataset are among the votes already")
+    return f'<div class="quiet">{"; ".join(parts)}.</div>'

@@ -1,0 +1,151 @@
+"""The Reward tab: learn what people prefer from votes and data, read an honest accuracy, score text, go on from the votes."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import StudioError
+from studio.services import Services
+from studio.services.reward import base_id, check_reward
+from studio.ui import reward_view
+from studio.ui.access import Visitor, require_operator
+from studio.ui.align_form import size_range
+from studio.ui.base_needs import base_needs
+from studio.ui.guard import guarded
+from studio.ui.reward_form import build_form, counted, dataset_choices, form_from, preset_values
+from studio.ui.reward_panel import RewardPanel
+from studio.ui.run_panel import QUIET
+from studio.ui.score_box import build_score_box, offer
+from studio.ui.shared import PRIVATE, Shared
+from studio.ui.watch import Watch
+
+
+def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
+    """Draw the tab and bind its events."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            form, counts, needs = build_form(services)
+            train = gr.Button("Train reward model", variant="primary", size="lg", elem_id="reward-train")
+        with gr.Column(scale=7, min_width=320):
+            gr.Markdown("## From votes to the next run")
+            badge = gr.HTML(elem_id="votes-badge")
+            again = gr.Button("Retrain on the votes", size="sm", interactive=False, elem_id="retrain-votes")
+            share = gr.Slider(
+                0,
+                1,
+                value=0.9,
+                step=0.05,
+                label="Share kept as voted",
+                info="For the DPO run: in that share of the pairs the answer voted for is the preferred one, in the rest the "
+                "other.",
+                elem_id="votes-share",
+            )
+            dpo = gr.Button("Run DPO on the votes", size="sm", interactive=False, elem_id="dpo-votes")
+            scorer = build_score_box(services)
+    panel = RewardPanel(services)
+
+    def refresh(dataset: str, chosen: str | None, *values: Any) -> dict[Any, Any]:
+        """What may have changed elsewhere: votes, datasets, runs."""
+        updates: dict[Any, Any] = {
+            scorer: offer(services.scores.choices(), chosen),
+            form.dataset: gr.Dropdown(choices=dataset_choices(services)),
+            counts: count(*values),
+        }
+        try:
+            found = services.reward.count()
+        except StudioError as error:
+            return {**updates, badge: f'<div class="run-message">{escape(str(error))}</div>'}
+        ready = found.decided > 0
+        return {
+            **updates,
+            badge: reward_view.votes_badge(found),
+            again: gr.Button(interactive=ready),
+            dpo: gr.Button(interactive=ready),
+        }
+
+    def count(*values: Any) -> str:
+        try:
+            return counted(services, form_from(*values))
+        except StudioError as error:
+            return f'<div class="run-message">{escape(str(error))}</div>'
+
+    def start(
+        mark: Visitor,
+        state: Watch,
+        axis: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
+        *values: Any,
+    ) -> dict[Any, Any]:
+        require_operator(mark, "training")
+        wanted = form_from(*values)
+        services.reward.preview(wanted)  # all else is checked before a long download begins
+        check_reward(wanted)
+        services.reward.fetch_base(wanted.base, lambda share, text: progress(share, desc=text))
+        return panel.open_run(state, services.reward.start(wanted), axis)
+
+    def retrain(mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
+        require_operator(mark, "training")
+        return panel.open_run(state, services.reward.retrain(), axis)
+
+    def start_dpo(mark: Visitor, kept: float) -> tuple[str, Any]:
+        require_operator(mark, "training")
+        return services.reward.dpo_on_votes(kept), gr.Tabs(selected="align")
+
+    def source_changed(source: str, dataset_id: str, size: float | None) -> tuple[Any, Any]:
+        pairs = len(services.datasets.get(dataset_id).pairs)
+        shown = source != "Votes"
+        return gr.Dropdown(visible=shown), gr.Slider(
+            **size_range(pairs), value=min(int(size or pairs), pairs), visible=shown
+        )
+
+    def suit_base(base: str | None) -> list[Any]:
+        try:
+            return preset_values(services.reward.preset_for(base or ""))
+        except StudioError:  # what is wrong stands below the base
+            return [gr.skip()] * (1 + len(form.knobs()))
+
+    def tell_needs(mark: Visitor, base: str | None) -> str:
+        return f'<div class="quiet">{escape(base_needs(services, mark, base_id(base or "")))}</div>'
+
+    fresh = [scorer, form.dataset, counts, badge, again, dpo]
+    looked = [form.dataset, scorer, *form.all()]
+    app.load(guarded(refresh), looked, fresh, **QUIET)
+    shared.tabs.select(guarded(refresh), looked, fresh, **QUIET)
+    app.load(guarded(tell_needs), [shared.visitor, form.base], needs, **QUIET)
+    form.base.change(guarded(tell_needs), [shared.visitor, form.base], needs, **QUIET)
+    form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
+    form.preset.input(guarded(preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
+    gr.on(
+        [form.source.change, form.dataset.change],
+        guarded(source_changed),
+        [form.source, form.dataset, form.data_size],
+        [form.dataset, form.data_size],
+        **QUIET,
+    )
+    gr.on(
+        [form.source.change, form.dataset.change, form.data_size.change, form.support_ratio.change],
+        count,
+        form.all(),
+        counts,
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    panel.bind(shared, app, form.all(), shared.reward_run)
+    here = [panel.watch, panel.axis]
+    train.click(
+        guarded(start),
+        [shared.visitor, *here, *form.all()],
+        panel.outputs,
+        concurrency_limit=None,
+        show_progress_on=panel.head,
+        **PRIVATE,
+    )
+    again.click(guarded(retrain), [shared.visitor, *here], panel.outputs, show_progress_on=panel.head, **PRIVATE).then(
+        guarded(refresh), looked, fresh, **QUIET
+    )
+    dpo.click(guarded(start_dpo), [shared.visitor, share], [shared.align_run, shared.tabs], **PRIVATE)
+    # a run that ends here can be scored with at once, and its votes are not new any more
+    panel.outcome.change(guarded(refresh), looked, fresh, **QUIET)
