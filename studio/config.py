@@ -28,6 +28,8 @@ class Settings:
         models_dir: each model folder in it is listed as a base.
         cache_dir: reference log-probabilities and other things that can be recomputed.
         database_url: where pairs and votes are kept, as an SQLAlchemy URL; empty means SQLite in ``data_dir``/studio.db.
+        votes_repo: private dataset on the Hub that keeps a copy of the votes; empty: none. Needs ``HF_TOKEN``.
+        votes_push_s: seconds between two looks for new votes to copy.
         admin_password: when set, training, deleting, importing and pushing ask for it; visitors may chat and look.
         trust_remote_code: let models from the hub run their own code (the operator's decision, never a visitor's).
         max_upload_mb: size limit of an uploaded dataset or adapter.
@@ -46,6 +48,8 @@ class Settings:
     models_dir: Path = ROOT / "data" / "models"
     cache_dir: Path = ROOT / "data" / "cache"
     database_url: str = ""
+    votes_repo: str = ""
+    votes_push_s: float = 60.0
     admin_password: str = ""
     trust_remote_code: bool = False
     max_upload_mb: int = 200
@@ -78,6 +82,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         raise InputError(f"port is {settings.port}; it must be between 0 and 65535.")
     if settings.device not in ("auto", "cpu", "cuda", "mps"):
         raise InputError(f"device is {settings.device!r}; use auto, cpu, cuda or mps.")
+    if settings.votes_push_s < 1:
+        raise InputError(f"votes_push_s is {settings.votes_push_s:g}; it must be at least 1 second.")
     for name in ("max_upload_mb", "train_threads", "chat_threads", "kill_after_s"):
         if getattr(settings, name) < 0:
             raise InputError(f"{name} is {getattr(settings, name)}; it must not be negative.")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from studio.services.reward import RewardService
     from studio.services.runs import RunStore
     from studio.services.scores import ScoreService
+    from studio.services.vote_mirror import VoteMirror
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class Services:
     sources: PairSourceService
     reward: RewardService
     scores: ScoreService
+    #: The copy of the votes on the Hub; a server sets it where the settings ask for one.
+    mirror: VoteMirror | None = None
 
     def warm_up(self) -> None:
         """Start the trainer, so that the first click on *Train* finds it warm, and keep it so for as long as this

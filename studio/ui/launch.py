@@ -39,9 +39,20 @@ def main(argv: list[str] | None = None) -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
     from studio.services import build_services
-    from studio.ui.shell import build_app
+    from studio.services.vote_mirror import mirrored
 
     services = build_services(settings)
+    try:
+        with mirrored(settings, services.rating, os.environ) as services.mirror:
+            _serve(services)
+    except StudioError as error:
+        sys.exit(_usage(str(error)))
+
+
+def _serve(services: Services) -> None:
+    from studio.ui.shell import build_app
+
+    settings = services.settings
     app = build_app(services)
     app.queue(default_concurrency_limit=8, max_size=256)
     _, url, _ = app.launch(
