@@ -89,18 +89,14 @@ class ResultsPanel:
 
     def __init__(self, rating: RatingService) -> None:
         self._reader = Reader(rating)
-        # closed at first: a presenter's screen would sway whoever votes in the room
-        with gr.Accordion(
-            "What the votes say (who leads: keep it closed on a projector while people vote)",
-            open=False,
-            elem_id="votes",
-        ):
-            self._draw()
+        self._draw()
         self.seen: gr.State = gr.State(None)
         self.timer = gr.Timer(TICK_S)
         self.outputs: list[Any] = [
             self.counts,
+            self.leads,
             self.said,
+            self.leads_body,
             self.body,
             self.rates.library,
             *(drawn.chart for drawn in (self.rates, self.ratings, self.over_time, self.per_rater, self.pace)),
@@ -114,17 +110,24 @@ class ResultsPanel:
 
     def _draw(self) -> None:
         self._draw_filters()
-        self.counts = gr.HTML(elem_id="vote-counts", padding=False)
-        self.said = gr.HTML(view.NO_VOTES, elem_id="votes-said", padding=False)
+        self.counts = gr.HTML(view.NO_VOTES, elem_id="vote-counts", padding=False)
+        # closed at first: a presenter's screen would sway whoever votes in the room
+        with gr.Accordion(
+            "Who leads (keep it closed on a projector while people vote)",
+            open=False,
+            visible=False,
+            elem_id="votes-leads",
+        ) as self.leads:
+            self.said = gr.HTML(elem_id="votes-said", padding=False)
+            with gr.Column(visible=False) as self.leads_body:
+                self.rates = build_live_chart("win-rates", 110)
+                library = self.rates.library
+                self.table = gr.HTML(elem_id="votes-table", padding=False)
+                with gr.Column(visible=False, elem_id="votes-ratings") as self.rating_box:
+                    gr.Markdown("### Ratings of all players")
+                    self.standings = gr.HTML(elem_id="votes-standings", padding=False)
+                    self.ratings = build_live_chart("ratings", 110, library)
         with gr.Column(visible=False, elem_id="votes-body") as self.body:
-            gr.Markdown("### Who is preferred")
-            self.rates = build_live_chart("win-rates", 110)
-            library = self.rates.library
-            self.table = gr.HTML(elem_id="votes-table", padding=False)
-            with gr.Column(visible=False, elem_id="votes-ratings") as self.rating_box:
-                gr.Markdown("### Ratings of all players")
-                self.standings = gr.HTML(elem_id="votes-standings", padding=False)
-                self.ratings = build_live_chart("ratings", 110, library)
             gr.Markdown("### Can these votes be trusted?")
             self.trust = gr.HTML(elem_id="votes-trust", padding=False)
             with gr.Row(equal_height=False):
@@ -213,34 +216,38 @@ class ResultsPanel:
     def _shown(self, mark: Visitor, reading: Reading) -> dict[Any, Any]:
         found = reading.report
         secret = reading.moment.open and not mark.operator
+        some = found.votes > 0
         updates: dict[Any, Any] = {
             self.counts: view.counts(found, reading.decisions, reading.moment.min_votes),
+            self.leads: gr.Accordion(visible=some),
             self.said: view.SECRET if secret else view.said(found),
-            self.body: gr.Column(visible=found.votes > 0 and not secret),
+            self.leads_body: gr.Column(visible=some and not secret),
+            self.body: gr.Column(visible=some),
             self.raters: gr.Dropdown(**_choices(mark, reading)),
             self.seen: reading.moment,
         }
-        if secret or not found.votes:
+        if not some:
             return updates
         names = view.rater_names(found.raters, mark.operator)
-        rated = found.standings is not None
         updates |= {
             **self.rates.load(),
-            **self.rates.show(charts.win_rate_figure(found.matches)),
-            self.table: view.table(found.matches),
-            self.rating_box: gr.Column(visible=rated),
-            self.standings: view.standings(found),
             self.trust: view.trust(found),
             **self.over_time.show(charts.time_figure(found.times)),
             **self.per_rater.show(charts.rater_figure(found.raters, names)),
             **self.pace.show(charts.pace_figure(found.seconds)),
         }
-        if found.standings is not None and found.standings.groups:
-            players = {player.id: player for player in found.players}
-            updates |= self.ratings.show(charts.rating_figure(found.standings, players))
-        else:
-            updates |= self.ratings.show(None)
-        return updates
+        return updates if secret else updates | self._leaders(found)
+
+    def _leaders(self, found: VoteReport) -> dict[Any, Any]:
+        players = {player.id: player for player in found.players}
+        rated = found.standings
+        return {
+            **self.rates.show(charts.win_rate_figure(found.matches)),
+            self.table: view.table(found.matches),
+            self.rating_box: gr.Column(visible=rated is not None),
+            self.standings: view.standings(found),
+            **self.ratings.show(charts.rating_figure(rated, players) if rated and rated.groups else None),
+        }
 
     # -- binding ------------------------------------------------------------------------------------------------------
 

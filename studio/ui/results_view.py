@@ -17,6 +17,7 @@ NO_VOTES = (
     "comparisons), share the <b>Rate</b> link or its QR code, and what the votes say appears here while they come in.</div>"
 )
 ALL_OUT = '<div class="empty">The filters leave out every vote. Press <b>Count every vote</b>, or loosen them one by one.</div>'
+NO_OPINIONS = '<div class="empty">Only skips so far: nobody has said which answer is better.</div>'
 SECRET = (
     '<div class="empty">Who is preferred is shown here once voting is closed; until then only the operator sees it, since '
     "knowing who leads sways votes.</div>"
@@ -26,16 +27,12 @@ _VERDICT = {"open": "not yet distinguishable", "none": "no votes"}
 
 def said(report: VoteReport) -> str:
     """Who is preferred, in sentences, the pairs with most votes first; then who cannot be rated."""
-    if not report.total:
-        return NO_VOTES
-    if not report.votes and not report.skips:
-        return ALL_OUT
     lines = [reading.read_match(match) for match in report.matches if match.votes][:MAX_SENTENCES]
     hidden = sum(match.votes > 0 for match in report.matches) - len(lines)
     if hidden > 0:
         lines.append(f"{hidden} more player pairs stand in the table.")
     if not lines:
-        lines = ["Only skips, or votes between two samples of one model: nothing yet on who is preferred."]
+        lines = ["Every vote is between two samples of one model: nothing yet on who is preferred."]
     return _list(lines)
 
 
@@ -45,7 +42,8 @@ def counts(report: VoteReport, decisions: Iterable[Decision], min_votes: int) ->
     lines = [reading.read_counts(report)] if report.total else []
     lines += [decided] if decided else []
     mark = " vote-filtered" if report.left_out else ""
-    return f'<div class="vote-counts{mark}">' + "".join(f"<p>{escape(line)}</p>" for line in lines) + "</div>"
+    hint = "" if report.votes else NO_OPINIONS if report.skips else ALL_OUT if report.total else NO_VOTES
+    return f'<div class="vote-counts{mark}">' + "".join(f"<p>{escape(line)}</p>" for line in lines) + f"</div>{hint}"
 
 
 def table(matches: Sequence[Match]) -> str:
