@@ -17,7 +17,7 @@ from studio.services.intake import Imported
 from studio.services.runs import RunView
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import PRIVATE, SAVE, Shared
 
 HEADERS = ["Name", "Base", "ratio", "n", "Method", "Measured", "Size", "Made", "Run"]
 EMPTY = (
@@ -27,13 +27,6 @@ EMPTY = (
 NOTHING_CHOSEN = '<div class="quiet">Click a line of the table to see its card and what can be done with it.</div>'
 AS_IT_SAYS = "as the adapter says"
 LOG, DATA = "its log", "its training pairs"
-#: One click makes the file and saves it: the browser is sent to the file's address once it is there.
-_SAVE = """(file) => {
-    const link = document.createElement("a");
-    link.href = file.url;
-    link.download = file.orig_name;
-    link.click();
-}"""
 
 
 def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
@@ -238,7 +231,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     title.submit(guarded(rename), [shared.visitor, chosen, title], everything, **quiet)
     save_note.click(guarded(keep_note), [shared.visitor, chosen, note], panel, **quiet)
     download.click(guarded(make_zip), [chosen, extras], made, show_progress_on=about_zip, **PRIVATE).success(
-        None, made, None, js=_SAVE, **PRIVATE
+        None, made, None, js=SAVE, **PRIVATE
     )
     merged.click(
         guarded(make_merged),
@@ -248,7 +241,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         concurrency_limit=1,
         concurrency_id="merge",
         **PRIVATE,
-    ).success(None, made, None, js=_SAVE, **PRIVATE)
+    ).success(None, made, None, js=SAVE, **PRIVATE)
     delete.click(guarded(ask_delete), [shared.visitor, chosen], [sure_row, sure_text], **quiet)
     sure.click(guarded(remove), [shared.visitor, chosen], everything, **quiet)
     never_mind.click(lambda: gr.Column(visible=False), None, sure_row, **quiet)

@@ -9,6 +9,14 @@ import gradio as gr
 
 #: For every event that is the page's own business: programs are not offered it.
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+#: For ``js`` after a handler that filled a DownloadButton: one click makes the file and saves it, since the browser is sent
+#: to the file's address once it is there.
+SAVE = """(file) => {
+    const link = document.createElement("a");
+    link.href = file.url;
+    link.download = file.orig_name;
+    link.click();
+}"""
 
 
 @dataclass(frozen=True)
