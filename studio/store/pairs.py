@@ -6,28 +6,19 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, exists, func, select, update
+from sqlalchemy import Connection, RowMapping, Select, func, select, update
 
 from studio.domain import Message
-from studio.store.rows import insert_new, upsert
-from studio.store.tables import chats, pairs, servings, votes
+from studio.store.rows import insert_new
+from studio.store.tables import chats, pairs
 from studio.votes import AnswerPair, Origin, PairSource
 
 #: Rows of one INSERT or ids of one IN list: far below the parameter limits of both databases.
 _CHUNK = 500
 #: ``shuffle`` is at least 0 and below this.
 SHUFFLE_RANGE = 1 << 28
-
-
-@dataclass(frozen=True)
-class Serving:
-    """A pair that was served to a rater, with the answer (1 or 2) that stood on the left."""
-
-    pair: AnswerPair
-    left: Literal[1, 2]
 
 
 def add_pairs(connection: Connection, new: Sequence[AnswerPair], first_place: int = 0) -> frozenset[str]:
@@ -71,20 +62,20 @@ def add_pairs(connection: Connection, new: Sequence[AnswerPair], first_place: in
 
 def find_pair(connection: Connection, pair_id: str) -> AnswerPair | None:
     """The pair of that id."""
-    return next(iter(find_pairs(connection, [pair_id])), None)
+    return one_pair(connection, with_chat().where(pairs.c.id == pair_id))
 
 
 def find_pairs(connection: Connection, pair_ids: Sequence[str]) -> tuple[AnswerPair, ...]:
     """The pairs of those ids that exist, in no order."""
     found: list[AnswerPair] = []
     for chunk in _chunks(pair_ids):
-        found += [_pair(row) for row in connection.execute(_with_chat().where(pairs.c.id.in_(chunk))).mappings()]
+        found += [_pair(row) for row in connection.execute(with_chat().where(pairs.c.id.in_(chunk))).mappings()]
     return tuple(found)
 
 
 def all_pairs(connection: Connection) -> tuple[AnswerPair, ...]:
     """Every pair, in the order they came."""
-    rows = connection.execute(_with_chat().order_by(pairs.c.created, pairs.c.place, pairs.c.id)).mappings()
+    rows = connection.execute(with_chat().order_by(pairs.c.created, pairs.c.place, pairs.c.id)).mappings()
     return tuple(_pair(row) for row in rows)
 
 
@@ -96,86 +87,21 @@ def mark_pairs(connection: Connection, pair_ids: Iterable[str], **marks: bool) -
     return changed
 
 
-def open_serving(connection: Connection, rater_id: str) -> Serving | None:
-    """The pair served last to this rater that waits for their vote, if it may still be voted on."""
-    query = (
-        _with_chat(servings.c.left_answer)
-        .join(servings, servings.c.pair_id == pairs.c.id)
-        .where(servings.c.rater_id == rater_id, servings.c.open.is_(True), pairs.c.retired.is_(False))
-        .order_by(servings.c.last_served.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).mappings().one_or_none()
-    return None if row is None else Serving(_pair(row), row["left_answer"])
-
-
-def next_pair(connection: Connection, rater_id: str, start: int) -> AnswerPair | None:
-    """The pair this rater should see next: of the calibration pairs, then of the others, one with the fewest votes among
-    those they have no vote on; where several have equally few, the next one from ``start`` (0 to ``SHUFFLE_RANGE``) on
-    in the shuffled order. Every step walks along an index and passes at most the rater's own votes."""
-    unrated = ~exists().where(votes.c.pair_id == pairs.c.id, votes.c.rater_id == rater_id)
-    for calibration in (True, False):
-        served = and_(pairs.c.retired.is_(False), pairs.c.calibration.is_(calibration), unrated)
-        query = select(pairs.c.id, pairs.c.votes).where(served).order_by(pairs.c.votes, pairs.c.shuffle).limit(1)
-        fewest = connection.execute(query).one_or_none()
-        if fewest is None:
-            continue
-        for part in (pairs.c.shuffle >= start, pairs.c.shuffle < start):
-            query = _with_chat().where(served, pairs.c.votes == fewest.votes, part).order_by(pairs.c.shuffle).limit(1)
-            row = connection.execute(query).mappings().one_or_none()
-            if row is not None:
-                return _pair(row)
-        # Others voted on all of these just now (PostgreSQL); the first one found is as good.
-        return find_pair(connection, fewest.id)
-    return None
-
-
-def record_serving(connection: Connection, rater_id: str, pair_id: str, left: Literal[1, 2], now: float) -> None:
-    """Remember that a pair was served, and waits for the rater's vote."""
-    row = {
-        "rater_id": rater_id,
-        "pair_id": pair_id,
-        "left_answer": left,
-        "first_served": now,
-        "last_served": now,
-        "open": True,
-    }
-    upsert(connection, servings, row, keys=("rater_id", "pair_id"), changes=("last_served", "open"))
-
-
-def close_serving(connection: Connection, rater_id: str, pair_id: str) -> None:
-    """Remember that the pair waits for this rater's vote no more."""
-    query = update(servings).where(servings.c.rater_id == rater_id, servings.c.pair_id == pair_id)
-    connection.execute(query.values(open=False))
-
-
-def was_served(connection: Connection, rater_id: str, pair_id: str) -> bool:
-    """Whether this pair was ever served to this rater."""
-    query = select(exists().where(servings.c.rater_id == rater_id, servings.c.pair_id == pair_id))
-    return bool(connection.execute(query).scalar_one())
-
-
-def pair_counts(connection: Connection, min_votes: int) -> tuple[int, int, int]:
-    """How many pairs are served, how many of these have ``min_votes`` votes, and how many votes there are in all, those
-    on retired pairs too; skips are no votes."""
-    served: ColumnElement[bool] = pairs.c.retired.is_(False)
-    query = select(
-        func.count().filter(served),
-        func.count().filter(served, pairs.c.votes >= min_votes),
-        func.coalesce(func.sum(pairs.c.votes), 0),
-    )
-    total, decided, cast = connection.execute(query).one()
-    return total, decided, cast
-
-
 def count_by_source(connection: Connection) -> dict[PairSource, int]:
     """How many pairs came from where, retired ones too."""
     rows = connection.execute(select(pairs.c.source, func.count()).group_by(pairs.c.source))
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
-def _with_chat(*more: ColumnElement[Any]) -> Select[Any]:
-    return select(pairs, chats.c.system_prompt, chats.c.history, *more).join(chats, chats.c.id == pairs.c.chat_id)
+def with_chat() -> Select[Any]:
+    """The query of all pairs with what was said before; narrow it, then read it with :func:`one_pair`."""
+    return select(pairs, chats.c.system_prompt, chats.c.history).join(chats, chats.c.id == pairs.c.chat_id)
+
+
+def one_pair(connection: Connection, query: Select[Any], **given: object) -> AnswerPair | None:
+    """The pair a query made of :func:`with_chat` finds, if any."""
+    row = connection.execute(query, given).mappings().one_or_none()
+    return None if row is None else _pair(row)
 
 
 def _pair(row: RowMapping) -> AnswerPair:
