@@ -26,6 +26,7 @@ from studio.ui.compare_api import MODEL, add_api
 from studio.ui.diff import diff_html
 from studio.ui.guard import guarded
 from studio.ui.live import Live
+from studio.ui.pane_scores import build_pane_scores
 from studio.ui.pane_widgets import EXAMPLES, build_ask_box, build_pane, frame, pane_choices
 from studio.ui.prompt_table import build_prompt_table
 from studio.ui.rate_these import bind_rate_these, build_rate_these
@@ -231,25 +232,31 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     quiet: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": form.send, **PRIVATE}
     page = [memory, base, *settings]
     streaming = [*dict.fromkeys([*everything, *controls, form.prompt])]
-    gr.on([form.prompt.submit, form.send.click], guarded(ask), [form.prompt, live, *page], streaming, **MODEL, **quiet)
-    form.retry.click(guarded(ask_again), [live, *page], streaming, **MODEL, **quiet)
+    settled = [
+        gr.on(
+            [form.prompt.submit, form.send.click], guarded(ask), [form.prompt, live, *page], streaming, **MODEL, **quiet
+        ),
+        form.retry.click(guarded(ask_again), [live, *page], streaming, **MODEL, **quiet),
+        form.clear.click(guarded(wipe), page, everything, **quiet),
+        count.input(guarded(resize), [count, *page], everything, **quiet),
+    ]
     form.stop.click(guarded(halt), live, None, queue=False, **quiet)
-    form.clear.click(guarded(wipe), page, everything, **quiet)
-    count.input(guarded(resize), [count, *page], everything, **quiet)
     for index, widget in enumerate(widgets):
         pick = guarded(lambda choice, *rest, index=index: choose(index, choice, *rest))
-        widget.choice.input(pick, [widget.choice, *page], everything, **quiet)
+        settled.append(widget.choice.input(pick, [widget.choice, *page], everything, **quiet))
     diff.input(guarded(mark), [memory, *settings], [memory, *(w.diff for w in widgets)], **quiet)
     for button, text in zip(form.examples, EXAMPLES, strict=True):
         button.click(lambda text=text: text, None, form.prompt, queue=False, **quiet).then(
             None, None, None, js=_FOCUS, **PRIVATE
         )
     app.load(guarded(open_page), [memory, base], everything, **quiet)
-    shared.compare_run.change(
+    opened = shared.compare_run.change(
         guarded(open_run), [shared.compare_run, *page], [*everything, shared.compare_run], **quiet
-    ).success(None, None, None, js="() => window.scrollTo({top: 0})", **PRIVATE)
+    )
+    opened.success(None, None, None, js="() => window.scrollTo({top: 0})", **PRIVATE)
     shared.tabs.select(guarded(refresh), page, everything, **quiet)
     bind_rate_these(services, shared, rate)
+    build_pane_scores(services, shared, app, widgets, page, [*settled, opened])
     build_prompt_table(services, shared, app, form)
     add_api(services)
 

@@ -33,9 +33,10 @@ class PaneWidgets:
     chat: gr.Chatbot
     stats: gr.HTML
     diff: gr.HTML
+    reward: gr.HTML
 
     def all(self) -> list[Any]:
-        """Every widget, as outputs."""
+        """Every widget a conversation is drawn into, as outputs (the reward is told apart, by ``pane_scores.py``)."""
         return [self.column, self.choice, self.identity, self.chat, self.stats, self.diff]
 
 
@@ -89,8 +90,9 @@ def build_pane(index: int) -> PaneWidgets:
             elem_id=f"chat-{index + 1}",
         )
         stats = gr.HTML(show.stats(None), elem_id=f"pane-stats-{index + 1}")
+        reward = gr.HTML(elem_id=f"pane-reward-{index + 1}")
         diff = gr.HTML(visible=False, elem_id=f"pane-diff-{index + 1}")
-    return PaneWidgets(column, choice, identity, chat, stats, diff)
+    return PaneWidgets(column, choice, identity, chat, stats, diff, reward)
 
 
 def build_ask_box() -> AskWidgets:

@@ -76,7 +76,7 @@ def result(run: RunView) -> str:
     )
     mark = "✓" if report.learned else "○"
     return (
-        f"<div class='result'><h3>{report.hits} of {report.n} held-out pairs right ({report.hits / report.n:.0%})</h3>{bars}"
+        f"<div class='result'><h3>{report.hits} of {report.n} held-out pairs right ({report.hits / report.n:.0%})</h3><div class='bars'>{bars}</div>"
         f"<p class='claim {'ok' if report.learned else ''}'>{mark} {escape(claim(report))}</p>"
         f"<p class='quiet'>Pairs whose prompt was in no training row, counted one by one, with 95 % Wilson interval. Both baselines "
         f"are measured on the same pairs.{ties}{dropped}</p></div>"
@@ -91,7 +91,7 @@ def _bar(who: str, value: float, counted: str, interval: tuple[float, float] | N
     told = f" [{interval[0]:.0%}, {interval[1]:.0%}] · {counted}" if interval else ""
     kind = "point" if interval else "point other"
     return (
-        f"<div class='share wide'><b>{escape(who)}</b><div class='track'>{span}<i class='{kind}' "
+        f"<div class='share'><b>{escape(who)}</b><div class='track'>{span}<i class='{kind}' "
         f"style='left:{value * 100:.1f}%'></i></div><span>{share_of(value)}{told}</span></div>"
     )
 
