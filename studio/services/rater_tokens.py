@@ -52,9 +52,9 @@ def left_answer(secret: bytes, rater_id: str, pair_id: str) -> Literal[1, 2]:
     return 1 if int(signature(secret, "side", rater_id, pair_id), 16) & 1 else 2
 
 
-def turn_number(secret: bytes, rater_id: str, turn: int, below: int) -> int:
-    """A number from 0 to ``below`` - 1 for the n-th turn of a rater, different from rater to rater."""
-    return int(signature(secret, "turn", rater_id, str(turn)), 16) % below
+def turn_number(secret: bytes, rater_id: str, after: str, below: int) -> int:
+    """A number from 0 to ``below`` - 1 for the turn of a rater after the pair ``after``, different from rater to rater."""
+    return int(signature(secret, "turn", rater_id, after), 16) % below
 
 
 def serving_token(secret: bytes, rater_id: str, pair_id: str, left: int) -> str:

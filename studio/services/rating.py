@@ -26,6 +26,7 @@ from studio.services.guidelines import GUIDELINES, check_rules
 from studio.store import pairs as pair_rows
 from studio.store import raters as rater_rows
 from studio.store import rules as rule_rows
+from studio.store import servings as serving_rows
 from studio.store import votes as vote_rows
 from studio.store.database import Connection, Database
 from studio.votes import (
@@ -170,22 +171,14 @@ class RatingService:
         with self.store().read() as connection:
             if not self._rules(connection).open:
                 return None
-            waiting = pair_rows.open_serving(connection, rater.id)
-        if waiting is not None:
-            return self._served(rater, waiting.pair)
-        with self._writing(rater) as connection:
-            # A second tab may have been served in the meantime: both show the same pair.
-            waiting = pair_rows.open_serving(connection, rater.id)
-            if waiting is not None:
-                return self._served(rater, waiting.pair)
-            turn = vote_rows.cast_votes(connection, rater.id)
-            start = tokens.turn_number(self._secret, rater.id, turn, pair_rows.SHUFFLE_RANGE)
-            pair = pair_rows.next_pair(connection, rater.id, start)
-            if pair is None:
-                return None
-            left = tokens.left_answer(self._secret, rater.id, pair.id)
-            pair_rows.record_serving(connection, rater.id, pair.id, left, time.time())
-        return self._served(rater, pair)
+            waiting = serving_rows.waiting_pair(connection, rater.id)
+        if waiting is None:
+            with self._writing(rater) as connection:
+                # A second tab may have been served in the meantime: both show the same pair.
+                if serving_rows.waiting_pair(connection, rater.id) is None:
+                    self._serve_next(connection, rater, "")
+                waiting = serving_rows.waiting_pair(connection, rater.id)
+        return None if waiting is None else self._served(rater, waiting)
 
     def vote(self, rater: Rater, pair_id: str, token: str, press: Press, seconds: float) -> Reveal | None:
         """Store a vote; on the disk once this returns. The same vote again changes nothing; another choice replaces the
@@ -210,29 +203,30 @@ class RatingService:
         now = time.time()
         with self._writing(rater) as connection:
             rules = self._rules(connection)
-            pair = pair_rows.find_pair(connection, pair_id)
-            if pair is None:
-                raise NotAllowedError(
-                    "This pair was not served to you, so a vote on it does not count; reload the page."
-                )
-            before = vote_rows.find_vote(connection, pair_id, rater.id)
+            found = vote_rows.standing(connection, pair_id, rater.id)
+            if found is None:
+                raise NotAllowedError("There is no such pair here any more; reload the page.")
+            before = found.before
             if before is None or before.choice != choice:
                 if not rules.open:
                     raise ConflictError("Voting is closed; this vote was not saved.")
-                if pair.retired:
+                if found.retired:
                     raise ConflictError("This pair is not rated any more; this vote was not saved.")
-                if before is not None:
+                if before is None:
+                    vote = Vote(pair_id, rater.id, choice, left, seconds, now, now, found.past)
+                    vote_rows.add_vote(connection, vote)
+                else:
+                    vote = Vote(pair_id, rater.id, choice, left, seconds, before.created, now, found.past + 1)
                     vote_rows.keep_in_history(connection, before, now, "changed")
-                changes = vote_rows.past_choices(connection, pair_id, rater.id)
-                created = now if before is None else before.created
-                vote = Vote(pair_id, rater.id, choice, left, seconds, created, now, changes)
-                (vote_rows.add_vote if before is None else vote_rows.change_vote)(connection, vote)
+                    vote_rows.change_vote(connection, vote)
                 self._count(connection, before, vote)
-                pair_rows.close_serving(connection, rater.id, pair_id)
+                serving_rows.close_serving(connection, rater.id, pair_id)
+                if before is None and not serving_rows.is_waiting(connection, rater.id):
+                    # In the same transaction: whoever votes asks for the next pair at once.
+                    self._serve_next(connection, rater, pair_id)
         if not rules.reveal or choice == "skip":
             return None
-        sides = (pair.origin_1.label, pair.origin_2.label)
-        return Reveal(sides[left - 1], sides[2 - left])
+        return Reveal(found.labels[left - 1], found.labels[2 - left])
 
     def undo(self, rater: Rater) -> Served | None:
         """Take back the newest vote of this rater (the history keeps it) and serve its pair again, sides as before; None
@@ -251,7 +245,7 @@ class RatingService:
             vote_rows.keep_in_history(connection, vote, now, "undone")
             vote_rows.remove_vote(connection, vote)
             self._count(connection, vote, None)
-            pair_rows.record_serving(connection, rater.id, vote.pair_id, vote.left, now)
+            serving_rows.record_serving(connection, rater.id, vote.pair_id, vote.left, now)
             pair = pair_rows.find_pair(connection, vote.pair_id)
         assert pair is not None
         return self._served(rater, pair)
@@ -261,9 +255,7 @@ class RatingService:
     def progress(self, rater: Rater | None) -> Progress:
         """How far this rater (None: nobody in particular) and all raters are."""
         with self.store().read() as connection:
-            pairs, decided, votes = pair_rows.pair_counts(connection, self._rules(connection).min_votes)
-            own = 0 if rater is None else vote_rows.own_votes(connection, rater.id)
-            return Progress(own, pairs, pairs, decided, votes, vote_rows.voters(connection))
+            return vote_rows.tally(connection, "" if rater is None else rater.id, self._rules(connection).min_votes)
 
     def rules(self) -> RatingRules:
         """What the operator set, else the shipped guidelines and the defaults."""
@@ -324,6 +316,15 @@ class RatingService:
 
     def _rules(self, connection: Connection) -> RatingRules:
         return rule_rows.load_rules(connection) or RatingRules(GUIDELINES)
+
+    def _serve_next(self, connection: Connection, rater: Rater, after: str) -> None:
+        """Choose what the rater sees next, and remember it. ``after`` is the pair they saw before: it makes the place from
+        which equally good pairs are looked through another one at every turn, and for every rater."""
+        start = tokens.turn_number(self._secret, rater.id, after, pair_rows.SHUFFLE_RANGE)
+        pair_id = serving_rows.next_pair(connection, rater.id, start)
+        if pair_id is not None:
+            left = tokens.left_answer(self._secret, rater.id, pair_id)
+            serving_rows.record_serving(connection, rater.id, pair_id, left, time.time())
 
     def _served(self, rater: Rater, pair: AnswerPair) -> Served:
         left = tokens.left_answer(self._secret, rater.id, pair.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,27 +18,24 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
     added = 0
     for at in range(0, len(rows), _CHUNK):
         chunk = list(rows[at : at + _CHUNK])
-        query = _insert(connection, table).values(chunk).on_conflict_do_nothing()
+        query = _insert(connection.dialect.name, table).values(chunk).on_conflict_do_nothing()
         # Counted by what comes back: an INSERT's rowcount is not told by every driver.
         added += len(connection.execute(query.returning(*table.primary_key.columns)).all())
     return added
 
 
 def upsert(
-    connection: Connection,
-    table: Table,
-    row: Mapping[str, Any],
-    *,
-    keys: Sequence[str],
-    changes: Sequence[str] | None = None,
+    connection: Connection, table: Table, row: Mapping[str, Any], *, keys: tuple[str, ...], changes: tuple[str, ...]
 ) -> None:
-    """Insert a row, or where one with the same ``keys`` is there, set ``changes`` (None: all other columns) of it."""
-    names = [name for name in row if name not in keys] if changes is None else changes
-    query = _insert(connection, table).values(dict(row))
-    connection.execute(
-        query.on_conflict_do_update(index_elements=list(keys), set_={name: query.excluded[name] for name in names})
-    )
+    """Insert a row, or where one with the same ``keys`` is there, set ``changes`` of it."""
+    connection.execute(_upsert(connection.dialect.name, table, keys, changes), dict(row))
 
 
-def _insert(connection: Connection, table: Table) -> Any:
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+@functools.cache
+def _upsert(dialect: str, table: Table, keys: tuple[str, ...], changes: tuple[str, ...]) -> Any:
+    query = _insert(dialect, table)
+    return query.on_conflict_do_update(index_elements=list(keys), set_={name: query.excluded[name] for name in changes})
+
+
+def _insert(dialect: str, table: Table) -> Any:
+    return (postgresql if dialect == "postgresql" else sqlite).insert(table)

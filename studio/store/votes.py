@@ -3,31 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Connection, Integer, RowMapping, and_, bindparam, delete, exists, func, insert, select, update
 
 from studio.store.rows import insert_new
 from studio.store.tables import pairs, raters, vote_history, votes
-from studio.votes import Vote
+from studio.votes import Progress, Vote
 
 #: How a choice came into the history.
 How = Literal["changed", "undone"]
 
+# Built once: building a query costs more than running it.
+_THIS = (votes.c.pair_id == bindparam("pair"), votes.c.rater_id == bindparam("rater"))
+_PAST = (
+    select(func.count())
+    .select_from(vote_history)
+    .where(vote_history.c.pair_id == bindparam("pair"), vote_history.c.rater_id == bindparam("rater"))
+    .scalar_subquery()
+)
+_STANDING = (
+    select(pairs.c.retired, pairs.c.origin_1, pairs.c.origin_2, *votes.c, _PAST.label("past"))
+    .select_from(pairs.outerjoin(votes, and_(votes.c.pair_id == pairs.c.id, votes.c.rater_id == bindparam("rater"))))
+    .where(pairs.c.id == bindparam("pair"))
+)
+_ADD = insert(votes)
+_CHANGE = update(votes).where(*_THIS)
+_COUNT_PAIR = (
+    update(pairs).where(pairs.c.id == bindparam("pair")).values(votes=pairs.c.votes + bindparam("by", type_=Integer))
+)
+_COUNT_RATER = (
+    update(raters)
+    .where(raters.c.id == bindparam("rater"))
+    .values(votes=raters.c.votes + bindparam("by", type_=Integer))
+)
+# No join: SQLite would look at every pair for each vote it counts.
+_STILL_SERVED = ~exists().where(pairs.c.id == votes.c.pair_id, pairs.c.retired.is_(True)).correlate(votes)
+_OWN = (
+    select(func.count())
+    .select_from(votes)
+    .where(votes.c.rater_id == bindparam("rater"), _STILL_SERVED)
+    .scalar_subquery()
+)
+_VOTERS = select(func.count()).select_from(raters).where(raters.c.votes > 0).scalar_subquery()
+_TALLY = select(
+    func.count().filter(pairs.c.retired.is_(False)).label("pairs"),
+    func.count().filter(pairs.c.retired.is_(False), pairs.c.votes >= bindparam("min_votes")).label("decided"),
+    func.coalesce(func.sum(pairs.c.votes), 0).label("votes"),
+    _OWN.label("own"),
+    _VOTERS.label("raters"),
+)
 
-def find_vote(connection: Connection, pair_id: str, rater_id: str) -> Vote | None:
-    """The present choice of one rater on one pair."""
-    query = select(votes).where(votes.c.pair_id == pair_id, votes.c.rater_id == rater_id)
-    row = connection.execute(query).mappings().one_or_none()
-    return None if row is None else _vote(row)
+
+@dataclass(frozen=True)
+class Standing:
+    """A pair as a vote finds it: ``labels`` of its two answers, the rater's present vote, and how many choices of theirs
+    were changed or taken back before."""
+
+    retired: bool
+    labels: tuple[str, str]
+    before: Vote | None
+    past: int
+
+
+def standing(connection: Connection, pair_id: str, rater_id: str) -> Standing | None:
+    """Where a pair and this rater's vote on it stand; None where there is no such pair."""
+    row = connection.execute(_STANDING, {"pair": pair_id, "rater": rater_id}).mappings().one_or_none()
+    if row is None:
+        return None
+    before = None if row["rater_id"] is None else _vote(row)
+    labels = str(row["origin_1"]["label"]), str(row["origin_2"]["label"])
+    return Standing(row["retired"], labels, before, row["past"])
+
+
+def tally(connection: Connection, rater_id: str, min_votes: int) -> Progress:
+    """How far this rater and all raters are. Skips count for the rater's own progress, and as nothing else; votes on
+    retired pairs count as votes."""
+    row = connection.execute(_TALLY, {"rater": rater_id, "min_votes": min_votes}).one()
+    return Progress(row.own, row.pairs, row.pairs, row.decided, row.votes, row.raters)
 
 
 def newest_vote(connection: Connection, rater_id: str) -> Vote | None:
     """The newest vote of a rater on a pair that is still served."""
     query = (
         select(votes)
-        .join(pairs, pairs.c.id == votes.c.pair_id)
-        .where(votes.c.rater_id == rater_id, pairs.c.retired.is_(False))
+        .where(votes.c.rater_id == rater_id, _STILL_SERVED)
         .order_by(votes.c.updated.desc(), votes.c.created.desc())
         .limit(1)
     )
@@ -41,33 +102,9 @@ def all_votes(connection: Connection) -> tuple[Vote, ...]:
     return tuple(_vote(row) for row in rows)
 
 
-def own_votes(connection: Connection, rater_id: str) -> int:
-    """How many of the pairs that are served this rater has voted on or skipped."""
-    query = select(func.count()).select_from(votes).join(pairs, pairs.c.id == votes.c.pair_id)
-    return connection.execute(query.where(votes.c.rater_id == rater_id, pairs.c.retired.is_(False))).scalar_one()
-
-
-def cast_votes(connection: Connection, rater_id: str) -> int:
-    """How many votes and skips of this rater are in the store."""
-    query = select(func.count()).select_from(votes).where(votes.c.rater_id == rater_id)
-    return connection.execute(query).scalar_one()
-
-
-def voters(connection: Connection) -> int:
-    """How many people have a vote that is no skip."""
-    return connection.execute(select(func.count()).select_from(raters).where(raters.c.votes > 0)).scalar_one()
-
-
-def past_choices(connection: Connection, pair_id: str, rater_id: str) -> int:
-    """How many choices of this rater on this pair were changed or taken back."""
-    query = select(func.count()).select_from(vote_history)
-    same = (vote_history.c.pair_id == pair_id, vote_history.c.rater_id == rater_id)
-    return connection.execute(query.where(*same)).scalar_one()
-
-
 def add_vote(connection: Connection, vote: Vote) -> None:
     """Store the first choice of a rater on a pair."""
-    connection.execute(insert(votes).values(_row(vote)))
+    connection.execute(_ADD, _row(vote))
 
 
 def add_votes(connection: Connection, new: Sequence[Vote]) -> int:
@@ -77,8 +114,7 @@ def add_votes(connection: Connection, new: Sequence[Vote]) -> int:
 
 def change_vote(connection: Connection, vote: Vote) -> None:
     """Replace the choice of a rater on a pair."""
-    mine = (votes.c.pair_id == vote.pair_id, votes.c.rater_id == vote.rater_id)
-    connection.execute(update(votes).where(*mine).values(_row(vote)))
+    connection.execute(_CHANGE, {**_row(vote), "pair": vote.pair_id, "rater": vote.rater_id})
 
 
 def remove_vote(connection: Connection, vote: Vote) -> None:
@@ -95,8 +131,8 @@ def keep_in_history(connection: Connection, vote: Vote, replaced: float, how: Ho
 
 def count_vote(connection: Connection, pair_id: str, rater_id: str, by: int) -> None:
     """Add ``by`` to the numbers of votes that are no skip, of the pair and of the rater."""
-    connection.execute(update(pairs).where(pairs.c.id == pair_id).values(votes=pairs.c.votes + by))
-    connection.execute(update(raters).where(raters.c.id == rater_id).values(votes=raters.c.votes + by))
+    connection.execute(_COUNT_PAIR, {"pair": pair_id, "by": by})
+    connection.execute(_COUNT_RATER, {"rater": rater_id, "by": by})
 
 
 def _row(vote: Vote) -> dict[str, Any]:

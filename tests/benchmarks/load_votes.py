@@ -1,0 +1,254 @@
+"""Many raters at once over HTTP against the real app: is a vote lost or doubled, and how long does one take?
+
+Run: ``python tests/benchmarks/load_votes.py --raters 200 --seconds 60``. The app starts in scratch folders with ``--pairs``
+made-up pairs; every rater registers, then votes again and again, with pauses of ``--think`` seconds on average (0: as fast as
+it can). A request that fails is sent again, as the page does. Afterwards every vote that was answered "saved" is looked up in
+the store. ``--kill-after S`` kills the (first) server with SIGKILL after S seconds and starts it again; ``--servers 2`` with
+``--database-url postgresql://...`` (an empty database) has two servers on one database. Exit code 1 if a vote is lost,
+doubled or wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from studio.config import Settings  # noqa: E402
+from studio.services.rating import RatingService  # noqa: E402
+from studio.votes import NewPair, Origin  # noqa: E402
+
+PRESSES = ("left", "right", "tie", "both_bad", "skip")
+START_S = 180.0
+
+
+@dataclass
+class Seen:
+    """What the clients saw: seconds of each answered vote, what was saved ((rater, pair) -> the answer chosen, or the
+    press), what was sent and never answered, and what went wrong."""
+
+    latencies: list[float] = field(default_factory=list)
+    saved: dict[tuple[str, str], str] = field(default_factory=dict)
+    unanswered: set[tuple[str, str]] = field(default_factory=set)
+    doubled: int = 0
+    retries: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+class App:
+    """One ``python app.py`` on a port of its own."""
+
+    def __init__(self, env: dict[str, str], log: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._env, self._log = env, log
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again on the same port."""
+        with open(self._log, "ab") as log:
+            command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(self.port)]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=self._env, stdout=log, stderr=log)
+
+    def wait(self) -> None:
+        """Block until it answers."""
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            try:
+                if httpx.post(f"{self.url}/rate/api/hello", json={}, timeout=30).status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.3)
+            if self.process.poll() is not None:
+                sys.exit(f"the app ended:\n{self._log.read_text()[-3000:]}")
+        sys.exit(f"the app did not start within {START_S:g} s:\n{self._log.read_text()[-3000:]}")
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(30)
+
+    def stop(self) -> None:
+        """As an operator would."""
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+async def ask(client: httpx.AsyncClient, seen: Seen, url: str, end: float, **body: Any) -> dict[str, Any] | None:
+    """The answer to a request, sent again until there is one; None once ``end`` has passed, or it is refused."""
+    while True:
+        try:
+            answer = await client.post(url, json=body)
+            if answer.status_code == 200:
+                return dict(answer.json())
+            if answer.status_code < 500:
+                seen.refused[f"{answer.status_code} {answer.text[:120]}"] += 1
+                return None
+        except httpx.TransportError:
+            pass
+        seen.retries += 1
+        if time.monotonic() > end + 30:
+            return None
+        await asyncio.sleep(0.5 + random.random())
+
+
+async def rate(client: httpx.AsyncClient, seen: Seen, base: str, number: int, end: float, think: float) -> None:
+    """One rater from registering to the end of the time."""
+    draw = random.Random(number)
+    await asyncio.sleep(draw.random() * min(3.0, think + 1.0))
+    registered = await ask(client, seen, f"{base}/rate/api/register", end, name=f"Rater {number}")
+    if registered is None:
+        return
+    token = registered["token"]
+    rater = token.partition(".")[0]
+    standing = await ask(client, seen, f"{base}/rate/api/next", end, token=token)
+    while standing is not None and standing["pair"] and time.monotonic() < end:
+        pair = standing["pair"]
+        pause = draw.expovariate(1 / think) if think else 0.0
+        await asyncio.sleep(min(pause, max(0.0, end - time.monotonic())))
+        press = draw.choice(PRESSES)
+        key = (rater, pair["pair_id"])
+        seen.unanswered.add(key)
+        started = time.perf_counter()
+        vote = {"token": token, "pair": pair["pair_id"], "proof": pair["token"], "press": press, "seconds": pause}
+        standing = await ask(client, seen, f"{base}/rate/api/vote", end, **vote)
+        if standing is None:
+            return
+        seen.latencies.append(time.perf_counter() - started)
+        assert standing["saved"] is True
+        seen.unanswered.discard(key)
+        seen.doubled += key in seen.saved
+        seen.saved[key] = pair.get(press, press)
+
+
+async def load(options: argparse.Namespace, apps: list[App]) -> Seen:
+    """All raters at once; the first server is killed and started again on the way if asked."""
+    seen = Seen()
+    limits = httpx.Limits(max_connections=options.raters + 20, max_keepalive_connections=options.raters + 20)
+    async with httpx.AsyncClient(limits=limits, timeout=30) as client:
+        end = time.monotonic() + options.seconds
+        raters = [
+            asyncio.create_task(rate(client, seen, apps[number % len(apps)].url, number, end, options.think))
+            for number in range(options.raters)
+        ]
+        if options.kill_after:
+            await asyncio.sleep(options.kill_after)
+            apps[0].kill()
+            print(
+                f"killed after {options.kill_after:g} s with {len(seen.saved)} votes saved; starting it again",
+                flush=True,
+            )
+            apps[0].start()
+        await asyncio.gather(*raters)
+    return seen
+
+
+def verify(rating: RatingService, seen: Seen) -> list[str]:
+    """What the store and the clients disagree on; empty is good."""
+    ballots = rating.ballots()
+    pairs = {pair.id: pair for pair in ballots.pairs}
+    stored = {(vote.rater_id, vote.pair_id): vote for vote in ballots.votes}
+    problems = []
+    if lost := [key for key in seen.saved if key not in stored]:
+        problems.append(f"{len(lost)} votes that were answered 'saved' are not in the store")
+    if len(stored) != len(ballots.votes) or seen.doubled:
+        problems.append("a vote is doubled")
+    if more := [key for key in stored if key not in seen.saved and key not in seen.unanswered]:
+        problems.append(f"{len(more)} votes in the store were never sent")
+    wrong = 0
+    for key, chosen in seen.saved.items():
+        if key in stored:
+            pair, choice = pairs[key[1]], stored[key].choice
+            wrong += {"1": pair.answer_1, "2": pair.answer_2}.get(choice, choice) != chosen
+    if wrong:
+        problems.append(f"{wrong} votes say something else than was pressed")
+    counted = sum(vote.choice != "skip" for vote in ballots.votes)
+    if rating.progress(None).votes != counted:
+        problems.append(f"the count beside the pairs is {rating.progress(None).votes}, there are {counted} votes")
+    return problems
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The smallest value that ``share`` of the values do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+
+
+def main() -> int:
+    """Load, then verify."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--raters", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--think", type=float, default=2.0, help="mean pause before a vote, in seconds")
+    parser.add_argument("--pairs", type=int, default=2000)
+    parser.add_argument("--kill-after", type=float, default=0.0)
+    parser.add_argument("--servers", type=int, default=1)
+    parser.add_argument("--database-url", default="", help="an empty database; SQLite in a scratch folder if not given")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="studio-load-") as scratch:
+        folder = Path(scratch)
+        url = options.database_url or f"sqlite:///{folder / 'studio.db'}"
+        rating = RatingService(Settings(database_url=url))
+        made = [
+            Origin("base", "Base", model="embedded"),
+            Origin("adapter", "Adapter", run_id="load", adapter_hash="load"),
+        ]
+        rating.add_pairs(
+            NewPair(f"Question {n}?", f"Yes, {n}. " * 20, f"No, {n}. " * 20, *made, "batch")
+            for n in range(options.pairs)
+        )
+        env = {
+            **os.environ,
+            "STUDIO_DATABASE_URL": url,
+            "STUDIO_ADAPTERS_DIR": str(folder / "adapters"),
+            "STUDIO_IMPORTED_DIR": str(folder / "imported"),
+            "STUDIO_CACHE_DIR": str(folder / "cache"),
+            "HF_HUB_OFFLINE": "1",
+        }
+        apps = [App(env, folder / f"app{number}.log") for number in range(options.servers)]
+        try:
+            for app in apps:
+                app.wait()
+            seen = asyncio.run(load(options, apps))
+        finally:
+            for app in apps:
+                app.stop()
+        n = len(seen.latencies)
+        print(
+            f"{options.raters} raters, {options.seconds:g} s, {options.think:g} s of thought: {n} votes answered "
+            f"({n / options.seconds:.0f} a second), p50 {1000 * percentile(seen.latencies, 0.5):.0f} ms, "
+            f"p95 {1000 * percentile(seen.latencies, 0.95):.0f} ms, p99 {1000 * percentile(seen.latencies, 0.99):.0f} ms; "
+            f"{seen.retries} requests sent again, {len(seen.unanswered)} never answered"
+        )
+        for refusal, times in seen.refused.most_common(5):
+            print(f"refused {times} x: {refusal}")
+        problems = verify(rating, seen)
+        rating.close()
+        print("\n".join(problems) or f"all {len(seen.saved)} saved votes are in the store, once each, as pressed")
+        return 1 if problems or not n else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
