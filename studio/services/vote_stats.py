@@ -229,18 +229,21 @@ def measure_matches(ballots: Ballots, players: Mapping[str, Player]) -> tuple[Ma
     for vote in ballots.votes:
         if vote.pair_id in between:
             met[between[vote.pair_id]].append(vote)
-    matches = [_match(players[a], players[b], votes, pairs) for (a, b), votes in met.items()]
+    prompts = _prompts(ballots)
+    matches = [_match(players[a], players[b], votes, pairs, prompts) for (a, b), votes in met.items()]
     return tuple(sorted(matches, key=lambda m: (-m.votes, order[m.a.id], order[m.b.id])))
 
 
-def _match(a: Player, b: Player, votes: list[Vote], pairs: Mapping[str, AnswerPair]) -> Match:
+def _match(
+    a: Player, b: Player, votes: list[Vote], pairs: Mapping[str, AnswerPair], prompts: Mapping[str, tuple[str, ...]]
+) -> Match:
     import numpy as np
 
     opinions = [vote for vote in votes if vote.choice != "skip"]
     scores = [_score(vote, pairs[vote.pair_id], a.id) for vote in opinions]
     clusters: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
     for vote, score in zip(opinions, scores, strict=True):
-        clusters[prompt_of(pairs[vote.pair_id])].append(score)
+        clusters[prompts[vote.pair_id]].append(score)
     groups = [clusters[prompt] for prompt in sorted(clusters)]  # the order of votes must not change what is drawn
     found = cluster_share(np.array([sum(g) for g in groups], float), np.array([len(g) for g in groups], float))
     rate = sum(scores) / len(scores) if scores else None
@@ -299,15 +302,17 @@ def measure_standings(ballots: Ballots, players: Mapping[str, Player]) -> Standi
     if len(present) < 3:
         return None
     names = [player for player in players if player in present]
-    prompts = sorted({prompt_of(pairs[vote.pair_id]) for vote in met})
-    place, row = {name: n for n, name in enumerate(names)}, {prompt: n for n, prompt in enumerate(prompts)}
-    wins = np.zeros((len(prompts), len(names), len(names)))
+    prompts = _prompts(ballots)
+    place = {name: n for n, name in enumerate(names)}
+    row = {prompt: n for n, prompt in enumerate(sorted({prompts[vote.pair_id] for vote in met}))}
+    wins = np.zeros((len(row), len(names), len(names)))
     for vote in met:
         pair = pairs[vote.pair_id]
         one, two = place[pair.origin_1.player], place[pair.origin_2.player]
         score = _score(vote, pair, pair.origin_1.player)
-        wins[row[prompt_of(pair)], one, two] += score
-        wins[row[prompt_of(pair)], two, one] += 1 - score
+        on = row[prompts[pair.id]]
+        wins[on, one, two] += score
+        wins[on, two, one] += 1 - score
     return rate_players(names, wins)
 
 
@@ -346,6 +351,12 @@ def measure_pace(votes: Iterable[Vote]) -> Pace:
         lower, median, upper = statistics.quantiles(seconds * (2 if len(seconds) == 1 else 1), n=4, method="inclusive")
     fast = sum(second < VERY_FAST_S for second in seconds)
     return Pace(len(seconds), len(listed) - len(seconds), lower, median, upper, fast)
+
+
+def _prompts(ballots: Ballots) -> dict[str, tuple[str, ...]]:
+    """The cluster of every pair with a vote; each prompt is normalised once, however many votes it has."""
+    voted = {vote.pair_id for vote in ballots.votes}
+    return {pair.id: prompt_of(pair) for pair in ballots.pairs if pair.id in voted}
 
 
 def _score(vote: Vote, pair: AnswerPair, player: str) -> float:
