@@ -140,9 +140,17 @@ def load_model(
 
 
 def load_weights(
-    loader: Any, base_path: str | Path, place: str, name: str, load_in_4bit: bool, options: dict[str, Any]
+    loader: Any,
+    base_path: str | Path,
+    place: str,
+    name: str,
+    load_in_4bit: bool,
+    options: dict[str, Any],
+    keep: Sequence[str] | None = None,
 ) -> Any:
     """What ``loader.from_pretrained`` makes of a base's safetensors, on ``place`` in the arithmetic called ``name``.
+
+    ``keep`` names the layers that 4-bit leaves alone (None: the output layer).
 
     Raises:
         ModelLoadError: as :func:`load_model`.
@@ -169,6 +177,7 @@ def load_weights(
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=compute,
+            llm_int8_skip_modules=None if keep is None else list(keep),
         )
     try:
         return _load(loader, base_path, settings)

@@ -11,6 +11,8 @@ from studio.ml.loading import load_weights, prepare_torch
 
 #: More newly made layers than this below the head mean that the folder is not the whole model.
 _MAX_NEW_LAYERS = 4
+#: Names that heads have, for what must know them before there is a model: 4-bit leaves them alone.
+_HEADS = ("score", "classifier", "pre_classifier", "pooler", "head", "lm_head")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def load_reward_base(
         with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
             torch.manual_seed(seed)
             loader = AutoModelForSequenceClassification
-            model, loaded = load_weights(loader, base_path, device, dtype, load_in_4bit, options)
+            model, loaded = load_weights(loader, base_path, device, dtype, load_in_4bit, options, keep=_HEADS)
     finally:
         transformers_logging.set_verbosity(loud)
     config = model.config.get_text_config()

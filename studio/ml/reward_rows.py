@@ -84,10 +84,12 @@ def encode_answer(
     prompt = _ids(tokenizer, render_chat(tokenizer, list(before)))
     whole = [*before, Message("assistant", answer)]
     full = _ids(tokenizer, render_chat(tokenizer, whole, add_generation_prompt=False))
-    first, last = ([], []) if getattr(tokenizer, "chat_template", None) else _frame(tokenizer)
-    if first and prompt[: len(first)] != first:
+    first, last = _frame(tokenizer)
+    if getattr(tokenizer, "chat_template", None):  # it writes all special tokens itself
+        first, last = first if full[: len(first)] == first else [], []
+    if prompt[: len(first)] != first:
         prompt, full = [*first, *prompt], [*first, *full]
-    if last and full[-len(last) :] != last:
+    if full[len(full) - len(last) :] != last:
         full = [*full, *last]
     start = max(
         len(first), next((i for i, (a, b) in enumerate(zip(prompt, full, strict=False)) if a != b), len(prompt))
@@ -110,7 +112,7 @@ def score_rows(model: Any, answers: Sequence[EncodedAnswer], pad_id: int) -> lis
         size = max(1, room // len(answers[order[-1]]))
         chosen, order = order[-size:], order[:-size]
         batch = pad_batch([answers[index] for index in chosen], pad_id, model.device)
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: what a layer keeps for later must fit training as well
             values = rewards_of(model, batch).tolist()
         for index, value in zip(chosen, values, strict=True):
             rewards[index] = value
@@ -130,7 +132,7 @@ def pad_batch(answers: Sequence[EncodedAnswer], pad_id: int, device: Any = "cpu"
 def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The special tokens a tokenizer without a chat template puts before and behind a text; an end token at the least."""
     bare, framed = _ids(tokenizer, "a"), tokenizer("a")["input_ids"]
-    at = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)
+    at = next((i for i in range(len(framed)) if framed[i : i + len(bare)] == bare), 0)
     end = tokenizer.eos_token_id
     return framed[:at], framed[at + len(bare) :] or ([end] if end is not None else [])
 

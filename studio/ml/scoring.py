@@ -32,7 +32,8 @@ class Scored:
 class RewardScorer:
     """A reward model in memory: base, adapter and head.
 
-    Scores are computed in float32 on every device, so that one does not depend on its neighbours in a batch (to 1e-4).
+    Scores are computed in float32 where nothing else is asked for, so that one does not depend on its neighbours in a batch
+    (to 1e-4; in bfloat16 to the second digit).
 
     Args:
         base_path: local folder, or an id in the local hub cache; the base the adapter was trained on.
@@ -41,6 +42,7 @@ class RewardScorer:
         max_length: tokens of a text, answer included; 0 is as many as the base has positions for. Give the run's
             ``max_length``, so that texts are cut where they were cut in training.
         device: as for ``resolve_device``.
+        dtype: ``float32`` or ``bfloat16``, for bases too large for float32; ``load_in_4bit`` for larger ones still.
 
     Raises:
         ModelLoadError: the adapter is not one of a reward run, or does not fit the base, or the base cannot be loaded.
@@ -54,6 +56,8 @@ class RewardScorer:
         system_prompt: str = "",
         max_length: int = 0,
         device: str = "auto",
+        dtype: str = "float32",
+        load_in_4bit: bool = False,
         trust_remote_code: bool = False,
     ) -> None:
         adapter = Path(adapter)
@@ -63,7 +67,13 @@ class RewardScorer:
         self._system_prompt = system_prompt
         self._tokenizer = load_tokenizer(base_path, trust_remote_code=trust_remote_code)
         base = load_reward_base(
-            base_path, self._tokenizer, device=place, dtype="float32", seed=0, trust_remote_code=trust_remote_code
+            base_path,
+            self._tokenizer,
+            device=place,
+            dtype=dtype,
+            seed=0,  # the head comes with the adapter
+            load_in_4bit=load_in_4bit,
+            trust_remote_code=trust_remote_code,
         )
         self.limit = min(max_length, base.limit) if max_length > 0 else base.limit
         self._model: Any = _with_adapter(base.model, adapter)
