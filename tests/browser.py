@@ -42,6 +42,7 @@ def services(settings: Settings) -> Iterator[Services]:
     services = build_services(settings)
     yield services
     services.compare.close()
+    services.rating.close()
 
 
 @pytest.fixture

@@ -285,9 +285,10 @@
   /* ---- hands ---- */
   for (const button of buttons) button.addEventListener("click", () => act(button.dataset.act));
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || event.isComposing) return;
+    if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || event.repeat || event.isComposing) return;
     if (event.target.closest("input, textarea, select, [contenteditable]")) return;
-    const name = KEYS[event.key] || (event.shiftKey ? undefined : KEYS[event.code]);
+    /* by its place where the digits need Shift, as on French keyboards */
+    const name = KEYS[event.key] || KEYS[event.code];
     if (!name) return;
     event.preventDefault();
     act(name);

@@ -9,12 +9,15 @@ import gradio as gr
 
 from studio.services import Services
 from studio.ui.access import Visitor
+from studio.ui.export_box import build_export_box
 from studio.ui.guard import guarded
 from studio.ui.hub_login import login_offered
+from studio.ui.pairs_box import build_pairs_box
 from studio.ui.qr import best_address, checked_address, only_here, qr_svg
 from studio.ui.rate_pairs import PairsList
 from studio.ui.rate_rules import RulesBox
 from studio.ui.rate_tally import Tally, tally_html
+from studio.ui.results_panel import build_results_panel
 from studio.ui.shared import PRIVATE, Shared
 
 TAB = "Rate"
@@ -46,12 +49,17 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
                 gr.LoginButton("Sign in with Hugging Face", size="sm")
             numbers = gr.HTML(elem_id="rate-tally")
             names = gr.Checkbox(label="Show who leads (operator)", elem_id="rate-names")
+    build_pairs_box(services, shared, app)
     with gr.Accordion("Rules of the vote", open=False, elem_id="rate-rules"):
         rules = RulesBox(services, shared)
-    with gr.Accordion("Pairs", open=False, elem_id="rate-list"):
+    with gr.Accordion("Pairs", open=False, elem_id="rate-list") as listing:
         pairs = PairsList(services, shared)
+    with gr.Accordion("What the votes say", open=True, elem_id="rate-results"):
+        build_results_panel(services, shared, app)
+    build_export_box(services, shared, app)
 
-    drawn = gr.State("")
+    # what the page shows already: the tally, and how many pairs the list was made of
+    drawn = gr.State(("", -1))
     timer = gr.Timer(1.0, active=False)
 
     def offer(seen: str | None) -> tuple[str, str]:
@@ -62,9 +70,13 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         wanted = checked_address(text)
         return wanted, code_html(wanted)
 
-    def tick(mark: Visitor, wanted: bool | None, before: str) -> tuple[Any, Any]:
-        now = tally_html(tally.look(names=bool(wanted) and mark.operator))
-        return (gr.skip(), gr.skip()) if now == before else (now, now)
+    def tick(mark: Visitor, wanted: bool | None, search: str | None, before: tuple[str, int]) -> dict[Any, Any]:
+        standing = tally.look(names=bool(wanted) and mark.operator)
+        now = (tally_html(standing), standing.progress.pairs)
+        if now == before:
+            return {drawn: gr.skip()}
+        came = pairs.load(search) if now[1] != before[1] else {}
+        return {numbers: now[0], drawn: now, **came}
 
     def only_operator(mark: Visitor, wanted: bool | None) -> Any:
         if wanted and not mark.operator:
@@ -82,8 +94,9 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     address.submit(guarded(retype), address, [address, code], **QUIET)
     names.input(guarded(only_operator), [shared.visitor, names], names, **QUIET)
     looking: dict[str, Any] = {**QUIET, "concurrency_limit": None}
-    timer.tick(guarded(tick), [shared.visitor, names, drawn], [numbers, drawn], **looking)
+    timer.tick(guarded(tick), [shared.visitor, names, pairs.search, drawn], [numbers, drawn, *pairs.outputs], **looking)
     shared.tabs.select(guarded(opened), pairs.search, [timer, *rules.outputs, *pairs.outputs], **QUIET)
+    listing.expand(guarded(pairs.load), pairs.search, pairs.outputs, **QUIET)
 
 
 def code_html(address: str) -> str:
