@@ -184,7 +184,7 @@ class RewardService:
         None; ``learned`` is true only where the interval lies above both baselines.
 
         Raises:
-            InputError, NotFoundError: no such run; InputError also where it is no reward run.
+            InputError, NotFoundError: no such run; RecipeError: it is no reward run.
         """
         view = reward_run(self._runs, run_id)
         last, report = view.last_step, view.reward
@@ -198,6 +198,16 @@ class RewardService:
             "dropped": report.dropped if report else None,
             "learned": report.learned if report else None,
         }
+
+    def status(self, run_id: str) -> dict[str, Any]:
+        """State, message and step counts of a run, and :meth:`result`'s keys.
+
+        Raises:
+            InputError, NotFoundError, RecipeError: as :meth:`result`.
+        """
+        status = self._runs.status(run_id)
+        counts = {"state": status.state, "message": status.message, "step": status.step, "total": status.total}
+        return {**counts, **self.result(run_id)}
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 

@@ -38,8 +38,10 @@ def add_api(services: Services, gate: Gate) -> None:
         return services.align.start(replace(form, dpo=dpo))
 
     def status(run_id: str) -> dict[str, Any]:
-        """State, step counts and, once measured, the result of a run: the keys of ``align --json``."""
-        return services.align.status(run_id)
+        """State, step counts and, once measured, the result of a run: the keys of ``align --json``, of a reward run those of
+        ``reward --json``."""
+        reward = services.runs.get(run_id).method == "reward"
+        return services.reward.status(run_id) if reward else services.align.status(run_id)
 
     gr.api(guarded(align), api_name="align")
     gr.api(guarded(status), api_name="status")
