@@ -233,7 +233,9 @@ def test_the_adapter_loads_in_plain_peft_and_moved(trained: tuple[Settings, dict
 def test_compare_writes_the_courses_table(trained: tuple[Settings, dict[str, Any], str], tmp_path: Path) -> None:
     settings, result, _ = trained
     prompts = tmp_path / "prompts.json"
-    prompts.write_text(json.dumps([{"id": 1, "prompt": "Should Akira be live action?"}, {"id": 2, "prompt": "Hello!"}]))
+    prompts.write_text(
+        json.dumps([{"id": 31, "prompt": "Should Akira be live action?"}, {"id": "q-2", "prompt": "Hello!"}])
+    )
     out = tmp_path / "table.csv"
     process = start(
         settings,
@@ -252,6 +254,7 @@ def test_compare_writes_the_courses_table(trained: tuple[Settings, dict[str, Any
     with open(out, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["id", "prompt", "response_from_original_model", "response_from_trained_model"]
+    assert [row["id"] for row in rows] == ["31", "q-2"]
     assert [row["prompt"] for row in rows] == ["Should Akira be live action?", "Hello!"]
     assert all(row["response_from_original_model"] for row in rows)
 

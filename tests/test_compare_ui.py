@@ -318,9 +318,13 @@ def test_all_test_prompts_before_and_after(services: Services, handlers: Handler
         text = file.read()
     assert list(csv.DictReader(io.StringIO(text))) == records
 
-    (tmp_path / "mine.json").write_text('[{"id": 1, "prompt": "你好"}]', encoding="utf-8")
+    (tmp_path / "mine.json").write_text(
+        '[{"id": 41, "prompt": "你好"}, {"id": "q-7", "prompt": "Hi"}]', encoding="utf-8"
+    )
     uploaded = handlers.call("fill", Live(), "own", run_id, str(tmp_path / "mine.json"), 0.8, 0.95, 8, 1)
-    assert "1 of 1" in uploaded[-1]["table-progress"]
+    assert "2 of 2" in uploaded[-1]["table-progress"]
+    with open(uploaded[-1]["table-csv"].value["path"], encoding="utf-8", newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == ["41", "q-7"]
     (tmp_path / "bad.json").write_text('[{"id": 1}]', encoding="utf-8")
     with pytest.raises(gr.Error, match="prompt is missing"):
         handlers.call("fill", Live(), "own", run_id, str(tmp_path / "bad.json"), 0.8, 0.95, 8, 1)

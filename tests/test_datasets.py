@@ -20,6 +20,7 @@ from studio.errors import ConflictError, DatasetError, NotFoundError
 from studio.services import datasets as module
 from studio.services import hub_rows, imports
 from studio.services.datasets import DatasetService
+from studio.services.formats import PromptFile, read_prompts
 
 SIDES = [{"id": n, "prompt": f"question {n}?", "support": f"yes, {n}", "oppose": f"no, {n}"} for n in range(1, 11)]
 SHIPPED = ["live-action-en", "live-action-zh"]
@@ -588,3 +589,25 @@ def test_hub_unknown_split_and_size(service: DatasetService) -> None:
         service.import_hub("owner/some-name", split="nowhere")
     with pytest.raises(DatasetError, match="at row 2; give a limit"):
         hub_rows.hub_rows("owner/some-name", "train", None, None, 200)
+
+
+# -- test prompts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "ids", "warned"),
+    [
+        ([{"id": 7, "prompt": "a"}, {"id": "q-2", "prompt": "b"}], ("7", "q-2"), ()),
+        (["a", "b"], (), ()),
+        ([{"id": 7, "prompt": "a"}, {"prompt": "b"}], (), ("t.json: 1 of 2 prompts have an id, so all are numbered.",)),
+    ],
+)
+def test_prompts_keep_their_files_own_ids(
+    put: Callable[[str, Any], Path], rows: Any, ids: tuple[str, ...], warned: tuple[str, ...]
+) -> None:
+    assert read_prompts(put("t.json", rows), 1_000_000) == PromptFile(("a", "b"), ids, warned)
+
+
+def test_an_id_that_is_no_name_is_named(put: Callable[[str, Any], Path]) -> None:
+    with pytest.raises(DatasetError, match=r"t\.json, row 1: id is .*; it must be text or a whole number"):
+        read_prompts(put("t.json", [{"id": [1], "prompt": "a"}]), 1_000_000)

@@ -49,11 +49,13 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
     system_prompt = options.system_prompt
     if system_prompt is None:
         system_prompt = services.runs.get(adapters[0]).recipe.system_prompt
-    prompts, warnings = read_prompts(options.prompts, services.settings.max_upload_mb * 1_000_000)
-    warn(warnings)
+    asked = read_prompts(options.prompts, services.settings.max_upload_mb * 1_000_000)
+    warn(asked.warnings)
     table = None
-    with tqdm(total=len(prompts), unit="prompt", file=sys.stderr, dynamic_ncols=True) as bar:
-        for table in services.compare.table(prompts, (BASE, *adapters), sampling(options), system_prompt):
+    with tqdm(total=len(asked.prompts), unit="prompt", file=sys.stderr, dynamic_ncols=True) as bar:
+        for table in services.compare.table(
+            asked.prompts, (BASE, *adapters), sampling(options), system_prompt, ids=asked.ids
+        ):
             bar.n = table.done
             bar.set_postfix_str(table.note)
     assert table is not None  # a table yields at least its empty self

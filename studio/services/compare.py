@@ -145,11 +145,13 @@ class CompareService:
         system_prompt: str = "",
         cancel: threading.Event | None = None,
         base: str = "",
+        ids: Sequence[str] = (),
     ) -> Iterator[TableProgress]:
         """Answer every prompt with every pane, several at a time; yields as rows are filled, the last one finished.
 
         Each prompt has its own noise, and the panes of one prompt share it: before and after are paired. Chats get
-        their turn between two batches. A cancelled table ends with the rows it has, not ``finished``.
+        their turn between two batches. A cancelled table ends with the rows it has, not ``finished``. ``ids`` name the
+        prompts, in their order; without them they are numbered from 1.
 
         Raises:
             InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
@@ -158,6 +160,9 @@ class CompareService:
         asked = [prompt.strip() for prompt in prompts]
         if not asked or not all(asked):
             raise InputError("There is no test prompt." if not asked else "One of the test prompts is empty.")
+        names = tuple(ids) or tuple(str(number) for number in range(1, len(asked) + 1))
+        if len(names) != len(asked):
+            raise InputError(f"There are {len(asked)} prompts and {len(names)} ids; each prompt needs one.")
         panes = tuple(pane_ids)
         source, folders = self._prepare(panes, base)
         stop = cancel or threading.Event()
@@ -181,7 +186,7 @@ class CompareService:
                 return
             for index, prompt in enumerate(part):
                 answers = updates[index * len(panes) : (index + 1) * len(panes)]
-                rows.append(TableRow(str(start + index + 1), prompt, tuple(answer.text for answer in answers)))
+                rows.append(TableRow(names[start + index], prompt, tuple(answer.text for answer in answers)))
             yield TableProgress(panes, len(rows), len(asked), tuple(rows), len(rows) == len(asked))
 
     def test_prompts(self, run_id: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from studio.config import Settings
 from studio.domain import PreferenceDataset
 from studio.errors import ConflictError, DatasetError, NotFoundError
 from studio.services import imports
-from studio.services.formats import read_document, read_prompts
+from studio.services.formats import PromptFile, read_document, read_prompts
 from studio.services.hub_rows import hub_rows
 from studio.services.imports import Kind, Parsed
 
@@ -112,13 +112,13 @@ class DatasetService:
         """
         source = Path(path)
         parsed = imports.parse_file(source, self._max_bytes, skip_broken)
-        prompts, notes = read_prompts(Path(test_prompts_path), self._max_bytes) if test_prompts_path else ((), ())
+        tests = read_prompts(Path(test_prompts_path), self._max_bytes) if test_prompts_path else PromptFile((), (), ())
         parsed = dataclasses.replace(
             parsed,
             title=title or parsed.title or _stem(source),
             source=source.name,
-            test_prompts=prompts or parsed.test_prompts,
-            warnings=(*parsed.warnings, *notes),
+            test_prompts=tests.prompts or parsed.test_prompts,
+            warnings=(*parsed.warnings, *tests.warnings),
         )
         return self._keep(parsed, heldout_fraction, seed)
 

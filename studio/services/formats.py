@@ -76,13 +76,27 @@ def read_document(path: Path, max_bytes: int) -> list[RawRow] | dict[str, Any]:
     return _csv(path.name, text, "\t" if kind == "tsv" else None)
 
 
-def read_prompts(path: Path, max_bytes: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Test prompts from a file, in its order, and warnings: rows with a ``prompt`` field, plain strings in JSON, or a
-    ``.txt`` with one prompt a line.
+@dataclass(frozen=True)
+class PromptFile:
+    """Test prompts from a file, in its order.
+
+    Attributes:
+        ids: the file's own, one for each prompt; empty where not every row has one.
+    """
+
+    prompts: tuple[str, ...]
+    ids: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def read_prompts(path: Path, max_bytes: int) -> PromptFile:
+    """Test prompts: rows with a ``prompt`` field (and an ``id``), plain strings in JSON, or a ``.txt`` with one prompt a
+    line.
 
     Raises:
         NotFoundError: there is no such file.
-        DatasetError: as :func:`read_document`; or a prompt is missing, empty or not text, naming the row.
+        DatasetError: as :func:`read_document`; or a prompt is missing, empty or not text, or an id is neither text nor a
+            whole number, naming the row.
     """
     if path.suffix.lower() == ".txt":
         if path.is_file() and path.stat().st_size > max_bytes:
@@ -100,17 +114,30 @@ def read_prompts(path: Path, max_bytes: int) -> tuple[tuple[str, ...], tuple[str
         rows = document
     if not rows:
         raise DatasetError(f"{path.name} holds no prompts.")
-    prompts, ignored = [], set()
+    prompts, ids, ignored = [], [], set()
     for row in rows:
         value = row.value
         if isinstance(value, dict):
             if "prompt" not in value:
                 raise DatasetError(f"{path.name}, {row.where}: prompt is missing.")
             ignored |= set(value) - {"id", "prompt"}
+            given = _prompt_id(value.get("id"), f"{path.name}, {row.where}: id")
+            ids += [given] if given else []
             value = value["prompt"]
         prompts.append(checked_text(value, f"{path.name}, {row.where}: prompt"))
     warnings = [f"{path.name}: only prompts are read, not used: {', '.join(sorted(ignored))}."] if ignored else []
-    return tuple(prompts), tuple(warnings)
+    if ids and len(ids) < len(prompts):
+        warnings.append(f"{path.name}: {len(ids)} of {len(prompts)} prompts have an id, so all are numbered.")
+        ids = []
+    return PromptFile(tuple(prompts), tuple(ids), tuple(warnings))
+
+
+def _prompt_id(value: Any, where: str) -> str:
+    """An id as text; empty where there is none."""
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        raise DatasetError(f"{where} is {kind_of(value)}; it must be text or a whole number.")
+    text = "" if value is None else str(value).strip()
+    return checked_text(text, where) if text else ""
 
 
 def checked_text(value: Any, where: str) -> str:

@@ -81,12 +81,12 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         if not run_id:
             raise NotFoundError("There is no adapter to compare with the base yet; train one first.")
         recipe = services.runs.get(run_id).recipe
-        prompts = _prompts(services, chosen, run_id, path)
+        prompts, ids = _prompts(services, chosen, run_id, path)
         sampling = Sampling(float(temperature), float(top_p), int(tokens), int(seed or 0))
         with page.working() as stop:
             try:
                 for progress in services.compare.table(
-                    prompts, (BASE, run_id), sampling, recipe.system_prompt, stop, base=recipe.base.id
+                    prompts, (BASE, run_id), sampling, recipe.system_prompt, stop, base=recipe.base.id, ids=ids
                 ):
                     yield shown(progress) | {start: gr.Button(interactive=False), cancel: gr.Button(interactive=True)}
                 yield shown(progress) | files(progress, run_id) | idle()
@@ -95,8 +95,11 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
                 raise
 
     def shown(progress: TableProgress) -> dict[Any, Any]:
-        rows = [[int(row.id), row.prompt, *row.answers] for row in progress.rows]
-        return {bar: progress_html(progress), table: gr.Dataframe(value=rows, visible=bool(rows))}
+        # numbers sort as numbers; names such as "q-7" or "007" stay as they were written
+        counted = all(row.id.isascii() and row.id.isdigit() and str(int(row.id)) == row.id for row in progress.rows)
+        rows = [[int(row.id) if counted else row.id, row.prompt, *row.answers] for row in progress.rows]
+        kinds = ["number" if counted else "str", "str", "str", "str"]
+        return {bar: progress_html(progress), table: gr.Dataframe(value=rows, datatype=kinds, visible=bool(rows))}
 
     def files(progress: TableProgress, run_id: str) -> dict[Any, Any]:
         if not progress.rows:
@@ -154,9 +157,12 @@ def to_json(records: list[dict[str, str]]) -> str:
     return json.dumps(records, ensure_ascii=False, indent=2) + "\n"
 
 
-def _prompts(services: Services, chosen: str, run_id: str, path: str | None) -> tuple[str, ...]:
+def _prompts(services: Services, chosen: str, run_id: str, path: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The prompts and the ids their file gives them; no ids where they are to be numbered."""
+    ids: tuple[str, ...] = ()
     if path:
-        prompts = read_prompts(Path(path), services.settings.max_upload_mb * 1_000_000)[0]
+        read = read_prompts(Path(path), services.settings.max_upload_mb * 1_000_000)
+        prompts, ids = read.prompts, read.ids
     elif chosen == OWN:
         prompts = services.compare.test_prompts(run_id)
     else:
@@ -164,4 +170,4 @@ def _prompts(services: Services, chosen: str, run_id: str, path: str | None) -> 
         prompts = data.test_prompts or tuple(pair.prompt for pair in data.heldout)
     if len(prompts) > MAX_PROMPTS:
         raise InputError(f"These are {len(prompts):,} prompts; a table takes {MAX_PROMPTS:,}.")
-    return prompts
+    return prompts, ids
