@@ -36,9 +36,9 @@ def header(run: RunView) -> str:
     length = f"{reward.max_seconds:g} s" if reward.max_seconds else f"{reward.epochs:g} epochs"
     facts = [
         ("base", r.base.id),
-        ("data", f"{r.dataset_title}, {r.data_size} pairs"),
+        ("data", r.dataset_title),
+        ("trained on", f"{r.data_size} pairs, {r.data_size - sum(r.rows_support)} flipped"),
         ("data sha256", r.dataset_hash[:12]),
-        ("kept as they were", f"{sum(r.rows_support)} of {r.data_size}"),
         ("LoRA", f"r {r.lora.rank}, alpha {r.lora.alpha}"),
         ("lr", f"{reward.learning_rate:g}"),
         ("length", length),
