@@ -3,9 +3,9 @@
 Run: ``python tests/benchmarks/load_votes.py --raters 200 --seconds 60``. The app starts in scratch folders with ``--pairs``
 made-up pairs; every rater registers, then votes again and again, with pauses of ``--think`` seconds on average (0: as fast as
 it can). A request that fails is sent again, as the page does. Afterwards every vote that was answered "saved" is looked up in
-the store. ``--kill-after S`` kills the (first) server with SIGKILL after S seconds and starts it again; ``--servers 2`` with
-``--database-url postgresql://...`` (an empty database) has two servers on one database. Exit code 1 if a vote is lost,
-doubled or wrong.
+the store. ``--kill-after S`` kills the (first) server with SIGKILL after S seconds and starts it again; the time it takes to
+start is not counted, but the latencies of votes that had to wait for it are. ``--servers 2`` with ``--database-url
+postgresql://...`` (an empty database) has two servers on one database. Exit code 1 if a vote is lost, doubled or wrong.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ START_S = 180.0
 @dataclass
 class Seen:
     """What the clients saw: seconds of each answered vote, what was saved ((rater, pair) -> the answer chosen, or the
-    press), what was sent and never answered, and what went wrong."""
+    press), what was sent and never answered, and what went wrong; ``end`` is when to stop (monotonic)."""
 
+    end: float
     latencies: list[float] = field(default_factory=list)
     saved: dict[tuple[str, str], str] = field(default_factory=dict)
     unanswered: set[tuple[str, str]] = field(default_factory=set)
@@ -96,8 +97,8 @@ class App:
             self.kill()
 
 
-async def ask(client: httpx.AsyncClient, seen: Seen, url: str, end: float, **body: Any) -> dict[str, Any] | None:
-    """The answer to a request, sent again until there is one; None once ``end`` has passed, or it is refused."""
+async def ask(client: httpx.AsyncClient, seen: Seen, url: str, **body: Any) -> dict[str, Any] | None:
+    """The answer to a request, sent again until there is one; None long after the end, or where it is refused."""
     while True:
         try:
             answer = await client.post(url, json=body)
@@ -109,31 +110,31 @@ async def ask(client: httpx.AsyncClient, seen: Seen, url: str, end: float, **bod
         except httpx.TransportError:
             pass
         seen.retries += 1
-        if time.monotonic() > end + 30:
+        if time.monotonic() > seen.end + 30:
             return None
         await asyncio.sleep(0.5 + random.random())
 
 
-async def rate(client: httpx.AsyncClient, seen: Seen, base: str, number: int, end: float, think: float) -> None:
+async def rate(client: httpx.AsyncClient, seen: Seen, base: str, number: int, think: float) -> None:
     """One rater from registering to the end of the time."""
     draw = random.Random(number)
     await asyncio.sleep(draw.random() * min(3.0, think + 1.0))
-    registered = await ask(client, seen, f"{base}/rate/api/register", end, name=f"Rater {number}")
+    registered = await ask(client, seen, f"{base}/rate/api/register", name=f"Rater {number}")
     if registered is None:
         return
     token = registered["token"]
     rater = token.partition(".")[0]
-    standing = await ask(client, seen, f"{base}/rate/api/next", end, token=token)
-    while standing is not None and standing["pair"] and time.monotonic() < end:
+    standing = await ask(client, seen, f"{base}/rate/api/next", token=token)
+    while standing is not None and standing["pair"] and time.monotonic() < seen.end:
         pair = standing["pair"]
         pause = draw.expovariate(1 / think) if think else 0.0
-        await asyncio.sleep(min(pause, max(0.0, end - time.monotonic())))
+        await asyncio.sleep(min(pause, max(0.0, seen.end - time.monotonic())))
         press = draw.choice(PRESSES)
         key = (rater, pair["pair_id"])
         seen.unanswered.add(key)
         started = time.perf_counter()
         vote = {"token": token, "pair": pair["pair_id"], "proof": pair["token"], "press": press, "seconds": pause}
-        standing = await ask(client, seen, f"{base}/rate/api/vote", end, **vote)
+        standing = await ask(client, seen, f"{base}/rate/api/vote", **vote)
         if standing is None:
             return
         seen.latencies.append(time.perf_counter() - started)
@@ -145,22 +146,24 @@ async def rate(client: httpx.AsyncClient, seen: Seen, base: str, number: int, en
 
 async def load(options: argparse.Namespace, apps: list[App]) -> Seen:
     """All raters at once; the first server is killed and started again on the way if asked."""
-    seen = Seen()
+    seen = Seen(end=time.monotonic() + options.seconds)
     limits = httpx.Limits(max_connections=options.raters + 20, max_keepalive_connections=options.raters + 20)
     async with httpx.AsyncClient(limits=limits, timeout=30) as client:
-        end = time.monotonic() + options.seconds
         raters = [
-            asyncio.create_task(rate(client, seen, apps[number % len(apps)].url, number, end, options.think))
+            asyncio.create_task(rate(client, seen, apps[number % len(apps)].url, number, options.think))
             for number in range(options.raters)
         ]
         if options.kill_after:
             await asyncio.sleep(options.kill_after)
+            while not seen.saved:
+                await asyncio.sleep(0.1)
+            left = max(5.0, seen.end - time.monotonic())
             apps[0].kill()
-            print(
-                f"killed after {options.kill_after:g} s with {len(seen.saved)} votes saved; starting it again",
-                flush=True,
-            )
+            print(f"killed with {len(seen.saved)} votes saved and {len(seen.unanswered)} under way", flush=True)
+            seen.end = time.monotonic() + START_S
             apps[0].start()
+            await asyncio.to_thread(apps[0].wait)
+            seen.end = time.monotonic() + left
         await asyncio.gather(*raters)
     return seen
 
