@@ -300,6 +300,7 @@ def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
         page.wait_for_selector("#vote-counts >> text=No votes yet")
         cast(rating, "Ann", ["left"] * 8)
         page.wait_for_selector("#vote-counts >> text=8 votes by 1 rater")
+        page.wait_for_selector("#votes-pace .main-svg")  # drawn while who leads is still folded away
         page.get_by_text("Who leads").click()
         page.wait_for_selector("#win-rates .main-svg")
         cast(rating, "Bo", ["right"] * 5, seconds=0.4)

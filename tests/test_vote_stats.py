@@ -17,8 +17,9 @@ from studio.services import intervals
 from studio.services.agreement import measure_agreement
 from studio.services.bradley_terry import CENTRE, POINTS, fit, rate_players
 from studio.services.intervals import Interval, cluster_share, percentiles, resampled_sums, student, wilson
+from studio.services.vote_care import Pace
 from studio.services.vote_filters import VoteFilters, filtered
-from studio.services.vote_stats import Match, Pace, VoteReport, name_players, report, votes_to_settle
+from studio.services.vote_stats import Match, VoteReport, name_players, report, votes_to_settle
 from studio.votes import AnswerPair, Ballots, Choice, Origin, PairSource, Rater, RatingRules, Vote
 
 BASE = Origin("base", "Base", model="tiny")

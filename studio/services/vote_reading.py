@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from studio.services.agreement import Agreement
 from studio.services.bradley_terry import Standings
 from studio.services.intervals import MIN_CLUSTERS, Interval
-from studio.services.vote_stats import VERY_FAST_S, Match, Pace, Player, SideBias, VoteReport
+from studio.services.vote_care import VERY_FAST_S, Pace, SideBias
+from studio.services.vote_stats import Match, Player, VoteReport
 from studio.votes import Decision
 
 

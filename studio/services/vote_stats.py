@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,12 +18,19 @@ from typing import Literal
 from studio.services.agreement import Agreement, measure_agreement
 from studio.services.bradley_terry import Standings, rate_players
 from studio.services.imports import normalised
-from studio.services.intervals import Interval, Method, Z, cluster_share, wilson
+from studio.services.intervals import Interval, Method, Z, cluster_share
+from studio.services.vote_care import (
+    Pace,
+    RaterShare,
+    SideBias,
+    measure_pace,
+    measure_raters,
+    measure_sides,
+    timed,
+)
 from studio.services.vote_filters import LeftOut, VoteFilters, filtered
 from studio.votes import AnswerPair, Ballots, Origin, Vote
 
-#: A vote faster than this, in seconds, was hardly read.
-VERY_FAST_S = 1.0
 #: The normal's .8 quantile: with as many votes as are promised, four of five such studies would settle.
 _POWER_Z = 0.8416212335729143
 #: Beyond these, "a great many": a rate this close to one half, or this many further votes.
@@ -82,57 +88,6 @@ class Match:
 
 
 @dataclass(frozen=True)
-class SideBias:
-    """How often the answer on the left won, among votes for one of the two sides.
-
-    Sides are drawn anew for every (pair, rater), whatever the answers are worth: without a bias each such vote is a fair
-    coin of its own, so here, unlike for win rates, votes are independent and Wilson's interval is the right one.
-    """
-
-    left: int
-    votes: int
-    interval: Interval | None
-
-    @property
-    def share(self) -> float | None:
-        """The left side's share; None without votes."""
-        return self.left / self.votes if self.votes else None
-
-    @property
-    def off(self) -> bool:
-        """Whether one half lies outside the interval."""
-        return self.interval is not None and not self.interval.holds(0.5)
-
-
-@dataclass(frozen=True)
-class RaterShare:
-    """One rater's part: ``votes`` that count, ``skips``, median ``seconds`` a vote, how many were ``fast`` (under
-    ``VERY_FAST_S``), and how often the ``left`` side won of the ``sided`` votes for one side."""
-
-    id: str
-    name: str
-    votes: int
-    skips: int
-    seconds: float | None
-    fast: int
-    left: int
-    sided: int
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds a vote took: quartiles of the ``votes`` that have a usable time (``untimed`` have none), ``fast`` of them
-    under ``VERY_FAST_S``. Quartiles are None without votes."""
-
-    votes: int
-    untimed: int
-    lower: float | None
-    median: float | None
-    upper: float | None
-    fast: int
-
-
-@dataclass(frozen=True)
 class VoteReport:
     """Everything said of a set of ballots under one set of filters.
 
@@ -186,7 +141,7 @@ def report(ballots: Ballots, filters: VoteFilters | None = None) -> VoteReport:
         raters=measure_raters(left),
         pace=measure_pace(opinions),
         times=tuple(sorted(vote.created for vote in opinions)),
-        seconds=tuple(vote.seconds for vote in opinions if _timed(vote)),
+        seconds=tuple(vote.seconds for vote in opinions if timed(vote)),
     )
 
 
@@ -316,43 +271,6 @@ def measure_standings(ballots: Ballots, players: Mapping[str, Player]) -> Standi
     return rate_players(names, wins)
 
 
-def measure_sides(votes: Iterable[Vote]) -> SideBias:
-    """How often the left side won; ties, "both bad" and skips have no side."""
-    sided = [vote for vote in votes if vote.choice in ("1", "2")]
-    left = sum(_left_won(vote) for vote in sided)
-    return SideBias(left, len(sided), wilson(left, len(sided)))
-
-
-def measure_raters(ballots: Ballots) -> tuple[RaterShare, ...]:
-    """Everybody with at least one vote or skip, most votes first."""
-    names = {rater.id: rater.name for rater in ballots.raters}
-    cast: defaultdict[str, list[Vote]] = defaultdict(list)
-    for vote in ballots.votes:
-        cast[vote.rater_id].append(vote)
-    shares = []
-    for rater, votes in cast.items():
-        opinions = [vote for vote in votes if vote.choice != "skip"]
-        sides, pace = measure_sides(opinions), measure_pace(opinions)
-        skips = len(votes) - len(opinions)
-        shares.append(
-            RaterShare(
-                rater, names.get(rater, ""), len(opinions), skips, pace.median, pace.fast, sides.left, sides.votes
-            )
-        )
-    return tuple(sorted(shares, key=lambda share: (-share.votes, -share.skips, share.name, share.id)))
-
-
-def measure_pace(votes: Iterable[Vote]) -> Pace:
-    """Quartiles of the time per vote (linear interpolation between order statistics)."""
-    listed = list(votes)
-    seconds = sorted(vote.seconds for vote in listed if _timed(vote))
-    lower = median = upper = None
-    if seconds:
-        lower, median, upper = statistics.quantiles(seconds * (2 if len(seconds) == 1 else 1), n=4, method="inclusive")
-    fast = sum(second < VERY_FAST_S for second in seconds)
-    return Pace(len(seconds), len(listed) - len(seconds), lower, median, upper, fast)
-
-
 def _prompts(ballots: Ballots) -> dict[str, tuple[str, ...]]:
     """The cluster of every pair with a vote; each prompt is normalised once, however many votes it has."""
     voted = {vote.pair_id for vote in ballots.votes}
@@ -369,14 +287,6 @@ def _score(vote: Vote, pair: AnswerPair, player: str) -> float:
 
 def _sides(pair: AnswerPair) -> set[str]:
     return {pair.origin_1.player, pair.origin_2.player}
-
-
-def _left_won(vote: Vote) -> bool:
-    return vote.choice == str(vote.left)
-
-
-def _timed(vote: Vote) -> bool:
-    return math.isfinite(vote.seconds) and vote.seconds >= 0
 
 
 def _tail(player: str) -> str:

@@ -9,8 +9,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from studio.services.bradley_terry import CENTRE, Standings
+from studio.services.vote_care import VERY_FAST_S, RaterShare
 from studio.services.vote_reading import count, percent, span
-from studio.services.vote_stats import VERY_FAST_S, Match, Player, RaterShare
+from studio.services.vote_stats import Match, Player
 from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
 
 if TYPE_CHECKING:

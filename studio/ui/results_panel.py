@@ -111,6 +111,8 @@ class ResultsPanel:
     def _draw(self) -> None:
         self._draw_filters()
         self.counts = gr.HTML(view.NO_VOTES, elem_id="vote-counts", padding=False)
+        # loads Plotly; outside of what is folded away, where nothing is drawn and so nothing loaded
+        library = gr.Plot(show_label=False, elem_classes="loads-plotly")
         # closed at first: a presenter's screen would sway whoever votes in the room
         with gr.Accordion(
             "Who leads (keep it closed on a projector while people vote)",
@@ -120,8 +122,7 @@ class ResultsPanel:
         ) as self.leads:
             self.said = gr.HTML(elem_id="votes-said", padding=False)
             with gr.Column(visible=False) as self.leads_body:
-                self.rates = build_live_chart("win-rates", 110)
-                library = self.rates.library
+                self.rates = build_live_chart("win-rates", 110, library)
                 self.table = gr.HTML(elem_id="votes-table", padding=False)
                 with gr.Column(visible=False, elem_id="votes-ratings") as self.rating_box:
                     gr.Markdown("### Ratings of all players")

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from studio.services import vote_reading as reading
-from studio.services.vote_stats import Match, RaterShare, SideBias, VoteReport
+from studio.services.vote_care import RaterShare, SideBias
+from studio.services.vote_stats import Match, VoteReport
 from studio.votes import Decision
 
 #: Player pairs in sentences; the table has all.
