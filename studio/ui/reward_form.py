@@ -81,7 +81,8 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML, gr.HTML]:
         value=1.0,
         step=0.05,
         label="Share kept",
-        info="Of the training pairs, the share kept as the data says; the rest are flipped.",
+        info="Of the training pairs of the dataset (or, with votes alone, of those), the share kept as they are; the rest are "
+        "flipped.",
         elem_id="reward-ratio",
     )
     counts = gr.HTML(elem_id="reward-counts")

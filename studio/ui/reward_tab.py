@@ -15,7 +15,7 @@ from studio.ui.access import Visitor, require_operator
 from studio.ui.align_form import size_range
 from studio.ui.base_needs import base_needs
 from studio.ui.guard import guarded
-from studio.ui.reward_form import build_form, counted, dataset_choices, form_from, preset_values
+from studio.ui.reward_form import VOTES, build_form, counted, dataset_choices, form_from, preset_values
 from studio.ui.reward_panel import RewardPanel
 from studio.ui.run_panel import QUIET
 from studio.ui.score_box import build_score_box, offer
@@ -96,7 +96,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
 
     def source_changed(source: str, dataset_id: str, size: float | None) -> tuple[Any, Any]:
         pairs = len(services.datasets.get(dataset_id).pairs)
-        shown = source != "Votes"
+        shown = source != VOTES
         return gr.Dropdown(visible=shown), gr.Slider(
             **size_range(pairs), value=min(int(size or pairs), pairs), visible=shown
         )
