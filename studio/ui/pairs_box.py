@@ -107,9 +107,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
                 )
                 with gr.Row():
                     split = gr.Textbox("train", label="Split", max_lines=1, min_width=100, elem_id="pairs-split")
-                    limit = gr.Number(
-                        None, label="Rows at most", info="Empty: all.", precision=0, minimum=1, min_width=100
-                    )
+                    limit = gr.Number(0, label="Rows at most", info="0: all.", precision=0, minimum=0, min_width=100)
                 take = gr.Button("Import", size="sm", elem_id="pairs-import")
                 report = gr.HTML(elem_id="pairs-report")
     drawn = gr.State(None)
