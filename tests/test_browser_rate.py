@@ -213,11 +213,13 @@ def test_a_rater_the_store_does_not_know_is_asked_for_a_name_again(
     join(page)
 
 
+@pytest.mark.timeout(600)  # two browsers and the whole studio: minutes where other work has the cores
 def test_the_presenters_tally_moves_while_somebody_votes(
     services: Services, studio_url: str, open_page: Callable[..., Any]
 ) -> None:
     services.rating.add_pairs(new_pairs(3))
     presenter = open_page(studio_url)
+    presenter.set_default_timeout(180_000)
     presenter.get_by_role("tab", name="Rate").click()
     tally = presenter.locator("#rate-tally")
     tally.get_by_text("voting is open").wait_for()
@@ -232,9 +234,9 @@ def test_the_presenters_tally_moves_while_somebody_votes(
     for done in (1, 2):
         rater.wait_for_timeout(350)
         rater.tap("[data-act=left]")
-        wait_until(lambda done=done: len(votes(services)) == done)
+        wait_until(lambda done=done: len(votes(services)) == done, 120)
         word = "vote" if done == 1 else "votes"
-        wait_until(lambda done=done, word=word: f"{done}\n{word}" in tally.inner_text())
+        wait_until(lambda done=done, word=word: f"{done}\n{word}" in tally.inner_text(), 120)
     assert "Base model" not in tally.inner_text()
     presenter.get_by_label("Show who leads").check()
     tally.get_by_text("Base model").wait_for()

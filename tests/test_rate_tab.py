@@ -220,7 +220,7 @@ def locked(settings: Settings) -> Any:
 #: what is pressed, and what it is given beyond the visitor's mark
 CHANGES = [
     ("rate-save-rules", ["text", 3, True]),
-    ("rate-toggle", []),
+    ("rate-toggle", ["Close voting"]),
     ("rate-calibrate-set", [1, ""]),
     ("rate-pair-first", ["x", ""]),
     ("rate-pair-retire", ["x", ""]),
@@ -239,6 +239,36 @@ def test_visitors_change_nothing(locked: tuple[Services, gr.Blocks], elem_id: st
     with pytest.raises(gr.Error, match="operator's password"):
         handler.fn(Visitor(operator=False), *values)
     assert services.rating.ballots() == before
+
+
+def test_the_operator_changes_the_rules_and_a_stale_button_does_what_it_says(
+    locked: tuple[Services, gr.Blocks],
+) -> None:
+    services, app = locked
+    operator = Visitor(operator=True)
+
+    def press(elem_id: str, *values: Any) -> None:
+        button = next(block for block in app.blocks.values() if getattr(block, "elem_id", None) == elem_id)
+        next(fn for fn in app.fns.values() if (button._id, "click") in fn.targets).fn(operator, *values)
+
+    for _ in range(2):
+        press("rate-toggle", "Close voting")
+        assert services.rating.rules().open is False
+    press("rate-toggle", "Open voting again")
+    assert services.rating.rules().open is True
+    press("rate-save-rules", "Be fair.", 5, True)
+    rules = services.rating.rules()
+    assert (rules.guidelines, rules.min_votes, rules.reveal, rules.open) == ("Be fair.", 5, True, True)
+    for wrong in (4, 0, 2.5, None, 101):
+        with pytest.raises(gr.Error, match=r"odd|Votes that decide"):
+            press("rate-save-rules", "Be fair.", wrong, True)
+    assert services.rating.rules() == rules
+    services.rating.add_pairs(new_pairs(3))
+    press("rate-calibrate-set", 2, "")
+    press("rate-retire-all", None, "question 1")
+    pairs = services.rating.ballots().pairs
+    assert sum(pair.calibration for pair in pairs) == 2
+    assert [pair.prompt for pair in pairs if pair.retired] == ["question 1"]
 
 
 def test_every_event_of_the_tab_is_private(locked: tuple[Services, gr.Blocks]) -> None:

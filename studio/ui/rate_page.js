@@ -63,7 +63,7 @@
 
   function note(title, text, undo = false) {
     pair = null;
-    if ($("note-title").textContent !== title) { $("note-title").textContent = title; $("note-text").textContent = text; }
+    for (const [id, words] of [["note-title", title], ["note-text", text]]) if ($(id).textContent !== words) $(id).textContent = words;
     document.body.toggleAttribute("data-undo", undo);
     screen("note");
     mark();
@@ -150,11 +150,15 @@
       take(await ask("next", { token }));
     } catch (error) {
       if (error instanceof Refused && error.status === 403) return leave(error.message);
-      if (error instanceof Refused) return note("That did not work", error.message);
-      note("No connection", `${capital(error.message)}; trying again…`);
-      clearTimeout(pollTimer);
-      pollTimer = setTimeout(poll, POLL_MS);
+      wait(error, poll);
     }
+  }
+
+  /* Whatever hinders the page, it goes on by itself once that is mended. */
+  function wait(error, then) {
+    note("One moment", `${capital(bare(error.message))}; trying again…`);
+    clearTimeout(pollTimer);
+    pollTimer = setTimeout(then, POLL_MS);
   }
 
   /* The server does not know this browser's rater (a new store): ask for a name again. */
@@ -179,8 +183,7 @@
       if (kept) { await send(); if (kept) note("One vote is not saved yet", "It is kept here and sent as soon as the studio can be reached."); return; }
       await next();
     } catch (error) {
-      note("No connection", `${capital(error.message)}; trying again…`);
-      setTimeout(start, POLL_MS);
+      wait(error, start);
     }
   }
 
@@ -227,7 +230,7 @@
     } catch (error) {
       if (error instanceof Refused) refused = error.message;
       else {
-        fail(`Not saved: ${error.message}. Your choice (${WORDS[sent.press]}) is kept.`, true);
+        fail(`Not saved: ${bare(error.message)}. Your choice (${WORDS[sent.press]}) is kept.`, true);
         retryTimer = setTimeout(send, RETRY_MS[Math.min(tries++, RETRY_MS.length - 1)]);
       }
     }
@@ -280,6 +283,7 @@
     else vote(name);
   }
 
+  const bare = (text) => text.replace(/[.;]$/, "");
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
   /* ---- hands ---- */

@@ -13,6 +13,7 @@ from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
 from studio.ui.shared import PRIVATE, Shared
 
+OPEN, CLOSE = "Open voting again", "Close voting"
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 
 
@@ -43,7 +44,7 @@ class RulesBox:
                     elem_id="rate-reveal",
                 )
                 self.save = gr.Button("Save", variant="primary", size="sm", elem_id="rate-save-rules")
-                self.toggle = gr.Button("Close voting", size="sm", elem_id="rate-toggle")
+                self.toggle = gr.Button(CLOSE, size="sm", elem_id="rate-toggle")
         self.outputs: list[Any] = [self.guidelines, self.min_votes, self.reveal, self.toggle]
         self._bind(shared)
 
@@ -68,15 +69,16 @@ class RulesBox:
             )
             gr.Info("Saved; raters see it with their next pair.", duration=3)
 
-        def toggle(mark: Visitor) -> Any:
+        def toggle(mark: Visitor, said: str) -> Any:
+            """Do what the button says: another page may have opened or closed the vote since this one was drawn."""
             require_operator(mark, "opening and closing the vote")
-            rules = self._services.rating.rules()
-            self._services.rating.set_rules(replace(rules, open=not rules.open))
-            return self._button(not rules.open)
+            opening = said == OPEN
+            self._services.rating.set_rules(replace(self._services.rating.rules(), open=opening))
+            return self._button(opening)
 
         self.save.click(guarded(save), [shared.visitor, self.guidelines, self.min_votes, self.reveal], None, **QUIET)
-        self.toggle.click(guarded(toggle), shared.visitor, self.toggle, **QUIET)
+        self.toggle.click(guarded(toggle), [shared.visitor, self.toggle], self.toggle, **QUIET)
 
     @staticmethod
     def _button(open_: bool) -> Any:
-        return gr.Button("Close voting" if open_ else "Open voting again", variant="secondary" if open_ else "primary")
+        return gr.Button(CLOSE if open_ else OPEN, variant="secondary" if open_ else "primary")
