@@ -7,7 +7,7 @@ import json
 import math
 
 from studio.domain import Recipe, RewardReport
-from studio.services.reward_reading import claim
+from studio.services.reward_reading import claim, majority_name
 
 
 def loading_lines(base_ref: str, adapter_ref: str) -> str:
@@ -46,7 +46,7 @@ def measured(report: RewardReport | None) -> str:
         "| on held-out pairs | right |\n| --- | --- |",
         f"| **this model** | {report.hits} of {report.n} = {share(report.hits / report.n)}, 95 % interval "
         f"{share(report.low)} to {share(report.high)} |",
-        f"| always the side preferred more often in training | {share(report.majority)} |",
+        f"| {majority_name(report).strip('“”')} | {share(report.majority)} |",
         f"| the longer answer wins | {share(report.longer)} |",
     ]
     said = "\n".join(lines)

@@ -34,16 +34,19 @@ def read_reward(steps: Sequence[StepEvent], probes: Sequence[ProbeEvent]) -> lis
     return said
 
 
+def majority_name(report: RewardReport) -> str:
+    """The first baseline by name. Data without sides (or with as many of each) has no majority side: there it is a coin."""
+    return "a coin toss" if report.majority == 0.5 else "“always the side preferred more often in training”"
+
+
 def claim(report: RewardReport) -> str:
     """What may be said of the result: that something was learned only where the interval lies above both baselines."""
     if not report.n:
         return "There were no held-out pairs, so nothing can be said of it."
     interval = f"the 95 % interval of its accuracy, {report.low:.0%} to {report.high:.0%},"
-    better, name = max(
-        (report.majority, "the side preferred more often in training"), (report.longer, "the longer answer")
-    )
+    better, name = max((report.majority, majority_name(report)), (report.longer, "“the longer answer wins”"))
     if report.learned:
-        return f"Better than both baselines: {interval} lies above the better one ({better:.0%}, always {name})."
+        return f"Better than both baselines: {interval} lies above the better one, {name} ({better:.0%})."
     if report.majority >= 1:
         known = report.low > max(0.5, report.longer)
         told = (
@@ -56,8 +59,8 @@ def claim(report: RewardReport) -> str:
             f"side” is right in every one and no accuracy can be above it. {told}"
         )
     if report.high < better:
-        return f"Nothing was learned that holds: {interval} lies below what “always {name}” gets right ({better:.0%})."
+        return f"Nothing was learned that holds: {interval} lies below {name} ({better:.0%})."
     return (
-        f"Not shown to have learned anything: {interval} reaches down to what “always {name}” gets right ({better:.0%}). More pairs, "
+        f"Not shown to have learned anything: {interval} reaches down to {name} ({better:.0%}). More pairs, "
         "or more held-out ones, would tell."
     )

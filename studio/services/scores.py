@@ -59,7 +59,7 @@ class ScoreService:
     def choices(self) -> list[tuple[str, str]]:
         """(label, run id) of the reward runs that can score, newest first."""
         return [
-            (f"{run.title} · {run.recipe.data_size} pairs · {run.adapter_hash}", run.run_id)
+            (f"{run.title} · trained on {run.recipe.data_size} · {run.adapter_hash}", run.run_id)
             for run in self._runs.list()
             if run.method == "reward" and run.has_adapter
         ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from studio.domain import FINAL_STATES, RewardReport
 from studio.services.reward import VoteCount
-from studio.services.reward_reading import claim
+from studio.services.reward_reading import claim, majority_name
 from studio.services.runs import RunView
 from studio.ui.run_view import badge, share_of
 from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
@@ -71,7 +71,7 @@ def result(run: RunView) -> str:
     ties = f" {report.ties} got equal rewards and count as wrong." if report.ties else ""
     bars = (
         _bar("this model", report.hits / report.n, f"{report.hits} of {report.n}", (report.low, report.high))
-        + _bar("always the majority side", report.majority, "")
+        + _bar(majority_name(report).strip("“”"), report.majority, "")
         + _bar("the longer answer wins", report.longer, "")
     )
     mark = "✓" if report.learned else "○"
