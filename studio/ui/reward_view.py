@@ -132,7 +132,7 @@ def margin_figure(report: RewardReport) -> Figure:
         )
     )
     figure.add_vline(x=0, line={"color": "#999", "width": 1.5, "dash": "dash"})
-    figure.update_xaxes(title_text="reward of preferred less reward of the other")
+    figure.update_xaxes(title_text="margin: preferred − other")
     figure.update_yaxes(title_text="pairs")
     return figure
 
