@@ -54,14 +54,14 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
                 )
                 with gr.Row():
                     first = gr.Dropdown(
-                        [("Base model", BASE)], value=BASE, label="One answer by", min_width=150, elem_id="batch-first"
+                        [("Base model", BASE)], value=BASE, label="One answer by", min_width=230, elem_id="batch-first"
                     )
                     second = gr.Dropdown(
                         [("Base model", BASE)],
                         value=BASE,
                         label="The other by",
                         info="The same again: two samples with different seeds.",
-                        min_width=150,
+                        min_width=230,
                         elem_id="batch-second",
                     )
                 with gr.Row():
