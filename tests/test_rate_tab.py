@@ -125,6 +125,20 @@ def test_the_tally_counts_the_last_minute(rating: RatingService) -> None:
     assert tally.look(names=False).recent == 0
 
 
+def test_the_tally_is_drawn_anew_only_when_something_happened(rating: RatingService) -> None:
+    now = [0.0]
+    tally = Tally(lambda: rating, clock=lambda: now[0])
+    rating.add_pairs(new_pairs(2))
+    quiet = set()
+    for second in range(90):
+        now[0] = float(second)
+        quiet.add(tally_html(tally.look(names=True)))
+    assert len(quiet) == 1
+    press_until_done(rating, rating.register("Anna")[0])
+    now[0] = 95.0
+    assert "2 in the last minute" in tally_html(tally.look(names=True))
+
+
 def test_players_are_counted_by_hand(rating: RatingService) -> None:
     """Base answers "yes", the adapter "no" in 3 pairs. Anna presses: base, base, tie; Ben: adapter, skip, both bad."""
     ids = rating.add_pairs([*new_pairs(3), same_player(), retired_pair()]).ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -101,9 +102,9 @@ def tally_html(standing: Standing) -> str:
     state = (
         '<b class="rate-open">voting is open</b>' if standing.open else '<b class="rate-closed">voting is closed</b>'
     )
-    pace = (
-        f"{standing.recent} in the last {'minute' if standing.window >= WINDOW_S - 2 else f'{standing.window:.0f} s'}"
-    )
+    # in steps of ten seconds, so that the page is not drawn anew each second while nothing happens
+    span = "minute" if standing.window >= WINDOW_S - 2 else f"{max(1, math.ceil(standing.window / 10)) * 10} s"
+    pace = f"{standing.recent} in the last {span}" if standing.recent else ""
     figures = (
         (p.votes, "vote" if p.votes == 1 else "votes", pace),
         (p.raters, "rater" if p.raters == 1 else "raters", ""),
