@@ -39,10 +39,9 @@ class BatchForm:
     """What to answer and by whom.
 
     Attributes:
-        first, second: :data:`studio.domain.BASE` or run ids; the same twice means two samples of one model, drawn with
-            different seeds.
-        sampling: of every answer; the seed of question *i* is ``compare.row_seed(sampling.seed, i)``, that of a second
-            sample one more.
+        first, second: :data:`studio.domain.BASE` or run ids; the same twice means two samples of one model.
+        sampling: of every answer; the first answer to question *i* has the seed ``compare.row_seed(sampling.seed, i)``, the
+            second one more.
         base: the base model where no side is an adapter (empty: the embedded one).
     """
 
@@ -227,6 +226,6 @@ def _system_prompt(form: BatchForm, question: Question) -> str:
 
 
 def _seeds(form: BatchForm, place: int) -> tuple[int, int]:
-    """Two models share their noise; two samples of one must not."""
+    """Never shared: with the same noise models that are alike mostly say the same, and that is no pair to rate."""
     seed = row_seed(form.sampling.seed, place)
-    return seed, (seed + 1) % 2**63 if form.first == form.second else seed
+    return seed, (seed + 1) % 2**63
