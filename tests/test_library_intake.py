@@ -247,7 +247,8 @@ def test_a_damaged_zip_is_refused(settings: Settings, library: LibraryService, a
     ("changes", "says"),
     [
         ({"peft_type": "IA3"}, "only LORA"),
-        ({"task_type": "SEQ_CLS"}, "only CAUSAL_LM"),
+        ({"task_type": "TOKEN_CLS"}, "only CAUSAL_LM"),
+        ({"task_type": "SEQ_CLS"}, "no head with one output"),
         ({"bias": "all"}, "bias"),
         ({"use_dora": True}, "use_dora"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
