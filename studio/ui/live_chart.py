@@ -24,10 +24,10 @@ const stack = (layout) => {
   ['', '2', '3', '4'].forEach((n, i) => {
     const top = 1 - i / 4;
     Object.assign(layout['xaxis' + n], {domain: [0, 1]});
-    Object.assign(layout['yaxis' + n], {domain: [top - 0.19, top]});
+    Object.assign(layout['yaxis' + n], {domain: [top - 0.165, top]});
     Object.assign(layout.annotations[i], {x: 0.5, y: top});
   });
-  layout.height = 1000;
+  layout.height = 1080;
   layout.legend.y = -0.05;
 };
 const draw = () => {
