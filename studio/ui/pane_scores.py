@@ -55,13 +55,13 @@ def build_pane_scores(
         button = gr.Button("Sample and rank", size="sm", elem_id="best-of")
         best = gr.HTML(elem_id="best-result")
 
-    def refresh(chosen: str, shown: str) -> tuple[Any, Any]:
+    def offer_judges(chosen: str, shown: str) -> tuple[Any, Any]:
         judges = services.scores.choices()
         kept = chosen if chosen in {run_id for _, run_id in judges} else OFF
         models = [(choice.label, choice.id) for choice in services.compare.panes()]
         return gr.Dropdown(choices=[("off", OFF), *judges], value=kept), offer(models, shown)
 
-    def score(run_id: str, stored: Any) -> list[str]:
+    def pane_rewards(run_id: str, stored: Any) -> list[str]:
         """What stands below each pane."""
         talk = talks.restore(stored)
         lines = [""] * len(widgets)
@@ -77,7 +77,7 @@ def build_pane_scores(
             lines[index] = f'<div class="pane-reward">reward <b>{one.reward:+.3f}</b>{mark}</div>'
         return lines
 
-    def sample(run_id: str, pane: str, n: float, stored: Any, base: str, *values: Any) -> str:
+    def best_of(run_id: str, pane: str, n: float, stored: Any, base: str, *values: Any) -> str:
         if not run_id:
             raise InputError("Choose a reward model under Score with first.")
         talk = talks.restore(stored)
@@ -102,12 +102,12 @@ def build_pane_scores(
         return _ranked(asked, answers, [one.reward for one in found])
 
     rewards = [widget.reward for widget in widgets]
-    app.load(guarded(refresh), [judge, model], [judge, model], **QUIET)
-    shared.tabs.select(guarded(refresh), [judge, model], [judge, model], **QUIET)
-    judge.input(guarded(score), [judge, shared.chats], rewards, **SCORING, **QUIET)
+    app.load(guarded(offer_judges), [judge, model], [judge, model], **QUIET)
+    shared.tabs.select(guarded(offer_judges), [judge, model], [judge, model], **QUIET)
+    judge.input(guarded(pane_rewards), [judge, shared.chats], rewards, **SCORING, **QUIET)
     for event in settled:
-        event.then(guarded(score), [judge, shared.chats], rewards, **SCORING, **QUIET)
-    button.click(guarded(sample), [judge, model, count, *page], best, show_progress_on=button, **MODEL, **PRIVATE)
+        event.then(guarded(pane_rewards), [judge, shared.chats], rewards, **SCORING, **QUIET)
+    button.click(guarded(best_of), [judge, model, count, *page], best, show_progress_on=button, **MODEL, **PRIVATE)
 
 
 def _conversation(talk: Talk, index: int) -> tuple[Message, ...]:

@@ -34,7 +34,7 @@ def build_score_box(services: Services) -> gr.Dropdown:
     button = gr.Button("Score", variant="primary", size="sm", elem_id="score")
     told = gr.HTML(elem_id="score-result")
 
-    def ask(run_id: str | None, question: str, one: str, two: str) -> str:
+    def score_text(run_id: str | None, question: str, one: str, two: str) -> str:
         if not run_id:
             raise InputError("There is no reward model to score with; train one first.")
         answers = [one, *([two] if two.strip() else [])]
@@ -42,7 +42,7 @@ def build_score_box(services: Services) -> gr.Dropdown:
         verdict = verdict_of(found[0], found[1]) if len(found) == 2 else None
         return reward_view.scores([s.reward for s in found], [s.cut for s in found], verdict)
 
-    button.click(guarded(ask), [run, prompt, first, second], told, **SCORING, **PRIVATE)
+    button.click(guarded(score_text), [run, prompt, first, second], told, **SCORING, **PRIVATE)
     return run
 
 
