@@ -51,14 +51,15 @@ def test_a_created_run_reads_back_as_it_was_written(settings: Settings, store: R
     assert (view.last_step, view.probe, view.adapter_share, view.has_adapter) == (None, None, None, False)
     assert store.dataset("run-one") == make_dataset()
     assert {p.name for p in folder.iterdir()} == {"run.json", "dataset.json", "job.json", "status.json"}
-    assert worker.read_job(folder).settings == settings
+    assert worker.read_job(folder).settings == dataclasses.replace(settings, database_url="")
     with pytest.raises(ConflictError, match="run-one exists"):
         store.create(recipe, make_dataset())
     assert not list(settings.adapters_dir.glob(".new-*"))
 
 
-def test_the_password_does_not_reach_the_run_folder(settings: Settings) -> None:
-    folder = queue(dataclasses.replace(settings, admin_password="open sesame"), "run-one")
+def test_no_password_reaches_the_run_folder(settings: Settings) -> None:
+    secrets = {"admin_password": "open sesame", "database_url": "postgresql://studio:sesame@localhost/votes"}
+    folder = queue(dataclasses.replace(settings, **secrets), "run-one")
     assert all("sesame" not in path.read_text() for path in folder.iterdir())
 
 

@@ -98,7 +98,7 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         # numbers sort as numbers; names such as "q-7" or "007" stay as they were written
         counted = all(row.id.isascii() and row.id.isdigit() and str(int(row.id)) == row.id for row in progress.rows)
         rows = [[int(row.id) if counted else row.id, row.prompt, *row.answers] for row in progress.rows]
-        kinds = ["number" if counted else "str", "str", "str", "str"]
+        kinds: list[Any] = ["number" if counted else "str", "str", "str", "str"]
         return {bar: progress_html(progress), table: gr.Dataframe(value=rows, datatype=kinds, visible=bool(rows))}
 
     def files(progress: TableProgress, run_id: str) -> dict[Any, Any]:

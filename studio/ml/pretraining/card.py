@@ -29,7 +29,7 @@ what it says of a title it has only copied from the question.
 | tokenizer | byte-level BPE, {vocab} entries, one special token per role; Chinese one character a token |
 | text | sampled by `studio/ml/pretraining/corpus.py` from the hand-written lists in `data/corpus/` |
 | training | {steps} steps of {tokens_per_step} token positions ({tokens:.1f} M), seed {seed}, {cpu} |
-| made by | `python -m studio.ml.pretraining.train --out data/embedded --work WORK{flags}` |
+| made by | `python -m studio.ml.pretraining.train --out data/embedded --work WORK{flags}`{later} |
 
 ## Measured
 
@@ -56,6 +56,7 @@ def write_card(
         tokens_per_step=f"{per_step:,}",
         tokens=settings["steps"] * per_step / 1e6,
         flags=settings["flags"],
+        later=settings["later"],
         cpu=cpu,
         rows=rows,
     )

@@ -217,8 +217,10 @@ def main() -> None:
         from transformers import AutoModelForCausalLM
 
         settings = read_settings(options.folder)
-        settings["flags"] = " --compile" * settings["compile"] + ", then again with --resume".join(
-            f" --steps {steps}" for steps in settings["stages"]
+        (_, first), *later = settings["stages"]
+        settings["flags"] = " --compile" * settings["compile"] + f" --steps {first}"
+        settings["later"] = "".join(
+            f", ended after step {at} and gone on with by `--resume --steps {steps}`" for at, steps in later
         )
         model = AutoModelForCausalLM.from_pretrained(options.folder)
         cpu = f"bf16 on {settings['threads']} CPU thread{'s' if settings['threads'] > 1 else ''}"

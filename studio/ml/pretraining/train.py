@@ -157,14 +157,16 @@ def train(settings: PretrainSettings, out: Path, work: Path, resume: bool) -> No
     ]
     peaks = [settings.muon_learning_rate, settings.learning_rate]
     first = 0
-    stages = [settings.steps]
+    stages = [[0, settings.steps]]
     snapshot = work / "snapshot.pt"
     if resume and snapshot.exists():
         state = torch.load(snapshot, weights_only=True)
         first = state["step"]
-        before = json.loads((work / "latest" / "pretraining.json").read_text(encoding="utf-8")).get("stages", [first])
-        # Going on to another number of steps gives the learning rate another slope: the record keeps every stage.
-        stages = [*before, settings.steps] if before[-1] != settings.steps else before
+        stages = json.loads((work / "latest" / "pretraining.json").read_text(encoding="utf-8"))["stages"]
+        # Going on to another number of steps gives the learning rate another slope: the record keeps every stage, as the
+        # step it began at and the steps it aimed for.
+        if stages[-1][1] != settings.steps:
+            stages = [*stages, [first, settings.steps]]
         for master, saved in zip(masters, state["masters"], strict=True):
             master.copy_(saved)
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
