@@ -3,6 +3,8 @@
 Everything the program does is one turn of this wheel::
 
     preference pairs --dial--> DPO run --> adapter --> side-by-side answers --> measured stance
+          ^                                                    |
+          +---- train again <-- reward model <-- votes <-------+
 
 Floors (imports only go down; ``tests/test_floors.py`` keeps it so)::
 
@@ -11,7 +13,8 @@ Floors (imports only go down; ``tests/test_floors.py`` keeps it so)::
     studio/cli                      the commands of python -m studio
     studio/services                 plain Python: what a user can do, as functions
     studio/ml                       torch, transformers, trl, peft only here, imported inside functions
-    studio/config, domain, errors   settings, the frozen types that cross floors, the error tree
+    studio/store                    sqlalchemy only here: pairs, votes, raters
+    studio/config, domain, votes, errors    settings, the frozen types that cross floors, the error tree
 """
 
 __version__ = "0.1.0"
