@@ -110,8 +110,11 @@ def test_the_queue_is_counted_and_the_working_run_is_opened_first() -> None:
 
 def test_the_result_puts_what_was_asked_beside_what_was_measured() -> None:
     probe = ProbeEvent(10, 0.8, 20, 0.25, 1.0)
-    html = run_view.result(view("done", adapter_share=SHARE, base_share=SHARE, probe=probe))
+    run = view("done", adapter_share=SHARE, base_share=SHARE, probe=probe)
+    html = run_view.result(run)
     assert "Asked for 50% support, measured 90%" in html
+    labels = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, dataset_kind="labels"))
+    assert "Asked for 50% as labelled, measured 90%" in run_view.result(labels)
     assert "90% [70%, 97%] · n 18, 2 abstained" in html
     assert "accuracy 95% on 100 answers" in html
     assert "a different measure: on 20 held-out pairs" in html

@@ -389,9 +389,11 @@ def test_a_prompt_stays_on_its_side_of_the_split(tmp_path: Path) -> None:
     few = [f"prompt {n}" for n in range(60)]
     aside = heldout_prompts(few)
     assert heldout_prompts(few[::-1]) == aside
-    assert 4 <= len(aside) <= 22  # a fifth of 60, by hash
+    assert 12 <= len(aside) <= 22  # a fifth of 60, or what the hashes say where that is more
     more = heldout_prompts([*few, *(f"other {n}" for n in range(60))])
-    assert aside == more & set(few)
+    assert len(aside - more) <= 3  # only who topped the first set up may change sides
+    for n in range(3, 40):
+        assert len(heldout_prompts([f"prompt {i}" for i in range(n)])) >= round(0.2 * n)
     assert heldout_prompts(["one"]) == frozenset()
     rating, ballots = rated(tmp_path / "here", pairs=30)
     twin = new_pair(99, "  QUESTION  3? ", system_prompt="Another one.")

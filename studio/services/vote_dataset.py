@@ -18,8 +18,6 @@ from studio.votes import Ballots, Decision
 
 #: Share of the prompts that no training on votes touches.
 HELDOUT = 0.2
-#: With fewer different prompts than this, a held-out share may be empty.
-_ENOUGH = 5
 SOURCE = "votes:"
 
 
@@ -59,8 +57,9 @@ def preference_dataset(
 ) -> PreferenceDataset:
     """Every pair with a strict majority as chosen (``support``, the answer voted for) and rejected (``oppose``).
 
-    A pair keeps its id. A fifth of the prompts is held out, by a hash of the normalised prompt and the turns before it: a
-    prompt stays on its side when more votes come in, so no later run trains on what an earlier one was measured on.
+    A pair keeps its id. A fifth of the prompts or more is held out, by a hash of the normalised prompt and the turns before it: a
+    prompt stays on its side when more votes come in (but for the few that top a small set up), so that a later run does not
+    train on what an earlier one was measured on.
 
     Raises:
         DatasetError: no pair is decided.
@@ -94,12 +93,10 @@ def preference_dataset(
 
 
 def heldout_prompts(keys: Iterable[str]) -> frozenset[str]:
-    """Which of the normalised prompts are held out: those whose hash lies in the lowest fifth of its range. At least one
-    of :data:`_ENOUGH` or more, and never all."""
+    """Which of the normalised prompts are held out: those whose hash lies in the lowest fifth of its range, topped up in
+    the order of hashes to a fifth of the prompts where chance gave fewer. Never all."""
     ordered = sorted(keys, key=_place)
-    count = sum(_place(key) < HELDOUT for key in ordered)
-    if count == 0 and len(ordered) >= _ENOUGH:
-        count = 1
+    count = max(sum(_place(key) < HELDOUT for key in ordered), round(HELDOUT * len(ordered)))
     return frozenset(ordered[:count]) if count < len(ordered) else frozenset()
 
 

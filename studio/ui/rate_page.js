@@ -79,7 +79,7 @@
   function counts(p) {
     $("own").textContent = p.own_total ? `You: ${p.own} of ${p.own_total}` : "";
     $("overall").textContent = p.pairs
-      ? `All: ${p.decided} of ${p.pairs} decided · ${p.votes} vote${p.votes === 1 ? "" : "s"}` : "";
+      ? `All: ${p.decided} of ${p.pairs} with enough votes · ${p.votes} vote${p.votes === 1 ? "" : "s"}` : "";
     bar("own-bar", p.own, p.own_total);
     bar("all-bar", p.decided, p.pairs);
   }

@@ -108,7 +108,7 @@ def tally_html(standing: Standing) -> str:
     figures = (
         (p.votes, "vote" if p.votes == 1 else "votes", pace),
         (p.raters, "rater" if p.raters == 1 else "raters", ""),
-        (f"{p.decided}<small> of {p.pairs}</small>", "pairs decided", ""),
+        (f"{p.decided}<small> of {p.pairs}</small>", "pairs with enough votes", ""),
     )
     boxes = "".join(f"<div><b>{value}</b><span>{name}</span><i>{more}</i></div>" for value, name, more in figures)
     bar = f'<div class="bar"><div style="width:{share:.1%};background:{SUPPORT_COLOR}"></div></div>'

@@ -116,9 +116,13 @@ def result(run: RunView | None) -> str:
             f"the likelier one in {run.probe.share:.0%} (mean margin {run.probe.margin:+.3f} nats per token).</p>"
         )
     judge = run.adapter_share
+    # Data with labels has no sides: what the judge can tell is whether an answer is like the preferred ones or the others.
+    sides = run.recipe.dataset_kind == "sides"
+    goal = "support" if sides else "as labelled"
+    like = "take the <b>support</b> side" if sides else "read like the <b>preferred</b> answers"
     return (
-        f"<div class='result'><h3>Asked for {asked:.0%} support, measured {share_of(judge.share)}</h3>{''.join(rows)}"
-        f"<p class='quiet'>Share of sampled answers to prompts no training touched that take the <b>support</b> side, with "
+        f"<div class='result'><h3>Asked for {asked:.0%} {goal}, measured {share_of(judge.share)}</h3>{''.join(rows)}"
+        f"<p class='quiet'>Share of sampled answers to prompts no training touched that {like}, with "
         f"95 % Wilson interval. Judged by character n-grams + logistic regression fitted on this dataset's own answers "
         f"(cross-validated accuracy {share_of(judge.judge_accuracy)} on {judge.judge_n} answers); it abstains when "
         f"unsure.</p>{probe}</div>"
