@@ -99,18 +99,22 @@ class Lists:
 class Sampler:
     """Draws conversations from the lists of one language with its own random state.
 
-    ``heldout_frames`` draws the questions from the held-out frames instead (for the evaluation).
+    ``heldout_frames`` draws the questions from the held-out frames instead (for the evaluation). ``copy_drill`` scales how
+    often any words at all are to be copied: much of it teaches copying early, but blurs where a topic begins in a question of
+    a form never seen, so it is faded out later.
     """
 
-    def __init__(self, lists: Lists, rng: random.Random, heldout_frames: bool = False) -> None:
+    def __init__(self, lists: Lists, rng: random.Random, heldout_frames: bool = False, copy_drill: float = 1.0) -> None:
         self.lists = lists
         self.rng = rng
+        self.any_word = ANY_WORD_SHARE * copy_drill
+        self.mix = {**MIX, "echo": MIX["echo"] * copy_drill}
         self.zh = lists.language == "zh"
         self.frames = lists.heldout_frames if heldout_frames else lists.frames
 
     def conversation(self) -> Conversation:
         """One conversation of a kind drawn from :data:`MIX`."""
-        kind = self.rng.choices(list(MIX), weights=list(MIX.values()))[0]
+        kind = self.rng.choices(list(self.mix), weights=list(self.mix.values()))[0]
         conv = Conversation(kind=kind, language=self.lists.language)
         if self.rng.random() < SYSTEM_SHARE:
             conv.system = self.rng.choice(self.lists.debate["system"])
@@ -244,7 +248,7 @@ class Sampler:
         """A random noun phrase, sometimes with a made-up word in it, to teach copying rather than recall."""
         rng, parts = self.rng, self.lists.talk["noun_phrases"]
         modifier, head = rng.choice(parts["modifiers"]), rng.choice(parts["heads"])
-        if rng.random() < ANY_WORD_SHARE:
+        if rng.random() < self.any_word:
             words = [rng.choice(self.lists.words) for _ in range(rng.randint(1, 3))]
             return ("" if self.zh else " ").join(words)
         roll = rng.random()
@@ -266,7 +270,7 @@ class Sampler:
         rng, titles = self.rng, self.lists.talk["titles"]
         if rng.random() >= INVENTED_TITLE_SHARE:
             return rng.choice(self.lists.titles)
-        if rng.random() < ANY_WORD_SHARE:
+        if rng.random() < self.any_word:
             words = [rng.choice(self.lists.words) for _ in range(rng.randint(1, 3))]
             return "".join(words) if self.zh else " ".join(word.capitalize() for word in words)
         if self.zh:

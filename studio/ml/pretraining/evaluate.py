@@ -217,10 +217,10 @@ def main() -> None:
         from transformers import AutoModelForCausalLM
 
         settings = read_settings(options.folder)
-        (_, first), *later = settings["stages"]
+        (_, first, _), *later = settings["stages"]
         settings["flags"] = " --compile" * settings["compile"] + f" --steps {first}"
         settings["later"] = "".join(
-            f", ended after step {at} and gone on with by `--resume --steps {steps}`" for at, steps in later
+            f", from step {at} on by `--resume --steps {steps} --copy-drill {drill:g}`" for at, steps, drill in later
         )
         model = AutoModelForCausalLM.from_pretrained(options.folder)
         cpu = f"bf16 on {settings['threads']} CPU thread{'s' if settings['threads'] > 1 else ''}"

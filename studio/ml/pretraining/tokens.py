@@ -104,6 +104,13 @@ class Encoder:
         return ids, weights
 
 
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer that :func:`save_tokenizer` wrote."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write ``tokenizer.json`` and ``tokenizer_config.json`` with the chat template inside."""
     tokenizer.save_pretrained(folder, save_jinja_files=False)

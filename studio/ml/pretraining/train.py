@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.ml.pretraining.corpus import Language, Lists, Sampler
-from studio.ml.pretraining.tokens import Encoder, save_tokenizer, train_tokenizer
+from studio.ml.pretraining.tokens import Encoder, load_tokenizer, save_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +43,7 @@ class PretrainSettings:
     warmup: int = 200
     prompt_weight: float = 0.1
     zh_share: float = 0.55
+    copy_drill: float = 1.0
     seed: int = 20261121
     threads: int = 1
     compile: bool = False
@@ -52,11 +53,13 @@ class Packer:
     """Endless batches of packed conversations: ids, positions and conversation numbers of shape [rows, row_length], and
     weights of the same shape."""
 
-    def __init__(self, settings: PretrainSettings, encoder: Encoder, samplers: dict[Language, Sampler]) -> None:
+    def __init__(
+        self, settings: PretrainSettings, encoder: Encoder, samplers: dict[Language, Sampler], seed: int
+    ) -> None:
         self._settings = settings
         self._encoder = encoder
         self._samplers = samplers
-        self._rng = random.Random(settings.seed + 1)
+        self._rng = random.Random(seed)
         self._waiting: list[tuple[list[int], list[float]]] = []
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -136,10 +139,18 @@ def train(settings: PretrainSettings, out: Path, work: Path, resume: bool) -> No
 
     torch.set_num_threads(settings.threads)
     work.mkdir(parents=True, exist_ok=True)
+    snapshot = work / "snapshot.pt"
+    state: dict[str, Any] = torch.load(snapshot, weights_only=True) if resume and snapshot.exists() else {"step": 0}
+    first = state["step"]
     lists = [Lists("en"), Lists("zh")]
-    tokenizer = train_tokenizer(lists, settings.vocab, settings.seed)
-    samplers = {entry.language: Sampler(entry, random.Random(f"{settings.seed}-{entry.language}")) for entry in lists}
-    packer = Packer(settings, Encoder(tokenizer, settings.prompt_weight), samplers)
+    tokenizer = load_tokenizer(work / "latest") if first else train_tokenizer(lists, settings.vocab, settings.seed)
+    # A resumed training draws its text from seeds of its own: replaying what was seen would take minutes.
+    seed = settings.seed + first
+    samplers = {
+        entry.language: Sampler(entry, random.Random(f"{seed}-{entry.language}"), copy_drill=settings.copy_drill)
+        for entry in lists
+    }
+    packer = Packer(settings, Encoder(tokenizer, settings.prompt_weight), samplers, seed + 1)
 
     model = build_model(settings).to(torch.bfloat16)
     # On CPU, SDPA's bf16 backward takes a third of a step at these sizes; plain attention with torch.compile is 1.45 x faster.
@@ -156,23 +167,17 @@ def train(settings: PretrainSettings, out: Path, work: Path, resume: bool) -> No
         torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, foreach=True),
     ]
     peaks = [settings.muon_learning_rate, settings.learning_rate]
-    first = 0
-    stages = [[0, settings.steps]]
-    snapshot = work / "snapshot.pt"
-    if resume and snapshot.exists():
-        state = torch.load(snapshot, weights_only=True)
-        first = state["step"]
+    stages: list[list[float]] = [[0, settings.steps, settings.copy_drill]]
+    if first:
         stages = json.loads((work / "latest" / "pretraining.json").read_text(encoding="utf-8"))["stages"]
         # Going on to another number of steps gives the learning rate another slope: the record keeps every stage, as the
-        # step it began at and the steps it aimed for.
-        if stages[-1][1] != settings.steps:
-            stages = [*stages, [first, settings.steps]]
+        # step it began at, the steps it aimed for, and its copy drill.
+        if stages[-1][1:] != [settings.steps, settings.copy_drill]:
+            stages = [*stages, [first, settings.steps, settings.copy_drill]]
         for master, saved in zip(masters, state["masters"], strict=True):
             master.copy_(saved)
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        for _ in range(first):  # the data order is part of the seed: skip what was already seen
-            packer.batch()
     print(json.dumps(asdict(settings)), f"parameters {sum(p.numel() for p in parameters) / 1e6:.2f} M", flush=True)
 
     def backbone(ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
