@@ -206,6 +206,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--think", type=float, default=2.0, help="mean pause before a vote, in seconds")
     parser.add_argument("--pairs", type=int, default=2000)
+    parser.add_argument("--warm", type=float, default=25.0, help="seconds the app runs before the raters come")
     parser.add_argument("--kill-after", type=float, default=0.0)
     parser.add_argument("--servers", type=int, default=1)
     parser.add_argument("--database-url", default="", help="an empty database; SQLite in a scratch folder if not given")
@@ -234,6 +235,7 @@ def main() -> int:
         try:
             for app in apps:
                 app.wait()
+            time.sleep(options.warm)  # it loads the chat engine and starts the trainer; nobody opens a vote that early
             seen = asyncio.run(load(options, apps))
         finally:
             for app in apps:
