@@ -119,10 +119,12 @@ def test_visitors_see_only_their_own(run_id: str, studio_url: str, open_page: Ca
 def test_panes_are_chosen_and_a_deleted_run_says_so(run_id: str, page: Any, services: Services) -> None:
     open_compare(page)
     page.get_by_role("tab", name="Library").first.click()
-    add_run(services.runs, "run-2", title="Second", seed=2, created=1.0)
+    add_run(services.runs, "run-2", title="Second, with a name of several lines " * 3, seed=2, created=1.0)
     open_compare(page)  # the tab looks again: what was trained meanwhile is offered
     page.click("#pane-count label:has-text('3')")
     page.wait_for_selector("#pane-identity-3:has-text('Second')")
+    tops = [page.locator(f"#chat-{number}").bounding_box()["y"] for number in (1, 2, 3)]
+    assert max(tops) - min(tops) < 2, tops
     ask(page, PROMPTS[0])
     wait_for_answers(page, 1, 1, 2, 3)
     page.click("#pane-choice-2 input")
