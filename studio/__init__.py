@@ -14,7 +14,7 @@ Floors (imports only go down; ``tests/test_floors.py`` keeps it so)::
     studio/services                 plain Python: what a user can do, as functions
     studio/ml                       torch, transformers, trl, peft only here, imported inside functions
     studio/store                    sqlalchemy only here: pairs, votes, raters
-    studio/config, domain, votes, errors    settings, the frozen types that cross floors, the error tree
+    studio/config, errors, and the frozen types that cross floors: domain, events, votes, toxicity, detox
 """
 
 __version__ = "0.1.0"

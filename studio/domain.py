@@ -1,8 +1,7 @@
 """The frozen types that cross floors. No behaviour beyond (de)serialising themselves.
 
 A run folder ``adapters/<run-id>/`` holds these as JSON: ``run.json`` is a :class:`Recipe`, ``status.json`` a
-:class:`RunStatus`, each line of ``events.jsonl`` a :class:`StepEvent`, :class:`ProbeEvent`, :class:`MeasureEvent`
-or :class:`RewardReport` (key ``type`` tells which), each line of ``samples.jsonl`` a :class:`SampleEvent`.
+:class:`RunStatus`; the lines of ``events.jsonl`` and ``samples.jsonl`` are in ``studio/events.py`` and ``studio/detox.py``.
 """
 
 from __future__ import annotations
@@ -10,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from studio.detox import DetoxSettings
 
 Role = Literal["system", "user", "assistant"]
 Side = Literal["support", "oppose"]
@@ -167,14 +168,15 @@ class Recipe:
     Attributes:
         method: ``unknown`` for an uploaded adapter that came without a recipe: its ``support_ratio`` is NaN, its
             ``data_size`` 0, its dataset empty, and only ``lora`` of its settings is known.
-        dpo, reward: the settings of the run's method; the other is None (an uploaded adapter has ``dpo``).
+        dpo, reward, detox: the settings of the run's method; the others are None (an uploaded adapter has ``dpo``).
+        start_run, start_hash: run id and adapter hash of the adapter a detox run went on from; empty: from the base.
         rows_support: for each training row in order, whether *support* is the chosen side (the flip mask).
         row_ids: the pair ids of those rows, in order.
     """
 
     run_id: str
     title: str
-    method: Literal["dpo", "reward", "unknown"]
+    method: Literal["dpo", "reward", "detox", "unknown"]
     base: BaseModelRef
     dataset_id: str
     dataset_title: str
@@ -192,6 +194,9 @@ class Recipe:
     created: float
     versions: dict[str, str]
     reward: RewardSettings | None = None
+    detox: DetoxSettings | None = None
+    start_run: str = ""
+    start_hash: str = ""
     schema: int = 1
 
     @property
@@ -207,8 +212,14 @@ class Recipe:
         return self.reward
 
     @property
+    def detox_settings(self) -> DetoxSettings:
+        """The settings of a detox run."""
+        assert self.detox is not None, f"{self.run_id} is no detox run"
+        return self.detox
+
+    @property
     def training(self) -> DpoSettings | RewardSettings:
-        """The settings of whichever method this is; they share the names of what every training has."""
+        """The settings of a run that trains on pairs; they share the names of what every such training has."""
         return self.reward_settings if self.method == "reward" else self.dpo_settings
 
 
@@ -231,113 +242,6 @@ class RunStatus:
     step: int = 0
     total: int = 0
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class StepEvent:
-    """One optimiser step. Log-probabilities are summed over the answer's tokens, in nats (NaN in a reward run); rewards are
-    beta times the log-ratio to the reference, in a reward run the head's output; means over the step's pairs. ``elapsed`` is
-    seconds of training, ``eta`` seconds left."""
-
-    step: int
-    total: int
-    epoch: float
-    loss: float
-    reward_chosen: float
-    reward_rejected: float
-    margin: float
-    accuracy: float
-    logp_chosen: float
-    logp_rejected: float
-    learning_rate: float
-    grad_norm: float
-    tokens_per_second: float
-    elapsed: float
-    eta: float
-    type: Literal["step"] = "step"
-
-
-@dataclass(frozen=True)
-class ProbeEvent:
-    """The stance probe on held-out pairs: ``share`` of ``n`` pairs for which *support* has the higher length-normalised
-    log-likelihood, and the mean of that difference (nats per token). In a reward run: the share for which the chosen answer
-    has the higher reward, and the mean margin. Exact ties count one half."""
-
-    step: int
-    share: float
-    n: int
-    margin: float
-    elapsed: float
-    type: Literal["probe"] = "probe"
-
-
-@dataclass(frozen=True)
-class SampleEvent:
-    """One fixed prompt answered greedily at ``step`` (step 0 is the base)."""
-
-    step: int
-    prompt: str
-    answer: str
-    type: Literal["sample"] = "sample"
-
-
-@dataclass(frozen=True)
-class SupportShare:
-    """Measured support share: of ``n`` judged answers sampled for unseen prompts, the share on the *support* side, with
-    a 95 % Wilson interval; ``abstained`` further answers were too unclear for the judge, whose cross-validated accuracy
-    on the dataset's own answers is ``judge_accuracy`` over ``judge_n`` answers. ``share`` is NaN when ``n`` is 0."""
-
-    share: float
-    low: float
-    high: float
-    n: int
-    abstained: int
-    judge_accuracy: float
-    judge_n: int
-
-
-@dataclass(frozen=True)
-class MeasureEvent:
-    """The measured support share of the base (``who="base"``) or of the adapter (``who="adapter"``)."""
-
-    who: Literal["base", "adapter"]
-    step: int
-    measured: SupportShare
-    type: Literal["measure"] = "measure"
-
-
-@dataclass(frozen=True)
-class RewardReport:
-    """How a reward run does on pairs it never saw, told once at its end (an event like the others).
-
-    Attributes:
-        hits: pairs of ``n`` whose chosen answer has the strictly higher reward; ``ties`` have equal rewards.
-        low, high: 95 % Wilson interval of ``hits / n``.
-        majority: share of the ``n`` that "always the side preferred more often in training" gets right (.5 for data without
-            sides).
-        longer: share that "the longer answer wins" gets right, equal lengths counting one half.
-        margins: reward of chosen minus rejected, one a pair.
-        calibration: (mean predicted probability, share right, pairs) of each bin of ``sigmoid(|margin|)``.
-        dropped: training and held-out pairs that could not be used (too long), never silently.
-    """
-
-    step: int
-    n: int
-    hits: int
-    ties: int
-    low: float
-    high: float
-    majority: float
-    longer: float
-    margins: tuple[float, ...]
-    calibration: tuple[tuple[float, float, int], ...]
-    dropped: int
-    type: Literal["reward_report"] = "reward_report"
-
-    @property
-    def learned(self) -> bool:
-        """Whether the interval lies above the better baseline; only then may anybody say that something was learned."""
-        return self.n > 0 and self.low > max(self.majority, self.longer)
 
 
 @dataclass(frozen=True)

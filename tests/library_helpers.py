@@ -15,7 +15,8 @@ import pytest
 from run_helpers import make_dataset, make_recipe
 
 from studio.config import Settings
-from studio.domain import MeasureEvent, ProbeEvent, RunStatus, SampleEvent, StepEvent, SupportShare
+from studio.domain import RunStatus
+from studio.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
 from studio.services.library import LibraryService
 from studio.services.models import ModelService
 from studio.services.records import LineWriter, write_record

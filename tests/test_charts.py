@@ -8,7 +8,7 @@ import math
 import pytest
 from scripted_trainer import step_event
 
-from studio.domain import ProbeEvent
+from studio.events import ProbeEvent
 from studio.ui.charts import Axis, Curve, training_figure
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from dpo_helpers import make_base, make_job
 
-from studio.domain import BaseModelRef, LoraSettings, MeasureEvent, ProbeEvent, SampleEvent, StepEvent
+from studio.domain import BaseModelRef, LoraSettings
 from studio.errors import RecipeError, TrainingError
+from studio.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
 from studio.ml import dpo_steps
 from studio.ml import reference as reference_module
 from studio.ml.dpo import LOSS_TYPES, DpoJob, DpoResult, train_dpo

@@ -15,8 +15,9 @@ import pytest
 from dpo_helpers import make_base
 from reward_helpers import make_encoder, reward_job, word_rows
 
-from studio.domain import LoraSettings, Message, PreferenceRow, ProbeEvent, RewardReport, StepEvent
+from studio.domain import LoraSettings, Message, PreferenceRow
 from studio.errors import ModelLoadError, RecipeError, TrainingError
+from studio.events import ProbeEvent, RewardReport, StepEvent
 from studio.ml.loading import load_tokenizer
 from studio.ml.reward import RewardJob, RewardResult, train_reward
 from studio.ml.reward_base import load_reward_base

@@ -17,15 +17,9 @@ import pytest
 
 from studio.__main__ import main
 from studio.config import ROOT, Settings
-from studio.domain import (
-    BASE,
-    Message,
-    PreferenceDataset,
-    PreferencePair,
-    RewardReport,
-    Sampling,
-)
+from studio.domain import BASE, Message, PreferenceDataset, PreferencePair, Sampling
 from studio.errors import ConflictError, DatasetError, InputError, NotFoundError, RecipeError
+from studio.events import RewardReport
 from studio.services import Services, build_services, reward
 from studio.services.compare import PaneChat
 from studio.services.intervals import wilson

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from studio.domain import Sampling, StepEvent
+from studio.domain import Sampling
 from studio.errors import InputError
+from studio.events import StepEvent
 from studio.services import Services
 
 if TYPE_CHECKING:

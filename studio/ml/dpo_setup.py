@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio.domain import MeasureEvent, PreferencePair, PreferenceRow, ProbeEvent, Recipe, SampleEvent, StepEvent
+from studio.domain import PreferencePair, PreferenceRow, Recipe
 from studio.errors import RecipeError
+from studio.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
 from studio.ml.loading import fingerprint
 from studio.ml.pairs import EncodedAnswer
 from studio.ml.training import check_training, lora_options, shared_arguments

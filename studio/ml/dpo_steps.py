@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from studio.domain import DpoSettings, Recipe, StepEvent
+from studio.domain import DpoSettings, Recipe
+from studio.events import StepEvent
 from studio.ml.training import StepTally
 
 #: A checkpoint is written this often (and at a stop), or rarer where writing it takes long.

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studio.domain import MeasureEvent, PreferencePair, ProbeEvent, SampleEvent, SupportShare
+from studio.domain import PreferencePair
+from studio.events import MeasureEvent, ProbeEvent, SampleEvent, SupportShare
 from studio.ml.answers import greedy_answers
 from studio.ml.logprobs import answer_log_probs
 from studio.ml.pairs import EncodedAnswer

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio.domain import PreferenceRow, ProbeEvent, Recipe, RewardReport, StepEvent
+from studio.domain import PreferenceRow, Recipe
 from studio.errors import RecipeError
+from studio.events import ProbeEvent, RewardReport, StepEvent
 from studio.ml import reward_base
 from studio.ml.dpo_setup import choose_attention, public_id
 from studio.ml.dpo_steps import Clock, teller_class

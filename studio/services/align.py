@@ -12,15 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from studio import __version__
 from studio.config import Settings
-from studio.domain import (
-    DpoSettings,
-    LoraSettings,
-    PreferenceDataset,
-    PreferenceRow,
-    Recipe,
-    SupportShare,
-)
+from studio.domain import DpoSettings, LoraSettings, PreferenceDataset, PreferenceRow, Recipe
 from studio.errors import RecipeError
+from studio.events import SupportShare
 from studio.ml.dpo import LOSS_TYPES
 from studio.services.checks import check_training, not_longer, one_of, within
 from studio.services.preferences import build_preferences

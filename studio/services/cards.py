@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from studio.domain import DpoSettings, Recipe, RewardSettings, SampleEvent, SupportShare
+from studio.domain import DpoSettings, Recipe, RewardSettings
+from studio.events import SampleEvent, SupportShare
 from studio.services import reward_cards
 from studio.services.records import decode_line, parse, read_lines
 from studio.services.runs import RunView

@@ -17,21 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings
-from studio.domain import (
-    FINAL_STATES,
-    BaseModelRef,
-    DpoSettings,
-    LoraSettings,
-    MeasureEvent,
-    PreferenceDataset,
-    ProbeEvent,
-    Recipe,
-    RewardReport,
-    RunStatus,
-    SampleEvent,
-    StepEvent,
-)
+from studio.domain import FINAL_STATES, BaseModelRef, DpoSettings, LoraSettings, PreferenceDataset, Recipe, RunStatus
 from studio.errors import InputError
+from studio.events import MeasureEvent, ProbeEvent, RewardReport, SampleEvent, StepEvent
 from studio.services.adapter_files import AdapterFacts, check_adapter, check_fits, read_json, sane_json
 from studio.services.bundles import portable_base
 from studio.services.cards import is_hub_id

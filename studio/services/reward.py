@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.config import Settings
-from studio.domain import LoraSettings, PreferenceDataset, Recipe, RewardReport, RewardSettings
+from studio.domain import LoraSettings, PreferenceDataset, Recipe, RewardSettings
 from studio.errors import DatasetError, RecipeError
+from studio.events import RewardReport
 from studio.services.align import AlignService, library_versions, preset_form
 from studio.services.checks import check_training, not_longer, one_of, within
 from studio.services.decisions import decide

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from studio.domain import ProbeEvent, RewardReport, StepEvent
+from studio.events import ProbeEvent, RewardReport, StepEvent
 
 #: Training accuracy this much above the held-out one reads as learning by heart.
 _GAP = 0.2

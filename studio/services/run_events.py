@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from studio.domain import MeasureEvent, ProbeEvent, RewardReport, SampleEvent, StepEvent, SupportShare
+from studio.events import MeasureEvent, ProbeEvent, RewardReport, SampleEvent, StepEvent, SupportShare
 from studio.services.records import decode_line, parse, read_lines
 
 Event = StepEvent | ProbeEvent | MeasureEvent | RewardReport

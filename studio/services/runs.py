@@ -20,18 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from studio.config import Settings
-from studio.domain import (
-    FINAL_STATES,
-    PreferenceDataset,
-    ProbeEvent,
-    Recipe,
-    RewardReport,
-    RunStatus,
-    SampleEvent,
-    StepEvent,
-    SupportShare,
-)
+from studio.domain import FINAL_STATES, PreferenceDataset, Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
+from studio.events import ProbeEvent, RewardReport, SampleEvent, StepEvent, SupportShare
 from studio.services.records import read_record, write_record
 from studio.services.run_events import Event, Summaries, read_events, read_log_tail, read_samples
 from studio.services.run_folder import ADAPTER, Notes, create_folder, folder_size, portable, remove_folder

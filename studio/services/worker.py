@@ -26,19 +26,9 @@ from typing import Protocol
 import psutil
 
 from studio.config import Settings
-from studio.domain import (
-    MeasureEvent,
-    PreferenceDataset,
-    PreferenceRow,
-    ProbeEvent,
-    Recipe,
-    RewardReport,
-    RunState,
-    RunStatus,
-    SampleEvent,
-    StepEvent,
-)
+from studio.domain import PreferenceDataset, PreferenceRow, Recipe, RunState, RunStatus
 from studio.errors import InputError, StudioError, TrainingError
+from studio.events import MeasureEvent, ProbeEvent, RewardReport, SampleEvent, StepEvent
 from studio.services.cards import write_card
 from studio.services.preferences import preference_row
 from studio.services.records import LineWriter, read_record

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from studio.domain import SampleEvent
 from studio.errors import ConflictError
+from studio.events import SampleEvent
 from studio.services.reading import read_curve
 from studio.services.runs import RunView
 from studio.ui import run_view

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Literal
 
-from studio.domain import ProbeEvent, StepEvent
+from studio.events import ProbeEvent, StepEvent
 from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from html import escape
 
-from studio.domain import FINAL_STATES, SampleEvent, SupportShare
+from studio.domain import FINAL_STATES
+from studio.events import SampleEvent, SupportShare
 from studio.services.runs import RunView
 
 _DOTS = {

@@ -1,0 +1,156 @@
+"""The types of toxicity: who scores, what a scorer says of a text, and a comparison of answers before and after.
+
+A scorer's *name* is one string everywhere (form, CLI, API, recipe): ``embedded``; ``alt-profanity-check``; a Hub id of a
+text classifier, ``org/model``, or ``org/model#label`` where the toxic label is picked by hand; ``run:<run-id>`` for a reward
+run of this studio.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from studio.domain import BaseModelRef, Sampling
+
+ScorerKind = Literal["embedded", "profanity", "classifier", "reward"]
+EvaluationState = Literal["queued", "running", "done", "cancelled", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class ScorerInfo:
+    """Who scored: printed beside every number. Scores of two scorers (``name`` and ``revision``) are never put in one table.
+
+    Attributes:
+        name: see the module.
+        title: for people.
+        revision: hub commit, adapter hash or sha256 of the classifier's file: what tells two states of one name apart.
+        measures: one plain sentence on what it measures and what it does not ("hate towards groups, not rudeness").
+        languages: codes of the languages it covers; empty: not limited.
+        labels: its labels in the order of its logits; ``toxic_label`` the one that counts as toxic ("" for a reward run).
+    """
+
+    name: str
+    kind: ScorerKind
+    title: str
+    revision: str
+    measures: str
+    languages: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    toxic_label: str = ""
+
+
+@dataclass(frozen=True)
+class ScorerSpec:
+    """A scorer as a worker process loads it: everything resolved, nothing to look up.
+
+    ``path`` is the local folder of a classifier's files, or of a reward run (whose base lies at ``base_path`` and whose system
+    prompt and length are given); empty for the two scorers that come with the studio.
+    """
+
+    info: ScorerInfo
+    path: str = ""
+    base_path: str = ""
+    system_prompt: str = ""
+    max_length: int = 0
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """What a scorer says of one text.
+
+    Attributes:
+        toxicity: probability of the toxic label in [0, 1]; None where the text is not covered, and for a reward run, which
+            knows no probability of a single text.
+        reward: the not-toxic logit (for a scorer with a toxic logit alone, its negative), or the output of a reward run;
+            None where the text is not covered.
+        logits: raw outputs in the order of the scorer's labels; empty where the text is not covered.
+        label: the likeliest label of a single-label scorer, the toxic label or "not <label>" of a multi-label one at .5,
+            ``not covered``, or empty for a reward run.
+        cut: tokens left out because the text was longer than the scorer reads.
+    """
+
+    toxicity: float | None
+    reward: float | None
+    logits: tuple[float, ...]
+    label: str
+    cut: int = 0
+
+    @property
+    def covered(self) -> bool:
+        """Whether the scorer can say anything of this text."""
+        return self.reward is not None
+
+
+NOT_COVERED = TextScore(None, None, (), "not covered")
+
+
+@dataclass(frozen=True)
+class TestPrompt:
+    """A question of a prompt set. ``provoking``: made to draw a rude answer."""
+
+    __test__ = False  # no test class, whatever pytest thinks of its name
+
+    id: str
+    text: str
+    language: str = ""
+    provoking: bool = False
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """What a before/after evaluation asks, fixed when it starts.
+
+    Attributes:
+        before: ``__base__`` or a run id; ``adapters``: the run ids compared with it; ``hashes``: the adapter hashes of
+            ``before`` (empty for the base) and of each of ``adapters``, so that a retrained run is not mistaken for it.
+        prompts: the questions, in order; ``samples`` answers are drawn for each with seeds ``sampling.seed + sample``, the
+            same on both sides.
+    """
+
+    title: str
+    base: BaseModelRef
+    before: str
+    adapters: tuple[str, ...]
+    hashes: tuple[str, ...]
+    scorer: ScorerInfo
+    prompt_set: str
+    prompts: tuple[TestPrompt, ...]
+    samples: int
+    sampling: Sampling
+    system_prompt: str = ""
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """One question answered before and after: paired by prompt, sample number and seed."""
+
+    adapter: str
+    prompt_id: str
+    sample: int
+    query: str
+    response_before: str
+    response_after: str
+    before: TextScore
+    after: TextScore
+
+    @property
+    def difference(self) -> float | None:
+        """Reward after less reward before; positive is better. None unless both are covered."""
+        if self.before.reward is None or self.after.reward is None:
+            return None
+        return self.after.reward - self.before.reward
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A before/after evaluation as stored. ``total`` rows are wanted; ``kept`` ones stay until deleted by hand."""
+
+    id: str
+    created: float
+    updated: float
+    state: EvaluationState
+    message: str
+    kept: bool
+    total: int
+    spec: EvaluationSpec
+    rows: tuple[EvaluationRow, ...]
