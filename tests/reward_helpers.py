@@ -135,7 +135,6 @@ def reward_job(
         heldout=heldout,
         base_path=base,
         folder=folder,
-        cache_dir=folder.parent / "cache",
         resume=False,
         threads=1,
         device="cpu",

@@ -6,10 +6,8 @@ adapter and its checkpoints into the run's folder and hands everything else to `
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
-from studio.errors import RecipeError
 from studio.ml.dpo_setup import (
     LOSS_TYPES,
     DpoJob,
@@ -26,7 +24,7 @@ from studio.ml.dpo_steps import Clock, teller_class
 from studio.ml.dpo_trainer import PairCollator, trainer_class
 from studio.ml.failures import plain_failures
 from studio.ml.fused_lora import fuse_lora
-from studio.ml.loading import four_bit_reason, load_model, load_tokenizer, resolve_device
+from studio.ml.loading import load_model, load_tokenizer
 from studio.ml.observe import Observer
 from studio.ml.pairs import encode_heldout, encode_rows
 from studio.ml.reference import ReferenceCache
@@ -35,9 +33,8 @@ from studio.ml.training import (
     OPTIMIZERS,
     SCHEDULERS,
     TrainingResult,
-    last_checkpoint,
-    read_progress,
-    save_adapter,
+    start_device,
+    train_to_end,
     training_dtype,
 )
 
@@ -85,17 +82,13 @@ def train_dpo(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoRe
 
 
 def _train(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResult:
-    import torch
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl.trainer.utils import disable_dropout_in_model
 
-    torch.set_num_threads(job.threads)
     recipe, dpo = job.recipe, job.recipe.dpo_settings
-    device = resolve_device(job.device)
+    device = start_device(job)
     dtype = training_dtype(device)
-    if dpo.load_in_4bit and (reason := four_bit_reason(device, training=True)):
-        raise RecipeError(reason)
     tokenizer = load_tokenizer(job.base_path, trust_remote_code=job.trust_remote_code)
     model = load_model(
         job.base_path,
@@ -140,18 +133,11 @@ def _train(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResul
         elapsed=clock.elapsed,
     )
     teller = teller_class()(recipe, trainer, observer, clock, emit, should_stop, at_save=reference.save)
-    trainer.add_callback(teller)
-    checkpoint = last_checkpoint(job.folder / "checkpoint") if job.resume else None
-    if checkpoint is not None:
-        clock.before = read_progress(checkpoint)
-    clock.start()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds, steps = clock.elapsed(), trainer.state.global_step
-    save_adapter(trainer.model, job.folder, base_id)
-    reference.save()
-    if not teller.stopped or observer.quick:  # who stopped a slow run does not want to wait for more of it
-        observer.look(steps, probe=True, sample=True)
-        observer.measure(steps, job.cache_dir, brief=teller.stopped)
-    if not teller.stopped:
-        shutil.rmtree(job.folder / "checkpoint", ignore_errors=True)
-    return DpoResult(steps, teller.stopped, seconds)
+
+    def last_look(step: int) -> None:
+        reference.save()
+        if not teller.stopped or observer.quick:  # who stopped a slow run does not want to wait for more of it
+            observer.look(step, probe=True, sample=True)
+            observer.measure(step, job.cache_dir, brief=teller.stopped)
+
+    return train_to_end(job, trainer, teller, clock, base_id, last_look)

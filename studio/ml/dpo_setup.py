@@ -13,7 +13,7 @@ from studio.errors import RecipeError
 from studio.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
 from studio.ml.loading import fingerprint
 from studio.ml.pairs import EncodedAnswer
-from studio.ml.training import check_training, lora_options, shared_arguments
+from studio.ml.training import TrainingJob, check_training, lora_options, shared_arguments
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ LOSS_TYPES = (
 _EAGER_BYTES, _BYTES_A_SCORE = 2**30, 8
 
 
-@dataclass(frozen=True)
-class DpoJob:
+@dataclass(frozen=True, kw_only=True)
+class DpoJob(TrainingJob):
     """All a run needs.
 
     Attributes:
@@ -52,26 +52,14 @@ class DpoJob:
         judge_pairs: pairs whose answers the stance judge learns from.
         test_prompts: prompts answered for the film-strip and the measured support share; without any, the held-out
             prompts are taken, then those of the training rows.
-        base_path: local folder, or an id in the local hub cache.
-        folder: the run folder.
         cache_dir: where reference log-probabilities and measures of the base are kept between runs.
-        resume: go on from the checkpoint in ``folder``, where there is one.
-        threads: CPU threads.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
     """
 
-    recipe: Recipe
     rows: tuple[PreferenceRow, ...]
     heldout: tuple[PreferencePair, ...]
     judge_pairs: tuple[PreferencePair, ...]
     test_prompts: tuple[str, ...]
-    base_path: str | Path
-    folder: Path
     cache_dir: Path
-    resume: bool
-    threads: int
-    device: str
-    trust_remote_code: bool
 
 
 def check_job(job: DpoJob) -> None:

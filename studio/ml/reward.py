@@ -6,10 +6,8 @@ hands everything else to ``emit``.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from studio.domain import PreferenceRow, Recipe
@@ -20,20 +18,20 @@ from studio.ml.dpo_setup import choose_attention, public_id
 from studio.ml.dpo_steps import Clock, teller_class
 from studio.ml.failures import plain_failures
 from studio.ml.fused_lora import fuse_lora
-from studio.ml.loading import four_bit_reason, load_tokenizer, resolve_device
+from studio.ml.loading import load_tokenizer
 from studio.ml.reference import base_of
 from studio.ml.reward_base import load_reward_base
 from studio.ml.reward_report import make_report, probe_event
 from studio.ml.reward_rows import EncodedRows, encode_rows, score_rows
 from studio.ml.reward_trainer import RewardCollator, trainer_class
 from studio.ml.training import (
+    TrainingJob,
     TrainingResult,
     check_training,
-    last_checkpoint,
     lora_options,
-    read_progress,
-    save_adapter,
     shared_arguments,
+    start_device,
+    train_to_end,
     training_dtype,
 )
 
@@ -48,31 +46,17 @@ PROBE_PAIRS = 64
 _QUICK_PARAMETERS = 20_000_000
 
 
-@dataclass(frozen=True)
-class RewardJob:
-    """All a run needs.
+@dataclass(frozen=True, kw_only=True)
+class RewardJob(TrainingJob):
+    """All a run needs; its base is an encoder or a causal model.
 
     Attributes:
         rows: the training rows, as the dial or the votes set them.
         heldout: rows kept aside (may be empty: then there is neither probe nor report).
-        base_path: local folder, or an id in the local hub cache: an encoder or a causal model.
-        folder: the run folder.
-        cache_dir: where things are kept between runs (nothing yet).
-        resume: go on from the checkpoint in ``folder``, where there is one.
-        threads: CPU threads.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
     """
 
-    recipe: Recipe
     rows: tuple[PreferenceRow, ...]
     heldout: tuple[PreferenceRow, ...]
-    base_path: str | Path
-    folder: Path
-    cache_dir: Path
-    resume: bool
-    threads: int
-    device: str
-    trust_remote_code: bool
 
 
 def preload() -> None:
@@ -102,18 +86,14 @@ def train_reward(job: RewardJob, emit: Callable[[RewardEvent], None], should_sto
 
 
 def _train(job: RewardJob, emit: Callable[[RewardEvent], None], should_stop: Callable[[], bool]) -> RewardResult:
-    import torch
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import PrinterCallback
     from trl import RewardConfig
     from trl.trainer.utils import disable_dropout_in_model
 
-    torch.set_num_threads(job.threads)
     recipe, settings = job.recipe, job.recipe.reward_settings
-    device = resolve_device(job.device)
-    if settings.load_in_4bit and (reason := four_bit_reason(device, training=True)):
-        raise RecipeError(reason)
+    device = start_device(job)
     tokenizer = load_tokenizer(job.base_path, trust_remote_code=job.trust_remote_code)
     base = load_reward_base(
         job.base_path,
@@ -150,20 +130,13 @@ def _train(job: RewardJob, emit: Callable[[RewardEvent], None], should_stop: Cal
     fuse_lora(trainer.model)
     observer = RewardObserver(trainer.model, tokenizer.pad_token_id, rows, heldout, recipe, emit, clock.elapsed)
     teller = teller_class()(recipe, trainer, observer, clock, emit, should_stop)
-    trainer.add_callback(teller)
-    checkpoint = last_checkpoint(job.folder / "checkpoint") if job.resume else None
-    if checkpoint is not None:
-        clock.before = read_progress(checkpoint)
-    clock.start()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds, steps = clock.elapsed(), trainer.state.global_step
-    save_adapter(trainer.model, job.folder, base_id)
-    if not teller.stopped or observer.quick:
-        observer.look(steps, probe=True, sample=False)
-        observer.report(steps)
-    if not teller.stopped:
-        shutil.rmtree(job.folder / "checkpoint", ignore_errors=True)
-    return RewardResult(steps, teller.stopped, seconds)
+
+    def last_look(step: int) -> None:
+        if not teller.stopped or observer.quick:
+            observer.look(step, probe=True, sample=False)
+            observer.report(step)
+
+    return train_to_end(job, trainer, teller, clock, base_id, last_look)
 
 
 @dataclass

@@ -12,14 +12,18 @@ import json
 import logging
 import math
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from studio.domain import Recipe
 from studio.errors import RecipeError, TrainingError
-from studio.ml.loading import choose_dtype
+from studio.ml.loading import choose_dtype, four_bit_reason, resolve_device
+
+if TYPE_CHECKING:
+    from studio.ml.dpo_steps import Clock
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +35,27 @@ OPTIMIZERS = ("adamw", "paged_adamw_8bit")
 _LARGE_MODEL = 1_000_000_000
 #: A schedule over time has this many steps.
 _TICKS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """What every training is given; a method's own job adds its data.
+
+    Attributes:
+        base_path: local folder, or an id in the local hub cache.
+        folder: the run folder.
+        resume: go on from the checkpoint in ``folder``, where there is one.
+        threads: CPU threads.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    """
+
+    recipe: Recipe
+    base_path: str | Path
+    folder: Path
+    resume: bool
+    threads: int
+    device: str
+    trust_remote_code: bool
 
 
 @dataclass(frozen=True)
@@ -184,6 +209,44 @@ def read_progress(checkpoint: Path) -> float:
     """Seconds trained before the checkpoint."""
     path = checkpoint / "progress.json"
     return float(json.loads(path.read_text(encoding="utf-8"))["elapsed"]) if path.is_file() else 0.0
+
+
+def start_device(job: TrainingJob) -> str:
+    """Set this process's CPU threads; the device the job trains on.
+
+    Raises:
+        RecipeError: 4 bits are asked for and cannot be had there.
+    """
+    import torch
+
+    torch.set_num_threads(job.threads)
+    device = resolve_device(job.device)
+    if job.recipe.training.load_in_4bit and (reason := four_bit_reason(device, training=True)):
+        raise RecipeError(reason)
+    return device
+
+
+def train_to_end(
+    job: TrainingJob, trainer: Any, teller: Any, clock: Clock, base_id: str, last_look: Callable[[int], None]
+) -> TrainingResult:
+    """Train, from the newest checkpoint where the job resumes, until the end or a stop request, and save the adapter.
+
+    ``teller`` is told of each step and knows whether a stop was asked for (:func:`studio.ml.dpo_steps.teller_class`).
+    ``last_look`` is given the step once the adapter is saved. A stopped run keeps its checkpoint.
+    """
+    trainer.add_callback(teller)
+    checkpoints = job.folder / "checkpoint"
+    checkpoint = last_checkpoint(checkpoints) if job.resume else None
+    if checkpoint is not None:
+        clock.before = read_progress(checkpoint)
+    clock.start()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds, steps = clock.elapsed(), trainer.state.global_step
+    save_adapter(trainer.model, job.folder, base_id)
+    last_look(steps)
+    if not teller.stopped:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return TrainingResult(steps, teller.stopped, seconds)
 
 
 def check_training(recipe: Recipe, rows: int) -> None:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 
@@ -230,54 +230,50 @@ def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[
         raise TrainingError(
             f"The base model {recipe.base.id} is not the one this run was made for (its files changed). Start a new run."
         )
-    resume = (job.folder / "checkpoint").is_dir()
-    log.info("run %s: %d rows, base %s, resume %s", recipe.run_id, len(recipe.row_ids), base_path, resume)
-    return _TRAIN[recipe.method](job, base_path, resume, emit, should_stop)
+    shared = {
+        "recipe": recipe,
+        "base_path": base_path,
+        "folder": job.folder,
+        "resume": (job.folder / "checkpoint").is_dir(),
+        "threads": cpu_threads(settings.train_threads),
+        "device": settings.device,
+        "trust_remote_code": settings.trust_remote_code,
+    }
+    log.info("run %s: %d rows, base %s, resume %s", recipe.run_id, len(recipe.row_ids), base_path, shared["resume"])
+    return _TRAIN[recipe.method](job, shared, emit, should_stop)
 
 
 def _train_dpo(
-    job: Job, base_path: Path, resume: bool, emit: Callable[[Emitted], None], should_stop: Callable[[], bool]
+    job: Job, shared: dict[str, Any], emit: Callable[[Emitted], None], should_stop: Callable[[], bool]
 ) -> Outcome:
     from studio.ml.dpo import DpoJob, train_dpo
 
     dpo_job = DpoJob(
-        recipe=job.recipe,
+        **shared,
         rows=recipe_rows(job.recipe, job.dataset),
         heldout=job.dataset.heldout,
         judge_pairs=job.dataset.pairs,
         test_prompts=job.dataset.test_prompts,
-        base_path=base_path,
-        folder=job.folder,
         cache_dir=job.settings.cache_dir,
-        resume=resume,
-        threads=cpu_threads(job.settings.train_threads),
-        device=job.settings.device,
-        trust_remote_code=job.settings.trust_remote_code,
     )
     return train_dpo(dpo_job, emit, should_stop)
 
 
 def _train_reward(
-    job: Job, base_path: Path, resume: bool, emit: Callable[[Emitted], None], should_stop: Callable[[], bool]
+    job: Job, shared: dict[str, Any], emit: Callable[[Emitted], None], should_stop: Callable[[], bool]
 ) -> Outcome:
     from studio.ml.reward import RewardJob, train_reward
 
     reward_job = RewardJob(
-        recipe=job.recipe,
+        **shared,
         rows=recipe_rows(job.recipe, job.dataset),
         heldout=heldout_rows(job.dataset, job.recipe.rows_support),
-        base_path=base_path,
-        folder=job.folder,
-        cache_dir=job.settings.cache_dir,
-        resume=resume,
-        threads=cpu_threads(job.settings.train_threads),
-        device=job.settings.device,
-        trust_remote_code=job.settings.trust_remote_code,
     )
     return train_reward(reward_job, emit, should_stop)
 
 
-#: How each method trains. An uploaded adapter of unknown training never waits in the queue.
+#: How each method trains: from the job, the fields of ``ml.training.TrainingJob``, ``emit`` and ``should_stop``. An uploaded
+#: adapter of unknown training never waits in the queue.
 _TRAIN: dict[str, Callable[..., Outcome]] = {"dpo": _train_dpo, "reward": _train_reward}
 
 
