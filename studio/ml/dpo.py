@@ -87,7 +87,7 @@ def _train(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResul
     from trl.trainer.utils import disable_dropout_in_model
 
     recipe, dpo = job.recipe, job.recipe.dpo_settings
-    device = start_device(job)
+    device = start_device(job, dpo.load_in_4bit)
     dtype = training_dtype(device)
     tokenizer = load_tokenizer(job.base_path, trust_remote_code=job.trust_remote_code)
     model = load_model(

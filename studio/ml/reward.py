@@ -93,7 +93,7 @@ def _train(job: RewardJob, emit: Callable[[RewardEvent], None], should_stop: Cal
     from trl.trainer.utils import disable_dropout_in_model
 
     recipe, settings = job.recipe, job.recipe.reward_settings
-    device = start_device(job)
+    device = start_device(job, settings.load_in_4bit)
     tokenizer = load_tokenizer(job.base_path, trust_remote_code=job.trust_remote_code)
     base = load_reward_base(
         job.base_path,

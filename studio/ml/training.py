@@ -211,7 +211,7 @@ def read_progress(checkpoint: Path) -> float:
     return float(json.loads(path.read_text(encoding="utf-8"))["elapsed"]) if path.is_file() else 0.0
 
 
-def start_device(job: TrainingJob) -> str:
+def start_device(job: TrainingJob, load_in_4bit: bool) -> str:
     """Set this process's CPU threads; the device the job trains on.
 
     Raises:
@@ -221,7 +221,7 @@ def start_device(job: TrainingJob) -> str:
 
     torch.set_num_threads(job.threads)
     device = resolve_device(job.device)
-    if job.recipe.training.load_in_4bit and (reason := four_bit_reason(device, training=True)):
+    if load_in_4bit and (reason := four_bit_reason(device, training=True)):
         raise RecipeError(reason)
     return device
 
