@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from studio.domain import DpoSettings, LoraSettings, PreferenceRow
-from studio.errors import RecipeError, StudioError
+from studio.errors import StudioError
 from studio.services import Services
 from studio.services.align import AlignForm
 from studio.services.presets import PRESETS
+from studio.ui.training_form import (
+    FormFields,
+    build_lora,
+    build_optimiser,
+    build_pace,
+    dataset_choices,
+    number,
+    pick,
+    settings_from,
+    size_range,
+)
 
 LOSSES = ["sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "apo_zero"]
 #: Rows of the preview sent to the page at most, at every turn of the dial.
@@ -21,7 +31,7 @@ PREVIEW_HEADERS = ["#", "Prompt", "Preferred", "Not preferred", "Side"]
 
 
 @dataclass(frozen=True)
-class FormWidgets:
+class FormWidgets(FormFields):
     """The form's widgets in the order :func:`form_from` expects their values."""
 
     base: gr.Dropdown
@@ -55,14 +65,6 @@ class FormWidgets:
     probe_every: gr.Number
     sample_every: gr.Number
 
-    def all(self) -> list[Any]:
-        """Every widget, in field order."""
-        return [getattr(self, f.name) for f in fields(self)]
-
-    def knobs(self) -> list[Any]:
-        """The widgets a preset sets: LoRA and DPO hyper-parameters."""
-        return self.all()[8:]
-
 
 def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
     """Draw the form; and the line below the base that says what it needs. Choices are read afresh on page load by the tab (see :func:`choices`)."""
@@ -70,8 +72,6 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
     first = services.datasets.get(datasets[0][1])
     size = len(first.pairs)
     preset = PRESETS["embedded"]
-    # narrow enough for three in a line
-    number, pick = functools.partial(gr.Number, min_width=104), functools.partial(gr.Dropdown, min_width=104)
     base = gr.Dropdown(
         bases,
         value="embedded",
@@ -115,16 +115,7 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
             )
         system_prompt = gr.Textbox("", label="System prompt", lines=1, max_lines=4, placeholder="none")
         gr.Markdown("**LoRA**")
-        with gr.Row():
-            rank = number(preset.lora.rank, label="Rank r", precision=0)
-            alpha = number(preset.lora.alpha, label="Alpha", precision=0)
-            dropout = number(preset.lora.dropout, label="Dropout", step=0.05)
-        target_modules = gr.Textbox(
-            preset.lora.target_modules,
-            label="Target modules",
-            max_lines=1,
-            info="all-linear, or names such as q_proj,v_proj",
-        )
+        lora = build_lora(preset.lora)
         gr.Markdown("**DPO**")
         with gr.Row():
             loss_type = pick(LOSSES, value=preset.dpo.loss_type, label="Loss")
@@ -135,20 +126,7 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
                 step=0.05,
                 info="robust: assumed flip rate",
             )
-        with gr.Row():
-            learning_rate = number(preset.dpo.learning_rate, label="Learning rate", step=1e-5)
-            epochs = number(preset.dpo.epochs, label="Epochs", step=0.5)
-            max_seconds = number(preset.dpo.max_seconds, label="Or train for seconds", info="0: by epochs")
-        with gr.Row():
-            batch_size = number(preset.dpo.batch_size, label="Batch size", precision=0)
-            gradient_accumulation = number(preset.dpo.gradient_accumulation, label="Accumulation", precision=0)
-            warmup_ratio = number(preset.dpo.warmup_ratio, label="Warm-up", step=0.05)
-        with gr.Row():
-            scheduler = pick(
-                ["linear", "cosine", "constant", "constant_with_warmup"], value=preset.dpo.scheduler, label="Schedule"
-            )
-            optimizer = pick(["adamw", "paged_adamw_8bit"], value=preset.dpo.optimizer, label="Optimizer")
-            weight_decay = number(preset.dpo.weight_decay, label="Weight decay", step=0.01)
+        pace, optimiser = build_pace(preset.dpo), build_optimiser(preset.dpo)
         with gr.Row():
             max_grad_norm = number(preset.dpo.max_grad_norm, label="Gradient clip", step=0.1)
             max_length = number(preset.dpo.max_length, label="Max length (tokens)", precision=0)
@@ -158,45 +136,33 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
             sample_every = number(preset.dpo.sample_every, label="Answers every (steps)", precision=0)
             load_in_4bit = gr.Checkbox(preset.dpo.load_in_4bit, label="4-bit base (CUDA only)")
     widgets = FormWidgets(
-        base,
-        dataset,
-        support_ratio,
-        data_size,
-        shuffle,
-        system_prompt,
-        title,
-        preset_box,
-        rank,
-        alpha,
-        dropout,
-        target_modules,
-        loss_type,
-        beta,
-        label_smoothing,
-        learning_rate,
-        epochs,
-        max_seconds,
-        batch_size,
-        gradient_accumulation,
-        warmup_ratio,
-        scheduler,
-        optimizer,
-        weight_decay,
-        max_grad_norm,
-        max_length,
-        seed,
-        load_in_4bit,
-        probe_every,
-        sample_every,
+        base=base,
+        dataset=dataset,
+        support_ratio=support_ratio,
+        data_size=data_size,
+        shuffle=shuffle,
+        system_prompt=system_prompt,
+        title=title,
+        preset=preset_box,
+        loss_type=loss_type,
+        beta=beta,
+        label_smoothing=label_smoothing,
+        max_grad_norm=max_grad_norm,
+        max_length=max_length,
+        seed=seed,
+        load_in_4bit=load_in_4bit,
+        probe_every=probe_every,
+        sample_every=sample_every,
+        **lora,
+        **pace,
+        **optimiser,
     )
     return widgets, needs
 
 
 def choices(services: Services) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """(label, value) of the datasets and of the base models, as they are now."""
-    datasets = [(f"{d.title} · {d.n_pairs} pairs", d.id) for d in services.datasets.list()]
-    bases = [(m.title, m.id) for m in services.models.catalogue()]
-    return datasets, bases
+    return dataset_choices(services), [(m.title, m.id) for m in services.models.catalogue()]
 
 
 def form_from(*values: Any) -> AlignForm:
@@ -205,14 +171,7 @@ def form_from(*values: Any) -> AlignForm:
     Raises:
         RecipeError: a field is empty; the message names it. Ranges are the align service's to check.
     """
-    named = dict(zip((f.name for f in fields(FormWidgets)), values, strict=True))
-    for name, value in named.items():
-        if value is None and name in ("system_prompt", "title"):  # a text field nobody touched
-            named[name] = ""
-        elif value is None:
-            raise RecipeError(f"{name} is empty; give it a value or choose the preset again.")
-    lora = LoraSettings(**{f.name: named[f.name] for f in fields(LoraSettings)})
-    dpo = DpoSettings(**{f.name: named[f.name] for f in fields(DpoSettings)})
+    named = FormWidgets.named(values, optional=("system_prompt", "title"))
     return AlignForm(
         base=str(named["base"]).strip(),
         dataset_id=named["dataset"],
@@ -221,15 +180,10 @@ def form_from(*values: Any) -> AlignForm:
         shuffle=bool(named["shuffle"]),
         system_prompt=str(named["system_prompt"]),
         preset=named["preset"],
-        lora=lora,
-        dpo=dpo,
+        lora=settings_from(LoraSettings, named),
+        dpo=settings_from(DpoSettings, named),
         title=str(named["title"]).strip(),
     )
-
-
-def size_range(pairs: int) -> dict[str, Any]:
-    """Bounds of the ``data_size`` slider for data of so many pairs; a slider cannot begin and end at the same number."""
-    return {"minimum": 1 if pairs > 1 else 0, "maximum": max(1, pairs)}
 
 
 def preset_values(name: str) -> list[Any]:
@@ -240,8 +194,7 @@ def preset_values(name: str) -> list[Any]:
 
 def recipe_knobs(lora: LoraSettings, dpo: DpoSettings) -> list[Any]:
     """Values of :meth:`FormWidgets.knobs` for given settings (a preset's, or a past run's)."""
-    names = [f.name for f in fields(FormWidgets)][8:]
-    return [getattr(lora, name) if hasattr(lora, name) else getattr(dpo, name) for name in names]
+    return FormWidgets.knob_values(lora, dpo)
 
 
 def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], str]:

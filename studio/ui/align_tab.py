@@ -22,13 +22,13 @@ from studio.ui.align_form import (
     form_from,
     preset_values,
     preview_rows,
-    size_range,
 )
 from studio.ui.align_panel import AlignPanel
 from studio.ui.base_needs import base_needs
 from studio.ui.guard import guarded
 from studio.ui.import_box import build_import_box
 from studio.ui.shared import PRIVATE, Shared
+from studio.ui.training_form import size_range
 from studio.ui.watch import Watch
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}

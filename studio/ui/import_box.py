@@ -9,9 +9,9 @@ import gradio as gr
 from studio.errors import InputError
 from studio.services import Services
 from studio.ui.access import Visitor, require_operator
-from studio.ui.align_form import choices
 from studio.ui.guard import guarded
 from studio.ui.shared import PRIVATE, Shared
+from studio.ui.training_form import dataset_choices
 
 
 def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -> None:
@@ -54,6 +54,6 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
             f"{len(data.test_prompts)} test prompts.",
             *(f"- {warning}" for warning in done.warnings),
         ]
-        return gr.Dropdown(choices=choices(services)[0], value=data.id), "\n".join(lines)
+        return gr.Dropdown(choices=dataset_choices(services), value=data.id), "\n".join(lines)
 
     button.click(guarded(run_import), [shared.visitor, file, tests, hub, name, heldout], [dataset, report], **PRIVATE)

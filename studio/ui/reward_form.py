@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import gradio as gr
 
 from studio.domain import LoraSettings, Recipe, RewardSettings
-from studio.errors import RecipeError, StudioError
+from studio.errors import StudioError
 from studio.services import Services
 from studio.services.presets import REWARD_PRESETS
 from studio.services.reward import RewardForm
-from studio.ui.align_form import size_range
+from studio.ui.training_form import (
+    FormFields,
+    build_lora,
+    build_optimiser,
+    build_pace,
+    dataset_choices,
+    number,
+    settings_from,
+    size_range,
+)
 
 VOTES, DATA, BOTH = "Votes", "A dataset", "Votes and a dataset"
 
 
 @dataclass(frozen=True)
-class RewardWidgets:
+class RewardWidgets(FormFields):
     """The form's widgets in the order :func:`form_from` expects their values."""
 
     source: gr.Radio
@@ -50,14 +58,6 @@ class RewardWidgets:
     probe_every: gr.Number
     load_in_4bit: gr.Checkbox
 
-    def all(self) -> list[Any]:
-        """Every widget, in field order."""
-        return [getattr(self, f.name) for f in fields(self)]
-
-    def knobs(self) -> list[Any]:
-        """The widgets a preset sets."""
-        return self.all()[7:]
-
 
 def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML, gr.HTML]:
     """Draw the form; with it the line that counts the data and the line that says what the base needs."""
@@ -65,7 +65,6 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML, gr.HTML]:
     first = services.datasets.get(datasets[0][1])
     preset = REWARD_PRESETS["embedded"]
     reward = preset.reward
-    number, pick = functools.partial(gr.Number, min_width=104), functools.partial(gr.Dropdown, min_width=104)
     source = gr.Radio([VOTES, DATA, BOTH], value=DATA, label="Learn from", elem_id="reward-source")
     dataset = gr.Dropdown(datasets, value=first.id, label="Preference data", elem_id="reward-dataset")
     data_size = gr.Slider(
@@ -105,30 +104,8 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML, gr.HTML]:
     )
     with gr.Accordion("Advanced", open=False, elem_id="reward-advanced"):
         title = gr.Textbox("", label="Name of the run", placeholder="made from its data", max_lines=1)
-        with gr.Row():
-            rank = number(preset.lora.rank, label="LoRA rank r", precision=0)
-            alpha = number(preset.lora.alpha, label="Alpha", precision=0)
-            dropout = number(preset.lora.dropout, label="Dropout", step=0.05)
-        target_modules = gr.Textbox(
-            preset.lora.target_modules,
-            label="Target modules",
-            max_lines=1,
-            info="all-linear, or names such as q_proj,v_proj",
-        )
-        with gr.Row():
-            learning_rate = number(reward.learning_rate, label="Learning rate", step=1e-5, elem_id="reward-lr")
-            epochs = number(reward.epochs, label="Epochs", step=0.5, elem_id="reward-epochs")
-            max_seconds = number(reward.max_seconds, label="Or train for seconds", info="0: by epochs")
-        with gr.Row():
-            batch_size = number(reward.batch_size, label="Batch size", precision=0)
-            gradient_accumulation = number(reward.gradient_accumulation, label="Accumulation", precision=0)
-            warmup_ratio = number(reward.warmup_ratio, label="Warm-up", step=0.05)
-        with gr.Row():
-            scheduler = pick(
-                ["linear", "cosine", "constant", "constant_with_warmup"], value=reward.scheduler, label="Schedule"
-            )
-            optimizer = pick(["adamw", "paged_adamw_8bit"], value=reward.optimizer, label="Optimizer")
-            weight_decay = number(reward.weight_decay, label="Weight decay", step=0.01)
+        lora = build_lora(preset.lora, rank_label="LoRA rank r")
+        pace, optimiser = build_pace(reward, prefix="reward"), build_optimiser(reward)
         with gr.Row():
             max_grad_norm = number(reward.max_grad_norm, label="Gradient clip", step=0.1)
             max_length = number(reward.max_length, label="Max length (tokens)", precision=0)
@@ -138,39 +115,24 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML, gr.HTML]:
             probe_every = number(reward.probe_every, label="Held-out every (steps)", precision=0)
             load_in_4bit = gr.Checkbox(reward.load_in_4bit, label="4-bit base (CUDA only)")
     widgets = RewardWidgets(
-        source,
-        dataset,
-        data_size,
-        support_ratio,
-        base,
-        preset_box,
-        title,
-        rank,
-        alpha,
-        dropout,
-        target_modules,
-        learning_rate,
-        epochs,
-        max_seconds,
-        batch_size,
-        gradient_accumulation,
-        warmup_ratio,
-        scheduler,
-        optimizer,
-        weight_decay,
-        max_grad_norm,
-        max_length,
-        center_rewards,
-        seed,
-        probe_every,
-        load_in_4bit,
+        source=source,
+        dataset=dataset,
+        data_size=data_size,
+        support_ratio=support_ratio,
+        base=base,
+        preset=preset_box,
+        title=title,
+        max_grad_norm=max_grad_norm,
+        max_length=max_length,
+        center_rewards=center_rewards,
+        seed=seed,
+        probe_every=probe_every,
+        load_in_4bit=load_in_4bit,
+        **lora,
+        **pace,
+        **optimiser,
     )
     return widgets, counts, needs
-
-
-def dataset_choices(services: Services) -> list[tuple[str, str]]:
-    """(label, id) of the datasets as they are now."""
-    return [(f"{d.title} · {d.n_pairs} pairs", d.id) for d in services.datasets.list()]
 
 
 def form_from(*values: Any) -> RewardForm:
@@ -179,10 +141,7 @@ def form_from(*values: Any) -> RewardForm:
     Raises:
         RecipeError: a field is empty; the message names it. Ranges are the service's to check.
     """
-    named = dict(zip((f.name for f in fields(RewardWidgets)), values, strict=True))
-    for name, value in named.items():
-        if value is None and name != "title":
-            raise RecipeError(f"{name} is empty; give it a value or choose the preset again.")
+    named = RewardWidgets.named(values, optional=("title",))
     return RewardForm(
         base=str(named["base"]).strip(),
         votes=named["source"] in (VOTES, BOTH),
@@ -190,22 +149,16 @@ def form_from(*values: Any) -> RewardForm:
         support_ratio=float(named["support_ratio"]),
         data_size=int(named["data_size"]),
         preset=named["preset"],
-        lora=LoraSettings(**{f.name: named[f.name] for f in fields(LoraSettings)}),
-        reward=RewardSettings(**{f.name: named[f.name] for f in fields(RewardSettings)}),
-        title=str(named["title"] or "").strip(),
+        lora=settings_from(LoraSettings, named),
+        reward=settings_from(RewardSettings, named),
+        title=str(named["title"]).strip(),
     )
 
 
 def preset_values(name: str) -> list[Any]:
     """For a preset: its box with what it is for, and the values of :meth:`RewardWidgets.knobs`."""
     preset = REWARD_PRESETS[name]
-    return [gr.Dropdown(value=name, info=preset.note), *knob_values(preset.lora, preset.reward)]
-
-
-def knob_values(lora: LoraSettings, reward: RewardSettings) -> list[Any]:
-    """Values of :meth:`RewardWidgets.knobs` for given settings."""
-    names = [f.name for f in fields(RewardWidgets)][7:]
-    return [getattr(lora, name) if hasattr(lora, name) else getattr(reward, name) for name in names]
+    return [gr.Dropdown(value=name, info=preset.note), *RewardWidgets.knob_values(preset.lora, preset.reward)]
 
 
 def recipe_values(services: Services, recipe: Recipe) -> list[Any]:
@@ -234,7 +187,7 @@ def recipe_values(services: Services, recipe: Recipe) -> list[Any]:
         recipe.base.id,
         recipe.preset,
         "",
-        *knob_values(recipe.lora, recipe.reward_settings),
+        *RewardWidgets.knob_values(recipe.lora, recipe.reward_settings),
     ]
 
 

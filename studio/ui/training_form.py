@@ -1,0 +1,119 @@
+"""What the forms of all trainings share: the widgets of LoRA and of the optimiser, and how values become settings."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gradio as gr
+
+from studio.detox import DetoxSettings
+from studio.domain import DpoSettings, LoraSettings, RewardSettings
+from studio.errors import RecipeError
+from studio.services import Services
+
+# narrow enough for three in a line
+number, pick = functools.partial(gr.Number, min_width=104), functools.partial(gr.Dropdown, min_width=104)
+
+
+@dataclass(frozen=True)
+class FormFields:
+    """A form's widgets as a dataclass, in the order in which their values come back. From the field ``rank`` on they are
+    knobs, which a preset sets."""
+
+    def all(self) -> list[Any]:
+        """Every widget, in field order."""
+        return [getattr(self, f.name) for f in fields(self)]
+
+    def knobs(self) -> list[Any]:
+        """The widgets a preset sets: the hyper-parameters."""
+        return [getattr(self, name) for name in self.knob_names()]
+
+    @classmethod
+    def knob_names(cls) -> list[str]:
+        """Names of :meth:`knobs`."""
+        names = [f.name for f in fields(cls)]
+        return names[names.index("rank") :]
+
+    @classmethod
+    def knob_values(cls, *settings: Any) -> list[Any]:
+        """Values of :meth:`knobs` for given settings (a preset's, or a past run's)."""
+        return [next(getattr(s, name) for s in settings if hasattr(s, name)) for name in cls.knob_names()]
+
+    @classmethod
+    def named(cls, values: Sequence[Any], optional: Sequence[str]) -> dict[str, Any]:
+        """The widgets' values by field; a text field of ``optional`` that nobody touched is empty.
+
+        Raises:
+            RecipeError: another field is empty; the message names it.
+        """
+        named = dict(zip((f.name for f in fields(cls)), values, strict=True))
+        for name, value in named.items():
+            if value is None and name in optional:
+                named[name] = ""
+            elif value is None:
+                raise RecipeError(f"{name} is empty; give it a value or choose the preset again.")
+        return named
+
+
+def settings_from(kind: Any, named: dict[str, Any]) -> Any:
+    """A settings class filled from the fields of its names."""
+    return kind(**{f.name: named[f.name] for f in fields(kind)})
+
+
+def build_lora(lora: LoraSettings, rank_label: str = "Rank r") -> dict[str, Any]:
+    """Draw the adapter's widgets; by field name."""
+    with gr.Row():
+        rank = number(lora.rank, label=rank_label, precision=0)
+        alpha = number(lora.alpha, label="Alpha", precision=0)
+        dropout = number(lora.dropout, label="Dropout", step=0.05)
+    target_modules = gr.Textbox(
+        lora.target_modules, label="Target modules", max_lines=1, info="all-linear, or names such as q_proj,v_proj"
+    )
+    return {"rank": rank, "alpha": alpha, "dropout": dropout, "target_modules": target_modules}
+
+
+def build_pace(settings: DpoSettings | RewardSettings, prefix: str = "") -> dict[str, Any]:
+    """Draw the widgets of how fast, how long and in what portions to train on pairs; by field name.
+
+    ``prefix`` begins the ids that some of them have on the page; without one they have none.
+    """
+    ids = {name: f"{prefix}-{name}" if prefix else None for name in ("lr", "epochs")}
+    with gr.Row():
+        learning_rate = number(settings.learning_rate, label="Learning rate", step=1e-5, elem_id=ids["lr"])
+        epochs = number(settings.epochs, label="Epochs", step=0.5, elem_id=ids["epochs"])
+        max_seconds = number(settings.max_seconds, label="Or train for seconds", info="0: by epochs")
+    with gr.Row():
+        batch_size = number(settings.batch_size, label="Batch size", precision=0)
+        gradient_accumulation = number(settings.gradient_accumulation, label="Accumulation", precision=0)
+        warmup_ratio = number(settings.warmup_ratio, label="Warm-up", step=0.05)
+    return {
+        "learning_rate": learning_rate,
+        "epochs": epochs,
+        "max_seconds": max_seconds,
+        "batch_size": batch_size,
+        "gradient_accumulation": gradient_accumulation,
+        "warmup_ratio": warmup_ratio,
+    }
+
+
+def build_optimiser(settings: DpoSettings | RewardSettings | DetoxSettings) -> dict[str, Any]:
+    """Draw the widgets of the schedule and the optimiser; by field name."""
+    with gr.Row():
+        schedules = ["linear", "cosine", "constant", "constant_with_warmup"]
+        scheduler = pick(schedules, value=settings.scheduler, label="Schedule")
+        optimizer = pick(["adamw", "paged_adamw_8bit"], value=settings.optimizer, label="Optimizer")
+        weight_decay = number(settings.weight_decay, label="Weight decay", step=0.01)
+    return {"scheduler": scheduler, "optimizer": optimizer, "weight_decay": weight_decay}
+
+
+def dataset_choices(services: Services) -> list[tuple[str, str]]:
+    """(label, id) of the datasets as they are now."""
+    return [(f"{d.title} · {d.n_pairs} pairs", d.id) for d in services.datasets.list()]
+
+
+def size_range(pairs: int) -> dict[str, Any]:
+    """Bounds of a slider over so many pairs; a slider cannot begin and end at the same number."""
+    return {"minimum": 1 if pairs > 1 else 0, "maximum": max(1, pairs)}
