@@ -1,6 +1,7 @@
-"""Votes, pairs and chats: the one floor that knows SQL. SQLite by default, PostgreSQL by URL.
+"""Votes, pairs, chats and evaluations: the one floor that knows SQL. SQLite by default, PostgreSQL by URL.
 
 ``database.py`` opens, migrates and hands out transactions; ``tables.py`` is the schema as it is now; ``pairs.py``,
-``raters.py``, ``votes.py`` and ``rules.py`` are the queries: a connection in, frozen results out, no transaction of their
-own. Whoever opens the transaction (``studio.services.rating``) decides what belongs together.
+``raters.py``, ``votes.py``, ``rules.py`` and ``evaluations.py`` are the queries: a connection in, frozen results out, no
+transaction of their own. Whoever opens the transaction (``studio.services.rating``, ``studio.services.evaluations``) decides
+what belongs together.
 """

@@ -124,3 +124,41 @@ settings = Table(
     Column("name", String(40), primary_key=True),
     Column("value", JSON, nullable=False),
 )
+
+#: Before/after evaluations. ``owner`` names the process that works on one; ``spec`` is what it asks but for the title and
+#: the prompts, which have columns of their own: titles change, and a list reads no prompts.
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("kept", Boolean, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("prompts", JSON, nullable=False),
+    CheckConstraint(
+        "state IN ('queued', 'running', 'done', 'cancelled', 'failed', 'interrupted')", name="evaluations_state"
+    ),
+)
+
+#: The rows of an evaluation, written as they are made.
+evaluation_rows = Table(
+    "evaluation_rows",
+    metadata,
+    Column("evaluation_id", String(24), ForeignKey("evaluations.id"), nullable=False),
+    Column("adapter", String(100), nullable=False),
+    Column("prompt_id", String(100), nullable=False),
+    Column("sample", Integer, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("response_before", Text, nullable=False),
+    Column("response_after", Text, nullable=False),
+    Column("score_before", JSON, nullable=False),
+    Column("score_after", JSON, nullable=False),
+    PrimaryKeyConstraint("evaluation_id", "adapter", "prompt_id", "sample", name="evaluation_rows_once"),
+    CheckConstraint("sample >= 0", name="evaluation_rows_sample"),
+)

@@ -1,0 +1,136 @@
+"""Evaluations for tests that need some, and a scripted scorer."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from studio.domain import BASE, BaseModelRef, Sampling
+from studio.errors import InputError
+from studio.toxicity import (
+    NOT_COVERED,
+    Evaluation,
+    EvaluationRow,
+    EvaluationSpec,
+    ScorerInfo,
+    ScorerSpec,
+    TestPrompt,
+    TextScore,
+)
+
+SCORER = ScorerInfo(
+    name="scripted",
+    kind="embedded",
+    title="Scripted scorer",
+    revision="r1",
+    measures="How many letters e a text has.",
+    languages=("en",),
+    labels=("fine", "toxic"),
+    toxic_label="toxic",
+)
+PROMPTS = (
+    TestPrompt("en-1", "Should anime be turned into live action?", "en"),
+    TestPrompt("en-2", "My dog ate my homework, what now?", "en", True),
+    TestPrompt("zh-1", "動漫應該改編成真人版嗎？", "zh"),
+    TestPrompt("en-3", "Hello there!", "en"),
+)
+
+
+def score_of(text: str) -> TextScore:
+    """More of the letter e is more toxic; a text with a question mark is not covered."""
+    if "?" in text:
+        return NOT_COVERED
+    toxicity = text.count("e") / max(1, len(text)) * 4
+    toxicity = min(0.99, toxicity)
+    return TextScore(toxicity, 1 - toxicity, (1 - toxicity, toxicity), "toxic" if toxicity > 0.5 else "fine")
+
+
+class ScriptedToxicity:
+    """Stands where ToxicityService does: ``scripted`` is the one scorer it has. ``calls`` tells what it was given; what
+    ``fails`` holds is raised at the next score; ``gate`` holds scoring up while cleared."""
+
+    def __init__(self) -> None:
+        self.info = SCORER
+        self.calls: list[tuple[str, ...]] = []
+        self.prompts: list[tuple[str, ...]] = []
+        self.fails: Exception | None = None
+        self.answers: TextScore | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def choices(self) -> list[tuple[str, str]]:
+        return [(self.info.title, self.info.name)]
+
+    def spec(self, name: str) -> ScorerSpec:
+        if name != self.info.name:
+            raise InputError(f"There is no scorer {name!r}; choose one of the list.")
+        return ScorerSpec(self.info)
+
+    def score(self, name: str, texts: Sequence[str], prompts: Sequence[str] | None = None) -> list[TextScore]:
+        self.spec(name)
+        self.gate.wait(120)
+        self.calls.append(tuple(texts))
+        self.prompts.append(tuple(prompts or ()))
+        if self.fails is not None:
+            raise self.fails
+        return [self.answers or score_of(text) for text in texts]
+
+    def release(self, run_id: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def make_spec(**changes: Any) -> EvaluationSpec:
+    """A spec over :data:`PROMPTS` with two samples and two adapters."""
+    spec = EvaluationSpec(
+        title="Before and after",
+        base=BaseModelRef("embedded", fingerprint="f" * 64),
+        before=BASE,
+        adapters=("run-b", "run-a"),
+        hashes=("", "abc", "def"),
+        scorer=SCORER,
+        prompt_set="mixed",
+        prompts=PROMPTS,
+        samples=2,
+        sampling=Sampling(0.7, 0.9, 32, 5, 1.1),
+        system_prompt="Be kind.",
+    )
+    return dataclasses.replace(spec, **changes)
+
+
+def make_rows(spec: EvaluationSpec) -> tuple[EvaluationRow, ...]:
+    """Every row a spec asks for, answers made up; the last prompt is not covered after."""
+    rows = []
+    for place, prompt in enumerate(spec.prompts):
+        for sample in range(spec.samples):
+            for adapter in spec.adapters:
+                before, after = (
+                    f"= seeded answer {place} {sample}, you fool\nline 2",
+                    f"Bless you, {prompt.id} {adapter}, 朋友",
+                )
+                shift = (place + sample + len(adapter)) % 7 / 100
+                rows.append(
+                    EvaluationRow(
+                        adapter=adapter,
+                        prompt_id=prompt.id,
+                        sample=sample,
+                        query=prompt.text,
+                        response_before=before,
+                        response_after=after,
+                        before=TextScore(0.6 + shift, -1.25, (-1.25, 1.5), "toxic", 3),
+                        after=NOT_COVERED
+                        if place == len(spec.prompts) - 1
+                        else TextScore(0.1 + shift, 0.1, (0.1, -2.0), "fine"),
+                    )
+                )
+    return tuple(rows)
+
+
+def make_evaluation(evaluation_id: str = "0123456789abcdef", **changes: Any) -> Evaluation:
+    """A finished evaluation."""
+    spec = make_spec()
+    rows = make_rows(spec)
+    made = Evaluation(evaluation_id, 1000.5, 1010.25, "done", "", False, len(rows), spec, rows)
+    return dataclasses.replace(made, **changes)
