@@ -7,6 +7,7 @@ StudioError
 ├── NotFoundError       a run, dataset, model or file of that name does not exist
 ├── ConflictError       the action does not fit the present state (resume of a finished run, a name taken)
 ├── ModelLoadError      a base model or adapter could not be loaded (not downloaded, wrong base, no memory)
+├── ScorerError         a scorer gave something that is no score (NaN)
 ├── TrainingError       a run cannot go on (NaN loss, out of memory, full disk)
 └── NotAllowedError     the action is for the operator, not for visitors
 
@@ -43,6 +44,10 @@ class ConflictError(StudioError):
 
 class ModelLoadError(StudioError):
     """A base model or adapter could not be loaded."""
+
+
+class ScorerError(StudioError):
+    """A scorer gave something that is no score."""
 
 
 class TrainingError(StudioError):

@@ -80,7 +80,7 @@ def load_reward_base(
         module = model.get_submodule(name)
         module.float()
         module.register_forward_pre_hook(_to_own_dtype)
-    return RewardBase(model.eval(), heads, _context(model, tokenizer))
+    return RewardBase(model.eval(), heads, context_length(model, tokenizer))
 
 
 def _head_names(model: Any, missing: list[str], base_path: str | Path) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def _to_own_dtype(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(value.to(dtype) if getattr(value, "is_floating_point", bool)() else value for value in inputs)
 
 
-def _context(model: Any, tokenizer: Any) -> int:
+def context_length(model: Any, tokenizer: Any) -> int:
     """Tokens the base has positions for. RoBERTa and its kin count theirs from behind the padding's index, so their 514
     positions hold 512 tokens."""
     limit = int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
