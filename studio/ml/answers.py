@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from studio.ml.loading import render_chat
 from studio.ml.pairs import conversation
+from studio.ml.prompts import chat_ids
 
 
 def greedy_answers(
@@ -60,13 +60,18 @@ def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt:
 
     if not prompts:
         return []
-    texts = [render_chat(tokenizer, conversation(prompt, system_prompt)) for prompt in prompts]
-    rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    seq2seq = bool(model.config.is_encoder_decoder)
+    rows = [chat_ids(tokenizer, conversation(prompt, system_prompt), seq2seq) for prompt in prompts]
     end = tokenizer.eos_token_id
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     length = max(map(len, rows))
-    ids = torch.tensor([[pad] * (length - len(row)) + row for row in rows])
-    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
+    gaps = [length - len(row) for row in rows]
+    if seq2seq:  # an encoder counts its positions from the left, and its answers start anew
+        ids = torch.tensor([row + [pad] * gap for row, gap in zip(rows, gaps, strict=True)])
+        mask = torch.tensor([[1] * (length - gap) + [0] * gap for gap in gaps])
+    else:
+        ids = torch.tensor([[pad] * gap + row for row, gap in zip(rows, gaps, strict=True)])
+        mask = torch.tensor([[0] * gap + [1] * (length - gap) for gap in gaps])
     training = model.training
     model.eval()
     try:
@@ -80,7 +85,9 @@ def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt:
             )
     finally:
         model.train(training)
-    return [text.strip() for text in tokenizer.batch_decode(out[:, length:], skip_special_tokens=True)]
+    return [
+        text.strip() for text in tokenizer.batch_decode(out[:, 1 if seq2seq else length :], skip_special_tokens=True)
+    ]
 
 
 def _end_ids(model: Any, end: int | None) -> list[int] | None:

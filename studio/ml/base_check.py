@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from studio.domain import BaseCheck, Message
-from studio.ml.loading import render_chat
 from studio.ml.mixed_lora import Adapter, RowGroup, attached
+from studio.ml.prompts import chat_ids
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +25,11 @@ class BaseChecker:
     """Takes the base's logits as it is built, before any adapter, and compares later."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        import torch
+
         self._model = model
-        self._ids = tokenizer(render_chat(tokenizer, PROBE), add_special_tokens=False, return_tensors="pt")["input_ids"]
+        self._seq2seq = bool(model.config.is_encoder_decoder)
+        self._ids = torch.tensor([chat_ids(tokenizer, PROBE, self._seq2seq)])
         self._reference = self._logits(1)[0]
         self._done: dict[tuple[tuple[str, tuple[int, int]], ...], BaseCheck] = {}
 
@@ -57,6 +60,10 @@ class BaseChecker:
         import torch
 
         model: Any = self._model
+        inputs = {"input_ids": self._ids.to(model.device).expand(rows, -1)}
+        if self._seq2seq:
+            # any token starts an answer as well as another: what counts is that both models read the same
+            inputs["decoder_input_ids"] = inputs["input_ids"]
         with torch.inference_mode():
-            out = model(input_ids=self._ids.to(model.device).expand(rows, -1), use_cache=False)
+            out = model(**inputs, use_cache=False)
         return out.logits[:, -1].float().cpu()

@@ -31,7 +31,7 @@ from studio.ml.loading import (
 )
 from studio.ml.mixed_lora import Adapter, RowGroup, adapter_stamp, attached, read_adapter
 from studio.ml.pane_stream import PaneStream
-from studio.ml.prompts import end_tokens, fit_prompt
+from studio.ml.prompts import end_tokens, fit_prompt, plain_generation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -73,6 +73,7 @@ class _Loaded:
     eos: set[int]
     limit: int
     small: bool
+    seq2seq: bool
     checker: BaseChecker
     adapters: OrderedDict[str, Adapter] = field(default_factory=OrderedDict)
 
@@ -242,8 +243,6 @@ class ChatEngine:
         if self._loaded is not None and self._loaded.source == source:
             return self._loaded
         prepare_torch(self._threads())
-        from transformers import GenerationConfig
-
         self._drop()
         if progress:
             progress(0.0, f"Loading {source.ref.id}")
@@ -257,13 +256,12 @@ class ChatEngine:
             progress=progress,
         ).requires_grad_(False)
         eos = end_tokens(model, tokenizer)
-        # a model's own defaults (repetition penalty, top-k) would mix into every comparison
-        model.generation_config = GenerationConfig(
-            do_sample=False, eos_token_id=sorted(eos) or None, pad_token_id=tokenizer.pad_token_id
-        )
+        model.generation_config = plain_generation(model, tokenizer, eos)
         limits = [getattr(model.config, "max_position_embeddings", None) or 4096, tokenizer.model_max_length]
         small = sum(weights.numel() for weights in model.parameters()) < SMALL_MODEL
-        self._loaded = _Loaded(source, model, tokenizer, eos, min(limits), small, BaseChecker(model, tokenizer))
+        seq2seq = bool(model.config.is_encoder_decoder)
+        checker = BaseChecker(model, tokenizer)
+        self._loaded = _Loaded(source, model, tokenizer, eos, min(limits), small, seq2seq, checker)
         return self._loaded
 
     def _ensure_adapter(self, loaded: _Loaded, name: str, folder: Path, wanted: set[str]) -> Adapter:
@@ -324,17 +322,22 @@ class ChatEngine:
         ranks = {BASE: -1, **{name: index for index, name in enumerate(adapters)}}
         order = sorted(range(len(rows)), key=lambda index: ranks[rows[index].adapter])
         prompts = [
-            fit_prompt(loaded.tokenizer, rows[index].messages, loaded.limit, sampling.max_new_tokens) for index in order
+            fit_prompt(loaded.tokenizer, rows[index].messages, loaded.limit, sampling.max_new_tokens, loaded.seq2seq)
+            for index in order
         ]
         batch = loaded.tokenizer.pad(
-            {"input_ids": [ids for ids, _ in prompts]}, padding=True, padding_side="left", return_tensors="pt"
+            {"input_ids": [ids for ids, _ in prompts]},
+            padding=True,
+            padding_side="right" if loaded.seq2seq else "left",  # an encoder counts its positions from the left
+            return_tensors="pt",
         ).to(loaded.model.device)
         groups, start = [], sum(1 for row in rows if row.adapter == BASE)
         for name, adapter in adapters.items():
             stop = start + sum(1 for row in rows if row.adapter == name)
             groups.append(RowGroup(adapter, start, stop))
             start = stop
-        room = max(1, min(sampling.max_new_tokens, loaded.limit - int(batch["input_ids"].shape[1])))
+        used = 1 if loaded.seq2seq else int(batch["input_ids"].shape[1])  # a decoder's answer follows its start token
+        room = max(1, min(sampling.max_new_tokens, loaded.limit - used))
         seeds = [sampling.seed if (seed := rows[index].seed) is None else seed for index in order]
         sampler = RowSampler(sampling, seeds)
         ended = [False] * len(rows)
@@ -356,7 +359,7 @@ class ChatEngine:
                 )
             stream.publish(shown)
 
-        cut_at = "" if loaded.tokenizer.chat_template else "\n" + PLAIN_TURNS["user"][:4]
+        cut_at = "" if loaded.tokenizer.chat_template or loaded.seq2seq else "\n" + PLAIN_TURNS["user"][:4]
         streamer = RowStreamer(loaded.tokenizer, ended, loaded.eos, publish, cut_at)
         generate: Any = loaded.model.generate
         with torch.inference_mode(), attached(loaded.model, groups):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.domain import Message
 from studio.errors import InputError, ModelLoadError
+from studio.ml.seq2seq import is_encoder_decoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -115,7 +116,7 @@ def load_model(
     trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> PreTrainedModel:
-    """A causal language model in evaluation mode on one device.
+    """A causal language model, or an encoder-decoder where the base is one, in evaluation mode on one device.
 
     Args:
         base_path: a local folder, or a hub id that is already in the local cache.
@@ -124,17 +125,18 @@ def load_model(
         load_in_4bit: NF4 weights with double quantisation, arithmetic in bfloat16 (CUDA; generation only on a CPU).
 
     Raises:
-        ModelLoadError: not there, not a causal model, no safetensors, needs code of its own, or too large for memory.
+        ModelLoadError: not there, no language model, no safetensors, needs code of its own, or too large for memory.
     """
     prepare_torch()
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     say = progress or (lambda fraction, text: None)
     place = resolve_device(device)
     name = choose_dtype(place) if dtype == "auto" else dtype
     say(0.1, f"Reading the weights ({'4-bit' if load_in_4bit else name} on {place})")
     options = {"trust_remote_code": trust_remote_code}
-    model = load_weights(AutoModelForCausalLM, base_path, place, name, load_in_4bit, options)
+    loader = AutoModelForSeq2SeqLM if is_encoder_decoder(_local_folder(base_path)) else AutoModelForCausalLM
+    model = load_weights(loader, base_path, place, name, load_in_4bit, options)
     say(1.0, "Ready")
     return model.eval()
 
