@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from studio.errors import ConflictError
-from studio.events import SampleEvent
 from studio.services.reading import read_curve
 from studio.services.runs import RunView
 from studio.ui import run_view
-from studio.ui.align_form import recipe_knobs, size_range
+from studio.ui.align_form import recipe_knobs
 from studio.ui.charts import Axis, Curve, training_figure
-from studio.ui.guard import guarded
-from studio.ui.run_panel import QUIET, RunPanel
-from studio.ui.shared import PRIVATE, Shared
-from studio.ui.watch import Watch, moving
+from studio.ui.film_panel import FilmPanel, Frames
+from studio.ui.training_form import size_range
+from studio.ui.watch import Watch
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 
-class AlignPanel(RunPanel):
-    """Runs that change answers: DPO runs, and uploaded adapters."""
+class AlignPanel(FilmPanel):
+    """DPO runs, and uploaded adapters."""
 
     empty = run_view.EMPTY
     headers = run_view.HISTORY_HEADERS
@@ -32,20 +30,16 @@ class AlignPanel(RunPanel):
     widths = ("190px", "100px", "110px", "190px", "64px", "54px", "190px", "70px", "140px", "270px")
 
     def owns(self, run: RunView) -> bool:
-        """All but reward models, which have a tab of their own."""
-        return run.method != "reward"
+        """All but reward models and detox runs, which have tabs of their own."""
+        return run.method not in ("reward", "detox")
 
-    def draw_result(self) -> None:
-        """The way to Compare."""
-        with gr.Row(visible=False) as self.done_buttons:
-            self.to_chat = gr.Button("Compare in chat", variant="primary", size="sm", elem_id="to-chat")
-        self.outputs.append(self.done_buttons)
+    def frames(self, run_id: str) -> Frames:
+        """The film-strip as recorded."""
+        return self._services.runs.samples(run_id)
 
-    def draw_details(self) -> None:
-        """The film-strip."""
-        self.step = gr.Slider(0, 1, value=1, step=1, label="Film-strip: answers at step", elem_id="film-step")
-        self.strip = gr.HTML(elem_id="film-strip")
-        self.outputs += [self.step, self.strip]
+    def strip_html(self, frames: Any, at: int) -> str:
+        """As :func:`run_view.film_strip`."""
+        return run_view.film_strip(frames, at)
 
     def header(self, run: RunView) -> str:
         """As :func:`run_view.header`."""
@@ -69,17 +63,6 @@ class AlignPanel(RunPanel):
         """As :func:`run_view.history_row`."""
         return run_view.history_row(run)
 
-    def further(self, state: Watch, run: RunView, everything: bool) -> dict[Any, Any]:
-        """The film-strip, and whether there is something to compare."""
-        updates = self._film(self._services.runs.samples(run.run_id), state)
-        if everything:
-            updates[self.done_buttons] = gr.Row(visible=run.has_adapter and not moving(run))
-        return updates
-
-    def nothing(self) -> dict[Any, Any]:
-        """No film-strip, nothing to compare."""
-        return {self.done_buttons: gr.Row(visible=False), self.strip: ""}
-
     def repeat(self, run: RunView) -> list[Any]:
         """Values of the Align form."""
         recipe = run.recipe
@@ -97,32 +80,3 @@ class AlignPanel(RunPanel):
             recipe.preset,
             *recipe_knobs(recipe.lora, recipe.dpo_settings),
         ]
-
-    def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], wanted: gr.State) -> None:
-        """As :meth:`RunPanel.bind`, and the film-strip and the way to Compare."""
-        super().bind(shared, app, form, wanted)
-        self.step.input(
-            guarded(self._turn_film), [self.watch, self.step], self.strip, trigger_mode="always_last", **QUIET
-        )
-        self.to_chat.click(
-            guarded(lambda state: (state.run_id, gr.Tabs(selected="compare"))),
-            self.watch,
-            [shared.compare_run, shared.tabs],
-            **PRIVATE,
-        )
-
-    def _film(self, samples: list[SampleEvent], state: Watch) -> dict[Any, Any]:
-        last = max((s.step for s in samples), default=1)
-        if not state.follow:
-            return {self.step: gr.Slider(maximum=max(1, last))}
-        return {
-            self.step: gr.Slider(maximum=max(1, last), value=last),
-            self.strip: run_view.film_strip(samples, last),
-        }
-
-    def _turn_film(self, state: Watch, at: float) -> str:
-        if state.run_id is None:
-            return ""
-        samples = self._services.runs.samples(state.run_id)
-        state.follow = at >= max((s.step for s in samples), default=0)
-        return run_view.film_strip(samples, int(at))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Literal
 
+from studio.detox import DetoxEvent
 from studio.events import ProbeEvent, StepEvent
 from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
 
@@ -15,20 +16,25 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 Axis = Literal["step", "epoch", "seconds"]
-_PALETTE = ["#3b6fb6", "#c2549d", "#8a6d3b", "#5b8c2a", "#7a5cc2", "#b0413e"]
+PALETTE = ["#3b6fb6", "#c2549d", "#8a6d3b", "#5b8c2a", "#7a5cc2", "#b0413e"]
+#: Lines of the grid, readable on light and dark grounds.
+GRID = "rgba(128,128,128,.22)"
 _TITLES = ("Loss", "Rewards and margin", "Accuracy", "Held-out stance (share on the support side)")
 _REWARD_TITLES = ("Loss", "Rewards and margin", "Accuracy in training", "Held-out accuracy")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's events under the name its legend shows."""
+    """One run's events under the name its legend shows. Of a detox run ``detox`` holds the steps and ``terms`` the names of the
+    parts of its reward."""
 
     run_id: str
     name: str
     support_ratio: float
     steps: Sequence[StepEvent]
     probes: Sequence[ProbeEvent]
+    detox: Sequence[DetoxEvent] = ()
+    terms: Sequence[str] = ()
 
 
 def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool = False) -> Figure:
@@ -44,7 +50,7 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
     figure = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.08, vertical_spacing=0.16)
     alone = len(curves) == 1
     for number, curve in enumerate(curves):
-        color = _PALETTE[number % len(_PALETTE)]
+        color = PALETTE[number % len(PALETTE)]
         name = escape(curve.name)  # Plotly reads names as HTML
         x = [_position(s, axis) for s in curve.steps]
 
@@ -86,9 +92,8 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
         figure.add_hline(y=0.6931, line={"color": "#999", "width": 1, "dash": "dot"}, row=1, col=1)
     figure.update_yaxes(range=[-0.03, 1.03], row=2)
     figure.update_xaxes(title_text=axis, row=2)
-    grid = "rgba(128,128,128,.22)"
-    figure.update_xaxes(gridcolor=grid, zerolinecolor=grid, rangemode="tozero")
-    figure.update_yaxes(gridcolor=grid, zerolinecolor=grid)
+    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, rangemode="tozero")
+    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
     figure.update_annotations(font_size=13)
     figure.update_layout(
         height=480,

@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 _SCRIPT = """
 const area = document.createElement('div');
 let waiting = null;
-// a phone: four charts in one figure below each other
-const stack = (layout) => {
-  ['', '2', '3', '4'].forEach((n, i) => {
-    const top = 1 - i / 4;
-    Object.assign(layout['xaxis' + n], {domain: [0, 1]});
-    Object.assign(layout['yaxis' + n], {domain: [top - 0.165, top]});
-    Object.assign(layout.annotations[i], {x: 0.5, y: top});
-  });
-  layout.height = 1080;
-  layout.legend.y = -0.05;
+// where they would be too narrow side by side, the charts of one figure stand in fewer columns
+const regrid = (layout, charts, columns) => {
+  const rows = Math.ceil(charts / columns), gap = 0.08, width = (1 - gap * (columns - 1)) / columns;
+  for (let i = 0; i < charts; i++) {
+    const n = i ? i + 1 : '', left = (i % columns) * (width + gap), top = 1 - Math.floor(i / columns) / rows;
+    Object.assign(layout['xaxis' + n], {domain: [left, left + width]});
+    Object.assign(layout['yaxis' + n], {domain: [top - 0.66 / rows, top]});
+    Object.assign(layout.annotations[i], {x: left + width / 2, y: top});
+  }
+  layout.height = 270 * rows;
+  layout.legend.y = -0.2 / rows;
 };
 const draw = () => {
   if (!area.isConnected) { element.replaceChildren(area); }
@@ -40,7 +41,9 @@ const draw = () => {
   const figure = JSON.parse(props.value);
   const quiet = getComputedStyle(element).getPropertyValue('--body-text-color').trim();
   figure.layout.font = Object.assign({}, figure.layout.font, quiet ? {color: quiet} : {});
-  if (element.clientWidth < 560 && figure.layout.yaxis4) { stack(figure.layout); }
+  const charts = Object.keys(figure.layout).filter((key) => key.startsWith('yaxis')).length;
+  const columns = element.clientWidth < 560 ? 1 : element.clientWidth < 860 && charts > 4 ? 2 : 0;
+  if (columns && charts > 1) { regrid(figure.layout, charts, columns); }
   window.Plotly.react(area, figure.data, figure.layout, {responsive: true, displaylogo: false});
 };
 // drawn in a tab nobody looks at, it has no width to fill until it is shown

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from studio.detox import DetoxEvent
 from studio.domain import FINAL_STATES
 from studio.errors import NotFoundError, StudioError
 from studio.events import ProbeEvent, StepEvent
@@ -25,7 +26,7 @@ class Watch:
     Attributes:
         follow: the film-strip shows the newest answers; False once a person turned it back.
         shown_state: the run's state when it was last drawn; empty asks for a full redraw.
-        shown_history: lines of the history table as last sent.
+        shown_history: lines of the history table as last sent; ``shown_film`` the film-strip.
         interval: seconds between ticks the page was told.
     """
 
@@ -45,6 +46,7 @@ class Watch:
         self.run_id = run_id
         self.overlay: list[str] = []
         self.follow = True
+        self.shown_film: str | None = None
         self.shown_state = ""
         self._offsets: dict[str, int] = {}
         self._events: dict[str, list[Event]] = {}
@@ -83,12 +85,27 @@ class Watch:
         """The stance probes read so far."""
         return [e for e in self._events.get(run_id, []) if isinstance(e, ProbeEvent)]
 
+    def detox(self, run_id: str) -> list[DetoxEvent]:
+        """The steps of a detox run read so far."""
+        events: Sequence[object] = self._events.get(run_id, [])
+        return [e for e in events if isinstance(e, DetoxEvent)]
+
     def curves(self, runs: RunStore) -> list[Curve]:
         """What the charts draw: the open run first."""
         found = [run for run_id in self._ids() if (run := find(runs, run_id)) is not None]
-        return [
-            Curve(r.run_id, r.title, r.recipe.support_ratio, self.steps(r.run_id), self.probes(r.run_id)) for r in found
-        ]
+        return [self._curve(run) for run in found]
+
+    def _curve(self, run: RunView) -> Curve:
+        settings = run.recipe.detox
+        return Curve(
+            run.run_id,
+            run.title,
+            run.recipe.support_ratio,
+            self.steps(run.run_id),
+            self.probes(run.run_id),
+            self.detox(run.run_id),
+            tuple(term.scorer for term in settings.rewards) if settings else (),
+        )
 
     def _ids(self) -> list[str]:
         return [run_id for run_id in (self.run_id, *self.overlay) if run_id is not None]
