@@ -13,7 +13,8 @@ from studio.domain import PreferencePair
 from studio.ml import stance
 from studio.ml.answers import greedy_answers, sample_answers
 from studio.ml.pairs import EncodedAnswer
-from studio.ml.stance import StanceJudge, measure_support, probe, stance_of, wilson
+from studio.ml.stance import StanceJudge, measure_support, probe, stance_of
+from studio.ml.wilson import wilson
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from studio.domain import PreferenceRow
 from studio.events import ProbeEvent, RewardReport
-from studio.ml.stance import wilson
+from studio.ml.wilson import wilson
 
 #: Bins of the predicted probability, from one half to one.
 BINS = 5

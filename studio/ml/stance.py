@@ -18,6 +18,7 @@ from studio.events import SupportShare
 from studio.ml.answers import sample_answers
 from studio.ml.logprobs import answer_log_probs
 from studio.ml.pairs import EncodedAnswer, encode_heldout
+from studio.ml.wilson import wilson
 
 #: The judge abstains when neither side is at least this likely.
 JUDGE_CONFIDENCE = 0.6
@@ -53,17 +54,6 @@ def stance_of(pairs: Sequence[tuple[EncodedAnswer, EncodedAnswer]], sums: Sequen
 def pad_id(tokenizer: Any) -> int:
     """The id to pad with (never seen by the model: padding is on the right or masked)."""
     return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-
-
-def wilson(k: int, n: int) -> tuple[float, float]:
-    """95 % Wilson score interval of ``k`` successes in ``n`` trials; (NaN, NaN) for no trials."""
-    if n == 0:
-        return math.nan, math.nan
-    z = 1.959963984540054
-    share = k / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
+from studio.ml import wilson as closed_form
+from studio.ml.wilson import Z
+
 if TYPE_CHECKING:
     from numpy import ndarray
 
-#: Two-sided 95 %.
-Z = 1.959963984540054
 RESAMPLES = 2000
 #: Every interval of a page is drawn from the same seed: the same votes give the same numbers, on every visit.
 SEED = 20_263
@@ -52,18 +53,8 @@ class ShareInterval:
 
 
 def wilson(k: float, n: float) -> Interval | None:
-    """95 % Wilson score interval of ``k`` successes in ``n`` independent trials; None for no trials.
-
-    Wilson (1927); the closed form as in Brown, Cai, DasGupta (2001, "Interval estimation for a binomial proportion").
-    ``k`` and ``n`` may be fractional (an effective number of trials).
-    """
-    if n <= 0:
-        return None
-    share = k / n
-    centre = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
-    # at k = 0 and k = n the closed form misses 0 and 1 by a rounding error
-    return Interval(0.0 if k == 0 else max(0.0, centre - half), 1.0 if k == n else min(1.0, centre + half))
+    """As :func:`studio.ml.wilson.wilson`; None for no trials."""
+    return Interval(*closed_form.wilson(k, n)) if n > 0 else None
 
 
 def cluster_share(hits: ndarray, votes: ndarray) -> ShareInterval:
