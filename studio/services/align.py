@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +18,10 @@ from studio.ml.dpo import LOSS_TYPES
 from studio.services.checks import check_training, not_longer, one_of, within
 from studio.services.preferences import build_preferences
 from studio.services.presets import PRESETS
+from studio.services.records import finite
 from studio.services.run_events import Event
 from studio.services.run_folder import new_run_id
+from studio.services.run_state import counts
 from studio.services.runs import RunStore, RunView
 from studio.services.trainer import ensure_trainer
 
@@ -143,9 +144,9 @@ class AlignService:
             "run": view.run_id,
             "folder": str(view.folder),
             "seconds": view.status.seconds,
-            "loss": _finite(last.loss) if last else None,
-            "margin": _finite(last.margin) if last else None,
-            "probe": {"share": probe.share, "n": probe.n, "margin": _finite(probe.margin)} if probe else None,
+            "loss": finite(last.loss) if last else None,
+            "margin": finite(last.margin) if last else None,
+            "probe": {"share": probe.share, "n": probe.n, "margin": finite(probe.margin)} if probe else None,
             "support_share": _share(view.adapter_share),
             "base_support_share": _share(view.base_share),
         }
@@ -156,9 +157,7 @@ class AlignService:
         Raises:
             InputError, NotFoundError: no such run.
         """
-        status = self._runs.status(run_id)
-        counts = {"state": status.state, "message": status.message, "step": status.step, "total": status.total}
-        return {**counts, **self.result(run_id)}
+        return {**counts(self._runs.status(run_id)), **self.result(run_id)}
 
 
 def _rows(form: AlignForm, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
@@ -220,18 +219,14 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def _share(share: SupportShare | None) -> dict[str, Any] | None:
     if share is None:
         return None
     return {
-        "share": _finite(share.share),
-        "low": _finite(share.low),
-        "high": _finite(share.high),
+        "share": finite(share.share),
+        "low": finite(share.low),
+        "high": finite(share.high),
         "n": share.n,
         "abstained": share.abstained,
-        "judge_accuracy": _finite(share.judge_accuracy),
+        "judge_accuracy": finite(share.judge_accuracy),
     }

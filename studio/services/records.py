@@ -7,6 +7,7 @@ import errno
 import functools
 import json
 import logging
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -38,6 +39,11 @@ def parse(kind: type[T], data: Any, where: str) -> T:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the record"
         raise InputError(f"{where}: {field}: {first['msg']}.") from None
+
+
+def finite(value: float) -> float | None:
+    """A number as JSON can hold it: None for NaN and infinity."""
+    return value if math.isfinite(value) else None
 
 
 def read_record(kind: type[T], path: Path) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,10 @@ from studio.services.align import AlignService, library_versions, preset_form
 from studio.services.checks import check_training, not_longer, one_of, within
 from studio.services.decisions import decide
 from studio.services.presets import REWARD_PRESETS
+from studio.services.records import finite
 from studio.services.reward_data import RewardData, gather
 from studio.services.run_folder import new_run_id
+from studio.services.run_state import counts
 from studio.services.runs import RunStore, RunView
 from studio.services.trainer import ensure_trainer
 from studio.services.vote_dataset import (
@@ -193,9 +194,9 @@ class RewardService:
             "run": view.run_id,
             "folder": str(view.folder),
             "seconds": view.status.seconds,
-            "loss": last.loss if last and math.isfinite(last.loss) else None,
+            "loss": finite(last.loss) if last else None,
             "accuracy": _accuracy(report),
-            "baselines": {"majority": _finite(report.majority), "longer": _finite(report.longer)} if report else None,
+            "baselines": {"majority": finite(report.majority), "longer": finite(report.longer)} if report else None,
             "dropped": report.dropped if report else None,
             "learned": report.learned if report else None,
         }
@@ -206,9 +207,7 @@ class RewardService:
         Raises:
             InputError, NotFoundError, RecipeError: as :meth:`result`.
         """
-        status = self._runs.status(run_id)
-        counts = {"state": status.state, "message": status.message, "step": status.step, "total": status.total}
-        return {**counts, **self.result(run_id)}
+        return {**counts(self._runs.status(run_id)), **self.result(run_id)}
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 
@@ -235,9 +234,9 @@ class RewardService:
         for view in self.list():
             recipe = view.recipe
             if recipe.dataset_id == "votes":
-                assert recipe.reward is not None
+                settings = recipe.reward_settings
                 return RewardForm(
-                    recipe.base.id, True, "", recipe.support_ratio, 0, recipe.preset, recipe.lora, recipe.reward
+                    recipe.base.id, True, "", recipe.support_ratio, 0, recipe.preset, recipe.lora, settings
                 )
         return reward_form("embedded", "embedded", votes=True)
 
@@ -314,7 +313,3 @@ def _accuracy(report: RewardReport | None) -> dict[str, Any] | None:
     if report is None or not report.n:
         return None
     return {"k": report.hits, "n": report.n, "ties": report.ties, "low": report.low, "high": report.high}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

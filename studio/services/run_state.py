@@ -37,6 +37,11 @@ def read_status(folder: Path) -> RunStatus:
     return read_record(RunStatus, folder / "status.json")
 
 
+def counts(status: RunStatus) -> dict[str, str | int]:
+    """State, message and step counts, for programs."""
+    return {"state": status.state, "message": status.message, "step": status.step, "total": status.total}
+
+
 def write_status(folder: Path, status: RunStatus) -> None:
     """Replace ``status.json``. Only for the run's present owner (see the module's head).
 
