@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_knobs, changed, command, follow
+from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell
 from studio.domain import DpoSettings, LoraSettings
-from studio.errors import TrainingError
 from studio.services import Services
 
 if TYPE_CHECKING:
@@ -33,18 +31,13 @@ def add(commands: Commands) -> None:
 
 def _align(services: Services, options: argparse.Namespace) -> int:
     form = _form(services, options)
-    run_id = services.align.start(form)
-    view = follow(services, run_id)
-    if view.status.state not in ("done", "stopped"):
-        raise TrainingError(f"Run {run_id} {view.status.state}: {view.status.message}")
-    result = services.align.result(run_id)
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False, allow_nan=False))
-        return 0
-    print(f"{run_id} {view.status.state} after {result['seconds']:.1f} s: {view.folder}")
-    for line in _summary(result, form.support_ratio):
-        print(line)
-    return 0
+    return follow_and_tell(
+        services,
+        services.align.start(form),
+        options.json,
+        services.align.result,
+        lambda result: _summary(result, form.support_ratio),
+    )
 
 
 def _form(services: Services, options: argparse.Namespace) -> AlignForm:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from studio.domain import Sampling
-from studio.errors import InputError
+from studio.errors import InputError, TrainingError
 from studio.events import StepEvent
 from studio.services import Services
 
@@ -99,6 +100,32 @@ def follow(services: Services, run_id: str) -> RunView:
             view = services.align.wait(run_id, lambda event: None)
         bar.set_description_str(view.status.state)
     return view
+
+
+def follow_and_tell(
+    services: Services,
+    run_id: str,
+    as_json: bool,
+    result: Callable[[str], dict[str, Any]],
+    told: Callable[[dict[str, Any]], list[str]],
+) -> int:
+    """Follow a run to its end and print its result: as JSON, or a headline and the lines ``told`` makes of it.
+
+    Raises:
+        TrainingError: it came to nothing.
+    """
+    view = follow(services, run_id)
+    state = view.status.state
+    if state not in ("done", "stopped"):
+        raise TrainingError(f"Run {run_id} {state}: {view.status.message}")
+    found = result(run_id)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, allow_nan=False))
+        return 0
+    print(f"{run_id} {state} after {found['seconds']:.1f} s: {view.folder}")
+    for line in told(found):
+        print(line)
+    return 0
 
 
 def warn(warnings: Sequence[str]) -> None:

@@ -7,9 +7,9 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_knobs, changed, command, follow, warn
+from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell, warn
 from studio.domain import LoraSettings, RewardSettings
-from studio.errors import InputError, TrainingError
+from studio.errors import InputError
 from studio.services import Services
 
 if TYPE_CHECKING:
@@ -51,17 +51,7 @@ def _reward(services: Services, options: argparse.Namespace) -> int:
     lost = services.reward.preview(form).left_out
     if lost is not None and lost.total:
         warn([f"{lost.total} pairs of the votes are left out: {lost}."])
-    run_id = services.reward.start(form)
-    view = follow(services, run_id)
-    if view.status.state not in ("done", "stopped"):
-        raise TrainingError(f"Run {run_id} {view.status.state}: {view.status.message}")
-    result = services.reward.result(run_id)
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False, allow_nan=False))
-        return 0
-    print(f"{run_id} {view.status.state} after {result['seconds']:.1f} s: {view.folder}")
-    print(_told(result))
-    return 0
+    return follow_and_tell(services, services.reward.start(form), options.json, services.reward.result, _told)
 
 
 def _form(services: Services, options: argparse.Namespace) -> RewardForm:
@@ -85,16 +75,16 @@ def _form(services: Services, options: argparse.Namespace) -> RewardForm:
     return dataclasses.replace(form, lora=changed(form.lora, options), reward=changed(form.reward, options))
 
 
-def _told(result: dict[str, Any]) -> str:
+def _told(result: dict[str, Any]) -> list[str]:
     found, baselines = result["accuracy"], result["baselines"]
     if found is None:
-        return "accuracy was not measured"
+        return ["accuracy was not measured"]
     claim = "better than both baselines" if result["learned"] else "not shown to be better than the baselines"
-    return (
+    return [
         f"held-out accuracy {found['k']} of {found['n']} = {found['k'] / found['n']:.0%} [{found['low']:.0%}, "
         f"{found['high']:.0%}], always the majority side {baselines['majority']:.0%}, the longer answer "
         f"{baselines['longer']:.0%}: {claim}"
-    )
+    ]
 
 
 def _score(services: Services, options: argparse.Namespace) -> int:
