@@ -20,6 +20,7 @@ from studio.services.library import LibraryService
 from studio.services.models import ModelService
 from studio.services.runs import RunStore
 from studio.services.scores import ScoreService
+from studio.services.toxicity import ToxicityService
 from studio.ui.access import new_visitor
 from studio.ui.library_tab import build_library_tab
 from studio.ui.shared import Shared
@@ -65,7 +66,8 @@ def serve(settings: Settings, browser: Any) -> Iterator[Page]:
     runs, models = RunStore(settings), ModelService(settings)
     library = LibraryService(settings, runs, models, engine, hub=lambda token: hub)
     scores = ScoreService(settings, runs, models)
-    services = Services(settings, None, runs, models, None, None, library, None, None, None, scores)  # type: ignore[arg-type]
+    toxicity = ToxicityService(settings, runs, models)
+    services = Services(settings, None, runs, models, None, None, library, None, None, None, scores, toxicity)  # type: ignore[arg-type]
     with gr.Blocks(analytics_enabled=False) as app:
         visitor = gr.State(lambda: new_visitor(settings))
         with gr.Tabs() as tabs:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from studio.services.reward import RewardService
     from studio.services.runs import RunStore
     from studio.services.scores import ScoreService
+    from studio.services.toxicity import ToxicityService
     from studio.services.vote_mirror import VoteMirror
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Services:
     sources: PairSourceService
     reward: RewardService
     scores: ScoreService
+    toxicity: ToxicityService
     #: The copy of the votes on the Hub; a server sets it where the settings ask for one.
     mirror: VoteMirror | None = None
 
@@ -85,6 +87,7 @@ def build_services(settings: Settings) -> Services:
     from studio.services.reward import RewardService
     from studio.services.runs import RunStore
     from studio.services.scores import ScoreService
+    from studio.services.toxicity import ToxicityService
 
     datasets, runs, models = DatasetService(settings), RunStore(settings), ModelService(settings)
     align = AlignService(settings, datasets, runs, models)
@@ -94,4 +97,7 @@ def build_services(settings: Settings) -> Services:
     sources = PairSourceService(settings, rating, compare, runs, datasets)
     reward = RewardService(settings, datasets, runs, models, align, rating)
     scores = ScoreService(settings, runs, models, compare.threads)
-    return Services(settings, datasets, runs, models, align, compare, library, rating, sources, reward, scores)
+    toxicity = ToxicityService(settings, runs, models, compare.threads)
+    return Services(
+        settings, datasets, runs, models, align, compare, library, rating, sources, reward, scores, toxicity
+    )

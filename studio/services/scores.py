@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.config import Settings
@@ -125,14 +126,8 @@ class ScoreService:
         self._release("")
         from studio.ml.scoring import RewardScorer
 
-        base, path = self._models.resolve(run.recipe.base.id)
-        if run.recipe.base.fingerprint not in ("", base.fingerprint):
-            raise ModelLoadError(
-                f"Run {run.run_id} was trained on another state of {run.recipe.base.id} (its files changed), so its scores would "
-                "mean nothing. Train it anew."
-            )
         self._scorer = RewardScorer(
-            path,
+            base_path(self._models, run),
             run.folder,
             system_prompt=run.recipe.system_prompt,
             max_length=run.recipe.reward_settings.max_length,
@@ -147,6 +142,21 @@ class ScoreService:
         if self._scorer is not None and run_id in ("", self._held[0]):
             self._scorer.release()
             self._scorer = None
+
+
+def base_path(models: ModelService, run: RunView) -> Path:
+    """Where the base of a run lies.
+
+    Raises:
+        ModelLoadError: it is not here, or is not the one the run was trained on.
+    """
+    base, path = models.resolve(run.recipe.base.id)
+    if run.recipe.base.fingerprint not in ("", base.fingerprint):
+        raise ModelLoadError(
+            f"Run {run.run_id} was trained on another state of {run.recipe.base.id} (its files changed), so its scores would "
+            "mean nothing. Train it anew."
+        )
+    return path
 
 
 def verdict_of(first: Scored, second: Scored) -> Verdict:

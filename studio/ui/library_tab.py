@@ -194,6 +194,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         require_operator(mark, "deleting")
         library.delete(_needed(run_id))
         services.scores.release(_needed(run_id))
+        services.toxicity.release(_needed(run_id))
         return {**rows(), **show(None)}
 
     def take_in(mark: Visitor, upload: str | None, folder: str, base_id: str) -> dict[Any, Any]:
