@@ -20,7 +20,8 @@ from studio.config import Settings
 from studio.services import Services, build_services
 
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-WAIT_MS = 60_000
+#: Long, for machines with other work; a page that is right takes a second.
+WAIT_MS = 120_000
 
 
 @pytest.fixture(scope="session")

@@ -29,12 +29,12 @@ def run_id(services: Services) -> str:
 
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No token ends an answer and each takes its time: the 1024 tokens of the base's context last 100 s, and what is not
-    on the page after 60 s fails the test anyway."""
+    """No token ends an answer and each takes its time: the 1024 tokens of the base's context last 250 s, and what is not
+    on the page after 120 s fails the test anyway."""
 
     class Slow(engine.RowStreamer):
         def put(self, value: Any) -> None:
-            time.sleep(0.1)
+            time.sleep(0.25)
             super().put(value)
 
     monkeypatch.setattr(engine, "RowStreamer", Slow)
