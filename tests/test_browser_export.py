@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 import pytest
 from fake_hub import FakeHub
+from ui_helpers import make_shared
 from vote_helpers import cast, new_pair
 
 from studio.config import Settings
@@ -20,7 +21,6 @@ from studio.services.vote_import import read_votes
 from studio.services.vote_mirror import VoteMirror
 from studio.ui.access import new_visitor
 from studio.ui.export_box import build_export_box
-from studio.ui.shared import Shared
 
 pytest_plugins = ("browser",)
 pytestmark = pytest.mark.timeout(400)
@@ -50,8 +50,7 @@ def serve(services: Services) -> Iterator[Callable[[Settings], str]]:
         with gr.Blocks() as app:
             visitor = gr.State(lambda: new_visitor(settings))
             with gr.Tabs() as tabs, gr.Tab("Rate"):
-                state = gr.State(None)
-                shared = Shared(visitor, tabs, state, state, state, gr.BrowserState(None))
+                shared = make_shared(visitor, tabs)
                 build_export_box(services, shared, app)
         app.queue()
         apps.append(app)

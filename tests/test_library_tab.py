@@ -13,6 +13,7 @@ import gradio as gr
 import pytest
 from conftest import wait_until
 from library_helpers import FakeEngine, FakeHub, adapter, config_with, embedded, make_run, settings  # noqa: F401
+from ui_helpers import make_shared
 
 from studio.config import Settings
 from studio.services import Services
@@ -23,7 +24,6 @@ from studio.services.scores import ScoreService
 from studio.services.toxicity import ToxicityService
 from studio.ui.access import new_visitor
 from studio.ui.library_tab import build_library_tab
-from studio.ui.shared import Shared
 from studio.ui.theme import CSS_FILE, theme
 
 #: the one browser of the whole test run: a second Playwright in the same thread is refused
@@ -71,7 +71,7 @@ def serve(settings: Settings, browser: Any) -> Iterator[Page]:
     with gr.Blocks(analytics_enabled=False) as app:
         visitor = gr.State(lambda: new_visitor(settings))
         with gr.Tabs() as tabs:
-            shared = Shared(visitor, tabs, gr.State(None), gr.State(None), gr.State(None), chats=gr.BrowserState(None))
+            shared = make_shared(visitor, tabs)
             with gr.Tab("Library", id="library"):
                 build_library_tab(services, shared, app)
             for name, asked in (("compare", shared.compare_run), ("align", shared.align_run)):

@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from ui_helpers import make_shared
 
 from studio.config import Settings
 from studio.services import vote_reading as reading
@@ -23,7 +24,6 @@ from studio.ui import results_charts as charts
 from studio.ui import results_view as view
 from studio.ui.access import Visitor
 from studio.ui.results_panel import Reader, ResultsPanel, filters_from
-from studio.ui.shared import Shared
 from studio.votes import AnswerPair, Ballots, Choice, NewPair, Origin, Press, Rater, RatingRules, Vote
 
 pytest_plugins = ("browser",)
@@ -284,10 +284,9 @@ def test_a_changed_mind_shows_after_refresh(rating: RatingService) -> None:
 def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
     """Drawn when its tab opens, moves while others vote, filters in place, fits a phone."""
     with gr.Blocks(fill_width=True) as app:
-        visitor, runs = gr.State(Visitor(operator=True)), gr.State(None)
-        chats = gr.BrowserState(None)
+        visitor = gr.State(Visitor(operator=True))
         with gr.Tabs() as tabs:
-            shared = Shared(visitor=visitor, tabs=tabs, compare_run=runs, align_run=runs, reward_run=runs, chats=chats)
+            shared = make_shared(visitor, tabs)
             with gr.Tab("Other"):
                 gr.Markdown("elsewhere")
             with gr.Tab("Rate"):

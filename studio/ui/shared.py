@@ -30,7 +30,12 @@ class Shared:
             (Compare listens to its ``change``).
         chats: what the visitor's own browser keeps of Compare. It stands outside the tabs: in a tab that is not open yet it
             would not have read the browser's storage when the page loads.
-        align_run, reward_run: ``gr.State`` with a run id; a tab that sets it asks Align or Reward to open that run.
+        table: the before/after table this browser made last, kept the same way.
+        align_run, reward_run, detox_run: ``gr.State`` with a run id; a tab that sets it asks Align, Reward or Toxicity's
+            Detox section to open that run.
+        detox_start: ``gr.State`` with the run id of an adapter that the Detox form shall start from.
+        evaluate_run: ``gr.State`` with the run id of an adapter that Toxicity's Before / after section shall preselect. The
+            section that answers one of these two sets it back to None, so that the same run can be asked for again.
     """
 
     visitor: gr.State
@@ -39,3 +44,7 @@ class Shared:
     align_run: gr.State
     reward_run: gr.State
     chats: gr.BrowserState
+    table: gr.BrowserState
+    detox_run: gr.State
+    detox_start: gr.State
+    evaluate_run: gr.State

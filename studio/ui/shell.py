@@ -19,6 +19,8 @@ from studio.ui.shared import Shared
 #: Seconds: every hour, copies that Gradio made of uploads and of files it served are deleted once a day old. What the studio
 #: keeps (runs, data, exports) lies elsewhere and stays.
 DELETE_CACHE = (3600, 86_400)
+#: What one tab asks of another, see :class:`Shared`.
+WANTED = ("compare_run", "align_run", "reward_run", "detox_run", "detox_start", "evaluate_run")
 
 
 def build_app(services: Services) -> gr.Blocks:
@@ -30,20 +32,20 @@ def build_app(services: Services) -> gr.Blocks:
         visitor = gr.State(new_visitor(services.settings))
         # the fixed secret keeps the storage readable after a restart; it guards nothing: the storage is the visitor's own
         chats = gr.BrowserState(None, storage_key="alignment-studio-compare", secret="alignment-studio")
+        table = gr.BrowserState(None, storage_key="alignment-studio-table", secret="alignment-studio")
         with gr.Row(elem_id="studio-head"):
             gr.Markdown("# Alignment Studio\nChange what a language model prefers, and see it happen.")
             if services.settings.admin_password:
                 _operator_box(gate, visitor)
         # outside of Tabs: Gradio's page counts every child of a tab bar as a tab
-        compare_run, align_run, reward_run = gr.State(None), gr.State(None), gr.State(None)
+        wanted = {name: gr.State(None) for name in WANTED}
         with gr.Tabs(elem_id="studio-tabs") as tabs:
             shared = Shared(
                 visitor=visitor,
                 tabs=tabs,
-                compare_run=compare_run,
-                align_run=align_run,
-                reward_run=reward_run,
                 chats=chats,
+                **wanted,
+                table=table,
             )
             with gr.Tab("Align", id="align"):
                 build_align_tab(services, shared, app)
