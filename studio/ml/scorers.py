@@ -41,6 +41,10 @@ def load_scorer(spec: ScorerSpec, *, device: str = "auto", trust_remote_code: bo
         ModelLoadError: its files are not there, damaged, or of another kind.
         InputError: a classifier whose toxic label cannot be told.
     """
+    if spec.info.kind == "embedded":
+        from studio.ml.embedded_scorer import FOLDER, EmbeddedScorer
+
+        return EmbeddedScorer(spec.path or FOLDER)
     if spec.info.kind == "classifier":
         from studio.ml.classifier_scorer import ClassifierScorer
 

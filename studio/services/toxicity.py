@@ -9,48 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.config import Settings
-from studio.errors import ConflictError, InputError, ModelLoadError, StudioError
-from studio.ml.classifier_labels import read_labels, read_names
-from studio.services.reward import reward_run
+from studio.errors import InputError
 from studio.services.runs import RunStore
-from studio.services.scores import base_path
+from studio.services.scorer_catalogue import EMBEDDED, RUN, ScorerCatalogue
 from studio.toxicity import ScorerInfo, ScorerSpec, TextScore
 
 if TYPE_CHECKING:
     from studio.ml.scorers import Scorer
     from studio.services.models import ModelService, Progress
 
-EMBEDDED = "embedded"
-#: How the name of a reward run begins; the run id follows.
-RUN = "run:"
 #: What people may send at once: texts, characters of one, and of all together.
 MAX_TEXTS, MAX_TEXT_CHARACTERS, MAX_CHARACTERS = 2_000, 100_000, 5_000_000
-_HASH = 12
-
-
-@dataclass(frozen=True)
-class _Offered:
-    """A Hub classifier that is offered by name."""
-
-    title: str
-    measures: str
-    languages: tuple[str, ...] = ("en",)
-
-
-_HUB = {
-    "facebook/roberta-hate-speech-dynabench-r4-target": _Offered(
-        "Hate speech, RoBERTa (Dynabench R4)",
-        "Hate against people for the group they belong to, in English. It does not look for rudeness or swearing as such.",
-    ),
-    "unitary/toxic-bert": _Offered(
-        "Toxic comments, BERT (Jigsaw)",
-        "Comments that raters of Wikipedia's talk pages found rude or hurtful, in English. The mere mention of a minority raises it.",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -73,8 +45,7 @@ class ToxicityService:
         self, settings: Settings, runs: RunStore, models: ModelService, threads: Callable[[], int] = lambda: 0
     ) -> None:
         self._settings = settings
-        self._runs = runs
-        self._models = models
+        self._catalogue = ScorerCatalogue(settings, runs, models)
         self._threads = threads
         self._line = ThreadPoolExecutor(1, thread_name_prefix="toxicity")
         # below: only touched by the one thread of the line
@@ -84,60 +55,24 @@ class ToxicityService:
     # -- which ------------------------------------------------------------------------------------------------------------
 
     def choices(self) -> list[tuple[str, str]]:
-        """(label, name) of the scorers on offer: the two classifiers of the Hub, those among the model folders, the reward runs.
-        Any other classifier's Hub id is understood as well. Needs no network."""
-        listed = [
-            (offered.title if self.ready(name) else f"{offered.title} · not downloaded", name)
-            for name, offered in _HUB.items()
-        ]
-        listed += [(f"{Path(name).name} (model folder)", name) for name in self._folders()]
-        return listed + [
-            (f"Reward run: {run.title} · {run.adapter_hash}", f"{RUN}{run.run_id}")
-            for run in self._runs.list()
-            if run.method == "reward" and run.has_adapter
-        ]
+        """(label, name) of the scorers on offer, the embedded one first. Needs no network."""
+        return self._catalogue.choices()
 
     def ready(self, name: str) -> bool:
         """Whether this scorer can score now, without a download."""
-        try:
-            self.spec(name)
-        except StudioError:
-            return False
-        return True
+        return self._catalogue.ready(name)
 
     def labels(self, name: str) -> tuple[str, ...]:
         """All labels of a classifier that is on this machine, whichever of them is toxic; empty for any other name."""
-        try:
-            model_id, path, _ = self._classifier(name.strip().partition("#")[0])
-            return read_names(path, model_id)[0]
-        except StudioError:
-            return ()
+        return self._catalogue.labels(name)
 
     def spec(self, name: str) -> ScorerSpec:
-        """A scorer with everything resolved. Needs no network.
-
-        Raises:
-            InputError: not the name of a scorer, or a classifier whose toxic label cannot be told.
-            ModelLoadError: not downloaded, or its files are of another kind.
-            NotFoundError, RecipeError, ConflictError: no such run, no reward run, or one without an adapter yet.
-        """
-        name = name.strip()
-        if not name:
-            raise InputError("There is no scorer chosen; choose one.")
-        if name.startswith(RUN):
-            return self._reward_spec(name.removeprefix(RUN))
-        return self._classifier_spec(name)
+        """A scorer with everything resolved; see :meth:`ScorerCatalogue.spec`."""
+        return self._catalogue.spec(name)
 
     def fetch(self, name: str, progress: Progress | None = None) -> ScorerSpec:
-        """Download a Hub classifier unless it is here, then as :meth:`spec`.
-
-        Raises:
-            StudioError: as :meth:`spec`; ModelLoadError where the hub cannot be reached or has no such model.
-        """
-        model_id = name.strip().partition("#")[0]
-        if not model_id.startswith(RUN) and not self._is_here(model_id):
-            self._models.resolve(model_id, progress)
-        return self.spec(name)
+        """Download a scorer unless it is here; see :meth:`ScorerCatalogue.fetch`."""
+        return self._catalogue.fetch(name, progress)
 
     # -- scores -----------------------------------------------------------------------------------------------------------
 
@@ -179,9 +114,10 @@ class ToxicityService:
     # -- in the line's thread -------------------------------------------------------------------------------------------
 
     def _score(self, spec: ScorerSpec, texts: list[str], prompts: list[str] | None) -> list[TextScore]:
-        from studio.ml.loading import prepare_torch
+        if spec.info.kind != EMBEDDED:  # that one needs no torch
+            from studio.ml.loading import prepare_torch
 
-        prepare_torch(self._threads())
+            prepare_torch(self._threads())
         return self._loaded(spec).score(texts, prompts)
 
     def _loaded(self, spec: ScorerSpec) -> Scorer:
@@ -201,107 +137,6 @@ class ToxicityService:
         if self._scorer is not None and self._held is not None and name in ("", self._held.info.name):
             self._scorer.release()
             self._scorer = self._held = None
-
-    # -- specs ------------------------------------------------------------------------------------------------------------
-
-    def _reward_spec(self, run_id: str) -> ScorerSpec:
-        run = reward_run(self._runs, run_id)
-        if not run.has_adapter:
-            raise ConflictError(f"Run {run_id} has no adapter yet; it is {run.status.state}.")
-        info = ScorerInfo(
-            f"{RUN}{run_id}",
-            "reward",
-            f"Reward run: {run.title}",
-            run.adapter_hash,
-            f"What this run learned to prefer from {run.recipe.data_size} pairs, not toxicity: only the difference between answers to "
-            "the same prompt means anything.",
-        )
-        return ScorerSpec(
-            info,
-            str(run.folder),
-            str(base_path(self._models, run)),
-            run.recipe.system_prompt,
-            run.recipe.reward_settings.max_length,
-        )
-
-    def _classifier_spec(self, name: str) -> ScorerSpec:
-        typed, _, picked = name.partition("#")
-        model_id, path, revision = self._classifier(typed)
-        labels = read_labels(path, model_id, picked.strip())
-        toxic = labels.names[labels.toxic]
-        by_hand = bool(picked) and labels.toxic != _own_label(path, model_id)
-        known = None if by_hand else _HUB.get(model_id)
-        if known is None:
-            title = Path(model_id).name if model_id.startswith("/") else model_id
-            known = _Offered(
-                title, f"What {title} calls “{toxic}”; its page says what it was trained on and where it errs.", ()
-            )
-        info = ScorerInfo(
-            f"{model_id}#{toxic}" if by_hand else model_id,
-            "classifier",
-            known.title,
-            revision,
-            known.measures,
-            known.languages,
-            labels.names,
-            toxic,
-        )
-        return ScorerSpec(info, str(path))
-
-    def _classifier(self, model_id: str) -> tuple[str, Path, str]:
-        """Id, folder and revision of a classifier on this machine."""
-        if not self._is_here(model_id):
-            raise ModelLoadError(
-                f"{model_id} is not on this machine yet; download it first (the operator, in Toxicity; or python -m studio score "
-                "--download)."
-            )
-        ref, path = self._models.resolve(model_id)
-        return model_id, path, ref.revision or ref.fingerprint[:_HASH]
-
-    def _is_here(self, model_id: str) -> bool:
-        """Whether the classifier of that id is on this machine.
-
-        Raises:
-            InputError: it is no id of a classifier. A path is taken only where it is one of the listed folders: names come from
-                visitors.
-        """
-        if _is_path(model_id):
-            if model_id in self._folders():
-                return True
-            raise InputError(
-                f"{model_id[:120]!r} is not one of the text classifiers in {self._settings.models_dir}; put its folder there."
-            )
-        try:
-            return self._models.info(model_id).cached
-        except InputError as error:
-            raise InputError(
-                f"{model_id[:120]!r} is not a scorer: write {EMBEDDED}, the id of a text classifier on the Hub like "
-                f"organisation/name (organisation/name#label picks its toxic label), or {RUN} and the id of a reward run."
-            ) from error
-
-    def _folders(self) -> list[str]:
-        """The text classifiers among the model folders, by full path."""
-        found = []
-        for config in sorted(self._settings.models_dir.glob("*/config.json")):
-            folder = config.parent.resolve()
-            try:
-                read_names(folder, folder.name)
-            except ModelLoadError:
-                continue
-            found.append(str(folder))
-        return found
-
-
-def _is_path(model_id: str) -> bool:
-    return model_id.startswith(("/", ".", "~"))
-
-
-def _own_label(path: Path, model_id: str) -> int | None:
-    """The label taken for toxic where nobody picks one; None where that cannot be told."""
-    try:
-        return read_labels(path, model_id).toxic
-    except InputError:
-        return None
 
 
 def check_texts(texts: Sequence[str], what: str = "Text", numbers: Sequence[int] | None = None) -> None:
