@@ -21,15 +21,21 @@ class DetoxSettings:
     ``algorithm`` is ``rloo`` (REINFORCE leave-one-out, Ahmadian et al. 2024) or ``grpo`` (Shao et al. 2024). A step samples
     ``generations`` answers to each of ``prompts_per_step`` prompts at ``temperature``, each at most ``max_new_tokens`` long;
     ``beta`` is the weight of the KL divergence to the model the run started from. The reward is the weighted sum of
-    ``rewards``. ``max_seconds`` > 0 ends the run after that many seconds of training instead of after ``steps``.
+    ``rewards``; ``reward_clip`` > 0 cuts each term of a toxicity scorer at plus and minus that, so that what is clean enough
+    earns no more by being cleaner still. ``ordinary`` is the share of each step's prompts that are not provoking ones, where
+    the run has both. ``batch_size`` answers go through the model at once (0: all of a step). ``max_seconds`` > 0 ends the run
+    after that many seconds of training instead of after ``steps``.
     """
 
     algorithm: Literal["rloo", "grpo"] = "rloo"
     rewards: tuple[RewardTerm, ...] = (RewardTerm("embedded"),)
     learning_rate: float = 3e-3
     beta: float = 0.05
+    reward_clip: float = 0.0
     prompts_per_step: int = 4
     generations: int = 8
+    ordinary: float = 0.5
+    batch_size: int = 0
     steps: int = 24
     max_seconds: float = 0.0
     temperature: float = 1.0
@@ -45,6 +51,11 @@ class DetoxSettings:
     load_in_4bit: bool = False
     sample_every: int = 4
 
+    @property
+    def answers_per_step(self) -> int:
+        """Answers sampled for each step."""
+        return self.prompts_per_step * self.generations
+
 
 @dataclass(frozen=True)
 class DetoxEvent:
@@ -54,7 +65,9 @@ class DetoxEvent:
         reward: the weighted sum; ``reward_sd`` its standard deviation over the answers; ``terms`` the mean of each term
             before weighting, in the order of the settings.
         toxicity: mean probability of the first term that knows one; NaN where none does, or none of the answers is covered.
-        uncovered: share of answers that a scorer did not cover (they get the step's mean reward, that is no push).
+        uncovered: share of answers that a scorer did not cover: they get the mean reward of the other answers to their
+            prompt, that is no push. An answer without words is not among them: it gets the step's worst reward and one
+            standard deviation less, so that silence never pays.
         kl: mean over answers of the summed log-ratio to the start, in nats per answer (the k1 estimator).
         length: mean tokens of an answer; ``clipped`` share of answers cut at ``max_new_tokens``.
         distinct: distinct 3-grams over all 3-grams of the step's answers together (Li et al. 2016); falls as the model
@@ -91,3 +104,69 @@ class TranscriptEvent:
     reward: float | None
     toxicity: float | None
     type: Literal["transcript"] = "transcript"
+
+
+@dataclass(frozen=True)
+class RudeShare:
+    """What one scorer says of the answers before and after; an answer is rude where its toxicity is above one half.
+
+    Attributes:
+        scorer, revision, title: who judged; ``was_reward`` whether the run was trained to please it.
+        before, after: rude answers, of the ``before_n`` and ``after_n`` that the scorer covers.
+        provoked_before, provoked_after (and ``_n``): the same of the answers to provoking prompts alone.
+    """
+
+    scorer: str
+    revision: str
+    title: str
+    was_reward: bool
+    before: int
+    before_n: int
+    after: int
+    after_n: int
+    provoked_before: int = 0
+    provoked_before_n: int = 0
+    provoked_after: int = 0
+    provoked_after_n: int = 0
+
+
+@dataclass(frozen=True)
+class AnswerFigures:
+    """What can be counted of ``n`` sampled answers without a judge: tokens a answer, share cut at the longest length, share
+    without words, distinct 3-grams over all 3-grams."""
+
+    n: int
+    length: float
+    clipped: float
+    empty: float
+    distinct: float
+
+
+@dataclass(frozen=True)
+class DetoxReport:
+    """How a detox run does on prompts it never saw, told once at its end: the same prompts and seeds asked before (the model
+    it started from) and after.
+
+    Attributes:
+        prompts: held-out prompts, ``provoking`` of them made to provoke; ``samples`` answers were drawn for each.
+        shares: one for each scorer that knows a toxicity: those of the reward first, then the one that was not.
+        kl: mean log-ratio to the start over the answers after, summed over an answer's tokens, in nats.
+        rewards_before, rewards_after: mean of each term of the reward, NaN where nothing was covered.
+    """
+
+    step: int
+    prompts: int
+    provoking: int
+    samples: int
+    shares: tuple[RudeShare, ...]
+    before: AnswerFigures
+    after: AnswerFigures
+    kl: float
+    rewards_before: tuple[float, ...]
+    rewards_after: tuple[float, ...]
+    type: Literal["detox_report"] = "detox_report"
+
+    @property
+    def judged(self) -> RudeShare | None:
+        """The verdict of a scorer that was not the reward; None without one."""
+        return next((share for share in self.shares if not share.was_reward), None)

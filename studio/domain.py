@@ -47,7 +47,7 @@ class PreferencePair:
 
 @dataclass(frozen=True)
 class PreferenceDataset:
-    """Pairs to train on, pairs kept aside, and prompts without answers.
+    """Pairs to train on, pairs kept aside, and prompts without answers; or prompts alone, for reinforcement learning.
 
     Attributes:
         id: folder-safe name, unique in this studio.
@@ -58,6 +58,7 @@ class PreferenceDataset:
         test_prompts: prompts for before/after answers; the held-out prompts where no separate file was given.
         content_hash: sha256 of the canonical JSON of pairs, heldout and test prompts.
         source: where it came from: ``shipped``, a file name, or ``hub:<id>``.
+        prompts: prompts to train on without answers, none of them among the test prompts; data that has them has no pairs.
     """
 
     id: str
@@ -69,6 +70,7 @@ class PreferenceDataset:
     test_prompts: tuple[str, ...]
     content_hash: str
     source: str
+    prompts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,11 @@ class Recipe:
         """The settings of a detox run."""
         assert self.detox is not None, f"{self.run_id} is no detox run"
         return self.detox
+
+    @property
+    def settings(self) -> DpoSettings | RewardSettings | DetoxSettings:
+        """The settings of the run's method; they share the names of how the optimiser goes and where the run ends."""
+        return self.detox_settings if self.method == "detox" else self.training
 
     @property
     def training(self) -> DpoSettings | RewardSettings:

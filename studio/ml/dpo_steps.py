@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from studio.domain import DpoSettings, Recipe
+from studio.detox import DetoxSettings
+from studio.domain import Recipe, RewardSettings
 from studio.events import StepEvent
 from studio.ml.training import StepTally
 
@@ -61,11 +62,11 @@ def teller_class() -> Any:
             trainer: Any,
             observer: Looker,
             clock: Clock,
-            emit: Callable[[StepEvent], None],
+            emit: Callable[[Any], None],
             should_stop: Callable[[], bool],
             at_save: Callable[[], None] = lambda: None,
         ) -> None:
-            self._settings, self._trainer, self._observer = recipe.training, trainer, observer
+            self._settings, self._trainer, self._observer = recipe.settings, trainer, observer
             self._clock, self._emit, self._should_stop = clock, emit, should_stop
             self._at_save = at_save
             self._first_step = 0
@@ -92,10 +93,9 @@ def teller_class() -> Any:
                 self._observer.look_at_base()
             if control.should_training_stop or done:
                 return  # the end is looked at after the adapter is saved
-            sample_every = settings.sample_every if isinstance(settings, DpoSettings) else 0
-            self._observer.look(
-                step, probe=_due(step, settings.probe_every), sample=_due(step, sample_every), training=True
-            )
+            probe_every = 0 if isinstance(settings, DetoxSettings) else settings.probe_every
+            sample_every = 0 if isinstance(settings, RewardSettings) else settings.sample_every
+            self._observer.look(step, probe=_due(step, probe_every), sample=_due(step, sample_every), training=True)
             if now - self._saved > max(CHECKPOINT_EVERY_S, 20 * self._save_cost):
                 control.should_save = True
             if control.should_save:
@@ -109,7 +109,7 @@ def teller_class() -> Any:
             self._save_cost = self._saved - self._saving_began
 
         def _tell(self, state: Any, now: float, done: bool) -> None:
-            tally, settings, elapsed = self._trainer.tally, self._settings, self._clock.elapsed()
+            settings, elapsed = self._settings, self._clock.elapsed()
             here = state.global_step - self._first_step
             per_step = (elapsed - self._clock.before) / here
             if settings.max_seconds > 0:
@@ -118,24 +118,27 @@ def teller_class() -> Any:
             else:
                 total = state.max_steps
                 eta = (total - state.global_step) * per_step
-            self._emit(
-                StepEvent(
-                    step=state.global_step,
-                    total=total,
-                    epoch=float(state.epoch or 0.0),
-                    loss=tally.mean("loss"),
-                    reward_chosen=tally.mean("reward_chosen"),
-                    reward_rejected=tally.mean("reward_rejected"),
-                    margin=tally.mean("reward_chosen") - tally.mean("reward_rejected"),
-                    accuracy=tally.mean("accuracy"),
-                    logp_chosen=tally.mean("logp_chosen"),
-                    logp_rejected=tally.mean("logp_rejected"),
-                    learning_rate=tally.learning_rate,
-                    grad_norm=tally.grad_norm,
-                    tokens_per_second=tally.tokens / max(1e-9, now - self._step_began),
-                    elapsed=elapsed,
-                    eta=eta,
-                )
+            self._emit(self._event(state, total, now - self._step_began, elapsed, eta))
+
+        def _event(self, state: Any, total: int, seconds: float, elapsed: float, eta: float) -> Any:
+            """The event of a step that took ``seconds``."""
+            tally = self._trainer.tally
+            return StepEvent(
+                step=state.global_step,
+                total=total,
+                epoch=float(state.epoch or 0.0),
+                loss=tally.mean("loss"),
+                reward_chosen=tally.mean("reward_chosen"),
+                reward_rejected=tally.mean("reward_rejected"),
+                margin=tally.mean("reward_chosen") - tally.mean("reward_rejected"),
+                accuracy=tally.mean("accuracy"),
+                logp_chosen=tally.mean("logp_chosen"),
+                logp_rejected=tally.mean("logp_rejected"),
+                learning_rate=tally.learning_rate,
+                grad_norm=tally.grad_norm,
+                tokens_per_second=tally.tokens / max(1e-9, seconds),
+                elapsed=elapsed,
+                eta=eta,
             )
 
     return Teller

@@ -49,6 +49,12 @@ _SPACE_SENTENCE = (
 
 
 def _memory_sentence(recipe: Recipe) -> str:
+    if recipe.method == "detox":
+        detox = recipe.detox_settings
+        return (
+            f"Out of memory: try batch_size {max(1, (detox.batch_size or detox.answers_per_step) // 2)} (answers that go through the "
+            f"model at once), max_new_tokens below {detox.max_new_tokens}, or a smaller base model."
+        )
     training = recipe.training
     return (
         f"Out of memory: try a batch of {max(1, training.batch_size // 2)} instead of {training.batch_size} with twice the gradient "

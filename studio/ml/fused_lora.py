@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def fuse_lora(model: Any) -> int:
     """Give every plain LoRA linear layer of a PEFT model in training the fused arithmetic; the number of layers changed.
 
-    Layers with dropout, DoRA or another variant, quantised weights, or more than one active adapter keep PEFT's own
-    forward, as do calls with the adapter off. Weights, names and saved files are untouched.
+    Layers with dropout, DoRA or another variant, quantised weights, a hook on the base's layer, or more than one active
+    adapter keep PEFT's own forward, as do calls with the adapter off. Weights, names and saved files are untouched.
     """
     import torch
     from peft.tuners.lora.layer import Linear
@@ -29,6 +29,8 @@ def fuse_lora(model: Any) -> int:
     layers: list[Any] = list(model.modules())
     for layer in layers:
         if not isinstance(layer, Linear) or type(layer.base_layer) is not torch.nn.Linear:
+            continue
+        if layer.base_layer._forward_hooks:
             continue
         name = layer.active_adapters[0]
         if len(layer.active_adapters) > 1 or name in layer.lora_variant:

@@ -43,18 +43,21 @@ def pad_answers(answers: Sequence[EncodedAnswer], pad_id: int, device: Any = "cp
     return AnswerBatch(ids.to(device), mask.to(device), sum(len(answer) for answer in answers))
 
 
-def token_log_probs(model: Any, input_ids: torch.Tensor, completion_mask: torch.Tensor) -> torch.Tensor:
+def token_log_probs(
+    model: Any, input_ids: torch.Tensor, completion_mask: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
     """Log-probability of each token after the first, in nats: [rows, length - 1], zero outside the answers.
 
-    ``model`` is a causal language model or a PEFT model around one. Gradients flow to the hidden states, not to the LM
-    head, which LoRA leaves frozen.
+    ``model`` is a causal language model or a PEFT model around one; ``temperature`` divides its logits, for answers that were
+    sampled with one. Gradients flow to the hidden states, not to the LM head, which LoRA leaves frozen.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     hidden = causal.base_model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
     mask = completion_mask[:, 1:].bool()
     head = causal.get_output_embeddings()
     scale, softcap = _head_settings(causal.config.get_text_config())
-    scores = _head_log_probs().apply(hidden[mask], head.weight, head.bias, input_ids[:, 1:][mask], scale, softcap)
+    targets = input_ids[:, 1:][mask]
+    scores = _head_log_probs().apply(hidden[mask], head.weight, head.bias, targets, scale, softcap, 1 / temperature)
     return scores.new_zeros(mask.shape).masked_scatter(mask, scores)
 
 
@@ -100,7 +103,7 @@ def _head_log_probs() -> Any:
     import torch
 
     class HeadLogProbs(torch.autograd.Function):
-        """Log-probability of one target a row under ``softcap(scale * hidden @ weight.T + bias)``.
+        """Log-probability of one target a row under ``sharpness * softcap(scale * hidden @ weight.T + bias)``.
 
         The derivative by the hidden state, ``(weight[target] - softmax @ weight) * dlogit``, is taken tile by tile while
         the softmax is still in the cache, so no logits are kept for the backward pass, which is one multiplication.
@@ -115,6 +118,7 @@ def _head_log_probs() -> Any:
             targets: torch.Tensor,
             scale: float,
             softcap: float,
+            sharpness: float,
         ) -> torch.Tensor:
             count, vocab = len(targets), len(weight)
             hidden = hidden.to(weight.dtype)
@@ -130,6 +134,8 @@ def _head_log_probs() -> Any:
                 if softcap:
                     logits.div_(softcap).tanh_().mul_(softcap)
                 slope = (1 - (logits / softcap) ** 2) if softcap and jacobian is not None else None
+                if sharpness != 1.0:
+                    logits.mul_(sharpness)
                 picked = logits.gather(1, target)
                 top = logits.amax(1, keepdim=True)
                 total = logits.sub_(top).exp_().sum(1, keepdim=True)
@@ -138,11 +144,11 @@ def _head_log_probs() -> Any:
                     continue
                 if slope is None:
                     spread = (logits.to(weight.dtype) @ weight).float().div_(total)
-                    jacobian[part] = (weight[targets[part]].float() - spread).mul_(scale).to(weight.dtype)
+                    jacobian[part] = (weight[targets[part]].float() - spread).mul_(scale * sharpness).to(weight.dtype)
                 else:
                     wanted = slope.gather(1, target) * weight[targets[part]]
                     spread = (logits.mul_(slope).to(weight.dtype) @ weight).float().div_(total)
-                    jacobian[part] = (wanted - spread).mul_(scale).to(weight.dtype)
+                    jacobian[part] = (wanted - spread).mul_(scale * sharpness).to(weight.dtype)
             if jacobian is not None:
                 ctx.save_for_backward(jacobian)
             return scores
@@ -150,6 +156,6 @@ def _head_log_probs() -> Any:
         @staticmethod
         def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
             (jacobian,) = ctx.saved_tensors
-            return jacobian * gradient[:, None].to(jacobian.dtype), None, None, None, None, None
+            return jacobian * gradient[:, None].to(jacobian.dtype), None, None, None, None, None, None
 
     return HeadLogProbs

@@ -88,8 +88,8 @@ def adapter_stamp(folder: Path) -> tuple[int, int]:
     return stat.st_mtime_ns, stat.st_size
 
 
-def read_adapter(name: str, folder: Path, model: PreTrainedModel) -> Adapter:
-    """Read a PEFT LoRA adapter (safetensors only) for rows of ``model``.
+def read_adapter(name: str, folder: Path, model: PreTrainedModel, dtype: torch.dtype | None = None) -> Adapter:
+    """Read a PEFT LoRA adapter (safetensors only) for rows of ``model``, in ``dtype`` or in what is fastest there.
 
     Raises:
         ModelLoadError: missing or broken files, a kind of adapter that cannot share a batch, or weights that do not fit
@@ -107,7 +107,7 @@ def read_adapter(name: str, folder: Path, model: PreTrainedModel) -> Adapter:
         raise ModelLoadError(f"The adapter {name} cannot be read: {error}") from error
     _check_kind(name, config)
     # on a CPU a bfloat16 product of one row costs 20 us before it starts, a float32 one 3 us
-    dtype = torch.float32 if model.device.type == "cpu" else model.dtype
+    dtype = dtype or (torch.float32 if model.device.type == "cpu" else model.dtype)
     modules = dict(model.named_modules())
     found: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in weights.items():

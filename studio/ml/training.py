@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.domain import Recipe
+from studio.detox import DetoxSettings
+from studio.domain import DpoSettings, LoraSettings, Recipe, RewardSettings
 from studio.errors import RecipeError, TrainingError
 from studio.ml.loading import choose_dtype, four_bit_reason, resolve_device
 
@@ -35,6 +36,8 @@ OPTIMIZERS = ("adamw", "paged_adamw_8bit")
 _LARGE_MODEL = 1_000_000_000
 #: A schedule over time has this many steps.
 _TICKS = 1000
+#: Steps of a run that a time limit ends: more than it will ever do.
+TIMED_STEPS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,16 +176,22 @@ class Habits:
 
 
 def save_adapter(model: Any, folder: Path, base_id: str) -> None:
+    """Write the active adapter of a PEFT model as :func:`write_adapter` does."""
+    from peft import get_peft_model_state_dict
+
+    # Without this PEFT asks the hub whether the base's vocabulary was resized.
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    write_adapter(tensors, model.peft_config[model.active_adapter], folder, base_id)
+
+
+def write_adapter(tensors: dict[str, Any], config: Any, folder: Path, base_id: str) -> None:
     """Write ``adapter_model.safetensors`` and ``adapter_config.json``, each replaced at once.
 
     The config names the base by its id, never by a path on this machine.
     """
-    from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    # Without this PEFT asks the hub whether the base's vocabulary was resized.
-    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
-    config = copy.deepcopy(model.peft_config[model.active_adapter])
+    config = copy.deepcopy(config)
     config.base_model_name_or_path = base_id
     config.inference_mode = True
     if isinstance(config.target_modules, set):
@@ -227,12 +236,19 @@ def start_device(job: TrainingJob, load_in_4bit: bool) -> str:
 
 
 def train_to_end(
-    job: TrainingJob, trainer: Any, teller: Any, clock: Clock, base_id: str, last_look: Callable[[int], None]
+    job: TrainingJob,
+    trainer: Any,
+    teller: Any,
+    clock: Clock,
+    base_id: str,
+    last_look: Callable[[int], None],
+    save: Callable[[Any, Path, str], None] | None = None,
 ) -> TrainingResult:
     """Train, from the newest checkpoint where the job resumes, until the end or a stop request, and save the adapter.
 
     ``teller`` is told of each step and knows whether a stop was asked for (:func:`studio.ml.dpo_steps.teller_class`).
-    ``last_look`` is given the step once the adapter is saved. A stopped run keeps its checkpoint.
+    ``last_look`` is given the step once the adapter is saved. A stopped run keeps its checkpoint. ``save`` takes the place of
+    :func:`save_adapter` where the adapter is more than what was trained.
     """
     trainer.add_callback(teller)
     checkpoints = job.folder / "checkpoint"
@@ -242,7 +258,7 @@ def train_to_end(
     clock.start()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds, steps = clock.elapsed(), trainer.state.global_step
-    save_adapter(trainer.model, job.folder, base_id)
+    (save or save_adapter)(trainer.model, job.folder, base_id)
     last_look(steps)
     if not teller.stopped:
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -250,33 +266,46 @@ def train_to_end(
 
 
 def check_training(recipe: Recipe, rows: int) -> None:
-    """Name the first setting, of those that every training has, that cannot be trained with.
+    """Name the first setting, of those that every training on pairs has, that cannot be trained with.
 
     Raises:
         RecipeError
     """
     settings, lora = recipe.training, recipe.lora
+    check_common(settings, lora)
+    if not rows:
+        raise RecipeError("There are no rows to train on; raise data_size.")
+    at_least(("batch_size", settings.batch_size, 1), ("gradient_accumulation", settings.gradient_accumulation, 1))
+    if settings.max_seconds <= 0 and not settings.epochs > 0:
+        raise RecipeError(f"epochs is {settings.epochs}; it must be above 0 (or set max_seconds).")
+
+
+def check_common(settings: DpoSettings | RewardSettings | DetoxSettings, lora: LoraSettings) -> None:
+    """Name the first setting, of those that every method has, that cannot be trained with.
+
+    Raises:
+        RecipeError
+    """
     for name, value, choices in (
         ("scheduler", settings.scheduler, SCHEDULERS),
         ("optimizer", settings.optimizer, OPTIMIZERS),
     ):
         if value not in choices:
             raise RecipeError(f"{name} is {value!r}; use one of {', '.join(choices)}.")
-    if not rows:
-        raise RecipeError("There are no rows to train on; raise data_size.")
-    for name, number, low in (
-        ("batch_size", settings.batch_size, 1),
-        ("gradient_accumulation", settings.gradient_accumulation, 1),
-        ("rank", lora.rank, 1),
-        ("alpha", lora.alpha, 1),
-        ("max_length", settings.max_length, 8),
-    ):
-        if number < low:
-            raise RecipeError(f"{name} is {number}; it must be at least {low}.")
-    if settings.max_seconds <= 0 and not settings.epochs > 0:
-        raise RecipeError(f"epochs is {settings.epochs}; it must be above 0 (or set max_seconds).")
+    at_least(("rank", lora.rank, 1), ("alpha", lora.alpha, 1), ("max_length", settings.max_length, 8))
     if not 0 <= settings.warmup_ratio <= 1:
         raise RecipeError(f"warmup_ratio is {settings.warmup_ratio}; it must be between 0 and 1.")
+
+
+def at_least(*bounds: tuple[str, int, int]) -> None:
+    """Name the first of these ``(name, value, least)`` that is too small.
+
+    Raises:
+        RecipeError
+    """
+    for name, number, low in bounds:
+        if number < low:
+            raise RecipeError(f"{name} is {number}; it must be at least {low}.")
 
 
 def training_dtype(device: str) -> str:
@@ -287,27 +316,36 @@ def training_dtype(device: str) -> str:
 
 
 def shared_arguments(recipe: Recipe, rows: int, folder: Path, device: str, parameters: int) -> dict[str, Any]:
-    """What TRL's config of any method is given for ``rows`` training rows on a base of ``parameters`` weights."""
+    """What TRL's config of a method on pairs is given for ``rows`` training rows on a base of ``parameters`` weights."""
     settings = recipe.training
     batches = math.ceil(rows / settings.batch_size)
     steps = math.ceil(settings.epochs * max(1, math.ceil(batches / settings.gradient_accumulation)))
+    return {
+        **common_arguments(settings, steps, folder, device, parameters),
+        "num_train_epochs": settings.epochs,
+        "max_steps": TIMED_STEPS if settings.max_seconds > 0 else -1,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "max_length": None,
+    }
+
+
+def common_arguments(
+    settings: DpoSettings | RewardSettings | DetoxSettings, steps: int, folder: Path, device: str, parameters: int
+) -> dict[str, Any]:
+    """What TRL's config of any method is given for ``steps`` steps on a base of ``parameters`` weights."""
     optimizer = "adamw_torch_fused" if device in ("cpu", "cuda") else "adamw_torch"
     if settings.optimizer == "paged_adamw_8bit":
         if device == "cuda":
             optimizer = "paged_adamw_8bit"
         else:
             _log.warning("paged_adamw_8bit needs CUDA; this run on %s takes plain AdamW instead.", device)
-    timed = settings.max_seconds > 0
     return {
         "output_dir": str(folder / "checkpoint"),
         "disable_dropout": False,
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": settings.scheduler,
-        "warmup_steps": settings.warmup_ratio if timed else math.ceil(steps * settings.warmup_ratio),
-        "num_train_epochs": settings.epochs,
-        "max_steps": 1_000_000 if timed else -1,
-        "per_device_train_batch_size": settings.batch_size,
-        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "warmup_steps": settings.warmup_ratio if settings.max_seconds > 0 else math.ceil(steps * settings.warmup_ratio),
         "optim": optimizer,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
@@ -316,7 +354,6 @@ def shared_arguments(recipe: Recipe, rows: int, folder: Path, device: str, param
         "use_cpu": device == "cpu",
         "bf16": False,  # weights and activations are in the base's dtype already, the adapter in float32
         "activation_checkpointing": device == "cuda" and parameters > _LARGE_MODEL,
-        "max_length": None,
         "save_strategy": "no",
         "save_total_limit": 1,
         "logging_strategy": "no",
