@@ -15,13 +15,18 @@ import pytest
 from chat_helpers import make_base, source
 from t5_helpers import make_adapter, make_t5
 
+from studio.config import Settings
 from studio.domain import BASE, Message, PaneUpdate, Sampling
-from studio.errors import InputError
+from studio.errors import InputError, RecipeError
 from studio.ml.answers import greedy_answers, sample_answers
 from studio.ml.engine import BaseSource, ChatEngine, GenRow
 from studio.ml.loading import load_model, load_tokenizer
 from studio.ml.prompts import fit_prompt
 from studio.ml.seq2seq import encoder_text, is_encoder_decoder
+from studio.services import Services, build_services
+from studio.services.align import preset_form
+from studio.services.compare import PaneChat
+from studio.services.reward import reward_form
 
 GREEDY = Sampling(temperature=0, max_new_tokens=12)
 SAMPLED = Sampling(temperature=1, max_new_tokens=12, seed=7)
@@ -185,3 +190,72 @@ def test_answers_during_a_training_are_the_same(base: Path) -> None:
     drawn = sample_answers(model, tokenizer, ["sun"] * 8, "", seed=1, max_new_tokens=6)
     assert len(set(drawn)) > 1
     assert drawn == sample_answers(model, tokenizer, ["sun"] * 8, "", seed=1, max_new_tokens=6)
+
+
+# -- the catalogue, what is refused, the library ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def services(settings: Settings, base: Path) -> Iterator[Services]:
+    made = build_services(replace(settings, models_dir=base.parent))
+    yield made
+    made.compare.close()
+
+
+def test_the_catalogue_knows_encoder_decoders(services: Services, base: Path) -> None:
+    listed = {info.id: info for info in services.models.catalogue()}
+    assert listed["google/flan-t5-base"].seq2seq
+    assert not listed["embedded"].seq2seq
+    info = services.models.info(str(base))
+    assert info.seq2seq
+    assert info.cached
+    assert "google/flan-t5-base" not in {base_id for _, base_id in services.reward.bases()}
+
+
+@pytest.mark.parametrize("model", ["local", "google/flan-t5-base"])
+def test_dpo_and_reward_runs_refuse_them_before_anything_is_written(
+    services: Services, settings: Settings, base: Path, model: str
+) -> None:
+    model_id = str(base) if model == "local" else model
+    with pytest.raises(RecipeError, match="is an encoder-decoder model; DPO here is for causal models"):
+        services.align.start(preset_form(model_id, "live-action-en", 0.9, 20, "hub-small"))
+    form = replace(reward_form(model_id, "hub-small"), dataset_id="live-action-en", data_size=20)
+    with pytest.raises(RecipeError, match="is an encoder-decoder model; a reward model grows from"):
+        services.reward.start(form)
+    assert services.runs.ids() == []
+
+
+def test_compare_and_tables_take_their_adapters(services: Services, base: Path, adapters: dict[str, Path]) -> None:
+    run = services.library.import_folder(adapters["run-1"], base=str(base)).run_id
+    chats = [PaneChat(pane, ask("repeat : tea rain")) for pane in (BASE, run)]
+    shown = list(services.compare.stream(chats, GREEDY))[-1]
+    assert [update.text for update in shown] == ["tea rain", plain_answer(base, adapters["run-1"], "repeat : tea rain")]
+    check = services.compare.base_check()
+    assert check is not None
+    assert check.ok
+    prompts = ["repeat : tea rain", "repeat : good sun gold"]
+    *_, table = services.compare.table(prompts, [BASE, run], GREEDY)
+    assert [row.answers[0] for row in table.rows] == ["tea rain", "good sun gold"]
+    assert table.finished
+
+
+def test_the_library_hands_them_out_and_takes_them_in(
+    services: Services, base: Path, adapters: dict[str, Path], tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForSeq2SeqLM
+
+    run = services.library.import_folder(adapters["run-1"], base=str(base)).run_id
+    card = services.library.card(run)
+    assert "transformers.AutoModelForSeq2SeqLM.from_pretrained" in card
+    packed = services.library.zip(run)
+    again = services.library.import_zip(packed, base=str(base)).run_id
+    folder = services.runs.folder(again)
+    assert json.loads((folder / "adapter_config.json").read_text())["task_type"] == "SEQ_2_SEQ_LM"
+    tuned = PeftModel.from_pretrained(AutoModelForSeq2SeqLM.from_pretrained(base), folder)
+    assert type(tuned).__name__ == "PeftModelForSeq2SeqLM"
+    merged = services.library.merge(run, tmp_path / "merged")
+    text = "repeat : tea rain"
+    assert plain_answer(merged, None, text) == plain_answer(base, adapters["run-1"], text)
+    with pytest.raises(InputError, match="does not fit"):
+        services.library.import_zip(packed, base="embedded")

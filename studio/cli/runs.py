@@ -10,6 +10,7 @@ from pathlib import Path
 
 from studio.cli.common import Commands, command, warn
 from studio.services import Services
+from studio.services.datasets import counted
 from studio.services.runs import RunView
 
 
@@ -78,8 +79,5 @@ def _import(services: Services, options: argparse.Namespace) -> int:
         return 0
     report = services.datasets.import_file(options.file, options.test_prompts, title=options.title)
     warn(report.warnings)
-    data = report.dataset
-    print(
-        f"{data.id}: {len(data.pairs)} training pairs, {len(data.heldout)} held out, {len(data.test_prompts)} test prompts"
-    )
+    print(f"{report.dataset.id}: {counted(report.dataset)}")
     return 0

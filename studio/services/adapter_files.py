@@ -17,6 +17,7 @@ _TENSOR = re.compile(r"^base_model\.model\.([A-Za-z0-9_.]+)\.lora_([AB])\.weight
 #: The head of a reward model, saved whole beside the LoRA layers: one layer, or the two of an encoder.
 _HEAD = re.compile(r"^base_model\.model\.(?:score|classifier)(\.[a-z_]+)?\.(weight|bias)$")
 _HEADS = ("classifier", "score")
+_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM", "SEQ_CLS")
 _MODULE = re.compile(r"^[A-Za-z0-9_.]{1,200}$")
 #: Config keys that do not change what a trained LoRA adapter computes; they are dropped. Some name Python modules or files
 #: that PEFT would import or read (``auto_mapping``, ``megatron_core``, ``corda_config``), so they never stay.
@@ -90,8 +91,8 @@ def check_adapter(folder: Path) -> AdapterFacts:
     """Check ``adapter_config.json`` and the tensor table of ``adapter_model.safetensors``.
 
     Raises:
-        InputError: it is not a plain LoRA adapter of a causal language model or a reward model; the message says what stands
-            in the way.
+        InputError: it is not a plain LoRA adapter of a language model (causal or encoder-decoder) or a reward model; the
+            message says what stands in the way.
     """
     raw = read_json(folder / CONFIG)
     if not isinstance(raw, dict):
@@ -204,10 +205,12 @@ def _clean(raw: dict[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"{CONFIG} says peft_type {str(raw.get('peft_type'))[:40]!r}; only LORA adapters can be used here."
         )
-    reward = raw.get("task_type") == "SEQ_CLS"
-    if raw.get("task_type") not in (None, "CAUSAL_LM", "SEQ_CLS"):
+    task = raw.get("task_type") or "CAUSAL_LM"
+    reward = task == "SEQ_CLS"
+    if task not in _TASKS:
         raise InputError(
-            f"{CONFIG} says task_type {str(raw['task_type'])[:40]!r}; only CAUSAL_LM and SEQ_CLS (reward models) can be used here."
+            f"{CONFIG} says task_type {str(task)[:40]!r}; only CAUSAL_LM, SEQ_2_SEQ_LM (encoder-decoders) and SEQ_CLS (reward "
+            "models) can be used here."
         )
     if raw.get("bias", "none") != "none":
         raise InputError(
@@ -220,7 +223,7 @@ def _clean(raw: dict[str, Any]) -> dict[str, Any]:
         )
     config: dict[str, Any] = {
         "peft_type": "LORA",
-        "task_type": "SEQ_CLS" if reward else "CAUSAL_LM",
+        "task_type": task,
         "base_model_name_or_path": None,
         "revision": None,
         "inference_mode": True,

@@ -15,7 +15,7 @@ from studio.domain import DpoSettings, LoraSettings, PreferenceDataset, Preferen
 from studio.errors import RecipeError
 from studio.events import SupportShare
 from studio.ml.dpo import LOSS_TYPES
-from studio.services.checks import check_training, not_longer, one_of, within
+from studio.services.checks import check_training, not_longer, one_of, with_pairs, within
 from studio.services.preferences import build_preferences
 from studio.services.presets import PRESETS
 from studio.services.records import finite
@@ -27,7 +27,9 @@ from studio.services.trainer import ensure_trainer
 
 if TYPE_CHECKING:
     from studio.services.datasets import DatasetService
-    from studio.services.models import ModelService
+    from studio.services.models import ModelService, Progress
+
+NOT_BY_DPO = "DPO here is for causal models, so choose one of those, or train this one in a detox run."
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class AlignService:
 
         Raises:
             NotFoundError: there is no such dataset.
+            DatasetError: it holds prompts without answers.
             RecipeError: ratio or size does not fit it.
         """
         return _rows(form, self._datasets.get(form.dataset_id))
@@ -68,14 +71,14 @@ class AlignService:
         """Check the form, write the run folder, queue the run; its id. Training goes on without the caller.
 
         Raises:
-            NotFoundError: there is no such dataset.
+            NotFoundError, DatasetError: as :meth:`preview`.
             RecipeError: a setting is out of range; the message names it and its value.
             ModelLoadError: the base model is not to be had.
         """
         dataset = self._datasets.get(form.dataset_id)
         rows = _rows(form, dataset)
         check_settings(form)
-        base, _ = self._models.resolve(form.base)
+        base, _ = self._models.resolve_causal(form.base, NOT_BY_DPO)
         recipe = Recipe(
             run_id=new_run_id(dataset.id, form.support_ratio),
             title=" ".join(form.title.split()) or f"{dataset.title}, ratio {form.support_ratio:g}",
@@ -100,6 +103,15 @@ class AlignService:
         self._runs.create(recipe, dataset)
         ensure_trainer(self._settings)
         return recipe.run_id
+
+    def fetch_base(self, base: str, progress: Progress) -> None:
+        """Download a base if it has to be.
+
+        Raises:
+            RecipeError, InputError, ModelLoadError: as ``ModelService.resolve_causal``.
+        """
+        if not self._models.info(base).cached:
+            self._models.resolve_causal(base, NOT_BY_DPO, progress)
 
     def resume(self, run_id: str) -> None:
         """Queue a stopped, failed or interrupted run again; it goes on from its checkpoint.
@@ -161,6 +173,7 @@ class AlignService:
 
 
 def _rows(form: AlignForm, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
+    with_pairs(dataset, "DPO")
     return build_preferences(dataset.pairs, form.support_ratio, form.data_size, form.dpo.seed, form.shuffle)
 
 

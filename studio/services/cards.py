@@ -18,6 +18,7 @@ from studio.events import SampleEvent, SupportShare
 from studio.services import reward_cards
 from studio.services.records import decode_line, parse, read_lines
 from studio.services.runs import RunView
+from studio.services.unpacking import CONFIG
 
 CARD = "README.md"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}$")
@@ -66,7 +67,7 @@ def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: 
         f"# {plain(view.title)}",
         _summary(view) if known else _foreign_summary(recipe),
         "## Load it in plain PEFT",
-        loading_lines(recipe, adapter_ref or f"adapters/{view.run_id}"),
+        loading_lines(recipe, adapter_ref or f"adapters/{view.run_id}", _task(view.folder) == "SEQ_2_SEQ_LM"),
         _base_note(recipe),
     ]
     if view.note:
@@ -82,13 +83,14 @@ def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: 
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def loading_lines(recipe: Recipe, adapter_ref: str) -> str:
-    """The three lines that load the adapter without this program."""
+def loading_lines(recipe: Recipe, adapter_ref: str, seq2seq: bool = False) -> str:
+    """The three lines that load the adapter without this program; ``seq2seq``: its base is an encoder-decoder."""
     if recipe.method == "reward":
         return reward_cards.loading_lines(_base_ref(recipe), adapter_ref)
+    loader = "AutoModelForSeq2SeqLM" if seq2seq else "AutoModelForCausalLM"
     return (
         "```python\nimport peft, transformers\n"
-        f'base = transformers.AutoModelForCausalLM.from_pretrained({json.dumps(_base_ref(recipe))}, dtype="auto")\n'
+        f'base = transformers.{loader}.from_pretrained({json.dumps(_base_ref(recipe))}, dtype="auto")\n'
         f"model = peft.PeftModel.from_pretrained(base, {json.dumps(adapter_ref)})\n```"
     )
 
@@ -108,6 +110,15 @@ def code(text: str) -> str:
 def percent(value: float) -> str:
     """A share in whole per cent, or a dash where there is none."""
     return "–" if math.isnan(value) else f"{value:.0%}"
+
+
+def _task(folder: Path) -> str:
+    """What PEFT calls an adapter's task; empty where its config cannot be read."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(config.get("task_type")) if isinstance(config, dict) else ""
 
 
 def _base_ref(recipe: Recipe) -> str:

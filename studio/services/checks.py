@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from studio.domain import DpoSettings, LoraSettings, RewardSettings
-from studio.errors import RecipeError
+from studio.domain import DpoSettings, LoraSettings, PreferenceDataset, RewardSettings
+from studio.errors import DatasetError, RecipeError
 from studio.ml.training import OPTIMIZERS, SCHEDULERS
 
 _MODULES = re.compile(r"^(all-linear|[A-Za-z0-9_.]+(\s*,\s*[A-Za-z0-9_.]+)*)$")
@@ -55,3 +55,17 @@ def not_longer(name: str, text: str, most: int) -> None:
     """Raises RecipeError for a text of more than ``most`` characters."""
     if len(text) > most:
         raise RecipeError(f"{name} has {len(text)} characters; {most} are allowed.")
+
+
+def with_pairs(dataset: PreferenceDataset, what: str) -> PreferenceDataset:
+    """The dataset, for ``what``, which needs pairs.
+
+    Raises:
+        DatasetError: it holds prompts without answers.
+    """
+    if not dataset.pairs:
+        raise DatasetError(
+            f"{dataset.title} holds prompts without answers and {what} needs pairs; choose preference data, or use these "
+            "prompts in a detox run."
+        )
+    return dataset

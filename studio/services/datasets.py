@@ -25,9 +25,11 @@ from studio.config import Settings
 from studio.domain import PreferenceDataset
 from studio.errors import ConflictError, DatasetError, NotFoundError
 from studio.services import imports
+from studio.services.dialogues import split_prompts
 from studio.services.formats import PromptFile, read_document, read_prompts
 from studio.services.hub_rows import hub_rows
 from studio.services.imports import Kind, Parsed
+from studio.services.parsing import parse_file, parse_rows
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ _SHIPPED = "shipped"
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """One line of the list of datasets; counts are of pairs and prompts."""
+    """One line of the list of datasets; counts are of pairs and prompts (``n_prompts``: those without answers)."""
 
     id: str
     title: str
@@ -49,6 +51,7 @@ class DatasetInfo:
     n_heldout: int
     n_test: int
     source: str
+    n_prompts: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,14 +98,15 @@ class DatasetService:
         seed: int = 0,
         skip_broken: bool = False,
     ) -> ImportReport:
-        """Import a file in any of the formats of ``imports``.
+        """Import a file in any of the formats of ``imports`` (pairs) or ``dialogues`` (prompts without answers).
 
         Args:
             path: JSON, JSONL, CSV, TSV or Parquet.
             test_prompts_path: prompts for before/after answers, as the course has them.
             title: by default what the file says, or its name.
             heldout_fraction: share of the distinct prompts to keep out of training, for a file without a held-out part of
-                its own. 0 by default: the course's 50 pairs are all trained on.
+                its own. 0 by default: the course's 50 pairs are all trained on (prompts without answers: a few are kept
+                aside all the same, see ``dialogues.split_prompts``).
             seed: which ones are kept out.
             skip_broken: leave broken rows out, with a warning, instead of refusing the file.
 
@@ -111,7 +115,7 @@ class DatasetService:
             DatasetError: a file or row breaks its format, or the result cannot be kept; nothing has been imported then.
         """
         source = Path(path)
-        parsed = imports.parse_file(source, self._max_bytes, skip_broken)
+        parsed = parse_file(source, self._max_bytes, skip_broken)
         tests = read_prompts(Path(test_prompts_path), self._max_bytes) if test_prompts_path else PromptFile((), (), ())
         parsed = dataclasses.replace(
             parsed,
@@ -140,7 +144,7 @@ class DatasetService:
             DatasetError: the Hub cannot be reached, a row breaks the format, or the rows exceed the size limit.
         """
         rows = hub_rows(dataset_id, split, limit, config, self._max_bytes)
-        parsed = imports.parse_rows(rows, dataset_id, skip_broken)
+        parsed = parse_rows(rows, dataset_id, skip_broken)
         parsed = dataclasses.replace(parsed, title=title or dataset_id, source=f"hub:{dataset_id}")
         return self._keep(parsed, heldout_fraction, seed)
 
@@ -223,7 +227,13 @@ class DatasetService:
     def _keep(self, parsed: Parsed, fraction: float, seed: int) -> ImportReport:
         """Split, check and write; the dataset as it was written."""
         warnings = list(parsed.warnings)
-        if fraction and parsed.heldout:
+        if parsed.prompts and not parsed.test_prompts:
+            trained, asked = split_prompts(parsed.prompts, fraction, seed)
+            parsed = dataclasses.replace(parsed, prompts=trained, test_prompts=asked)
+            warnings.append(f"{len(asked)} of the prompts were kept aside for before/after answers.")
+        elif fraction and parsed.prompts:
+            warnings.append("There are test prompts already; no more were kept aside.")
+        elif fraction and parsed.heldout:
             warnings.append("The file has a held-out part of its own; nothing more was kept aside.")
         else:
             train, heldout = imports.keep_aside(parsed.pairs, fraction, seed)
@@ -265,6 +275,14 @@ class DatasetService:
             raise AssertionError("count() has no end")
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def counted(dataset: PreferenceDataset) -> str:
+    """What a dataset holds, in numbers."""
+    tests = f"{len(dataset.test_prompts)} test prompts"
+    if dataset.prompts:
+        return f"{len(dataset.prompts)} prompts without answers, {tests}"
+    return f"{len(dataset.pairs)} training pairs, {len(dataset.heldout)} held out, {tests}"
 
 
 def _take_name(temporary: Path, path: Path) -> bool:
@@ -311,6 +329,7 @@ def _describe(dataset: PreferenceDataset) -> DatasetInfo:
         len(dataset.heldout),
         len(dataset.test_prompts),
         dataset.source,
+        len(dataset.prompts),
     )
 
 
@@ -324,8 +343,9 @@ def _dataset(dataset_id: str, parsed: Parsed) -> PreferenceDataset:
         pairs=parsed.pairs,
         heldout=parsed.heldout,
         test_prompts=tests,
-        content_hash=imports.content_hash(parsed.pairs, parsed.heldout, tests),
+        content_hash=imports.content_hash(parsed.pairs, parsed.heldout, tests, parsed.prompts),
         source=parsed.source,
+        prompts=parsed.prompts,
     )
 
 
@@ -334,7 +354,8 @@ def _lines(parsed: Parsed) -> Iterator[str]:
     head = {field: getattr(parsed, field) for field in ("title", "kind", "language", "source")}
     yield json.dumps({"format": imports.FORMAT, **head}, ensure_ascii=False, indent=1).removesuffix("\n}")
     parts = {"pairs": map(imports.plain, parsed.pairs), "heldout": map(imports.plain, parsed.heldout)}
-    for name, rows in {**parts, "test_prompts": parsed.test_prompts}.items():
+    prompts = {"prompts": parsed.prompts} if parsed.prompts else {}
+    for name, rows in {**parts, **prompts, "test_prompts": parsed.test_prompts}.items():
         yield f',\n "{name}": ['
         for number, row in enumerate(rows):
             yield ("," if number else "") + "\n  " + json.dumps(row, ensure_ascii=False)
@@ -343,7 +364,7 @@ def _lines(parsed: Parsed) -> Iterator[str]:
 
 
 def _overlap(parsed: Parsed) -> list[str]:
-    trained = {imports.normalised(pair.prompt) for pair in parsed.pairs}
+    trained = {imports.normalised(prompt) for prompt in (*(pair.prompt for pair in parsed.pairs), *parsed.prompts)}
     same = [prompt for prompt in parsed.test_prompts if imports.normalised(prompt) in trained]
     if not same:
         return []
@@ -355,7 +376,8 @@ def _overlap(parsed: Parsed) -> list[str]:
 
 def _language(parsed: Parsed) -> str:
     """A guess from the script of the first prompts and answers: zh, ja, ko, en, or empty where it is not clear."""
-    text = " ".join(f"{pair.prompt} {pair.support}" for pair in parsed.pairs[:50]).casefold()
+    told = [*(f"{pair.prompt} {pair.support}" for pair in parsed.pairs[:50]), *parsed.prompts[:50]]
+    text = " ".join(told).casefold()
     letters = [char for char in text if char.isalpha()]
     if not letters:
         return ""

@@ -16,13 +16,12 @@ import random
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from studio.domain import PreferencePair
 from studio.errors import DatasetError
 from studio.services.conversations import SameAnswersError, Split, split_row
-from studio.services.formats import RawRow, TwiceNamed, checked_text, kind_of, read_document
+from studio.services.formats import RawRow, TwiceNamed, checked_text, kind_of
 
 Kind = Literal["sides", "labels"]
 #: The version of the studio's own JSON.
@@ -45,25 +44,7 @@ class Parsed:
     title: str = ""
     language: str = ""
     source: str = ""
-
-
-def parse_file(path: Path, max_bytes: int, skip_broken: bool = False) -> Parsed:
-    """The pairs of a file in any known format.
-
-    Args:
-        path: the file; its suffix tells the format.
-        max_bytes: size limit, packed and unpacked.
-        skip_broken: leave out rows that break the format, with a warning that counts and names them, instead of refusing
-            the file.
-
-    Raises:
-        NotFoundError: there is no such file.
-        DatasetError: the file or a row breaks its format; the message names row and field.
-    """
-    document = read_document(path, max_bytes)
-    if isinstance(document, dict):
-        return parse_own(document, path.name)
-    return parse_rows(document, path.name, skip_broken)
+    prompts: tuple[str, ...] = ()
 
 
 def parse_rows(rows: Sequence[RawRow], name: str, skip_broken: bool = False) -> Parsed:
@@ -81,7 +62,8 @@ def parse_rows(rows: Sequence[RawRow], name: str, skip_broken: bool = False) -> 
 
 
 def parse_own(document: dict[str, Any], name: str) -> Parsed:
-    """The studio's own JSON: ``{"format": 1, "kind", "title", "language", "source", "pairs", "heldout", "test_prompts"}``.
+    """The studio's own JSON: ``{"format": 1, "kind", "title", "language", "source", "pairs", "heldout", "test_prompts"}``,
+    and ``"prompts"`` where it is prompts without answers.
 
     Raises:
         DatasetError: it is not that, a row breaks the format, or a prompt stands in both parts.
@@ -106,19 +88,21 @@ def parse_own(document: dict[str, Any], name: str) -> Parsed:
         if not isinstance(rows, list):
             raise DatasetError(f"{name}: {part} is {kind_of(rows)}; it must be a list.")
         parts.append(reader.read([RawRow(f"{part} row {n}", row) for n, row in enumerate(rows, 1)], name, False))
-    if not parts[0]:
+    asked: list[tuple[str, ...]] = []
+    for part in ("prompts", "test_prompts"):
+        texts = document.get(part, [])
+        if not isinstance(texts, list):
+            raise DatasetError(f"{name}: {part} is {kind_of(texts)}; it must be a list.")
+        asked.append(tuple(checked_text(text, f"{name}: {part} row {n}") for n, text in enumerate(texts, 1)))
+    if not parts[0] and not asked[0]:
         raise DatasetError(f"{name}: pairs is empty.")
-    prompts = document.get("test_prompts", [])
-    if not isinstance(prompts, list):
-        raise DatasetError(f"{name}: test_prompts is {kind_of(prompts)}; it must be a list.")
-    tests = tuple(checked_text(text, f"{name}: test_prompts row {n}") for n, text in enumerate(prompts, 1))
     said = {field: document.get(field, "") for field in ("title", "language", "source")}
     for field, value in said.items():
         if not isinstance(value, str):
             raise DatasetError(f"{name}: {field} is {kind_of(value)}; it must be text.")
     check_split(parts[0], parts[1], name)
     warnings += [f"{name}: {warning}" for warning in reader.warnings()]
-    return Parsed(kind, parts[0], parts[1], tests, tuple(warnings), **said)
+    return Parsed(kind, parts[0], parts[1], asked[1], tuple(warnings), **said, prompts=asked[0])
 
 
 def normalised(text: str) -> str:
@@ -182,13 +166,17 @@ def plain(pair: PreferencePair) -> dict[str, Any]:
 
 
 def content_hash(
-    pairs: Sequence[PreferencePair], heldout: Sequence[PreferencePair], test_prompts: Sequence[str]
+    pairs: Sequence[PreferencePair],
+    heldout: Sequence[PreferencePair],
+    test_prompts: Sequence[str],
+    prompts: Sequence[str] = (),
 ) -> str:
     """sha256 (hex) of the canonical JSON of what a dataset holds; its names do not count."""
-    content = {
+    content: dict[str, Any] = {
         "pairs": list(map(plain, pairs)),
         "heldout": list(map(plain, heldout)),
         "test_prompts": list(test_prompts),
+        **({"prompts": list(prompts)} if prompts else {}),
     }
     return hashlib.sha256(
         json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()

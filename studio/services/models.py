@@ -15,8 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 from studio.config import Settings
 from studio.domain import BaseModelRef
-from studio.errors import InputError, ModelLoadError
+from studio.errors import InputError, ModelLoadError, RecipeError
 from studio.ml.loading import HUB_FILES, cached_snapshot, fingerprint
+from studio.ml.seq2seq import is_encoder_decoder
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class ModelInfo:
         cached: it can be loaded without a network.
         load_in_4bit: meant to be loaded in 4 bits.
         preset: training preset that suits it (``services/presets.py``).
+        seq2seq: an encoder-decoder (T5 and its kin); unknown, thus false, for a hub id that is not downloaded yet.
     """
 
     id: str
@@ -52,6 +54,7 @@ class ModelInfo:
     cached: bool
     load_in_4bit: bool = False
     preset: str = "hub-small"
+    seq2seq: bool = False
 
 
 class ResolvedModel(NamedTuple):
@@ -69,11 +72,13 @@ class _Preset:
     download_mb: int
     load_in_4bit: bool = False
     preset: str = "hub-small"
+    seq2seq: bool = False
 
 
 #: Hub models known to fit, by size. Figures are those of their safetensors files on the hub.
 _PRESETS = (
     _Preset("HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2 135M Instruct (CPU)", 134_515_008, 272),
+    _Preset("google/flan-t5-base", "FLAN-T5 base (encoder-decoder, CPU)", 247_577_856, 994, seq2seq=True),
     _Preset("HuggingFaceTB/SmolLM2-360M-Instruct", "SmolLM2 360M Instruct (CPU)", 361_821_120, 727),
     _Preset("Qwen/Qwen3-0.6B", "Qwen3 0.6B (small GPU, patient CPU)", 751_632_384, 1_520),
     _Preset("Qwen/Qwen2.5-1.5B-Instruct", "Qwen2.5 1.5B Instruct (small GPU)", 1_543_714_304, 3_098),
@@ -170,6 +175,19 @@ class ModelService:
         revision = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else ""
         return ResolvedModel(BaseModelRef(model_id, revision, self.fingerprint(folder)), folder)
 
+    def resolve_causal(self, model_id: str, way_out: str, progress: Progress | None = None) -> ResolvedModel:
+        """As :meth:`resolve`, for what an encoder-decoder is not fit for; one known as such is not even downloaded.
+        ``way_out`` ends the sentence that refuses it.
+
+        Raises:
+            RecipeError: it is an encoder-decoder.
+            InputError, ModelLoadError: as :meth:`resolve`.
+        """
+        found = None if self.info(model_id).seq2seq else self.resolve(model_id, progress)
+        if found is None or is_encoder_decoder(found.path):
+            raise RecipeError(f"{model_id} is an encoder-decoder model; {way_out}")
+        return found
+
     def fingerprint(self, folder: Path) -> str:
         """:func:`studio.ml.loading.fingerprint`, computed once as long as the files do not change.
 
@@ -209,7 +227,8 @@ class ModelService:
         if not files:
             raise ModelLoadError(f"{folder} has no *.safetensors; other weight formats are not read, for safety.")
         params = sum(_count_weights(path) for path in files)
-        return _measured(ModelInfo(model_id, title, "local", params, 0, 0, "", True))
+        seq2seq = is_encoder_decoder(folder)
+        return _measured(ModelInfo(model_id, title, "local", params, 0, 0, "", True, seq2seq=seq2seq))
 
     def _download(self, model_id: str, progress: Progress | None) -> Path:
         from huggingface_hub import snapshot_download
@@ -231,7 +250,8 @@ class ModelService:
 
 
 def _with_preset(info: ModelInfo, preset: _Preset) -> ModelInfo:
-    return _measured(replace(info, load_in_4bit=preset.load_in_4bit, preset=preset.preset))
+    seq2seq = info.seq2seq or preset.seq2seq
+    return _measured(replace(info, load_in_4bit=preset.load_in_4bit, preset=preset.preset, seq2seq=seq2seq))
 
 
 def _measured(info: ModelInfo) -> ModelInfo:

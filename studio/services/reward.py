@@ -13,7 +13,7 @@ from studio.domain import LoraSettings, PreferenceDataset, Recipe, RewardSetting
 from studio.errors import DatasetError, RecipeError
 from studio.events import RewardReport
 from studio.services.align import AlignService, library_versions, preset_form
-from studio.services.checks import check_training, not_longer, one_of, within
+from studio.services.checks import check_training, not_longer, one_of, with_pairs, within
 from studio.services.decisions import decide
 from studio.services.presets import REWARD_PRESETS
 from studio.services.records import finite
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 #: The course's reward base, and how the Hub calls it now.
 ENCODER = "distilbert/distilroberta-base"
 _ALIASES = {"distilroberta-base": ENCODER}
+NO_HEAD = "a reward model grows from an encoder (such as DistilRoBERTa) or a causal model, so choose one of those."
 
 
 class Votes(Protocol):
@@ -103,7 +104,7 @@ class RewardService:
 
     def bases(self) -> list[tuple[str, str]]:
         """(title, id) of the bases to choose from: the catalogue's, and the course's encoder."""
-        listed = [(info.title, info.id) for info in self._models.catalogue()]
+        listed = [(info.title, info.id) for info in self._models.catalogue() if not info.seq2seq]
         return [*listed[:1], ("DistilRoBERTa base, 82M (the course's; CPU)", ENCODER), *listed[1:]]
 
     def preset_for(self, base: str) -> str:
@@ -123,11 +124,11 @@ class RewardService:
 
         Raises:
             NotFoundError: there is no such dataset.
-            DatasetError: the votes decide no pair.
+            DatasetError: the votes decide no pair, or the dataset holds prompts without answers.
             RecipeError: ratio or size does not fit, or no data was chosen.
         """
         votes, lost = self._voted() if form.votes else (None, None)
-        data = self._datasets.get(form.dataset_id) if form.dataset_id else None
+        data = with_pairs(self._datasets.get(form.dataset_id), "a reward run") if form.dataset_id else None
         return RewardPreview(gather(votes, data, form.support_ratio, form.data_size, form.reward.seed), lost)
 
     def start(self, form: RewardForm) -> str:
@@ -140,7 +141,7 @@ class RewardService:
         """
         data = self.preview(form).data
         check_reward(form)
-        base, _ = self._models.resolve(base_id(form.base))
+        base, _ = self._models.resolve_causal(base_id(form.base), NO_HEAD)
         dataset, rows = data.dataset, data.rows
         recipe = Recipe(
             run_id=new_run_id(f"reward-{dataset.id}", form.support_ratio),
@@ -172,10 +173,10 @@ class RewardService:
         """Download a base if it has to be.
 
         Raises:
-            InputError, ModelLoadError: as ``ModelService.resolve``.
+            RecipeError, InputError, ModelLoadError: as ``ModelService.resolve_causal``.
         """
         if not self._models.info(base_id(base)).cached:
-            self._models.resolve(base_id(base), progress)
+            self._models.resolve_causal(base_id(base), NO_HEAD, progress)
 
     def list(self) -> Sequence[RunView]:
         """Reward runs, newest first."""

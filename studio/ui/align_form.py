@@ -161,8 +161,8 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
 
 
 def choices(services: Services) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """(label, value) of the datasets and of the base models, as they are now."""
-    return dataset_choices(services), [(m.title, m.id) for m in services.models.catalogue()]
+    """(label, value) of the datasets and of the base models that DPO is for, as they are now."""
+    return dataset_choices(services), [(m.title, m.id) for m in services.models.catalogue() if not m.seq2seq]
 
 
 def form_from(*values: Any) -> AlignForm:

@@ -68,7 +68,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         if not services.models.info(wanted.base).cached:  # all else is checked before a long download begins
             services.align.preview(wanted)
             check_settings(wanted)
-            services.models.resolve(wanted.base, lambda share, text: progress(share, desc=text))
+            services.align.fetch_base(wanted.base, lambda share, text: progress(share, desc=text))
         return panel.open_run(state, services.align.start(wanted), axis)
 
     def dataset_changed(dataset_id: str, size: float | None) -> tuple[Any, Any]:

@@ -109,9 +109,13 @@ def build_optimiser(settings: DpoSettings | RewardSettings | DetoxSettings) -> d
     return {"scheduler": scheduler, "optimizer": optimizer, "weight_decay": weight_decay}
 
 
-def dataset_choices(services: Services) -> list[tuple[str, str]]:
-    """(label, id) of the datasets as they are now."""
-    return [(f"{d.title} · {d.n_pairs} pairs", d.id) for d in services.datasets.list()]
+def dataset_choices(services: Services, prompts: bool = False) -> list[tuple[str, str]]:
+    """(label, id) of the datasets as they are now; with ``prompts`` also of those without answers."""
+    return [
+        (f"{d.title} · " + (f"{d.n_pairs} pairs" if d.n_pairs else f"{d.n_prompts} prompts"), d.id)
+        for d in services.datasets.list()
+        if d.n_pairs or prompts
+    ]
 
 
 def size_range(pairs: int) -> dict[str, Any]:
