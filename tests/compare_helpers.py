@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 from chat_helpers import make_adapter
 from conftest import EMBEDDED
 from run_helpers import make_dataset, make_recipe
 
 from studio.domain import BaseModelRef
+from studio.ml import engine
 from studio.ml.loading import fingerprint
 from studio.services.runs import RunStore
 
@@ -34,3 +38,18 @@ def add_run(
         for name in ("adapter_config.json", "adapter_model.safetensors"):
             shutil.copy(Path(made) / name, folder / name)
     return run_id
+
+
+def answer_slowly(monkeypatch: pytest.MonkeyPatch, without_end: bool = False) -> None:
+    """From now on a token takes a quarter of a second, and no token ends an answer where ``without_end`` says so (and the
+    base is not loaded yet): then the 1024 tokens of the embedded base's context last 250 s, and what is not on a page
+    after 120 s fails its test anyway."""
+
+    class Slow(engine.RowStreamer):
+        def put(self, value: Any) -> None:
+            time.sleep(0.25)
+            super().put(value)
+
+    monkeypatch.setattr(engine, "RowStreamer", Slow)
+    if without_end:
+        monkeypatch.setattr(engine, "end_tokens", lambda model, tokenizer: set())

@@ -110,7 +110,7 @@ def test_a_run_from_the_dial_to_the_history(
     trainer: None, page: Any, studio_url: str, open_page: Callable[..., Any], services: Services, settings: Settings
 ) -> None:
     counted(page, "45 prefer support")
-    assert "No run yet" in page.inner_text("#run-head")
+    head(page, "No run yet")
     dial(page, "support-ratio", 0.2)
     counted(page, "10 prefer support")
     page.locator("#advanced button").first.click()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from compare_helpers import PROMPTS, add_run
+from compare_helpers import PROMPTS, add_run, answer_slowly
 from conftest import wait_until
 
-from studio.ml import engine
 from studio.services import Services
 
 pytest_plugins = ("browser",)
@@ -25,20 +23,6 @@ MARKUP = "Is <b>bold</b> & &lt;x&gt; <!-- c --> <img src=x onerror=document.titl
 @pytest.fixture
 def run_id(services: Services) -> str:
     return add_run(services.runs, "run-1", title="A <b>first</b> run")
-
-
-@pytest.fixture
-def endless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No token ends an answer and each takes its time: the 1024 tokens of the base's context last 250 s, and what is not
-    on the page after 120 s fails the test anyway."""
-
-    class Slow(engine.RowStreamer):
-        def put(self, value: Any) -> None:
-            time.sleep(0.25)
-            super().put(value)
-
-    monkeypatch.setattr(engine, "RowStreamer", Slow)
-    monkeypatch.setattr(engine, "end_tokens", lambda model, tokenizer: set())
 
 
 def open_compare(page: Any) -> None:
@@ -108,7 +92,8 @@ def test_both_panes_answer_markup_is_text_and_a_refresh_keeps_it(run_id: str, pa
     page.wait_for_function("document.querySelectorAll('.pane .bot.message').length == 0")
 
 
-def test_stop_keeps_what_was_said(endless: None, run_id: str, page: Any) -> None:
+def test_stop_keeps_what_was_said(run_id: str, page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_slowly(monkeypatch, without_end=True)
     open_compare(page)
     page.click("#sampling button")
     page.fill("#sampling input[type=number] >> nth=2", "1024")

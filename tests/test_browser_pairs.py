@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compare_helpers import PROMPTS, add_run
+from compare_helpers import PROMPTS, add_run, answer_slowly
 from transcripts import transcript_rows, write_rows
 
 from studio.config import Settings
@@ -40,7 +40,7 @@ def test_the_answers_on_screen_are_added_once(run_id: str, page: Any, services: 
     page.get_by_text("no finished answers on screen").first.wait_for()
     page.fill("#prompt textarea", PROMPTS[0])
     page.press("#prompt textarea", "Enter")
-    page.wait_for_selector("#stop:not([disabled])")
+    page.wait_for_selector("#chat-2 .bot.message")  # locked since before the first of it was shown
     page.wait_for_selector("#rate-these:not([disabled])")
     page.click("#sampling button")  # what is set after the answers is not how they were made
     page.fill("#seed input", "77")
@@ -58,15 +58,18 @@ def test_the_answers_on_screen_are_added_once(run_id: str, page: Any, services: 
     page.get_by_text("1 known already").first.wait_for()
 
 
-def test_a_batch_is_found_again_after_a_refresh_and_cancelled(run_id: str, page: Any, services: Services) -> None:
+def test_a_batch_is_found_again_after_a_refresh_and_cancelled(
+    run_id: str, page: Any, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
     open_box(page)
     page.wait_for_selector("#pairs-counts .empty")
     page.click("#batch-start")  # of the shipped data's prompts, base against the newest adapter
     page.wait_for_selector("#batch-bar:has-text('Done.')")
     made = services.sources.batch_status()
     assert made.done == made.total > 0
-    assert page.inner_text("#pairs-counts").startswith(str(made.added))
+    page.wait_for_selector(f"#pairs-counts .chip:first-child b:text-is('{made.added:,}')")
 
+    answer_slowly(monkeypatch)
     page.click("#batch-prompts input")
     page.get_by_role("option", name="Prompts typed here").click()
     page.fill("#batch-lines textarea", "\n".join(f"Line {number}?" for number in range(300)))

@@ -52,7 +52,7 @@ def test_empty_then_bad_input_then_a_run_its_result_and_scores(
     page: Any, studio_url: str, services: Services, settings: Settings
 ) -> None:
     open_reward(page)
-    assert "No reward model yet" in page.inner_text("#reward-run-head")
+    page.locator("#reward-run-head", has_text="No reward model yet").wait_for()
     assert page.locator("#retrain-votes").is_disabled()
     page.locator("#reward-counts", has_text="60 pairs to train on (0 flipped), 20 held out by prompt").wait_for()
     page.click("#score")
