@@ -114,7 +114,8 @@ class Vote:
 
 @dataclass(frozen=True)
 class Served:
-    """A blind pair as one rater sees it: names left out, sides drawn for this rater. ``token`` proves that it was served."""
+    """A blind pair as one rater sees it: names left out, sides drawn for this rater. ``token`` proves that it was served;
+    ``choice`` is the one just taken back."""
 
     pair_id: str
     prompt: str

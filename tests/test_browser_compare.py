@@ -193,6 +193,32 @@ def test_all_test_prompts_and_both_downloads(run_id: str, page: Any, tmp_path: P
     page.wait_for_selector("#table-file :text('mine.txt')")
     page.click("#table-start")
     page.wait_for_selector("#table-progress:has-text('1 of 1')")
+    page.wait_for_selector("#table-csv:not([disabled])")
+    page.reload()
+    page.get_by_role("tab", name="Compare").first.click()
+    page.wait_for_selector("#table-progress:has-text('1 of 1')")
+    page.locator("#prompt-table :text('Only this one?')").filter(visible=True).first.wait_for()
+    with page.expect_download() as download:
+        page.click("#table-json")
+    assert json.loads(Path(download.value.path()).read_text(encoding="utf-8"))[0]["prompt"] == "Only this one?"
+
+
+def test_a_cancelled_table_keeps_its_rows(run_id: str, page: Any, tmp_path: Path) -> None:
+    open_compare(page)
+    (tmp_path / "many.txt").write_text("\n".join(f"Question {i}?" for i in range(2_000)), encoding="utf-8")
+    page.set_input_files("#table-file input[type=file]", tmp_path / "many.txt")
+    page.wait_for_selector("#table-file :text('many.txt')")
+    page.click("#table-start")
+    page.locator("#prompt-table :text('Question 0?')").filter(visible=True).first.wait_for()
+    page.click("#table-cancel")
+    page.wait_for_selector("#table-start:not([disabled])")
+    page.wait_for_selector("#table-csv:not([disabled])")
+    page.wait_for_selector("#table-progress:has-text('Stopped.')")
+    done = int(page.inner_text("#table-progress").split(" of ")[0])
+    assert 0 < done < 2_000
+    page.reload()
+    page.get_by_role("tab", name="Compare").first.click()
+    page.wait_for_selector(f"#table-progress:has-text('{done} of 2000')")
 
 
 def test_a_phone_scrolls_only_down_and_keeps_the_prompt_in_view(

@@ -251,6 +251,20 @@ def test_the_presenters_tally_moves_while_somebody_votes(
     field.press("Enter")
     presenter.locator("#rate-code a[href='https://vote.example/rate']").wait_for()
     assert presenter.get_by_text("Phones cannot reach this address").count() == 0
+    presenter.reload()
+    presenter.get_by_role("tab", name="Rate").first.click()
+    presenter.locator("#rate-code a[href='https://vote.example/rate']").wait_for()
+    field.fill("")
+    field.press("Enter")
+    presenter.get_by_text("Phones cannot reach this address").wait_for()
+
+
+def test_the_pages_theme_goes_before_the_systems(page_url: str, open_page: Callable[..., Any]) -> None:
+    ground = "() => getComputedStyle(document.body).backgroundColor"
+    dark = open_page(f"{page_url}?__theme=dark", color_scheme="light")
+    light = open_page(f"{page_url}?__theme=light", color_scheme="dark")
+    plain = open_page(page_url, color_scheme="dark")
+    assert dark.evaluate(ground) == plain.evaluate(ground) != light.evaluate(ground)
 
 
 def test_the_clock_starts_when_the_pair_is_seen(

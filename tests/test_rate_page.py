@@ -185,6 +185,7 @@ def test_undo_brings_the_pair_back_and_a_new_choice_replaces_the_old(hall: Hall)
     back = hall.ask("undo", token=token)
     assert back["undone"] is True
     assert (back["pair"]["pair_id"], back["pair"]["left"]) == (pair["pair_id"], pair["left"])
+    assert back["pair"]["choice"] == "left", "the page marks what was taken back"
     assert hall.rating.ballots().votes == ()
     hall.vote(token, back["pair"], "both_bad")
     assert [vote.choice for vote in hall.rating.ballots().votes] == ["both_bad"]

@@ -71,7 +71,7 @@ class RatingService:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.database_url or f"sqlite:///{settings.data_dir / 'studio.db'}"
+        self._url = settings.store_url
         self._opening = threading.Lock()
         self._database: Database | None = None
         self._secret = b""
@@ -248,7 +248,7 @@ class RatingService:
             serving_rows.record_serving(connection, rater.id, vote.pair_id, vote.left, now)
             pair = pair_rows.find_pair(connection, vote.pair_id)
         assert pair is not None
-        return self._served(rater, pair)
+        return dataclasses.replace(self._served(rater, pair), choice=_press(vote.choice, vote.left))
 
     # ---- reading
 
@@ -381,6 +381,13 @@ def _choice(press: object, left: Literal[1, 2]) -> Choice:
     if press in ("left", "right"):
         return "1" if (press == "left") == (left == 1) else "2"
     return cast(Choice, press)
+
+
+def _press(choice: Choice, left: Literal[1, 2]) -> Press:
+    """The button that stands for ``choice``: :func:`_choice` backwards."""
+    if choice in ("1", "2"):
+        return "left" if (choice == "1") == (left == 1) else "right"
+    return cast(Press, choice)
 
 
 def _seconds(seconds: object) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from studio.services import Services
 from studio.services.compare import TableProgress, table_records
 from studio.services.csv_text import csv_text
 from studio.services.formats import read_prompts
+from studio.ui import kept_table
 from studio.ui.guard import guarded
+from studio.ui.kept_table import KeptTable
 from studio.ui.live import Live
 from studio.ui.pane_widgets import AskWidgets
 from studio.ui.shared import PRIVATE, Shared
@@ -83,33 +87,41 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         recipe = services.runs.get(run_id).recipe
         prompts, ids = _prompts(services, chosen, run_id, path)
         sampling = Sampling(float(temperature), float(top_p), int(tokens), int(seed or 0))
+        made = KeptTable(run_id, sampling, TableProgress((BASE, run_id), 0, len(prompts), (), False))
         with page.working() as stop:
             try:
                 for progress in services.compare.table(
                     prompts, (BASE, run_id), sampling, recipe.system_prompt, stop, base=recipe.base.id, ids=ids
                 ):
-                    yield shown(progress) | {start: gr.Button(interactive=False), cancel: gr.Button(interactive=True)}
-                yield shown(progress) | files(progress, run_id) | idle()
+                    made = replace(made, progress=progress)
+                    yield shown(made) | {start: gr.Button(interactive=False), cancel: gr.Button(interactive=True)}
+                yield shown(made) | files(made) | idle() | {shared.table: kept_table.store(made)}
             except Exception:
                 yield idle()
                 raise
 
-    def shown(progress: TableProgress) -> dict[Any, Any]:
+    def reopen(stored: Any) -> dict[Any, Any]:
+        """The table this browser made last, after a refresh."""
+        made = kept_table.restore(stored)
+        return {bar: gr.skip()} if made is None else shown(made) | files(made)
+
+    def shown(made: KeptTable) -> dict[Any, Any]:
+        progress = made.progress
         # numbers sort as numbers; names such as "q-7" or "007" stay as they were written
         counted = all(row.id.isascii() and row.id.isdigit() and str(int(row.id)) == row.id for row in progress.rows)
         rows = [[int(row.id) if counted else row.id, row.prompt, *row.answers] for row in progress.rows]
         kinds: list[Any] = ["number" if counted else "str", "str", "str", "str"]
-        return {bar: progress_html(progress), table: gr.Dataframe(value=rows, datatype=kinds, visible=bool(rows))}
+        return {bar: progress_html(made), table: gr.Dataframe(value=rows, datatype=kinds, visible=bool(rows))}
 
-    def files(progress: TableProgress, run_id: str) -> dict[Any, Any]:
-        if not progress.rows:
+    def files(made: KeptTable) -> dict[Any, Any]:
+        if not made.progress.rows:
             return {}
-        records = table_records(progress)
+        records = table_records(made.progress)
         updates = {}
         for button, kind, text in ((as_csv, "csv", to_csv(records)), (as_json, "json", to_json(records))):
             # into Gradio's own cache, which serves it to this page and is emptied by the app
             path = gr.processing_utils.save_bytes_to_cache(
-                text.encode(), f"before-after-{run_id}.{kind}", button.GRADIO_CACHE
+                text.encode(), f"before-after-{file_name(made.run_id)}.{kind}", button.GRADIO_CACHE
             )
             updates[button] = gr.DownloadButton(value=path, interactive=True)
         return updates
@@ -126,25 +138,32 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
     start.click(
         guarded(fill),
         [job, source, run, file, *sampling],
-        [bar, table, start, cancel, as_csv, as_json],
+        [bar, table, start, cancel, as_csv, as_json, shared.table],
         concurrency_limit=4,
         **quiet,
     )
     cancel.click(guarded(halt), job, None, queue=False, **quiet)
+    app.load(guarded(reopen), shared.table, [bar, table, as_csv, as_json], **quiet)
     app.load(guarded(offer), [source, run], [source, run], **quiet)
     shared.tabs.select(guarded(offer), [source, run], [source, run], **quiet)
     shared.compare_run.change(guarded(offer), [source, run, shared.compare_run], [source, run], **quiet)
 
 
-def progress_html(progress: TableProgress) -> str:
-    """The bar above the table."""
+def progress_html(made: KeptTable) -> str:
+    """The bar above the table, and below it which adapter answered and how."""
+    progress = made.progress
     share = progress.done / progress.total if progress.total else 0.0
     said = f"{progress.done} of {progress.total} prompts answered by both"
     note = f" · {escape(progress.note)}" if progress.note else ""
     return (
         f'<div class="bar" role="progressbar" aria-valuenow="{share * 100:.0f}" aria-valuemin="0" aria-valuemax="100">'
-        f'<div style="width:{share * 100:.1f}%;background:#2a9d8f"></div></div><div class="quiet">{said}{note}</div>'
+        f'<div style="width:{share * 100:.1f}%;background:#2a9d8f"></div></div><div class="quiet">{said}{note} · {escape(made.made_with)}</div>'
     )
+
+
+def file_name(run_id: str) -> str:
+    """``run_id`` as part of a file's name; one that a browser gave back may hold anything."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", run_id)[:80]
 
 
 def to_csv(records: list[dict[str, str]]) -> str:

@@ -9,6 +9,9 @@
   const SETTLE_MS = 300;
   const buttons = [...document.querySelectorAll("#buttons button")];
 
+  const theme = new URLSearchParams(location.search).get("__theme");
+  if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
+
   /* ---- what this browser keeps: who votes, and a choice that did not reach the server yet ---- */
   const place = location.pathname.replace(/\/+$/, "");
   const memory = {};

@@ -24,8 +24,21 @@ TAB = "Rate"
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 #: Relative, so that it is right behind any proxy; lazy, so that it is loaded when the tab is opened.
 _FRAME = '<iframe src="rate?embed=1" title="Voting page" loading="lazy" class="rate-frame"></iframe>'
-#: Where the presenter's own browser finds the page; no server behind a proxy knows better.
-_SEEN = "() => [new URL('rate', window.location.href.split(/[?#]/)[0]).href]"
+#: The page's own theme, where its address asks for one, goes for the frame as well.
+_THEME = """() => {
+    const theme = new URLSearchParams(window.location.search).get("__theme");
+    const frame = document.querySelector("iframe.rate-frame");
+    if (theme && frame) frame.src = `rate?embed=1&__theme=${encodeURIComponent(theme)}`;
+}"""
+#: Where the presenter's own browser finds the page; no server behind a proxy knows better. An address typed before, which that
+#: browser keeps, goes first.
+_HERE = "new URL('rate', window.location.href.split(/[?#]/)[0]).href"
+_SEEN = f"() => [localStorage.getItem('alignment-studio-rate-address') || {_HERE}]"
+_TYPED = f"(text) => [text && text.trim() ? text : {_HERE}, Boolean(text && text.trim())]"
+_KEEP = """(address, typed) => {
+    if (typed) localStorage.setItem("alignment-studio-rate-address", address);
+    else localStorage.removeItem("alignment-studio-rate-address");
+}"""
 _ONLY_HERE = (
     '<p class="run-message">Phones cannot reach this address: it means this machine only. Start the studio with '
     "<code>--share</code> (a public link) or <code>--host 0.0.0.0</code> (this network), or type the address they can use.</p>"
@@ -61,14 +74,16 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     # what the page shows already: the tally, and how many pairs the list was made of
     drawn = gr.State(("", -1))
     timer = gr.Timer(1.0, active=False)
+    by_hand = gr.Checkbox(visible=False)
 
     def offer(seen: str | None) -> tuple[str, str]:
         best = best_address(seen or "", app.share_url, services.settings.host)
         return best, code_html(best)
 
-    def retype(text: str | None) -> tuple[str, str]:
-        wanted = checked_address(text)
-        return wanted, code_html(wanted)
+    def retype(text: str | None, typed: bool) -> tuple[str, str, bool]:
+        """Another address; the one this page sees itself at again where the field was emptied."""
+        wanted = checked_address(text) if typed else best_address(text or "", app.share_url, services.settings.host)
+        return wanted, code_html(wanted), typed
 
     def tick(mark: Visitor, wanted: bool | None, search: str | None, before: tuple[str, int]) -> dict[Any, Any]:
         standing = tally.look(names=bool(wanted) and mark.operator)
@@ -91,7 +106,9 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         return {timer: gr.Timer(active=True), **rules.load(), **pairs.load(search)}
 
     app.load(guarded(offer), address, [address, code], js=_SEEN, **QUIET)
-    address.submit(guarded(retype), address, [address, code], **QUIET)
+    app.load(None, None, None, js=_THEME, **PRIVATE)
+    told = address.submit(guarded(retype), [address, by_hand], [address, code, by_hand], js=_TYPED, **QUIET)
+    told.success(None, [address, by_hand], None, js=_KEEP, **PRIVATE)
     names.input(guarded(only_operator), [shared.visitor, names], names, **QUIET)
     looking: dict[str, Any] = {**QUIET, "concurrency_limit": None}
     timer.tick(guarded(tick), [shared.visitor, names, pairs.search, drawn], [numbers, drawn, *pairs.outputs], **looking)

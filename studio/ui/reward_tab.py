@@ -43,6 +43,14 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
                 "other.",
                 elem_id="votes-share",
             )
+            dpo_base = gr.Dropdown(
+                [(model.title, model.id) for model in services.models.catalogue()],
+                value="embedded",
+                label="Base of the DPO run",
+                allow_custom_value=True,
+                info="As a rule the model whose answers were voted on.",
+                elem_id="votes-base",
+            )
             dpo = gr.Button("Run DPO on the votes", size="sm", interactive=False, elem_id="dpo-votes")
             scorer = build_score_box(services)
     panel = RewardPanel(services)
@@ -90,9 +98,15 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         require_operator(mark, "training")
         return panel.open_run(state, services.reward.retrain(), axis)
 
-    def start_dpo(mark: Visitor, kept: float) -> tuple[str, Any]:
+    def start_dpo(
+        mark: Visitor,
+        kept: float,
+        base: str | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
+    ) -> tuple[str, Any]:
         require_operator(mark, "training")
-        return services.reward.dpo_on_votes(kept), gr.Tabs(selected="align")
+        services.reward.fetch_base(base or "", lambda share, text: progress(share, desc=text))
+        return services.reward.dpo_on_votes(kept, base_id(base or "")), gr.Tabs(selected="align")
 
     def source_changed(source: str, dataset_id: str, size: float | None) -> tuple[Any, Any]:
         pairs = len(services.datasets.get(dataset_id).pairs)
@@ -146,6 +160,6 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     again.click(guarded(retrain), [shared.visitor, *here], panel.outputs, show_progress_on=panel.head, **PRIVATE).then(
         guarded(refresh), looked, fresh, **QUIET
     )
-    dpo.click(guarded(start_dpo), [shared.visitor, share], [shared.align_run, shared.tabs], **PRIVATE)
+    dpo.click(guarded(start_dpo), [shared.visitor, share, dpo_base], [shared.align_run, shared.tabs], **PRIVATE)
     # a run that ends here can be scored with at once, and its votes are not new any more
     panel.outcome.change(guarded(refresh), looked, fresh, **QUIET)
