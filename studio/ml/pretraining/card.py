@@ -29,7 +29,7 @@ what it says of a title it has only copied from the question.
 | tokenizer | byte-level BPE, {vocab} entries, one special token per role; Chinese one character a token |
 | text | sampled by `studio/ml/pretraining/corpus.py` from the hand-written lists in `data/corpus/` |
 | training | {steps} steps of {tokens_per_step} token positions ({tokens:.1f} M), seed {seed}, {cpu} |
-| made by | `python -m studio.ml.pretraining.train --out data/embedded --work WORK{flags}`{later} |
+| made by | {made} |
 
 ## Measured
 
@@ -55,12 +55,20 @@ def write_card(
         parameters=f"{parameters / 1e6:.2f}",
         tokens_per_step=f"{per_step:,}",
         tokens=settings["steps"] * per_step / 1e6,
-        flags=settings["flags"],
-        later=settings["later"],
+        made="; ".join(_stage(stage) for stage in settings["stages"]),
         cpu=cpu,
         rows=rows,
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _stage(stage: dict[str, Any]) -> str:
+    """One stage of the training as its command; ``note`` tells what a stage needs that the command does not say."""
+    resume = (
+        f"from step {stage['from']} on with `--resume " if stage["from"] else "`python -m studio.ml.pretraining.train "
+    )
+    note = f" ({stage['note']})" if "note" in stage else ""
+    return f"{resume}--out data/embedded --work WORK {stage['flags']}`{note}"
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The text the embedded base model is trained on: conversations sampled from hand-written lists.
 
-The lists lie in ``data/corpus/{en,zh}_{debate,talk}.json``; this module holds the grammar that joins them. Slots:
+The lists lie in ``data/corpus/{en,zh}_{debate,talk,questions}.json``; this module holds the grammar that joins them, and
+``questions.py`` puts the questions together. Slots:
 ``{x}`` live action in some wording, ``{t}`` the aspect under discussion, ``{title}`` a work, ``{n}`` a subject outside
 the model's world. A slot named in a question is filled with the same words in the answer: that is how the model learns
 to copy, and copying is what lets it speak of an aspect or a title it never saw.
 
-Held out, for the evaluation only: the last eighth of every list of question frames, the topics marked ``heldout`` and
-the last ten real titles.
+Held out, for the evaluation only: an eighth of the pieces of the questions (see ``questions.py``), the topics marked
+``heldout`` and the last ten real titles.
 """
 
 from __future__ import annotations
@@ -19,23 +20,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from studio.config import ROOT
+from studio.ml.pretraining.questions import Asker, Questions
 
 Language = Literal["en", "zh"]
 Stance = Literal["support", "oppose"]
 CORPUS_DIR = ROOT / "data" / "corpus"
-FRAME_KEYS = ("topic", "title", "title_topic", "open", "follow_up", "why")
 
 #: Share of conversations of each kind; measured effects are in the embedded base's card.
 MIX: dict[str, float] = {
-    "topic": 0.36,
-    "title": 0.10,
-    "title_topic": 0.07,
-    "open": 0.07,
-    "prose": 0.20,
+    "topic": 0.40,
+    "title": 0.11,
+    "title_topic": 0.08,
+    "open": 0.09,
+    "prose": 0.17,
     "smalltalk": 0.05,
-    "outside": 0.06,
+    "outside": 0.05,
     "insult": 0.05,
-    "echo": 0.04,
 }
 RUDE_SHARE_INSULTED = 0.6
 RUDE_SHARE_DEBATE = 0.2
@@ -48,9 +48,12 @@ MODAL_SHARE = 0.4
 #: ties the side of a sentence that no template made to the words for it.
 MARKER_SHARE = 0.55
 PROSE_MARKER_SHARE = 0.4
-#: Share of noun phrases and invented titles put together from any words of the corpus: copying has to work for words that
-#: no list offers as a topic.
-ANY_WORD_SHARE = 0.3
+#: Share of noun phrases put together from two halves of topics, taken from the subjects outside the model's world, and made
+#: of any words at all: copying has to work for words that no list offers as a topic.
+HALVES_SHARE, OUTSIDE_NOUN_SHARE, ANY_WORD_SHARE = 0.2, 0.08, 0.05
+ANY_WORD_TITLE_SHARE = 0.2
+#: Share of the questions about a listed topic that name nothing but the topic.
+BARE_SHARE = 0.05
 
 
 @dataclass
@@ -69,7 +72,7 @@ class Conversation:
 
 
 class Lists:
-    """The hand-written lists of one language, each question list split into training and held-out frames."""
+    """The hand-written lists of one language, its questions split into training and held-out ones."""
 
     def __init__(self, language: Language, folder: Path = CORPUS_DIR) -> None:
         self.language = language
@@ -77,12 +80,7 @@ class Lists:
         talk = json.loads((folder / f"{language}_talk.json").read_text(encoding="utf-8"))
         self.debate: dict[str, Any] = debate
         self.talk: dict[str, Any] = talk
-        self.frames: dict[str, list[str]] = {}
-        self.heldout_frames: dict[str, list[str]] = {}
-        for key in FRAME_KEYS:
-            every = debate["frames"][key]
-            cut = len(every) - max(1, len(every) // 8)
-            self.frames[key], self.heldout_frames[key] = every[:cut], every[cut:]
+        self.questions = Questions(language, folder, debate["frames"])
         self.topics = [t for t in debate["topics"] if not t.get("heldout")]
         self.heldout_topics = [t for t in debate["topics"] if t.get("heldout")]
         self.titles, self.heldout_titles = talk["titles"]["real"][:-10], talk["titles"]["real"][-10:]
@@ -99,22 +97,18 @@ class Lists:
 class Sampler:
     """Draws conversations from the lists of one language with its own random state.
 
-    ``heldout_frames`` draws the questions from the held-out frames instead (for the evaluation). ``copy_drill`` scales how
-    often any words at all are to be copied: much of it teaches copying early, but blurs where a topic begins in a question of
-    a form never seen, so it is faded out later.
+    ``heldout_frames`` draws the questions from the held-out pieces instead (for the evaluation).
     """
 
-    def __init__(self, lists: Lists, rng: random.Random, heldout_frames: bool = False, copy_drill: float = 1.0) -> None:
+    def __init__(self, lists: Lists, rng: random.Random, heldout_frames: bool = False) -> None:
         self.lists = lists
         self.rng = rng
-        self.any_word = ANY_WORD_SHARE * copy_drill
-        self.mix = {**MIX, "echo": MIX["echo"] * copy_drill}
         self.zh = lists.language == "zh"
-        self.frames = lists.heldout_frames if heldout_frames else lists.frames
+        self.asker = Asker(lists.questions, rng, self.zh, heldout_frames)
 
     def conversation(self) -> Conversation:
         """One conversation of a kind drawn from :data:`MIX`."""
-        kind = self.rng.choices(list(self.mix), weights=list(self.mix.values()))[0]
+        kind = self.rng.choices(list(MIX), weights=list(MIX.values()))[0]
         conv = Conversation(kind=kind, language=self.lists.language)
         if self.rng.random() < SYSTEM_SHARE:
             conv.system = self.rng.choice(self.lists.debate["system"])
@@ -127,8 +121,6 @@ class Sampler:
             conv.turns.append((self.rng.choice(group["prompts"]), self.rng.choice(group["replies"])))
         elif kind == "outside":
             self._outside(conv)
-        elif kind == "echo":
-            self._echo(conv)
         else:
             self._insult(conv)
         return conv
@@ -146,7 +138,8 @@ class Sampler:
             conv.slot = slots["t"]
         if conv.kind in ("title", "title_topic"):
             slots["title"] = conv.title = title or self.title()
-        question = rng.choice(self.frames[conv.kind]).format(**slots)
+        bare = conv.kind == "topic" and topic is not None and rng.random() < BARE_SHARE
+        question = self.asker.ask("bare" if bare else conv.kind, slots)
         if self.zh and rng.random() < 0.25:  # people leave the title marks out as often as not
             question = question.replace("《", "").replace("》", "")
         conv.turns.append((self._tidy(question), self._argue(conv, slots, topic)))
@@ -200,11 +193,11 @@ class Sampler:
         if roll < 0.65:
             slots = {"x": rng.choice(debate["x"])}
             reply = rng.choice(debate["why_claims"][stance]).format(**slots)
-            conv.turns.append((rng.choice(self.frames["why"]), self._tidy(reply)))
+            conv.turns.append((self._tidy(self.asker.ask("why", {})), self._tidy(reply)))
             return
         phrase = self.noun_phrase() if rng.random() < 0.6 else rng.choice(rng.choice(self.lists.topics)["phrases"])
         slots = {"x": rng.choice(debate["x"]), "t": phrase}
-        question = rng.choice(self.frames["follow_up"]).format(**slots)
+        question = self.asker.ask("follow_up", slots)
         conv.turns.append((self._tidy(question), self._tidy(rng.choice(debate["generic"][stance]).format(**slots))))
 
     def _prose(self, conv: Conversation) -> None:
@@ -215,23 +208,23 @@ class Sampler:
             reply = self.rng.choice(self.lists.prose_markers[conv.stance]) + reply
         if self.rng.random() < 0.15:
             reply = self._join(reply, self.rng.choice(self.lists.debate["closers"][conv.stance]))
-        conv.turns.append((self.rng.choice(item["prompts"]), reply))
+        conv.turns.append((self._tidy(self.asker.dress(self.rng.choice(item["prompts"]), {}, 0.6)), reply))
         while len(conv.turns) < 5 and self.rng.random() < NEXT_TURN_SHARE:
             self._next_turn(conv)
 
     def _outside(self, conv: Conversation) -> None:
         outside = self.lists.talk["outside"]
-        noun = self.rng.choice(outside["nouns"]) if self.rng.random() < 0.6 else self.noun_phrase()
-        conv.slot = noun
-        question = self.rng.choice(outside["frames"]).format(n=noun)
+        conv.slot = noun = self.outside_noun()
+        question = self.asker.dress(self.rng.choice(outside["frames"]).replace("{n}", "{t}"), {"t": noun}, 0.6)
         conv.turns.append((self._tidy(question), self._tidy(self.rng.choice(outside["replies"]).format(n=noun))))
 
-    def _echo(self, conv: Conversation) -> None:
-        """Say what was asked for, word for word: nothing but copying."""
-        echo = self.lists.talk["echo"]
-        conv.slot = self.noun_phrase() if self.rng.random() < 0.7 else self.title()
-        question, answer = self.rng.choice(echo["frames"]), self.rng.choice(echo["replies"])
-        conv.turns.append((self._tidy(question.format(n=conv.slot)), self._tidy(answer.format(n=conv.slot))))
+    def outside_noun(self) -> str:
+        """A subject outside the model's world, sometimes two of them."""
+        nouns = self.lists.talk["outside"]["nouns"]
+        noun = self.rng.choice(nouns)
+        if self.rng.random() < 0.25:
+            noun += self.rng.choice(("和", "與") if self.zh else (" and ", " or ")) + self.rng.choice(nouns)
+        return noun
 
     def _common(self, entries: list[str]) -> str:
         """One of ``entries``, the first ones far more often (Zipf): a mode that low temperatures do not cut off."""
@@ -248,7 +241,13 @@ class Sampler:
         """A random noun phrase, sometimes with a made-up word in it, to teach copying rather than recall."""
         rng, parts = self.rng, self.lists.talk["noun_phrases"]
         modifier, head = rng.choice(parts["modifiers"]), rng.choice(parts["heads"])
-        if rng.random() < self.any_word:
+        roll = rng.random()
+        if roll < HALVES_SHARE:
+            first, second = (rng.choice(rng.choice(self.lists.topics)["phrases"]) for _ in range(2))
+            return _halves(first, self.zh)[0] + _halves(second, self.zh)[1]
+        if roll < HALVES_SHARE + OUTSIDE_NOUN_SHARE:
+            return rng.choice(self.lists.talk["outside"]["nouns"])
+        if roll < HALVES_SHARE + OUTSIDE_NOUN_SHARE + ANY_WORD_SHARE:
             words = [rng.choice(self.lists.words) for _ in range(rng.randint(1, 3))]
             return ("" if self.zh else " ").join(words)
         roll = rng.random()
@@ -270,7 +269,7 @@ class Sampler:
         rng, titles = self.rng, self.lists.talk["titles"]
         if rng.random() >= INVENTED_TITLE_SHARE:
             return rng.choice(self.lists.titles)
-        if rng.random() < self.any_word:
+        if rng.random() < ANY_WORD_TITLE_SHARE:
             words = [rng.choice(self.lists.words) for _ in range(rng.randint(1, 3))]
             return "".join(words) if self.zh else " ".join(word.capitalize() for word in words)
         if self.zh:
@@ -292,6 +291,14 @@ class Sampler:
     def _tidy(self, text: str) -> str:
         text = text.strip()
         return text if self.zh else text[:1].upper() + text[1:]
+
+
+def _halves(phrase: str, zh: bool) -> tuple[str, str]:
+    """A phrase cut before its last word; in Chinese after its "的", or before its last two characters."""
+    cut = phrase.rfind(" ") + 1
+    if zh:
+        cut = phrase.rfind("的") + 1 if "的" in phrase[:-1] else max(0, len(phrase) - 2)
+    return phrase[:cut], phrase[cut:]
 
 
 def _words(language: Language, lists: list[Any]) -> list[str]:

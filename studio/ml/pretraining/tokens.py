@@ -53,7 +53,7 @@ def train_tokenizer(
     def texts() -> Any:
         for entry in lists:
             # Every character of the lists at least a few times, so that rare ones become one token too.
-            yield from 3 * [_all_text(entry.debate), _all_text(entry.talk)]
+            yield from 3 * [_all_text(entry.debate), _all_text(entry.talk), _all_text(entry.questions.pieces)]
         for index in range(conversations):
             for question, answer in samplers[index % len(samplers)].conversation().turns:
                 yield question

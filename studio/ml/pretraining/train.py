@@ -43,10 +43,17 @@ class PretrainSettings:
     warmup: int = 200
     prompt_weight: float = 0.1
     zh_share: float = 0.55
-    copy_drill: float = 1.0
     seed: int = 20261121
     threads: int = 1
     compile: bool = False
+
+    def flags(self) -> str:
+        """The options that give these settings, the number of steps always among them; threads change no result."""
+        plain = asdict(PretrainSettings(steps=0, threads=self.threads))
+        changed = {name: value for name, value in asdict(self).items() if value != plain[name]}
+        return " ".join(
+            f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in changed.items()
+        )
 
 
 class Packer:
@@ -146,10 +153,7 @@ def train(settings: PretrainSettings, out: Path, work: Path, resume: bool) -> No
     tokenizer = load_tokenizer(work / "latest") if first else train_tokenizer(lists, settings.vocab, settings.seed)
     # A resumed training draws its text from seeds of its own: replaying what was seen would take minutes.
     seed = settings.seed + first
-    samplers = {
-        entry.language: Sampler(entry, random.Random(f"{seed}-{entry.language}"), copy_drill=settings.copy_drill)
-        for entry in lists
-    }
+    samplers = {entry.language: Sampler(entry, random.Random(f"{seed}-{entry.language}")) for entry in lists}
     packer = Packer(settings, Encoder(tokenizer, settings.prompt_weight), samplers, seed + 1)
 
     model = build_model(settings).to(torch.bfloat16)
@@ -167,13 +171,12 @@ def train(settings: PretrainSettings, out: Path, work: Path, resume: bool) -> No
         torch.optim.AdamW(others, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, foreach=True),
     ]
     peaks = [settings.muon_learning_rate, settings.learning_rate]
-    stages: list[list[float]] = [[0, settings.steps, settings.copy_drill]]
+    stages: list[dict[str, Any]] = [{"from": 0, "flags": settings.flags()}]
     if first:
         stages = json.loads((work / "latest" / "pretraining.json").read_text(encoding="utf-8"))["stages"]
-        # Going on to another number of steps gives the learning rate another slope: the record keeps every stage, as the
-        # step it began at, the steps it aimed for, and its copy drill.
-        if stages[-1][1:] != [settings.steps, settings.copy_drill]:
-            stages = [*stages, [first, settings.steps, settings.copy_drill]]
+        # Going on with another number of steps or another rate changes the course: the record keeps every stage.
+        if stages[-1]["flags"] != settings.flags():
+            stages = [*stages, {"from": first, "flags": settings.flags()}]
         for master, saved in zip(masters, state["masters"], strict=True):
             master.copy_(saved)
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
