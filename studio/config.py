@@ -58,6 +58,11 @@ class Settings:
     kill_after_s: float = 30.0
     device: str = "auto"
 
+    @property
+    def store_url(self) -> str:
+        """The address of the database: what was set, else SQLite in ``data_dir``."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'studio.db'}"
+
 
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
     """Settings from ``STUDIO_<FIELD>`` variables, then ``overrides`` (None means not given).

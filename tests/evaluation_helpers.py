@@ -39,8 +39,8 @@ PROMPTS = (
 
 
 def score_of(text: str) -> TextScore:
-    """More of the letter e is more toxic; a text with a question mark is not covered."""
-    if "?" in text:
+    """More of the letter e is more toxic; a text with a question mark, or none at all, is not covered."""
+    if "?" in text or not text.strip():
         return NOT_COVERED
     toxicity = text.count("e") / max(1, len(text)) * 4
     toxicity = min(0.99, toxicity)
@@ -56,7 +56,6 @@ class ScriptedToxicity:
         self.calls: list[tuple[str, ...]] = []
         self.prompts: list[tuple[str, ...]] = []
         self.fails: Exception | None = None
-        self.answers: TextScore | None = None
         self.gate = threading.Event()
         self.gate.set()
 
@@ -75,7 +74,7 @@ class ScriptedToxicity:
         self.prompts.append(tuple(prompts or ()))
         if self.fails is not None:
             raise self.fails
-        return [self.answers or score_of(text) for text in texts]
+        return [score_of(text) for text in texts]
 
     def release(self, run_id: str) -> None: ...
 

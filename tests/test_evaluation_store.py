@@ -77,10 +77,12 @@ def test_changes_only_where_state_and_owner_are_as_expected(database: Database) 
     with database.write() as connection:
         store.add_evaluation(connection, made, "me")
     with database.write() as connection:
-        assert not store.change(connection, made.id, owner="another", state="running")
+        assert not store.change(connection, made.id, owned_by="another", state="running")
         assert not store.change(connection, made.id, was=("done", "failed"), state="running")
         assert not store.change(connection, "nothing", kept=True)
-        assert store.change(connection, made.id, was=("queued",), owner="me", state="running", kept=True, title="New")
+        assert store.change(
+            connection, made.id, was=("queued",), owned_by="me", state="running", kept=True, title="New"
+        )
     with database.read() as connection:
         found = store.find_evaluation(connection, made.id)
     assert found is not None

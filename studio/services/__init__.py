@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from studio.services.align import AlignService
     from studio.services.compare import CompareService
     from studio.services.datasets import DatasetService
+    from studio.services.evaluations import EvaluationService
     from studio.services.library import LibraryService
     from studio.services.models import ModelService
     from studio.services.pair_sources import PairSourceService
@@ -49,6 +50,7 @@ class Services:
     reward: RewardService
     scores: ScoreService
     toxicity: ToxicityService
+    evaluations: EvaluationService
     #: The copy of the votes on the Hub; a server sets it where the settings ask for one.
     mirror: VoteMirror | None = None
 
@@ -80,6 +82,7 @@ def build_services(settings: Settings) -> Services:
     from studio.services.align import AlignService
     from studio.services.compare import CompareService
     from studio.services.datasets import DatasetService
+    from studio.services.evaluations import EvaluationService
     from studio.services.library import LibraryService
     from studio.services.models import ModelService
     from studio.services.pair_sources import PairSourceService
@@ -98,6 +101,19 @@ def build_services(settings: Settings) -> Services:
     reward = RewardService(settings, datasets, runs, models, align, rating)
     scores = ScoreService(settings, runs, models, compare.threads)
     toxicity = ToxicityService(settings, runs, models, compare.threads)
+    evaluations = EvaluationService(settings, runs, models, compare, toxicity)
     return Services(
-        settings, datasets, runs, models, align, compare, library, rating, sources, reward, scores, toxicity
+        settings,
+        datasets,
+        runs,
+        models,
+        align,
+        compare,
+        library,
+        rating,
+        sources,
+        reward,
+        scores,
+        toxicity,
+        evaluations,
     )

@@ -146,16 +146,16 @@ def change(
     evaluation_id: str,
     *,
     was: Iterable[EvaluationState] = (),
-    owner: str | None = None,
+    owned_by: str | None = None,
     **new: Any,
 ) -> bool:
-    """Set columns of an evaluation; only where its state is one of ``was`` and its owner ``owner``, if these are given.
+    """Set columns of an evaluation; only where its state is one of ``was`` and its owner ``owned_by``, if these are given.
     Returns whether it was."""
     query = update(evaluations).where(evaluations.c.id == evaluation_id)
     if states := tuple(was):
         query = query.where(evaluations.c.state.in_(states))
-    if owner is not None:
-        query = query.where(evaluations.c.owner == owner)
+    if owned_by is not None:
+        query = query.where(evaluations.c.owner == owned_by)
     return connection.execute(query.values(**new)).rowcount > 0
 
 
