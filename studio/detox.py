@@ -8,10 +8,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class RewardTerm:
-    """One part of the reward: ``weight`` times the reward of the scorer of that name (see ``studio/toxicity.py``)."""
+    """One part of the reward: ``weight`` times the reward of the scorer of that name (see ``studio/toxicity.py``).
+
+    ``revision`` is which state of it the run was queued with; a form leaves it empty.
+    """
 
     scorer: str
     weight: float = 1.0
+    revision: str = ""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class DetoxSettings:
     ``beta`` is the weight of the KL divergence to the model the run started from. The reward is the weighted sum of
     ``rewards``; ``reward_clip`` > 0 cuts each term of a toxicity scorer at plus and minus that, so that what is clean enough
     earns no more by being cleaner still. ``ordinary`` is the share of each step's prompts that are not provoking ones, where
-    the run has both. ``batch_size`` answers go through the model at once (0: all of a step). ``max_seconds`` > 0 ends the run
+    the run has both. ``judge`` (with its ``judge_revision``) is a scorer that is no part of the reward and is asked at the end
+    only; empty: none. ``prompt_sets`` are the ids of those that gave prompts. ``batch_size`` answers go through the model at once (0: all of a step). ``max_seconds`` > 0 ends the run
     after that many seconds of training instead of after ``steps``.
     """
 
@@ -32,6 +37,9 @@ class DetoxSettings:
     learning_rate: float = 3e-3
     beta: float = 0.05
     reward_clip: float = 0.0
+    judge: str = ""
+    judge_revision: str = ""
+    prompt_sets: tuple[str, ...] = ()
     prompts_per_step: int = 4
     generations: int = 8
     ordinary: float = 0.5

@@ -98,20 +98,11 @@ class TestPrompt:
 
 @dataclass(frozen=True)
 class DetoxPlan:
-    """What a detox run asks and who scores, fixed when it is queued (``plan.json`` in its folder).
-
-    Attributes:
-        prompts: what it trains on; ``heldout`` what it is measured on at its end, none of them among ``prompts``.
-        scorers: who scored at that time, one for each reward term in order; ``judge`` the scorer that is not part of the
-            reward, or None.
-        source: where the prompts are from, for people.
-    """
+    """The prompts of a detox run, fixed when it is queued (``plan.json`` in its folder): what it trains on, and what it is
+    measured on at its end; no prompt is in both, however it is written."""
 
     prompts: tuple[TestPrompt, ...]
     heldout: tuple[TestPrompt, ...]
-    scorers: tuple[ScorerInfo, ...]
-    judge: ScorerInfo | None = None
-    source: str = ""
 
 
 @dataclass(frozen=True)

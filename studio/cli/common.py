@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from studio.detox import DetoxEvent
 from studio.domain import Sampling
 from studio.errors import InputError, TrainingError
 from studio.events import StepEvent
@@ -31,10 +32,11 @@ def command(
     return sub
 
 
-def add_knobs(parser: argparse.ArgumentParser, *settings: Any) -> None:
-    """A flag for each field of these settings classes, with no default: what is not given stays the preset's."""
+def add_knobs(parser: argparse.ArgumentParser, *settings: Any, without: Sequence[str] = ()) -> None:
+    """A flag for each number, text or yes/no of these settings classes, but those in ``without``, with no default:
+    what is not given stays the preset's."""
     knobs = parser.add_argument_group("hyper-parameters (default: the preset's)")
-    for field in (field for kind in settings for field in dataclasses.fields(kind)):
+    for field in (field for kind in settings for field in _knobs(kind) if field.name not in without):
         flag, kind = f"--{field.name.replace('_', '-')}", type(field.default)
         if kind is bool:
             knobs.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
@@ -44,8 +46,12 @@ def add_knobs(parser: argparse.ArgumentParser, *settings: Any) -> None:
 
 def changed(settings: Any, options: argparse.Namespace) -> Any:
     """``settings`` with the flags of :func:`add_knobs` that were given."""
-    given = {f.name: getattr(options, f.name) for f in dataclasses.fields(settings)}
+    given = {f.name: getattr(options, f.name, None) for f in _knobs(settings)}
     return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def _knobs(settings: Any) -> list[dataclasses.Field[Any]]:
+    return [f for f in dataclasses.fields(settings) if type(f.default) in (bool, int, float, str)]
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -84,10 +90,10 @@ def follow(services: Services, run_id: str) -> RunView:
     with tqdm(total=0, unit="step", file=sys.stderr, dynamic_ncols=True, desc="waiting") as bar:
 
         def show(event: Event) -> None:
-            if isinstance(event, StepEvent):
+            if isinstance(event, StepEvent | DetoxEvent):
                 bar.total, bar.n = event.total, event.step
                 bar.set_description_str("training", refresh=False)
-                bar.set_postfix_str(f"loss {event.loss:.3f} margin {event.margin:+.3f}", refresh=False)
+                bar.set_postfix_str(_postfix(event), refresh=False)
                 bar.refresh()
                 if event.step >= event.total:
                     bar.set_description_str("measuring")
@@ -100,6 +106,12 @@ def follow(services: Services, run_id: str) -> RunView:
             view = services.align.wait(run_id, lambda event: None)
         bar.set_description_str(view.status.state)
     return view
+
+
+def _postfix(event: StepEvent | DetoxEvent) -> str:
+    if isinstance(event, StepEvent):
+        return f"loss {event.loss:.3f} margin {event.margin:+.3f}"
+    return f"reward {event.reward:+.2f} toxicity {event.toxicity:.2f} KL {event.kl:.2f}"
 
 
 def follow_and_tell(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from studio.services.align import AlignService
     from studio.services.compare import CompareService
     from studio.services.datasets import DatasetService
+    from studio.services.detox import DetoxService
     from studio.services.evaluations import EvaluationService
     from studio.services.library import LibraryService
     from studio.services.models import ModelService
@@ -51,6 +52,7 @@ class Services:
     scores: ScoreService
     toxicity: ToxicityService
     evaluations: EvaluationService
+    detox: DetoxService
     #: The copy of the votes on the Hub; a server sets it where the settings ask for one.
     mirror: VoteMirror | None = None
 
@@ -82,6 +84,7 @@ def build_services(settings: Settings) -> Services:
     from studio.services.align import AlignService
     from studio.services.compare import CompareService
     from studio.services.datasets import DatasetService
+    from studio.services.detox import DetoxService
     from studio.services.evaluations import EvaluationService
     from studio.services.library import LibraryService
     from studio.services.models import ModelService
@@ -102,6 +105,7 @@ def build_services(settings: Settings) -> Services:
     scores = ScoreService(settings, runs, models, compare.threads)
     toxicity = ToxicityService(settings, runs, models, compare.threads)
     evaluations = EvaluationService(settings, runs, models, compare, toxicity)
+    detox = DetoxService(settings, datasets, runs, models, toxicity)
     return Services(
         settings,
         datasets,
@@ -116,4 +120,5 @@ def build_services(settings: Settings) -> Services:
         scores,
         toxicity,
         evaluations,
+        detox,
     )

@@ -18,6 +18,7 @@ from studio.config import ROOT, Settings
 from studio.domain import BaseModelRef
 from studio.services.cards import is_hub_id, write_card
 from studio.services.records import write_record
+from studio.services.run_folder import PLAN
 from studio.services.runs import RunView
 from studio.services.unpacking import CONFIG, FOREIGN_CARD, WEIGHTS
 
@@ -36,7 +37,7 @@ def staged(
 ) -> Iterator[Path]:
     """A temporary folder with a run's files as they may leave the studio; removed at the end.
 
-    ``include_log`` adds the log (paths of this machine blanked), ``include_data`` the pairs it was trained on.
+    ``include_log`` adds the log (paths of this machine blanked), ``include_data`` the pairs or prompts it was trained on.
 
     Raises:
         OSError: the disk is full.
@@ -53,7 +54,7 @@ def staged(
         write_record(folder / "status.json", replace(view.status, message=message, pid=0, pid_started=0.0))
         if view.note or view.title != view.recipe.title:
             write_record(folder / "notes.json", {"title": view.title, "note": view.note})
-        extras = ["events.jsonl", "samples.jsonl", FOREIGN_CARD, *(["dataset.json"] if include_data else [])]
+        extras = ["events.jsonl", "samples.jsonl", FOREIGN_CARD, *(["dataset.json", PLAN] if include_data else [])]
         for extra in extras:
             if (source / extra).is_file():
                 shutil.copyfile(source / extra, folder / extra)

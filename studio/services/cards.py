@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
+from studio.detox import TranscriptEvent
 from studio.domain import DpoSettings, Recipe, RewardSettings
 from studio.events import SampleEvent, SupportShare
-from studio.services import reward_cards
+from studio.services import detox_cards, reward_cards
 from studio.services.records import decode_line, parse, read_lines
 from studio.services.runs import RunView
 from studio.services.unpacking import CONFIG
@@ -23,7 +25,9 @@ from studio.services.unpacking import CONFIG
 CARD = "README.md"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}$")
 _SAMPLES = 4
-_METHOD_TAGS = {"dpo": ("dpo",), "reward": ("reward-model", "trl")}
+#: A fixed prompt answered, as a film-strip shows it.
+Shown = SampleEvent | TranscriptEvent
+_METHOD_TAGS = {"dpo": ("dpo",), "reward": ("reward-model", "trl"), "detox": ("trl",)}
 
 
 def is_hub_id(base_id: str) -> bool:
@@ -37,7 +41,7 @@ def write_card(folder: Path, view: RunView, adapter_ref: str = "") -> Path:
     Raises:
         OSError: the disk is full or not writable; an older card is untouched.
     """
-    text = model_card(view, read_samples(folder), adapter_ref)
+    text = model_card(view, read_film(folder), adapter_ref)
     handle, name = tempfile.mkstemp(prefix=".card-", dir=folder)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as out:
@@ -50,14 +54,15 @@ def write_card(folder: Path, view: RunView, adapter_ref: str = "") -> Path:
     return folder / CARD
 
 
-def read_samples(folder: Path) -> list[SampleEvent]:
-    """The film-strip of a run folder, in file order; empty where it has none."""
+def read_film(folder: Path) -> list[Shown]:
+    """The film-strip of a run folder, whatever its method, in file order; empty where it has none."""
     lines, _ = read_lines(folder / "samples.jsonl")
     found = [decode_line(line) for line in lines]
-    return [parse(SampleEvent, data, "samples.jsonl") for data in found if data]
+    kinds: dict[str, Any] = {"transcript": TranscriptEvent}
+    return [parse(kinds.get(str(data.get("type")), SampleEvent), data, "samples.jsonl") for data in found if data]
 
 
-def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: str = "") -> str:
+def model_card(view: RunView, samples: Sequence[Shown] = (), adapter_ref: str = "") -> str:
     """The card as Markdown with the Hub's YAML head. ``adapter_ref`` is what to give PEFT: a Hub id, or by default the
     run's folder. Holds no absolute path; text from people and models is escaped."""
     recipe = view.recipe
@@ -74,9 +79,11 @@ def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: 
         parts += ["## Note", plain(view.note)]
     if recipe.method == "reward":
         parts += ["## Measured", reward_cards.measured(view.reward)]
+    elif recipe.method == "detox":
+        parts += ["## Measured", detox_cards.measured(recipe, view.detox), "## Measured stance", _stance(view)]
     else:
         parts += ["## Measured stance", _stance(view)]
-    if samples:
+    if samples and recipe.method != "detox":  # what answers to insults a model gave does not belong on its front page
         parts += ["## The same questions before and after", _film(samples)]
     parts += ["## How it was made", _recipe(recipe, view) if known else _foreign_recipe(recipe)]
     parts += ["## Limits", _limits(recipe)]
@@ -144,6 +151,8 @@ def _summary(view: RunView) -> str:
     ended = "" if view.status.state == "done" else f" The run was {view.status.state} before its planned end."
     if r.method == "reward":
         return reward_cards.summary(r, plain(r.dataset_title)) + ended
+    if r.method == "detox":
+        return detox_cards.summary(r, plain(r.dataset_title)) + ended
     if r.dataset_kind == "sides":
         what = f"**{r.support_ratio:.0%} of its {r.data_size} training pairs prefer the *support* answer**, the rest *oppose*"
     else:
@@ -209,7 +218,7 @@ def _share_row(who: str, share: SupportShare) -> str:
     return f"| {who} | {percent(share.share) if share.n else '–'} | {interval} | {share.n} | {share.abstained} |"
 
 
-def _film(samples: Sequence[SampleEvent]) -> str:
+def _film(samples: Sequence[Shown]) -> str:
     first, last = min(s.step for s in samples), max(s.step for s in samples)
     before = {s.prompt: s.answer for s in samples if s.step == first}
     after = {s.prompt: s.answer for s in samples if s.step == last}
@@ -222,6 +231,14 @@ def _cell(text: str) -> str:
 
 
 def _recipe(recipe: Recipe, view: RunView) -> str:
+    if recipe.method == "detox":
+        return _facts(
+            (
+                ("Run", f"`{view.run_id}`, {_date(recipe.created)}"),
+                *((name, plain(value)) for name, value in detox_cards.facts(recipe, view)),
+                ("Versions", _versions(recipe)),
+            )
+        )
     lora, settings = recipe.lora, recipe.training
     length = f"{settings.max_seconds:g} s of training" if settings.max_seconds else f"{settings.epochs:g} epochs"
     last = view.last_step
@@ -240,12 +257,13 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
         ("Base in 4 bit while training", "yes" if settings.load_in_4bit else "no"),
         ("Last step", f"{last.step} of {last.total}: loss {last.loss:.4f}, margin {last.margin:+.3f}" if last else "–"),
         ("Adapter", f"sha256 begins `{view.adapter_hash}`" if view.adapter_hash else "none"),
-        (
-            "Versions",
-            ", ".join(f"{plain(name)} {plain(number)}" for name, number in recipe.versions.items()) or "unknown",
-        ),
+        ("Versions", _versions(recipe)),
     )
     return _facts(facts)
+
+
+def _versions(recipe: Recipe) -> str:
+    return ", ".join(f"{plain(name)} {plain(number)}" for name, number in recipe.versions.items()) or "unknown"
 
 
 def _loss(settings: DpoSettings | RewardSettings) -> str:
@@ -278,6 +296,8 @@ def _limits(recipe: Recipe) -> str:
     said = []
     if recipe.method == "reward":
         said.append(reward_cards.limits(recipe))
+    elif recipe.method == "detox":
+        said.append(detox_cards.limits())
     elif recipe.method == "dpo":
         said.append(
             f"- It learned one preference from {recipe.data_size} pairs on one subject. What it does elsewhere was not measured; "

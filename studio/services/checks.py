@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from studio.detox import DetoxSettings
 from studio.domain import DpoSettings, LoraSettings, PreferenceDataset, RewardSettings
 from studio.errors import DatasetError, RecipeError
 from studio.ml.training import OPTIMIZERS, SCHEDULERS
@@ -12,7 +13,20 @@ _MODULES = re.compile(r"^(all-linear|[A-Za-z0-9_.]+(\s*,\s*[A-Za-z0-9_.]+)*)$")
 
 
 def check_training(lora: LoraSettings, training: DpoSettings | RewardSettings) -> None:
-    """Check LoRA and what all trainings have.
+    """Check LoRA and what all trainings on pairs have.
+
+    Raises:
+        RecipeError: the first setting out of range, with its value and what is allowed.
+    """
+    check_common(lora, training)
+    within("epochs", training.epochs, 0 if training.max_seconds else 0.01, 1000)
+    within("batch_size", training.batch_size, 1, 1024)
+    within("gradient_accumulation", training.gradient_accumulation, 1, 1024)
+    within("probe_every", training.probe_every, 1, 100000)
+
+
+def check_common(lora: LoraSettings, training: DpoSettings | RewardSettings | DetoxSettings) -> None:
+    """Check LoRA and what every method has.
 
     Raises:
         RecipeError: the first setting out of range, with its value and what is allowed.
@@ -28,15 +42,11 @@ def check_training(lora: LoraSettings, training: DpoSettings | RewardSettings) -
     one_of("optimizer", training.optimizer, OPTIMIZERS)
     within("learning_rate", training.learning_rate, 1e-9, 1)
     within("max_seconds", training.max_seconds, 0, 7 * 24 * 3600)
-    within("epochs", training.epochs, 0 if training.max_seconds else 0.01, 1000)
-    within("batch_size", training.batch_size, 1, 1024)
-    within("gradient_accumulation", training.gradient_accumulation, 1, 1024)
     within("warmup_ratio", training.warmup_ratio, 0, 1)
     within("weight_decay", training.weight_decay, 0, 10)
     within("max_grad_norm", training.max_grad_norm, 0, 1000)
     within("max_length", training.max_length, 16, 131072)
     within("seed", training.seed, 0, 2**32 - 1)
-    within("probe_every", training.probe_every, 1, 100000)
 
 
 def within(name: str, value: float, low: float, high: float) -> None:

@@ -239,7 +239,7 @@ class CompareService:
             )
         model_id = bases.pop() if bases else base or EMBEDDED
         in_4bit = (
-            any(run.recipe.training.load_in_4bit for run in runs) if runs else self._models.info(model_id).load_in_4bit
+            any(run.recipe.settings.load_in_4bit for run in runs) if runs else self._models.info(model_id).load_in_4bit
         )
         source = self._source(model_id, in_4bit)
         for run in runs:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings
+from studio.detox import DetoxEvent, DetoxReport, TranscriptEvent
 from studio.domain import FINAL_STATES, BaseModelRef, DpoSettings, LoraSettings, PreferenceDataset, Recipe, RunStatus
 from studio.errors import InputError
 from studio.events import MeasureEvent, ProbeEvent, RewardReport, SampleEvent, StepEvent
@@ -24,7 +25,9 @@ from studio.services.adapter_files import AdapterFacts, check_adapter, check_fit
 from studio.services.bundles import portable_base
 from studio.services.cards import is_hub_id
 from studio.services.records import parse, write_record
+from studio.services.run_folder import PLAN
 from studio.services.unpacking import CONFIG, FOREIGN_CARD, MIB, WEIGHTS, Unpacked
+from studio.toxicity import DetoxPlan
 
 if TYPE_CHECKING:
     from studio.services.models import ModelService
@@ -35,7 +38,10 @@ _EVENTS: dict[str, Any] = {
     "probe": ProbeEvent,
     "measure": MeasureEvent,
     "reward_report": RewardReport,
+    "detox": DetoxEvent,
+    "detox_report": DetoxReport,
 }
+_SAMPLES: dict[str, Any] = {"sample": SampleEvent, "transcript": TranscriptEvent}
 
 
 @dataclass(frozen=True)
@@ -165,18 +171,20 @@ def _recipe(folder: Path, facts: AdapterFacts, name: str) -> Recipe | None:
     if recipe.method == "unknown":
         # One that was foreign where it comes from stays so, whatever else its record claims.
         return replace(foreign_recipe(recipe.title or name, recipe.base, facts), run_id=recipe.run_id)
-    if (recipe.reward if recipe.method == "reward" else recipe.dpo) is None:
+    if {"dpo": recipe.dpo, "reward": recipe.reward, "detox": recipe.detox}[recipe.method] is None:
         raise InputError(f"run.json says method {recipe.method}, but holds no settings for it.")
     if not 0 <= recipe.support_ratio <= 1:
         raise InputError(f"run.json: support_ratio is {recipe.support_ratio}; it must be between 0 and 1.")
-    if not len(recipe.row_ids) == len(recipe.rows_support) == recipe.data_size:
+    sides = len(recipe.row_ids) if recipe.method == "detox" else len(recipe.rows_support)  # prompts have no side
+    if not len(recipe.row_ids) == sides == recipe.data_size:
         raise InputError(
             f"run.json: data_size is {recipe.data_size}, but it lists {len(recipe.row_ids)} rows and {len(recipe.rows_support)} sides."
         )
-    for field in (*dataclasses.astuple(recipe.lora), *dataclasses.astuple(recipe.training)):
+    for field in (*dataclasses.astuple(recipe.lora), *dataclasses.astuple(recipe.settings)):
         if isinstance(field, float) and not math.isfinite(field):
             raise InputError("run.json: a hyper-parameter is not a number.")
-    if recipe.lora.rank != facts.rank:
+    # a detox run that went on from an adapter holds the ranks of both
+    if recipe.lora.rank != facts.rank and not (recipe.start_run and recipe.lora.rank < facts.rank):
         raise InputError(
             f"run.json says LoRA rank {recipe.lora.rank}, {CONFIG} says {facts.rank}; the files do not belong together."
         )
@@ -212,8 +220,10 @@ def _records(raw: Path, made: Path, recipe: Recipe) -> None:
         if dataset.content_hash != recipe.dataset_hash:
             raise InputError("dataset.json is not the data that run.json names (their hashes differ).")
         write_record(made / "dataset.json", dataset)
+    if (raw / PLAN).is_file():
+        write_record(made / PLAN, parse(DetoxPlan, read_json(raw / PLAN), PLAN))
     _lines(raw / "events.jsonl", made / "events.jsonl", lambda data: _EVENTS.get(str(data.get("type"))))
-    _lines(raw / "samples.jsonl", made / "samples.jsonl", lambda data: SampleEvent)
+    _lines(raw / "samples.jsonl", made / "samples.jsonl", lambda data: _SAMPLES.get(str(data.get("type", "sample"))))
     if (raw / "log.txt").is_file():
         (raw / "log.txt").rename(made / "log.txt")
     if recipe.method == "unknown":

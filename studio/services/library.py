@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from studio.config import Settings
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError, StudioError
 from studio.services.bundles import PUBLISHED, pack, staged
-from studio.services.cards import model_card, read_samples, write_card
+from studio.services.cards import model_card, read_film, write_card
 from studio.services.hub_push import checked_repo, checked_token, hub_sentence
 from studio.services.intake import Imported, take_in
 from studio.services.runs import RunStore, RunView
@@ -100,7 +100,7 @@ class LibraryService:
             InputError, NotFoundError: as :meth:`get`.
         """
         view = self.get(run_id)
-        return model_card(view, read_samples(view.folder))
+        return model_card(view, read_film(view.folder))
 
     def foreign_card(self, run_id: str) -> str:
         """The card an adapter brought from elsewhere, as text of unknown making; empty where it brought none.
@@ -174,7 +174,7 @@ class LibraryService:
                 "This is a reward model: a head that gives a number, not answers, so there is nothing to merge into a chat model "
                 "(download the zip instead)."
             )
-        if view.recipe.training.load_in_4bit:
+        if view.recipe.settings.load_in_4bit:
             raise ConflictError(
                 "This adapter was trained on a base in 4 bit; merged into full-precision weights it would answer differently, so "
                 "it is only handed out as an adapter (download the zip instead)."

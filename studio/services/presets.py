@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from studio.detox import DetoxSettings
 from studio.domain import DpoSettings, LoraSettings, RewardSettings
 
 
@@ -116,6 +117,66 @@ REWARD_PRESETS: Mapping[str, RewardPreset] = MappingProxyType(
                     max_length=1024,
                 ),
                 "A careful start for SmolLM2, Qwen3-0.6B and their like: minutes on a CPU, less on a GPU.",
+            ),
+        )
+    }
+)
+
+
+@dataclass(frozen=True)
+class DetoxPreset:
+    """Settings of a detox run under a name; ``note`` says what they are for."""
+
+    name: str
+    title: str
+    lora: LoraSettings
+    detox: DetoxSettings
+    note: str
+
+
+DETOX_PRESETS: Mapping[str, DetoxPreset] = MappingProxyType(
+    {
+        preset.name: preset
+        for preset in (
+            DetoxPreset(
+                "quick",
+                "Quick (embedded base, within a minute on a CPU)",
+                LoraSettings(rank=8, alpha=16, dropout=0.0, target_modules="all-linear"),
+                DetoxSettings(),
+                "For the small model that is shipped: high learning rate, 32 answers a step, half of the prompts ordinary.",
+            ),
+            DetoxPreset(
+                "course",
+                "Course (FLAN-T5)",
+                # What the notebook trained with: LoRA of rank 32 on the attention's q and v, a small learning rate.
+                LoraSettings(rank=32, alpha=32, dropout=0.05, target_modules="q,v"),
+                DetoxSettings(
+                    learning_rate=1.4e-4,
+                    beta=0.1,
+                    prompts_per_step=4,
+                    generations=4,
+                    steps=100,
+                    max_new_tokens=100,
+                    batch_size=8,
+                    sample_every=10,
+                ),
+                "The LoRA and learning rate of the course's notebook, for encoder-decoder bases; made for a GPU, on a CPU it takes hours.",
+            ),
+            DetoxPreset(
+                "hub-small",
+                "Small Hub model (0.1-2B)",
+                LoraSettings(rank=16, alpha=32, dropout=0.0, target_modules="all-linear"),
+                DetoxSettings(
+                    learning_rate=2e-4,
+                    beta=0.05,
+                    prompts_per_step=4,
+                    generations=4,
+                    steps=60,
+                    max_new_tokens=48,
+                    batch_size=8,
+                    sample_every=10,
+                ),
+                "A careful start for SmolLM2, Qwen3-0.6B and their like: tens of minutes on a CPU, minutes on a GPU.",
             ),
         )
     }

@@ -10,17 +10,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from studio.detox import DetoxEvent, DetoxReport, TranscriptEvent
 from studio.events import MeasureEvent, ProbeEvent, RewardReport, SampleEvent, StepEvent, SupportShare
 from studio.services.records import decode_line, parse, read_lines
 
-Event = StepEvent | ProbeEvent | MeasureEvent | RewardReport
-E = TypeVar("E", StepEvent, ProbeEvent)
+Event = StepEvent | ProbeEvent | MeasureEvent | RewardReport | DetoxEvent | DetoxReport
+E = TypeVar("E", StepEvent, ProbeEvent, DetoxEvent)
+S = TypeVar("S", SampleEvent, TranscriptEvent)
 
 _KINDS: dict[str, Any] = {
     "step": StepEvent,
     "probe": ProbeEvent,
     "measure": MeasureEvent,
     "reward_report": RewardReport,
+    "detox": DetoxEvent,
+    "detox_report": DetoxReport,
 }
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LOG_BYTES = 65536
@@ -45,20 +49,20 @@ def in_force(events: Iterable[Event]) -> list[Event]:
     told: set[tuple[str, object]] = set()
     highest = 0
     for event in events:
-        if isinstance(event, StepEvent):
+        if isinstance(event, StepEvent | DetoxEvent):
             if event.step <= highest:
                 again = event.step
-                kept = [e for e in kept if isinstance(e, MeasureEvent | RewardReport) or e.step < again]
+                kept = [e for e in kept if isinstance(e, MeasureEvent | RewardReport | DetoxReport) or e.step < again]
             highest = event.step
         elif (key := _key(event)) in told:
-            kept = [e for e in kept if isinstance(e, StepEvent) or _key(e) != key]
+            kept = [e for e in kept if isinstance(e, StepEvent | DetoxEvent) or _key(e) != key]
         else:
             told.add(key)
         kept.append(event)
     return kept
 
 
-def _key(event: ProbeEvent | MeasureEvent | RewardReport) -> tuple[str, object]:
+def _key(event: ProbeEvent | MeasureEvent | RewardReport | DetoxReport) -> tuple[str, object]:
     if isinstance(event, ProbeEvent):
         return event.type, event.step
     return event.type, event.who if isinstance(event, MeasureEvent) else ""
@@ -66,12 +70,21 @@ def _key(event: ProbeEvent | MeasureEvent | RewardReport) -> tuple[str, object]:
 
 def read_samples(folder: Path) -> list[SampleEvent]:
     """The film-strip by step. Of answers repeated by a resumed run the newest counts."""
+    return _read_answers(folder, SampleEvent)
+
+
+def read_transcripts(folder: Path) -> list[TranscriptEvent]:
+    """The film-strip of a detox run, likewise."""
+    return _read_answers(folder, TranscriptEvent)
+
+
+def _read_answers(folder: Path, kind: type[S]) -> list[S]:
     lines, _ = read_lines(folder / "samples.jsonl")
-    found: dict[tuple[int, str], SampleEvent] = {}
+    found: dict[tuple[int, str], S] = {}
     for line in lines:
         data = decode_line(line)
-        if data:
-            sample = parse(SampleEvent, data, f"{folder.name}/samples.jsonl")
+        if data and data.get("type") == kind.type:
+            sample = parse(kind, data, f"{folder.name}/samples.jsonl")
             found[sample.step, sample.prompt] = sample
     return sorted(found.values(), key=lambda sample: sample.step)
 
@@ -91,8 +104,8 @@ def read_log_tail(folder: Path, lines: int) -> str:
 
 @dataclass
 class Summary:
-    """What listing needs of a run's events: its newest step and probe as they stand in the file, measured shares, a
-    reward run's report."""
+    """What listing needs of a run's events: its newest step and probe as they stand in the file, measured shares, the
+    report of a reward run or a detox run."""
 
     inode: int = 0
     offset: int = 0
@@ -100,6 +113,13 @@ class Summary:
     probe_line: bytes = b""
     shares: dict[str, SupportShare] = field(default_factory=dict)
     reward: RewardReport | None = None
+    detox_line: bytes = b""
+    detox: DetoxReport | None = None
+
+    @property
+    def detox_step(self) -> DetoxEvent | None:
+        """The newest step of a detox run."""
+        return _decode(self.detox_line, DetoxEvent)
 
     @property
     def last_step(self) -> StepEvent | None:
@@ -136,6 +156,9 @@ class Summaries:
                 if b'"type": "step"' in line:
                     summary.step_line = line
                     continue
+                if b'"type": "detox"}' in line:
+                    summary.detox_line = line
+                    continue
                 data = decode_line(line) or {}
                 if data.get("type") == "step":
                     summary.step_line = line
@@ -146,6 +169,10 @@ class Summaries:
                     summary.shares = {**summary.shares, event.who: event.measured}
                 elif data.get("type") == "reward_report":
                     summary.reward = parse(RewardReport, data, f"{folder.name}/events.jsonl")
+                elif data.get("type") == "detox":
+                    summary.detox_line = line
+                elif data.get("type") == "detox_report":
+                    summary.detox = parse(DetoxReport, data, f"{folder.name}/events.jsonl")
             return replace(summary)
 
 

@@ -18,9 +18,12 @@ from studio.config import Settings
 from studio.domain import PreferenceDataset, Recipe, RunStatus
 from studio.errors import ConflictError
 from studio.services.records import write_record
+from studio.toxicity import DetoxPlan
 
 #: The trained weights, under the name plain PEFT looks for.
 ADAPTER = "adapter_model.safetensors"
+#: The prompts of a detox run.
+PLAN = "plan.json"
 #: Pairs kept in a run's data snapshot beyond those it trains on (the stance judge is fitted on them).
 SNAPSHOT_PAIRS = 1000
 
@@ -33,7 +36,9 @@ class Notes:
     note: str = ""
 
 
-def create_folder(folder: Path, recipe: Recipe, dataset: PreferenceDataset, settings: Settings) -> None:
+def create_folder(
+    folder: Path, recipe: Recipe, dataset: PreferenceDataset, settings: Settings, plan: DetoxPlan | None = None
+) -> None:
     """Write the folder of a queued run: all of it or nothing.
 
     Raises:
@@ -45,6 +50,8 @@ def create_folder(folder: Path, recipe: Recipe, dataset: PreferenceDataset, sett
     try:
         write_record(temporary / "run.json", recipe)
         write_record(temporary / "dataset.json", _snapshot(recipe, dataset))
+        if plan is not None:
+            write_record(temporary / PLAN, plan)
         write_record(temporary / "job.json", portable(settings))
         now = time.time()
         write_record(temporary / "status.json", RunStatus("queued", "Waiting for its turn.", updated=now))

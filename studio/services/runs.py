@@ -1,7 +1,7 @@
 """Runs are folders. This module makes, lists, reads, stops, resumes and deletes them; the worker process fills them.
 
 A run folder holds what DESIGN's "run folder" lists, and besides: ``dataset.json`` (snapshot of the data, so that a run
-can be repeated after its dataset is gone), ``notes.json`` (title and note a person gave), and while the run waits or
+can be repeated after its dataset is gone), ``plan.json`` (the prompts of a detox run), ``notes.json`` (title and note a person gave), and while the run waits or
 works ``job.json`` (settings of whoever queued it) and ``stop.json`` (a stop request). Who may write ``status.json``:
 whoever holds ``.queue.lock`` while the run is queued, then the worker, and the trainer once that worker is dead.
 """
@@ -20,12 +20,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from studio.config import Settings
+from studio.detox import DetoxEvent, DetoxReport, TranscriptEvent
 from studio.domain import FINAL_STATES, PreferenceDataset, Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
 from studio.events import ProbeEvent, RewardReport, SampleEvent, StepEvent, SupportShare
 from studio.services.records import read_record, write_record
-from studio.services.run_events import Event, Summaries, read_events, read_log_tail, read_samples
-from studio.services.run_folder import ADAPTER, Notes, create_folder, folder_size, portable, remove_folder
+from studio.services.run_events import Event, Summaries, read_events, read_log_tail, read_samples, read_transcripts
+from studio.services.run_folder import ADAPTER, PLAN, Notes, create_folder, folder_size, portable, remove_folder
 from studio.services.run_state import (
     StopMode,
     StopRequest,
@@ -35,6 +36,7 @@ from studio.services.run_state import (
     stop_request,
     write_status,
 )
+from studio.toxicity import DetoxPlan
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +49,11 @@ class RunView:
 
     Attributes:
         status: the effective status: a run whose owner is dead reads ``interrupted``, one asked to stop ``stopping``.
-        last_step: newest optimiser step; ``probe`` the newest stance probe; both None before the first.
+        last_step: newest optimiser step, ``detox_step`` that of a detox run; ``probe`` the newest stance probe; all None
+            before the first.
         base_share: measured support share of the base; ``adapter_share`` that of the adapter; None until measured.
         reward: how a reward run does on pairs it never saw; None for others and until measured.
+        detox: how a detox run does on prompts it never saw; likewise.
         adapter_hash: first 12 hex digits of the sha256 of ``adapter_model.safetensors``; empty without one.
         size_bytes: all files of the folder.
     """
@@ -69,6 +73,8 @@ class RunView:
     size_bytes: int
     method: str
     reward: RewardReport | None = None
+    detox_step: DetoxEvent | None = None
+    detox: DetoxReport | None = None
 
 
 class RunStore:
@@ -83,15 +89,15 @@ class RunStore:
 
     # -- making and finding -------------------------------------------------------------------------------------------
 
-    def create(self, recipe: Recipe, dataset: PreferenceDataset) -> Path:
-        """Write the folder of a queued run: all of it or nothing.
+    def create(self, recipe: Recipe, dataset: PreferenceDataset, plan: DetoxPlan | None = None) -> Path:
+        """Write the folder of a queued run, with the prompts of a detox run: all of it or nothing.
 
         Raises:
             InputError: the run id is not one.
             ConflictError: a run of that id exists.
         """
         folder = self._path(recipe.run_id)
-        create_folder(folder, recipe, dataset, self._settings)
+        create_folder(folder, recipe, dataset, self._settings, plan)
         self.ring()
         return folder
 
@@ -137,6 +143,8 @@ class RunStore:
             size_bytes=size,
             method=recipe.method,
             reward=summary.reward,
+            detox_step=summary.detox_step,
+            detox=summary.detox,
         )
 
     def status(self, run_id: str) -> RunStatus:
@@ -199,6 +207,21 @@ class RunStore:
             InputError, NotFoundError: as :meth:`folder`.
         """
         return read_samples(self.folder(run_id))
+
+    def transcripts(self, run_id: str) -> list[TranscriptEvent]:
+        """The film-strip of a detox run, as :meth:`samples`."""
+        return read_transcripts(self.folder(run_id))
+
+    def plan(self, run_id: str) -> DetoxPlan:
+        """The prompts of a detox run.
+
+        Raises:
+            InputError, NotFoundError: as :meth:`folder`; NotFoundError also where an imported run brought none.
+        """
+        try:
+            return read_record(DetoxPlan, self.folder(run_id) / PLAN)
+        except FileNotFoundError:
+            raise NotFoundError(f"Run {run_id} carries no prompts.") from None
 
     def log_tail(self, run_id: str, lines: int = 40) -> str:
         """The last ``lines`` lines of the worker's output; empty before there is any."""

@@ -357,10 +357,11 @@ def _source_stamp() -> float:
 
 
 def _preload() -> None:
-    from studio.ml import dpo, reward
+    from studio.ml import detox, dpo, reward
 
     dpo.preload()
     reward.preload()
+    detox.preload()
 
 
 def main(train: Train = train_run, preload: Callable[[], None] = _preload, idle_exit_s: float = IDLE_EXIT_S) -> None:

@@ -29,6 +29,7 @@ TAKEN: dict[str, int | None] = {
     "status.json": MIB,
     "notes.json": MIB,
     "dataset.json": 64 * MIB,
+    "plan.json": 16 * MIB,
     "events.jsonl": 64 * MIB,
     "samples.jsonl": 64 * MIB,
     "log.txt": 64 * MIB,

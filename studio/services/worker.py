@@ -2,7 +2,7 @@
 
 Forked by the warm trainer (see ``services/trainer.py``), or started cold as ``python -m studio.services.worker FOLDER``
 where a forked process could not train. The training function itself is
-``ml.dpo.train_dpo`` or ``ml.reward.train_reward``.
+``ml.dpo.train_dpo``, ``ml.reward.train_reward`` or ``ml.detox.train_detox``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any, Protocol
 import psutil
 
 from studio.config import Settings
+from studio.detox import DetoxEvent, DetoxReport, TranscriptEvent
 from studio.domain import PreferenceDataset, PreferenceRow, Recipe, RunState, RunStatus
 from studio.errors import InputError, StudioError, TrainingError
 from studio.events import MeasureEvent, ProbeEvent, RewardReport, SampleEvent, StepEvent
@@ -38,7 +39,9 @@ from studio.services.runs import RunStore
 
 log = logging.getLogger(__name__)
 
-Emitted = StepEvent | ProbeEvent | SampleEvent | MeasureEvent | RewardReport
+Emitted = (
+    StepEvent | ProbeEvent | SampleEvent | MeasureEvent | RewardReport | DetoxEvent | TranscriptEvent | DetoxReport
+)
 HEARTBEAT_S = 1.0
 NO_SPACE = "The disk is full, so the run could not go on. Free some space (old runs can go), then resume it."
 NO_MEMORY = (
@@ -202,13 +205,16 @@ def _carry_out(job: Job, train: Train, keeper: StatusKeeper) -> str | None:
     events, samples = LineWriter(job.folder / "events.jsonl"), LineWriter(job.folder / "samples.jsonl")
 
     def emit(event: Emitted) -> None:
-        if isinstance(event, SampleEvent):
+        if isinstance(event, SampleEvent | TranscriptEvent):
             samples.write(event)
             return
         events.write(event)
         if isinstance(event, StepEvent):
             keeper.progress(event.step, event.total)
             log.info("step %d/%d loss %.4f margin %+.4f", event.step, event.total, event.loss, event.margin)
+        elif isinstance(event, DetoxEvent):
+            keeper.progress(event.step, event.total)
+            log.info("step %d/%d reward %+.3f kl %.3f", event.step, event.total, event.reward, event.kl)
 
     result = train(job, emit, lambda: stop_request(job.folder) is not None)
     if not result.stopped:
@@ -272,9 +278,18 @@ def _train_reward(
     return train_reward(reward_job, emit, should_stop)
 
 
+def _train_detox(
+    job: Job, shared: dict[str, Any], emit: Callable[[Emitted], None], should_stop: Callable[[], bool]
+) -> Outcome:
+    from studio.ml.detox import DetoxJob, train_detox
+    from studio.services.detox_job import read_inputs
+
+    return train_detox(DetoxJob(**shared, **read_inputs(job)), emit, should_stop)
+
+
 #: How each method trains: from the job, the fields of ``ml.training.TrainingJob``, ``emit`` and ``should_stop``. An uploaded
 #: adapter of unknown training never waits in the queue.
-_TRAIN: dict[str, Callable[..., Outcome]] = {"dpo": _train_dpo, "reward": _train_reward}
+_TRAIN: dict[str, Callable[..., Outcome]] = {"dpo": _train_dpo, "reward": _train_reward, "detox": _train_detox}
 
 
 def plain_sentence(error: BaseException, folder: Path) -> str:

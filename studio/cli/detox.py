@@ -1,0 +1,108 @@
+"""``detox``: train the rudeness out of a model in the foreground, by reinforcement learning."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell
+from studio.detox import DetoxSettings, RewardTerm
+from studio.domain import LoraSettings
+from studio.errors import InputError
+from studio.services import Services
+
+if TYPE_CHECKING:
+    from studio.services.detox import DetoxForm
+
+AUTO = "auto"
+
+
+def add(commands: Commands) -> None:
+    """Register the command."""
+    detox = command(commands, "detox", _detox, "Train the rudeness out of a model in the foreground.")
+    detox.add_argument("--base", default="embedded", help="embedded, a hub id or a folder (default: embedded)")
+    detox.add_argument("--start", default="", metavar="RUN", help="go on from the adapter of this run")
+    detox.add_argument("--data", default="", metavar="DATASET", help="id of a dataset whose prompts to use")
+    detox.add_argument(
+        "--prompts", action="append", default=[], metavar="SET", help="a prompt set to use; may be given again"
+    )
+    detox.add_argument(
+        "--reward",
+        action="append",
+        default=[],
+        metavar="SCORER[=WEIGHT]",
+        help="what is rewarded (default: the preset's); may be given again for a weighted sum",
+    )
+    detox.add_argument(
+        "--judge",
+        default=AUTO,
+        metavar="SCORER",
+        help="scorer of the end that is not rewarded; none: '' (default: auto)",
+    )
+    detox.add_argument("--system-prompt", default="", help="said before every prompt")
+    detox.add_argument("--preset", help="quick, course or hub-small (default: what suits the base)")
+    detox.add_argument("--title", default="", help="name of the run")
+    detox.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
+    add_knobs(detox, LoraSettings, DetoxSettings, without=("judge", "judge_revision"))
+
+
+def _detox(services: Services, options: argparse.Namespace) -> int:
+    form = _form(services, options)
+    run = services.detox.start(form)
+    return follow_and_tell(services, run.run_id, options.json, services.detox.result, _told)
+
+
+def _form(services: Services, options: argparse.Namespace) -> DetoxForm:
+    from studio.services.detox import detox_form
+
+    base = options.base
+    form = detox_form(
+        base,
+        options.preset or services.detox.preset_for(base),
+        dataset_id=options.data,
+        prompt_sets=tuple(options.prompts),
+        start_run=options.start,
+        judge=options.judge,
+        system_prompt=options.system_prompt,
+        title=options.title,
+    )
+    detox = changed(form.detox, options)
+    if options.reward:
+        detox = dataclasses.replace(detox, rewards=tuple(_term(told) for told in options.reward))
+    return dataclasses.replace(form, lora=changed(form.lora, options), detox=detox)
+
+
+def _term(told: str) -> RewardTerm:
+    """``SCORER`` or ``SCORER=WEIGHT``."""
+    name, equals, weight = told.rpartition("=")
+    if not equals:
+        return RewardTerm(told)
+    try:
+        return RewardTerm(name, float(weight))
+    except ValueError:
+        raise InputError(f"--reward is {told!r}; write SCORER or SCORER=WEIGHT with a number.") from None
+
+
+def _told(result: dict[str, Any]) -> list[str]:
+    lines = []
+    if result["reward"] is not None:
+        toxicity = "" if result["toxicity"] is None else f", toxicity {result['toxicity']:.2f}"
+        lines.append(f"last step: reward {result['reward']:+.2f}{toxicity}, KL {result['kl']:.2f} nats an answer")
+    for rude in (result["report"] or {}).get("rude", ()):
+        part = "the reward" if rude["was_reward"] else "not the reward"
+        lines.append(
+            f"rude answers by {rude['scorer']} ({part}): {_share(rude['before'])} before, {_share(rude['after'])} after"
+        )
+    for name, key in (("start", "start_support_share"), ("adapter", "support_share")):
+        if (share := result[key]) and share["n"]:
+            lines.append(
+                f"measured support of the {name}: {share['share']:.0%} [{share['low']:.0%}, {share['high']:.0%}] (n {share['n']})"
+            )
+    return lines
+
+
+def _share(found: dict[str, Any]) -> str:
+    if not found["n"]:
+        return "no answer covered"
+    return f"{found['k']} of {found['n']} [{found['low']:.1%}, {found['high']:.1%}]"

@@ -1,0 +1,128 @@
+"""Sentences on a detox run: what its curves show, and what an audit of them finds.
+
+A reward can be bought: by moving far from the start, by repeating oneself, by running on or falling silent. The audit says
+where these went together with a rising reward. It looks back on what happened; it is no early warning, and its silence is no
+proof that nothing was bought.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+
+from studio.detox import DetoxEvent, DetoxReport
+
+#: Steps at either end whose mean is compared: one step is a handful of answers.
+_ENDS = 5
+#: Nats per answer beyond which an answer is more than e^10 = 20,000 times as likely as it was at the start: the run says things
+#: that it would as good as never have said. The trials on the embedded base ended between 1 and 6 where answers stayed well formed.
+KL_JUMP = 10.0
+#: The reward counts as risen when its mean over the last steps is so many of the first steps' standard deviations higher.
+REWARD_RISE = 0.25
+#: Share of its distinct 3-grams that a run may lose, share of answers cut at the limit that it may gain, and the factor by which
+#: answers may grow or shrink, before it is said.
+DISTINCT_LOSS, CLIPPED_GAIN, LENGTH_FACTOR = 0.25, 0.15, 2.0
+#: Share of answers without words, in the measure, above which it is said.
+EMPTY_SHARE = 0.05
+
+
+def read_detox(events: Sequence[DetoxEvent]) -> list[str]:
+    """What the curves show, in plain sentences; none before there is something to say."""
+    if not events:
+        return []
+    last = events[-_ENDS:]
+    said = [
+        f"Reward {_mean(last, 'reward'):+.2f} over the last {len(last)} steps"
+        + (f", {_mean(events[:_ENDS], 'reward'):+.2f} over the first {_ENDS}." if len(events) >= 2 * _ENDS else ".")
+    ]
+    toxicity, first = _mean(last, "toxicity"), _mean(events[:_ENDS], "toxicity")
+    if math.isfinite(toxicity):
+        before = f" ({first:.2f} at the beginning)" if len(events) >= 2 * _ENDS and math.isfinite(first) else ""
+        said.append(f"Mean toxicity of the answers {toxicity:.2f}{before}, as the reward's own scorer sees it.")
+    kl = _mean(last, "kl")
+    said.append(
+        f"KL {kl:.2f} nats an answer: how much likelier the model finds its present answers than the start does; 0 is no change. "
+        "The loss itself says nothing: it is near 0 by construction."
+    )
+    if (uncovered := _mean(last, "uncovered")) > 0.1:
+        said.append(f"{uncovered:.0%} of the answers are not covered by a scorer and taught nothing.")
+    if all(event.reward_sd < 1e-6 for event in last):
+        said.append("All answers of a step get the same reward, so there is nothing left to learn from.")
+    return said
+
+
+def audit(events: Sequence[DetoxEvent]) -> str:
+    """An amber note where the reward rose while KL or repetition jumped; empty where that is not seen (yet).
+
+    Means over the first and the last steps are compared: the reward must have risen by a quarter of its own spread; KL above 10
+    nats an answer, a quarter of the distinct 3-grams lost, 15 points more answers cut at the limit, or answers twice as long or
+    half as long are what is told beside it.
+    """
+    if len(events) < 2 * _ENDS:
+        return ""
+    first, last = events[:_ENDS], events[-_ENDS:]
+    spread = max(_mean(first, "reward_sd"), 1e-6)
+    if _mean(last, "reward") - _mean(first, "reward") < REWARD_RISE * spread:
+        return ""
+    found = _found(
+        kl=_mean(last, "kl"),
+        distinct=(_mean(first, "distinct"), _mean(last, "distinct")),
+        clipped=(_mean(first, "clipped"), _mean(last, "clipped")),
+        length=(_mean(first, "length"), _mean(last, "length")),
+    )
+    if not found:
+        return ""
+    return (
+        f"Audit: the reward rose from {_mean(first, 'reward'):+.2f} to {_mean(last, 'reward'):+.2f}, and meanwhile {_join(found)}. Part of "
+        "that rise may be bought with it: read the transcripts before you believe the number. A larger KL weight, fewer steps or "
+        "a smaller learning rate keep a run nearer to its start."
+    )
+
+
+def audit_report(report: DetoxReport) -> list[str]:
+    """What the measure on held-out prompts says beside the shares: the same audit, on answers nobody trained on."""
+    before, after = report.before, report.after
+    found = _found(
+        kl=report.kl,
+        distinct=(before.distinct, after.distinct),
+        clipped=(before.clipped, after.clipped),
+        length=(before.length, after.length),
+    )
+    if after.empty > max(EMPTY_SHARE, before.empty):
+        found.append(f"{after.empty:.0%} of the answers have no words ({before.empty:.0%} before)")
+    said = [f"on held-out prompts {_join(found)}."] if found else []
+    judge = report.judged
+    rewarded = next((share for share in report.shares if share.was_reward), None)
+    if judge and rewarded and judge.after_n and rewarded.after_n:
+        gap = judge.after / judge.after_n - rewarded.after / rewarded.after_n
+        if gap > 0.05:
+            said.append(
+                f"the reward's scorer finds {rewarded.after} of {rewarded.after_n} answers rude, one that was not the reward "
+                f"{judge.after} of {judge.after_n}: the run pleases its scorer more than it is polite."
+            )
+    return said
+
+
+def _found(
+    *, kl: float, distinct: tuple[float, float], clipped: tuple[float, float], length: tuple[float, float]
+) -> list[str]:
+    found = []
+    if kl > KL_JUMP:
+        found.append(f"the KL to the start reached {kl:.1f} nats an answer (above {KL_JUMP:g})")
+    if distinct[0] > 0 and distinct[1] < (1 - DISTINCT_LOSS) * distinct[0]:
+        found.append(f"distinct 3-grams fell from {distinct[0]:.2f} to {distinct[1]:.2f}")
+    if clipped[1] - clipped[0] > CLIPPED_GAIN:
+        found.append(f"answers cut at the limit grew from {clipped[0]:.0%} to {clipped[1]:.0%}")
+    if length[0] > 0 and not 1 / LENGTH_FACTOR <= length[1] / length[0] <= LENGTH_FACTOR:
+        found.append(f"answers went from {length[0]:.0f} to {length[1]:.0f} tokens")
+    return found
+
+
+def _join(found: Sequence[str]) -> str:
+    return " and ".join([", ".join(found[:-1]), found[-1]]) if len(found) > 1 else found[0]
+
+
+def _mean(events: Sequence[DetoxEvent], name: str) -> float:
+    known = [value for event in events if math.isfinite(value := float(getattr(event, name)))]
+    return fmean(known) if known else math.nan
