@@ -7,6 +7,8 @@ own. What it can and cannot do is measured in ``data/toxicity/README.md``. numpy
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from studio.toxicity import NOT_COVERED, ScorerInfo, TextScore
 FOLDER = ROOT / "data" / "toxicity"
 WEIGHTS = "classifier.safetensors"
 LABELS = ("not toxic", "toxic")
+_NOT_LATIN = re.compile("[\u3000-\u9fff]+")
 #: Log-odds are kept within what a softmax can show apart from 0 and 1.
 _LIMIT = 15.0
 
@@ -66,7 +69,8 @@ class EmbeddedScorer:
                 (index, piece)
                 for index in range(len(texts))
                 if language in spoken[index]
-                for piece in passages(normal[index])
+                # of a mixed text the English weights read the English words alone
+                for piece in passages(_NOT_LATIN.sub("\n", normal[index]) if language == "en" else normal[index])
             ]
             for (index, _), odds in zip(chosen, self._log_odds(language, [piece for _, piece in chosen]), strict=True):
                 before = log_odds[index]
@@ -117,8 +121,6 @@ def embedded_info(digest: str) -> ScorerInfo:
 
 
 def _text_score(odds: float, cut: int) -> TextScore:
-    import math
-
     odds = max(-_LIMIT, min(_LIMIT, odds))
     toxicity = 1 / (1 + math.exp(-odds))
     return TextScore(toxicity, -odds, (-odds / 2, odds / 2), LABELS[odds > 0], cut)
