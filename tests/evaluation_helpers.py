@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from studio.domain import BASE, BaseModelRef, Sampling
+from conftest import EMBEDDED
+from run_helpers import make_dataset, make_recipe
+
+from studio.domain import BASE, BaseModelRef, PaneUpdate, Sampling
 from studio.errors import InputError
+from studio.ml.loading import fingerprint
+from studio.services.compare import CompareService, PaneChat
+from studio.services.runs import RunStore
 from studio.toxicity import (
     NOT_COVERED,
     Evaluation,
@@ -79,6 +86,39 @@ class ScriptedToxicity:
     def release(self, run_id: str) -> None: ...
 
     def close(self) -> None: ...
+
+
+class ScriptedCompare(CompareService):
+    """Compare whose engine is a script: no torch. An answer says who gave it, to what and with which seed; a batch
+    takes ``pause_s``."""
+
+    pause_s = 0.06
+
+    def stream(
+        self,
+        chats: Sequence[PaneChat],
+        sampling: Sampling,
+        cancel: threading.Event | None = None,
+        base: str = "",
+    ) -> Iterator[list[PaneUpdate]]:
+        yield [PaneUpdate(note="Waiting for 1 other answer.") for _ in chats]
+        time.sleep(self.pause_s)
+        yield [
+            PaneUpdate(f"{chat.pane_id} to {chat.messages[-1].content[:8]} by {chat.seed}".replace("?", ""), True, 9)
+            for chat in chats
+        ]
+
+
+def light_run(runs: RunStore, run_id: str, weights: bytes = b"weights") -> None:
+    """A run of the embedded base whose adapter nobody will ever load."""
+    recipe = dataclasses.replace(
+        make_recipe(run_id),
+        base=BaseModelRef("embedded", fingerprint=fingerprint(EMBEDDED)),
+        title=f"Title of {run_id}",
+    )
+    folder = runs.create(recipe, make_dataset())
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(weights)
 
 
 def make_spec(**changes: Any) -> EvaluationSpec:
