@@ -30,6 +30,8 @@ class Settings:
         database_url: where pairs and votes are kept, as an SQLAlchemy URL; empty means SQLite in ``data_dir``/studio.db.
         votes_repo: private dataset on the Hub that keeps a copy of the votes; empty: none. Needs ``HF_TOKEN``.
         votes_push_s: seconds between two looks for new votes to copy.
+        dynamodb_table: DynamoDB table that evaluations can be put into; empty: none. Credentials come from the usual AWS places.
+        aws_region: its region; empty: that of the usual AWS places.
         admin_password: when set, training, deleting, importing and pushing ask for it; visitors may chat and look.
         trust_remote_code: let models from the hub run their own code (the operator's decision, never a visitor's).
         max_upload_mb: size limit of an uploaded dataset or adapter.
@@ -50,6 +52,8 @@ class Settings:
     database_url: str = ""
     votes_repo: str = ""
     votes_push_s: float = 60.0
+    dynamodb_table: str = ""
+    aws_region: str = ""
     admin_password: str = ""
     trust_remote_code: bool = False
     max_upload_mb: int = 200
