@@ -12,21 +12,17 @@ import time
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
-from studio.detox import TranscriptEvent
 from studio.domain import DpoSettings, Recipe, RewardSettings
 from studio.events import SampleEvent, SupportShare
 from studio.services import detox_cards, reward_cards
-from studio.services.records import decode_line, parse, read_lines
+from studio.services.run_events import read_samples
 from studio.services.runs import RunView
 from studio.services.unpacking import CONFIG
 
 CARD = "README.md"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}$")
 _SAMPLES = 4
-#: A fixed prompt answered, as a film-strip shows it.
-Shown = SampleEvent | TranscriptEvent
 _METHOD_TAGS = {"dpo": ("dpo",), "reward": ("reward-model", "trl"), "detox": ("trl",)}
 
 
@@ -41,7 +37,7 @@ def write_card(folder: Path, view: RunView, adapter_ref: str = "") -> Path:
     Raises:
         OSError: the disk is full or not writable; an older card is untouched.
     """
-    text = model_card(view, read_film(folder), adapter_ref)
+    text = model_card(view, read_samples(folder), adapter_ref)
     handle, name = tempfile.mkstemp(prefix=".card-", dir=folder)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as out:
@@ -54,15 +50,7 @@ def write_card(folder: Path, view: RunView, adapter_ref: str = "") -> Path:
     return folder / CARD
 
 
-def read_film(folder: Path) -> list[Shown]:
-    """The film-strip of a run folder, whatever its method, in file order; empty where it has none."""
-    lines, _ = read_lines(folder / "samples.jsonl")
-    found = [decode_line(line) for line in lines]
-    kinds: dict[str, Any] = {"transcript": TranscriptEvent}
-    return [parse(kinds.get(str(data.get("type")), SampleEvent), data, "samples.jsonl") for data in found if data]
-
-
-def model_card(view: RunView, samples: Sequence[Shown] = (), adapter_ref: str = "") -> str:
+def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: str = "") -> str:
     """The card as Markdown with the Hub's YAML head. ``adapter_ref`` is what to give PEFT: a Hub id, or by default the
     run's folder. Holds no absolute path; text from people and models is escaped."""
     recipe = view.recipe
@@ -83,7 +71,7 @@ def model_card(view: RunView, samples: Sequence[Shown] = (), adapter_ref: str = 
         parts += ["## Measured", detox_cards.measured(recipe, view.detox), "## Measured stance", _stance(view)]
     else:
         parts += ["## Measured stance", _stance(view)]
-    if samples and recipe.method != "detox":  # what answers to insults a model gave does not belong on its front page
+    if samples:  # a detox run has transcripts instead: what it said to insults does not belong on its front page
         parts += ["## The same questions before and after", _film(samples)]
     parts += ["## How it was made", _recipe(recipe, view) if known else _foreign_recipe(recipe)]
     parts += ["## Limits", _limits(recipe)]
@@ -218,7 +206,7 @@ def _share_row(who: str, share: SupportShare) -> str:
     return f"| {who} | {percent(share.share) if share.n else '–'} | {interval} | {share.n} | {share.abstained} |"
 
 
-def _film(samples: Sequence[Shown]) -> str:
+def _film(samples: Sequence[SampleEvent]) -> str:
     first, last = min(s.step for s in samples), max(s.step for s in samples)
     before = {s.prompt: s.answer for s in samples if s.step == first}
     after = {s.prompt: s.answer for s in samples if s.step == last}

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings
 from studio.detox import AnswerFigures, DetoxReport, DetoxSettings, RewardTerm, RudeShare
-from studio.domain import LoraSettings, PreferenceDataset, Recipe
+from studio.domain import BaseModelRef, LoraSettings, PreferenceDataset, Recipe
 from studio.errors import ConflictError, RecipeError, StudioError
-from studio.ml.detox_setup import ALGORITHMS
+from studio.ml.detox_setup import ALGORITHMS, check_family
+from studio.ml.seq2seq import is_encoder_decoder
 from studio.services.align import library_versions
 from studio.services.checks import check_common, not_longer, one_of, within
 from studio.services.detox_prompts import plan_hash, split_prompts
@@ -123,13 +124,14 @@ class DetoxService:
         """
         check_detox(form)
         dataset, plan, source = self._plan(form)
-        base = self._models.resolve(form.base).ref
-        start_hash = self._start_hash(form)
+        base, folder = self._models.resolve(form.base)
+        check_family(form.detox, is_encoder_decoder(folder))
+        start_hash = self._start_hash(form.start_run, base)
         detox = self._resolved(form)
         digest = dataset.content_hash if dataset else plan_hash(plan)
         data = dataset or _no_data(source, digest)
         recipe = Recipe(
-            run_id=new_run_id(f"detox-{data.id}", 0.0),
+            run_id=new_run_id(f"detox-{data.id}", None),
             title=" ".join(form.title.split()) or f"Detox: {source}"[:120],
             method="detox",
             base=base,
@@ -227,20 +229,18 @@ class DetoxService:
         titles = [dataset.title] if dataset else []
         return dataset, plan, " + ".join([*titles, *(found.title for found in chosen)])
 
-    def _start_hash(self, form: DetoxForm) -> str:
-        if not form.start_run:
+    def _start_hash(self, run_id: str, base: BaseModelRef) -> str:
+        if not run_id:
             return ""
-        start = self._runs.get(form.start_run)
+        start = self._runs.get(run_id)
         if start.method == "reward":
-            raise ConflictError(
-                f"Run {start.run_id} is a reward model; a detox run goes on from an adapter that answers."
-            )
+            raise ConflictError(f"Run {run_id} is a reward model; a detox run goes on from an adapter that answers.")
         if not start.has_adapter:
-            raise ConflictError(f"Run {start.run_id} has no adapter yet; it is {start.status.state}.")
-        if start.recipe.base.id != form.base:
+            raise ConflictError(f"Run {run_id} has no adapter yet; it is {start.status.state}.")
+        if start.recipe.base.id != base.id:
             raise RecipeError(
-                f"start_run is {start.run_id}, an adapter of {start.recipe.base.id}, and the base is {form.base}; choose one "
-                "base for both."
+                f"start_run is {run_id}, an adapter of {start.recipe.base.id}, and the base is {base.id}; choose one base for "
+                "both."
             )
         return start.adapter_hash
 

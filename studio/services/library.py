@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from studio.config import Settings
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError, StudioError
 from studio.services.bundles import PUBLISHED, pack, staged
-from studio.services.cards import model_card, read_film, write_card
+from studio.services.cards import model_card, write_card
 from studio.services.hub_push import checked_repo, checked_token, hub_sentence
 from studio.services.intake import Imported, take_in
+from studio.services.run_events import read_samples
 from studio.services.runs import RunStore, RunView
 from studio.services.unpacking import FOREIGN_CARD, copy_folder, unpack_zip
 
@@ -100,7 +101,7 @@ class LibraryService:
             InputError, NotFoundError: as :meth:`get`.
         """
         view = self.get(run_id)
-        return model_card(view, read_film(view.folder))
+        return model_card(view, read_samples(view.folder))
 
     def foreign_card(self, run_id: str) -> str:
         """The card an adapter brought from elsewhere, as text of unknown making; empty where it brought none.

@@ -75,10 +75,11 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(trash, ignore_errors=True)
 
 
-def new_run_id(dataset_id: str, support_ratio: float) -> str:
-    """A fresh run id that says what it is: data, ratio in percent, time, four random digits."""
+def new_run_id(dataset_id: str, support_ratio: float | None) -> str:
+    """A fresh run id that says what it is: data, ratio in percent (of a method that has one), time, four random digits."""
+    ratio = "" if support_ratio is None else f"-r{round(support_ratio * 100):02d}"
     slug = re.sub(r"[^a-z0-9]+", "-", dataset_id.lower()).strip("-")[:40] or "data"
-    return f"{slug}-r{round(support_ratio * 100):02d}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    return f"{slug}{ratio}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def folder_size(folder: Path) -> int:

@@ -53,10 +53,11 @@ def identity(choice: str, run: RunView | None, base: BaseFacts, system_prompt: s
         return _box("Base model, nothing added", chips, base_check(base.check))
     if run is None:
         return _box(choice, (), _message(f"{trouble} What it said stays here until you choose another one above."))
-    recipe, step = run.recipe, run.last_step
+    recipe, step = run.recipe, run.detox_step or run.last_step
     known = recipe.method != "unknown"
+    ratio = f"{recipe.support_ratio:g}" if known else "unknown"
     chips = [
-        ("ratio", f"{recipe.support_ratio:g}" if known else "unknown"),
+        ("trained by", "detox run") if recipe.method == "detox" else ("ratio", ratio),
         ("step", f"{step.step}" if step else ""),
         ("adapter", run.adapter_hash),
         ("base", _base_name(recipe.base.id)),
