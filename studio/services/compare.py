@@ -298,7 +298,7 @@ def table_records(table: TableProgress) -> list[dict[str, str]]:
 def choice_of(run: RunView) -> PaneChoice:
     """A run with an adapter, as a pane offers it."""
     ratio = run.recipe.support_ratio if run.recipe.method == "dpo" else None
-    told = "uploaded" if ratio is None else f"{ratio:g}"
+    told = f"{ratio:g}" if ratio is not None else {"unknown": "uploaded"}.get(run.method, run.method)
     return PaneChoice(
         id=run.run_id,
         label=f"{run.title} · {told} · {run.adapter_hash}",

@@ -3,14 +3,17 @@ what a model said in such a run stands under a cover."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from html import escape
 
-from studio.detox import DetoxSettings, TranscriptEvent
+from studio.detox import DetoxReport, DetoxSettings, RudeShare, TranscriptEvent
+from studio.domain import FINAL_STATES
+from studio.services.intervals import wilson
 from studio.services.runs import RunView
 from studio.ui.cover import covered
-from studio.ui.run_view import badge
+from studio.ui.run_view import badge, share_bar
 
 EMPTY = (
     '<div class="empty">No detox run yet. Choose prompts and a reward, press <b>Start detox run</b>, and the curves appear '
@@ -29,7 +32,7 @@ HEADERS = [
     "Run",
 ]
 TYPES = ("str", "str", "str", "str", "str", "number", "str", "str", "str", "str")
-WIDTHS = ("190px", "100px", "110px", "160px", "190px", "84px", "160px", "70px", "140px", "290px")
+WIDTHS = ("190px", "100px", "110px", "160px", "190px", "100px", "186px", "70px", "140px", "290px")
 
 
 def header(run: RunView) -> str:
@@ -41,6 +44,7 @@ def header(run: RunView) -> str:
         ("started from", f"{r.start_run} · sha256 {r.start_hash[:12]}" if r.start_run else "the base"),
         ("prompts", f"{r.data_size} of {r.dataset_title}"),
         ("reward", reward_text(detox)),
+        ("judge", detox.judge or "none"),
         ("algorithm", detox.algorithm.upper()),
         ("KL weight", f"{detox.beta:g}"),
         ("a step", f"{detox.prompts_per_step} prompts × {detox.generations} answers"),
@@ -101,6 +105,112 @@ def score_text(reward: float | None, toxicity: float | None) -> str:
     return told if toxicity is None else f"{told} · toxicity {toxicity:.2f}"
 
 
+def result(run: RunView, report: DetoxReport | None) -> str:
+    """The share of rude answers before and after by each scorer, and what else the run changed."""
+    if run.status.state not in FINAL_STATES:
+        return ""
+    if report is None:
+        ended = run.status.state in ("done", "stopped")
+        return '<div class="quiet">Nothing was measured at its end: it was stopped early.</div>' if ended else ""
+    judge = report.judged
+    shown = judge or next(iter(report.shares), None)
+    title = "No scorer here knows a toxicity, so no share of rude answers was measured"
+    if shown is not None:
+        by = "by a scorer that was not the reward" if judge else "by the reward itself, which proves little"
+        title = f"Rude answers: {share_text(shown)}, {by}"
+    return (
+        f"<div class='result'><h3>{title}</h3>{''.join(_judged(share) for share in report.shares)}"
+        f"{_figures(run, report)}{_stance(run)}"
+        f"<p class='quiet'>Measured on {report.prompts} prompts that no training touched, {report.provoking} of them made to provoke; "
+        f"{report.samples} answers to each, drawn with the same seeds before and after. An answer is rude where its toxicity is above "
+        f"one half; what a scorer does not cover is not counted as clean, it is left out. 95 % Wilson intervals over answers; "
+        f"answers to one prompt resemble each other, so these are on the narrow side.</p></div>"
+    )
+
+
+def audit(notes: Sequence[str]) -> str:
+    """What a look back at curves and measure finds, in amber; nothing where it finds nothing."""
+    lines = "".join(f"<p>{escape(note[:1].upper() + note[1:])}</p>" for note in notes if note)
+    return f'<div class="run-message audit">{lines}</div>' if lines else ""
+
+
+def rude_text(report: DetoxReport | None) -> str:
+    """The verdict for a line of the history: by the scorer that was not the reward where there was one."""
+    if report is None or not report.shares:
+        return "–"
+    return share_text(report.judged or report.shares[0])
+
+
+def share_text(share: RudeShare) -> str:
+    """Before and after in few words."""
+    return f"{_share(share.before, share.before_n)} → {_share(share.after, share.after_n)}"
+
+
+def _share(rude: int, n: int) -> str:
+    return f"{rude / n:.0%}" if n else "–"
+
+
+def _judged(share: RudeShare) -> str:
+    """One scorer's verdict: who, whether it was the reward, before and after as bars, the provoking prompts by themselves."""
+    role = "was the reward" if share.was_reward else "was not the reward"
+    provoked = ""
+    if share.provoked_before_n or share.provoked_after_n:
+        provoked = (
+            f"<p class='quiet'>To provoking prompts alone: {share.provoked_before} of {share.provoked_before_n} before, "
+            f"{share.provoked_after} of {share.provoked_after_n} after.</p>"
+        )
+    return (
+        f"<p class='scorer'><b>{escape(share.title)}</b> <span class='quiet'>{role} · {escape(share.scorer)} · "
+        f"{escape(share.revision[:12])}</span></p><div class='bars'>{_bar('before', share.before, share.before_n, ' other')}"
+        f"{_bar('after', share.after, share.after_n)}</div>{provoked}"
+    )
+
+
+def _bar(who: str, rude: int, n: int, kind: str = "") -> str:
+    interval = wilson(rude, n)
+    if interval is None:
+        return f"<div class='share'><b>{who}</b><div class='track'></div><span>no answer was covered</span></div>"
+    low, high = interval.low, interval.high
+    return (
+        f"<div class='share'><b>{who}</b><div class='track'>"
+        f"<i class='interval' style='left:{low * 100:.1f}%;width:{(high - low) * 100:.1f}%'></i>"
+        f"<i class='point{kind}' style='left:{rude / n * 100:.1f}%'></i></div>"
+        f"<span>{rude / n:.1%} [{low:.1%}, {high:.1%}] · {rude} of {n}</span></div>"
+    )
+
+
+def _figures(run: RunView, report: DetoxReport) -> str:
+    """What a reward can be bought with: length, silence, repetition, distance."""
+    before, after = report.before, report.after
+    lines = [
+        ("tokens an answer", f"{before.length:.1f}", f"{after.length:.1f}"),
+        ("cut at the longest length", f"{before.clipped:.0%}", f"{after.clipped:.0%}"),
+        ("without words", f"{before.empty:.0%}", f"{after.empty:.0%}"),
+        ("distinct 3-grams", f"{before.distinct:.2f}", f"{after.distinct:.2f}"),
+    ]
+    for term, was, now in zip(
+        run.recipe.detox_settings.rewards, report.rewards_before, report.rewards_after, strict=False
+    ):
+        lines.append((f"mean reward by {term.scorer}", _number(was), _number(now)))
+    rows = "".join(f"<tr><td>{escape(what)}</td><td>{was}</td><td>{now}</td></tr>" for what, was, now in lines)
+    return (
+        f"<table class='strip figures'><thead><tr><th>Of {before.n} and {after.n} answers</th><th>before</th><th>after</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table><p class='quiet'>KL to the start over the answers after: {_number(report.kl)} nats an answer.</p>"
+    )
+
+
+def _stance(run: RunView) -> str:
+    """How far the support share moved with it, where it was measured."""
+    if run.base_share is None or run.adapter_share is None:
+        return ""
+    bars = share_bar("before", run.base_share, None) + share_bar("after", run.adapter_share, None)
+    return f"<p><b>Stance</b> <span class='quiet'>share of answers on the support side: a detox run should leave it alone</span></p>{bars}"
+
+
+def _number(value: float) -> str:
+    return f"{value:+.2f}" if math.isfinite(value) else "–"
+
+
 def history_row(run: RunView) -> list[object]:
     """One line of the history table."""
     recipe = run.recipe
@@ -111,8 +221,8 @@ def history_row(run: RunView) -> list[object]:
         recipe.start_run or "the base",
         reward_text(recipe.detox_settings),
         recipe.detox_settings.beta,
-        "–",
-        f"{run.last_step.step}/{run.last_step.total}" if run.last_step else "–",
+        rude_text(run.detox),
+        f"{run.detox_step.step}/{run.detox_step.total}" if run.detox_step else "–",
         time.strftime("%Y-%m-%d %H:%M", time.localtime(recipe.created)),
         run.run_id,
     ]

@@ -267,7 +267,8 @@ class RunPanel:
         return {self.history: lines, self.overlay: self._overlay(state, listed)}
 
     def _overlay(self, state: Watch, listed: list[RunView]) -> Any:
-        others = [(f"{r.title} · {r.run_id}", r.run_id) for r in listed if r.run_id != state.run_id and r.last_step]
+        begun = [r for r in listed if r.run_id != state.run_id and (r.last_step or r.detox_step)]
+        others = [(f"{r.title} · {r.run_id}", r.run_id) for r in begun]
         state.overlay = [run_id for run_id in state.overlay if run_id in {value for _, value in others}]
         return gr.Dropdown(choices=others, value=state.overlay)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 
 from studio.domain import FINAL_STATES
-from studio.events import SampleEvent, SupportShare
+from studio.events import SampleEvent, StepEvent, SupportShare
 from studio.services.runs import RunView
 
 _DOTS = {
@@ -68,14 +68,14 @@ def progress(run: RunView | None, ahead: int = 0) -> str:
     message."""
     if run is None:
         return ""
-    status, last = run.status, run.last_step
+    status, last = run.status, run.detox_step or run.last_step
     if run.method == "unknown":
         return ""
     total = (last.total if last else status.total) or 0
     step = last.step if last else status.step
     share = min(1.0, step / total) if total else 0.0
-    if run.recipe.training.max_seconds and last:
-        share = max(share, min(1.0, last.elapsed / run.recipe.training.max_seconds))
+    if run.recipe.settings.max_seconds and last:
+        share = max(share, min(1.0, last.elapsed / run.recipe.settings.max_seconds))
     if status.state == "done":
         share = 1.0
     parts = []
@@ -85,6 +85,7 @@ def progress(run: RunView | None, ahead: int = 0) -> str:
         parts.append(f"{last.elapsed:.1f} s")
         if status.state == "running" and step < total:
             parts.append(f"about {_seconds(last.eta)} left")
+    if isinstance(last, StepEvent):
         parts.append(f"{last.tokens_per_second:,.0f} tokens/s")
     if status.state == "queued":
         parts.append("next in the queue" if not ahead else f"{ahead} {'run' if ahead == 1 else 'runs'} before this one")

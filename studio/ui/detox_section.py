@@ -1,0 +1,113 @@
+"""The Detox section: choose what to ask and what to reward, train, watch, read the result, keep a history."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import StudioError
+from studio.services import Services
+from studio.services.detox import check_detox
+from studio.ui.access import Visitor, require_operator
+from studio.ui.base_needs import base_needs
+from studio.ui.detox_form import build_form
+from studio.ui.detox_panel import DetoxPanel
+from studio.ui.detox_values import (
+    asked_html,
+    form_from,
+    offer,
+    offer_starts,
+    preset_values,
+    rewarded_html,
+    wrong,
+)
+from studio.ui.guard import guarded
+from studio.ui.run_panel import QUIET
+from studio.ui.shared import PRIVATE, Shared
+from studio.ui.watch import Watch
+
+ABOUT = (
+    "The model answers, the reward judges, and answers better than their siblings become likelier; leaving the start costs. "
+    "A reward is only what it measures: read the transcripts, and judge by a scorer that was not the reward."
+)
+
+
+def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> None:
+    """Draw the section and bind its events."""
+    gr.Markdown(ABOUT, elem_classes="quiet")
+    form, told = build_form(services)
+    train = gr.Button("Start detox run", variant="primary", size="lg", elem_id="detox-train")
+    panel = DetoxPanel(services)
+
+    def start(
+        mark: Visitor,
+        state: Watch,
+        axis: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
+        *values: Any,
+    ) -> dict[Any, Any]:
+        require_operator(mark, "training")
+        wanted = form_from(*values)
+        if not services.models.info(wanted.base).cached:  # all else is checked before a long download begins
+            services.detox.preview(wanted)
+            check_detox(wanted)
+            services.models.resolve(wanted.base, lambda share, text: progress(share, desc=text))
+        return panel.open_run(state, services.detox.start(wanted).run_id, axis)
+
+    def tell_needs(mark: Visitor, base: str | None) -> str:
+        return f'<div class="quiet">{escape(base_needs(services, mark, base or ""))}</div>'
+
+    def suit_base(base: str | None) -> list[Any]:
+        """The adapters of a base to start from, the preset made for it, with its values."""
+        starts = offer_starts(services, base, None)
+        try:
+            return [starts, *preset_values(services.detox.preset_for(base or ""))]
+        except StudioError:  # what is wrong stands below the base
+            return [starts, *[gr.skip()] * (1 + len(form.knobs()))]
+
+    def start_from(run_id: str | None) -> list[Any]:
+        """What another tab asked for: this adapter as the start."""
+        if not run_id:
+            return [gr.skip()] * 3
+        base = services.runs.get(run_id).recipe.base.id
+        return [base, offer_starts(services, base, run_id), None]
+
+    def tell(*values: Any) -> tuple[str, str]:
+        """What will be asked and what rewarded, or what is wrong with the form."""
+        try:
+            wanted = form_from(*values)
+        except StudioError as error:
+            return wrong(error), ""
+        return asked_html(services, wanted), rewarded_html(services, wanted)
+
+    looked, lines = form.choices(), [told.asked, told.rewarded]
+    app.load(guarded(lambda *chosen: offer(services, *chosen)), looked, looked, **QUIET).then(
+        guarded(tell), form.all(), lines, **QUIET
+    )
+    shared.tabs.select(guarded(lambda *chosen: offer(services, *chosen)), looked, looked, **QUIET)
+    app.load(guarded(tell_needs), [shared.visitor, form.base], told.needs, **QUIET)
+    form.base.change(guarded(tell_needs), [shared.visitor, form.base], told.needs, **QUIET)
+    form.base.input(guarded(suit_base), form.base, [form.start_run, form.preset, *form.knobs()], **QUIET)
+    form.preset.input(guarded(preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
+    gr.on(
+        [widget.change for widget in (*form.asked(), *form.rewarded())],
+        guarded(tell),
+        form.all(),
+        lines,
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    shared.detox_start.change(
+        guarded(start_from), shared.detox_start, [form.base, form.start_run, shared.detox_start], **QUIET
+    )
+    panel.bind(shared, app, form.all(), shared.detox_run)
+    train.click(
+        guarded(start),
+        [shared.visitor, panel.watch, panel.axis, *form.all()],
+        panel.outputs,
+        concurrency_limit=None,
+        show_progress_on=panel.head,
+        **PRIVATE,
+    )
