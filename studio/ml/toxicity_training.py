@@ -30,6 +30,8 @@ JOINED_SHARE = 0.5
 #: Inverse strength of the penalty, chosen by cross-validation; rows are short vectors, so it is large.
 STRENGTH = 100.0
 FOLDS = 5
+# liblinear: one thread, no BLAS, so that two machines find the same weights.
+_SETTINGS: dict[str, Any] = {"solver": "liblinear", "class_weight": "balanced", "tol": 1e-6, "max_iter": 1000, "random_state": 0}
 _SLOT = re.compile(r"\{(\w+)\}")
 _ARTICLE = re.compile(r"\{([aA])\} (\w)")
 _JOINTS = {"en": (", ", " - ", " ", " and ", "; ", ", but "), "zh": ("，", "、", " ", "，而且", "，但是", "；")}
@@ -113,7 +115,7 @@ def fit(language: Language, drawn: Sequence[Example], strength: float = STRENGTH
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000, tol=1e-6)
+    model = LogisticRegression(**_SETTINGS, C=strength)
     model.fit(matrix(language, [e.text for e in drawn]), np.array([e.toxic for e in drawn]))
     return model.coef_[0].astype(np.float32), float(model.intercept_[0])
 
@@ -127,7 +129,7 @@ def cross_validate(language: Language, drawn: Sequence[Example], strength: float
 
     toxic = np.array([e.toxic for e in drawn])
     found = cross_val_predict(
-        LogisticRegression(C=strength, class_weight="balanced", max_iter=2000),
+        LogisticRegression(**_SETTINGS, C=strength),
         matrix(language, [e.text for e in drawn]),
         toxic,
         groups=[e.source for e in drawn],
