@@ -1,127 +1,32 @@
-"""Reward runs on tiny random bases: TRL's numbers, what is learned and what is not, stop and resume, what goes wrong."""
+"""A reward run: what it learns, tells, keeps and resumes, and what goes wrong."""
 
+# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import json
-import logging
 import math
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dpo_helpers import make_base
 from reward_helpers import make_encoder, reward_job, word_rows
+from reward_runs import base, report_of, run, steps  # noqa: F401
 
-from studio.domain import LoraSettings, Message, PreferenceRow
+from studio.domain import LoraSettings, Message
 from studio.errors import ModelLoadError, RecipeError, TrainingError
-from studio.events import ProbeEvent, RewardReport, StepEvent
-from studio.ml.loading import load_tokenizer
-from studio.ml.reward import RewardJob, RewardResult, train_reward
-from studio.ml.reward_base import load_reward_base
-from studio.ml.reward_report import calibration, longer_share, majority_share, make_report
-from studio.ml.reward_rows import encode_answer, encode_rows
-from studio.ml.reward_trainer import RewardCollator, trainer_class
+from studio.events import ProbeEvent, StepEvent
+from studio.ml.reward import RewardJob, RewardResult
+from studio.ml.reward_rows import encode_answer
 from studio.ml.scoring import RewardScorer
 
 ENCODERS = ("roberta", "distilbert", "bert")
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_encoder(tmp_path_factory.mktemp("roberta"))
-
-
-def run(
-    job: RewardJob, should_stop: Callable[[list[Any]], bool] = lambda events: False
-) -> tuple[RewardResult, list[Any]]:
-    events: list[Any] = []
-    result = train_reward(job, events.append, lambda: should_stop(events))
-    return result, events
-
-
-def steps(events: list[Any]) -> list[StepEvent]:
-    return [event for event in events if isinstance(event, StepEvent)]
-
-
-def report_of(events: list[Any]) -> RewardReport:
-    (report,) = [event for event in events if isinstance(event, RewardReport)]
-    return report
-
-
-# --- the same numbers as TRL ------------------------------------------------------------------------------------------
-
-
-def test_tokens_loss_and_gradient_are_those_of_trl(base: Path, tmp_path: Path) -> None:
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig
-    from trl import RewardConfig, RewardTrainer
-
-    rows = word_rows(5)
-    tokenizer = load_tokenizer(base)
-    tokenizer.chat_template = str(tokenizer.chat_template)
-    options: dict[str, Any] = {
-        "use_cpu": True,
-        "bf16": False,
-        "activation_checkpointing": False,
-        "report_to": [],
-        "disable_tqdm": True,
-        "max_length": None,
-        "center_rewards_coefficient": 0.1,
-    }
-
-    def make(cls: Any, where: str, data: Any, **more: Any) -> Any:
-        model = load_reward_base(base, tokenizer, device="cpu", dtype="float32", seed=3).model
-        lora = LoraConfig(r=4, target_modules="all-linear", task_type="SEQ_CLS", modules_to_save=["score"])
-        torch.manual_seed(1)
-        return cls(
-            model=model,
-            args=RewardConfig(output_dir=str(tmp_path / where), **options),
-            train_dataset=data,
-            processing_class=tokenizer,
-            peft_config=lora,
-            **more,
-        )
-
-    def turns(row: PreferenceRow, answer: str) -> list[dict[str, str]]:
-        return [{"role": "user", "content": row.prompt}, {"role": "assistant", "content": answer}]
-
-    theirs = make(
-        RewardTrainer,
-        "trl",
-        Dataset.from_list([{"chosen": turns(r, r.chosen), "rejected": turns(r, r.rejected)} for r in rows]),
-    )
-    encoded = encode_rows(tokenizer, rows, "", 512, "Row")
-    assert [[list(a.ids) for a in pair] for pair in encoded.pairs] == [
-        [row["chosen_ids"], row["rejected_ids"]] for row in theirs.train_dataset
-    ]
-    collator = RewardCollator(encoded.pairs, tokenizer.pad_token_id)
-    data = Dataset.from_dict({"row": list(range(5))})
-    ours = make(trainer_class(), "ours", data, data_collator=collator, base_id="embedded")
-
-    losses = []
-    for trainer, batch in (
-        (theirs, theirs.data_collator([theirs.train_dataset[i] for i in range(5)])),
-        (ours, collator([{"row": i} for i in range(5)])),
-    ):
-        trainer.model.train()
-        loss = trainer.compute_loss(trainer.model, batch)
-        loss.backward()
-        losses.append(loss.item())
-    assert losses[1] == pytest.approx(losses[0], abs=1e-6)
-    gradients = {name: p.grad for name, p in theirs.model.named_parameters() if p.requires_grad}
-    assert any("score" in name for name in gradients)
-    for name, parameter in ours.model.named_parameters():
-        if parameter.requires_grad:
-            torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-5, rtol=1e-4)
 
 
 # --- what is learned --------------------------------------------------------------------------------------------------
@@ -256,70 +161,6 @@ def test_the_report_is_what_the_scorer_says(learned: tuple[RewardJob, RewardResu
     assert margins == pytest.approx(list(report_of(events).margins), abs=0.25)
 
 
-# --- what is too long -------------------------------------------------------------------------------------------------
-
-
-def test_rows_whose_answer_does_not_fit_are_dropped_and_counted(
-    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    rows, unseen = word_rows(6), word_rows(5, 1, "h")
-    long = " ".join(["garden"] * 300)
-    rows = (replace(rows[0], rejected=long), replace(rows[1], rejected=rows[1].chosen + " "), *rows[2:])
-    unseen = (replace(unseen[0], chosen=long), *unseen[1:])
-    with caplog.at_level(logging.WARNING):
-        _, events = run(reward_job(base, tmp_path / "run", rows, unseen, max_length=60, epochs=1))
-    report = report_of(events)
-    assert (report.dropped, report.n) == (3, 4)
-    assert steps(events)[-1].total == 1
-    assert "1 with an answer longer than 60 tokens, 1 with two equal answers" in caplog.text
-
-
-def test_no_usable_row_is_refused(base: Path, tmp_path: Path) -> None:
-    rows = [replace(row, chosen=row.chosen * 40) for row in word_rows(3)]
-    with pytest.raises(RecipeError, match=r"None of the 3 training rows can be used: .*max_length \(60\)"):
-        run(reward_job(base, tmp_path / "run", rows, max_length=60))
-
-
-@pytest.mark.parametrize("which", ["causal", "roberta", "bert"])
-def test_a_long_prompt_loses_its_oldest_tokens_and_the_answer_stays_whole(
-    base: Path, tmp_path: Path, which: Any
-) -> None:
-    where = base if which == "causal" else make_encoder(tmp_path / which, which)
-    tokenizer = load_tokenizer(where)
-    before = [Message("user", "stone"), Message("assistant", "cloud"), Message("user", "river " * 30)]
-    whole = encode_answer(tokenizer, before, "silver lamp", 512)
-    assert whole is not None
-    full, lost = whole
-    assert lost == 0
-    first = 0 if which == "causal" else 1
-    text = tokenizer.decode(full.ids)
-    assert text.count("river") == 30
-    if first:
-        assert text.startswith("<s>")
-        assert text.endswith("</s>")
-        assert (text.count("<s>"), text.count("</s>")) == (1, 1)
-    cut = encode_answer(tokenizer, before, "silver lamp", len(full) - 9)
-    assert cut is not None
-    assert cut[1] == 9
-    assert cut[0].ids == (*full.ids[:first], *full.ids[first + 9 :])
-    assert cut[0].answer_ids == full.answer_ids
-    smallest = first + len(full.answer_ids)
-    fits = encode_answer(tokenizer, before, "silver lamp", smallest)
-    assert fits is not None
-    assert fits[0].ids == (*full.ids[:first], *full.answer_ids)
-    assert encode_answer(tokenizer, before, "silver lamp", smallest - 1) is None
-
-
-def test_an_encoders_positions_are_its_limit(tmp_path: Path) -> None:
-    """RoBERTa counts positions from behind the padding's index: 66 of them hold 64 tokens."""
-    where = make_encoder(tmp_path / "roberta", "roberta", positions=66)
-    base = load_reward_base(where, load_tokenizer(where), device="cpu", dtype="float32", seed=0)
-    assert base.limit == 64
-    rows = [replace(row, prompt="river " * 200) for row in word_rows(4)]
-    _, events = run(reward_job(where, tmp_path / "run", rows, rows, epochs=1))
-    assert (report_of(events).n, report_of(events).dropped) == (4, 0)
-
-
 # --- stop and resume --------------------------------------------------------------------------------------------------
 
 
@@ -402,51 +243,7 @@ def test_a_classifier_of_three_classes_is_a_base(encoder: Path, tmp_path: Path) 
 # --- the report, worked by hand ---------------------------------------------------------------------------------------
 
 
-def row(side: Any, chosen: str, rejected: str) -> PreferenceRow:
-    return PreferenceRow("x", "p", chosen, rejected, side, side == "oppose")
-
-
 def test_accuracy_is_counted_per_pair(learned: tuple[RewardJob, RewardResult, list[Any]]) -> None:
     report = report_of(learned[2])
     assert report.hits == sum(margin > 0 for margin in report.margins)
     assert len(report.margins) == report.n == 40
-
-
-def test_the_report_against_figures_worked_by_hand() -> None:
-    # Nine pairs, five right, one tie: TRL at batch 4 would say (2/4 + 3/4 + 0/1) / 3 = .4167, the truth is 5/9.
-    margins = [1.0, 2.0, -1.0, 0.0, 3.0, 0.5, 0.1, -2.0, -0.3]
-    heldout = [row("support", "aaa", "b")] * 4 + [row("oppose", "a", "bb")] * 3 + [row("oppose", "aa", "bb")] * 2
-    training = [row("support", "a", "b")] * 3 + [row("oppose", "a", "b")] * 2
-    report = make_report(7, margins, heldout, training, True, 2)
-    assert (report.step, report.n, report.hits, report.ties, report.dropped) == (7, 9, 5, 1, 2)
-    # Wilson by hand: p = 5/9, z = 1.96: centre .5390, half .2776
-    assert report.low == pytest.approx(0.2667, abs=1e-4)
-    assert report.high == pytest.approx(0.8112, abs=1e-4)
-    assert report.majority == pytest.approx(4 / 9)  # support was chosen more often in training
-    assert report.longer == pytest.approx((4 + 0 + 2 * 0.5) / 9)
-    assert not report.learned
-    assert make_report(7, margins, heldout, training, False, 0).majority == 0.5
-    assert majority_share(training[1:], heldout) == majority_share(training[2:-1], heldout) == 0.5
-    assert majority_share(training[2:], heldout) == pytest.approx(5 / 9)
-
-
-def test_calibration_against_figures_worked_by_hand() -> None:
-    logit = {p: math.log(p / (1 - p)) for p in (0.55, 0.58, 0.75, 0.95, 0.99)}
-    margins = [logit[0.55], -logit[0.58], 0.0, logit[0.75], logit[0.95], logit[0.99], -logit[0.95]]
-    found = calibration(margins)
-    assert [n for _, _, n in found] == [3, 1, 3]
-    assert [p for p, _, _ in found] == pytest.approx([(0.55 + 0.58 + 0.5) / 3, 0.75, (0.95 + 0.99 + 0.95) / 3])
-    assert [right for _, right, _ in found] == pytest.approx([1.5 / 3, 1.0, 2 / 3])
-    assert calibration([900.0, -900.0]) == ((1.0, 0.5, 2),)
-    assert calibration([]) == ()
-
-
-def test_learning_is_claimed_above_both_baselines_only() -> None:
-    right = [1.0] * 40
-    short = [row("support", "a", "bb")] * 40
-    assert make_report(1, right, short, [row("oppose", "a", "b")], True, 0).learned
-    assert not make_report(1, right, short, [row("support", "a", "b")], True, 0).learned  # so does "always support"
-    assert not make_report(1, right, [row("support", "aa", "b")] * 40, [], False, 0).learned  # so does "the longer one"
-    assert make_report(1, [1.0] * 26 + [-1.0] * 14, short, [], False, 0).low < 0.5
-    assert not make_report(1, [], [], [], True, 0).learned
-    assert math.isnan(longer_share([]))
