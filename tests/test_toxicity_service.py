@@ -53,13 +53,17 @@ def test_what_is_not_downloaded_says_so_until_it_is(service: ToxicityService, ca
     assert names(service)[HATE_ID].endswith("not downloaded")
     assert names(service)[TOXIC_ID].endswith("not downloaded")
     assert not service.ready(HATE_ID)
+    assert service.downloadable(f"{HATE_ID}#hate")
+    assert not any(service.downloadable(name) for name in ("", "embedded", "run:x", "/etc/passwd", "nonsense"))
     with pytest.raises(ModelLoadError, match=f"{HATE_ID} is not on this machine yet; download it first"):
         service.spec(HATE_ID)
     with pytest.raises(ModelLoadError, match="could not be downloaded"):  # HF_HUB_OFFLINE
         service.fetch(HATE_ID)
     put_in_cache(cache, HATE_ID, hate)
     assert "not downloaded" not in names(service)[HATE_ID]
-    assert service.fetch(HATE_ID) == service.spec(HATE_ID)
+    service.fetch(HATE_ID)  # it is here: nothing is asked of the hub
+    assert service.ready(HATE_ID)
+    assert not service.downloadable(HATE_ID)
 
 
 def test_a_hub_classifier_says_who_it_is_and_scores(service: ToxicityService, cache: Path, hate: Path) -> None:

@@ -18,7 +18,7 @@ from studio.toxicity import ScorerInfo, ScorerSpec
 if TYPE_CHECKING:
     from studio.services.models import ModelService, Progress
 
-EMBEDDED = "embedded"
+EMBEDDED, WORD_LIST = "embedded", "word-list"
 #: How the name of a reward run begins; the run id follows.
 RUN = "run:"
 _HASH = 12
@@ -54,9 +54,9 @@ class ScorerCatalogue:
         self._models = models
 
     def choices(self) -> list[tuple[str, str]]:
-        """(label, name) of the scorers on offer: the embedded one, two classifiers of the Hub, those among the model folders, the reward runs.
+        """(label, name) of the scorers on offer: the two that ship with the studio, two classifiers of the Hub, those among the model folders, the reward runs.
         Any other classifier's Hub id is understood as well. Needs no network."""
-        listed = [("Embedded: rudeness, English and Chinese", EMBEDDED)]
+        listed = [("Embedded: rudeness, English and Chinese", EMBEDDED), ("Word list: a second opinion", WORD_LIST)]
         listed += [
             (offered.title if self.ready(name) else f"{offered.title} · not downloaded", name)
             for name, offered in _HUB.items()
@@ -97,20 +97,32 @@ class ScorerCatalogue:
             raise InputError("There is no scorer chosen; choose one.")
         if name == EMBEDDED:
             return self._embedded_spec()
+        if name == WORD_LIST:
+            from studio.ml.word_scorer import word_list_info
+
+            return ScorerSpec(word_list_info())
         if name.startswith(RUN):
             return self._reward_spec(name.removeprefix(RUN))
         return self._classifier_spec(name)
 
-    def fetch(self, name: str, progress: Progress | None = None) -> ScorerSpec:
-        """Download a Hub classifier unless it is here, then as :meth:`spec`.
+    def downloadable(self, name: str) -> bool:
+        """Whether this is the id of a Hub classifier that is not on this machine."""
+        name = name.strip().partition("#")[0]
+        if not name or name in (EMBEDDED, WORD_LIST) or name.startswith(RUN) or _is_path(name):
+            return False
+        try:
+            return not self._is_here(name)
+        except StudioError:
+            return False
+
+    def fetch(self, name: str, progress: Progress | None = None) -> None:
+        """Download a Hub classifier unless it is here; any other scorer is here or nowhere.
 
         Raises:
-            StudioError: as :meth:`spec`; ModelLoadError where the hub cannot be reached or has no such model.
+            InputError: not a scorer; ModelLoadError: the hub cannot be reached, or has no such model or none in safetensors.
         """
-        model_id = name.strip().partition("#")[0]
-        if model_id != EMBEDDED and not model_id.startswith(RUN) and not self._is_here(model_id):
-            self._models.resolve(model_id, progress)
-        return self.spec(name)
+        if self.downloadable(name):
+            self._models.resolve(name.strip().partition("#")[0], progress)
 
     # -- within -----------------------------------------------------------------------------------------------------------
 

@@ -70,9 +70,13 @@ class ToxicityService:
         """A scorer with everything resolved; see :meth:`ScorerCatalogue.spec`."""
         return self._catalogue.spec(name)
 
-    def fetch(self, name: str, progress: Progress | None = None) -> ScorerSpec:
-        """Download a scorer unless it is here; see :meth:`ScorerCatalogue.fetch`."""
-        return self._catalogue.fetch(name, progress)
+    def downloadable(self, name: str) -> bool:
+        """Whether this is the id of a Hub classifier that is not on this machine."""
+        return self._catalogue.downloadable(name)
+
+    def fetch(self, name: str, progress: Progress | None = None) -> None:
+        """Download a Hub classifier unless it is here; see :meth:`ScorerCatalogue.fetch`."""
+        self._catalogue.fetch(name, progress)
 
     # -- scores -----------------------------------------------------------------------------------------------------------
 
