@@ -31,9 +31,9 @@ from evaluation_helpers import (
 from studio.config import ROOT, Settings
 from studio.domain import BASE, Message, Sampling
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError, StudioError
-from studio.services import evaluations as module
 from studio.services.compare import CompareService, PaneChat, row_seed
 from studio.services.evaluation_form import EvaluationForm
+from studio.services.evaluation_line import SILENT_S
 from studio.services.evaluation_rows import parts_left, seed_of
 from studio.services.evaluations import NOT_KEPT, EvaluationService, EvaluationStatus
 from studio.services.models import ModelService
@@ -414,7 +414,7 @@ def test_an_owner_on_another_machine_counts_as_gone_after_long_silence(quick: Ho
     database = quick.database()
     now = time.time()
     with database.write() as connection:
-        for number, silent in enumerate((1.0, module.SILENT_S + 60)):
+        for number, silent in enumerate((1.0, SILENT_S + 60)):
             made = make_evaluation(str(number) * 16, updated=now - silent, rows=(), state="running")
             store.add_evaluation(connection, made, f"elsewhere-{os.getpid()}|{os.getpid()}|1.0|abcd")
     states = {one.id[0]: one.state for one in quick.evaluations.list()}

@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import secrets
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
-
-import psutil
 
 from studio.config import Settings
 from studio.domain import BASE
 from studio.errors import ConflictError, NotFoundError, StudioError
 from studio.services.compare import CompareService
 from studio.services.evaluation_form import EvaluationForm, check_form, check_title
+from studio.services.evaluation_line import RESUMABLE, Beat, EvaluationStatus, Job, owner_gone, owner_name
 from studio.services.evaluation_rows import make_rows, parts_left
 from studio.services.models import ModelService
-from studio.services.run_state import process_alive
 from studio.services.runs import RunStore
 from studio.services.toxicity import ToxicityService
 from studio.store import evaluations as store
@@ -40,55 +36,7 @@ log = logging.getLogger(__name__)
 
 #: Evaluations that nobody keeps: beyond so many the oldest go when a new one is started.
 NOT_KEPT = 50
-#: Seconds between two signs of life of a job, and without one until a job on another machine counts as dead.
-BEAT_S, SILENT_S = 10.0, 600.0
-_RESUMABLE: tuple[EvaluationState, ...] = ("cancelled", "failed", "interrupted")
 _DIED = "The studio ended while this was at work; the rows made so far are kept, and Resume goes on from there."
-
-
-@dataclass(frozen=True)
-class EvaluationStatus:
-    """How far an evaluation is.
-
-    Attributes:
-        done, total: rows (a question, a sample, an adapter) stored and wanted.
-        message: why it ended, where that is not plain; ``note`` what it waits for now.
-        ahead: how many others this process works on before it.
-        seconds: worked on it since it was started or resumed; ``eta`` roughly what is left, None while unknown.
-    """
-
-    id: str
-    title: str
-    state: EvaluationState
-    done: int
-    total: int
-    message: str = ""
-    note: str = ""
-    ahead: int = 0
-    seconds: float = 0.0
-    eta: float | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether it waits for its turn or is at work."""
-        return self.state in store.MOVING
-
-    @property
-    def resumable(self) -> bool:
-        """Whether it stopped before its end and can go on."""
-        return self.state in _RESUMABLE
-
-
-@dataclass
-class _Job:
-    """One in the line. ``ends_as`` is the state it goes to once ``stop`` is set; times are of ``time.monotonic``."""
-
-    id: str
-    stop: threading.Event = field(default_factory=threading.Event)
-    ends_as: EvaluationState = "cancelled"
-    note: str = ""
-    began: float = 0.0
-    had: int = 0
 
 
 class EvaluationService:
@@ -109,10 +57,9 @@ class EvaluationService:
         self._opening = threading.Lock()
         self._database = Database(settings.store_url)
         self._migrated = False
-        process = psutil.Process()
-        self._owner = f"{socket.gethostname()}|{os.getpid()}|{process.create_time():.2f}|{secrets.token_hex(4)}"
+        self._owner = owner_name()
         self._lock = threading.Lock()
-        self._line: deque[_Job] = deque()
+        self._line: deque[Job] = deque()
         #: Stored as ours, and not in the line yet.
         self._coming: set[str] = set()
         self._thread: threading.Thread | None = None
@@ -148,12 +95,12 @@ class EvaluationService:
             ConflictError: it is done or at work; or an adapter, the base or the scorer is not the one it began with.
         """
         found = self._settled(evaluation_id)
-        if found.state not in _RESUMABLE:
+        if found.state not in RESUMABLE:
             raise ConflictError(f"This evaluation is {found.state}; there is nothing to resume.")
         self._check_same(found.spec)
         ours: dict[str, Any] = {"state": "queued", "owner": self._owner, "message": "", "updated": time.time()}
         with self._enqueued(evaluation_id), self._store().write() as connection:
-            if not store.change(connection, evaluation_id, was=_RESUMABLE, **ours):
+            if not store.change(connection, evaluation_id, was=RESUMABLE, **ours):
                 raise ConflictError("Somebody else resumed or deleted this evaluation just now.")
 
     def cancel(self, evaluation_id: str) -> None:
@@ -334,13 +281,10 @@ class EvaluationService:
             return store.find_summary(connection, found.id) or found
 
     def _gone(self, found: EvaluationSummary) -> bool:
-        host, pid, started, _ = found.owner.split("|")
-        if found.owner == self._owner:
-            with self._lock:
-                return found.id not in self._coming and all(job.id != found.id for job in self._line)
-        if host != socket.gethostname():
-            return time.time() - found.updated > SILENT_S
-        return not process_alive(int(pid), float(started))
+        if found.owner != self._owner:
+            return owner_gone(found.owner, found.updated)
+        with self._lock:
+            return found.id not in self._coming and all(job.id != found.id for job in self._line)
 
     @contextlib.contextmanager
     def _enqueued(self, evaluation_id: str) -> Iterator[None]:
@@ -350,7 +294,7 @@ class EvaluationService:
         try:
             yield
             with self._lock:
-                self._line.append(_Job(evaluation_id))
+                self._line.append(Job(evaluation_id))
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._work, name="evaluations", daemon=True)
                     self._thread.start()
@@ -358,7 +302,7 @@ class EvaluationService:
             with self._lock:
                 self._coming.discard(evaluation_id)
 
-    def _drop(self, job: _Job, ends_as: EvaluationState) -> None:
+    def _drop(self, job: Job, ends_as: EvaluationState) -> None:
         """Take a job out of the line, or ask it to stop where it is at work. The lock is held."""
         job.ends_as = ends_as
         job.stop.set()
@@ -385,7 +329,7 @@ class EvaluationService:
                 with self._lock:
                     self._line.popleft()
 
-    def _run(self, job: _Job) -> None:
+    def _run(self, job: Job) -> None:
         with self._store().write() as connection:
             if not store.change(
                 connection, job.id, was=("queued",), owned_by=self._owner, state="running", updated=time.time()
@@ -396,7 +340,7 @@ class EvaluationService:
         assert found is not None
         with self._lock:
             job.began, job.had = time.monotonic(), len(there)
-        beat = _Beat()
+        beat = Beat()
 
         def alive(note: str) -> None:
             job.note = note
@@ -418,7 +362,7 @@ class EvaluationService:
         self._end(job, ("running",), "done")
 
     def _end(
-        self, job: _Job, was: tuple[EvaluationState, ...], state: EvaluationState | None = None, message: str = ""
+        self, job: Job, was: tuple[EvaluationState, ...], state: EvaluationState | None = None, message: str = ""
     ) -> None:
         """Write an evaluation's end: ``state``, or what whoever stopped it asked for."""
         try:
@@ -435,20 +379,6 @@ class EvaluationService:
         except StudioError:
             # The store is out of reach: whoever asks later finds nobody at work on it, and calls it interrupted.
             log.exception("the end of evaluation %s could not be stored", job.id)
-
-
-class _Beat:
-    """Says when the next sign of life is due."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def due(self) -> bool:
-        now = time.monotonic()
-        if now - self._last < BEAT_S:
-            return False
-        self._last = now
-        return True
 
 
 def _unknown(evaluation_id: str) -> NotFoundError:
