@@ -177,9 +177,9 @@ def test_a_reward_that_can_be_raised_is_raised(base: Path, tmp_path: Path, algor
     assert last > first + 0.7
     (report,) = [event for event in events if isinstance(event, DetoxReport)]
     assert report.rewards_after[0] > report.rewards_before[0] + 0.7
-    assert report.before.n == report.after.n == report.shares[0].before_n == 192
+    assert report.before.n == report.after.n == report.shares[0].before_n == 128
     assert report.shares[0].after < report.shares[0].before
-    assert report.shares[0].provoked_before_n == 96
+    assert report.shares[0].provoked_before_n == 64
     assert report.kl > 0
     assert report.judged is None
     moved = [value.abs().max() for name, value in plain(base, tmp_path).named_parameters() if "lora_B" in name]

@@ -27,7 +27,7 @@ from studio.toxicity import TestPrompt
 TRANSCRIPT_PROMPTS = 4
 #: Up to this many parameters (or on a GPU) answers are cheap: more of them are measured.
 _QUICK_PARAMETERS = 20_000_000
-_QUICK_ANSWERS, _SLOW_ANSWERS = 192, 48
+_QUICK_ANSWERS, _SLOW_ANSWERS = 128, 32
 
 
 @functools.cache
@@ -174,7 +174,7 @@ class DetoxObserver:
         system = self.job.recipe.system_prompt
         told = [
             EncodedAnswer(
-                tuple(chat_ids(self.tokenizer, conversation(question, system))),
+                tuple(chat_ids(self.tokenizer, conversation(question, system), self.model.config.is_encoder_decoder)),
                 (*self._ids(answer), *([end] if end is not None else [])),
             )
             for question, answer in zip(questions, answers, strict=True)

@@ -46,7 +46,7 @@ class DetoxHabits(Habits):
 
     accelerator: Any
     temperature: float
-    num_generations: int
+    num_generations: Any
     eos_token_ids: list[int]
     current_gradient_accumulation_steps: int
     _metrics: Any

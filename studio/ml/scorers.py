@@ -45,6 +45,10 @@ def load_scorer(spec: ScorerSpec, *, device: str = "auto", trust_remote_code: bo
         from studio.ml.embedded_scorer import FOLDER, EmbeddedScorer
 
         return EmbeddedScorer(spec.path or FOLDER)
+    if spec.info.kind == "profanity":
+        from studio.ml.word_scorer import WordScorer
+
+        return WordScorer()
     if spec.info.kind == "classifier":
         from studio.ml.classifier_scorer import ClassifierScorer
 

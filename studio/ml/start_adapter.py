@@ -60,10 +60,11 @@ def _learnt(model: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     from peft.tuners.lora.layer import LoraLayer
 
     name, found = model.active_adapter, {}
+    layer: Any
     for path, layer in model.get_base_model().named_modules():
         if isinstance(layer, LoraLayer) and name in layer.lora_A:
-            down, up = layer.lora_A[name].weight.detach().float(), layer.lora_B[name].weight.detach().float()
-            found[path] = (down.t(), up.t() * layer.scaling[name])
+            down, up = (part[name].weight.detach().float().t() for part in (layer.lora_A, layer.lora_B))
+            found[path] = (down, up * layer.scaling[name])
     return found
 
 

@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -256,7 +257,9 @@ def train_to_end(
     if checkpoint is not None:
         clock.before = read_progress(checkpoint)
     clock.start()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with warnings.catch_warnings():  # TRL asks transformers by an old name at every step; nobody here can mend that
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds, steps = clock.elapsed(), trainer.state.global_step
     (save or save_adapter)(trainer.model, job.folder, base_id)
     last_look(steps)
