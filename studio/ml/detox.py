@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from studio.detox import DetoxEvent, DetoxReport, TranscriptEvent
 from studio.errors import RecipeError
 from studio.events import MeasureEvent
+from studio.ml import seq2seq_detox
 from studio.ml.detox_reward import Term
-from studio.ml.detox_setup import ALGORITHMS, DetoxJob, check_job, prompt_order, trl_arguments
+from studio.ml.detox_setup import ALGORITHMS, DetoxJob, check_family, check_job, prompt_order, trl_arguments
 from studio.ml.detox_steps import DetoxObserver, teller_class
 from studio.ml.detox_trainer import trainer_class
 from studio.ml.dpo_setup import lora_config, public_id
@@ -79,6 +81,7 @@ def _train(job: DetoxJob, emit: Callable[[Told], None], should_stop: Callable[[]
         load_in_4bit=detox.load_in_4bit,
         trust_remote_code=job.trust_remote_code,
     )
+    check_family(detox, bool(model.config.is_encoder_decoder))
     disable_dropout_in_model(model)  # the base's own; the adapter's is a knob and is honoured
     prompts, prompt_ids = _encode(job, tokenizer, model)
     start = StartAdapter(model, job.start) if job.start else None
@@ -86,17 +89,24 @@ def _train(job: DetoxJob, emit: Callable[[Told], None], should_stop: Callable[[]
         Term(scorer, term.weight, detox.reward_clip) for scorer, term in zip(job.scorers, detox.rewards, strict=True)
     ]
     base_id, clock = public_id(recipe.base.id), Clock(detox.max_seconds)
-    trainer = trainer_class(detox.algorithm)(
+    make, arguments, task = trainer_class(detox.algorithm), trl_arguments, "CAUSAL_LM"
+    if model.config.is_encoder_decoder:
+        make, arguments, task = (
+            partial(seq2seq_detox.trainer_class(), detox=detox),
+            seq2seq_detox.arguments,
+            "SEQ_2_SEQ_LM",
+        )
+    trainer = make(
         prompts=[prompt.text for prompt in prompts],
         prompt_ids=prompt_ids,
         terms=terms,
         base_id=base_id,
         timed=clock.share if detox.max_seconds > 0 else None,
         model=model,
-        args=trl_arguments(job, device, model.num_parameters()),
+        args=arguments(job, device, model.num_parameters()),
         train_dataset=Dataset.from_dict({"prompt": prompt_order(prompts, detox)}),
         processing_class=tokenizer,
-        peft_config=lora_config(recipe),
+        peft_config=lora_config(recipe, task),
     )
     trainer.remove_callback(PrinterCallback)
     fuse_lora(trainer.model)
@@ -112,12 +122,14 @@ def _train(job: DetoxJob, emit: Callable[[Told], None], should_stop: Callable[[]
 
 
 def _encode(job: DetoxJob, tokenizer: Any, model: Any) -> tuple[list[TestPrompt], list[list[int]]]:
-    """The prompts that leave room for an answer, and their token ids."""
-    detox, system = job.recipe.detox_settings, job.recipe.system_prompt
+    """The prompts that leave room for an answer (whole to an encoder, whose answer stands apart), and their token ids."""
+    detox, system, seq2seq = job.recipe.detox_settings, job.recipe.system_prompt, bool(model.config.is_encoder_decoder)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", detox.max_length)
-    limit = min(detox.max_length, context) - detox.max_new_tokens
-    told = [(prompt, chat_ids(tokenizer, conversation(prompt.text, system))) for prompt in job.prompts]
+    limit = min(detox.max_length, context) - (0 if seq2seq else detox.max_new_tokens)
+    told = [(prompt, chat_ids(tokenizer, conversation(prompt.text, system), seq2seq)) for prompt in job.prompts]
     kept = [(prompt, ids) for prompt, ids in told if len(ids) <= limit]
+    if not kept and seq2seq:
+        raise RecipeError(f"None of the {len(told)} prompts fits into max_length ({detox.max_length}); raise it.")
     if not kept:
         raise RecipeError(
             f"None of the {len(told)} prompts leaves room for an answer of {detox.max_new_tokens} tokens within max_length "

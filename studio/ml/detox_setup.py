@@ -87,6 +87,16 @@ def check_job(job: DetoxJob) -> None:
         raise RecipeError("Every reward term has weight 0, so there is nothing to learn; raise one.")
 
 
+def check_family(detox: DetoxSettings, seq2seq: bool) -> None:
+    """Whether a base of this family (``seq2seq``: an encoder-decoder) can be trained so.
+
+    Raises:
+        RecipeError: it cannot.
+    """
+    if seq2seq and detox.algorithm != "rloo":
+        raise RecipeError(f"algorithm is {detox.algorithm!r}; an encoder-decoder model is trained by rloo here.")
+
+
 def prompt_order(prompts: Sequence[TestPrompt], detox: DetoxSettings) -> list[int]:
     """Which prompt is asked when: places in ``prompts``, ``prompts_per_step`` a step. Each kind (provoking, ordinary) is
     shuffled anew each time it has been gone through; ordinary ones get their share of the steps' places."""

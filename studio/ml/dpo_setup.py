@@ -94,11 +94,11 @@ def trl_arguments(job: DpoJob, device: str, parameters: int) -> Any:
     )
 
 
-def lora_config(recipe: Recipe) -> Any:
+def lora_config(recipe: Recipe, task_type: str = "CAUSAL_LM") -> Any:
     """PEFT's ``LoraConfig`` of a recipe."""
     from peft import LoraConfig
 
-    return LoraConfig(task_type="CAUSAL_LM", **lora_options(recipe))
+    return LoraConfig(task_type=task_type, **lora_options(recipe))
 
 
 def choose_attention(model: Any, device: str, pairs: Pairs, batch_size: int) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from studio.ml.pairs import EncodedAnswer
+from studio.ml.seq2seq_logprobs import seq2seq_log_probs
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,8 @@ def answer_log_probs(
     """Summed log-probability of each answer in nats, without gradients, in batches of similar length."""
     import torch
 
+    if model.config.is_encoder_decoder:
+        return seq2seq_log_probs(model, answers, pad_id, batch_tokens)
     order = sorted(range(len(answers)), key=lambda index: len(answers[index]))
     sums = [0.0] * len(answers)
     while order:

@@ -30,6 +30,9 @@ def split_prompts(dataset: PreferenceDataset | None, sets: Sequence[Sequence[Tes
     held: list[TestPrompt] = []
     if dataset is not None:
         asked = [TestPrompt(pair.id, pair.prompt, dataset.language) for pair in dataset.pairs]
+        asked += [
+            TestPrompt(f"prompt-{number}", text, dataset.language) for number, text in enumerate(dataset.prompts, 1)
+        ]
         kept = [TestPrompt(pair.id, pair.prompt, dataset.language) for pair in dataset.heldout]
         kept += [
             TestPrompt(f"test-{number}", text, dataset.language) for number, text in enumerate(dataset.test_prompts, 1)
