@@ -15,6 +15,7 @@ from studio.ui.library_tab import build_library_tab
 from studio.ui.rate_tab import build_rate_tab
 from studio.ui.reward_tab import build_reward_tab
 from studio.ui.shared import Shared
+from studio.ui.toxicity_tab import build_toxicity_tab
 
 #: Seconds: every hour, copies that Gradio made of uploads and of files it served are deleted once a day old. What the studio
 #: keeps (runs, data, exports) lies elsewhere and stays.
@@ -55,6 +56,8 @@ def build_app(services: Services) -> gr.Blocks:
                 build_rate_tab(services, shared, app)
             with gr.Tab("Reward", id="reward"):
                 build_reward_tab(services, shared, app)
+            with gr.Tab("Toxicity", id="toxicity"):
+                build_toxicity_tab(services, shared, app)
             with gr.Tab("Library", id="library"):
                 build_library_tab(services, shared, app)
         add_api(services, gate)
