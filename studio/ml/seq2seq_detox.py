@@ -9,7 +9,7 @@ checkpoints, time limit.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from studio.detox import DetoxSettings
@@ -47,7 +47,7 @@ def rloo_loss(
     return -((scores - scores.detach()).exp() * advantages).sum(), ratio
 
 
-def answer_mask(ids: torch.Tensor, ends: Sequence[int]) -> torch.Tensor:
+def answer_mask(ids: torch.Tensor, ends: Collection[int]) -> torch.Tensor:
     """True on each answer's tokens up to its first end token, that one included."""
     import torch
 
@@ -107,7 +107,7 @@ def trainer_class() -> Any:
             self._detox, self._prompts, self.prompt_ids, self._terms = detox, prompts, prompt_ids, terms
             self.answers: StepAnswers | None = None
             self._ends = end_tokens(model, processing_class)
-            self._pad = processing_class.pad_token_id
+            self._tokenizer = processing_class
             without_dropout(model)
             model.generation_config = plain_generation(model, processing_class, self._ends)
             set_seed(detox.seed)  # the adapter's first values are drawn before the trainer seeds
@@ -124,7 +124,7 @@ def trainer_class() -> Any:
             answer_ids, mask = self._sample([self.prompt_ids[row] for row in rows])
             asked = [self._prompts[row] for row in rows for _ in range(detox.generations)]
             told = [ids[real].tolist() for ids, real in zip(answer_ids, mask, strict=True)]
-            texts = self.processing_class.batch_decode(told, skip_special_tokens=True)
+            texts = self._tokenizer.batch_decode(told, skip_special_tokens=True)
             scored = score_answers(self._terms, asked, texts, detox.generations)
             self.answers = StepAnswers(scored, told, frozenset(self._ends))
             rewards = torch.tensor(scored.rewards, device=answer_ids.device)
@@ -133,11 +133,14 @@ def trainer_class() -> Any:
             at_once = max(1, detox.batch_size // detox.generations) if detox.batch_size else len(rows)
             for begin in range(0, len(rows), at_once):  # prompts with all their answers: a group stays together
                 part = slice(begin * detox.generations, (begin + at_once) * detox.generations)
-                prompts = self._padded([self.prompt_ids[row] for row in rows[begin : begin + at_once]])
-                answers = (answer_ids[part], mask[part], detox.temperature)
-                scores = decoder_log_probs(self.model, *prompts, *answers)
+                told_part = (
+                    *self._padded([self.prompt_ids[row] for row in rows[begin : begin + at_once]]),
+                    answer_ids[part],
+                    mask[part],
+                )
+                scores = decoder_log_probs(self.model, *told_part, detox.temperature)
                 with torch.no_grad(), base_of(self.model):
-                    reference = decoder_log_probs(self.model, *prompts, *answers)
+                    reference = decoder_log_probs(self.model, *told_part, detox.temperature)
                 loss, ratio = rloo_loss(scores, reference, rewards[part], detox.generations, detox.beta)
                 self._check_loss(loss.item())
                 self.accelerator.backward(loss / len(told))
@@ -165,7 +168,7 @@ def trainer_class() -> Any:
             return answers, answer_mask(answers, self._ends)
 
         def _padded(self, rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-            return padded(rows, self._pad, self.model.device)
+            return padded(rows, self._tokenizer.pad_token_id, self.model.device)
 
     return Seq2SeqDetoxTrainer
 
