@@ -126,7 +126,7 @@ def build_form(services: Services) -> tuple[DetoxWidgets, Told]:
     """Draw the form; with it what is told beside it. Choices are read afresh on page load (see :func:`detox_values.offer`)."""
     preset = DETOX_PRESETS["quick"]
     detox = preset.detox
-    datasets, offered = dataset_choices(services), set_choices()
+    datasets, offered = dataset_choices(services, prompts=True), set_choices()
     terms: dict[str, Any] = {}
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):

@@ -36,7 +36,7 @@ def offer(
     return [
         gr.Dropdown(choices=[(m.title, m.id) for m in services.models.catalogue()]),
         offer_starts(services, base, start),
-        _kept([NONE, *dataset_choices(services)], dataset),
+        _kept([NONE, *dataset_choices(services, prompts=True)], dataset),
         gr.Dropdown(choices=set_choices(), value=sets),
         *(gr.Dropdown(choices=choices, value=value) for choices, value in zip(lists, scorers, strict=True)),
     ]
