@@ -47,11 +47,11 @@ def side_name(name: str, names: Mapping[str, str]) -> str:
 
 
 def figures(change: Change, digits: int = 3) -> str:
-    """Difference with its interval, and the percentage where it means something."""
+    """Difference with its interval, and the percentage where there is a difference and it means something."""
     said = f"difference {signed(change.difference, digits)}"
     if change.interval is not None:
         said += f", 95 % interval {span(change.interval, digits)}"
-    if change.percent is not None:
+    if change.percent is not None and change.verdict in ("lower", "higher"):
         said += f", {signed(change.percent, 0)} %"
     return said
 
