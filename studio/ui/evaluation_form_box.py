@@ -19,6 +19,8 @@ from studio.ui.shared import PRIVATE
 
 #: The choice of prompts that means "those typed here".
 LINES = "lines"
+#: What the choice of a dataset's test prompts begins with; its id follows.
+OF_DATASET = "dataset:"
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 
 
@@ -102,6 +104,12 @@ class EvaluationFormBox:
         bases = list(dict.fromkeys([*(pane.base for pane in panes), EMBEDDED]))
         base = base if base in bases and (adapters or not panes) else bases[0]
         sets = [(f"{one.title} ({len(one.prompts)})", one.id) for one in prompt_sets()]
+        # data with answers has its before/after table in Compare
+        sets += [
+            (f"{one.title} ({one.n_test})", OF_DATASET + one.id)
+            for one in self._services.datasets.list()
+            if one.n_prompts
+        ]
         listed = [*sets, ("Prompts typed here", LINES)]
         fresh = scorer is None
         chosen = prompts if not fresh and prompts in {value for _, value in listed} else listed[0][1]
@@ -139,12 +147,12 @@ class EvaluationFormBox:
 
 
 def form_from(
-    base: str, before: str, adapters: Sequence[str] | None, prompts: str, lines: str | None, scorer: str | None,
-    samples: float | None, seed: float | None, temperature: float, tokens: float, system: str | None, top_p: float,
-    title: str | None,
+    services: Services, base: str, before: str, adapters: Sequence[str] | None, prompts: str, lines: str | None,
+    scorer: str | None, samples: float | None, seed: float | None, temperature: float, tokens: float,
+    system: str | None, top_p: float, title: str | None,
 ) -> EvaluationForm:  # fmt: skip
     """The form as the page's widgets have it."""
-    title_of, asked = _asked(prompts, lines or "")
+    title_of, asked = _asked(services, prompts, lines or "")
     return EvaluationForm(
         adapters=tuple(adapters or ()),
         prompts=asked,
@@ -159,14 +167,18 @@ def form_from(
     )
 
 
-def _asked(chosen: str, lines: str) -> tuple[str, tuple[TestPrompt, ...]]:
+def _asked(services: Services, chosen: str, lines: str) -> tuple[str, tuple[TestPrompt, ...]]:
     """What the prompts are called, and the prompts.
 
     Raises:
-        InputError: a line cannot be a prompt; NotFoundError: there is no such set.
+        InputError: a line cannot be a prompt; NotFoundError: there is no such set or dataset.
     """
     if chosen == LINES:
         return "own prompts", prompts_from_text(lines)
+    if chosen.startswith(OF_DATASET):
+        data = services.datasets.get(chosen.removeprefix(OF_DATASET))
+        numbered = enumerate(data.test_prompts, 1)
+        return data.title, tuple(TestPrompt(str(number), text, data.language) for number, text in numbered)
     found = next((one for one in prompt_sets() if one.id == chosen), None)
     if found is None:
         raise NotFoundError(f"There is no prompt set {str(chosen)[:60]!r}; choose one of the list.")

@@ -105,7 +105,7 @@ class CompareSection:
 
         def begin(mark: Visitor, *values: Any) -> str:
             require_operator(mark, "evaluating")
-            return service.start(form_from(*values))
+            return service.start(form_from(self._services, *values))
 
         def halt(mark: Visitor, chosen: str) -> dict[Any, Any]:
             require_operator(mark, "ending an evaluation")
