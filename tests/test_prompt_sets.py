@@ -1,0 +1,39 @@
+"""Prompt sets as they ship, and what somebody types."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from studio.errors import InputError
+from studio.services.prompt_sets import prompt_sets, prompts_from_text
+from studio.toxicity import TestPrompt
+
+
+def test_a_file_becomes_a_set_and_a_broken_one_is_named(tmp_path: Path) -> None:
+    assert prompt_sets(tmp_path) == ()
+    told = {
+        "title": "Two",
+        "language": "en",
+        "prompts": [{"id": "a", "text": "Hi?"}, {"id": "b", "text": "Fool!", "provoking": True}],
+    }
+    (tmp_path / "prompts-en.json").write_text(json.dumps(told))
+    (found,) = prompt_sets(tmp_path)
+    assert (found.id, found.title, found.language) == ("prompts-en", "Two", "en")
+    assert found.prompts == (TestPrompt("a", "Hi?", "en"), TestPrompt("b", "Fool!", "en", True))
+    (tmp_path / "prompts-zh.json").write_text(json.dumps({"title": "No prompts", "language": "zh"}))
+    with pytest.raises(InputError, match=r"prompts-zh\.json: prompts"):
+        prompt_sets(tmp_path)
+
+
+def test_typed_prompts_are_one_a_line() -> None:
+    assert prompts_from_text(" One?\n\n  \nTwo?\n") == (TestPrompt("1", "One?"), TestPrompt("2", "Two?"))
+    assert prompts_from_text("") == ()
+
+
+def test_the_shipped_sets_have_sixty_prompts_a_third_of_them_provoking() -> None:
+    for found in prompt_sets():
+        assert len(found.prompts) == len({prompt.text for prompt in found.prompts}) == 60
+        assert sum(prompt.provoking for prompt in found.prompts) == 20
