@@ -69,8 +69,9 @@ def _serve(services: Services) -> None:
 
 
 def page_options(services: Services) -> dict[str, Any]:
-    """What ``launch()`` takes for any server of the page: its looks, and the voting page's routes beside Gradio's."""
+    """What ``launch()`` takes for any server of the page: its looks, and the routes of plain pages beside Gradio's."""
     from studio.ui.rate_page import rate_routes
+    from studio.ui.report_page import report_routes
     from studio.ui.theme import CSS_FILE, theme
 
     return {
@@ -78,7 +79,7 @@ def page_options(services: Services) -> dict[str, Any]:
         "css_paths": CSS_FILE,
         "show_error": True,
         "footer_links": [],
-        "app_kwargs": {"routes": rate_routes(services)},
+        "app_kwargs": {"routes": [*rate_routes(services), *report_routes(services)]},
     }
 
 
