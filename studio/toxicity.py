@@ -39,6 +39,12 @@ class ScorerInfo:
     toxic_label: str = ""
 
 
+def public_name(scorer: str) -> str:
+    """A scorer's name as it may leave this machine: of a folder only its last part (and the label picked)."""
+    path, mark, label = scorer.partition("#")
+    return path.rstrip("/").rsplit("/", 1)[-1] + mark + label if path.startswith(("/", ".", "~")) else scorer
+
+
 @dataclass(frozen=True)
 class ScorerSpec:
     """A scorer as a worker process loads it: everything resolved, nothing to look up.

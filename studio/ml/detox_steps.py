@@ -21,7 +21,7 @@ from studio.ml.prompts import chat_ids
 from studio.ml.reference import base_of
 from studio.ml.scorers import Scorer
 from studio.ml.stance import StanceJudge, measure_support, pad_id
-from studio.toxicity import TestPrompt
+from studio.toxicity import TestPrompt, public_name
 
 #: Prompts whose answers are told during training: the first provoking ones and the first others.
 TRANSCRIPT_PROMPTS = 4
@@ -224,4 +224,4 @@ def _rude_share(scorer: Scorer, was_reward: bool, sides: Sequence[Any], provoked
     if scorer.info.kind == "reward":
         return []
     info = scorer.info
-    return [RudeShare(info.name, info.revision, info.title, was_reward, *counts)]
+    return [RudeShare(public_name(info.name), info.revision, info.title, was_reward, *counts)]

@@ -15,12 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from studio.config import ROOT, Settings
-from studio.domain import BaseModelRef
+from studio.domain import BaseModelRef, Recipe
 from studio.services.cards import is_hub_id, write_card
 from studio.services.records import write_record
 from studio.services.run_folder import PLAN
 from studio.services.runs import RunView
 from studio.services.unpacking import CONFIG, FOREIGN_CARD, WEIGHTS
+from studio.toxicity import public_name
 
 #: What is published on the Hub: all but the record of this studio (status, notes, log, data).
 PUBLISHED = (WEIGHTS, CONFIG, "README.md", "run.json", "events.jsonl", "samples.jsonl", FOREIGN_CARD)
@@ -29,6 +30,15 @@ PUBLISHED = (WEIGHTS, CONFIG, "README.md", "run.json", "events.jsonl", "samples.
 def portable_base(base: BaseModelRef) -> BaseModelRef:
     """The base without a path of this machine: a local folder keeps its name, and its fingerprint tells it elsewhere."""
     return base if base.id == "embedded" or is_hub_id(base.id) else replace(base, id=Path(base.id).name)
+
+
+def portable_recipe(recipe: Recipe) -> Recipe:
+    """The recipe without a path of this machine, neither of the base nor of a detox run's scorers."""
+    detox = recipe.detox
+    if detox is not None:
+        terms = tuple(replace(term, scorer=public_name(term.scorer)) for term in detox.rewards)
+        detox = replace(detox, rewards=terms, judge=public_name(detox.judge))
+    return replace(recipe, base=portable_base(recipe.base), detox=detox)
 
 
 @contextlib.contextmanager
@@ -49,7 +59,7 @@ def staged(
         config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
         config["base_model_name_or_path"] = portable_base(view.recipe.base).id
         write_record(folder / CONFIG, config)
-        write_record(folder / "run.json", replace(view.recipe, base=portable_base(view.recipe.base)))
+        write_record(folder / "run.json", portable_recipe(view.recipe))
         message = blank_paths(view.status.message, settings)
         write_record(folder / "status.json", replace(view.status, message=message, pid=0, pid_started=0.0))
         if view.note or view.title != view.recipe.title:

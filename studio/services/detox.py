@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings
-from studio.detox import AnswerFigures, DetoxReport, DetoxSettings, RewardTerm, RudeShare
+from studio.detox import DetoxSettings, RewardTerm
 from studio.domain import BaseModelRef, LoraSettings, PreferenceDataset, Recipe
 from studio.errors import ConflictError, RecipeError, StudioError
 from studio.ml.detox_setup import ALGORITHMS, check_family
@@ -17,9 +17,8 @@ from studio.ml.seq2seq import is_encoder_decoder
 from studio.services.align import library_versions
 from studio.services.checks import check_common, not_longer, one_of, within
 from studio.services.detox_prompts import plan_hash, split_prompts
-from studio.services.intervals import wilson
+from studio.services.detox_result import result_of
 from studio.services.presets import DETOX_PRESETS
-from studio.services.records import finite
 from studio.services.run_folder import new_run_id
 from studio.services.run_state import counts
 from studio.services.runs import RunStore, RunView
@@ -169,8 +168,9 @@ class DetoxService:
             InputError, NotFoundError: no such run; RecipeError: it is no detox run.
         """
         recipe = detox_run(self._runs, run_id).recipe
-        known = _prompt_sets()
-        named = tuple(name for name in recipe.detox_settings.prompt_sets if name in known)
+        told = recipe.detox_settings.prompt_sets
+        known = _prompt_sets() if told else {}
+        named = tuple(name for name in told if name in known)
         dataset = recipe.dataset_id if recipe.dataset_id != NO_DATASET else ""
         terms = tuple(replace(term, revision="") for term in recipe.detox_settings.rewards)
         return DetoxForm(
@@ -192,19 +192,7 @@ class DetoxService:
         Raises:
             InputError, NotFoundError: no such run; RecipeError: it is no detox run.
         """
-        view = detox_run(self._runs, run_id)
-        last, report = view.detox_step, view.detox
-        return {
-            "run": view.run_id,
-            "folder": str(view.folder),
-            "seconds": view.status.seconds,
-            "reward": finite(last.reward) if last else None,
-            "toxicity": finite(last.toxicity) if last else None,
-            "kl": finite(last.kl) if last else None,
-            "report": _report(report) if report else None,
-            "support_share": _share(view, "adapter"),
-            "start_support_share": _share(view, "base"),
-        }
+        return result_of(detox_run(self._runs, run_id))
 
     def status(self, run_id: str) -> dict[str, Any]:
         """State, message and step counts of a run, and :meth:`result`'s keys.
@@ -338,50 +326,3 @@ NO_DATASET = "prompts"
 
 def _no_data(title: str, digest: str) -> PreferenceDataset:
     return PreferenceDataset(NO_DATASET, title, "labels", "", (), (), (), digest, "prompt sets")
-
-
-def _share(view: RunView, who: str) -> dict[str, Any] | None:
-    share = view.adapter_share if who == "adapter" else view.base_share
-    if share is None:
-        return None
-    return {"share": finite(share.share), "low": finite(share.low), "high": finite(share.high), "n": share.n}
-
-
-def _report(report: DetoxReport) -> dict[str, Any]:
-    return {
-        "prompts": report.prompts,
-        "provoking": report.provoking,
-        "samples": report.samples,
-        "kl": finite(report.kl),
-        "rude": [_rude(share) for share in report.shares],
-        "before": _figures(report.before),
-        "after": _figures(report.after),
-    }
-
-
-def _rude(share: RudeShare) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "scorer": share.scorer,
-        "revision": share.revision,
-        "was_reward": share.was_reward,
-    }
-    for side, k, n in (
-        ("before", share.before, share.before_n),
-        ("after", share.after, share.after_n),
-        ("provoked_before", share.provoked_before, share.provoked_before_n),
-        ("provoked_after", share.provoked_after, share.provoked_after_n),
-    ):
-        interval = wilson(k, n)
-        found[side] = {
-            "k": k,
-            "n": n,
-            "low": interval.low if interval else None,
-            "high": interval.high if interval else None,
-        }
-    return found
-
-
-def _figures(figures: AnswerFigures) -> dict[str, float | None]:
-    return {
-        name: value if isinstance(value, int) else finite(value) for name, value in dataclasses.asdict(figures).items()
-    }

@@ -11,6 +11,7 @@ from studio.domain import Recipe
 from studio.services.detox_reading import audit_report
 from studio.services.intervals import wilson
 from studio.services.runs import RunView
+from studio.toxicity import public_name
 
 
 def summary(recipe: Recipe, source: str) -> str:
@@ -57,7 +58,10 @@ def facts(recipe: Recipe, view: RunView) -> Iterator[tuple[str, str]]:
     yield "System prompt", recipe.system_prompt or "none"
     yield "Reward", " + ".join(_term(term) for term in detox.rewards)
     yield "Reward cut at", f"±{detox.reward_clip:g}" if detox.reward_clip else "nothing"
-    yield "Judge beside the reward", f"{detox.judge} ({detox.judge_revision[:12]})" if detox.judge else "none"
+    yield (
+        "Judge beside the reward",
+        f"{public_name(detox.judge)} ({detox.judge_revision[:12]})" if detox.judge else "none",
+    )
     yield "Algorithm", f"{detox.algorithm.upper()}, KL weight {detox.beta:g}"
     yield (
         "Answers",
@@ -91,7 +95,7 @@ def limits() -> str:
 
 def _term(term: RewardTerm) -> str:
     revision = f" ({term.revision[:12]})" if term.revision else ""
-    return f"{term.weight:g} × {term.scorer}{revision}"
+    return f"{term.weight:g} × {public_name(term.scorer)}{revision}"
 
 
 def _row(share: RudeShare) -> str:
