@@ -185,3 +185,28 @@ def test_of_many_texts_the_worst_are_drawn() -> None:
     assert "text 0<" in html
     assert "text 499<" not in html
     assert "The 200 of 500 texts with the lowest rewards" in html
+
+
+def test_a_toxicity_scorer_stands_below_the_panes_and_ranks_samples(page: Any, services: Services) -> None:
+    page.get_by_role("tab", name="Compare").first.click()
+    page.wait_for_selector("#pane-identity-1 .pane-id")
+    page.locator("#pane-scores button").first.click()
+    page.locator("#score-with input").click()
+    page.get_by_role("option", name="Toxicity · Embedded").click()
+    page.click("#best-of")
+    toast(page, "There is no question yet")
+    page.fill("#prompt textarea", "Should anime be turned into live action?")
+    page.press("#prompt textarea", "Enter")
+    page.locator("#pane-reward-1 .pane-reward").wait_for()
+    answer = page.inner_text("#chat-1 .bot.message").strip()
+    found = services.toxicity.judge("embedded", [answer])
+    told = page.inner_text("#pane-reward-1")
+    assert f"embedded @ {found.info.revision[:12]}" in told
+    expected = "not covered" if not found.scores[0].covered else f"toxicity {found.scores[0].toxicity:.3f}"
+    assert expected in told
+    page.locator("#best-count input[type=number]").fill("2")
+    page.locator("#best-count input[type=number]").blur()
+    page.click("#best-of")
+    page.locator("#best-result table.best", has_text="toxicity").wait_for()
+    assert page.locator("#best-result tbody tr").count() == 2
+    assert found.info.revision[:12] in page.inner_text("#best-result")

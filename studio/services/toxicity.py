@@ -87,7 +87,15 @@ class ToxicityService:
         Raises:
             StudioError: as :meth:`spec` and :func:`studio.ml.scorers.load_scorer`; a score that is no number.
         """
-        return list(self._scored(self.spec(name), texts, prompts).scores)
+        return list(self.judge(name, texts, prompts).scores)
+
+    def judge(self, name: str, texts: Sequence[str], prompts: Sequence[str] | None = None) -> TextScores:
+        """As :meth:`score`, with who scored."""
+        spec = self.spec(name)
+        cleaned = [_well_formed(text) for text in texts]
+        asked = None if prompts is None else [_well_formed(prompt) for prompt in prompts]
+        scores = self._line.submit(self._score, spec, cleaned, asked).result()
+        return TextScores(spec.info, tuple(cleaned), tuple(scores))
 
     def ask(
         self, name: str, texts: Sequence[str], prompts: Sequence[str] | None = None, what: str = "Text"
@@ -98,7 +106,7 @@ class ToxicityService:
             InputError: none or too many, one that is empty or too long (the message names its number); else as :meth:`score`.
         """
         check_texts(texts, what)
-        return self._scored(self.spec(name), texts, prompts)
+        return self.judge(name, texts, prompts)
 
     def release(self, run_id: str) -> None:
         """Let go of a reward run's model, if it is the one held. Does not wait for it."""
@@ -108,12 +116,6 @@ class ToxicityService:
         """Let go of the scorer and end the thread."""
         self._line.submit(self._release)
         self._line.shutdown()
-
-    def _scored(self, spec: ScorerSpec, texts: Sequence[str], prompts: Sequence[str] | None) -> TextScores:
-        cleaned = [_well_formed(text) for text in texts]
-        asked = None if prompts is None else [_well_formed(prompt) for prompt in prompts]
-        scores = self._line.submit(self._score, spec, cleaned, asked).result()
-        return TextScores(spec.info, tuple(cleaned), tuple(scores))
 
     # -- in the line's thread -------------------------------------------------------------------------------------------
 

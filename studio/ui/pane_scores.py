@@ -1,4 +1,5 @@
-"""Rewards in Compare: the reward of the finished answer in each pane, and the best of several samples."""
+"""Scores in Compare: what a reward run or a toxicity scorer says of the finished answer in each pane, and the best of several
+samples."""
 
 from __future__ import annotations
 
@@ -12,12 +13,16 @@ import gradio as gr
 from studio.domain import BASE, Message, Sampling
 from studio.errors import InputError
 from studio.services import Services
+from studio.services.scorer_catalogue import EMBEDDED, RUN
 from studio.services.scores import ranking
+from studio.services.toxicity import TextScores
 from studio.ui import talk as talks
 from studio.ui.compare_api import MODEL
+from studio.ui.cover import covered
 from studio.ui.guard import guarded
 from studio.ui.pane_widgets import PaneWidgets
 from studio.ui.score_box import SCORING, offer
+from studio.ui.score_view import OVER, named, pane_line
 from studio.ui.shared import PRIVATE, Shared
 from studio.ui.talk import Talk
 
@@ -40,12 +45,12 @@ def build_pane_scores(
         page: the talk in the browser, the base, the difference switch, system prompt and sampling, in Compare's order.
         settled: events after which the panes' answers may be others.
     """
-    with gr.Accordion("Rewards", open=False, elem_id="pane-scores"):
+    with gr.Accordion("Scores", open=False, elem_id="pane-scores"):
         judge = gr.Dropdown(
             [("off", OFF)],
             value=OFF,
             label="Score with",
-            info="A reward model of this studio; the reward of each pane's newest answer stands below it.",
+            info="A reward model of this studio, or a scorer of toxicity; its score of each pane's newest answer stands below it.",
             elem_id="score-with",
         )
         gr.Markdown("**Best of n:** several samples of one model for the last question, the highest reward first.")
@@ -56,30 +61,38 @@ def build_pane_scores(
         best = gr.HTML(elem_id="best-result")
 
     def offer_judges(chosen: str, shown: str) -> tuple[Any, Any]:
-        judges = services.scores.choices()
-        kept = chosen if chosen in {run_id for _, run_id in judges} else OFF
+        judges = [*services.scores.choices(), *_toxicity_choices(services)]
+        kept = chosen if chosen in {name for _, name in judges} else OFF
         models = [(choice.label, choice.id) for choice in services.compare.panes()]
         return gr.Dropdown(choices=[("off", OFF), *judges], value=kept), offer(models, shown)
 
-    def pane_rewards(run_id: str, stored: Any) -> list[str]:
+    def pane_rewards(judge: str, stored: Any) -> list[str]:
         """What stands below each pane."""
         talk = talks.restore(stored)
         lines = [""] * len(widgets)
-        if not run_id or talk is None:
+        if not judge or talk is None:
             return lines
         rows = [index for index, pane in enumerate(talk.panes) if pane.answer]
         if not rows:
             return lines
-        found = services.scores.score_conversations(run_id, [_conversation(talk, index) for index in rows])
-        top = max(one.reward for one in found)
-        for index, one in zip(rows, found, strict=True):
-            mark = " · highest" if one.reward == top and len(rows) > 1 else ""
-            lines[index] = f'<div class="pane-reward">reward <b>{one.reward:+.3f}</b>{mark}</div>'
+        values: list[float | None]
+        if _is_run(judge):
+            rewards = services.scores.score_conversations(judge, [_conversation(talk, index) for index in rows])
+            values = [one.reward for one in rewards]
+            told = [f"reward <b>{one.reward:+.3f}</b>" for one in rewards]
+        else:
+            found = services.toxicity.judge(judge, [talk.panes[index].answer for index in rows])
+            values = [score.reward for score in found.scores]
+            told = [pane_line(found.info, score) for score in found.scores]
+        top = max((value for value in values if value is not None), default=None)
+        for index, line, value in zip(rows, told, values, strict=True):
+            mark = " · highest" if value is not None and value == top and len(rows) > 1 else ""
+            lines[index] = f'<div class="pane-reward">{line}{mark}</div>'
         return lines
 
-    def best_of(run_id: str, pane: str, n: float, stored: Any, base: str, *values: Any) -> str:
-        if not run_id:
-            raise InputError("Choose a reward model under Score with first.")
+    def best_of(judge: str, pane: str, n: float, stored: Any, base: str, *values: Any) -> str:
+        if not judge:
+            raise InputError("Choose who scores under Score with first.")
         talk = talks.restore(stored)
         asked = (
             next((m.content for p in talk.panes for m in reversed(p.messages) if m.role == "user"), "") if talk else ""
@@ -97,8 +110,10 @@ def build_pane_scores(
         answers = [row.answers[0] for row in table.rows if row.answers[0].strip()]
         if not answers:
             raise InputError("All samples were empty; try another question or model.")
+        if not _is_run(judge):
+            return _ranked_by_toxicity(asked, services.toxicity.judge(judge, answers))
         question = (*([Message("system", told)] if told else []), Message("user", asked))
-        found = services.scores.score_conversations(run_id, [(*question, Message("assistant", a)) for a in answers])
+        found = services.scores.score_conversations(judge, [(*question, Message("assistant", a)) for a in answers])
         return _ranked(asked, answers, [one.reward for one in found])
 
     rewards = [widget.reward for widget in widgets]
@@ -113,6 +128,36 @@ def build_pane_scores(
 def _conversation(talk: Talk, index: int) -> tuple[Message, ...]:
     told = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
     return (*told, *talk.panes[index].messages)
+
+
+def _is_run(judge: str) -> bool:
+    """Whether a run's id was chosen, not a scorer's name: all names of those but one have a slash in them."""
+    return judge != EMBEDDED and "/" not in judge
+
+
+def _toxicity_choices(services: Services) -> list[tuple[str, str]]:
+    """The toxicity scorers that can score now; reward runs stand in the list already, by their ids."""
+    return [
+        (f"Toxicity · {label}", name)
+        for label, name in services.toxicity.choices()
+        if not name.startswith(RUN) and services.toxicity.ready(name)
+    ]
+
+
+def _ranked_by_toxicity(question: str, found: TextScores) -> str:
+    """The least toxic answer first, those the scorer does not cover last; covered where it calls them toxic."""
+    order = ranking([float("-inf") if score.reward is None else score.reward for score in found.scores])
+    rows = ""
+    for place, index in enumerate(order, 1):
+        score, answer = found.scores[index], found.texts[index]
+        toxicity = "not covered" if score.toxicity is None else f"{score.toxicity:.3f}"
+        offends = score.toxicity is not None and score.toxicity > OVER
+        text = covered(answer, "answer") if offends else escape(answer)
+        rows += f"<tr><td>{place}</td><td><b>{toxicity}</b></td><td>{text}</td></tr>"
+    return (
+        f"<div class='quiet'>{escape(question)}</div>{named(found.info)}<table class='strip best'><thead><tr><th></th><th>toxicity</th>"
+        f"<th>answer</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
 
 
 def _ranked(question: str, answers: Sequence[str], rewards: Sequence[float]) -> str:

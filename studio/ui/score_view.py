@@ -76,7 +76,7 @@ def summary(found: TextScores) -> str:
     return f'<div class="score-sum">{" · ".join(parts)}</div>'
 
 
-def pane_line(info: ScorerInfo, score: TextScore, mark: str = "") -> str:
+def pane_line(info: ScorerInfo, score: TextScore) -> str:
     """What stands below an answer in Compare."""
     title = escape(f"{info.name}, revision {info.revision}: {info.measures}", quote=True)
     if not score.covered:
@@ -85,10 +85,7 @@ def pane_line(info: ScorerInfo, score: TextScore, mark: str = "") -> str:
         told = f"reward <b>{score.reward:+.3f}</b>"
     else:
         told = f"toxicity <b>{score.toxicity:.3f}</b> · reward <b>{score.reward:+.3f}</b>"
-    return (
-        f'<div class="pane-reward" title="{title}">{told}{escape(mark)} '
-        f'<span class="quiet mono">{escape(info.name)} @ {escape(info.revision[:12])}</span></div>'
-    )
+    return f'{told} <span class="quiet mono" title="{title}">{escape(info.name)} @ {escape(info.revision[:12])}</span>'
 
 
 def _worst_first(score: TextScore) -> float:
