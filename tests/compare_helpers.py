@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
+import functools
 import tempfile
 import time
 from pathlib import Path
@@ -33,11 +33,17 @@ def add_run(
         support_ratio=0.9,
     )
     folder = runs.create(recipe, dataclasses.replace(make_dataset(), test_prompts=PROMPTS))
+    for name, content in _adapter_files(seed).items():
+        (folder / name).write_bytes(content)
+    return run_id
+
+
+@functools.cache
+def _adapter_files(seed: int) -> dict[str, bytes]:
+    """PEFT takes a second to make them, and they are the same each time."""
     with tempfile.TemporaryDirectory() as made:
         make_adapter(Path(made), EMBEDDED, seed=seed, std=0.1)
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            shutil.copy(Path(made) / name, folder / name)
-    return run_id
+        return {name: (Path(made) / name).read_bytes() for name in ("adapter_config.json", "adapter_model.safetensors")}
 
 
 def answer_slowly(monkeypatch: pytest.MonkeyPatch, without_end: bool = False) -> None:
