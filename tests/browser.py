@@ -37,6 +37,15 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_launch() -> Iterator[None]:
+    """``launch()`` asks its own page once and gives up after three seconds, which the first page of a busy machine may
+    take; whoever opens the page sees whether it is there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradio.networking.url_ok", lambda url: True)
+        yield
+
+
 @pytest.fixture
 def services(settings: Settings) -> Iterator[Services]:
     """Services over the test's own folders."""
