@@ -50,6 +50,12 @@ class Page:
 
 
 @pytest.fixture
+def run(settings: Settings, adapter: Path) -> Path:
+    """A finished run; asked for before the page, it is there when the page opens."""
+    return make_run(settings, adapter)
+
+
+@pytest.fixture
 def studio(settings: Settings, chromium: Any) -> Iterator[Page]:
     yield from serve(settings, chromium)
 
@@ -67,7 +73,16 @@ def serve(settings: Settings, browser: Any) -> Iterator[Page]:
     library = LibraryService(settings, runs, models, engine, hub=lambda token: hub)
     scores = ScoreService(settings, runs, models)
     toxicity = ToxicityService(settings, runs, models)
-    services = Services(settings, None, runs, models, None, None, library, None, None, None, scores, toxicity)  # type: ignore[arg-type]
+    made = {
+        "settings": settings,
+        "runs": runs,
+        "models": models,
+        "library": library,
+        "scores": scores,
+        "toxicity": toxicity,
+    }
+    unused = {field.name: None for field in dataclasses.fields(Services)}
+    services = Services(**{**unused, **made})  # type: ignore[arg-type]
     with gr.Blocks(analytics_enabled=False) as app:
         visitor = gr.State(lambda: new_visitor(settings))
         with gr.Tabs() as tabs:
@@ -114,10 +129,8 @@ def test_an_empty_library_says_what_to_do_and_takes_a_zip(studio: Page, adapter:
     assert [view.run_id for view in studio.library.list()] == ["upload-plain-adapter"]
 
 
-def test_download_and_merged_export_are_one_click(settings: Settings, adapter: Path, studio: Page) -> None:
-    make_run(settings, adapter)
+def test_download_and_merged_export_are_one_click(run: Path, studio: Page) -> None:
     page = studio.page
-    page.reload()
     studio.open("Title of toy-r50")
     with page.expect_download() as download:
         page.click("#library-download")
@@ -134,10 +147,8 @@ def test_download_and_merged_export_are_one_click(settings: Settings, adapter: P
     assert download.value.suggested_filename == "toy-r50-merged.zip"
 
 
-def test_rename_note_push_and_delete(settings: Settings, adapter: Path, studio: Page) -> None:
-    folder = make_run(settings, adapter)
+def test_rename_note_push_and_delete(run: Path, studio: Page) -> None:
     page, library = studio.page, studio.library
-    page.reload()
     studio.open("Title of toy-r50")
     assert "79% to 96%" in page.locator("#library-card").inner_text()
     assert page.locator("#library-card b").count() == 0, "text of a model must not become markup"
@@ -161,17 +172,15 @@ def test_rename_note_push_and_delete(settings: Settings, adapter: Path, studio: 
 
     page.click("#library-delete")
     studio.sees("This cannot be undone.")
-    assert folder.exists()
+    assert run.exists()
     page.click("#library-sure")
     studio.sees("No adapter yet.")
-    assert not folder.exists()
+    assert not run.exists()
     assert studio.engine.released == ["toy-r50"]
 
 
 @pytest.mark.parametrize("tab", ["compare", "align"])
-def test_open_elsewhere_hands_the_run_to_that_tab(settings: Settings, adapter: Path, studio: Page, tab: str) -> None:
-    make_run(settings, adapter)
-    studio.page.reload()
+def test_open_elsewhere_hands_the_run_to_that_tab(run: Path, studio: Page, tab: str) -> None:
     studio.open("Title of toy-r50")
     studio.page.click(f"#library-to-{tab}")
     box = studio.page.get_by_label(f"{tab} was asked for")
@@ -179,10 +188,8 @@ def test_open_elsewhere_hands_the_run_to_that_tab(settings: Settings, adapter: P
     wait_until(lambda: box.input_value() == "toy-r50")
 
 
-def test_visitors_look_and_download_but_change_nothing(settings: Settings, adapter: Path, visited: Page) -> None:
-    folder = make_run(settings, adapter)
+def test_visitors_look_and_download_but_change_nothing(run: Path, visited: Page) -> None:
     page = visited.page
-    page.reload()
     visited.open("Title of toy-r50")
     page.click("#library-delete")
     visited.sees("deleting needs the operator's password")
@@ -197,7 +204,7 @@ def test_visitors_look_and_download_but_change_nothing(settings: Settings, adapt
     visited.sees("taking adapters in needs the operator's password")
     with page.expect_download():
         page.click("#library-download")
-    assert folder.exists()
+    assert run.exists()
     assert visited.library.get("toy-r50").title == "Title of toy-r50"
 
 
