@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from scorer_helpers import COMMIT, classifier_spec, make_classifier, put_in_cache
 
 from studio.__main__ import main
-from studio.config import Settings
+from studio.config import ROOT, Settings
 from studio.ml.classifier_scorer import ClassifierScorer
 from studio.services.score_records import score_csv, score_json, score_records
 from studio.services.toxicity import TextScores
@@ -62,6 +63,26 @@ def test_the_last_line_is_the_promised_json(cli: Path, model: Path, capsys: pyte
     assert [one["label"] for one in found] == [score.label for score in direct]
     assert all(len(one["logits"]) == 2 for one in found)
     assert "2 blank lines were left out" in err
+
+
+def test_without_a_scorer_named_the_embedded_one_scores_and_torch_stays_out(settings: Settings, tmp_path: Path) -> None:
+    file = write(tmp_path, "You are a stupid idiot & nobody likes you.\nThe museum opens at nine in the morning.\n")
+    code = (
+        "import sys; from studio.__main__ import main; code = main(sys.argv[1:]); "
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "score", file, "--json"],
+        cwd=ROOT,
+        env=_environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    rude, kind = json.loads(done.stdout.splitlines()[-1])
+    assert list(rude) == KEYS
+    assert rude["toxicity"] > 0.5 > kind["toxicity"]
 
 
 def test_standard_input_and_the_table(

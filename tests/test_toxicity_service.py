@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from reward_helpers import make_encoder, reward_job
+from run_helpers import make_dataset
 from scorer_helpers import COMMIT, edit_config, make_classifier, put_in_cache
 
 from studio.config import Settings
-from studio.errors import InputError, ModelLoadError, NotFoundError
+from studio.domain import BaseModelRef
+from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
 from studio.ml.classifier_scorer import ClassifierScorer
+from studio.ml.embedded_scorer import EmbeddedScorer
+from studio.ml.loading import fingerprint
+from studio.ml.reward import train_reward
+from studio.ml.scoring import RewardScorer
 from studio.services.models import ModelService
 from studio.services.runs import RunStore
 from studio.services.toxicity import MAX_TEXTS, ToxicityService, check_texts
@@ -145,6 +154,62 @@ def test_runs_that_are_not_there(service: ToxicityService) -> None:
         service.spec("  ")
     with pytest.raises(NotFoundError, match="no-such-run"):
         service.score("run:no-such-run", ["a"], ["b"])
+
+
+def test_the_embedded_scorer_comes_first_and_needs_no_hub(service: ToxicityService, settings: Settings) -> None:
+    assert service.choices()[0][1] == "embedded"
+    assert service.ready("embedded")
+    info = service.spec("embedded").info
+    weights = (settings.data_dir / "toxicity" / "classifier.safetensors").read_bytes()
+    assert info.revision == hashlib.sha256(weights).hexdigest()[:12]
+    texts = [
+        "You are a stupid idiot & nobody likes you.",
+        "The museum opens at nine in the morning.",
+        "",
+        "Il fait beau.",
+    ]
+    found = service.judge("embedded", texts)
+    assert found.info == info
+    assert list(found.scores) == EmbeddedScorer().score(texts)
+    assert found.scores[2] == NOT_COVERED
+    assert service.labels("embedded") == ()
+    bare = dataclasses.replace(settings, data_dir=settings.cache_dir)
+    other = ToxicityService(bare, RunStore(bare), ModelService(bare))
+    with pytest.raises(ModelLoadError, match=r"embedded scorer is missing: .*toxicity has no classifier\.safetensors"):
+        other.spec("embedded")
+    other.close()
+
+
+def test_a_reward_run_is_a_scorer_by_its_id(service: ToxicityService, settings: Settings, tmp_path: Path) -> None:
+    base = make_encoder(tmp_path / "base")
+    job = reward_job(base, tmp_path / "trained", epochs=1, learning_rate=1e-2, system_prompt="Be kind.", max_length=64)
+    train_reward(job, lambda event: None, lambda: False)
+    runs = RunStore(settings)
+    ref = BaseModelRef(str(base), fingerprint=fingerprint(base))
+    for run_id in ("reward-one", "reward-bare"):
+        folder = runs.create(dataclasses.replace(job.recipe, run_id=run_id, base=ref), make_dataset())
+        if run_id == "reward-one":
+            for name in ("adapter_config.json", "adapter_model.safetensors"):
+                shutil.copy(job.folder / name, folder / name)
+    (tmp_path / "models").mkdir()
+    name = "run:reward-one"
+    assert name in names(service)
+    assert "run:reward-bare" not in names(service)
+    info = service.spec(name).info
+    assert (info.kind, info.revision) == ("reward", runs.get("reward-one").adapter_hash)
+    found = service.judge(name, ["river stone gladly", " ", "lamp"], ["Tell of paper.", "a", "Tell of paper."])
+    direct = RewardScorer(base, job.folder, system_prompt="Be kind.", max_length=64, device="cpu")
+    assert found.scores[0].reward == pytest.approx(direct.get_score("Tell of paper.", "river stone gladly"), abs=1e-4)
+    assert found.scores[1] == NOT_COVERED
+    with pytest.raises(InputError, match="1 texts came with 0 prompts"):
+        service.score(name, ["lamp"])
+    with pytest.raises(ConflictError, match="reward-bare has no adapter yet; it is queued"):
+        service.spec("run:reward-bare")
+    service.release("reward-one")
+    assert service.score(name, ["lamp"], ["a"])[0].covered  # loaded anew
+    edit_config(base, note="changed")
+    with pytest.raises(ModelLoadError, match="trained on another state of"):
+        service.score(name, ["lamp"], ["a"])
 
 
 def test_texts_people_send_are_checked(service: ToxicityService, cache: Path, hate: Path) -> None:
