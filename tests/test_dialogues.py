@@ -57,8 +57,7 @@ def test_a_csv_becomes_prompts_and_says_what_it_left_out(datasets: DatasetServic
     assert data.prompts[0].endswith(".\n\nSummary:")
     assert data.language == "en"
     assert done.warnings == (
-        "train.csv: 8 of 12 dialogues have 200 to 1000 characters and became prompts; 1 shorter ones were left out; 2 longer "
-        "ones were left out; 1 repeat an earlier one and were left out.",
+        "train.csv: 8 of 12 dialogues became prompts; left out: 1 under 200 characters, 2 over 1000 characters, 1 repeated.",
         "2 of the prompts were kept aside for before/after answers.",
     )
     assert counted(data) == "6 prompts without answers, 2 test prompts"
@@ -130,3 +129,22 @@ def test_runs_on_pairs_refuse_them_in_a_sentence(settings: Settings, tmp_path: P
     with pytest.raises(DatasetError, match="holds prompts without answers and a reward run needs pairs"):
         services.reward.start(replace(reward_form("embedded", "embedded"), dataset_id=data.id, data_size=4))
     assert services.runs.ids() == []
+
+
+def test_their_test_prompts_are_offered_before_and_after(settings: Settings, tmp_path: Path) -> None:
+    import gradio as gr
+
+    from studio.ui.evaluation_form_box import EvaluationFormBox, form_from
+
+    services: Services = build_services(settings)
+    data = services.datasets.import_file(write_csv(tmp_path / "d.csv", [row(n) for n in range(5)])).dataset
+    with gr.Blocks():
+        form = EvaluationFormBox(services)
+    offered = form.offer("embedded", None, None, None, None, "embedded")[form.prompts].choices
+    assert ("d (1)", f"dataset:{data.id}") in offered
+    assert not any("live-action" in value for _, value in offered)
+    made = form_from(
+        services, "embedded", "__base__", ["run-1"], f"dataset:{data.id}", "", "embedded", 1, 0, 1.0, 64, "", 1.0, ""
+    )
+    assert made.prompt_set == "d"
+    assert tuple(prompt.text for prompt in made.prompts) == data.test_prompts

@@ -55,15 +55,14 @@ def parse_dialogues(rows: Sequence[RawRow], name: str, skip_broken: bool = False
         kept.setdefault(normalised(text), text)
     if broken and not (skip_broken and kept):
         raise DatasetError(f"{name}, {rows_named(broken)}")
-    lengths = f"{SHORTEST} to {LONGEST} characters"
     if not kept:
         raise DatasetError(
-            f"{name}: none of its {len(rows)} dialogues has {lengths} ({short} are shorter, {long} longer)."
+            f"{name}: none of its {len(rows)} dialogues has {SHORTEST} to {LONGEST} characters ({short} are shorter, {long} "
+            "longer)."
         )
-    said = [f"{len(kept)} of {len(rows)} dialogues have {lengths} and became prompts"]
-    said += [f"{count} {what} ones were left out" for count, what in ((short, "shorter"), (long, "longer")) if count]
-    said += [f"{repeated} repeat an earlier one and were left out"] if repeated else []
-    warnings = [f"{name}: {'; '.join(said)}."]
+    counts = ((short, f"under {SHORTEST} characters"), (long, f"over {LONGEST} characters"), (repeated, "repeated"))
+    lost = ", ".join(f"{count} {what}" for count, what in counts if count)
+    warnings = [f"{name}: {len(kept)} of {len(rows)} dialogues became prompts{f'; left out: {lost}' if lost else ''}."]
     if broken:
         warnings.append(f"{name}: {len(broken)} broken rows left out: {rows_named(broken)}")
     if strangers:

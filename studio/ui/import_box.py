@@ -27,10 +27,10 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
         with gr.Row():
             file = gr.File(label="Preference data", type="filepath", height=110, elem_id="import-file")
             tests = gr.File(label="Test prompts (optional)", type="filepath", height=110, elem_id="import-tests")
+        hub = gr.Textbox(label="…or a dataset id on the Hub", placeholder="owner/name", max_lines=1)
         with gr.Row():
-            hub = gr.Textbox(label="…or a dataset id on the Hub", placeholder="owner/name", max_lines=1, scale=2)
-            split = gr.Textbox("train", label="Split", max_lines=1, min_width=100, elem_id="import-split")
-            limit = gr.Number(0, label="Rows at most", info="0: all.", precision=0, minimum=0, min_width=100)
+            split = gr.Textbox("train", label="Its split", max_lines=1, min_width=100, elem_id="import-split")
+            limit = gr.Number(0, label="Rows at most (0: all)", precision=0, minimum=0, min_width=100)
         with gr.Row():
             name = gr.Textbox(label="Title", placeholder="from the file name", max_lines=1)
             heldout = gr.Slider(0, 0.5, value=0, step=0.05, label="Keep aside as held-out pairs")
