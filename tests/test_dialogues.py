@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,3 +149,26 @@ def test_their_test_prompts_are_offered_before_and_after(settings: Settings, tmp
     )
     assert made.prompt_set == "d"
     assert tuple(prompt.text for prompt in made.prompts) == data.test_prompts
+
+
+def test_the_hubs_splits_are_read_by_the_real_library(
+    datasets: DatasetService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets as library
+    import huggingface_hub
+
+    parts = {"train": range(20), "test": range(20, 30)}
+    files = {name: str(write_csv(tmp_path / f"{name}.csv", [row(n) for n in part])) for name, part in parts.items()}
+    load = library.load_dataset
+
+    def local(dataset_id: str, name: str | None, split: str, streaming: bool) -> Any:
+        return load("csv", data_files=files, split=split, streaming=streaming)
+
+    monkeypatch.setattr(library, "load_dataset", local)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, dataset_id, timeout: None)
+    trained = datasets.import_hub("knkarthick/dialogsum", limit=12).dataset
+    assert (trained.title, trained.source) == ("knkarthick/dialogsum", "hub:knkarthick/dialogsum")
+    assert (len(trained.prompts), len(trained.test_prompts)) == (10, 2)
+    tested = datasets.import_hub("knkarthick/dialogsum", "test", heldout_fraction=0.5).dataset
+    assert (len(tested.prompts), len(tested.test_prompts)) == (5, 5)
+    assert summary_prompt(dialogue(25, 300)) in {*tested.prompts, *tested.test_prompts}
