@@ -14,6 +14,8 @@ from studio.ui import run_view
 from studio.ui.align_form import recipe_knobs
 from studio.ui.charts import Axis, Curve, training_figure
 from studio.ui.film_panel import FilmPanel, Frames
+from studio.ui.guard import guarded
+from studio.ui.shared import PRIVATE, Shared
 from studio.ui.training_form import size_range
 from studio.ui.watch import Watch
 
@@ -32,6 +34,22 @@ class AlignPanel(FilmPanel):
     def owns(self, run: RunView) -> bool:
         """All but reward models and detox runs, which have tabs of their own."""
         return run.method not in ("reward", "detox")
+
+    def draw_ways(self) -> None:
+        """On to the Toxicity tab."""
+        self.to_score = gr.Button("Score before / after", size="sm", elem_id="to-score")
+        self.to_detox = gr.Button("Detox this adapter", size="sm", elem_id="to-detox")
+
+    def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], wanted: gr.State) -> None:
+        """As :meth:`FilmPanel.bind`, and the ways to the Toxicity tab."""
+        super().bind(shared, app, form, wanted)
+        for button, asked in ((self.to_score, shared.evaluate_run), (self.to_detox, shared.detox_start)):
+            button.click(
+                guarded(lambda state: (state.run_id, gr.Tabs(selected="toxicity"))),
+                self.watch,
+                [asked, shared.tabs],
+                **PRIVATE,
+            )
 
     def frames(self, run_id: str) -> Frames:
         """The film-strip as recorded."""

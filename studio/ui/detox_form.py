@@ -266,7 +266,8 @@ def _term(at: int, choices: list[tuple[str, str]], value: str, label: str) -> di
         min_width=180,
         elem_id=f"detox-scorer-{at}",
     )
-    weight = gr.Number(1.0, label="Weight", step=0.1, scale=1, min_width=90, elem_id=f"detox-weight-{at}")
+    told = "In the sum." if at == 1 else None  # a line as the scorer has one, so that both fields stand level
+    weight = gr.Number(1.0, label="Weight", info=told, step=0.1, scale=1, min_width=90, elem_id=f"detox-weight-{at}")
     return {f"scorer{at}": scorer, f"weight{at}": weight}
 
 

@@ -125,7 +125,7 @@ def rewarded_html(services: Services, form: DetoxForm) -> str:
         _measures(services, judge) if judge else "nobody: the reward's own word is all there will be, and proves little"
     )
     return (
-        f"<p><b>Rewarded</b></p><ul class='plain'>{''.join(lines)}</ul><p><b>Judge at the end</b></p>"
+        f"<p><b>Rewarded</b></p><ul class='plain'>{''.join(lines)}</ul><p class='scorer'><b>Judge at the end</b></p>"
         f"<ul class='plain'><li>{judges}</li></ul>"
     )
 

@@ -16,6 +16,7 @@ from studio.services import Services
 from studio.services.intake import Imported
 from studio.services.runs import RunView
 from studio.ui.access import Visitor, require_operator
+from studio.ui.detox_view import rude_text
 from studio.ui.guard import guarded
 from studio.ui.shared import PRIVATE, SAVE, Shared
 
@@ -54,6 +55,9 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
                         "Open in Compare", variant="primary", size="sm", elem_id="library-to-compare"
                     )
                     to_align = gr.Button("Open in Align", size="sm", elem_id="library-to-align")
+                with gr.Row() as further:
+                    to_score = gr.Button("Score before / after", size="sm", elem_id="library-to-score")
+                    to_detox = gr.Button("Detox this adapter", size="sm", elem_id="library-to-detox")
                 title = gr.Textbox(label="Name", max_lines=1, submit_btn="Rename", elem_id="library-title")
                 note = gr.Textbox(label="Note", lines=2, max_lines=8, elem_id="library-note")
                 save_note = gr.Button("Save note", size="sm", elem_id="library-save-note")
@@ -103,6 +107,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     panel = [
         to_compare,
         to_align,
+        further,
         merged,
         chosen,
         head,
@@ -143,7 +148,8 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             chosen: view.run_id,
             head: _head(view),
             to_compare: gr.Button(visible=view.method != "reward"),
-            to_align: gr.Button("Open in Reward" if view.method == "reward" else "Open in Align"),
+            to_align: gr.Button(f"Open in {_home(view)[0]}"),
+            further: gr.Row(visible=view.method != "reward"),
             merged: gr.Button(visible=view.method != "reward"),
             actions: gr.Column(visible=True),
             title: view.title,
@@ -218,8 +224,12 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def opened(run_id: str | None) -> dict[Any, Any]:
         """The run in the tab where such runs are trained."""
         view = library.get(_needed(run_id))
-        tab, wanted = ("reward", shared.reward_run) if view.method == "reward" else ("align", shared.align_run)
-        return {wanted: view.run_id, shared.tabs: gr.Tabs(selected=tab)}
+        name, wanted = _home(view)
+        return {getattr(shared, wanted): view.run_id, shared.tabs: gr.Tabs(selected=name.lower())}
+
+    def to_toxicity(run_id: str | None) -> tuple[str, Any]:
+        """Asks the Toxicity tab for something with this run."""
+        return library.get(_needed(run_id)).run_id, gr.Tabs(selected="toxicity")
 
     # Gradio draws an error over every output of a handler; it is told in a toast here, so outputs stay as they are. What
     # takes long shows its progress on the lines that explain it.
@@ -254,7 +264,10 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         **PRIVATE,
     )
     to_compare.click(guarded(compared), chosen, [shared.compare_run, shared.tabs], **quiet)
-    to_align.click(guarded(opened), chosen, [shared.align_run, shared.reward_run, shared.tabs], **quiet)
+    homes = [shared.align_run, shared.reward_run, shared.detox_run, shared.tabs]
+    to_align.click(guarded(opened), chosen, homes, **quiet)
+    to_score.click(guarded(to_toxicity), chosen, [shared.evaluate_run, shared.tabs], **quiet)
+    to_detox.click(guarded(to_toxicity), chosen, [shared.detox_start, shared.tabs], **quiet)
 
 
 def _push_box(services: Services, shared: Shared, chosen: gr.State) -> None:
@@ -281,6 +294,12 @@ def _push_box(services: Services, shared: Shared, chosen: gr.State) -> None:
     ).success(lambda: "", None, token, show_progress="hidden", **PRIVATE)
 
 
+def _home(view: RunView) -> tuple[str, str]:
+    """The tab in which such runs are trained, and what of :class:`Shared` opens one there."""
+    homes = {"reward": ("Reward", "reward_run"), "detox": ("Toxicity", "detox_run")}
+    return homes.get(view.method, ("Align", "align_run"))
+
+
 def _needed(run_id: str | None) -> str:
     if run_id is None:
         raise NotFoundError("No adapter is open; click a line of the table first.")
@@ -302,7 +321,7 @@ def _row(view: RunView) -> list[str]:
     return [
         view.title,
         Path(recipe.base.id).name,
-        f"{recipe.support_ratio:g}" if known else "–",
+        f"{recipe.support_ratio:g}" if known and recipe.method != "detox" else "–",
         str(recipe.data_size) if known else "–",
         recipe.method.upper() if known else "uploaded",
         _measured(view),
@@ -318,6 +337,8 @@ def _measured(view: RunView) -> str:
         if report is None or not report.n:
             return "not measured"
         return f"accuracy {report.hits}/{report.n} [{report.low:.0%}, {report.high:.0%}]"
+    if view.method == "detox":
+        return rude_text(view.detox)
     share = view.adapter_share
     if share is None or not share.n or math.isnan(share.share):
         return "not measured"

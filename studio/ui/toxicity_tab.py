@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from studio.services import Services
+from studio.ui.detox_section import build_detox_section
 from studio.ui.evaluation_keep import build_keep_box
-from studio.ui.shared import Shared
+from studio.ui.guard import guarded
+from studio.ui.shared import PRIVATE, Shared
 from studio.ui.toxicity_compare import build_compare_section
 from studio.ui.toxicity_score import build_score_section
 
+QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+SCORE, COMPARE, DETOX = "toxicity-score", "toxicity-compare", "toxicity-detox"
+
 
 def build_toxicity_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
-    """Draw the tab and its sections."""
-    with gr.Tabs(elem_id="toxicity-sections"):
-        with gr.Tab("Score text", id="toxicity-score"):
+    """Draw the tab, its sections, and what brings one of them to the front."""
+    with gr.Tabs(elem_id="toxicity-sections") as sections:
+        with gr.Tab("Score text", id=SCORE):
             build_score_section(services, shared, app)
-        with gr.Tab("Before / after", id="toxicity-compare"):
-            build_keep_box(services, shared, app, build_compare_section(services, shared, app))
+        with gr.Tab("Before / after", id=COMPARE):
+            compare = build_compare_section(services, shared, app)
+            build_keep_box(services, shared, app, compare)
+        with gr.Tab("Detox", id=DETOX):
+            build_detox_section(services, shared, app)
+
+    def front(section: str) -> Any:
+        return lambda asked: gr.Tabs(selected=section) if asked else gr.skip()
+
+    def evaluate(run_id: str | None) -> dict[Any, Any]:
+        """Before / after with the base on one side and this run on the other."""
+        if not run_id:
+            return {sections: gr.skip()}
+        base = services.runs.get(run_id).recipe.base.id
+        return {
+            sections: gr.Tabs(selected=COMPARE),
+            **compare.form.offer(base, None, [run_id], None, None, None),
+            compare.form.base: base,
+            shared.evaluate_run: None,
+        }
+
+    for asked in (shared.detox_run, shared.detox_start):
+        asked.change(front(DETOX), asked, sections, **QUIET)
+    shared.evaluate_run.change(
+        guarded(evaluate), shared.evaluate_run, [sections, shared.evaluate_run, *compare.form.offered], **QUIET
+    )
