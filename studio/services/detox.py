@@ -19,6 +19,7 @@ from studio.services.checks import check_common, not_longer, one_of, within
 from studio.services.detox_prompts import plan_hash, split_prompts
 from studio.services.detox_result import result_of
 from studio.services.presets import DETOX_PRESETS
+from studio.services.prompt_sets import prompt_sets
 from studio.services.run_folder import new_run_id
 from studio.services.run_state import counts
 from studio.services.runs import RunStore, RunView
@@ -28,7 +29,6 @@ from studio.toxicity import DetoxPlan
 if TYPE_CHECKING:
     from studio.services.datasets import DatasetService
     from studio.services.models import ModelService
-    from studio.services.prompt_sets import PromptSet
     from studio.services.toxicity import ToxicityService
 
 #: In a form: choose a scorer that is no part of the reward, if there is one.
@@ -168,9 +168,8 @@ class DetoxService:
             InputError, NotFoundError: no such run; RecipeError: it is no detox run.
         """
         recipe = detox_run(self._runs, run_id).recipe
-        told = recipe.detox_settings.prompt_sets
-        known = _prompt_sets() if told else {}
-        named = tuple(name for name in told if name in known)
+        known = {found.id for found in prompt_sets()}
+        named = tuple(name for name in recipe.detox_settings.prompt_sets if name in known)
         dataset = recipe.dataset_id if recipe.dataset_id != NO_DATASET else ""
         terms = tuple(replace(term, revision="") for term in recipe.detox_settings.rewards)
         return DetoxForm(
@@ -207,12 +206,10 @@ class DetoxService:
     def _plan(self, form: DetoxForm) -> tuple[PreferenceDataset | None, DetoxPlan, str]:
         """Data, prompts, and where they are from."""
         dataset = self._datasets.get(form.dataset_id) if form.dataset_id else None
-        chosen: list[PromptSet] = []
-        known = _prompt_sets() if form.prompt_sets else {}
-        for name in dict.fromkeys(form.prompt_sets):
-            if name not in known:
-                raise RecipeError(f"prompt_set is {name!r}; use one of {', '.join(known)}.")
-            chosen.append(known[name])
+        known = {found.id: found for found in prompt_sets()}
+        if unknown := [name for name in form.prompt_sets if name not in known]:
+            raise RecipeError(f"prompt_set is {unknown[0]!r}; use one of {', '.join(known) or 'none: none is there'}.")
+        chosen = [known[name] for name in dict.fromkeys(form.prompt_sets)]
         plan = split_prompts(dataset, [found.prompts for found in chosen])
         titles = [dataset.title] if dataset else []
         return dataset, plan, " + ".join([*titles, *(found.title for found in chosen)])
@@ -312,12 +309,6 @@ def detox_run(runs: RunStore, run_id: str) -> RunView:
     if view.method != "detox":
         raise RecipeError(f"Run {run_id} is no detox run (its method is {view.method}); choose a detox run.")
     return view
-
-
-def _prompt_sets() -> dict[str, PromptSet]:
-    from studio.services.prompt_sets import prompt_sets
-
-    return {found.id: found for found in prompt_sets()}
 
 
 #: Id of the data of a run whose prompts come from prompt sets alone.
