@@ -27,6 +27,7 @@ from studio.ui.toxicity_score import build_score_section
 pytest_plugins = ("browser",)
 pytestmark = pytest.mark.timeout(900)
 
+PATIENT_MS = 400_000
 HATE_ID = "facebook/roberta-hate-speech-dynabench-r4-target"
 RUDE, MILD = "You are a stupid idiot & nobody likes you.", "The museum opens at nine in the morning."
 
@@ -197,7 +198,7 @@ def test_a_toxicity_scorer_stands_below_the_panes_and_ranks_samples(page: Any, s
     toast(page, "There is no question yet")
     page.fill("#prompt textarea", "Should anime be turned into live action?")
     page.press("#prompt textarea", "Enter")
-    page.locator("#pane-reward-1 .pane-reward").wait_for()
+    page.locator("#pane-reward-1 .pane-reward").wait_for(timeout=PATIENT_MS)
     answer = page.inner_text("#chat-1 .bot.message").strip()
     found = services.toxicity.judge("embedded", [answer])
     told = page.inner_text("#pane-reward-1")
@@ -207,6 +208,6 @@ def test_a_toxicity_scorer_stands_below_the_panes_and_ranks_samples(page: Any, s
     page.locator("#best-count input[type=number]").fill("2")
     page.locator("#best-count input[type=number]").blur()
     page.click("#best-of")
-    page.locator("#best-result table.best", has_text="toxicity").wait_for()
+    page.locator("#best-result table.best", has_text="toxicity").wait_for(timeout=PATIENT_MS)
     assert page.locator("#best-result tbody tr").count() == 2
     assert found.info.revision[:12] in page.inner_text("#best-result")
