@@ -127,4 +127,4 @@ class Features:
 
 _P = 0x9E3779B97F4A7C15
 _P_INVERSE = pow(_P, -1, 1 << 64)
-FEATURES = {"en": Features((2, 5), (1, 3)), "zh": Features((1, 4), None)}
+FEATURES = {"en": Features((3, 5), (1, 3)), "zh": Features((1, 4), None)}
