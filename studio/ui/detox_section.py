@@ -67,12 +67,18 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         except StudioError:  # what is wrong stands below the base
             return [starts, *[gr.skip()] * (1 + len(form.knobs()))]
 
-    def start_from(run_id: str | None) -> list[Any]:
-        """What another tab asked for: this adapter as the start."""
-        if not run_id:
-            return [gr.skip()] * 3
-        base = services.runs.get(run_id).recipe.base.id
-        return [base, offer_starts(services, base, run_id), None]
+    def refresh(asked: str | None, base: str | None, start_run: str | None, *chosen: Any) -> list[Any]:
+        """Choices as they are now; what another tab asked to start from is chosen."""
+        if asked:
+            base, start_run = services.runs.get(asked).recipe.base.id, asked
+        return offer(services, base, start_run, *chosen)
+
+    def start_from(asked: str | None, *chosen: Any) -> list[Any]:
+        """An adapter that another tab asked to start from, with the preset that suits its base."""
+        if not asked:
+            return [gr.skip()] * (len(fresh) + 1)
+        suited = suit_base(services.runs.get(asked).recipe.base.id)[1:]
+        return [*refresh(asked, *chosen), *suited, None]
 
     def tell(*values: Any) -> tuple[str, str]:
         """What will be asked and what rewarded, or what is wrong with the form."""
@@ -82,11 +88,10 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
             return wrong(error), ""
         return asked_html(services, wanted), rewarded_html(services, wanted)
 
-    looked, lines = form.choices(), [told.asked, told.rewarded]
-    app.load(guarded(lambda *chosen: offer(services, *chosen)), looked, looked, **QUIET).then(
-        guarded(tell), form.all(), lines, **QUIET
-    )
-    shared.tabs.select(guarded(lambda *chosen: offer(services, *chosen)), looked, looked, **QUIET)
+    lines = [told.asked, told.rewarded]
+    looked, fresh = [shared.detox_start, *form.choices()], [*form.choices(), form.preset, *form.knobs()]
+    app.load(guarded(refresh), looked, form.choices(), **QUIET).then(guarded(tell), form.all(), lines, **QUIET)
+    shared.tabs.select(guarded(refresh), looked, form.choices(), **QUIET)
     app.load(guarded(tell_needs), [shared.visitor, form.base], told.needs, **QUIET)
     form.base.change(guarded(tell_needs), [shared.visitor, form.base], told.needs, **QUIET)
     form.base.input(guarded(suit_base), form.base, [form.start_run, form.preset, *form.knobs()], **QUIET)
@@ -99,9 +104,7 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         trigger_mode="always_last",
         **QUIET,
     )
-    shared.detox_start.change(
-        guarded(start_from), shared.detox_start, [form.base, form.start_run, shared.detox_start], **QUIET
-    )
+    shared.detox_start.change(guarded(start_from), looked, [*fresh, shared.detox_start], **QUIET)
     panel.bind(shared, app, form.all(), shared.detox_run)
     train.click(
         guarded(start),

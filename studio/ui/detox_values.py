@@ -34,7 +34,7 @@ def offer(
     # the reward's first scorer cannot be none
     lists = [known, *[[NONE, *known]] * (TERMS - 1), [BY_STUDIO, NONE, *known]]
     return [
-        gr.Dropdown(choices=[(m.title, m.id) for m in services.models.catalogue()]),
+        gr.Dropdown(choices=[(m.title, m.id) for m in services.models.catalogue()], value=base),
         offer_starts(services, base, start),
         _kept([NONE, *dataset_choices(services, prompts=True)], dataset),
         gr.Dropdown(choices=set_choices(), value=sets),

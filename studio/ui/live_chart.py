@@ -31,6 +31,7 @@ const regrid = (layout, charts, columns) => {
   layout.height = 270 * rows;
   layout.legend.y = -0.2 / rows;
 };
+let width = 0;
 const draw = () => {
   if (!area.isConnected) { element.replaceChildren(area); }
   if (!props.value) { if (window.Plotly) { window.Plotly.purge(area); } return; }
@@ -42,13 +43,16 @@ const draw = () => {
   const quiet = getComputedStyle(element).getPropertyValue('--body-text-color').trim();
   figure.layout.font = Object.assign({}, figure.layout.font, quiet ? {color: quiet} : {});
   const charts = Object.keys(figure.layout).filter((key) => key.startsWith('yaxis')).length;
-  const columns = element.clientWidth < 560 ? 1 : element.clientWidth < 860 && charts > 4 ? 2 : 0;
+  width = area.clientWidth;
+  const columns = width < 560 ? 1 : width < 860 && charts > 4 ? 2 : 0;
   if (columns && charts > 1) { regrid(figure.layout, charts, columns); }
-  window.Plotly.react(area, figure.data, figure.layout, {responsive: true, displaylogo: false});
+  if (width) { figure.layout.width = width; }
+  window.Plotly.react(area, figure.data, figure.layout, {displaylogo: false});
 };
-// drawn in a tab nobody looks at, it has no width to fill until it is shown
+// drawn in a tab nobody looks at, it has no width to fill until it is shown; and a phone may be turned. Not Plots.resize:
+// that forgets the height (nor responsive, which calls it).
 new ResizeObserver(() => {
-  if (area.clientWidth && area.data && window.Plotly) { window.Plotly.Plots.resize(area); }
+  if (area.clientWidth && area.clientWidth !== width && area.data && window.Plotly) { draw(); }
 }).observe(area);
 watch('value', draw);
 draw();

@@ -64,6 +64,15 @@ class CompareSection:
             self.chosen: chosen,
         }
 
+    def enter(self, chosen: str | None, *offered: Any) -> dict[Any, Any]:
+        """Somebody comes to look, by whatever way: from here on it is polled. ``offered``: values of the form's ``offered``."""
+        return {self._timer: gr.Timer(active=True), **self.picks(chosen), **self.form.offer(*offered)}
+
+    @property
+    def entered(self) -> list[Any]:
+        """Outputs of :meth:`enter`."""
+        return [self._timer, self.picker, self.chosen, *self.form.offered]
+
     def show(self, chosen: str | None, *filters: Any) -> dict[Any, Any]:
         """Everything about an evaluation."""
         if not chosen:
@@ -121,13 +130,11 @@ class CompareSection:
             """Another tab was opened: look at the evaluation only while this one is."""
             if event.value != TAB:
                 return {self._timer: gr.Timer(active=False)}
-            return {self._timer: gr.Timer(active=True), **self.picks(chosen), **form.offer(*values)}
+            return self.enter(chosen, *values)
 
         polled: dict[str, Any] = {**QUIET, "concurrency_limit": None}
         looked = [self.chosen, self._seen, *filters]
-        shared.tabs.select(
-            guarded(opened), [self.chosen, *form.offered], [self._timer, *picked, *form.offered], **QUIET
-        )
+        shared.tabs.select(guarded(opened), [self.chosen, *form.offered], self.entered, **QUIET)
         self._timer.tick(guarded(self.tick), looked, [*picked, *shown], trigger_mode="once", **polled)
         self.chosen.change(guarded(self.show), [self.chosen, *filters], shown, **polled)
         self.picker.input(lambda wanted: wanted, self.picker, self.chosen, **QUIET)

@@ -23,7 +23,7 @@ def build_toxicity_tab(services: Services, shared: Shared, app: gr.Blocks) -> No
     with gr.Tabs(elem_id="toxicity-sections") as sections:
         with gr.Tab("Score text", id=SCORE):
             build_score_section(services, shared, app)
-        with gr.Tab("Before / after", id=COMPARE):
+        with gr.Tab("Before / after", id=COMPARE) as compare_tab:
             compare = build_compare_section(services, shared, app)
             build_keep_box(services, shared, app, compare)
         with gr.Tab("Detox", id=DETOX):
@@ -32,20 +32,24 @@ def build_toxicity_tab(services: Services, shared: Shared, app: gr.Blocks) -> No
     def front(section: str) -> Any:
         return lambda asked: gr.Tabs(selected=section) if asked else gr.skip()
 
-    def evaluate(run_id: str | None) -> dict[Any, Any]:
+    def evaluate(run_id: str | None, chosen: str | None) -> dict[Any, Any]:
         """Before / after with the base on one side and this run on the other."""
         if not run_id:
             return {sections: gr.skip()}
         base = services.runs.get(run_id).recipe.base.id
         return {
             sections: gr.Tabs(selected=COMPARE),
-            **compare.form.offer(base, None, [run_id], None, None, None),
-            compare.form.base: base,
+            **compare.enter(chosen, base, None, [run_id], None, None, None),
             shared.evaluate_run: None,
         }
 
     for asked in (shared.detox_run, shared.detox_start):
         asked.change(front(DETOX), asked, sections, **QUIET)
     shared.evaluate_run.change(
-        guarded(evaluate), shared.evaluate_run, [sections, shared.evaluate_run, *compare.form.offered], **QUIET
+        guarded(evaluate),
+        [shared.evaluate_run, compare.chosen],
+        [sections, shared.evaluate_run, *compare.entered],
+        **QUIET,
     )
+    # a button of another tab that leads here tells nobody that the tab was opened
+    compare_tab.select(guarded(compare.enter), [compare.chosen, *compare.form.offered], compare.entered, **QUIET)
