@@ -37,6 +37,19 @@ def test_an_eighth_of_every_piece_is_held_out_and_never_trained_on(lists: Lists)
     assert not set(questions.heldout_tails) & set(questions.tails)
 
 
+def test_no_held_out_question_can_be_asked_in_training(lists: Lists) -> None:
+    questions = lists.questions
+    trainer, examiner = (
+        Asker(questions, random.Random(5), lists.language == "zh", heldout) for heldout in (False, True)
+    )
+    asked_in_training = {trainer.expand(random.Random(i).choice(questions.cores["topic"])) for i in range(3000)}
+    assert all(map(questions.is_trained, [*asked_in_training, *questions.frames["topic"]]))
+    examiner.dress = lambda core, slots, share=1.0: core  # type: ignore[method-assign]
+    drawn = {examiner.ask(key, {}) for key in ("topic", "open", "title") for _ in range(500)}
+    assert not drawn & asked_in_training
+    assert not any(map(questions.is_trained, drawn))
+
+
 def test_the_split_and_the_questions_are_the_same_every_time(lists: Lists) -> None:
     assert Lists(lists.language).questions.heldout_cores == lists.questions.heldout_cores
     assert [c.turns for c in asked(lists, "topic", False, 20)] == [c.turns for c in asked(lists, "topic", False, 20)]

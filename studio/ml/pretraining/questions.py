@@ -6,7 +6,8 @@ a tail after it, and a sentence that has nothing to do with it. Training also se
 casing and other punctuation; the evaluation does not.
 
 Held out, for the evaluation only: an eighth of the cores of every kind, of the openers and of the tails, drawn with a fixed
-seed. The plain ``frames`` in ``{en,zh}_debate.json`` are all for training.
+seed. The plain ``frames`` in ``{en,zh}_debate.json`` are all for training. What a held-out core has in common with a core or
+frame for training (a wording that both can give) is not asked either.
 """
 
 from __future__ import annotations
@@ -47,6 +48,22 @@ class Questions:
             self.cores[key], self.heldout_cores[key] = _split(pieces["cores"][key])
         self.openers, self.heldout_openers = _split(pieces["openers"])
         self.tails, self.heldout_tails = _split(pieces["tails"])
+        trained = [core for key in FRAME_KEYS for core in [*self.cores[key], *frames.get(key, [])]]
+        self._trained = re.compile("|".join(f"(?:{self._pattern(core)})" for core in trained), re.I)
+
+    def is_trained(self, core: str) -> bool:
+        """Whether training can ask ``core``, its alternatives already chosen, in just these words."""
+        return self._trained.fullmatch(core) is not None
+
+    def _pattern(self, core: str) -> str:
+        """A regular expression for everything that ``core`` expands to."""
+        pattern, end = "", 0
+        for match in _CHOICE.finditer(core):
+            alternatives = self.words[match[2]] if match[2] else match[1].split("|")
+            pattern += re.escape(core[end : match.start()])
+            pattern += f"(?:{'|'.join(map(self._pattern, alternatives))})"
+            end = match.end()
+        return pattern + re.escape(core[end:])
 
 
 class Asker:
@@ -64,6 +81,8 @@ class Asker:
         if plain and not self._heldout and self._rng.random() < PLAIN_SHARE:
             core = self._rng.choice(plain)
         else:
+            core = self.expand(self._rng.choice(self._cores[key]))
+        while self._heldout and self._questions.is_trained(core):
             core = self.expand(self._rng.choice(self._cores[key]))
         short = key in ("follow_up", "why")
         return self.dress(core, slots, 0.3 if short else 1.0)
