@@ -59,10 +59,10 @@ def _learnt(model: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Module path -> ``(down [in, rank], up [rank, out])`` of a PEFT model's active adapter, its scale inside ``up``."""
     from peft.tuners.lora.layer import LoraLayer
 
+    kind: Any = LoraLayer  # PEFT's own types make its weights modules
     name, found = model.active_adapter, {}
-    layer: Any
     for path, layer in model.get_base_model().named_modules():
-        if isinstance(layer, LoraLayer) and name in layer.lora_A:
+        if isinstance(layer, kind) and name in layer.lora_A:
             down, up = (part[name].weight.detach().float().t() for part in (layer.lora_A, layer.lora_B))
             found[path] = (down, up * layer.scaling[name])
     return found
