@@ -125,11 +125,16 @@ def _encode(job: DetoxJob, tokenizer: Any, model: Any) -> tuple[list[TestPrompt]
     """The prompts that leave room for an answer (whole to an encoder, whose answer stands apart), and their token ids."""
     detox, system, seq2seq = job.recipe.detox_settings, job.recipe.system_prompt, bool(model.config.is_encoder_decoder)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", detox.max_length)
-    limit = min(detox.max_length, context) - (0 if seq2seq else detox.max_new_tokens)
+    limit = min(detox.max_length, context) - detox.max_new_tokens
+    if seq2seq:
+        limit = min(detox.max_length, context, tokenizer.model_max_length)
     told = [(prompt, chat_ids(tokenizer, conversation(prompt.text, system), seq2seq)) for prompt in job.prompts]
     kept = [(prompt, ids) for prompt, ids in told if len(ids) <= limit]
     if not kept and seq2seq:
-        raise RecipeError(f"None of the {len(told)} prompts fits into max_length ({detox.max_length}); raise it.")
+        raise RecipeError(
+            f"None of the {len(told)} prompts fits: the shortest has {min(len(ids) for _, ids in told)} tokens and the encoder is "
+            f"given {limit} at most (max_length is {detox.max_length}); raise max_length or choose shorter prompts."
+        )
     if not kept:
         raise RecipeError(
             f"None of the {len(told)} prompts leaves room for an answer of {detox.max_new_tokens} tokens within max_length "
