@@ -62,6 +62,7 @@ def detox_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
         x = [_position(e, axis) for e in curve.detox]
         if alone:
             edge: dict[str, Any] = {
+                "mode": "lines",
                 "line": {"width": 0},
                 "hoverinfo": "skip",
                 "hovertemplate": None,
