@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from conftest import EMBEDDED
@@ -90,9 +90,10 @@ class ScriptedToxicity:
 
 class ScriptedCompare(CompareService):
     """Compare whose engine is a script: no torch. An answer says who gave it, to what and with which seed; a batch
-    takes ``pause_s``."""
+    takes ``pause_s``. ``says`` has other words for a pane."""
 
     pause_s = 0.06
+    says: Mapping[str, str] = {}
 
     def stream(
         self,
@@ -104,9 +105,13 @@ class ScriptedCompare(CompareService):
         yield [PaneUpdate(note="Waiting for 1 other answer.") for _ in chats]
         time.sleep(self.pause_s)
         yield [
-            PaneUpdate(f"{chat.pane_id} to {chat.messages[-1].content[:8]} by {chat.seed}".replace("?", ""), True, 9)
+            PaneUpdate(self.says.get(chat.pane_id, chat.pane_id) + f" to {_start(chat)} by {chat.seed}", True, 9)
             for chat in chats
         ]
+
+
+def _start(chat: PaneChat) -> str:
+    return chat.messages[-1].content[:8].replace("?", "")
 
 
 def light_run(runs: RunStore, run_id: str, weights: bytes = b"weights") -> None:

@@ -30,59 +30,67 @@ class EvaluationFormBox:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        with gr.Accordion("A new evaluation", open=True, elem_id="eval-form"), gr.Row(equal_height=False):
-            with gr.Column(scale=3, min_width=300):
-                self.base = gr.Dropdown([EMBEDDED], value=EMBEDDED, label="Base model", elem_id="eval-base")
-                self.before = gr.Dropdown([("The base", BASE)], value=BASE, label="Before", elem_id="eval-before")
-                self.adapters = gr.Dropdown(
-                    [],
-                    multiselect=True,
-                    label="After: one adapter or several",
-                    elem_id="eval-adapters",
-                )
-                self.prompts = gr.Dropdown(
-                    [("Prompts typed here", LINES)], value=LINES, label="Prompts", elem_id="eval-prompts"
-                )
-                self.lines = gr.Textbox(
-                    label="Prompts, one a line", lines=3, max_lines=10, visible=False, elem_id="eval-lines"
-                )
-            with gr.Column(scale=2, min_width=300):
-                self.scorer = gr.Dropdown(
-                    [],
-                    label="Scorer",
-                    info="Also a classifier's Hub id that was downloaded under Score text.",
-                    allow_custom_value=True,
-                    elem_id="eval-scorer",
-                )
-                with gr.Row():
-                    self.samples = gr.Number(
-                        1,
-                        label="Samples a prompt",
-                        precision=0,
-                        minimum=1,
-                        maximum=MAX_SAMPLES,
-                        min_width=110,
-                        elem_id="eval-samples",
+        with gr.Accordion("A new evaluation", open=True, elem_id="eval-form"):
+            with gr.Row(equal_height=False):
+                with gr.Column(scale=3, min_width=300):
+                    self.base = gr.Dropdown([EMBEDDED], value=EMBEDDED, label="Base model", elem_id="eval-base")
+                    self.before = gr.Dropdown(
+                        [("The base", BASE)],
+                        value=BASE,
+                        label="Before",
+                        info="The base, or an adapter that others went on from.",
+                        elem_id="eval-before",
                     )
-                    self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=110, elem_id="eval-seed")
-                with gr.Row():
-                    self.temperature = gr.Slider(
-                        0, 2, value=0.8, step=0.05, label="Temperature", min_width=130, elem_id="eval-temperature"
+                    self.adapters = gr.Dropdown(
+                        [],
+                        multiselect=True,
+                        label="After: one adapter or several",
+                        elem_id="eval-adapters",
                     )
-                    self.tokens = gr.Slider(
-                        8, 1024, value=64, step=8, label="Max tokens", min_width=130, elem_id="eval-tokens"
+                    self.prompts = gr.Dropdown(
+                        [("Prompts typed here", LINES)], value=LINES, label="Prompts", elem_id="eval-prompts"
                     )
-                with gr.Accordion("More", open=False, elem_id="eval-more"):
-                    self.system = gr.Textbox(
-                        label="System prompt",
-                        placeholder="none",
-                        info="Said to every side. Choosing an adapter sets the one it was trained with.",
-                        max_lines=4,
-                        elem_id="eval-system",
+                    self.lines = gr.Textbox(
+                        label="Prompts, one a line", lines=3, max_lines=10, visible=False, elem_id="eval-lines"
                     )
-                    self.top_p = gr.Slider(0.05, 1, value=0.95, step=0.05, label="Top p", elem_id="eval-top-p")
-                    self.title = gr.Textbox(label="Title", placeholder="made of the choices", elem_id="eval-title")
-
+                with gr.Column(scale=2, min_width=300):
+                    self.scorer = gr.Dropdown(
+                        [],
+                        label="Scorer",
+                        info="Also a classifier's Hub id that was downloaded under Score text.",
+                        allow_custom_value=True,
+                        elem_id="eval-scorer",
+                    )
+                    with gr.Row():
+                        self.samples = gr.Number(
+                            1,
+                            label="Samples a prompt",
+                            precision=0,
+                            minimum=1,
+                            maximum=MAX_SAMPLES,
+                            min_width=110,
+                            elem_id="eval-samples",
+                        )
+                        self.seed = gr.Number(
+                            0, label="Seed", precision=0, minimum=0, min_width=110, elem_id="eval-seed"
+                        )
+                    with gr.Row():
+                        self.temperature = gr.Slider(
+                            0, 2, value=0.8, step=0.05, label="Temperature", min_width=130, elem_id="eval-temperature"
+                        )
+                        self.tokens = gr.Slider(
+                            8, 1024, value=64, step=8, label="Max tokens", min_width=130, elem_id="eval-tokens"
+                        )
+                    with gr.Accordion("More", open=False, elem_id="eval-more"):
+                        self.system = gr.Textbox(
+                            label="System prompt",
+                            placeholder="none",
+                            info="Said to every side. Choosing an adapter sets the one it was trained with.",
+                            max_lines=4,
+                            elem_id="eval-system",
+                        )
+                        self.top_p = gr.Slider(0.05, 1, value=0.95, step=0.05, label="Top p", elem_id="eval-top-p")
+                        self.title = gr.Textbox(label="Title", placeholder="made of the choices", elem_id="eval-title")
             self.start = gr.Button("Start", variant="primary", size="sm", elem_id="eval-start")
         sides = [self.before, self.adapters]
         self.offered: list[Any] = [self.base, *sides, self.prompts, self.lines, self.scorer]
