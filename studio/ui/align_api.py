@@ -39,9 +39,9 @@ def add_api(services: Services, gate: Gate) -> None:
 
     def status(run_id: str) -> dict[str, Any]:
         """State, step counts and, once measured, the result of a run: the keys of ``align --json``, of a reward run those of
-        ``reward --json``."""
-        reward = services.runs.get(run_id).method == "reward"
-        return services.reward.status(run_id) if reward else services.align.status(run_id)
+        ``reward --json``, of a detox run those of ``detox --json``."""
+        others = {"reward": services.reward.status, "detox": services.detox.status}
+        return others.get(services.runs.get(run_id).method, services.align.status)(run_id)
 
     gr.api(guarded(align), api_name="align")
     gr.api(guarded(status), api_name="status")
