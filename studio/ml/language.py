@@ -19,7 +19,7 @@ WORDS = ROOT / "data" / "toxicity" / "words-en.txt"
 FUNCTION_WORDS = WORDS.with_name("function-words.json")
 
 # What is no prose: addresses, mail, code in backticks, @names, #tags stay out of the count.
-_NO_PROSE = re.compile(r"https?://\S+|www\.\S+|\S+@\S+\.\w+|```.*?(?:```|$)|`[^`\n]*`|(?<!\w)@\w+", re.S)
+_NO_PROSE = re.compile(r"https?://\S+|\bw{1,3}\.\S+\.\w+|\S+@\S+\.\w+|```.*?(?:```|$)|`[^`\n]*`|(?<!\w)@\w+", re.S)
 _CODE = re.compile(
     r"[{}<>=\\_|]|\w\(|\)\.|\+=|:$|;$|\w\.\w+\(|::|->|^\s*(?:#include|import |def |class |from \w+ import)", re.M
 )
