@@ -21,6 +21,8 @@ from studio.ml.detox_setup import prompt_order
 from studio.ml.detox_trainer import distinct_share, trainer_class
 from studio.ml.start_adapter import StartAdapter
 
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:

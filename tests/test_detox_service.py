@@ -64,7 +64,15 @@ def services(home: Settings) -> Iterator[Services]:
 @pytest.fixture(scope="module")
 def form(home: Settings) -> DetoxForm:
     chosen = detox_form(str(home.models_dir / "tiny"), "quick", dataset_id="live-action-en", title="  A  trial ")
-    small = replace(chosen.detox, steps=2, prompts_per_step=2, generations=2, max_new_tokens=6, learning_rate=0.01)
+    small = replace(
+        chosen.detox,
+        rewards=(RewardTerm("embedded"),),
+        steps=2,
+        prompts_per_step=2,
+        generations=2,
+        max_new_tokens=6,
+        learning_rate=0.01,
+    )
     return replace(chosen, detox=small, judge=str(home.models_dir / "judge"))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from studio.detox import DetoxSettings
+from studio.detox import DetoxSettings, RewardTerm
 from studio.domain import DpoSettings, LoraSettings, RewardSettings
 
 
@@ -142,15 +142,22 @@ DETOX_PRESETS: Mapping[str, DetoxPreset] = MappingProxyType(
                 "quick",
                 "Quick (embedded base, within a minute on a CPU)",
                 LoraSettings(rank=8, alpha=16, dropout=0.0, target_modules="all-linear"),
-                # Rewards cut at +-0.5 are nearly yes or no: what is clean all earns the same, so only the KL moves ordinary
-                # answers. Measured with the word list as reward (28 steps, both languages, n 100 each, on the base of that day):
-                # rude replies to held-out insults 32 -> 3 and 22 -> 6, well-formed 69 -> 75 and 57 -> 61, support share
-                # .49 -> .44 and .47 -> .50. Cut at +-2, the embedded scorer's finer differences cost form: 69 -> 57, 57 -> 52.
+                # The word list says yes or no: clean answers all earn the same, so nothing but the KL moves ordinary ones. On the
+                # base of that day (28 steps, both languages, n 100 each): rude replies to held-out insults 32 -> 3 and 22 -> 6, by
+                # the embedded scorer, which was not the reward, 41 -> 15 and 16 -> 6; well-formed 69 -> 75 and 57 -> 61; support
+                # share .49 -> .44 and .47 -> .50. The embedded scorer as reward, cut at +-2, sees differences between clean
+                # answers as well, and that cost form: 69 -> 57 and 57 -> 52, insults 67 -> 11 and 56 -> 24 by the word list.
                 DetoxSettings(
-                    reward_clip=0.5, beta=0.05, learning_rate=3e-3, scheduler="linear", steps=24, ordinary=0.5
+                    rewards=(RewardTerm("word-list"),),
+                    reward_clip=1.0,
+                    beta=0.05,
+                    learning_rate=3e-3,
+                    scheduler="linear",
+                    steps=28,
+                    ordinary=0.5,
                 ),
                 "For the small model that is shipped: high learning rate that falls to 0, 32 answers a step, half of the prompts "
-                "ordinary, rewards cut so that clean is clean.",
+                "ordinary. Rewarded is the word list, so the embedded scorer can judge.",
             ),
             DetoxPreset(
                 "course",
