@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from studio.ml.chinese import TO_TRADITIONAL
+from studio.ml.language import Language
 
 #: Characters of a text that are read; the rest is reported as cut.
 MAX_CHARS = 50_000
@@ -127,4 +128,4 @@ class Features:
 
 _P = 0x9E3779B97F4A7C15
 _P_INVERSE = pow(_P, -1, 1 << 64)
-FEATURES = {"en": Features((3, 5), (1, 3)), "zh": Features((1, 4), None)}
+FEATURES: dict[Language, Features] = {"en": Features((3, 5), (1, 3)), "zh": Features((1, 4), None)}
