@@ -235,7 +235,7 @@ def _advanced(preset: DetoxPreset) -> dict[str, Any]:
         with gr.Row():
             made["ordinary"] = number(detox.ordinary, label="Ordinary share", step=0.1)
             made["reward_clip"] = number(detox.reward_clip, label="Cut rewards at", step=0.5)
-            made["batch_size"] = number(detox.batch_size, label="Batch size", precision=0)
+            made["batch_size"] = number(detox.batch_size, label="Batch size", precision=0, elem_id="detox-batch")
         with gr.Row():
             made["temperature"] = number(detox.temperature, label="Temperature", step=0.1)
             made["top_p"] = number(detox.top_p, label="top_p", step=0.05)
