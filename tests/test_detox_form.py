@@ -56,15 +56,18 @@ def test_a_form_comes_back_from_its_widgets_as_it_went_in() -> None:
 
 
 @pytest.mark.parametrize("name", DETOX_PRESETS)
-def test_a_preset_sets_every_knob(name: str) -> None:
+def test_a_preset_sets_reward_and_every_knob(name: str) -> None:
     preset = DETOX_PRESETS[name]
     values = detox_values.form_values(filled())
-    box, *knobs = detox_values.preset_values(name)
-    values[-1 - len(knobs) :] = [box.value, *knobs]
+    terms, knobs = 2 * TERMS, len(DetoxWidgets.knob_names())
+    box, *rest = detox_values.preset_values(name)
+    assert len(rest) == terms + knobs
+    values[4 : 4 + terms] = rest[:terms]
+    values[-1 - knobs :] = [box.value, *rest[terms:]]
     form = detox_values.form_from(*values)
     assert form.preset == name
     assert form.lora == preset.lora
-    assert replace(form.detox, rewards=preset.detox.rewards) == preset.detox
+    assert form.detox == preset.detox
 
 
 def test_every_knob_is_explained() -> None:

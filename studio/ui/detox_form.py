@@ -102,10 +102,17 @@ class DetoxWidgets(FormFields):
         """The widgets that decide what is asked."""
         return [self.dataset, self.prompt_sets]
 
+    def terms(self) -> list[Any]:
+        """Scorers and weights in turn."""
+        return [getattr(self, f"{part}{at}") for at in range(1, TERMS + 1) for part in ("scorer", "weight")]
+
     def rewarded(self) -> list[Any]:
-        """Scorers and weights in turn, and the judge."""
-        terms = [getattr(self, f"{part}{at}") for at in range(1, TERMS + 1) for part in ("scorer", "weight")]
-        return [*terms, self.judge]
+        """The widgets that decide who rewards and who judges."""
+        return [*self.terms(), self.judge]
+
+    def preset_sets(self) -> list[Any]:
+        """What a preset sets, its own box first: the reward it was tuned with, and the knobs."""
+        return [self.preset, *self.terms(), *self.knobs()]
 
     def choices(self) -> list[gr.Dropdown]:
         """The dropdowns whose choices may change elsewhere, in the order of :func:`detox_values.offer`."""
@@ -165,7 +172,8 @@ def build_form(services: Services) -> tuple[DetoxWidgets, Told]:
             asked = gr.HTML(elem_id="detox-asked")
         with gr.Column(scale=7, min_width=320):
             with gr.Row():
-                terms |= _term(1, [("embedded", "embedded")], "embedded", "Reward")
+                first = detox.rewards[0]
+                terms |= _term(1, [(first.scorer, first.scorer)], first.scorer, "Reward", first.weight)
             with gr.Accordion("Add to the reward", open=False, elem_id="detox-terms"):
                 gr.Markdown(
                     "The reward is the weighted sum; scorers of another scale want another weight.",
@@ -255,7 +263,7 @@ def _advanced(preset: DetoxPreset) -> dict[str, Any]:
     return made
 
 
-def _term(at: int, choices: list[tuple[str, str]], value: str, label: str) -> dict[str, Any]:
+def _term(at: int, choices: list[tuple[str, str]], value: str, label: str, share: float = 1.0) -> dict[str, Any]:
     scorer = gr.Dropdown(
         choices,
         value=value,
@@ -267,7 +275,7 @@ def _term(at: int, choices: list[tuple[str, str]], value: str, label: str) -> di
         elem_id=f"detox-scorer-{at}",
     )
     told = "In the sum." if at == 1 else None  # a line as the scorer has one, so that both fields stand level
-    weight = gr.Number(1.0, label="Weight", info=told, step=0.1, scale=1, min_width=90, elem_id=f"detox-weight-{at}")
+    weight = gr.Number(share, label="Weight", info=told, step=0.1, scale=1, min_width=90, elem_id=f"detox-weight-{at}")
     return {f"scorer{at}": scorer, f"weight{at}": weight}
 
 

@@ -65,7 +65,7 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         try:
             return [starts, *preset_values(services.detox.preset_for(base or ""))]
         except StudioError:  # what is wrong stands below the base
-            return [starts, *[gr.skip()] * (1 + len(form.knobs()))]
+            return [starts, *[gr.skip()] * len(form.preset_sets())]
 
     def refresh(asked: str | None, base: str | None, start_run: str | None, *chosen: Any) -> list[Any]:
         """Choices as they are now; what another tab asked to start from is chosen."""
@@ -73,12 +73,13 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
             base, start_run = services.runs.get(asked).recipe.base.id, asked
         return offer(services, base, start_run, *chosen)
 
-    def start_from(asked: str | None, *chosen: Any) -> list[Any]:
+    def start_from(asked: str | None, *chosen: Any) -> dict[Any, Any]:
         """An adapter that another tab asked to start from, with the preset that suits its base."""
         if not asked:
-            return [gr.skip()] * (len(fresh) + 1)
+            return {shared.detox_start: gr.skip()}
         suited = suit_base(services.runs.get(asked).recipe.base.id)[1:]
-        return [*refresh(asked, *chosen), *suited, None]
+        offered = zip(form.choices(), refresh(asked, *chosen), strict=True)
+        return {**dict(offered), **dict(zip(form.preset_sets(), suited, strict=True)), shared.detox_start: None}
 
     def tell(*values: Any) -> tuple[str, str]:
         """What will be asked and what rewarded, or what is wrong with the form."""
@@ -89,13 +90,13 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         return asked_html(services, wanted), rewarded_html(services, wanted)
 
     lines = [told.asked, told.rewarded]
-    looked, fresh = [shared.detox_start, *form.choices()], [*form.choices(), form.preset, *form.knobs()]
+    looked = [shared.detox_start, *form.choices()]
     app.load(guarded(refresh), looked, form.choices(), **QUIET).then(guarded(tell), form.all(), lines, **QUIET)
     shared.tabs.select(guarded(refresh), looked, form.choices(), **QUIET)
     app.load(guarded(tell_needs), [shared.visitor, form.base], told.needs, **QUIET)
     form.base.change(guarded(tell_needs), [shared.visitor, form.base], told.needs, **QUIET)
-    form.base.input(guarded(suit_base), form.base, [form.start_run, form.preset, *form.knobs()], **QUIET)
-    form.preset.input(guarded(preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
+    form.base.input(guarded(suit_base), form.base, [form.start_run, *form.preset_sets()], **QUIET)
+    form.preset.input(guarded(preset_values), form.preset, form.preset_sets(), **QUIET)
     gr.on(
         [widget.change for widget in (*form.asked(), *form.rewarded())],
         guarded(tell),
@@ -104,7 +105,12 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         trigger_mode="always_last",
         **QUIET,
     )
-    shared.detox_start.change(guarded(start_from), looked, [*fresh, shared.detox_start], **QUIET)
+    shared.detox_start.change(
+        guarded(start_from),
+        looked,
+        [*dict.fromkeys([*form.choices(), *form.preset_sets()]), shared.detox_start],
+        **QUIET,
+    )
     panel.bind(shared, app, form.all(), shared.detox_run)
     train.click(
         guarded(start),

@@ -78,23 +78,29 @@ def form_from(*values: Any) -> DetoxForm:
 
 
 def preset_values(name: str) -> list[Any]:
-    """For a preset: its box with what it is for, and the values of :meth:`DetoxWidgets.knobs`."""
+    """For a preset: its box with what it is for, and the other values of :meth:`DetoxWidgets.preset_sets`."""
     preset = DETOX_PRESETS[name]
-    return [gr.Dropdown(value=name, info=preset.note), *DetoxWidgets.knob_values(preset.lora, preset.detox)]
+    knobs = DetoxWidgets.knob_values(preset.lora, preset.detox)
+    return [gr.Dropdown(value=name, info=preset.note), *_term_values(preset.detox), *knobs]
+
+
+def _term_values(detox: DetoxSettings) -> list[Any]:
+    """Scorers and weights in turn, none where the reward has fewer parts."""
+    terms: list[Any] = []
+    for at in range(TERMS):
+        term = detox.rewards[at] if at < len(detox.rewards) else RewardTerm("", 1.0)
+        terms += [term.scorer, term.weight]
+    return terms
 
 
 def form_values(form: DetoxForm) -> list[Any]:
     """Values of all widgets for a form, such as a past run's."""
-    terms: list[Any] = []
-    for at in range(TERMS):
-        term = form.detox.rewards[at] if at < len(form.detox.rewards) else RewardTerm("", 1.0)
-        terms += [term.scorer, term.weight]
     return [
         form.base,
         form.start_run,
         form.dataset_id,
         list(form.prompt_sets),
-        *terms,
+        *_term_values(form.detox),
         form.judge,
         form.system_prompt,
         form.title,
