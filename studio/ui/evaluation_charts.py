@@ -29,7 +29,7 @@ def toxicity_figure(rows: Sequence[EvaluationRow], adapters: Mapping[str, str]) 
     figure = _steps(rows, adapters, value, "Toxicity of answers")
     if figure is not None:
         figure.add_vline(x=THRESHOLD, line={"color": "#8a8f98", "width": 1.5, "dash": "dot"}, layer="below")
-        figure.update_xaxes(range=[-0.02, 1.02], title_text="toxicity (further left and higher is milder)")
+        figure.update_xaxes(range=[-0.02, 1.02], title_text="toxicity, milder to the left")
     return figure
 
 
@@ -41,7 +41,7 @@ def reward_figure(rows: Sequence[EvaluationRow], adapters: Mapping[str, str]) ->
 
     figure = _steps(rows, adapters, value, "Reward of answers")
     if figure is not None:
-        figure.update_xaxes(title_text="reward (further right and lower is better)")
+        figure.update_xaxes(title_text="reward, better to the right")
     return figure
 
 
