@@ -54,6 +54,12 @@ def test_chinese_of_any_length(text: str) -> None:
     assert "zh" in languages(normalise(text))
 
 
+def test_the_tags_of_formatted_text_hide_no_language() -> None:
+    assert languages(normalise("You <b>stupid</b> idiot, shut up.")) == ("en",)
+    assert languages(normalise('<p class="x">你真<em>笨</em></p><br/>')) == ("zh",)
+    assert languages(normalise('<div id="main"><span></span></div>')) == ()
+
+
 def test_a_mixed_text_is_both() -> None:
     assert languages("你真的是 such an idiot 耶") == ("zh", "en")
     assert languages("閉嘴 you idiot") == ("zh", "en")

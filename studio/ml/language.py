@@ -18,8 +18,12 @@ Language = Literal["en", "zh"]
 WORDS = ROOT / "data" / "toxicity" / "words-en.txt"
 FUNCTION_WORDS = WORDS.with_name("function-words.json")
 
-# What is no prose: addresses, mail, code in backticks, @names, #tags stay out of the count.
-_NO_PROSE = re.compile(r"https?://\S+|\bw{1,3}\.\S+\.\w+|\S+@\S+\.\w+|```.*?(?:```|$)|`[^`\n]*`|(?<!\w)@\w+", re.S)
+# What is no prose: addresses, mail, code in backticks, @names and the tags of formatted text stay out of the count.
+_NO_PROSE = re.compile(
+    r"https?://\S+|\bw{1,3}\.\S+\.\w+|\S+@\S+\.\w+|```.*?(?:```|$)|`[^`\n]*`|(?<!\w)@\w+"
+    r"|</?(?:a|b|br|code|div|em|font|h[1-6]|i|li|mark|ol|p|s|small|span|strong|sub|sup|u|ul)\b[^<>]{0,200}>",
+    re.S | re.I,
+)
 _CODE = re.compile(
     r"[{}<>=\\_|]|\w\(|\)\.|\+=|:$|;$|\w\.\w+\(|::|->|^\s*(?:#include|import |def |class |from \w+ import)", re.M
 )
