@@ -143,13 +143,13 @@ DETOX_PRESETS: Mapping[str, DetoxPreset] = MappingProxyType(
                 "quick",
                 "Quick (embedded base, within a minute on a CPU)",
                 LoraSettings(rank=8, alpha=16, dropout=0.0, target_modules="all-linear"),
-                # The word list says yes or no: clean answers all earn the same, so nothing but the KL moves ordinary ones. On the
-                # base of that day (28 steps, both languages, n 100 each): rude replies to held-out insults 32 -> 3 and 22 -> 6, by
-                # the embedded scorer, which was not the reward, 41 -> 15 and 16 -> 6; well-formed 69 -> 75 and 57 -> 61; support
-                # share .49 -> .44 and .47 -> .50. The embedded scorer as reward, cut at +-2, sees differences between clean
-                # answers as well, and that cost form: 69 -> 57 and 57 -> 52, insults 67 -> 11 and 56 -> 24 by the word list.
+                # Measured on the shipped base (one run each, English; rude by the word list, which is not the reward): held-out
+                # prompts 11 -> 2 of 129; replies to insults of the base's corpus 25 -> 1 and debate answers 9 -> 2 of 100, of which
+                # 90 -> 87 are well-formed. Rewarded by the word list, whose yes or no says little where one answer in ten is rude,
+                # the same steps came to 21 -> 22 of 129 by this scorer, and the stance moved as much. Cut further out (+-2), the
+                # reward sees differences between clean answers as well, and that cost form on an earlier base.
                 DetoxSettings(
-                    rewards=(RewardTerm("word-list"),),
+                    rewards=(RewardTerm("embedded"),),
                     reward_clip=1.0,
                     beta=0.05,
                     learning_rate=3e-3,
@@ -158,7 +158,7 @@ DETOX_PRESETS: Mapping[str, DetoxPreset] = MappingProxyType(
                     ordinary=0.5,
                 ),
                 "For the small model that is shipped: high learning rate that falls to 0, 32 answers a step, half of the prompts "
-                "ordinary. Rewarded is the word list, so the embedded scorer can judge.",
+                "ordinary. Rewarded is the embedded scorer, cut near yes or no; the word list judges.",
             ),
             DetoxPreset(
                 "course",
