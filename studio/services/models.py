@@ -78,8 +78,8 @@ class _Preset:
 #: Hub models known to fit, by size. Figures are those of their safetensors files on the hub.
 _PRESETS = (
     _Preset("HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2 135M Instruct (CPU)", 134_515_008, 272),
-    _Preset("google/flan-t5-base", "FLAN-T5 base (encoder-decoder, CPU)", 247_577_856, 994, seq2seq=True),
     _Preset("HuggingFaceTB/SmolLM2-360M-Instruct", "SmolLM2 360M Instruct (CPU)", 361_821_120, 727),
+    _Preset("google/flan-t5-base", "FLAN-T5 base (encoder-decoder, CPU)", 247_577_856, 994, seq2seq=True),
     _Preset("Qwen/Qwen3-0.6B", "Qwen3 0.6B (small GPU, patient CPU)", 751_632_384, 1_520),
     _Preset("Qwen/Qwen2.5-1.5B-Instruct", "Qwen2.5 1.5B Instruct (small GPU)", 1_543_714_304, 3_098),
     _Preset(
