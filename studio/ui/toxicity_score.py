@@ -118,7 +118,7 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         services.toxicity.fetch(name or "", lambda share, text: progress(share, desc=text))
         return refresh(name)
 
-    def score(typed: str, how: str, name: str | None, toxic: str | None, asked: str) -> dict[Any, Any]:
+    def score_texts(typed: str, how: str, name: str | None, toxic: str | None, asked: str) -> dict[Any, Any]:
         lines = {1: typed.strip("\n")} if how == WHOLE else dict(enumerate(typed.split("\n"), 1))
         lines = {number: line.removesuffix("\r") for number, line in lines.items() if line.strip()}
         if not lines:
@@ -159,7 +159,7 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
     )
     example.click(lambda: EXAMPLES, None, texts, queue=False, **QUIET)
     button.click(
-        guarded(score),
+        guarded(score_texts),
         [texts, split, scorer, label, prompt],
         [result, held, files, made, uncover],
         show_progress_on=result,
