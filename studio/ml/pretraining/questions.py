@@ -2,8 +2,8 @@
 
 The pieces lie in ``data/corpus/{en,zh}_questions.json``. A *core* is a question with slots, with alternatives in brackets
 (``[Should|Could] {title} become a film?``) and the names of word lists (``<verb>``). Around it may stand an opener before,
-a tail after it, and a sentence that has nothing to do with it. Training also sees questions with words missing, other
-casing and other punctuation; the evaluation does not.
+a tail after it, and a sentence that has nothing to do with it. Training also sees questions with words missing or
+replaced, other casing and other punctuation; the evaluation does not.
 
 Held out, for the evaluation only: an eighth of the cores of every kind, of the openers and of the tails, drawn with a fixed
 seed. The plain ``frames`` in ``{en,zh}_debate.json`` are all for training. What a held-out core has in common with a core or
@@ -25,9 +25,15 @@ PLAIN_SHARE = 0.25
 OPENER_SHARE = 0.3
 TAIL_SHARE = 0.25
 ASIDE_SHARE = 0.06
-NOISE_SHARE = 0.25
+NOISE_SHARE = 0.45
 #: Share of the words (Chinese: characters) outside the slots that a noisy question loses.
 DROPPED_SHARE = 0.12
+#: Share of noisy questions whose words around the slots are partly other words, and the share of words that are then
+#: replaced, and added. What is asked about has to be found by what it is, not by the form that it stands in: without this
+#: an unknown form ("{x} versus {t}") makes the model copy the wrong words.
+SWAP_SHARE, SWAPPED_SHARE, ADDED_SHARE = 0.5, 0.3, 0.08
+#: Share of questions that begin with a stray word instead of an opener.
+STRAY_SHARE = 0.05
 
 _CHOICE = re.compile(r"\[([^\[\]]*)\]|<(\w+)>")
 _SLOT = re.compile(r"(\{\w+\})")
@@ -49,6 +55,8 @@ class Questions:
         self.openers, self.heldout_openers = _split(pieces["openers"])
         self.tails, self.heldout_tails = _split(pieces["tails"])
         trained = [core for key in FRAME_KEYS for core in [*self.cores[key], *frames.get(key, [])]]
+        #: Words (Chinese: one or two characters) of the forms for training, as often as they stand there.
+        self.stray = _stray([*trained, *self.openers, *self.tails], language == "zh")
         self._trained = re.compile("|".join(f"(?:{self._pattern(core)})" for core in trained), re.I)
 
     def is_trained(self, core: str) -> bool:
@@ -98,6 +106,13 @@ class Asker:
             elif not core.startswith("{"):
                 core = core[:1].upper() + core[1:]
             core = opener + core
+        elif not self._heldout and rng.random() < STRAY_SHARE:
+            stray = rng.choice(self._questions.stray)
+            core = (
+                f"{stray}{rng.choice('，：。')}{core}"
+                if self._zh
+                else f"{stray.capitalize()}{rng.choice(',.:')} {core}"
+            )
         if rng.random() < TAIL_SHARE * share:
             core = core + rng.choice(self._tails) if core[-1:] in ".?!。？！" else core
         if not self._heldout:
@@ -120,11 +135,15 @@ class Asker:
         return f"{aside}{gap}{core}" if self._rng.random() < 0.5 else f"{core}{gap}{aside}"
 
     def _noise(self, core: str) -> str:
+        parts = _SLOT.split(core)
+        literal = range(0, len(parts), 2)
+        if self._rng.random() < SWAP_SHARE:
+            for index in literal:
+                parts[index] = "".join(map(self._swap, self._units(parts[index])))
+            return "".join(parts)
         roll = self._rng.random()
         if roll < 0.3:
             return core.rstrip(".?!。？！")
-        parts = _SLOT.split(core)
-        literal = range(0, len(parts), 2)
         if roll < 0.45:
             for index in literal:
                 swap = str.maketrans("，。？！：", ",.?!:") if self._zh else str.maketrans("", "", ",.?!:;")
@@ -134,9 +153,30 @@ class Asker:
                 parts[index] = parts[index].lower()
         else:
             for index in literal:
-                units = list(parts[index]) if self._zh else re.findall(r"\s*\S+|\s+", parts[index])
+                units = self._units(parts[index])
                 parts[index] = "".join(u for u in units if u in "《》" or self._rng.random() >= DROPPED_SHARE)
         return "".join(parts)
+
+    def _units(self, text: str) -> list[str]:
+        """Words with the space before them; for Chinese, characters."""
+        return list(text) if self._zh else re.findall(r"\s*\S+|\s+", text)
+
+    def _swap(self, unit: str) -> str:
+        roll = self._rng.random()
+        if roll >= SWAPPED_SHARE + ADDED_SHARE or not any(map(str.isalnum, unit)):
+            return unit
+        stray = self._rng.choice(self._questions.stray)
+        if not self._zh:
+            # The space before the word and the mark behind it stay where they are.
+            before, mark = unit[: len(unit) - len(unit.lstrip())], re.sub(r".*\w", "", unit, flags=re.S)
+            stray = f"{before}{stray}{mark}"
+        return stray if roll < SWAPPED_SHARE else f"{stray}{unit}" if self._zh or unit[:1] == " " else f"{stray} {unit}"
+
+
+def _stray(forms: list[str], zh: bool) -> list[str]:
+    """The words of ``forms`` outside slots, brackets and word lists."""
+    literal = " ".join(re.sub(r"\[[^\]]*\]|<\w+>|\{\w+\}", " ", form) for form in forms)
+    return re.findall(r"[\u4e00-\u9fff]{1,2}" if zh else r"[A-Za-z][a-z'-]*", literal)
 
 
 def _split(pieces: list[str]) -> tuple[list[str], list[str]]:
