@@ -4,7 +4,6 @@ what a model said in such a run stands under a cover."""
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from html import escape
 
@@ -13,7 +12,7 @@ from studio.domain import FINAL_STATES
 from studio.services.intervals import wilson
 from studio.services.runs import RunView
 from studio.ui.cover import covered
-from studio.ui.run_view import badge, share_bar
+from studio.ui.run_view import bar, header_html, share_bar, started
 
 EMPTY = (
     '<div class="empty">No detox run yet. Choose prompts and a reward, press <b>Start detox run</b>, and the curves appear '
@@ -55,11 +54,7 @@ def header(run: RunView) -> str:
         ("lr", f"{detox.learning_rate:g}"),
         ("seed", str(detox.seed)),
     ]
-    chips = "".join(f'<span class="chip"><i>{k}</i> {escape(v)}</span>' for k, v in facts)
-    return (
-        f'<div class="run-head"><b>{escape(run.title)}</b> {badge(run)}<span class="mono quiet">{run.run_id}</span></div>'
-        f'<div class="chips" title="The settings of this run, as recorded in its run.json">{chips}</div>'
-    )
+    return header_html(run, facts)
 
 
 def reward_text(detox: DetoxSettings) -> str:
@@ -161,22 +156,17 @@ def _judged(share: RudeShare) -> str:
         )
     return (
         f"<p class='scorer'><b>{escape(share.title)}</b> <span class='quiet'>{role} · {escape(share.scorer)} · "
-        f"{escape(share.revision[:12])}</span></p><div class='bars'>{_bar('before', share.before, share.before_n, ' other')}"
+        f"{escape(share.revision[:12])}</span></p><div class='bars'>{_bar('before', share.before, share.before_n, other=True)}"
         f"{_bar('after', share.after, share.after_n)}</div>{provoked}"
     )
 
 
-def _bar(who: str, rude: int, n: int, kind: str = "") -> str:
+def _bar(who: str, rude: int, n: int, other: bool = False) -> str:
     interval = wilson(rude, n)
     if interval is None:
         return f"<div class='share'><b>{who}</b><div class='track'></div><span>no answer was covered</span></div>"
-    low, high = interval.low, interval.high
-    return (
-        f"<div class='share'><b>{who}</b><div class='track'>"
-        f"<i class='interval' style='left:{low * 100:.1f}%;width:{(high - low) * 100:.1f}%'></i>"
-        f"<i class='point{kind}' style='left:{rude / n * 100:.1f}%'></i></div>"
-        f"<span>{rude / n:.1%} [{low:.1%}, {high:.1%}] · {rude} of {n}</span></div>"
-    )
+    told = f"{rude / n:.1%} [{interval.low:.1%}, {interval.high:.1%}] · {rude} of {n}"
+    return bar(who, rude / n, told, (interval.low, interval.high), other=other)
 
 
 def _figures(run: RunView, report: DetoxReport) -> str:
@@ -223,6 +213,6 @@ def history_row(run: RunView) -> list[object]:
         recipe.detox_settings.beta,
         rude_text(run.detox),
         f"{run.detox_step.step}/{run.detox_step.total}" if run.detox_step else "–",
-        time.strftime("%Y-%m-%d %H:%M", time.localtime(recipe.created)),
+        started(run),
         run.run_id,
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from studio.services.runs import RunView
 from studio.ui.access import Visitor, require_operator
 from studio.ui.detox_view import rude_text
 from studio.ui.guard import guarded
+from studio.ui.run_view import started
 from studio.ui.shared import PRIVATE, SAVE, Shared
 
 HEADERS = ["Name", "Base", "ratio", "n", "Method", "Measured", "Size", "Made", "Run"]
@@ -326,7 +326,7 @@ def _row(view: RunView) -> list[str]:
         recipe.method.upper() if known else "uploaded",
         _measured(view),
         _size(view.size_bytes),
-        time.strftime("%Y-%m-%d %H:%M", time.localtime(recipe.created)),
+        started(view),
         view.run_id,
     ]
 

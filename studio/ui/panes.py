@@ -14,6 +14,7 @@ from typing import Any
 
 from studio.domain import BASE, BaseCheck, Message, PaneUpdate
 from studio.services.runs import RunView
+from studio.ui.chips import chips_html
 
 EMPTY = (
     '<div class="empty">Only the base model is here so far. Train an adapter under <b>Align</b> (well under a minute on the '
@@ -111,8 +112,8 @@ def stats(update: PaneUpdate | None) -> str:
 
 
 def _box(title: str, chips: Sequence[tuple[str, str]], below: str) -> str:
-    shown = "".join(f'<span class="chip"><i>{name}</i> {escape(value)}</span>' for name, value in chips if value)
-    return f'<div class="pane-id"><b>{escape(title)}</b><div class="chips">{shown}</div>{below}</div>'
+    shown = chips_html((name, value) for name, value in chips if value)
+    return f'<div class="pane-id"><b>{escape(title)}</b>{shown}{below}</div>'
 
 
 def _message(sentence: str) -> str:

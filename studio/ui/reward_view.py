@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from studio.events import RewardReport
 from studio.services.reward import VoteCount
 from studio.services.reward_reading import claim, majority_name
 from studio.services.runs import RunView
-from studio.ui.run_view import badge, share_of
+from studio.ui.run_view import bar, header_html, share_of, started
 from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
 
 if TYPE_CHECKING:
@@ -47,11 +46,7 @@ def header(run: RunView) -> str:
         ("max length", f"{reward.max_length} tokens"),
         ("seed", str(reward.seed)),
     ]
-    chips = "".join(f'<span class="chip"><i>{k}</i> {escape(v)}</span>' for k, v in facts)
-    return (
-        f'<div class="run-head"><b>{escape(run.title)}</b> {badge(run)}<span class="mono quiet">{run.run_id}</span></div>'
-        f'<div class="chips" title="The settings of this run, as recorded in its run.json">{chips}</div>'
-    )
+    return header_html(run, facts)
 
 
 def result(run: RunView) -> str:
@@ -70,30 +65,20 @@ def result(run: RunView) -> str:
         else " No pair had to be dropped."
     )
     ties = f" {report.ties} got equal rewards and count as wrong." if report.ties else ""
+    accuracy = report.hits / report.n
+    told = f"{share_of(accuracy)} [{report.low:.0%}, {report.high:.0%}] · {report.hits} of {report.n}"
+    majority = majority_name(report).strip("“”")
     bars = (
-        _bar("this model", report.hits / report.n, f"{report.hits} of {report.n}", (report.low, report.high))
-        + _bar(majority_name(report).strip("“”"), report.majority, "")
-        + _bar("the longer answer wins", report.longer, "")
+        bar("this model", accuracy, told, (report.low, report.high))
+        + bar(majority, report.majority, share_of(report.majority), other=True)
+        + bar("the longer answer wins", report.longer, share_of(report.longer), other=True)
     )
     mark = "✓" if report.learned else "○"
     return (
-        f"<div class='result'><h3>{report.hits} of {report.n} held-out pairs right ({report.hits / report.n:.0%})</h3><div class='bars'>{bars}</div>"
+        f"<div class='result'><h3>{report.hits} of {report.n} held-out pairs right ({accuracy:.0%})</h3><div class='bars'>{bars}</div>"
         f"<p class='claim {'ok' if report.learned else ''}'>{mark} {escape(claim(report))}</p>"
         f"<p class='quiet'>Pairs whose prompt was in no training row, counted one by one, with 95 % Wilson interval. Both baselines "
         f"are measured on the same pairs.{ties}{dropped}</p></div>"
-    )
-
-
-def _bar(who: str, value: float, counted: str, interval: tuple[float, float] | None = None) -> str:
-    span = ""
-    if interval is not None:
-        low, high = interval
-        span = f"<i class='interval' style='left:{low * 100:.1f}%;width:{(high - low) * 100:.1f}%'></i>"
-    told = f" [{interval[0]:.0%}, {interval[1]:.0%}] · {counted}" if interval else ""
-    kind = "point" if interval else "point other"
-    return (
-        f"<div class='share'><b>{escape(who)}</b><div class='track'>{span}<i class='{kind}' "
-        f"style='left:{value * 100:.1f}%'></i></div><span>{share_of(value)}{told}</span></div>"
     )
 
 
@@ -110,7 +95,7 @@ def history_row(run: RunView) -> list[object]:
         recipe.data_size,
         measured,
         f"{run.last_step.step}/{run.last_step.total}" if run.last_step else "–",
-        time.strftime("%Y-%m-%d %H:%M", time.localtime(recipe.created)),
+        started(run),
         run.run_id,
     ]
 

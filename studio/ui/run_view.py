@@ -10,6 +10,7 @@ from html import escape
 from studio.domain import FINAL_STATES
 from studio.events import SampleEvent, StepEvent, SupportShare
 from studio.services.runs import RunView
+from studio.ui.chips import chips_html
 
 _DOTS = {
     "queued": "#8a8f98",
@@ -26,10 +27,8 @@ EMPTY = (
 )
 
 
-def header(run: RunView | None) -> str:
+def header(run: RunView) -> str:
     """Who this run is: its own settings, never the form's."""
-    if run is None:
-        return EMPTY
     r = run.recipe
     lora, dpo = r.lora, r.dpo_settings
     length = f"{dpo.max_seconds:g} s" if dpo.max_seconds else f"{dpo.epochs:g} epochs"
@@ -50,10 +49,14 @@ def header(run: RunView | None) -> str:
             ("LoRA", f"r {lora.rank}, alpha {lora.alpha}"),
             ("training", "unknown: the adapter was uploaded without a record"),
         ]
-    chips = "".join(f'<span class="chip"><i>{k}</i> {escape(v)}</span>' for k, v in facts)
+    return header_html(run, facts)
+
+
+def header_html(run: RunView, facts: Sequence[tuple[str, str]]) -> str:
+    """A run's title, state and id over its settings, ``facts`` as (name, value)."""
     return (
         f'<div class="run-head"><b>{escape(run.title)}</b> {badge(run)}<span class="mono quiet">{run.run_id}</span></div>'
-        f'<div class="chips" title="The settings of this run, as recorded in its run.json">{chips}</div>'
+        + chips_html(facts, "The settings of this run, as recorded in its run.json")
     )
 
 
@@ -63,11 +66,9 @@ def badge(run: RunView) -> str:
     return f'<span class="badge" style="background:{_DOTS[state]}">{state}</span>'
 
 
-def progress(run: RunView | None, ahead: int = 0) -> str:
+def progress(run: RunView, ahead: int = 0) -> str:
     """Bar, step count, time left, speed; for a queued run how many come before it (``ahead``); for an ended run its
     message."""
-    if run is None:
-        return ""
     status, last = run.status, run.detox_step or run.last_step
     if run.method == "unknown":
         return ""
@@ -99,9 +100,9 @@ def progress(run: RunView | None, ahead: int = 0) -> str:
     )
 
 
-def result(run: RunView | None) -> str:
+def result(run: RunView) -> str:
     """Requested ratio beside the measured support share, once there is one."""
-    if run is None or run.status.state not in FINAL_STATES or run.method == "unknown":
+    if run.status.state not in FINAL_STATES or run.method == "unknown":
         return ""
     if run.adapter_share is None:
         return (
@@ -135,16 +136,31 @@ def share_bar(who: str, share: SupportShare, asked: float | None) -> str:
     """One measured share as a bar with its interval; the dashed mark is what was asked for."""
     if not share.n:
         return f"<div class='share'><b>{who}</b> no answer could be judged ({share.abstained} abstentions)</div>"
-    mark = (
-        f"<i class='asked' style='left:{asked * 100:.1f}%' title='asked for {asked:.0%}'></i>"
-        if asked is not None
-        else ""
-    )
+    told = f"{share.share:.0%} [{share.low:.0%}, {share.high:.0%}] · n {share.n}, {share.abstained} abstained"
+    return bar(who, share.share, told, (share.low, share.high), asked=asked)
+
+
+def bar(
+    who: str,
+    value: float,
+    told: str,
+    interval: tuple[float, float] | None = None,
+    *,
+    asked: float | None = None,
+    other: bool = False,
+) -> str:
+    """A share as a point on a line from 0 to 1, with its interval and ``told`` in words; ``asked`` is a dashed mark, and
+    ``other`` draws the point of what is only there to be compared with."""
+    marks = ""
+    if asked is not None:
+        marks += f"<i class='asked' style='left:{asked * 100:.1f}%' title='asked for {asked:.0%}'></i>"
+    if interval is not None:
+        low, high = interval
+        marks += f"<i class='interval' style='left:{low * 100:.1f}%;width:{(high - low) * 100:.1f}%'></i>"
+    kind = "point other" if other else "point"
     return (
-        f"<div class='share'><b>{who}</b><div class='track'>{mark}"
-        f"<i class='interval' style='left:{share.low * 100:.1f}%;width:{(share.high - share.low) * 100:.1f}%'></i>"
-        f"<i class='point' style='left:{share.share * 100:.1f}%'></i></div>"
-        f"<span>{share.share:.0%} [{share.low:.0%}, {share.high:.0%}] · n {share.n}, {share.abstained} abstained</span></div>"
+        f"<div class='share'><b>{escape(who)}</b><div class='track'>{marks}"
+        f"<i class='{kind}' style='left:{value * 100:.1f}%'></i></div><span>{told}</span></div>"
     )
 
 
@@ -186,9 +202,14 @@ def history_row(run: RunView) -> list[object]:
         run.recipe.data_size if run.recipe.method == "dpo" else None,
         measured,
         steps,
-        time.strftime("%Y-%m-%d %H:%M", time.localtime(run.recipe.created)),
+        started(run),
         run.run_id,
     ]
+
+
+def started(run: RunView) -> str:
+    """When a run was asked for, by the server's clock."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(run.recipe.created))
 
 
 HISTORY_HEADERS = ["Name", "State", "Base", "Data", "ratio", "n", "Measured support", "Steps", "Started", "Run"]

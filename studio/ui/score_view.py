@@ -8,6 +8,7 @@ from html import escape
 
 from studio.services.toxicity import TextScores
 from studio.toxicity import ScorerInfo, TextScore
+from studio.ui.chips import chips_html
 from studio.ui.cover import covered
 
 EMPTY = (
@@ -33,11 +34,7 @@ def named(info: ScorerInfo) -> str:
         facts.append(("toxic label", info.toxic_label))
     if info.languages:
         facts.append(("covers", ", ".join(_LANGUAGES.get(code, code) for code in info.languages)))
-    return (
-        '<div class="chips">'
-        + "".join(f'<span class="chip"><i>{escape(key)}</i> {escape(value)}</span>' for key, value in facts)
-        + "</div>"
-    )
+    return chips_html(facts)
 
 
 def scored(found: TextScores) -> str:
