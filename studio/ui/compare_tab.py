@@ -118,8 +118,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         talk = talk_of(stored)
         if not any(pane.messages for pane in talk.panes):
             talk = replace(_opening(services), sampling=talk.sampling, diff=talk.diff)
-        sampling = talk.sampling
-        how = (talk.diff, talk.system_prompt, *(getattr(sampling, name) for name in talks.SAMPLING))
+        how = (talk.diff, talk.system_prompt, *talks.sampling_numbers(talk.sampling))
         updates = draw(talk, model) | dict(zip(settings, how, strict=True))
         if stored is None:  # nothing to keep yet, and nothing is lost should the browser have been slow to read it
             del updates[memory]

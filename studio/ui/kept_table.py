@@ -10,8 +10,8 @@ from typing import Any
 
 from studio.domain import BASE, Sampling
 from studio.errors import StudioError
-from studio.services.compare import TableProgress, TableRow, check_sampling
-from studio.ui.talk import SAMPLING
+from studio.services.compare import TableProgress, TableRow
+from studio.ui.talk import sampling_from, sampling_numbers
 
 #: What is kept at most. A browser gives a page some five million characters for everything.
 MAX_CHARACTERS = 1_000_000
@@ -45,7 +45,7 @@ def store(table: KeptTable) -> dict[str, Any] | None:
     return {
         "version": _VERSION,
         "run": table.run_id,
-        "sampling": [getattr(table.sampling, name) for name in SAMPLING],
+        "sampling": sampling_numbers(table.sampling),
         "total": progress.total,
         "finished": progress.finished,
         "note": progress.note,
@@ -58,9 +58,7 @@ def restore(value: object) -> KeptTable | None:
     if not isinstance(value, dict) or value.get("version") != _VERSION:
         return None
     try:
-        temperature, top_p, tokens, seed = value["sampling"]
-        sampling = Sampling(float(temperature), float(top_p), int(tokens), int(seed))
-        check_sampling(sampling)
+        sampling = sampling_from(value["sampling"])
         rows = tuple(_row(entry) for entry in value["rows"])
         run_id, note, total = value["run"], value["note"], int(value["total"])
         if not isinstance(run_id, str) or not isinstance(note, str) or not 0 < len(rows) <= total:

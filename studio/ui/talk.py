@@ -137,9 +137,9 @@ def store(talk: Talk) -> dict[str, Any]:
             for pane in talk.panes
         ],
         "system": talk.system_prompt,
-        "sampling": _numbers(talk.sampling),
+        "sampling": sampling_numbers(talk.sampling),
         "diff": talk.diff,
-        "asked": talk.asked and [talk.asked.system_prompt, _numbers(talk.asked.sampling), talk.asked.base],
+        "asked": talk.asked and [talk.asked.system_prompt, sampling_numbers(talk.asked.sampling), talk.asked.base],
     }
 
 
@@ -149,7 +149,7 @@ def restore(value: object) -> Talk | None:
         return None
     try:
         panes = tuple(_pane(entry) for entry in value["panes"])
-        sampling, asked = _sampling(value["sampling"]), _asked(value.get("asked"))
+        sampling, asked = sampling_from(value["sampling"]), _asked(value.get("asked"))
         system, diff = value["system"], value["diff"]
     except (KeyError, TypeError, ValueError, OverflowError, StudioError):
         return None
@@ -158,11 +158,18 @@ def restore(value: object) -> Talk | None:
     return Talk(panes, system, sampling, diff is True, asked)
 
 
-def _numbers(sampling: Sampling) -> list[float]:
+def sampling_numbers(sampling: Sampling) -> list[float]:
+    """Its fields in the order of :data:`SAMPLING`."""
     return [getattr(sampling, name) for name in SAMPLING]
 
 
-def _sampling(value: Any) -> Sampling:
+def sampling_from(value: Any) -> Sampling:
+    """What :func:`sampling_numbers` gave, checked.
+
+    Raises:
+        TypeError, ValueError, OverflowError: these are not such numbers.
+        InputError: one is out of range.
+    """
     temperature, top_p, max_new_tokens, seed = value
     sampling = Sampling(float(temperature), float(top_p), int(max_new_tokens), int(seed))
     check_sampling(sampling)
@@ -175,7 +182,7 @@ def _asked(value: Any) -> Asked | None:
     system, numbers, base = value
     if not isinstance(system, str) or not isinstance(base, str) or len(system) > MAX_QUESTION or len(base) > 1_000:
         raise ValueError("not how something was asked")
-    return Asked(system, _sampling(numbers), base)
+    return Asked(system, sampling_from(numbers), base)
 
 
 def _pane(entry: Mapping[str, Any]) -> Pane:
