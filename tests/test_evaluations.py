@@ -378,7 +378,7 @@ def test_bad_input_gets_one_sentence_and_nothing_is_stored(
 
 
 def test_what_is_not_there_is_told(quick: House) -> None:
-    for call in ("status", "get", "cancel", "resume", "delete"):
+    for call in ("status", "summary", "get", "cancel", "resume", "delete"):
         with pytest.raises(NotFoundError, match="no evaluation 'nothing'"):
             getattr(quick.evaluations, call)("nothing")
     with pytest.raises(NotFoundError):
@@ -404,6 +404,7 @@ def test_kept_ones_stay_and_of_others_the_newest(quick: House) -> None:
     assert len(listed) == NOT_KEPT + 2
     assert [one.spec.title for one in listed if one.kept] == ["Before and after", "The first"]
     assert listed[0].id == name
+    assert quick.evaluations.summary("0" * 16).kept
     quick.done(name)
     quick.evaluations.delete("0" * 16)
     assert "0" * 16 not in {one.id for one in quick.evaluations.list()}

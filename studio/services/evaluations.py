@@ -49,14 +49,13 @@ class EvaluationService:
         models: ModelService,
         compare: CompareService,
         toxicity: ToxicityService,
+        database: Database | None = None,
     ) -> None:
         self._runs = runs
         self._models = models
         self._compare = compare
         self._toxicity = toxicity
-        self._opening = threading.Lock()
-        self._database = Database(settings.store_url)
-        self._migrated = False
+        self._database = database or Database(settings.store_url)
         self._owner = owner_name()
         self._lock = threading.Lock()
         self._line: deque[Job] = deque()
@@ -94,7 +93,7 @@ class EvaluationService:
             NotFoundError: no such evaluation, or a run of it is gone.
             ConflictError: it is done or at work; or an adapter, the base or the scorer is not the one it began with.
         """
-        found = self._settled(evaluation_id)
+        found = self.summary(evaluation_id)
         if found.state not in RESUMABLE:
             raise ConflictError(f"This evaluation is {found.state}; there is nothing to resume.")
         self._check_same(found.spec)
@@ -116,7 +115,7 @@ class EvaluationService:
                 self._drop(job, "cancelled")
                 waited = job not in self._line
         if job is None:
-            if self._settled(evaluation_id).moving:
+            if self.summary(evaluation_id).moving:
                 raise ConflictError("Another process of the studio works on this evaluation; cancel it there.")
         elif waited:
             self._end(job, ("queued",))
@@ -142,7 +141,7 @@ class EvaluationService:
         Raises:
             NotFoundError: no such evaluation.
         """
-        found = self._settled(evaluation_id)
+        found = self.summary(evaluation_id)
         status = EvaluationStatus(found.id, found.spec.title, found.state, found.done, found.total, found.message)
         with self._lock:
             place = next((n for n, job in enumerate(self._line) if job.id == evaluation_id), None)
@@ -157,13 +156,25 @@ class EvaluationService:
             note = "Cancelling: the answers under way are left." if job.stop.is_set() else job.note
             return replace(status, note=note, seconds=seconds, eta=eta)
 
+    def summary(self, evaluation_id: str) -> EvaluationSummary:
+        """An evaluation without rows and prompts.
+
+        Raises:
+            NotFoundError: no such evaluation.
+        """
+        with self._store().read() as connection:
+            found = store.find_summary(connection, evaluation_id)
+        if found is None:
+            raise _unknown(evaluation_id)
+        return self._settle(found)
+
     def get(self, evaluation_id: str) -> Evaluation:
         """An evaluation with all its rows so far.
 
         Raises:
             NotFoundError: no such evaluation.
         """
-        self._settled(evaluation_id)
+        self.summary(evaluation_id)
         with self._store().read() as connection:
             found = store.find_evaluation(connection, evaluation_id)
         if found is None:
@@ -200,7 +211,7 @@ class EvaluationService:
         Raises:
             NotFoundError: no such evaluation; ConflictError: it is at work.
         """
-        if self._settled(evaluation_id).moving:
+        if self.summary(evaluation_id).moving:
             raise ConflictError("This evaluation is at work; cancel it first, then delete it.")
         with self._store().write() as connection:
             store.remove(connection, [evaluation_id])
@@ -208,11 +219,7 @@ class EvaluationService:
     # -- within ---------------------------------------------------------------------------------------------------------
 
     def _store(self) -> Database:
-        with self._opening:
-            if not self._migrated:
-                self._database.migrate()
-                self._migrated = True
-        return self._database
+        return self._database.ready()
 
     def _set(self, evaluation_id: str, **new: Any) -> None:
         with self._store().write() as connection:
@@ -262,13 +269,6 @@ class EvaluationService:
                 f"Scorer {scorer.name} is not the one this evaluation began with (its revision was "
                 f"{spec.scorer.revision[:12]}, now it is {scorer.revision[:12]}); start a new evaluation."
             )
-
-    def _settled(self, evaluation_id: str) -> EvaluationSummary:
-        with self._store().read() as connection:
-            found = store.find_summary(connection, evaluation_id)
-        if found is None:
-            raise _unknown(evaluation_id)
-        return self._settle(found)
 
     def _settle(self, found: EvaluationSummary) -> EvaluationSummary:
         """Mark as interrupted what moves no more because whoever worked on it is gone."""

@@ -55,11 +55,11 @@ def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: 
     def look(chosen: str | None) -> dict[Any, Any]:
         """What there is to do with the evaluation on screen."""
         closed: dict[Any, Any] = {sure_row: gr.Row(visible=False), put: gr.HTML(visible=False)}
-        if not chosen:
-            return {box: gr.Column(visible=False), **closed}
         try:
-            found = next(one for one in services.evaluations.list() if one.id == chosen)
-        except StopIteration:
+            found = services.evaluations.summary(chosen) if chosen else None
+        except NotFoundError:  # deleted from another page
+            found = None
+        if found is None:
             return {box: gr.Column(visible=False), **closed}
         return {
             **closed,
@@ -72,8 +72,7 @@ def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: 
     def turn(mark: Visitor, chosen: str | None) -> dict[Any, Any]:
         require_operator(mark, "keeping results")
         wanted = _open(chosen)
-        kept = next((one.kept for one in services.evaluations.list() if one.id == wanted), False)
-        services.evaluations.keep(wanted, not kept)
+        services.evaluations.keep(wanted, not services.evaluations.summary(wanted).kept)
         return look(wanted)
 
     def rename(mark: Visitor, chosen: str | None, text: str | None) -> dict[Any, Any]:
