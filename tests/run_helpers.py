@@ -58,6 +58,12 @@ def queue(settings: Settings, run_id: str, script: str = "steps=3") -> Path:
     return RunStore(settings).create(make_recipe(run_id, script), make_dataset())
 
 
+def command_environment(settings: Settings) -> dict[str, str]:
+    """The environment in which a command works on these settings. The trainer's is not enough: it has no business with the
+    database, so a command started with it alone would open the one of whoever runs the tests."""
+    return {**trainer._environment(settings), "STUDIO_DATABASE_URL": settings.store_url}
+
+
 def start_scripted(settings: Settings, idle_exit_s: float = 120.0) -> subprocess.Popen[bytes]:
     """Start a scripted trainer; it holds the slot when this returns or has found it taken."""
     trainer.keepalive(settings)

@@ -16,14 +16,13 @@ from typing import Any
 import pytest
 
 from studio.__main__ import main
-from studio.config import ROOT, Settings
+from studio.config import ROOT, Settings, load_settings
 from studio.services import Services, build_services
 from studio.services.run_events import in_force
 from studio.services.run_state import read_status
 from studio.services.runs import RunStore
-from studio.services.trainer import _environment
 from tests.conftest import EMBEDDED, wait_until
-from tests.run_helpers import queue, scripted
+from tests.run_helpers import command_environment, queue, scripted
 
 KEYS = ["run", "folder", "seconds", "loss", "margin", "probe", "support_share", "base_support_share"]
 ALIGN = ["align", "--base", "embedded", "--data", "live-action-en", "--support-ratio", "0.5"]
@@ -33,7 +32,7 @@ pytestmark = pytest.mark.skipif(not (EMBEDDED / "config.json").exists(), reason=
 @pytest.fixture
 def cli(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings that commands run in this process see too."""
-    for name, value in _environment(settings).items():
+    for name, value in command_environment(settings).items():
         if name.startswith("STUDIO_"):
             monkeypatch.setenv(name, value)
     return settings
@@ -43,13 +42,17 @@ def start(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "studio", *arguments],
         cwd=ROOT,
-        env=_environment(settings),
+        env=command_environment(settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         # A test run started in the background ignores Ctrl-C, and its children inherit that; a terminal's user does not.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def test_commands_work_on_the_tests_own_database(cli: Settings) -> None:
+    assert load_settings().store_url == cli.database_url == load_settings(command_environment(cli)).store_url
 
 
 @pytest.mark.parametrize(
@@ -186,6 +189,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings
         adapters_dir=folder / "adapters",
         imported_dir=folder / "imported",
         cache_dir=folder / "cache",
+        database_url=f"sqlite:///{folder / 'studio.db'}",
         device="cpu",
         train_threads=1,
         chat_threads=1,
@@ -265,7 +269,7 @@ def test_chat_answers_from_both_sides(trained: tuple[Settings, dict[str, Any], s
     done = subprocess.run(
         [sys.executable, "-m", "studio", "chat", "--max-tokens", "12", "--temperature", "0"],
         cwd=ROOT,
-        env=_environment(settings),
+        env=command_environment(settings),
         input="Hello!\n/reset\nShould Akira be live action?\n",
         capture_output=True,
         text=True,

@@ -22,6 +22,7 @@ from studio.events import MeasureEvent
 from studio.services import Services, build_services, detox
 from studio.services.bundles import portable_recipe
 from studio.services.detox import DetoxForm, check_detox, detox_form
+from studio.services.detox_job import read_inputs
 from studio.services.detox_prompts import normal, split_prompts
 from studio.services.detox_reading import audit, audit_report, read_detox
 from studio.services.run_events import in_force
@@ -180,6 +181,16 @@ def test_a_scorer_that_changed_since_is_refused(services: Services, form: DetoxF
     with pytest.raises(TrainingError, match="this run was made for feedfacecafe"):
         train_run(job, lambda event: None, lambda: False)
     services.runs.stop(view.run_id, "discard")
+
+
+def test_the_judge_of_stances_learns_from_held_out_pairs_too(services: Services, form: DetoxForm) -> None:
+    """As in a DPO run, so that two runs on one dataset are judged alike."""
+    view = services.detox.start(form)
+    job = read_job(view.folder)
+    given = read_inputs(job)
+    services.runs.stop(view.run_id, "discard")
+    assert len(job.dataset.heldout) == 20
+    assert given["judge_pairs"] == job.dataset.pairs + job.dataset.heldout
 
 
 # -- what is refused ----------------------------------------------------------------------------------------------------
@@ -341,6 +352,46 @@ def test_a_rise_that_may_be_bought_is_told_afterwards(ends: dict[str, tuple[floa
 
 def test_a_clean_rise_gets_no_note() -> None:
     assert audit(curve(reward=(0.0, 1.0), kl=(0.0, 4.0), length=(20.0, 25.0))) == ""
+
+
+def test_a_healthy_run_stays_silent_at_every_step() -> None:
+    """Figures as a real run on the embedded base had them: the KL climbs to 2 with one step at 3.8, wording stays as it was."""
+    kl = (0.0, 0.3, 0.6, 1.9, 3.8, 2.9, 3.8, 2.0, 1.2, 1.9, 2.5, 1.4, 2.4, 2.3, 2.4, 2.0)
+    distinct = (0.95, 0.96, 0.96, 0.93, 0.97, 0.94, 0.95, 0.92, 0.92, 0.95, 0.98, 0.93, 0.92, 0.95, 0.89, 0.94)
+    events = [
+        event(step, reward=0.2 * step, kl=at, distinct=share)
+        for step, (at, share) in enumerate(zip(kl, distinct, strict=True), 1)
+    ]
+    assert [audit(events[:end]) for end in range(len(events) + 1)] == [""] * (len(events) + 1)
+
+
+def test_a_jump_of_kl_is_measured_against_the_runs_own_beginning() -> None:
+    """First steps at a mean of (0 + .1 + .1 + .2 + .35) / 5 = 0.15, last ones at (5.4 + 6 + 6.7 + 7.4 + 8) / 5 = 6.7."""
+    kl = (0.0, 0.1, 0.1, 0.2, 0.35, 0.6, 0.8, 1.1, 5.4, 6.0, 6.7, 7.4, 8.0)
+    events = [event(step, reward=0.2 * step, kl=at) for step, at in enumerate(kl, 1)]
+    assert "the KL to the start went from 0.1 to 6.7 nats an answer" in audit(events)
+    assert audit(events[:9]) == audit(events[:10]) == ""  # (.6 + .8 + 1.1 + 5.4 + 6) / 5 = 2.8: not far from the start
+    level = [replace(one, kl=one.kl + 3.0) for one in events]  # from 3.15 to 9.7: thrice would be 9.45
+    assert "went from 3.1 to 9.7" in audit(level)
+    assert audit([replace(one, kl=min(one.kl, 9.0)) for one in level]) == ""  # to 8.88 on average
+    assert audit([replace(one, length=80.0) for one in events]) == ""  # 80 tokens may move 8 nats
+    assert audit([replace(one, reward=1.0) for one in events]) == ""  # nothing was bought
+
+
+def test_repetition_is_told_from_scatter() -> None:
+    """From (.96 + .94 + .98 + .92 + .95) / 5 = .95 to .82, 14 % less; a second time between steps that differ as much."""
+    first, last = (0.96, 0.94, 0.98, 0.92, 0.95), (0.80, 0.85, 0.78, 0.84, 0.83)
+    assert "distinct 3-grams fell from 0.95 to 0.82" in audit(shares(first, last))
+    assert audit(shares(first, (0.9, 0.88, 0.85, 0.87, 0.86))) == ""  # to .872, 8 % less
+    assert (
+        audit(shares((1.0, 0.8, 1.0, 0.95, 1.0), (0.6, 1.0, 0.65, 1.0, 0.85))) == ""
+    )  # .95 to .82, standard error .093
+    assert audit(shares(last, first)) == ""
+
+
+def shares(first: tuple[float, ...], last: tuple[float, ...]) -> list[DetoxEvent]:
+    """A rising reward beside these shares of distinct 3-grams."""
+    return [event(step, reward=0.3 * step, distinct=share) for step, share in enumerate((*first, *last), 1)]
 
 
 def test_the_report_is_audited_on_prompts_nobody_trained_on() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from run_helpers import command_environment
 from scorer_helpers import COMMIT, classifier_spec, make_classifier, put_in_cache
 
 from studio.__main__ import main
@@ -19,7 +20,6 @@ from studio.config import ROOT, Settings
 from studio.ml.classifier_scorer import ClassifierScorer
 from studio.services.score_records import score_csv, score_json, score_records
 from studio.services.toxicity import TextScores
-from studio.services.trainer import _environment
 from studio.toxicity import NOT_COVERED, ScorerInfo, TextScore
 
 NAME = "facebook/roberta-hate-speech-dynabench-r4-target"
@@ -36,7 +36,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cli(settings: Settings, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Settings that commands run in this process see, with one classifier downloaded; a folder to write into."""
     own = dataclasses.replace(settings, models_dir=tmp_path / "models")
-    for name, value in _environment(own).items():
+    for name, value in command_environment(own).items():
         if name.startswith("STUDIO_"):
             monkeypatch.setenv(name, value)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -74,7 +74,7 @@ def test_without_a_scorer_named_the_embedded_one_scores_and_torch_stays_out(sett
     done = subprocess.run(
         [sys.executable, "-c", code, "score", file, "--json"],
         cwd=ROOT,
-        env=_environment(settings),
+        env=command_environment(settings),
         capture_output=True,
         text=True,
         timeout=300,

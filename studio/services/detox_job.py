@@ -73,7 +73,9 @@ def start_folder(runs: RunStore, recipe: Recipe) -> Path | None:
 
 def _stance(dataset: PreferenceDataset) -> dict[str, Any]:
     """What the judge of stances learns from and is asked about; nothing for data without sides."""
-    if dataset.kind != "sides" or len(dataset.pairs) < 2:
+    # As for a DPO run: the judge may read the held-out pairs too, which no training touches, and so abstains less.
+    pairs = dataset.pairs + dataset.heldout
+    if dataset.kind != "sides" or len(pairs) < 2:
         return {}
     prompts = dataset.test_prompts or tuple(pair.prompt for pair in dataset.heldout)
-    return {"judge_pairs": dataset.pairs, "stance_prompts": prompts}
+    return {"judge_pairs": pairs, "stance_prompts": prompts}

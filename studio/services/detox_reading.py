@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean
+from statistics import fmean, variance
 
 from studio.detox import DetoxEvent, DetoxReport
 
 #: Steps at either end whose mean is compared: one step is a handful of answers.
 _ENDS = 5
 #: Nats per answer beyond which an answer is more than e^10 = 20,000 times as likely as it was at the start: the run says things
-#: that it would as good as never have said. The trials on the embedded base ended between 1 and 6 where answers stayed well formed.
+#: that it would as good as never have said.
 KL_JUMP = 10.0
+#: Short of that, the KL jumped where it is so many times what it was over the first steps and, so that a run that has hardly moved
+#: is left alone, above so many nats an answer and a token. Of four runs on the embedded base (20 tokens an answer) two ended at 1.6
+#: and 2.0, one that began to repeat itself at 4.0, one at 5.9.
+KL_FACTOR, KL_FLOOR, KL_FLOOR_TOKEN = 3.0, 4.0, 0.1
 #: The reward counts as risen when its mean over the last steps is so many of the first steps' standard deviations higher.
 REWARD_RISE = 0.25
 #: Share of its distinct 3-grams that a run may lose, share of answers cut at the limit that it may gain, and the factor by which
-#: answers may grow or shrink, before it is said.
-DISTINCT_LOSS, CLIPPED_GAIN, LENGTH_FACTOR = 0.25, 0.15, 2.0
+#: answers may grow or shrink, before it is said. The run that repeated itself lost 14 % of its 3-grams, the other three 2 to 4 %.
+DISTINCT_LOSS, CLIPPED_GAIN, LENGTH_FACTOR = 0.1, 0.15, 2.0
+#: A loss of 3-grams over the steps must also exceed so many standard errors of the two means: a step's few answers scatter.
+DISTINCT_ERRORS = 2.0
 #: Share of answers without words, in the measure, above which it is said.
 EMPTY_SHARE = 0.05
 
@@ -55,9 +61,10 @@ def read_detox(events: Sequence[DetoxEvent]) -> list[str]:
 def audit(events: Sequence[DetoxEvent]) -> str:
     """An amber note where the reward rose while KL or repetition jumped; empty where that is not seen (yet).
 
-    Means over the first and the last steps are compared: the reward must have risen by a quarter of its own spread; KL above 10
-    nats an answer, a quarter of the distinct 3-grams lost, 15 points more answers cut at the limit, or answers twice as long or
-    half as long are what is told beside it.
+    Means over the first and the last steps are compared. The reward must have risen by a quarter of its own spread. What is told
+    beside it: KL above 10 nats an answer, or thrice what it was over the first steps and above 4 nats (in long answers a tenth of
+    a nat a token); a tenth of the distinct 3-grams lost, by more than steps scatter; 15 points more answers cut at the limit;
+    answers twice as long or half as long.
     """
     if len(events) < 2 * _ENDS:
         return ""
@@ -66,10 +73,11 @@ def audit(events: Sequence[DetoxEvent]) -> str:
     if _mean(last, "reward") - _mean(first, "reward") < REWARD_RISE * spread:
         return ""
     found = _found(
-        kl=_mean(last, "kl"),
+        kl=(_mean(first, "kl"), _mean(last, "kl")),
         distinct=(_mean(first, "distinct"), _mean(last, "distinct")),
         clipped=(_mean(first, "clipped"), _mean(last, "clipped")),
         length=(_mean(first, "length"), _mean(last, "length")),
+        scatter=_error(first, last, "distinct"),
     )
     if not found:
         return ""
@@ -84,7 +92,7 @@ def audit_report(report: DetoxReport) -> list[str]:
     """What the measure on held-out prompts says beside the shares: the same audit, on answers nobody trained on."""
     before, after = report.before, report.after
     found = _found(
-        kl=report.kl,
+        kl=(math.nan, report.kl),
         distinct=(before.distinct, after.distinct),
         clipped=(before.clipped, after.clipped),
         length=(before.length, after.length),
@@ -105,12 +113,22 @@ def audit_report(report: DetoxReport) -> list[str]:
 
 
 def _found(
-    *, kl: float, distinct: tuple[float, float], clipped: tuple[float, float], length: tuple[float, float]
+    *,
+    kl: tuple[float, float],
+    distinct: tuple[float, float],
+    clipped: tuple[float, float],
+    length: tuple[float, float],
+    scatter: float = 0.0,
 ) -> list[str]:
+    """What went too far between two looks. A first KL that is not a number: only how far the second one is counts.
+    ``scatter`` is the standard error of the difference of the shares of distinct 3-grams."""
     found = []
-    if kl > KL_JUMP:
-        found.append(f"the KL to the start reached {kl:.1f} nats an answer (above {KL_JUMP:g})")
-    if distinct[0] > 0 and distinct[1] < (1 - DISTINCT_LOSS) * distinct[0]:
+    if kl[1] > KL_JUMP:
+        found.append(f"the KL to the start reached {kl[1]:.1f} nats an answer (above {KL_JUMP:g})")
+    elif kl[1] > max(KL_FLOOR, KL_FLOOR_TOKEN * length[1]) and kl[1] > KL_FACTOR * kl[0]:
+        found.append(f"the KL to the start went from {kl[0]:.1f} to {kl[1]:.1f} nats an answer")
+    lost = distinct[0] - distinct[1]
+    if distinct[0] > 0 and lost > max(DISTINCT_LOSS * distinct[0], DISTINCT_ERRORS * scatter):
         found.append(f"distinct 3-grams fell from {distinct[0]:.2f} to {distinct[1]:.2f}")
     if clipped[1] - clipped[0] > CLIPPED_GAIN:
         found.append(f"answers cut at the limit grew from {clipped[0]:.0%} to {clipped[1]:.0%}")
@@ -126,3 +144,8 @@ def _join(found: Sequence[str]) -> str:
 def _mean(events: Sequence[DetoxEvent], name: str) -> float:
     known = [value for event in events if math.isfinite(value := float(getattr(event, name)))]
     return fmean(known) if known else math.nan
+
+
+def _error(first: Sequence[DetoxEvent], last: Sequence[DetoxEvent], name: str) -> float:
+    """The standard error of the difference of two means, from how much each one's steps scatter."""
+    return math.sqrt(sum(variance([getattr(event, name) for event in part]) / len(part) for part in (first, last)))
