@@ -12,7 +12,7 @@ from studio.services.models import EMBEDDED
 from studio.ui.access import Visitor, require_operator
 from studio.ui.base_needs import base_needs
 from studio.ui.guard import guarded
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import PRIVATE, QUIET, Shared
 
 
 def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dropdown:
@@ -42,7 +42,7 @@ def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dro
 
     app.load(guarded(offer), None, base, **PRIVATE)
     app.load(guarded(tell), [shared.visitor, base], needs, **PRIVATE)
-    base.change(guarded(tell), [shared.visitor, base], needs, show_progress="hidden", **PRIVATE)
+    base.change(guarded(tell), [shared.visitor, base], needs, **QUIET)
     load.click(guarded(fetch), [shared.visitor, base], needs, **PRIVATE)
     return base
 

@@ -30,7 +30,7 @@ from studio.ui.pane_scores import build_pane_scores
 from studio.ui.pane_widgets import EXAMPLES, build_ask_box, build_pane, frame, pane_choices
 from studio.ui.prompt_table import build_prompt_table
 from studio.ui.rate_these import bind_rate_these, build_rate_these
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import PRIVATE, QUIET, Shared
 from studio.ui.talk import MAX_PANES, Asked, Pane, Talk
 
 #: Seconds between two redraws while answers stream, and between two saves of what was said so far.
@@ -228,7 +228,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     # -- binding --------------------------------------------------------------------------------------------------------
 
     # a toast says what went wrong; shown "on" a button, which has no room for it, a failure covers no conversation
-    quiet: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": form.send, **PRIVATE}
+    quiet: dict[str, Any] = {"show_progress_on": form.send, **QUIET}
     page = [memory, base, *settings]
     streaming = [*dict.fromkeys([*everything, *controls, form.prompt])]
     settled = [

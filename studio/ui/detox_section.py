@@ -24,8 +24,7 @@ from studio.ui.detox_values import (
     wrong,
 )
 from studio.ui.guard import guarded
-from studio.ui.run_panel import QUIET
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import PRIVATE, QUIET, Shared
 from studio.ui.watch import Watch
 
 ABOUT = (

@@ -15,13 +15,12 @@ from studio.services.models import EMBEDDED
 from studio.services.prompt_sets import prompt_sets, prompts_from_text
 from studio.toxicity import TestPrompt
 from studio.ui.guard import guarded
-from studio.ui.shared import PRIVATE
+from studio.ui.shared import QUIET
 
 #: The choice of prompts that means "those typed here".
 LINES = "lines"
 #: What the choice of a dataset's test prompts begins with; its id follows.
 OF_DATASET = "dataset:"
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 
 
 class EvaluationFormBox:

@@ -13,10 +13,9 @@ from studio.services.evaluation_export import file_name
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
 from studio.ui.report_page import report_of
-from studio.ui.shared import PRIVATE, SAVE, Shared
+from studio.ui.shared import PRIVATE, QUIET, SAVE, Shared
 from studio.ui.toxicity_compare import CompareSection
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 _NOT_KEPT = (
     '<div class="quiet">Not kept: the oldest results that nobody keeps make room for new ones. <b>Keep</b> holds it until it is '
     "deleted by hand, and gives it a page of its own that anybody with the link can read.</div>"

@@ -21,9 +21,8 @@ from studio.ui import evaluation_view as view
 from studio.ui.cover import cover_switch
 from studio.ui.guard import guarded
 from studio.ui.live_chart import build_live_chart
-from studio.ui.shared import PRIVATE, SAVE
+from studio.ui.shared import PRIVATE, QUIET, SAVE
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 _WHICH: list[tuple[str, Which]] = [
     ("All pairs", "all"),
     ("Better after", "better"),

@@ -17,7 +17,7 @@ from studio.services.vote_import import read_votes
 from studio.services.vote_restore import restore
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
-from studio.ui.shared import PRIVATE, SAVE, Shared
+from studio.ui.shared import POLLED, PRIVATE, SAVE, Shared
 
 DATASET, ARGILLA = "dataset", "argilla"
 #: Seconds between two looks at the backup.
@@ -29,9 +29,8 @@ def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None
     if services.mirror is not None:
         backup = gr.HTML(elem_id="votes-backup")
         timer = gr.Timer(_LOOK_S)
-        quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, **PRIVATE}
         for event in (app.load, timer.tick):
-            event(guarded(lambda: backup_html(services)), None, backup, **quiet)
+            event(guarded(lambda: backup_html(services)), None, backup, **POLLED)
     with gr.Accordion("Votes out and in", open=False, elem_id="votes-box"):
         gr.Markdown(
             "**Dataset**: every vote, every pair and the decided preferences (TRL), with a card that says how far to trust "

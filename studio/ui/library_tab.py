@@ -18,7 +18,7 @@ from studio.ui.access import Visitor, require_operator
 from studio.ui.detox_view import rude_text
 from studio.ui.guard import guarded
 from studio.ui.run_view import started
-from studio.ui.shared import PRIVATE, SAVE, Shared
+from studio.ui.shared import PRIVATE, QUIET, SAVE, Shared
 
 HEADERS = ["Name", "Base", "ratio", "n", "Method", "Measured", "Size", "Made", "Run"]
 EMPTY = (
@@ -233,14 +233,13 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     # Gradio draws an error over every output of a handler; it is told in a toast here, so outputs stay as they are. What
     # takes long shows its progress on the lines that explain it.
-    quiet: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
     everything = [*listing, *panel]
-    app.load(guarded(bases), None, base, **quiet)
-    app.load(guarded(refresh), chosen, everything, **quiet)
-    shared.tabs.select(guarded(refresh), chosen, everything, **quiet)
-    table.select(guarded(pick), None, panel, **quiet)
-    title.submit(guarded(rename), [shared.visitor, chosen, title], everything, **quiet)
-    save_note.click(guarded(keep_note), [shared.visitor, chosen, note], panel, **quiet)
+    app.load(guarded(bases), None, base, **QUIET)
+    app.load(guarded(refresh), chosen, everything, **QUIET)
+    shared.tabs.select(guarded(refresh), chosen, everything, **QUIET)
+    table.select(guarded(pick), None, panel, **QUIET)
+    title.submit(guarded(rename), [shared.visitor, chosen, title], everything, **QUIET)
+    save_note.click(guarded(keep_note), [shared.visitor, chosen, note], panel, **QUIET)
     download.click(guarded(make_zip), [chosen, extras], made, show_progress_on=about_zip, **PRIVATE).success(
         None, made, None, js=SAVE, **PRIVATE
     )
@@ -253,9 +252,9 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         concurrency_id="merge",
         **PRIVATE,
     ).success(None, made, None, js=SAVE, **PRIVATE)
-    delete.click(guarded(ask_delete), [shared.visitor, chosen], [sure_row, sure_text], **quiet)
-    sure.click(guarded(remove), [shared.visitor, chosen], everything, **quiet)
-    never_mind.click(lambda: gr.Column(visible=False), None, sure_row, **quiet)
+    delete.click(guarded(ask_delete), [shared.visitor, chosen], [sure_row, sure_text], **QUIET)
+    sure.click(guarded(remove), [shared.visitor, chosen], everything, **QUIET)
+    never_mind.click(lambda: gr.Column(visible=False), None, sure_row, **QUIET)
     take.click(
         guarded(take_in),
         [shared.visitor, file, path, base],
@@ -263,11 +262,11 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         show_progress_on=about_upload,
         **PRIVATE,
     )
-    to_compare.click(guarded(compared), chosen, [shared.compare_run, shared.tabs], **quiet)
+    to_compare.click(guarded(compared), chosen, [shared.compare_run, shared.tabs], **QUIET)
     homes = [shared.align_run, shared.reward_run, shared.detox_run, shared.tabs]
-    to_align.click(guarded(opened), chosen, homes, **quiet)
-    to_score.click(guarded(to_toxicity), chosen, [shared.evaluate_run, shared.tabs], **quiet)
-    to_detox.click(guarded(to_toxicity), chosen, [shared.detox_start, shared.tabs], **quiet)
+    to_align.click(guarded(opened), chosen, homes, **QUIET)
+    to_score.click(guarded(to_toxicity), chosen, [shared.evaluate_run, shared.tabs], **QUIET)
+    to_detox.click(guarded(to_toxicity), chosen, [shared.detox_start, shared.tabs], **QUIET)
 
 
 def _push_box(services: Services, shared: Shared, chosen: gr.State) -> None:
@@ -291,7 +290,7 @@ def _push_box(services: Services, shared: Shared, chosen: gr.State) -> None:
 
     push.click(
         guarded(publish), [shared.visitor, chosen, repo, token, private], said, show_progress_on=about, **PRIVATE
-    ).success(lambda: "", None, token, show_progress="hidden", **PRIVATE)
+    ).success(lambda: "", None, token, **QUIET)
 
 
 def _home(view: RunView) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from studio.services.pair_batches import MAX_QUESTIONS, BatchForm, BatchStatus, 
 from studio.services.pair_sources import ImportedPairs
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import PRIVATE, QUIET, Shared
 
 TAB = "Rate"
 #: The choice of prompts that means "those typed here".
@@ -192,7 +192,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
         return report_html(done), counts_html(sources.counts())
 
     # a toast says what went wrong; on a button a failure covers nothing
-    quiet: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": start, **PRIVATE}
+    quiet: dict[str, Any] = {"show_progress_on": start, **QUIET}
     sides = [first, second]
     timer.tick(guarded(look), drawn, [*batch, counts], **quiet, concurrency_limit=None)
     shared.tabs.select(

@@ -23,7 +23,7 @@ from studio.ui.guard import guarded
 from studio.ui.kept_table import KeptTable
 from studio.ui.live import Live
 from studio.ui.pane_widgets import AskWidgets
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import QUIET, Shared
 
 #: The choice of prompts that means "those the run's own data brought along".
 OWN = "own"
@@ -133,7 +133,7 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         page.stop()
 
     # on a button a failure covers nothing; a toast says what went wrong
-    quiet: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": start, **PRIVATE}
+    quiet: dict[str, Any] = {"show_progress_on": start, **QUIET}
     sampling = [form.temperature, form.top_p, form.max_tokens, form.seed]
     start.click(
         guarded(fill),

@@ -12,13 +12,12 @@ from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import QUIET, Shared
 from studio.votes import Decision, Origin
 
 #: Lines of the table; the search reaches the rest.
 SHOWN = 300
 HEADERS = ["Question", "Votes", "Skips", "Decided", "Rated", "From", "Pair"]
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 _NOTHING = '<div class="quiet">Click a line of the table to read the pair.</div>'
 _SOURCES = {"compare": "Compare", "batch": "batch", "import": "import"}
 

@@ -11,10 +11,9 @@ from studio.errors import InputError
 from studio.services import Services
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import QUIET, Shared
 
 OPEN, CLOSE = "Open voting again", "Close voting"
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 
 
 class RulesBox:

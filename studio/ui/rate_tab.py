@@ -18,10 +18,9 @@ from studio.ui.rate_pairs import PairsList
 from studio.ui.rate_rules import RulesBox
 from studio.ui.rate_tally import Tally, tally_html
 from studio.ui.results_panel import build_results_panel
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import POLLED, PRIVATE, QUIET, Shared
 
 TAB = "Rate"
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 #: Relative, so that it is right behind any proxy; lazy, so that it is loaded when the tab is opened.
 _FRAME = '<iframe src="rate?embed=1" title="Voting page" loading="lazy" class="rate-frame"></iframe>'
 #: The page's own theme, where its address asks for one, goes for the frame as well.
@@ -110,8 +109,7 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     told = address.submit(guarded(retype), [address, by_hand], [address, code, by_hand], js=_TYPED, **QUIET)
     told.success(None, [address, by_hand], None, js=_KEEP, **PRIVATE)
     names.input(guarded(only_operator), [shared.visitor, names], names, **QUIET)
-    looking: dict[str, Any] = {**QUIET, "concurrency_limit": None}
-    timer.tick(guarded(tick), [shared.visitor, names, pairs.search, drawn], [numbers, drawn, *pairs.outputs], **looking)
+    timer.tick(guarded(tick), [shared.visitor, names, pairs.search, drawn], [numbers, drawn, *pairs.outputs], **POLLED)
     shared.tabs.select(guarded(opened), pairs.search, [timer, *rules.outputs, *pairs.outputs], **QUIET)
     listing.expand(guarded(pairs.load), pairs.search, pairs.outputs, **QUIET)
 

@@ -13,7 +13,7 @@ from studio.services.rating import Added
 from studio.ui import talk as talks
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import QUIET, Shared
 
 
 def build_rate_these() -> gr.Button:
@@ -34,7 +34,7 @@ def bind_rate_these(services: Services, shared: Shared, button: gr.Button) -> No
         done = services.sources.from_chats(chats, asked.system_prompt, asked.sampling, asked.base)
         (gr.Info if done.added or done.known else gr.Warning)(told(done), duration=6)
 
-    button.click(guarded(keep), [shared.visitor, shared.chats], None, show_progress="hidden", **PRIVATE)
+    button.click(guarded(keep), [shared.visitor, shared.chats], None, **QUIET)
 
 
 def told(done: Added) -> str:

@@ -24,10 +24,9 @@ from studio.ui import results_view as view
 from studio.ui.access import Visitor
 from studio.ui.guard import guarded
 from studio.ui.live_chart import build_live_chart
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import POLLED, Shared
 from studio.votes import Decision, PairSource, Progress
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, **PRIVATE}
 #: Seconds between two looks at the number of votes.
 TICK_S = 4.0
 #: Sets of filters whose report is kept for the next page that asks for it.
@@ -257,11 +256,11 @@ class ResultsPanel:
         inputs = [shared.visitor, *self.filters]
         tabs = list(_tabs_around(self.body))
         for tab in tabs:
-            tab.select(guarded(self.look), inputs, self.outputs, **QUIET)
+            tab.select(guarded(self.look), inputs, self.outputs, **POLLED)
         if not tabs:
-            app.load(guarded(self.look), inputs, self.outputs, **QUIET)
+            app.load(guarded(self.look), inputs, self.outputs, **POLLED)
         self.timer.tick(
-            guarded(self.tick), [shared.visitor, self.seen, *self.filters], self.outputs, trigger_mode="once", **QUIET
+            guarded(self.tick), [shared.visitor, self.seen, *self.filters], self.outputs, trigger_mode="once", **POLLED
         )
         gr.on(
             [widget.input for widget in self.filters],
@@ -269,11 +268,11 @@ class ResultsPanel:
             inputs,
             self.outputs,
             trigger_mode="always_last",
-            **QUIET,
+            **POLLED,
         )
-        self.refresh.click(guarded(self.look_again), inputs, self.outputs, **QUIET)
+        self.refresh.click(guarded(self.look_again), inputs, self.outputs, **POLLED)
         self.everything.click(
-            guarded(self.count_everything), shared.visitor, [*self.outputs, *self.filters[:-1]], **QUIET
+            guarded(self.count_everything), shared.visitor, [*self.outputs, *self.filters[:-1]], **POLLED
         )
 
 

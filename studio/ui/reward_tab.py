@@ -16,9 +16,8 @@ from studio.ui.base_needs import base_needs
 from studio.ui.guard import guarded
 from studio.ui.reward_form import VOTES, build_form, counted, form_from, preset_values
 from studio.ui.reward_panel import RewardPanel
-from studio.ui.run_panel import QUIET
 from studio.ui.score_box import build_score_box, offer
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import PRIVATE, QUIET, Shared
 from studio.ui.training_form import dataset_choices, size_range
 from studio.ui.watch import Watch
 

@@ -9,6 +9,10 @@ import gradio as gr
 
 #: For every event that is the page's own business: programs are not offered it.
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+#: The same without a sign that it works: what is quick, or was not asked for by a click.
+QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+#: For what every open page asks again and again: no page waits for another's turn.
+POLLED: dict[str, Any] = {"concurrency_limit": None, **QUIET}
 #: For ``js`` after a handler that filled a DownloadButton: one click makes the file and saves it, since the browser is sent
 #: to the file's address once it is there.
 SAVE = """(file) => {

@@ -18,10 +18,9 @@ from studio.ui.access import Visitor, require_operator
 from studio.ui.evaluation_form_box import EvaluationFormBox, form_from
 from studio.ui.evaluation_results import EvaluationResults
 from studio.ui.guard import guarded
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import POLLED, QUIET, Shared
 
 TAB = "Toxicity"
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 #: While it is at work, results are drawn anew at every so many parts of the whole.
 _STAGES = 8
 
@@ -132,11 +131,10 @@ class CompareSection:
                 return {self._timer: gr.Timer(active=False)}
             return self.enter(chosen, *values)
 
-        polled: dict[str, Any] = {**QUIET, "concurrency_limit": None}
         looked = [self.chosen, self._seen, *filters]
         shared.tabs.select(guarded(opened), [self.chosen, *form.offered], self.entered, **QUIET)
-        self._timer.tick(guarded(self.tick), looked, [*picked, *shown], trigger_mode="once", **polled)
-        self.chosen.change(guarded(self.show), [self.chosen, *filters], shown, **polled)
+        self._timer.tick(guarded(self.tick), looked, [*picked, *shown], trigger_mode="once", **POLLED)
+        self.chosen.change(guarded(self.show), [self.chosen, *filters], shown, **POLLED)
         self.picker.input(lambda wanted: wanted, self.picker, self.chosen, **QUIET)
         form.start.click(guarded(begin), [shared.visitor, *form.values], self.chosen, **QUIET).success(
             guarded(self.picks), self.chosen, picked, **QUIET

@@ -19,9 +19,8 @@ from studio.ui.access import Visitor, require_operator
 from studio.ui.cover import cover_switch
 from studio.ui.guard import guarded
 from studio.ui.score_box import SCORING
-from studio.ui.shared import PRIVATE, SAVE, Shared
+from studio.ui.shared import PRIVATE, QUIET, SAVE, Shared
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 LINES, WHOLE = "lines", "whole"
 EXAMPLES = """Thank you, that was kind of you.
 I hate mondays.

@@ -10,11 +10,10 @@ from studio.services import Services
 from studio.ui.detox_section import build_detox_section
 from studio.ui.evaluation_keep import build_keep_box
 from studio.ui.guard import guarded
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import QUIET, Shared
 from studio.ui.toxicity_compare import build_compare_section
 from studio.ui.toxicity_score import build_score_section
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 SCORE, COMPARE, DETOX = "toxicity-score", "toxicity-compare", "toxicity-detox"
 
 
