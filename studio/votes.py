@@ -113,6 +113,26 @@ class Vote:
 
 
 @dataclass(frozen=True)
+class PastChoice:
+    """A choice made at ``updated`` that its rater changed or took back at ``replaced`` (Unix seconds); ``left`` and
+    ``seconds`` as with a vote."""
+
+    pair_id: str
+    rater_id: str
+    choice: Choice
+    left: Literal[1, 2]
+    seconds: float
+    updated: float
+    replaced: float
+    how: Literal["changed", "undone"]
+
+    @classmethod
+    def of(cls, vote: Vote, replaced: float, how: Literal["changed", "undone"]) -> PastChoice:
+        """What remains of a vote."""
+        return cls(vote.pair_id, vote.rater_id, vote.choice, vote.left, vote.seconds, vote.updated, replaced, how)
+
+
+@dataclass(frozen=True)
 class Served:
     """A blind pair as one rater sees it: names left out, sides drawn for this rater. ``token`` proves that it was served;
     ``choice`` is the one just taken back."""
@@ -179,9 +199,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class Ballots:
-    """All that statistics and exports read, from one transaction."""
+    """All that statistics and exports read, from one transaction. ``history`` is filled for backups only."""
 
     pairs: tuple[AnswerPair, ...]
     votes: tuple[Vote, ...]
     raters: tuple[Rater, ...]
     rules: RatingRules
+    history: tuple[PastChoice, ...] = ()

@@ -94,17 +94,19 @@ def build_services(settings: Settings) -> Services:
     from studio.services.runs import RunStore
     from studio.services.scores import ScoreService
     from studio.services.toxicity import ToxicityService
+    from studio.store.database import Database
 
+    database = Database(settings.store_url)
     datasets, runs, models = DatasetService(settings), RunStore(settings), ModelService(settings)
     align = AlignService(settings, datasets, runs, models)
     compare = CompareService(settings, runs, models)
     library = LibraryService(settings, runs, models, compare)
-    rating = RatingService(settings)
+    rating = RatingService(settings, database)
     sources = PairSourceService(settings, rating, compare, runs, datasets)
     reward = RewardService(settings, datasets, runs, models, align, rating)
     scores = ScoreService(settings, runs, models, compare.threads)
     toxicity = ToxicityService(settings, runs, models, compare.threads)
-    evaluations = EvaluationService(settings, runs, models, compare, toxicity)
+    evaluations = EvaluationService(settings, runs, models, compare, toxicity, database)
     detox = DetoxService(settings, datasets, runs, models, toxicity)
     return Services(
         settings,

@@ -5,15 +5,17 @@ Texts are compared as a reader would: composed (NFC), any run of white space one
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import math
 import unicodedata
 from collections.abc import Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 from studio.domain import Message
 from studio.errors import InputError
-from studio.votes import NewPair, PairSource
+from studio.votes import AnswerPair, NewPair, Origin, PairSource
 
 #: Characters of one text at most: more than any answer here can have, and still quick to send to a phone.
 MAX_TEXT = 100_000
@@ -96,6 +98,27 @@ def check_pair(pair: NewPair, where: str = "") -> None:
             check_text(f"{where}{name}.{part}", getattr(origin, part), limit=1000, empty=part != "label")
 
 
+def stored_pair(pair: NewPair, now: float) -> AnswerPair:
+    """A pair as it is kept: answers in canonical order. ``now`` in Unix seconds."""
+    answers, origins = (pair.answer_a, pair.answer_b), (_finite(pair.origin_a), _finite(pair.origin_b))
+    labels: tuple[Literal["1", "2"], ...] = ("1", "2")
+    if not in_order(*answers):
+        answers, origins, labels = answers[::-1], origins[::-1], labels[::-1]
+    return AnswerPair(
+        id=pair_identity(pair.prompt, *answers, pair.history, pair.system_prompt),
+        prompt=pair.prompt,
+        answer_1=answers[0],
+        answer_2=answers[1],
+        origin_1=origins[0],
+        origin_2=origins[1],
+        source=pair.source,
+        created=now,
+        history=pair.history,
+        system_prompt=pair.system_prompt,
+        preferred="" if not pair.preferred else labels["ab".index(pair.preferred)],
+    )
+
+
 def _conversation(prompt: str, history: Sequence[Message], system_prompt: str) -> list[object]:
     turns = [[message.role, normalised(message.content)] for message in history]
     return [normalised(system_prompt), turns, normalised(prompt)]
@@ -103,3 +126,9 @@ def _conversation(prompt: str, history: Sequence[Message], system_prompt: str) -
 
 def _hash(parts: list[object]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def _finite(origin: Origin) -> Origin:
+    """An unknown ratio is NaN in a run's recipe; JSON has no such number, and None says the same."""
+    known = origin.ratio is not None and math.isfinite(origin.ratio)
+    return origin if known else dataclasses.replace(origin, ratio=None)

@@ -35,7 +35,7 @@ from studio.votes import (
     Choice,
     Decision,
     NewPair,
-    Origin,
+    PastChoice,
     Press,
     Progress,
     Rater,
@@ -45,8 +45,6 @@ from studio.votes import (
     Vote,
 )
 
-#: Pairs written by one transaction: votes wait no longer than it takes.
-_CHUNK = 200
 _ID = re.compile("[0-9a-f]{24}")
 #: A vote that took longer than a day says that the page was left open.
 _MAX_SECONDS = 86_400.0
@@ -68,18 +66,20 @@ class RatingService:
     """Pairs, raters and votes of one store. The database opens at first use; every method may be called from any thread.
 
     Every method raises StudioError where the store cannot be used.
+
+    Args:
+        database: one to share with other services; if None, that of the settings.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._url = settings.store_url
+    def __init__(self, settings: Settings, database: Database | None = None) -> None:
+        self._database = database or Database(settings.store_url)
         self._opening = threading.Lock()
-        self._database: Database | None = None
         self._secret = b""
 
     # ---- pairs
 
     def add_pairs(self, pairs: Iterable[NewPair]) -> Added:
-        """Store pairs; those known by their conversation and answers are not stored again.
+        """Store pairs, in one transaction; those known by their conversation and answers are not stored again.
 
         Raises:
             InputError: a text of one of them cannot be stored; none of them is stored then.
@@ -92,13 +92,11 @@ class RatingService:
             if identity.same_answer(pair.answer_a, pair.answer_b):
                 identical += 1
             else:
-                new.append(_stored(pair, now))
+                new.append(identity.stored_pair(pair, now))
         once = {pair.id: pair for pair in reversed(new)}
         ordered = [once[key] for key in dict.fromkeys(pair.id for pair in new)]
-        added = 0
-        for at in range(0, len(ordered), _CHUNK):
-            with self.store().write() as connection:
-                added += len(pair_rows.add_pairs(connection, ordered[at : at + _CHUNK], at))
+        with self.store().write() as connection:
+            added = len(pair_rows.add_pairs(connection, ordered))
         return Added(added, len(new) - added, identical, tuple(pair.id for pair in ordered))
 
     def set_calibration(self, pair_ids: Iterable[str], on: bool) -> None:
@@ -120,8 +118,7 @@ class RatingService:
     def _mark(self, pair_ids: Iterable[str], **marks: bool) -> None:
         wanted = list(dict.fromkeys(pair_ids))
         with self.store().write() as connection:
-            usable = [pair_id for pair_id in wanted if _ID.fullmatch(pair_id)]
-            known = {pair.id for pair in pair_rows.find_pairs(connection, usable)}
+            known = pair_rows.known_ids(connection, [pair_id for pair_id in wanted if _ID.fullmatch(pair_id)])
             for pair_id in wanted:
                 if pair_id not in known:
                     raise NotFoundError(f"There is no pair {pair_id[:40]!r}.")
@@ -217,7 +214,7 @@ class RatingService:
                     vote_rows.add_vote(connection, vote)
                 else:
                     vote = Vote(pair_id, rater.id, choice, left, seconds, before.created, now, found.past + 1)
-                    vote_rows.keep_in_history(connection, before, now, "changed")
+                    vote_rows.keep_in_history(connection, [PastChoice.of(before, now, "changed")])
                     vote_rows.change_vote(connection, vote)
                 self._count(connection, before, vote)
                 serving_rows.close_serving(connection, rater.id, pair_id)
@@ -242,7 +239,7 @@ class RatingService:
             vote = vote_rows.newest_vote(connection, rater.id)
             if vote is None:
                 return None
-            vote_rows.keep_in_history(connection, vote, now, "undone")
+            vote_rows.keep_in_history(connection, [PastChoice.of(vote, now, "undone")])
             vote_rows.remove_vote(connection, vote)
             self._count(connection, vote, None)
             serving_rows.record_serving(connection, rater.id, vote.pair_id, vote.left, now)
@@ -272,14 +269,15 @@ class RatingService:
         with self.store().write() as connection:
             rule_rows.save_rules(connection, rules)
 
-    def ballots(self) -> Ballots:
-        """Everything, as it was at one moment."""
+    def ballots(self, history: bool = False) -> Ballots:
+        """Everything, as it was at one moment; choices that were changed or taken back only with ``history``."""
         with self.store().read() as connection:
             return Ballots(
                 pair_rows.all_pairs(connection),
                 vote_rows.all_votes(connection),
                 rater_rows.all_raters(connection),
                 self._rules(connection),
+                vote_rows.all_history(connection) if history else (),
             )
 
     def decisions(self) -> tuple[Decision, ...]:
@@ -289,20 +287,17 @@ class RatingService:
     def store(self) -> Database:
         """The open, migrated database, for services that read or bring many rows in a transaction of their own."""
         with self._opening:
-            if self._database is None:
-                database = Database(self._url)
-                database.migrate()
+            database = self._database.ready()
+            if not self._secret:
                 with database.write() as connection:
                     self._secret = rule_rows.secret(connection)
-                self._database = database
-            return self._database
+            return database
 
     def close(self) -> None:
-        """Close the database; the next call opens it again."""
+        """Close the database; the next call opens it again, and reads the secret again."""
         with self._opening:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+            self._secret = b""
+            self._database.close()
 
     # ---- inside
 
@@ -346,33 +341,6 @@ class RatingService:
         by = sum(sign for sign, vote in ((-1, before), (1, after)) if vote is not None and vote.choice != "skip")
         if by:
             vote_rows.count_vote(connection, said.pair_id, said.rater_id, by)
-
-
-def _stored(pair: NewPair, now: float) -> AnswerPair:
-    """The pair as it is kept: answers in canonical order."""
-    answers, origins = (pair.answer_a, pair.answer_b), (_finite(pair.origin_a), _finite(pair.origin_b))
-    labels: tuple[Literal["1", "2"], ...] = ("1", "2")
-    if not identity.in_order(*answers):
-        answers, origins, labels = answers[::-1], origins[::-1], labels[::-1]
-    return AnswerPair(
-        id=identity.pair_identity(pair.prompt, *answers, pair.history, pair.system_prompt),
-        prompt=pair.prompt,
-        answer_1=answers[0],
-        answer_2=answers[1],
-        origin_1=origins[0],
-        origin_2=origins[1],
-        source=pair.source,
-        created=now,
-        history=pair.history,
-        system_prompt=pair.system_prompt,
-        preferred="" if not pair.preferred else labels["ab".index(pair.preferred)],
-    )
-
-
-def _finite(origin: Origin) -> Origin:
-    """An unknown ratio is NaN in a run's recipe; JSON has no such number, and None says the same."""
-    known = origin.ratio is not None and math.isfinite(origin.ratio)
-    return origin if known else dataclasses.replace(origin, ratio=None)
 
 
 def _choice(press: object, left: Literal[1, 2]) -> Choice:

@@ -116,7 +116,7 @@ def _read_pair(row: RawRow) -> AnswerPair:
                 raise DatasetError(
                     f"{row.where}: {name}.{field} is {value}; it must be a number, and not beyond 63 bits."
                 )
-    _check_number(pair.created, f"{row.where}: created")
+    check_number(pair.created, f"{row.where}: created")
     return pair
 
 
@@ -135,13 +135,14 @@ def _read_vote(row: RawRow) -> Vote:
     }
     vote = parse(Vote, data, row.where)
     for field in ("seconds", "created", "updated"):
-        _check_number(getattr(vote, field), f"{row.where}: {field}")
+        check_number(getattr(vote, field), f"{row.where}: {field}")
     if not 0 <= vote.changes < 2**31:
         raise DatasetError(f"{row.where}: changes is {vote.changes}; it must be a count.")
     return vote
 
 
-def _check_number(value: float, where: str) -> None:
+def check_number(value: float, where: str) -> None:
+    """Raises DatasetError where a number from a file is not finite."""
     if not math.isfinite(value):
         raise DatasetError(f"{where} is {value}; it must be a number.")
 

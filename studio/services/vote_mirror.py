@@ -2,8 +2,8 @@
 
 The local store comes first: a vote is saved there, this copies what is saved. At start the copy is brought in before
 anything is written over it; then it is renewed every few seconds while there is something new, and once more when the
-program ends, SIGTERM included. Only into a private dataset: besides an export it holds who the raters are and the secret
-by which their browsers are known again.
+program ends, SIGTERM included. Only into a private dataset: besides an export it holds who the raters are, the choices
+they changed or took back, and the secret by which their browsers are known again.
 
 It is one writer's copy: two servers need two repositories, or one store.
 """
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,17 +31,19 @@ from studio.services.hub_push import checked_repo, checked_token, hub_sentence
 from studio.services.rating import RatingService
 from studio.services.records import parse
 from studio.services.vote_export import FILES, MARK, ExportOptions, HubApi, write_files
-from studio.services.vote_import import read_votes
+from studio.services.vote_import import check_number, read_votes
 from studio.services.vote_restore import restore
 from studio.services.vote_rows import judge_of
 from studio.store import raters as rater_rows
 from studio.store import rules as rule_rows
-from studio.votes import Ballots, Rater
+from studio.votes import Ballots, PastChoice, Rater
 
 log = logging.getLogger(__name__)
 
 #: Who the raters are, by their real ids, and what signs their tokens.
 BACKUP = "backup/raters.json"
+#: Choices that were changed or taken back, one a line; older copies have none.
+HISTORY = "backup/history.jsonl"
 #: After failures the next try waits longer and longer, at most this long (seconds).
 _LONGEST_WAIT = 600.0
 #: How long the end of the program may wait for the last push (seconds); a Space is killed half a minute after SIGTERM.
@@ -175,22 +177,22 @@ class VoteMirror:
                 f"The dataset {self._repo} holds something else than votes of a studio; name another one in STUDIO_VOTES_REPO."
             )
         with tempfile.TemporaryDirectory(prefix="studio-mirror-") as scratch:
-            wanted = sorted(FILES | {BACKUP})
+            wanted = sorted(FILES | {BACKUP, HISTORY})
             self._api.snapshot_download(self._repo, repo_type="dataset", local_dir=scratch, allow_patterns=wanted)
             self._restore(Path(scratch))
 
     def _restore(self, folder: Path) -> None:
         brought = read_votes(folder, sys.maxsize)
         raters, secret = _read_backup(folder / BACKUP)
-        brought = dataclasses.replace(brought, ballots=_with_raters(brought.ballots, raters))
+        history = _read_history(folder / HISTORY, {rater.id for rater in raters})
+        ballots = dataclasses.replace(_with_raters(brought.ballots, raters), history=history)
+        brought = dataclasses.replace(brought, ballots=ballots)
         if self._empty():
             with self._rating.store().write() as connection:
                 rule_rows.replace_secret(connection, secret)
                 rule_rows.save_rules(connection, brought.ballots.rules)
             self._rating.close()  # opened again, it signs with the secret the browsers know
         done = restore(self._rating, brought)
-        with self._rating.store().write() as connection:
-            rater_rows.add_raters(connection, raters)  # those without a vote
         log.info("votes brought in from %s: %s", self._repo, done)
 
     def _empty(self) -> bool:
@@ -200,7 +202,7 @@ class VoteMirror:
     # -- out ----------------------------------------------------------------------------------------------------------
 
     def _push(self) -> None:
-        ballots = self._rating.ballots()
+        ballots = self._rating.ballots(history=True)
         mark = hashlib.sha256(repr(ballots).encode()).hexdigest()
         if mark == self._mark or not ballots.pairs:
             return
@@ -210,6 +212,8 @@ class VoteMirror:
             report = write_files(ballots, folder, ExportOptions("jsonl", whole=True))
             (folder / BACKUP).parent.mkdir()
             (folder / BACKUP).write_text(json.dumps(self._backup(ballots), ensure_ascii=False), encoding="utf-8")
+            lines = "".join(json.dumps(dataclasses.asdict(past)) + "\n" for past in ballots.history)
+            (folder / HISTORY).write_text(lines, encoding="utf-8")
             self._api.upload_folder(
                 repo_id=self._repo,
                 repo_type="dataset",
@@ -270,15 +274,14 @@ def _state(ballots: Ballots) -> dict[tuple[str, str], tuple[str, float]]:
 
 
 def _with_raters(ballots: Ballots, raters: tuple[Rater, ...]) -> Ballots:
-    """Pseudonyms replaced by the raters they stand for."""
+    """Pseudonyms replaced by the raters they stand for; those without a vote added."""
     real = {judge_of(rater): rater for rater in raters}
     votes = tuple(
         dataclasses.replace(vote, rater_id=real[vote.rater_id].id) if vote.rater_id in real else vote
         for vote in ballots.votes
     )
-    return dataclasses.replace(
-        ballots, votes=votes, raters=tuple(real.get(rater.id, rater) for rater in ballots.raters)
-    )
+    everybody = {rater.id: rater for rater in (*(real.get(rater.id, rater) for rater in ballots.raters), *raters)}
+    return dataclasses.replace(ballots, votes=votes, raters=tuple(everybody.values()))
 
 
 def _read_backup(path: Path) -> tuple[tuple[Rater, ...], bytes]:
@@ -289,3 +292,22 @@ def _read_backup(path: Path) -> tuple[tuple[Rater, ...], bytes]:
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{BACKUP} of the copy is missing or broken, so nothing was brought in.") from None
     return tuple(parse(Rater, item, f"{BACKUP}, rater {number}") for number, item in enumerate(listed, 1)), secret
+
+
+def _read_history(path: Path, raters: Collection[str]) -> tuple[PastChoice, ...]:
+    if not path.is_file():
+        return ()
+    history = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        where = f"{HISTORY}, line {number}"
+        try:
+            said = json.loads(line)
+        except ValueError:
+            raise InputError(f"{where} of the copy is broken, so nothing was brought in.") from None
+        past = parse(PastChoice, said, where)
+        if past.rater_id not in raters:
+            raise InputError(f"{where}: rater_id is {past.rater_id[:40]!r}; {BACKUP} has no such rater.")
+        for field in ("seconds", "updated", "replaced"):
+            check_number(getattr(past, field), f"{where}: {field}")
+        history.append(past)
+    return tuple(history)

@@ -1,15 +1,14 @@
 """Ballots from elsewhere into the store: the same pair stays one pair, the same rater one rater, and the newer of two votes
-counts. Taking the same in again changes nothing."""
+counts. A choice that was changed or taken back here does not come back. Taking the same in again changes nothing."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 from studio.services import pair_identity as identity
 from studio.services.argilla import user_of
@@ -20,9 +19,10 @@ from studio.store import pairs as pair_rows
 from studio.store import raters as rater_rows
 from studio.store import votes as vote_rows
 from studio.store.database import Connection
-from studio.votes import AnswerPair, Ballots, Choice, NewPair, Rater, Vote
+from studio.votes import AnswerPair, Ballots, Choice, NewPair, PastChoice, Rater, Vote
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_Said = TypeVar("_Said", Vote, PastChoice)
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,27 @@ def restore(rating: RatingService, brought: Brought) -> Restored:
     ballots, identical = canonical(brought.ballots)
     with rating.store().write() as connection:
         ids = _rater_ids(ballots.raters, rater_rows.all_raters(connection))
-        raters = [dataclasses.replace(r, id=ids[r.id], name=r.name or ids[r.id]) for r in ballots.raters]
+        raters = [replace(r, id=ids[r.id], name=r.name or ids[r.id]) for r in ballots.raters]
         new_pairs = pair_rows.add_pairs(connection, ballots.pairs)
         new_raters = rater_rows.add_raters(connection, raters)
         # Whoever changes a vote holds its rater; all in one order, so that no two wait for each other.
         for rater_id in sorted(set(ids.values())):
             rater_rows.find_rater(connection, rater_id, lock=True)
+        past = {_moment(one) for one in vote_rows.all_history(connection)}
+        old = {_moment(one): one for one in (replace(one, rater_id=ids[one.rater_id]) for one in ballots.history)}
+        vote_rows.keep_in_history(connection, [one for moment, one in old.items() if moment not in past])
+        past |= old.keys()
         there = {(vote.pair_id, vote.rater_id): vote for vote in vote_rows.all_votes(connection)}
         fresh, changed, known, now = [], 0, 0, time.time()
-        for vote in _newest(dataclasses.replace(vote, rater_id=ids[vote.rater_id]) for vote in ballots.votes):
+        for vote in _newest(replace(vote, rater_id=ids[vote.rater_id]) for vote in ballots.votes):
             before = there.get((vote.pair_id, vote.rater_id))
-            if before is None:
+            if _moment(vote) in past:
+                known += 1
+            elif before is None:
                 fresh.append(vote)
             elif vote.updated > before.updated and vote.choice != before.choice:
-                vote_rows.keep_in_history(connection, before, now, "changed")
+                if _moment(before) not in past:
+                    vote_rows.keep_in_history(connection, [PastChoice.of(before, now, "changed")])
                 vote_rows.change_vote(connection, vote)
                 _count(connection, vote, (vote.choice != "skip") - (before.choice != "skip"))
                 changed += 1
@@ -107,19 +114,29 @@ def canonical(ballots: Ballots) -> tuple[Ballots, int]:
             identical += 1
             continue
         answers = pair.answer_1, pair.answer_2
-        made = dataclasses.replace(
-            pair, id=identity.pair_identity(pair.prompt, *answers, pair.history, pair.system_prompt)
-        )
+        made = replace(pair, id=identity.pair_identity(pair.prompt, *answers, pair.history, pair.system_prompt))
         turned = not identity.in_order(*answers)
         pairs.setdefault(made.id, _turned(made) if turned else made)
         places[pair.id] = made.id, turned
-    votes = []
-    for vote in ballots.votes:
-        if vote.pair_id in places:
-            pair_id, turned = places[vote.pair_id]
-            vote = dataclasses.replace(vote, pair_id=pair_id)
-            votes.append(_turned_vote(vote) if turned else vote)
-    return dataclasses.replace(ballots, pairs=tuple(pairs.values()), votes=tuple(votes)), identical
+    votes, history = _placed(ballots.votes, places), _placed(ballots.history, places)
+    return replace(ballots, pairs=tuple(pairs.values()), votes=votes, history=history), identical
+
+
+def _placed(said: Iterable[_Said], places: Mapping[str, tuple[str, bool]]) -> tuple[_Said, ...]:
+    """Votes or past choices in terms of the pairs as they are kept: ``places`` has a pair's id here and whether its answers
+    were turned. Those of pairs that are not there are left out."""
+    placed = []
+    for one in said:
+        if one.pair_id in places:
+            pair_id, turned = places[one.pair_id]
+            one = replace(one, pair_id=pair_id)
+            placed.append(_turned_choice(one) if turned else one)
+    return tuple(placed)
+
+
+def _moment(said: Vote | PastChoice) -> tuple[str, str, str, float]:
+    """What makes it the same choice, wherever it is kept: a rater makes one choice at a time."""
+    return said.pair_id, said.rater_id, said.choice, said.updated
 
 
 def _rater_ids(brought: Iterable[Rater], there: Iterable[Rater]) -> dict[str, str]:
@@ -166,7 +183,7 @@ def _as_new(pair: AnswerPair) -> NewPair:
 
 def _turned(pair: AnswerPair) -> AnswerPair:
     labels: dict[str, Literal["1", "2", ""]] = {"1": "2", "2": "1", "": ""}
-    return dataclasses.replace(
+    return replace(
         pair,
         answer_1=pair.answer_2,
         answer_2=pair.answer_1,
@@ -176,6 +193,6 @@ def _turned(pair: AnswerPair) -> AnswerPair:
     )
 
 
-def _turned_vote(vote: Vote) -> Vote:
+def _turned_choice(said: _Said) -> _Said:
     choices: dict[Choice, Choice] = {"1": "2", "2": "1"}
-    return dataclasses.replace(vote, choice=choices.get(vote.choice, vote.choice), left=1 if vote.left == 2 else 2)
+    return replace(said, choice=choices.get(said.choice, said.choice), left=1 if said.left == 2 else 2)

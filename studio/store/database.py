@@ -50,6 +50,8 @@ class Database:
         self._url = _checked(url)
         self._engine: Engine | None = None
         self._opening = threading.Lock()
+        self._migrated = False
+        self._readying = threading.Lock()
         self._writer: contextlib.AbstractContextManager[Any] = (
             threading.Lock() if self._sqlite else contextlib.nullcontext()
         )
@@ -64,6 +66,18 @@ class Database:
     @property
     def _sqlite(self) -> bool:
         return self._url.get_backend_name() == "sqlite"
+
+    def ready(self) -> Database:
+        """This database, migrated since it was opened last.
+
+        Raises:
+            StudioError: as :meth:`migrate`; the next call tries again.
+        """
+        with self._readying:
+            if not self._migrated:
+                self.migrate()
+                self._migrated = True
+            return self
 
     def migrate(self) -> None:
         """Bring the schema up to date. Safe when several processes do it at the same moment.
@@ -119,7 +133,8 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; the next use opens again."""
-        with self._opening:
+        with self._readying, self._opening:
+            self._migrated = False
             if self._engine is not None:
                 self._engine.dispose()
                 self._engine = None

@@ -15,15 +15,14 @@ from studio.store.rows import insert_new
 from studio.store.tables import chats, pairs
 from studio.votes import AnswerPair, Origin, PairSource
 
-#: Rows of one INSERT or ids of one IN list: far below the parameter limits of both databases.
+#: Ids of one IN list: far below the parameter limits of both databases.
 _CHUNK = 500
 #: ``shuffle`` is at least 0 and below this.
 SHUFFLE_RANGE = 1 << 28
 
 
-def add_pairs(connection: Connection, new: Sequence[AnswerPair], first_place: int = 0) -> frozenset[str]:
-    """Store pairs whose ids are not known yet; returns the ids that were new. ``first_place`` is the place of the first
-    among pairs of the same ``created``."""
+def add_pairs(connection: Connection, new: Sequence[AnswerPair]) -> frozenset[str]:
+    """Store pairs whose ids are not known yet; returns the ids that were new."""
     talks = {_chat_id(pair): pair for pair in new}
     # Sorted by id: two processes that add the same pairs in another order would wait for each other for ever.
     insert_new(
@@ -34,7 +33,7 @@ def add_pairs(connection: Connection, new: Sequence[AnswerPair], first_place: in
             for key, pair in sorted(talks.items())
         ],
     )
-    known = {pair.id for pair in find_pairs(connection, [pair.id for pair in new])}
+    known = known_ids(connection, [pair.id for pair in new])
     rows = {
         pair.id: {
             "id": pair.id,
@@ -53,7 +52,7 @@ def add_pairs(connection: Connection, new: Sequence[AnswerPair], first_place: in
             "votes": 0,
             "shuffle": int(hashlib.sha256(pair.id.encode()).hexdigest()[:7], 16),
         }
-        for place, pair in enumerate(new, first_place)
+        for place, pair in enumerate(new)
         if pair.id not in known
     }
     insert_new(connection, pairs, [rows[key] for key in sorted(rows)])
@@ -65,12 +64,12 @@ def find_pair(connection: Connection, pair_id: str) -> AnswerPair | None:
     return one_pair(connection, with_chat().where(pairs.c.id == pair_id))
 
 
-def find_pairs(connection: Connection, pair_ids: Sequence[str]) -> tuple[AnswerPair, ...]:
-    """The pairs of those ids that exist, in no order."""
-    found: list[AnswerPair] = []
+def known_ids(connection: Connection, pair_ids: Sequence[str]) -> frozenset[str]:
+    """Those of the ids that are of a pair."""
+    found: set[str] = set()
     for chunk in _chunks(pair_ids):
-        found += [_pair(row) for row in connection.execute(with_chat().where(pairs.c.id.in_(chunk))).mappings()]
-    return tuple(found)
+        found.update(connection.execute(select(pairs.c.id).where(pairs.c.id.in_(chunk))).scalars())
+    return frozenset(found)
 
 
 def all_pairs(connection: Connection) -> tuple[AnswerPair, ...]:

@@ -9,19 +9,14 @@ from typing import Any
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
-#: Rows of one statement.
-_CHUNK = 500
-
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
     """Insert the rows that break no key; returns how many those were."""
-    added = 0
-    for at in range(0, len(rows), _CHUNK):
-        chunk = list(rows[at : at + _CHUNK])
-        query = _insert(connection.dialect.name, table).values(chunk).on_conflict_do_nothing()
-        # Counted by what comes back: an INSERT's rowcount is not told by every driver.
-        added += len(connection.execute(query.returning(*table.primary_key.columns)).all())
-    return added
+    if not rows:
+        return 0
+    # Counted by what comes back: an INSERT's rowcount is not told by every driver. SQLAlchemy sends as many rows at a time
+    # as the database takes; a statement with the rows written into it was compiled anew each time, four times slower.
+    return len(connection.execute(_insert_new(connection.dialect.name, table), [dict(row) for row in rows]).all())
 
 
 def upsert(
@@ -29,6 +24,11 @@ def upsert(
 ) -> None:
     """Insert a row, or where one with the same ``keys`` is there, set ``changes`` of it."""
     connection.execute(_upsert(connection.dialect.name, table, keys, changes), dict(row))
+
+
+@functools.cache
+def _insert_new(dialect: str, table: Table) -> Any:
+    return _insert(dialect, table).on_conflict_do_nothing().returning(*table.primary_key.columns)
 
 
 @functools.cache

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Integer, RowMapping, and_, bindparam, delete, exists, func, insert, select, update
 
 from studio.store.rows import insert_new
 from studio.store.tables import pairs, raters, vote_history, votes
-from studio.votes import Progress, Vote
-
-#: How a choice came into the history.
-How = Literal["changed", "undone"]
+from studio.votes import PastChoice, Progress, Vote
 
 # Built once: building a query costs more than running it.
 _THIS = (votes.c.pair_id == bindparam("pair"), votes.c.rater_id == bindparam("rater"))
@@ -122,11 +119,31 @@ def remove_vote(connection: Connection, vote: Vote) -> None:
     connection.execute(delete(votes).where(votes.c.pair_id == vote.pair_id, votes.c.rater_id == vote.rater_id))
 
 
-def keep_in_history(connection: Connection, vote: Vote, replaced: float, how: How) -> None:
-    """Remember a choice that is about to be changed or taken back."""
-    row = _row(vote)
-    kept = {name: row[name] for name in ("pair_id", "rater_id", "choice", "left_answer", "seconds", "updated")}
-    connection.execute(insert(vote_history).values(**kept, replaced=replaced, how=how))
+def all_history(connection: Connection) -> tuple[PastChoice, ...]:
+    """Every choice that was changed or taken back, in the order in which that was done."""
+    rows = connection.execute(select(vote_history).order_by(vote_history.c.id)).mappings()
+    return tuple(
+        PastChoice(
+            pair_id=row["pair_id"],
+            rater_id=row["rater_id"],
+            choice=row["choice"],
+            left=row["left_answer"],
+            seconds=row["seconds"],
+            updated=row["updated"],
+            replaced=row["replaced"],
+            how=row["how"],
+        )
+        for row in rows
+    )
+
+
+def keep_in_history(connection: Connection, past: Sequence[PastChoice]) -> None:
+    """Remember choices that are about to be changed or taken back, or were elsewhere."""
+    if past:
+        rows = [{**asdict(one), "left_answer": one.left} for one in past]
+        for row in rows:
+            del row["left"]
+        connection.execute(insert(vote_history), rows)
 
 
 def count_vote(connection: Connection, pair_id: str, rater_id: str, by: int) -> None:
