@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from studio.config import ROOT, Settings
 from studio.errors import InputError, StudioError
+from studio.services import build_services
 from studio.services.rating import RatingService
 from studio.store import tables
 from studio.store.database import Database
@@ -145,6 +146,56 @@ def test_a_write_that_fails_leaves_nothing(store_url: str) -> None:
     with pytest.raises(IntegrityError), database.write() as connection:  # foreign keys are minded
         connection.execute(tables.votes.insert().values(**vote, created=0.0, updated=0.0, changes=0))
     database.close()
+
+
+def test_an_import_that_fails_at_row_900_leaves_nothing(store_url: str) -> None:
+    """And no server sees a part of it meanwhile: what is counted, served and rated is all of an import or nothing."""
+    rating = RatingService(Settings(database_url=store_url))
+    made = new_pairs(2_300)
+    refuse = (
+        "CREATE TRIGGER refuse BEFORE INSERT ON pairs WHEN NEW.prompt = 'question 900' "
+        "BEGIN SELECT RAISE(ABORT, 'row 900 is refused'); END"
+        if store_url.startswith("sqlite")
+        else "ALTER TABLE pairs ADD CONSTRAINT refuse CHECK (prompt <> 'question 900')"
+    )
+    allow = "DROP TRIGGER refuse" if store_url.startswith("sqlite") else "ALTER TABLE pairs DROP CONSTRAINT refuse"
+    with rating.store().write() as connection:
+        connection.execute(text(refuse))
+    with pytest.raises(IntegrityError, match=r"row 900|refuse"):
+        rating.add_pairs(made)
+    with rating.store().read() as connection:
+        for table in (tables.pairs, tables.chats):
+            assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 0
+    assert rating.serve(rating.register("Anna")[0]) is None
+    with rating.store().write() as connection:
+        connection.execute(text(allow))
+    assert rating.add_pairs(made).added == 2_300
+    assert rating.add_pairs(made[::-1]).known == 2_300
+    assert [pair.prompt for pair in rating.ballots().pairs] == [pair.prompt for pair in made]
+    rating.close()
+
+
+def test_imports_of_the_same_pairs_at_once_store_each_once(store_url: str) -> None:
+    """Whole imports in one transaction each, in opposite orders: nobody waits for ever, and each pair is there once."""
+    services = [RatingService(Settings(database_url=store_url)) for _ in range(3)]
+    made = new_pairs(1_500)
+    with ThreadPoolExecutor(3) as pool:
+        done = list(pool.map(lambda n: services[n].add_pairs(made[:: (1, -1, 1)[n]]), range(3)))
+    assert {one.added + one.known for one in done} == {1_500}
+    assert len(services[0].ballots().pairs) == 1_500
+    for service in services:
+        service.close()
+
+
+def test_services_share_one_database(tmp_path: Path) -> None:
+    """One pool, one migration and one line of writers for all of a server."""
+    services = build_services(Settings(data_dir=tmp_path / "data", database_url=f"sqlite:///{tmp_path / 'studio.db'}"))
+    assert services.rating.store() is services.evaluations._store()
+    services.evaluations.close()  # whoever closes it, the others open it again
+    assert services.rating.rules().open
+    services.rating.close()
+    assert services.evaluations.list() == ()
+    services.evaluations.close()
 
 
 def test_a_reader_sees_one_moment(store_url: str) -> None:
