@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vote_helpers import cast_votes
 
 from studio.__main__ import main
 from studio.config import ROOT, Settings
@@ -32,24 +33,8 @@ from studio.services.scores import ranking, sigmoid
 from studio.services.trainer import _environment
 from studio.services.worker import cold_command, recipe_rows
 from studio.ui import reward_view
-from studio.votes import NewPair, Origin
 
 pytestmark = pytest.mark.timeout(900)
-
-
-ONE, TWO = Origin("import", "one"), Origin("import", "two")
-
-
-def cast_votes(services: Services, pairs: int, raters: int = 3) -> None:
-    """Everybody prefers the answer of the shipped data that supports."""
-    data = services.datasets.get("live-action-en").pairs[:pairs]
-    services.rating.add_pairs([NewPair(p.prompt, p.support, p.oppose, ONE, TWO, "import") for p in data])
-    likes = {p.support.strip() for p in data}
-    for number in range(raters):
-        rater, _ = services.rating.register(f"Rater {number}")
-        while served := services.rating.serve(rater):
-            press = "left" if served.left.strip() in likes else "right"
-            services.rating.vote(rater, served.pair_id, served.token, press, 1.0)  # type: ignore[arg-type]
 
 
 # -- what may be claimed ------------------------------------------------------------------------------------------------

@@ -67,18 +67,19 @@ class AlignService:
         """
         return _rows(form, self._datasets.get(form.dataset_id))
 
-    def start(self, form: AlignForm) -> str:
-        """Check the form, write the run folder, queue the run; its id. Training goes on without the caller.
+    def start(self, form: AlignForm, progress: Progress | None = None) -> str:
+        """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is
+        not here is downloaded first, told to ``progress``, once all else is known to be right.
 
         Raises:
             NotFoundError, DatasetError: as :meth:`preview`.
             RecipeError: a setting is out of range; the message names it and its value.
-            ModelLoadError: the base model is not to be had.
+            InputError, ModelLoadError: the base model is not to be had.
         """
         dataset = self._datasets.get(form.dataset_id)
         rows = _rows(form, dataset)
         check_settings(form)
-        base, _ = self._models.resolve_causal(form.base, NOT_BY_DPO)
+        base, _ = self._models.resolve_causal(form.base, NOT_BY_DPO, progress)
         recipe = Recipe(
             run_id=new_run_id(dataset.id, form.support_ratio),
             title=" ".join(form.title.split()) or f"{dataset.title}, ratio {form.support_ratio:g}",
@@ -103,15 +104,6 @@ class AlignService:
         self._runs.create(recipe, dataset)
         ensure_trainer(self._settings)
         return recipe.run_id
-
-    def fetch_base(self, base: str, progress: Progress) -> None:
-        """Download a base if it has to be.
-
-        Raises:
-            RecipeError, InputError, ModelLoadError: as ``ModelService.resolve_causal``.
-        """
-        if not self._models.info(base).cached:
-            self._models.resolve_causal(base, NOT_BY_DPO, progress)
 
     def resume(self, run_id: str) -> None:
         """Queue a stopped, failed or interrupted run again; it goes on from its checkpoint.

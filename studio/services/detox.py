@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings
 from studio.detox import DetoxSettings, RewardTerm
-from studio.domain import BaseModelRef, LoraSettings, PreferenceDataset, Recipe
+from studio.domain import LoraSettings, PreferenceDataset, Recipe
 from studio.errors import ConflictError, RecipeError, StudioError
 from studio.ml.detox_setup import ALGORITHMS, check_family
 from studio.ml.seq2seq import is_encoder_decoder
@@ -28,7 +28,7 @@ from studio.toxicity import DetoxPlan
 
 if TYPE_CHECKING:
     from studio.services.datasets import DatasetService
-    from studio.services.models import ModelService
+    from studio.services.models import ModelService, Progress
     from studio.services.toxicity import ToxicityService
 
 #: In a form: choose a scorer that is no part of the reward, if there is one.
@@ -113,8 +113,9 @@ class DetoxService:
         names = [name for _, name in self._toxicity.choices() if name not in rewards and not name.startswith("run:")]
         return next((name for name in names if self._toxicity.ready(name)), "")
 
-    def start(self, form: DetoxForm) -> RunView:
-        """Check the form, write the run folder, queue the run. Training goes on without the caller.
+    def start(self, form: DetoxForm, progress: Progress | None = None) -> RunView:
+        """Check the form, write the run folder, queue the run. Training goes on without the caller. A base that is not here
+        is downloaded first, told to ``progress``, once all else that can be known is known to be right.
 
         Raises:
             NotFoundError: there is no such dataset or run.
@@ -123,10 +124,12 @@ class DetoxService:
         """
         check_detox(form)
         dataset, plan, source = self._plan(form)
-        base, folder = self._models.resolve(form.base)
-        check_family(form.detox, is_encoder_decoder(folder))
-        start_hash = self._start_hash(form.start_run, base)
+        known = self._models.info(form.base)
+        check_family(form.detox, known.seq2seq)
+        start_hash = self._start_hash(form.start_run, known.id)
         detox = self._resolved(form)
+        base, folder = self._models.resolve(form.base, progress)
+        check_family(form.detox, is_encoder_decoder(folder))  # of a downloaded one it is known only now
         digest = dataset.content_hash if dataset else plan_hash(plan)
         data = dataset or _no_data(source, digest)
         recipe = Recipe(
@@ -214,7 +217,7 @@ class DetoxService:
         titles = [dataset.title] if dataset else []
         return dataset, plan, " + ".join([*titles, *(found.title for found in chosen)])
 
-    def _start_hash(self, run_id: str, base: BaseModelRef) -> str:
+    def _start_hash(self, run_id: str, base: str) -> str:
         if not run_id:
             return ""
         start = self._runs.get(run_id)
@@ -222,9 +225,9 @@ class DetoxService:
             raise ConflictError(f"Run {run_id} is a reward model; a detox run goes on from an adapter that answers.")
         if not start.has_adapter:
             raise ConflictError(f"Run {run_id} has no adapter yet; it is {start.status.state}.")
-        if start.recipe.base.id != base.id:
+        if start.recipe.base.id != base:
             raise RecipeError(
-                f"start_run is {run_id}, an adapter of {start.recipe.base.id}, and the base is {base.id}; choose one base for "
+                f"start_run is {run_id}, an adapter of {start.recipe.base.id}, and the base is {base}; choose one base for "
                 "both."
             )
         return start.adapter_hash

@@ -131,17 +131,18 @@ class RewardService:
         data = with_pairs(self._datasets.get(form.dataset_id), "a reward run") if form.dataset_id else None
         return RewardPreview(gather(votes, data, form.support_ratio, form.data_size, form.reward.seed), lost)
 
-    def start(self, form: RewardForm) -> str:
-        """Check the form, write the run folder, queue the run; its id. Training goes on without the caller.
+    def start(self, form: RewardForm, progress: Progress | None = None) -> str:
+        """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is
+        not here is downloaded first, told to ``progress``, once all else is known to be right.
 
         Raises:
             NotFoundError, DatasetError: as :meth:`preview`.
             RecipeError: a setting is out of range; the message names it and its value.
-            ModelLoadError: the base model is not to be had.
+            InputError, ModelLoadError: the base model is not to be had.
         """
         data = self.preview(form).data
         check_reward(form)
-        base, _ = self._models.resolve_causal(base_id(form.base), NO_HEAD)
+        base, _ = self._models.resolve_causal(base_id(form.base), NO_HEAD, progress)
         dataset, rows = data.dataset, data.rows
         recipe = Recipe(
             run_id=new_run_id(f"reward-{dataset.id}", form.support_ratio),
@@ -168,15 +169,6 @@ class RewardService:
         self._runs.create(recipe, dataset)
         ensure_trainer(self._settings)
         return recipe.run_id
-
-    def fetch_base(self, base: str, progress: Progress) -> None:
-        """Download a base if it has to be.
-
-        Raises:
-            RecipeError, InputError, ModelLoadError: as ``ModelService.resolve_causal``.
-        """
-        if not self._models.info(base_id(base)).cached:
-            self._models.resolve_causal(base_id(base), NO_HEAD, progress)
 
     def list(self) -> Sequence[RunView]:
         """Reward runs, newest first."""
@@ -241,19 +233,19 @@ class RewardService:
                 )
         return reward_form("embedded", "embedded", votes=True)
 
-    def dpo_on_votes(self, share: float, base: str = "embedded") -> str:
+    def dpo_on_votes(self, share: float, base: str = "embedded", progress: Progress | None = None) -> str:
         """Keep the votes as a dataset and start a DPO run on it, in which ``share`` of the pairs prefer the answer that was
         voted for, the rest the other one; the run id.
 
         Raises:
             DatasetError: the votes decide no pair.
-            RecipeError, ModelLoadError: as ``AlignService.start``.
+            RecipeError, InputError, ModelLoadError: as ``AlignService.start``.
         """
         within("share kept as voted", share, 0, 1)
         info = self._models.info(base)
         dataset = keep_votes_as_dataset(self._datasets, self._votes.ballots())
         form = preset_form(base, dataset.id, share, len(dataset.pairs), info.preset)
-        return self._align.start(form)
+        return self._align.start(form, progress)
 
     # -- within -------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ import gradio as gr
 
 from studio.errors import StudioError
 from studio.services import Services
-from studio.services.align import check_settings
 from studio.ui.access import Visitor, require_operator
 from studio.ui.align_form import (
     PREVIEW_HEADERS,
@@ -65,11 +64,8 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     ) -> dict[Any, Any]:
         require_operator(mark, "training")
         wanted = form_from(*values)
-        if not services.models.info(wanted.base).cached:  # all else is checked before a long download begins
-            services.align.preview(wanted)
-            check_settings(wanted)
-            services.align.fetch_base(wanted.base, lambda share, text: progress(share, desc=text))
-        return panel.open_run(state, services.align.start(wanted), axis)
+        run_id = services.align.start(wanted, lambda share, text: progress(share, desc=text))
+        return panel.open_run(state, run_id, axis)
 
     def dataset_changed(dataset_id: str, size: float | None) -> tuple[Any, Any]:
         data = services.datasets.get(dataset_id)

@@ -9,7 +9,6 @@ import gradio as gr
 
 from studio.errors import StudioError
 from studio.services import Services
-from studio.services.detox import check_detox
 from studio.ui.access import Visitor, require_operator
 from studio.ui.base_needs import base_needs
 from studio.ui.detox_form import build_form
@@ -49,11 +48,8 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
     ) -> dict[Any, Any]:
         require_operator(mark, "training")
         wanted = form_from(*values)
-        if not services.models.info(wanted.base).cached:  # all else is checked before a long download begins
-            services.detox.preview(wanted)
-            check_detox(wanted)
-            services.models.resolve(wanted.base, lambda share, text: progress(share, desc=text))
-        return panel.open_run(state, services.detox.start(wanted).run_id, axis)
+        run = services.detox.start(wanted, lambda share, text: progress(share, desc=text))
+        return panel.open_run(state, run.run_id, axis)
 
     def tell_needs(mark: Visitor, base: str | None) -> str:
         return f'<div class="quiet">{escape(base_needs(services, mark, base or ""))}</div>'

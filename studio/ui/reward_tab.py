@@ -9,7 +9,7 @@ import gradio as gr
 
 from studio.errors import StudioError
 from studio.services import Services
-from studio.services.reward import base_id, check_reward
+from studio.services.reward import base_id
 from studio.ui import reward_view
 from studio.ui.access import Visitor, require_operator
 from studio.ui.base_needs import base_needs
@@ -88,10 +88,8 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     ) -> dict[Any, Any]:
         require_operator(mark, "training")
         wanted = form_from(*values)
-        services.reward.preview(wanted)  # all else is checked before a long download begins
-        check_reward(wanted)
-        services.reward.fetch_base(wanted.base, lambda share, text: progress(share, desc=text))
-        return panel.open_run(state, services.reward.start(wanted), axis)
+        run_id = services.reward.start(wanted, lambda share, text: progress(share, desc=text))
+        return panel.open_run(state, run_id, axis)
 
     def retrain(mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
         require_operator(mark, "training")
@@ -104,8 +102,8 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
     ) -> tuple[str, Any]:
         require_operator(mark, "training")
-        services.reward.fetch_base(base or "", lambda share, text: progress(share, desc=text))
-        return services.reward.dpo_on_votes(kept, base_id(base or "")), gr.Tabs(selected="align")
+        run_id = services.reward.dpo_on_votes(kept, base_id(base or ""), lambda share, text: progress(share, desc=text))
+        return run_id, gr.Tabs(selected="align")
 
     def source_changed(source: str, dataset_id: str, size: float | None) -> tuple[Any, Any]:
         pairs = len(services.datasets.get(dataset_id).pairs)
