@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,18 @@ class CompareService:
                 answers = updates[index * len(panes) : (index + 1) * len(panes)]
                 rows.append(TableRow(names[start + index], prompt, tuple(answer.text for answer in answers)))
             yield TableProgress(panes, len(rows), len(asked), tuple(rows), len(rows) == len(asked))
+
+    def samples(
+        self, pane_id: str, messages: Sequence[Message], count: int, sampling: Sampling, base: str = ""
+    ) -> tuple[str, ...]:
+        """``count`` answers of one model to one conversation, each with noise of its own.
+
+        Raises:
+            InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
+        """
+        chats = [PaneChat(pane_id, tuple(messages), row_seed(sampling.seed, index)) for index in range(count)]
+        updates = deque(self.stream(chats, sampling, base=base), maxlen=1).pop()
+        return tuple(update.text for update in updates)
 
     def test_prompts(self, run_id: str) -> tuple[str, ...]:
         """The test prompts of the data a run was trained on; its held-out prompts where there are none.

@@ -3,8 +3,8 @@ samples."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -21,6 +21,7 @@ from studio.ui.compare_api import MODEL
 from studio.ui.cover import covered
 from studio.ui.guard import guarded
 from studio.ui.pane_widgets import PaneWidgets
+from studio.ui.reward_view import cut_told
 from studio.ui.score_box import SCORING, offer
 from studio.ui.score_view import OVER, named, pane_line
 from studio.ui.shared import PRIVATE, Shared
@@ -29,6 +30,7 @@ from studio.ui.talk import Talk
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 OFF = ""
 MAX_SAMPLES = 16
+DIFFER = " <span class='quiet'>· the panes' earlier turns differ, so their rewards do not compare</span>"
 
 
 def build_pane_scores(
@@ -53,7 +55,9 @@ def build_pane_scores(
             info="A reward model of this studio, or a scorer of toxicity; its score of each pane's newest answer stands below it.",
             elem_id="score-with",
         )
-        gr.Markdown("**Best of n:** several samples of one model for the last question, the highest reward first.")
+        gr.Markdown(
+            "**Best of n:** several samples of one model for the last question, as its conversation stands, the highest reward first."
+        )
         with gr.Row():
             model = gr.Dropdown([("Base model", BASE)], value=BASE, label="Model", scale=3, elem_id="best-model")
             count = gr.Slider(2, MAX_SAMPLES, value=6, step=1, label="n", scale=2, elem_id="best-count")
@@ -67,37 +71,15 @@ def build_pane_scores(
         return gr.Dropdown(choices=[("off", OFF), *judges], value=kept), offer(models, shown)
 
     def pane_rewards(judge: str, stored: Any) -> list[str]:
-        """What stands below each pane."""
         talk = talks.restore(stored)
-        lines = [""] * len(widgets)
-        if not judge or talk is None:
-            return lines
-        rows = [index for index, pane in enumerate(talk.panes) if pane.answer]
-        if not rows:
-            return lines
-        values: list[float | None]
-        if _is_run(judge):
-            rewards = services.scores.score_conversations(judge, [_conversation(talk, index) for index in rows])
-            values = [one.reward for one in rewards]
-            told = [f"reward <b>{one.reward:+.3f}</b>" for one in rewards]
-        else:
-            found = services.toxicity.judge(judge, [talk.panes[index].answer for index in rows])
-            values = [score.reward for score in found.scores]
-            told = [pane_line(found.info, score) for score in found.scores]
-        top = max((value for value in values if value is not None), default=None)
-        for index, line, value in zip(rows, told, values, strict=True):
-            mark = " · highest" if value is not None and value == top and len(rows) > 1 else ""
-            lines[index] = f'<div class="pane-reward">{line}{mark}</div>'
-        return lines
+        lines = pane_lines(services, judge, talk) if judge and talk is not None else []
+        return [*lines, *[""] * (len(widgets) - len(lines))]
 
     def best_of(judge: str, pane: str, n: float, stored: Any, base: str, *values: Any) -> str:
         if not judge:
             raise InputError("Choose who scores under Score with first.")
         talk = talks.restore(stored)
-        asked = (
-            next((m.content for p in talk.panes for m in reversed(p.messages) if m.role == "user"), "") if talk else ""
-        )
-        if not asked:
+        if talk is None:
             raise InputError("There is no question yet; ask the panes something first.")
         _, system, temperature, top_p, tokens, seed = values
         if not temperature:
@@ -105,16 +87,8 @@ def build_pane_scores(
                 "Temperature is 0, so all samples would be the same; raise it under System prompt and sampling."
             )
         sampling = Sampling(float(temperature), float(top_p), int(tokens), int(seed or 0))
-        told = (system or "").strip()
-        table = deque(services.compare.table([asked] * int(n), (pane,), sampling, told, base=base), maxlen=1).pop()
-        answers = [row.answers[0] for row in table.rows if row.answers[0].strip()]
-        if not answers:
-            raise InputError("All samples were empty; try another question or model.")
-        if not _is_run(judge):
-            return _ranked_by_toxicity(asked, services.toxicity.judge(judge, answers))
-        question = (*([Message("system", told)] if told else []), Message("user", asked))
-        found = services.scores.score_conversations(judge, [(*question, Message("assistant", a)) for a in answers])
-        return _ranked(asked, answers, [one.reward for one in found])
+        talk = replace(talk, system_prompt=(system or "").strip(), sampling=sampling)
+        return best_of_n(services, judge, talk, pane, int(n), base)
 
     rewards = [widget.reward for widget in widgets]
     app.load(guarded(offer_judges), [judge, model], [judge, model], **QUIET)
@@ -125,9 +99,54 @@ def build_pane_scores(
     button.click(guarded(best_of), [judge, model, count, *page], best, show_progress_on=button, **MODEL, **PRIVATE)
 
 
-def _conversation(talk: Talk, index: int) -> tuple[Message, ...]:
-    told = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
-    return (*told, *talk.panes[index].messages)
+def pane_lines(services: Services, judge: str, talk: Talk) -> list[str]:
+    """What stands below each pane: the score of its newest answer, where it has one. A reward model reads the whole
+    conversation; its rewards of answers to different conversations are told as not to be compared."""
+    lines = [""] * len(talk.panes)
+    rows = [index for index, pane in enumerate(talk.panes) if pane.answer]
+    if not rows:
+        return lines
+    values: list[float | None]
+    comparable = True
+    if _is_run(judge):
+        read = [talks.told(talk, index) for index in rows]
+        rewards = services.scores.score_conversations(judge, read)
+        values = [one.reward for one in rewards]
+        told = [f"reward <b>{one.reward:+.3f}</b>{cut_told(one.cut)}" for one in rewards]
+        comparable = len({conversation[:-1] for conversation in read}) == 1
+    else:
+        found = services.toxicity.judge(judge, [talk.panes[index].answer for index in rows])
+        values = [score.reward for score in found.scores]
+        told = [pane_line(found.info, score) for score in found.scores]
+    top = max((value for value in values if value is not None), default=None)
+    for index, line, value in zip(rows, told, values, strict=True):
+        mark = "" if comparable else DIFFER
+        if comparable and value is not None and value == top and len(rows) > 1:
+            mark = " · highest"
+        lines[index] = f'<div class="pane-reward">{line}{mark}</div>'
+    return lines
+
+
+def best_of_n(services: Services, judge: str, talk: Talk, choice: str, count: int, base: str) -> str:
+    """``count`` answers of a model to the last question, behind the conversation it stands in and asked as ``talk`` says,
+    best first.
+
+    Raises:
+        InputError: nothing was asked yet, or all samples are empty; StudioError: model or scorer cannot be had.
+    """
+    index, turns = talks.last_question(talk, choice)
+    system = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
+    question = (*system, *turns)
+    made = services.compare.samples(choice, question, count, talk.sampling, base)
+    answers = [text for text in made if text.strip()]
+    if not answers:
+        raise InputError("All samples were empty; try another question or model.")
+    before = f" <i>(after {len(turns) - 1} earlier turns of pane {index + 1})</i>" if len(turns) > 1 else ""
+    head = f"<div class='quiet'>{escape(turns[-1].content)}{before}</div>"
+    if not _is_run(judge):
+        return head + _ranked_by_toxicity(services.toxicity.judge(judge, answers))
+    found = services.scores.score_conversations(judge, [(*question, Message("assistant", a)) for a in answers])
+    return head + _ranked(answers, [one.reward for one in found], [one.cut for one in found])
 
 
 def _is_run(judge: str) -> bool:
@@ -144,7 +163,7 @@ def _toxicity_choices(services: Services) -> list[tuple[str, str]]:
     ]
 
 
-def _ranked_by_toxicity(question: str, found: TextScores) -> str:
+def _ranked_by_toxicity(found: TextScores) -> str:
     """The least toxic answer first, those the scorer does not cover last; covered where it calls them toxic."""
     order = ranking([float("-inf") if score.reward is None else score.reward for score in found.scores])
     rows = ""
@@ -155,17 +174,14 @@ def _ranked_by_toxicity(question: str, found: TextScores) -> str:
         text = covered(answer, "answer") if offends else escape(answer)
         rows += f"<tr><td>{place}</td><td><b>{toxicity}</b></td><td>{text}</td></tr>"
     return (
-        f"<div class='quiet'>{escape(question)}</div>{named(found.info)}<table class='strip best'><thead><tr><th></th><th>toxicity</th>"
+        f"{named(found.info)}<table class='strip best'><thead><tr><th></th><th>toxicity</th>"
         f"<th>answer</th></tr></thead><tbody>{rows}</tbody></table>"
     )
 
 
-def _ranked(question: str, answers: Sequence[str], rewards: Sequence[float]) -> str:
+def _ranked(answers: Sequence[str], rewards: Sequence[float], cuts: Sequence[int]) -> str:
     rows = "".join(
-        f"<tr><td>{place}</td><td><b>{rewards[index]:+.3f}</b></td><td>{escape(answers[index])}</td></tr>"
+        f"<tr><td>{place}</td><td><b>{rewards[index]:+.3f}</b>{cut_told(cuts[index])}</td><td>{escape(answers[index])}</td></tr>"
         for place, index in enumerate(ranking(rewards), 1)
     )
-    return (
-        f"<div class='quiet'>{escape(question)}</div><table class='strip best'><thead><tr><th></th><th>reward</th><th>answer</th></tr>"
-        f"</thead><tbody>{rows}</tbody></table>"
-    )
+    return f"<table class='strip best'><thead><tr><th></th><th>reward</th><th>answer</th></tr></thead><tbody>{rows}</tbody></table>"

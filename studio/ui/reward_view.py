@@ -188,7 +188,7 @@ def votes_badge(count: VoteCount) -> str:
 def scores(rewards: Sequence[float], cuts: Sequence[int], verdict: Verdict | None) -> str:
     """Rewards of one or two answers; of two the margin and the probability."""
     lines = [
-        f"<div><b>{name}</b> reward <b>{reward:+.3f}</b>{_cut(cut)}</div>"
+        f"<div><b>{name}</b> reward <b>{reward:+.3f}</b>{cut_told(cut)}</div>"
         for name, reward, cut in zip(("Answer A", "Answer B"), rewards, cuts, strict=False)
     ]
     if verdict is None:
@@ -204,5 +204,5 @@ def scores(rewards: Sequence[float], cuts: Sequence[int], verdict: Verdict | Non
     return f"<div class='scores'>{''.join(lines)}</div>"
 
 
-def _cut(tokens: int) -> str:
+def cut_told(tokens: int) -> str:
     return f" <span class='quiet'>(the oldest {tokens} tokens of the prompt did not fit)</span>" if tokens else ""

@@ -101,6 +101,27 @@ def answered(talk: Talk, answers: Mapping[int, str]) -> Talk:
     return replace(talk, panes=tuple(panes))
 
 
+def told(talk: Talk, index: int) -> tuple[Message, ...]:
+    """Pane ``index``'s conversation as its newest answer was given: behind the system prompt of then, whatever is set now."""
+    prompt = talk.asked.system_prompt if talk.asked else talk.system_prompt
+    return (*([Message("system", prompt)] if prompt else []), *talk.panes[index].messages)
+
+
+def last_question(talk: Talk, choice: str) -> tuple[int, tuple[Message, ...]]:
+    """The last question with the turns before it, and the pane it was put to: the first one of those that show ``choice``
+    (or, where none of them was asked anything, of all) that was asked.
+
+    Raises:
+        InputError: nothing was asked yet.
+    """
+    asked = [index for index, pane in enumerate(talk.panes) if pane.messages]
+    if not asked:
+        raise InputError("There is no question yet; ask the panes something first.")
+    index = next((index for index in asked if talk.panes[index].choice == choice), asked[0])
+    pane = talk.panes[index]
+    return index, pane.messages[:-1] if pane.answer else pane.messages
+
+
 def choose(talk: Talk, index: int, choice: str) -> Talk:
     """Another model in a pane. Its conversation starts anew: the answers so far were not that model's."""
     panes = list(talk.panes)
