@@ -63,8 +63,9 @@ def postgres_url() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def private_cluster() -> Iterator[str]:
-    """A PostgreSQL of our own on loopback, as Debian's user ``postgres`` where we are root (it refuses to run as root)."""
+def private_cluster(durable: bool = False) -> Iterator[str]:
+    """A PostgreSQL of our own on loopback, as Debian's user ``postgres`` where we are root (it refuses to run as root).
+    ``durable`` has it wait for the disk, as a real one does."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     if not found:
         pytest.skip("no PostgreSQL: set TEST_POSTGRES_URL, or install Debian's package postgresql")
@@ -100,7 +101,12 @@ def private_cluster() -> Iterator[str]:
         assert made.returncode == 0, made.stderr
         with open(folder / "log.txt", "wb") as log:
             # fsync off: these databases outlive no test, and what is tested is that we wait for COMMIT.
-            options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off"}
+            options = {
+                "listen_addresses": "127.0.0.1",
+                "port": port,
+                "unix_socket_directories": folder,
+                "fsync": "on" if durable else "off",
+            }
             server = subprocess.Popen(
                 [
                     found[-1] / "postgres",

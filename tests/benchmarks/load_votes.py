@@ -2,16 +2,23 @@
 
 Run: ``python tests/benchmarks/load_votes.py --raters 200 --seconds 60``. The app starts in scratch folders with ``--pairs``
 made-up pairs; every rater registers, then votes again and again, with pauses of ``--think`` seconds on average (0: as fast as
-it can). A request that fails is sent again, as the page does. Afterwards every vote that was answered "saved" is looked up in
-the store. ``--kill-after S`` kills the (first) server with SIGKILL after S seconds and starts it again; the time it takes to
-start is not counted, but the latencies of votes that had to wait for it are. ``--servers 2`` with ``--database-url
-postgresql://...`` (an empty database) has two servers on one database. Exit code 1 if a vote is lost, doubled or wrong.
+it can). A request that fails is sent again, as the page does; to the other server where there are two, as a balancer would.
+Afterwards every vote that was answered "saved" is looked up in the store.
+
+``--kill-after S`` kills the (first) server with SIGKILL after S seconds and starts it again; where it is the only one, the time
+it takes to start is not counted, but the latencies of votes that had to wait for it are. ``--servers 2`` has two servers on one
+database; ``--postgres`` starts a PostgreSQL on loopback for it (Debian's package), ``--database-url`` names an empty database of
+your own. ``--chat`` and ``--train`` ask the (last) server for an answer every other second and for one DPO run on the embedded
+base after the other, first without the voters, then beside them.
+
+Exit code 1 if a vote is lost, doubled or wrong, an answer fails or a run does not end as done.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import math
 import os
 import random
@@ -20,8 +27,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +38,9 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from load_company import Company, Host  # noqa: E402
 
 from studio.config import Settings  # noqa: E402
 from studio.services.rating import RatingService  # noqa: E402
@@ -42,10 +53,13 @@ START_S = 180.0
 @dataclass
 class Seen:
     """What the clients saw: seconds of each answered vote, what was saved ((rater, pair) -> the answer chosen, or the
-    press), what was sent and never answered, and what went wrong; ``end`` is when to stop (monotonic)."""
+    press), what was sent and never answered, and what went wrong; ``end`` is when to stop (monotonic). ``alone`` are the
+    seconds of votes answered while one of two servers was dead."""
 
     end: float
     latencies: list[float] = field(default_factory=list)
+    alone: list[float] = field(default_factory=list)
+    dead: bool = False
     saved: dict[tuple[str, str], str] = field(default_factory=dict)
     unanswered: set[tuple[str, str]] = field(default_factory=set)
     doubled: int = 0
@@ -97,34 +111,50 @@ class App:
             self.kill()
 
 
-async def ask(client: httpx.AsyncClient, seen: Seen, url: str, **body: Any) -> dict[str, Any] | None:
+class Way:
+    """Where a rater's requests go: to one server until it does not answer, then to the next."""
+
+    def __init__(self, apps: list[App], number: int) -> None:
+        self._urls, self._at = [app.url for app in apps], number
+
+    @property
+    def url(self) -> str:
+        """The server of this moment."""
+        return self._urls[self._at % len(self._urls)]
+
+    def turn(self) -> None:
+        """The next one."""
+        self._at += 1
+
+
+async def ask(client: httpx.AsyncClient, seen: Seen, way: Way, action: str, **body: Any) -> dict[str, Any] | None:
     """The answer to a request, sent again until there is one; None long after the end, or where it is refused."""
     while True:
         try:
-            answer = await client.post(url, json=body)
+            answer = await client.post(f"{way.url}/rate/api/{action}", json=body)
             if answer.status_code == 200:
                 return dict(answer.json())
             if answer.status_code < 500:
                 seen.refused[f"{answer.status_code} {answer.text[:120]}"] += 1
                 return None
         except httpx.TransportError:
-            pass
+            way.turn()
         seen.retries += 1
         if time.monotonic() > seen.end + 30:
             return None
         await asyncio.sleep(0.5 + random.random())
 
 
-async def rate(client: httpx.AsyncClient, seen: Seen, base: str, number: int, think: float) -> None:
+async def rate(client: httpx.AsyncClient, seen: Seen, way: Way, number: int, think: float) -> None:
     """One rater from registering to the end of the time."""
     draw = random.Random(number)
     await asyncio.sleep(draw.random() * min(3.0, think + 1.0))
-    registered = await ask(client, seen, f"{base}/rate/api/register", name=f"Rater {number}")
+    registered = await ask(client, seen, way, "register", name=f"Rater {number}")
     if registered is None:
         return
     token = registered["token"]
     rater = token.partition(".")[0]
-    standing = await ask(client, seen, f"{base}/rate/api/next", token=token)
+    standing = await ask(client, seen, way, "next", token=token)
     while standing is not None and standing["pair"] and time.monotonic() < seen.end:
         pair = standing["pair"]
         pause = draw.expovariate(1 / think) if think else 0.0
@@ -134,10 +164,12 @@ async def rate(client: httpx.AsyncClient, seen: Seen, base: str, number: int, th
         seen.unanswered.add(key)
         started = time.perf_counter()
         vote = {"token": token, "pair": pair["pair_id"], "proof": pair["token"], "press": press, "seconds": pause}
-        standing = await ask(client, seen, f"{base}/rate/api/vote", **vote)
+        standing = await ask(client, seen, way, "vote", **vote)
         if standing is None:
             return
         seen.latencies.append(time.perf_counter() - started)
+        if seen.dead:
+            seen.alone.append(seen.latencies[-1])
         assert standing["saved"] is True
         seen.unanswered.discard(key)
         seen.doubled += key in seen.saved
@@ -150,7 +182,7 @@ async def load(options: argparse.Namespace, apps: list[App]) -> Seen:
     limits = httpx.Limits(max_connections=options.raters + 20, max_keepalive_connections=options.raters + 20)
     async with httpx.AsyncClient(limits=limits, timeout=30) as client:
         raters = [
-            asyncio.create_task(rate(client, seen, apps[number % len(apps)].url, number, options.think))
+            asyncio.create_task(rate(client, seen, Way(apps, number), number, options.think))
             for number in range(options.raters)
         ]
         if options.kill_after:
@@ -160,10 +192,14 @@ async def load(options: argparse.Namespace, apps: list[App]) -> Seen:
             left = max(5.0, seen.end - time.monotonic())
             apps[0].kill()
             print(f"killed with {len(seen.saved)} votes saved and {len(seen.unanswered)} under way", flush=True)
-            seen.end = time.monotonic() + START_S
+            seen.dead = len(apps) > 1
+            if not seen.dead:
+                seen.end = time.monotonic() + START_S
             apps[0].start()
             await asyncio.to_thread(apps[0].wait)
-            seen.end = time.monotonic() + left
+            if not seen.dead:
+                seen.end = time.monotonic() + left
+            seen.dead = False
         await asyncio.gather(*raters)
     return seen
 
@@ -199,6 +235,62 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
 
+def told(latencies: list[float]) -> str:
+    """A sentence of latencies (seconds)."""
+    shares = ", ".join(
+        f"p{100 * share:.0f} {1000 * percentile(latencies, share):.0f} ms" for share in (0.5, 0.95, 0.99)
+    )
+    return f"{len(latencies)} votes answered, {shares}"
+
+
+@contextlib.contextmanager
+def database(options: argparse.Namespace, folder: Path) -> Iterator[str]:
+    """The URL of an empty database."""
+    if options.postgres:
+        from tests.store_helpers import private_cluster
+
+        with private_cluster(durable=True) as url:
+            yield url
+    else:
+        yield options.database_url or f"sqlite:///{folder / 'studio.db'}"
+
+
+def beside(options: argparse.Namespace, host: Host, apps: list[App]) -> tuple[Seen, Company]:
+    """The load, with chat and training beside it as asked."""
+    over, company = threading.Event(), Company()
+
+    def keep_company() -> None:
+        nonlocal company
+        company = host.beside(options.chat, options.train, over)
+
+    thread = threading.Thread(target=keep_company, name="company")
+    thread.start()
+    try:
+        seen = asyncio.run(load(options, apps))
+    finally:
+        over.set()
+        thread.join()
+    return seen, company
+
+
+def alone(options: argparse.Namespace, host: Host) -> list[Company]:
+    """Chat and training without voters: one run to fill the caches, an idle chat, then both together."""
+    now = threading.Event()
+    now.set()
+    measured = []
+    if options.train:
+        measured.append(host.beside(chat=False, train=True, until=now, least=1))
+        print(f"first run: {measured[-1]}", flush=True)
+    if options.chat:
+        host.answer()
+        measured.append(Company([host.answer() for _ in range(8)]))
+        print(f"idle: {measured[-1]}", flush=True)
+    if options.train:
+        measured.append(host.beside(options.chat, train=True, until=now, least=2))
+        print(f"without voters: {measured[-1]}", flush=True)
+    return measured
+
+
 def main() -> int:
     """Load, then verify."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -209,50 +301,68 @@ def main() -> int:
     parser.add_argument("--warm", type=float, default=25.0, help="seconds the app runs before the raters come")
     parser.add_argument("--kill-after", type=float, default=0.0)
     parser.add_argument("--servers", type=int, default=1)
+    parser.add_argument("--postgres", action="store_true", help="a PostgreSQL of our own on loopback")
     parser.add_argument("--database-url", default="", help="an empty database; SQLite in a scratch folder if not given")
+    parser.add_argument("--chat", action="store_true", help="a chat beside the votes")
+    parser.add_argument("--train", action="store_true", help="training beside the votes")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="studio-load-") as scratch:
-        folder = Path(scratch)
-        url = options.database_url or f"sqlite:///{folder / 'studio.db'}"
-        rating = RatingService(Settings(database_url=url))
-        made = [
-            Origin("base", "Base", model="embedded"),
-            Origin("adapter", "Adapter", run_id="load", adapter_hash="load"),
-        ]
-        rating.add_pairs(
-            NewPair(f"Question {n}?", f"Yes, {n}. " * 20, f"No, {n}. " * 20, *made, "batch")
-            for n in range(options.pairs)
-        )
-        env = {
-            **os.environ,
-            "STUDIO_DATABASE_URL": url,
-            "STUDIO_ADAPTERS_DIR": str(folder / "adapters"),
-            "STUDIO_IMPORTED_DIR": str(folder / "imported"),
-            "STUDIO_CACHE_DIR": str(folder / "cache"),
-            "HF_HUB_OFFLINE": "1",
-        }
-        apps = [App(env, folder / f"app{number}.log") for number in range(options.servers)]
-        try:
-            for app in apps:
-                app.wait()
-            time.sleep(options.warm)  # it loads the chat engine and starts the trainer; nobody opens a vote that early
+    with (
+        tempfile.TemporaryDirectory(prefix="studio-load-") as scratch,
+        database(options, Path(scratch)) as url,
+    ):
+        return measure(options, Path(scratch), url)
+
+
+def measure(options: argparse.Namespace, folder: Path, url: str) -> int:
+    """Everything on one database; the exit code."""
+    rating = RatingService(Settings(database_url=url))
+    made = [
+        Origin("base", "Base", model="embedded"),
+        Origin("adapter", "Adapter", run_id="load", adapter_hash="load"),
+    ]
+    rating.add_pairs(
+        NewPair(f"Question {n}?", f"Yes, {n}. " * 20, f"No, {n}. " * 20, *made, "batch") for n in range(options.pairs)
+    )
+    adapters = folder / "adapters"
+    env = {
+        **os.environ,
+        "STUDIO_DATABASE_URL": url,
+        "STUDIO_ADAPTERS_DIR": str(adapters),
+        "STUDIO_IMPORTED_DIR": str(folder / "imported"),
+        "STUDIO_CACHE_DIR": str(folder / "cache"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    apps = [App(env, folder / f"app{number}.log") for number in range(options.servers)]
+    companies: list[Company] = []
+    try:
+        for app in apps:
+            app.wait()
+        time.sleep(options.warm)  # it loads the chat engine and starts the trainer; nobody opens a vote that early
+        if options.chat or options.train:
+            host = Host(apps[-1].url, adapters)
+            companies += alone(options, host)
+            seen, company = beside(options, host, apps)
+            print(f"beside voters: {company}")
+            companies.append(company)
+        else:
             seen = asyncio.run(load(options, apps))
-        finally:
-            for app in apps:
-                app.stop()
-        n = len(seen.latencies)
-        print(
-            f"{options.raters} raters, {options.seconds:g} s, {options.think:g} s of thought: {n} votes answered "
-            f"({n / options.seconds:.0f} a second), p50 {1000 * percentile(seen.latencies, 0.5):.0f} ms, "
-            f"p95 {1000 * percentile(seen.latencies, 0.95):.0f} ms, p99 {1000 * percentile(seen.latencies, 0.99):.0f} ms; "
-            f"{seen.retries} requests sent again, {len(seen.unanswered)} never answered"
-        )
-        for refusal, times in seen.refused.most_common(5):
-            print(f"refused {times} x: {refusal}")
-        problems = verify(rating, seen)
-        rating.close()
-        print("\n".join(problems) or f"all {len(seen.saved)} saved votes are in the store, once each, as pressed")
-        return 1 if problems or not n else 0
+    finally:
+        for app in apps:
+            app.stop()
+    n = len(seen.latencies)
+    print(
+        f"{options.raters} raters, {options.seconds:g} s, {options.think:g} s of thought, {options.servers} server(s), "
+        f"{rating.store().where}: {told(seen.latencies)} ({n / options.seconds:.0f} a second); "
+        f"{seen.retries} requests sent again, {len(seen.unanswered)} never answered"
+    )
+    if seen.alone:
+        print(f"while one of two servers was dead: {told(seen.alone)}")
+    for refusal, times in seen.refused.most_common(5):
+        print(f"refused {times} x: {refusal}")
+    problems = verify(rating, seen)
+    rating.close()
+    print("\n".join(problems) or f"all {len(seen.saved)} saved votes are in the store, once each, as pressed")
+    return 1 if problems or not n or any(company.failed for company in companies) else 0
 
 
 if __name__ == "__main__":
