@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import ModelLoadError, ScorerError
+from studio.ml.batching import batches_by_length
 from studio.ml.classifier_labels import Labels, read_labels
 from studio.ml.loading import load_tokenizer, load_weights, prepare_torch, release_memory, resolve_device
 from studio.ml.reward_base import context_length
@@ -119,12 +120,8 @@ class ClassifierScorer:
         import torch
 
         found: list[list[float]] = [[]] * len(rows)
-        order = sorted(range(len(rows)), key=lambda index: len(rows[index]["input_ids"]))
         with torch.inference_mode():
-            while order:
-                # The longest come first, so that the size of a batch is known from its first text.
-                size = max(1, self._room // len(rows[order[-1]]["input_ids"]))
-                chosen, order = order[-size:], order[:-size]
+            for chosen in batches_by_length([len(row["input_ids"]) for row in rows], self._room):
                 logits = self._model(**self._batch([rows[index] for index in chosen])).logits
                 for index, values in zip(chosen, logits.float().tolist(), strict=True):
                     found[index] = values

@@ -65,11 +65,6 @@ def check_job(job: DetoxJob) -> None:
     )
     if detox.max_seconds <= 0:
         at_least(("steps", detox.steps, 1))
-    if detox.batch_size and detox.answers_per_step % detox.batch_size:
-        raise RecipeError(
-            f"batch_size is {detox.batch_size}, which does not divide the {detox.answers_per_step} answers of a step "
-            f"({detox.prompts_per_step} prompts x {detox.generations}); choose a divisor, or 0 for all at once."
-        )
     for name, value, low, high in (
         ("beta", detox.beta, 0.0, math.inf),
         ("temperature", detox.temperature, 1e-3, 10.0),
@@ -82,6 +77,20 @@ def check_job(job: DetoxJob) -> None:
     if not detox.rewards or len(detox.rewards) != len(job.scorers):
         raise RecipeError(
             f"The run has {len(detox.rewards)} reward terms and {len(job.scorers)} scorers; it needs both."
+        )
+    check_together(detox)
+
+
+def check_together(detox: DetoxSettings) -> None:
+    """Check what is in range setting by setting and still does not fit together.
+
+    Raises:
+        RecipeError
+    """
+    if detox.batch_size and detox.answers_per_step % detox.batch_size:
+        raise RecipeError(
+            f"batch_size is {detox.batch_size}, which does not divide the {detox.answers_per_step} answers of a step "
+            f"({detox.prompts_per_step} prompts x {detox.generations}); choose a divisor, or 0 for all at once."
         )
     if all(term.weight == 0 for term in detox.rewards):
         raise RecipeError("Every reward term has weight 0, so there is nothing to learn; raise one.")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from studio.ml.batching import batches_by_length
 from studio.ml.pairs import EncodedAnswer
 from studio.ml.seq2seq_logprobs import seq2seq_log_probs
 
@@ -70,12 +71,8 @@ def answer_log_probs(
 
     if model.config.is_encoder_decoder:
         return seq2seq_log_probs(model, answers, pad_id, batch_tokens)
-    order = sorted(range(len(answers)), key=lambda index: len(answers[index]))
     sums = [0.0] * len(answers)
-    while order:
-        # The longest come first, so that the size of a batch is known from its first answer.
-        size = max(1, batch_tokens // len(answers[order[-1]]))
-        chosen, order = order[-size:], order[:-size]
+    for chosen in batches_by_length([len(answer) for answer in answers], batch_tokens):
         batch = pad_answers([answers[index] for index in chosen], pad_id, model.device)
         with torch.no_grad():
             total = token_log_probs(model, batch.input_ids, batch.completion_mask).sum(1)

@@ -14,6 +14,7 @@ from typing import Any
 
 from studio.domain import Message, PreferenceRow
 from studio.errors import InputError, RecipeError
+from studio.ml.batching import batches_by_length
 from studio.ml.loading import render_chat
 from studio.ml.logprobs import pad_answers
 from studio.ml.pairs import EncodedAnswer, conversation
@@ -105,12 +106,8 @@ def score_rows(model: Any, answers: Sequence[EncodedAnswer], pad_id: int) -> lis
     import torch
 
     room = _CPU_BATCH_TOKENS if model.device.type == "cpu" else _GPU_BATCH_TOKENS
-    order = sorted(range(len(answers)), key=lambda index: len(answers[index]))
     rewards = [0.0] * len(answers)
-    while order:
-        # The longest come first, so that the size of a batch is known from its first answer.
-        size = max(1, room // len(answers[order[-1]]))
-        chosen, order = order[-size:], order[:-size]
+    for chosen in batches_by_length([len(answer) for answer in answers], room):
         batch = pad_batch([answers[index] for index in chosen], pad_id, model.device)
         with torch.no_grad():  # not inference_mode: what a layer keeps for later must fit training as well
             values = rewards_of(model, batch).tolist()

@@ -12,7 +12,7 @@ from studio.config import Settings
 from studio.detox import DetoxSettings, RewardTerm
 from studio.domain import LoraSettings, PreferenceDataset, Recipe
 from studio.errors import ConflictError, RecipeError, StudioError
-from studio.ml.detox_setup import ALGORITHMS, check_family
+from studio.ml.detox_setup import ALGORITHMS, check_family, check_together
 from studio.ml.seq2seq import is_encoder_decoder
 from studio.services.align import library_versions
 from studio.services.checks import check_common, not_longer, one_of, within
@@ -277,11 +277,6 @@ def check_detox(form: DetoxForm) -> None:
     within("generations", detox.generations, 2, 256)
     within("ordinary", detox.ordinary, 0, 1)
     within("batch_size", detox.batch_size, 0, 4096)
-    if detox.batch_size and detox.answers_per_step % detox.batch_size:
-        raise RecipeError(
-            f"batch_size is {detox.batch_size}, which does not divide the {detox.answers_per_step} answers of a step "
-            f"({detox.prompts_per_step} prompts x {detox.generations}); choose a divisor, or 0 for all at once."
-        )
     within("steps", detox.steps, 1, 100_000)
     within("temperature", detox.temperature, 0.05, 5)
     within("top_p", detox.top_p, 0.05, 1)
@@ -296,8 +291,7 @@ def check_detox(form: DetoxForm) -> None:
         if names.count(name) > 1:
             raise RecipeError(f"{name} is in the reward twice; give it one weight.")
         within(f"weight of {name}", term.weight, -100, 100)
-    if all(term.weight == 0 for term in detox.rewards):
-        raise RecipeError("Every reward term has weight 0, so there is nothing to learn; raise one.")
+    check_together(detox)
     not_longer("system_prompt", form.system_prompt, 8000)
     not_longer("title", form.title, 120)
 

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings
-from studio.detox import DetoxEvent, DetoxReport, TranscriptEvent
 from studio.domain import FINAL_STATES, BaseModelRef, DpoSettings, LoraSettings, PreferenceDataset, Recipe, RunStatus
 from studio.errors import InputError
-from studio.events import MeasureEvent, ProbeEvent, RewardReport, SampleEvent, StepEvent
 from studio.services.adapter_files import AdapterFacts, check_adapter, check_fits, read_json, sane_json
 from studio.services.bundles import portable_base
 from studio.services.cards import is_hub_id
 from studio.services.records import parse, write_record
+from studio.services.run_events import EVENT_KINDS, SAMPLE_KINDS
 from studio.services.run_folder import PLAN
 from studio.services.unpacking import CONFIG, FOREIGN_CARD, MIB, WEIGHTS, Unpacked
 from studio.toxicity import DetoxPlan
@@ -33,15 +32,6 @@ if TYPE_CHECKING:
     from studio.services.models import ModelService
 
 _ID = re.compile(r"^[a-z0-9][a-z0-9-]{2,80}$")
-_EVENTS: dict[str, Any] = {
-    "step": StepEvent,
-    "probe": ProbeEvent,
-    "measure": MeasureEvent,
-    "reward_report": RewardReport,
-    "detox": DetoxEvent,
-    "detox_report": DetoxReport,
-}
-_SAMPLES: dict[str, Any] = {"sample": SampleEvent, "transcript": TranscriptEvent}
 
 
 @dataclass(frozen=True)
@@ -222,8 +212,10 @@ def _records(raw: Path, made: Path, recipe: Recipe) -> None:
         write_record(made / "dataset.json", dataset)
     if (raw / PLAN).is_file():
         write_record(made / PLAN, parse(DetoxPlan, read_json(raw / PLAN), PLAN))
-    _lines(raw / "events.jsonl", made / "events.jsonl", lambda data: _EVENTS.get(str(data.get("type"))))
-    _lines(raw / "samples.jsonl", made / "samples.jsonl", lambda data: _SAMPLES.get(str(data.get("type", "sample"))))
+    _lines(raw / "events.jsonl", made / "events.jsonl", lambda data: EVENT_KINDS.get(str(data.get("type"))))
+    _lines(
+        raw / "samples.jsonl", made / "samples.jsonl", lambda data: SAMPLE_KINDS.get(str(data.get("type", "sample")))
+    )
     if (raw / "log.txt").is_file():
         (raw / "log.txt").rename(made / "log.txt")
     if recipe.method == "unknown":

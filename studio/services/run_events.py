@@ -18,14 +18,11 @@ Event = StepEvent | ProbeEvent | MeasureEvent | RewardReport | DetoxEvent | Deto
 E = TypeVar("E", StepEvent, ProbeEvent, DetoxEvent)
 S = TypeVar("S", SampleEvent, TranscriptEvent)
 
-_KINDS: dict[str, Any] = {
-    "step": StepEvent,
-    "probe": ProbeEvent,
-    "measure": MeasureEvent,
-    "reward_report": RewardReport,
-    "detox": DetoxEvent,
-    "detox_report": DetoxReport,
+#: Kinds of lines by what they call themselves: those of ``events.jsonl`` and those of ``samples.jsonl``.
+EVENT_KINDS: dict[str, Any] = {
+    kind.type: kind for kind in (StepEvent, ProbeEvent, MeasureEvent, RewardReport, DetoxEvent, DetoxReport)
 }
+SAMPLE_KINDS: dict[str, Any] = {kind.type: kind for kind in (SampleEvent, TranscriptEvent)}
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LOG_BYTES = 65536
 
@@ -36,7 +33,7 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
     events: list[Event] = []
     for line in lines:
         data = decode_line(line)
-        kind = _KINDS.get(str(data.get("type"))) if data else None
+        kind = EVENT_KINDS.get(str(data.get("type"))) if data else None
         if kind is not None:
             events.append(parse(kind, data, f"{folder.name}/events.jsonl"))
     return events, offset
