@@ -248,6 +248,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         button.click(lambda text=text: text, None, form.prompt, queue=False, **quiet).then(
             None, None, None, js=_FOCUS, **PRIVATE
         )
+    app.load(None, None, None, js=show.COPY_WHAT_WAS_SAID, **PRIVATE)
     app.load(guarded(open_page), [memory, base], everything, **quiet)
     opened = shared.compare_run.change(
         guarded(open_run), [shared.compare_run, *page], [*everything, shared.compare_run], **quiet

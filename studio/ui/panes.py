@@ -21,6 +21,21 @@ EMPTY = (
     "embedded base) and it appears beside the base; until then, chat with the base.</div>"
 )
 PLACEHOLDER = "Nothing asked yet."
+#: The chat's copy buttons copy what is written (see :func:`literal`); with this script of the page, what was said. Where a page has
+#: no clipboard of its own (plain http beyond this machine), the button copies out of a text field that it makes below the body.
+COPY_WHAT_WAS_SAID = """() => {
+  const said = (text) => text.replace(/&(lt|amp);/g, (_, name) => (name === "lt" ? "<" : "&"));
+  let inChat = false;
+  document.addEventListener("click", (event) => { inChat = Boolean(event.target.closest(".chat")); }, true);
+  document.addEventListener("copy", (event) => {
+    if (!inChat || event.target.tagName !== "TEXTAREA" || event.target.parentElement !== document.body) return;
+    event.clipboardData.setData("text/plain", said(event.target.value));
+    event.preventDefault();
+  });
+  if (!navigator.clipboard) return;
+  const write = navigator.clipboard.writeText.bind(navigator.clipboard);
+  navigator.clipboard.writeText = (text) => write(inChat ? said(text) : text);
+}"""
 OPEN_QUESTION = '<div class="pane-stats">Not answered yet; <b>Retry</b> asks again.</div>'
 
 
@@ -35,7 +50,7 @@ class BaseFacts:
 
 def literal(text: str) -> str:
     """``text`` such that the chat shows it to the letter: the Chatbot reads even plain text as HTML. Only what would be
-    read as a tag, comment or character reference is written otherwise, since the copy button copies what is written."""
+    read as a tag, comment or character reference is written otherwise; :data:`COPY_WHAT_WAS_SAID` reads it back."""
     if html.unescape(text) != text:
         text = text.replace("&", "&amp;")
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
