@@ -158,7 +158,16 @@ def test_every_row_is_accounted_for(services: Services, put: Callable[[str, Any]
     ):
         (said,) = [line for line in done.skipped if f"row {place + 4} " in line]
         assert told in said
-    assert "7 skipped" in report_html(done)
+    assert done.warnings[0] == (
+        "rows.jsonl: both answers are the same, so there is nothing to compare (row 3 (line 3))."
+    )
+    shown, unfolded = report_html(done).split("<details>")
+    assert "10 rows read: 1 pairs added, 1 known already, 1 with identical answers, 7 skipped." in shown
+    for place, told in ((3, "both answers are the same"), (4, "response-2 is missing"), (5, "holds no answer")):
+        assert f"row {place} " in shown, "the first of each kind are named without unfolding anything"
+        assert told in shown
+    assert "4 more skipped rows" in unfolded
+    assert "100,001 characters" in unfolded
 
 
 def test_a_file_with_nothing_to_use_is_refused_whole(services: Services, put: Callable[[str, Any], Path]) -> None:

@@ -8,8 +8,9 @@ export of pairs. Which answer a file prefers is kept with the pair and never sho
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ _LABEL = 120
 @dataclass(frozen=True)
 class Comparisons:
     """What a file holds, checked. ``rows`` = pairs + ``identical`` + skipped; ``skipped`` says why, one sentence a row;
-    ``warnings`` say what was done to rows that are used."""
+    ``warnings`` say what was done to rows that are used, and which rows have identical answers."""
 
     rows: int
     pairs: tuple[NewPair, ...]
@@ -55,51 +56,55 @@ def read_comparisons(document: Sequence[RawRow] | dict[str, Any], name: str) -> 
     if isinstance(document, dict):
         parsed = parse_own(document, name)
         made = [_of_dataset(pair, parsed.kind, title) for pair in (*parsed.pairs, *parsed.heldout)]
-        rows = [(f"row {number}", pair) for number, pair in enumerate(made, 1)]
-        return _checked(rows, len(made), 0, [], parsed.warnings, name, ("support", "oppose"))
-    if not document:
-        raise DatasetError(f"{name} holds no rows.")
-    shape, fields = _shape(document, name)
-    reader = _Reader(shape, fields, title)
-    pairs, skipped, identical = [], [], 0
-    for row in document:
-        try:
-            pairs.append((row.where, reader.pair(row)))
-        except SameAnswersError:
-            identical += 1
-        except InputError as error:
-            skipped.append(str(error))
-    return _checked(pairs, len(document), identical, skipped, reader.warnings(name), name, fields)
+        rows = [(f"row {number}", partial(_known, pair)) for number, pair in enumerate(made, 1)]
+        kept, identical, skipped = _sorted_out(rows, ("support", "oppose"))
+        notes: Sequence[str] = parsed.warnings
+    else:
+        if not document:
+            raise DatasetError(f"{name} holds no rows.")
+        shape, fields = _shape(document, name)
+        reader = _Reader(shape, fields, title)
+        rows = [(row.where, partial(reader.pair, row)) for row in document]
+        kept, identical, skipped = _sorted_out(rows, fields)
+        notes = reader.warnings(name)
+    if not kept and skipped:
+        more = f" (and {len(skipped) - 3} more)" if len(skipped) > 3 else ""
+        raise DatasetError(f"{name} has no row that can be used: {' '.join(skipped[:3])}{more}")
+    if identical:
+        told = f"{name}: both answers are the same, so there is nothing to compare ({rows_named(identical)})."
+        notes = (told, *notes)
+    return Comparisons(len(rows), tuple(kept), len(identical), tuple(skipped), tuple(notes))
 
 
-def _checked(
-    pairs: Iterable[tuple[str, NewPair]],
-    rows: int,
-    identical: int,
-    skipped: list[str],
-    warnings: Sequence[str],
-    name: str,
-    fields: tuple[str, str],
-) -> Comparisons:
-    kept = []
-    for where, pair in pairs:
+def _known(pair: NewPair) -> NewPair:
+    return pair
+
+
+def _sorted_out(
+    rows: Iterable[tuple[str, Callable[[], NewPair]]], fields: tuple[str, str]
+) -> tuple[list[NewPair], list[str], list[str]]:
+    """The pairs that can be rated, where those with identical answers stand, and why others cannot be used; each in the
+    order of the file. A row is where it stands and what reads it."""
+    kept: list[NewPair] = []
+    identical, skipped = [], []
+    for where, read in rows:
         try:
+            pair = read()
             for field, answer in zip(fields, (pair.answer_a, pair.answer_b), strict=True):
                 if not identity.normalised(answer):
                     raise DatasetError(f"{where}: {field} holds no answer, so there is nothing to compare.")
                 identity.check_text(f"{where}: {field}", answer)
             identity.check_pair(pair, f"{where}: ")
+        except SameAnswersError:
+            identical.append(where)
         except InputError as error:
             skipped.append(str(error))
-            continue
-        if identity.same_answer(pair.answer_a, pair.answer_b):
-            identical += 1
         else:
-            kept.append(pair)
-    if not kept and skipped:
-        more = f" (and {len(skipped) - 3} more)" if len(skipped) > 3 else ""
-        raise DatasetError(f"{name} has no row that can be used: {' '.join(skipped[:3])}{more}")
-    return Comparisons(rows, tuple(kept), identical, tuple(skipped), tuple(warnings))
+            if identity.same_answer(pair.answer_a, pair.answer_b):
+                identical.append(where)
+            else:
+                kept.append(pair)
+    return kept, identical, skipped
 
 
 def _shape(rows: Sequence[RawRow], name: str) -> tuple[Shape, tuple[str, str]]:

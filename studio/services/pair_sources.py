@@ -26,7 +26,8 @@ from studio.votes import NewPair, Origin, PairSource
 @dataclass(frozen=True)
 class ImportedPairs:
     """What became of the ``rows`` of a file: each was added, known already (or came twice), had identical answers, or was
-    skipped. ``skipped`` says why, one sentence a row; ``warnings`` tell what was done to rows that were used."""
+    skipped. ``skipped`` says why, one sentence a row; ``warnings`` tell what was done to rows that were used, and which rows
+    had identical answers."""
 
     rows: int
     added: int

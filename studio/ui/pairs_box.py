@@ -25,6 +25,8 @@ TAB = "Rate"
 LINES = "lines"
 #: Reasons listed in the report of an import; the count tells of the others.
 REASONS = 20
+#: Of these shown at once; the others unfold.
+FIRST = 3
 _SOURCES = (("compare", "from Compare"), ("batch", "from batches"), ("import", "imported"))
 _NONE = (
     '<div class="empty">There are no pairs to rate yet. Make a batch here, take comparison data in, or press '
@@ -250,8 +252,9 @@ def report_html(done: ImportedPairs) -> str:
     told = ((done.known, "known already"), (done.identical, "with identical answers"), (len(done.skipped), "skipped"))
     counts += "".join(f", {number:,} {name}" for number, name in told if number) + "."
     more = len(done.skipped) - REASONS
-    skipped = [*done.skipped[:REASONS], *([f"… and {more:,} more"] if more > 0 else [])]
-    lines = "".join(f"<li>{escape(line)}</li>" for line in done.warnings)
+    skipped = [*done.skipped[FIRST:REASONS], *([f"… and {more:,} more"] if more > 0 else [])]
+    lines = "".join(f"<li>{escape(line)}</li>" for line in (*done.skipped[:FIRST], *done.warnings))
     hidden = "".join(f"<li>{escape(line)}</li>" for line in skipped)
-    reasons = f"<details><summary>Skipped rows</summary><ul>{hidden}</ul></details>" if hidden else ""
+    rest = f"{len(done.skipped) - FIRST:,} more skipped rows"
+    reasons = f"<details><summary>{rest}</summary><ul>{hidden}</ul></details>" if hidden else ""
     return f"<p>{counts}</p>{f'<ul class=quiet>{lines}</ul>' if lines else ''}{reasons}"
