@@ -14,9 +14,11 @@ from studio.services.align import AlignForm
 from studio.services.presets import PRESETS
 from studio.ui.training_form import (
     FormFields,
+    build_base,
     build_lora,
     build_optimiser,
     build_pace,
+    build_preset,
     dataset_choices,
     number,
     pick,
@@ -72,16 +74,7 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
     first = services.datasets.get(datasets[0][1])
     size = len(first.pairs)
     preset = PRESETS["embedded"]
-    base = gr.Dropdown(
-        bases,
-        value="embedded",
-        label="Base model",
-        allow_custom_value=True,
-        filterable=True,
-        info="The embedded one needs no download. Any Hub id or local folder may be typed.",
-        elem_id="base",
-    )
-    needs = gr.HTML(elem_id="base-needs")
+    base, needs = build_base(bases, "base")
     dataset = gr.Dropdown(datasets, value=first.id, label="Preference data", elem_id="dataset")
     support_ratio = gr.Slider(
         0,
@@ -100,13 +93,7 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
         info="Pairs to train on.",
         elem_id="data-size",
     )
-    preset_box = gr.Dropdown(
-        [(p.title, p.name) for p in PRESETS.values()],
-        value=preset.name,
-        label="Preset",
-        info=preset.note,
-        elem_id="preset",
-    )
+    preset_box = build_preset(PRESETS, preset.name, "preset")
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         with gr.Row():
             title = gr.Textbox("", label="Name of the run", placeholder="made from data and ratio", max_lines=1)

@@ -6,14 +6,14 @@ re-attaches to whatever is running. Closing or refreshing the page changes nothi
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from studio.errors import StudioError
 from studio.services import Services
-from studio.ui.access import Visitor, require_operator
+from studio.services.models import Progress
 from studio.ui.align_form import (
     PREVIEW_HEADERS,
     build_form,
@@ -23,12 +23,11 @@ from studio.ui.align_form import (
     preview_rows,
 )
 from studio.ui.align_panel import AlignPanel
-from studio.ui.base_needs import base_needs
+from studio.ui.base_needs import bind_needs
 from studio.ui.guard import guarded
 from studio.ui.import_box import build_import_box
 from studio.ui.shared import PRIVATE, Shared
-from studio.ui.training_form import size_range
-from studio.ui.watch import Watch
+from studio.ui.training_form import bind_start, size_range
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 
@@ -55,17 +54,8 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             )
     panel = AlignPanel(services)
 
-    def start(
-        mark: Visitor,
-        state: Watch,
-        axis: str,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
-        *values: Any,
-    ) -> dict[Any, Any]:
-        require_operator(mark, "training")
-        wanted = form_from(*values)
-        run_id = services.align.start(wanted, lambda share, text: progress(share, desc=text))
-        return panel.open_run(state, run_id, axis)
+    def start(values: Sequence[Any], told: Progress) -> str:
+        return services.align.start(form_from(*values), told)
 
     def dataset_changed(dataset_id: str, size: float | None) -> tuple[Any, Any]:
         data = services.datasets.get(dataset_id)
@@ -84,9 +74,6 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         datasets, bases = choices(services)
         return gr.Dropdown(choices=datasets), gr.Dropdown(choices=bases)
 
-    def tell_needs(mark: Visitor, base: str | None) -> str:
-        return f'<div class="quiet">{escape(base_needs(services, mark, base or ""))}</div>'
-
     def suit_base(base: str | None) -> list[Any]:
         """The preset made for a base, with its values."""
         try:
@@ -97,8 +84,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     rows = [preview, count]
     app.load(guarded(refresh_choices), None, [form.dataset, form.base], **QUIET)
     app.load(guarded(preview_table), form.all(), rows, **QUIET)
-    app.load(guarded(tell_needs), [shared.visitor, form.base], needs, **QUIET)
-    form.base.change(guarded(tell_needs), [shared.visitor, form.base], needs, **QUIET)
+    bind_needs(services, shared, app, form.base, needs)
     form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
     form.preset.input(guarded(preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
     form.dataset.change(
@@ -113,11 +99,4 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         **QUIET,
     )
     panel.bind(shared, app, form.all(), shared.align_run)
-    train.click(
-        guarded(start),
-        [shared.visitor, panel.watch, panel.axis, *form.all()],
-        panel.outputs,
-        concurrency_limit=None,
-        show_progress_on=panel.head,
-        **PRIVATE,
-    )
+    bind_start(train, panel, shared, form.all(), start)

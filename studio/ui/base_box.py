@@ -10,9 +10,9 @@ import gradio as gr
 from studio.services import Services
 from studio.services.models import EMBEDDED
 from studio.ui.access import Visitor, require_operator
-from studio.ui.base_needs import base_needs
+from studio.ui.base_needs import bind_needs
 from studio.ui.guard import guarded
-from studio.ui.shared import PRIVATE, QUIET, Shared
+from studio.ui.shared import PRIVATE, Shared
 
 
 def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dropdown:
@@ -32,20 +32,12 @@ def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dro
     def offer() -> Any:
         return gr.Dropdown(choices=[(info.title, info.id) for info in services.models.catalogue()])
 
-    def tell(mark: Visitor, model: str) -> str:
-        return _line(base_needs(services, mark, model))
-
     def fetch(mark: Visitor, model: str, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008 - gradio's way
         require_operator(mark, "loading another base")
         services.compare.load(model, lambda share, text: progress(share, desc=text))
-        return _line(f"{model} is loaded.")
+        return f'<div class="quiet">{escape(model)} is loaded.</div>'
 
     app.load(guarded(offer), None, base, **PRIVATE)
-    app.load(guarded(tell), [shared.visitor, base], needs, **PRIVATE)
-    base.change(guarded(tell), [shared.visitor, base], needs, **QUIET)
+    bind_needs(services, shared, app, base, needs)
     load.click(guarded(fetch), [shared.visitor, base], needs, **PRIVATE)
     return base
-
-
-def _line(text: str) -> str:
-    return f'<div class="quiet">{escape(text)}</div>'

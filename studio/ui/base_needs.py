@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from html import escape
+
+import gradio as gr
+
 from studio.errors import InputError, StudioError
 from studio.services import Services
 from studio.ui.access import Visitor
+from studio.ui.guard import guarded
+from studio.ui.shared import QUIET, Shared
 
 
 def base_needs(services: Services, mark: Visitor, base: str) -> str:
@@ -16,6 +23,25 @@ def base_needs(services: Services, mark: Visitor, base: str) -> str:
         return services.models.ask_hub(base).needs
     except StudioError as error:
         return str(error)
+
+
+def bind_needs(
+    services: Services,
+    shared: Shared,
+    app: gr.Blocks,
+    base: gr.Dropdown,
+    needs: gr.HTML,
+    known: Callable[[str], str] = str,
+) -> None:
+    """Have ``needs`` tell what the model in ``base`` needs, now and whenever it changes; ``known`` makes an id of what was
+    typed."""
+
+    def tell_needs(mark: Visitor, typed: str | None) -> str:
+        return f'<div class="quiet">{escape(base_needs(services, mark, known(typed or "")))}</div>'
+
+    here = [shared.visitor, base]
+    app.load(guarded(tell_needs), here, needs, **QUIET)
+    base.change(guarded(tell_needs), here, needs, **QUIET)
 
 
 def require_ready(services: Services, base: str) -> None:

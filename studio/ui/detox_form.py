@@ -12,7 +12,15 @@ from studio.services import Services
 from studio.services.detox import AUTO, MAX_TERMS
 from studio.services.presets import DETOX_PRESETS, DetoxPreset
 from studio.services.prompt_sets import prompt_sets
-from studio.ui.training_form import FormFields, build_lora, build_optimiser, dataset_choices, number
+from studio.ui.training_form import (
+    FormFields,
+    build_base,
+    build_lora,
+    build_optimiser,
+    build_preset,
+    dataset_choices,
+    number,
+)
 
 #: Parts a reward can have: ``scorer1`` to ``scorer4`` of the form.
 TERMS = MAX_TERMS
@@ -137,16 +145,7 @@ def build_form(services: Services) -> tuple[DetoxWidgets, Told]:
     terms: dict[str, Any] = {}
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            base = gr.Dropdown(
-                ["embedded"],
-                value="embedded",
-                label="Base model",
-                allow_custom_value=True,
-                filterable=True,
-                info="The embedded one needs no download. Any Hub id or local folder may be typed.",
-                elem_id="detox-base",
-            )
-            needs = gr.HTML(elem_id="detox-base-needs")
+            base, needs = build_base(["embedded"], "detox-base")
             start_run = gr.Dropdown(
                 [("The base itself", "")],
                 value="",
@@ -191,13 +190,7 @@ def build_form(services: Services) -> tuple[DetoxWidgets, Told]:
                 elem_id="detox-judge",
             )
             rewarded = gr.HTML(elem_id="detox-rewarded")
-            preset_box = gr.Dropdown(
-                [(p.title, p.name) for p in DETOX_PRESETS.values()],
-                value=preset.name,
-                label="Preset",
-                info=preset.note,
-                elem_id="detox-preset",
-            )
+            preset_box = build_preset(DETOX_PRESETS, preset.name, "detox-preset")
             beta = number(detox.beta, label="KL weight (beta)", step=0.01, elem_id="detox-beta")
             with gr.Row():
                 steps = number(detox.steps, label="Steps", precision=0, elem_id="detox-steps")

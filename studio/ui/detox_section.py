@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from studio.errors import StudioError
 from studio.services import Services
-from studio.ui.access import Visitor, require_operator
-from studio.ui.base_needs import base_needs
+from studio.services.models import Progress
+from studio.ui.base_needs import bind_needs
 from studio.ui.detox_form import build_form
 from studio.ui.detox_panel import DetoxPanel
 from studio.ui.detox_values import (
@@ -23,8 +23,8 @@ from studio.ui.detox_values import (
     wrong,
 )
 from studio.ui.guard import guarded
-from studio.ui.shared import PRIVATE, QUIET, Shared
-from studio.ui.watch import Watch
+from studio.ui.shared import QUIET, Shared
+from studio.ui.training_form import bind_start
 
 ABOUT = (
     "The model answers, the reward judges, and answers better than their siblings become likelier; leaving the start costs. "
@@ -39,20 +39,8 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
     train = gr.Button("Start detox run", variant="primary", size="lg", elem_id="detox-train")
     panel = DetoxPanel(services)
 
-    def start(
-        mark: Visitor,
-        state: Watch,
-        axis: str,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
-        *values: Any,
-    ) -> dict[Any, Any]:
-        require_operator(mark, "training")
-        wanted = form_from(*values)
-        run = services.detox.start(wanted, lambda share, text: progress(share, desc=text))
-        return panel.open_run(state, run.run_id, axis)
-
-    def tell_needs(mark: Visitor, base: str | None) -> str:
-        return f'<div class="quiet">{escape(base_needs(services, mark, base or ""))}</div>'
+    def start(values: Sequence[Any], told: Progress) -> str:
+        return services.detox.start(form_from(*values), told).run_id
 
     def suit_base(base: str | None) -> list[Any]:
         """The adapters of a base to start from, the preset made for it, with its values."""
@@ -88,8 +76,7 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
     looked = [shared.detox_start, *form.choices()]
     app.load(guarded(refresh), looked, form.choices(), **QUIET).then(guarded(tell), form.all(), lines, **QUIET)
     shared.tabs.select(guarded(refresh), looked, form.choices(), **QUIET)
-    app.load(guarded(tell_needs), [shared.visitor, form.base], told.needs, **QUIET)
-    form.base.change(guarded(tell_needs), [shared.visitor, form.base], told.needs, **QUIET)
+    bind_needs(services, shared, app, form.base, told.needs)
     form.base.input(guarded(suit_base), form.base, [form.start_run, *form.preset_sets()], **QUIET)
     form.preset.input(guarded(preset_values), form.preset, form.preset_sets(), **QUIET)
     gr.on(
@@ -107,11 +94,4 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         **QUIET,
     )
     panel.bind(shared, app, form.all(), shared.detox_run)
-    train.click(
-        guarded(start),
-        [shared.visitor, panel.watch, panel.axis, *form.all()],
-        panel.outputs,
-        concurrency_limit=None,
-        show_progress_on=panel.head,
-        **PRIVATE,
-    )
+    bind_start(train, panel, shared, form.all(), start)

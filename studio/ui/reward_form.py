@@ -15,9 +15,11 @@ from studio.services.presets import REWARD_PRESETS
 from studio.services.reward import RewardForm
 from studio.ui.training_form import (
     FormFields,
+    build_base,
     build_lora,
     build_optimiser,
     build_pace,
+    build_preset,
     dataset_choices,
     number,
     settings_from,
@@ -85,23 +87,12 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML, gr.HTML]:
         elem_id="reward-ratio",
     )
     counts = gr.HTML(elem_id="reward-counts")
-    base = gr.Dropdown(
+    base, needs = build_base(
         services.reward.bases(),
-        value="embedded",
-        label="Base model",
-        allow_custom_value=True,
-        filterable=True,
-        info="An encoder or a causal model. The embedded one needs no download; any Hub id or local folder may be typed.",
-        elem_id="reward-base",
+        "reward-base",
+        "An encoder or a causal model. The embedded one needs no download; any Hub id or local folder may be typed.",
     )
-    needs = gr.HTML(elem_id="reward-base-needs")
-    preset_box = gr.Dropdown(
-        [(p.title, p.name) for p in REWARD_PRESETS.values()],
-        value=preset.name,
-        label="Preset",
-        info=preset.note,
-        elem_id="reward-preset",
-    )
+    preset_box = build_preset(REWARD_PRESETS, preset.name, "reward-preset")
     with gr.Accordion("Advanced", open=False, elem_id="reward-advanced"):
         title = gr.Textbox("", label="Name of the run", placeholder="made from its data", max_lines=1)
         lora = build_lora(preset.lora, rank_label="LoRA rank r")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -9,16 +10,17 @@ import gradio as gr
 
 from studio.errors import StudioError
 from studio.services import Services
+from studio.services.models import Progress
 from studio.services.reward import base_id
 from studio.ui import reward_view
 from studio.ui.access import Visitor, require_operator
-from studio.ui.base_needs import base_needs
+from studio.ui.base_needs import bind_needs
 from studio.ui.guard import guarded
 from studio.ui.reward_form import VOTES, build_form, counted, form_from, preset_values
 from studio.ui.reward_panel import RewardPanel
 from studio.ui.score_box import build_score_box, offer
 from studio.ui.shared import PRIVATE, QUIET, Shared
-from studio.ui.training_form import dataset_choices, size_range
+from studio.ui.training_form import bind_start, dataset_choices, size_range
 from studio.ui.watch import Watch
 
 
@@ -79,17 +81,8 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         except StudioError as error:
             return f'<div class="run-message">{escape(str(error))}</div>'
 
-    def start(
-        mark: Visitor,
-        state: Watch,
-        axis: str,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
-        *values: Any,
-    ) -> dict[Any, Any]:
-        require_operator(mark, "training")
-        wanted = form_from(*values)
-        run_id = services.reward.start(wanted, lambda share, text: progress(share, desc=text))
-        return panel.open_run(state, run_id, axis)
+    def start(values: Sequence[Any], told: Progress) -> str:
+        return services.reward.start(form_from(*values), told)
 
     def retrain(mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
         require_operator(mark, "training")
@@ -118,15 +111,11 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         except StudioError:  # what is wrong stands below the base
             return [gr.skip()] * (1 + len(form.knobs()))
 
-    def tell_needs(mark: Visitor, base: str | None) -> str:
-        return f'<div class="quiet">{escape(base_needs(services, mark, base_id(base or "")))}</div>'
-
     fresh = [scorer, form.dataset, counts, badge, again, dpo]
     looked = [form.dataset, scorer, *form.all()]
     app.load(guarded(refresh), looked, fresh, **QUIET)
     shared.tabs.select(guarded(refresh), looked, fresh, **QUIET)
-    app.load(guarded(tell_needs), [shared.visitor, form.base], needs, **QUIET)
-    form.base.change(guarded(tell_needs), [shared.visitor, form.base], needs, **QUIET)
+    bind_needs(services, shared, app, form.base, needs, base_id)
     form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
     form.preset.input(guarded(preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
     gr.on(
@@ -146,14 +135,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     )
     panel.bind(shared, app, form.all(), shared.reward_run)
     here = [panel.watch, panel.axis]
-    train.click(
-        guarded(start),
-        [shared.visitor, *here, *form.all()],
-        panel.outputs,
-        concurrency_limit=None,
-        show_progress_on=panel.head,
-        **PRIVATE,
-    )
+    bind_start(train, panel, shared, form.all(), start)
     again.click(guarded(retrain), [shared.visitor, *here], panel.outputs, show_progress_on=panel.head, **PRIVATE).then(
         guarded(refresh), looked, fresh, **QUIET
     )

@@ -1,9 +1,10 @@
-"""What the forms of all trainings share: the widgets of LoRA and of the optimiser, and how values become settings."""
+"""What the forms of all trainings share: base, preset, the widgets of LoRA and of the optimiser, how values become settings,
+and the button that starts."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,7 +14,15 @@ from studio.detox import DetoxSettings
 from studio.domain import DpoSettings, LoraSettings, RewardSettings
 from studio.errors import RecipeError
 from studio.services import Services
+from studio.services.models import Progress
+from studio.services.presets import DetoxPreset, Preset, RewardPreset
+from studio.ui.access import Visitor, require_operator
+from studio.ui.guard import guarded
+from studio.ui.run_panel import RunPanel
+from studio.ui.shared import PRIVATE, Shared
+from studio.ui.watch import Watch
 
+ANY_BASE = "The embedded one needs no download. Any Hub id or local folder may be typed."
 # narrow enough for three in a line
 number, pick = functools.partial(gr.Number, min_width=104), functools.partial(gr.Dropdown, min_width=104)
 
@@ -63,6 +72,33 @@ def settings_from(kind: Any, named: dict[str, Any]) -> Any:
     return kind(**{f.name: named[f.name] for f in fields(kind)})
 
 
+def build_base(choices: Sequence[Any], elem_id: str, info: str = ANY_BASE) -> tuple[gr.Dropdown, gr.HTML]:
+    """Draw the box of the base and the line below it that tells what it needs."""
+    base = gr.Dropdown(
+        choices,
+        value="embedded",
+        label="Base model",
+        allow_custom_value=True,
+        filterable=True,
+        info=info,
+        elem_id=elem_id,
+    )
+    return base, gr.HTML(elem_id=f"{elem_id}-needs")
+
+
+def build_preset(
+    presets: Mapping[str, Preset] | Mapping[str, RewardPreset] | Mapping[str, DetoxPreset], name: str, elem_id: str
+) -> gr.Dropdown:
+    """Draw the box of the presets, the one of that name chosen."""
+    return gr.Dropdown(
+        [(preset.title, preset.name) for preset in presets.values()],
+        value=name,
+        label="Preset",
+        info=presets[name].note,
+        elem_id=elem_id,
+    )
+
+
 def build_lora(lora: LoraSettings, rank_label: str = "Rank r") -> dict[str, Any]:
     """Draw the adapter's widgets; by field name."""
     with gr.Row():
@@ -107,6 +143,37 @@ def build_optimiser(settings: DpoSettings | RewardSettings | DetoxSettings) -> d
         optimizer = pick(["adamw", "paged_adamw_8bit"], value=settings.optimizer, label="Optimizer")
         weight_decay = number(settings.weight_decay, label="Weight decay", step=0.01)
     return {"scheduler": scheduler, "optimizer": optimizer, "weight_decay": weight_decay}
+
+
+def bind_start(
+    button: gr.Button,
+    panel: RunPanel,
+    shared: Shared,
+    form: Sequence[Any],
+    start: Callable[[Sequence[Any], Progress], str],
+) -> None:
+    """Have ``button`` start a run and open it on ``panel``. ``start`` makes a run of the values of ``form`` and tells how far a
+    download is; it gives the run's id."""
+
+    def press(
+        mark: Visitor,
+        state: Watch,
+        axis: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
+        *values: Any,
+    ) -> dict[Any, Any]:
+        require_operator(mark, "training")
+        run_id = start(values, lambda share, text: progress(share, desc=text))
+        return panel.open_run(state, run_id, axis)
+
+    button.click(
+        guarded(press),
+        [shared.visitor, panel.watch, panel.axis, *form],
+        panel.outputs,
+        concurrency_limit=None,
+        show_progress_on=panel.head,
+        **PRIVATE,
+    )
 
 
 def dataset_choices(services: Services, prompts: bool = False) -> list[tuple[str, str]]:
