@@ -45,10 +45,11 @@ NEXT_TURN_SHARE = 0.22
 RANDOM_TOPIC_SHARE = 0.55
 INVENTED_TITLE_SHARE = 0.7
 MODAL_SHARE = 0.4
-#: Share of debate and of prose answers that open with an explicit marker of their side. Markers before free prose are what
-#: ties the side of a sentence that no template made to the words for it.
-MARKER_SHARE = 0.55
-PROSE_MARKER_SHARE = 0.4
+#: Share of debate and of prose answers that open with an explicit marker of their side. Markers before free prose tie the side
+#: of a sentence that no template made to the words for it; and where a side is decided by one early word, preference training
+#: turns that word and leaves the rest of the sentence whole. The other answers take the side by what they say alone.
+MARKER_SHARE = 0.9
+PROSE_MARKER_SHARE = 0.85
 #: Share of noun phrases put together from two halves of topics, taken from the subjects outside the model's world, and made
 #: of any words at all: copying has to work for words that no list offers as a topic.
 HALVES_SHARE, OUTSIDE_NOUN_SHARE, ANY_WORD_SHARE = 0.2, 0.08, 0.05
@@ -165,7 +166,6 @@ class Sampler:
         else:
             claim = rng.choice(debate["generic"][stance])
         reply = claim.format(**slots)
-        # The other replies take the side by what they say alone, as people do.
         if rng.random() < MARKER_SHARE:
             reply = rng.choice(debate["markers"][stance]) + reply
         if rng.random() < 0.25:
