@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from service_helpers import opened
 
 from studio.config import Settings
-from studio.services import Services, build_services
+from studio.services import Services
 from studio.votes import AnswerPair, Origin
 
 
 @pytest.fixture
 def services(settings: Settings) -> Iterator[Services]:
-    made = build_services(settings)
-    yield made
-    made.sources.close()
-    made.compare.close()
-    made.rating.close()
+    with opened(settings) as made:
+        yield made
 
 
 @pytest.fixture

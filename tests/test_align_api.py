@@ -18,10 +18,11 @@ import pytest
 from conftest import wait_until
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from service_helpers import opened, settings_in
 
 from studio.config import Settings
 from studio.domain import FINAL_STATES
-from studio.services import Services, build_services
+from studio.services import Services
 from studio.ui.access import TRIES, Visitor
 from studio.ui.shell import build_app
 
@@ -67,23 +68,13 @@ class Studio:
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """One page with an operator's password, for all tests of this file."""
-    folder = tmp_path_factory.mktemp("studio")
-    settings = Settings(
-        adapters_dir=folder / "adapters",
-        imported_dir=folder / "imported",
-        cache_dir=folder / "cache",
-        admin_password=PASSWORD,
-        device="cpu",
-        train_threads=1,
-        chat_threads=1,
-    )
-    services = build_services(settings)
-    app = build_app(services)
-    app.queue()
-    _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, show_error=True)
-    yield Studio(services, app, url, Client(url, verbose=False))
-    app.close()
-    services.compare.close()
+    settings = settings_in(tmp_path_factory.mktemp("studio"), admin_password=PASSWORD)
+    with opened(settings) as services:
+        app = build_app(services)
+        app.queue()
+        _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, show_error=True)
+        yield Studio(services, app, url, Client(url, verbose=False))
+        app.close()
     end_trainer(settings)
 
 

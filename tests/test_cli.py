@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from service_helpers import settings_in
 
 from studio.__main__ import main
 from studio.config import ROOT, Settings, load_settings
@@ -184,16 +185,7 @@ def test_control_c_stops_and_keeps(cli: Settings) -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, dict[str, Any], str]]:
     """A real run of the embedded base through the command line: settings, its JSON, its stderr."""
-    folder = tmp_path_factory.mktemp("cli")
-    settings = Settings(
-        adapters_dir=folder / "adapters",
-        imported_dir=folder / "imported",
-        cache_dir=folder / "cache",
-        database_url=f"sqlite:///{folder / 'studio.db'}",
-        device="cpu",
-        train_threads=1,
-        chat_threads=1,
-    )
+    settings = settings_in(tmp_path_factory.mktemp("cli"))
     process = start(settings, *ALIGN, "--data-size", "16", "--epochs", "2", "--json")
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err

@@ -13,6 +13,7 @@ import pytest
 from compare_helpers import PROMPTS, add_run
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from service_helpers import opened
 
 from studio.config import Settings
 from studio.domain import BASE, BaseCheck, Message, PaneUpdate, Sampling
@@ -201,9 +202,8 @@ def test_one_page_does_one_thing_at_a_time() -> None:
 
 @pytest.fixture
 def services(settings: Settings) -> Iterator[Services]:
-    services = build_services(settings)
-    yield services
-    services.compare.close()
+    with opened(settings) as made:
+        yield made
 
 
 class Handlers:

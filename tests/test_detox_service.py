@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from scorer_helpers import make_classifier
+from service_helpers import opened, settings_in
 
 from studio.config import ROOT, Settings
 from studio.detox import AnswerFigures, DetoxEvent, DetoxReport, RewardTerm, RudeShare, TranscriptEvent
@@ -36,30 +37,16 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Settings:
     folder = tmp_path_factory.mktemp("detox")
-    (folder / "adapters").mkdir()
     shutil.copytree(tiny_base, folder / "models" / "tiny")
     make_classifier(folder / "models" / "judge", ("clean", "hate"))
-    return Settings(
-        adapters_dir=folder / "adapters",
-        imported_dir=folder / "imported",
-        cache_dir=folder / "cache",
-        models_dir=folder / "models",
-        database_url=f"sqlite:///{folder / 'studio.db'}",
-        device="cpu",
-        train_threads=1,
-        chat_threads=1,
-    )
+    return settings_in(folder, models_dir=folder / "models")
 
 
 @pytest.fixture(scope="module")
 def services(home: Settings) -> Iterator[Services]:
-    made = build_services(home)
-    patch = pytest.MonkeyPatch()
-    patch.setattr(detox, "ensure_trainer", lambda settings: None)  # the worker is started by hand
-    yield made
-    patch.undo()
-    made.toxicity.close()
-    made.compare.close()
+    with opened(home) as made, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detox, "ensure_trainer", lambda settings: None)  # the worker is started by hand
+        yield made
 
 
 @pytest.fixture(scope="module")

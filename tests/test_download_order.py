@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import gradio as gr
 import pytest
+from service_helpers import opened
 from vote_helpers import cast_votes
 
 from studio.config import Settings
 from studio.detox import RewardTerm
 from studio.errors import DatasetError, ModelLoadError, RecipeError
-from studio.services import Services, build_services
+from studio.services import Services
 from studio.services.align import preset_form
 from studio.services.detox import detox_form
 from studio.services.reward import reward_form
@@ -26,9 +27,8 @@ TRIED = "not on this machine and could not be downloaded"
 
 @pytest.fixture
 def services(settings: Settings) -> Iterator[Services]:
-    made = build_services(settings)
-    yield made
-    made.rating.close()
+    with opened(settings) as made:
+        yield made
 
 
 def test_dpo(services: Services) -> None:

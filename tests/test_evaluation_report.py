@@ -9,11 +9,12 @@ from html.parser import HTMLParser
 
 import pytest
 from evaluation_helpers import light_run, make_evaluation, make_spec
+from service_helpers import opened
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from studio.config import Settings
-from studio.services import Services, build_services
+from studio.services import Services
 from studio.store import evaluations as store
 from studio.store.database import Database
 from studio.toxicity import Evaluation, ScorerInfo, TestPrompt
@@ -25,10 +26,8 @@ NASTY = '</pre><script>alert("x")</script><img src=//evil.example/x onerror=aler
 
 @pytest.fixture
 def services(settings: Settings) -> Iterator[Services]:
-    services = build_services(settings)
-    yield services
-    services.evaluations.close()
-    services.rating.close()
+    with opened(settings) as made:
+        yield made
 
 
 def keep(settings: Settings, evaluation: Evaluation) -> None:

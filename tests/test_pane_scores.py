@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from service_helpers import opened, settings_in
 
 from studio.config import Settings
 from studio.domain import BASE, Message, PreferenceRow, Sampling
 from studio.errors import InputError
 from studio.ml.loading import load_tokenizer
 from studio.ml.reward_rows import encode_rows
-from studio.services import Services, build_services, reward
+from studio.services import Services, reward
 from studio.services.reward import reward_form
 from studio.services.worker import read_job, train_run
 from studio.ui import pane_scores
@@ -33,26 +34,14 @@ def said(*texts: str) -> tuple[Message, ...]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Settings:
     folder = tmp_path_factory.mktemp("pane-scores")
-    (folder / "adapters").mkdir()
     shutil.copytree(tiny_base, folder / "tiny")
-    return Settings(
-        adapters_dir=folder / "adapters",
-        imported_dir=folder / "imported",
-        cache_dir=folder / "cache",
-        models_dir=folder,
-        database_url=f"sqlite:///{folder / 'studio.db'}",
-        device="cpu",
-        train_threads=1,
-        chat_threads=1,
-    )
+    return settings_in(folder, models_dir=folder)
 
 
 @pytest.fixture(scope="module")
 def services(home: Settings) -> Iterator[Services]:
-    made = build_services(home)
-    yield made
-    made.scores.close()
-    made.compare.close()
+    with opened(home) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

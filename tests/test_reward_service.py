@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from service_helpers import opened, settings_in
 from vote_helpers import cast_votes
 
 from studio.__main__ import main
@@ -103,26 +104,13 @@ def test_the_result_escapes_names_counts_drops_and_draws_every_margin(services: 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    folder = tmp_path_factory.mktemp("reward")
-    (folder / "adapters").mkdir()
-    return Settings(
-        adapters_dir=folder / "adapters",
-        imported_dir=folder / "imported",
-        cache_dir=folder / "cache",
-        database_url=f"sqlite:///{folder / 'studio.db'}",
-        device="cpu",
-        train_threads=1,
-        chat_threads=1,
-    )
+    return settings_in(tmp_path_factory.mktemp("reward"))
 
 
 @pytest.fixture(scope="module")
 def services(home: Settings) -> Iterator[Services]:
-    made = build_services(home)
-    yield made
-    made.scores.close()
-    made.compare.close()
-    made.rating.close()
+    with opened(home) as made:
+        yield made
 
 
 def carry_out(services: Services, run_id: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from chat_helpers import make_base, source
+from service_helpers import opened
 from t5_helpers import make_adapter, make_t5
 
 from studio.config import Settings
@@ -23,7 +24,7 @@ from studio.ml.engine import BaseSource, ChatEngine, GenRow
 from studio.ml.loading import load_model, load_tokenizer
 from studio.ml.prompts import fit_prompt
 from studio.ml.seq2seq import encoder_text, is_encoder_decoder
-from studio.services import Services, build_services
+from studio.services import Services
 from studio.services.align import preset_form
 from studio.services.compare import PaneChat
 from studio.services.reward import reward_form
@@ -197,9 +198,8 @@ def test_answers_during_a_training_are_the_same(base: Path) -> None:
 
 @pytest.fixture
 def services(settings: Settings, base: Path) -> Iterator[Services]:
-    made = build_services(replace(settings, models_dir=base.parent))
-    yield made
-    made.compare.close()
+    with opened(replace(settings, models_dir=base.parent)) as made:
+        yield made
 
 
 def test_the_catalogue_knows_encoder_decoders(services: Services, base: Path) -> None:
