@@ -62,6 +62,15 @@ class Added:
     ids: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Where a rater stands: ``served`` is None when they rated all, or voting is closed."""
+
+    rules: RatingRules
+    served: Served | None
+    progress: Progress
+
+
 class RatingService:
     """Pairs, raters and votes of one store. The database opens at first use; every method may be called from any thread.
 
@@ -160,6 +169,15 @@ class RatingService:
             raise NotAllowedError("This rater is not known here; register again.")
         return found
 
+    def signed(self, token: str) -> Rater:
+        """The rater a token names, by its signature alone and so without a name: for a vote, which looks them up itself.
+
+        Raises:
+            NotAllowedError: the token is forged.
+        """
+        self.store()
+        return Rater(tokens.rater_id_of(self._secret, token), "")
+
     # ---- serving and voting
 
     def serve(self, rater: Rater) -> Served | None:
@@ -176,6 +194,15 @@ class RatingService:
                     self._serve_next(connection, rater, "")
                 waiting = serving_rows.waiting_pair(connection, rater.id)
         return None if waiting is None else self._served(rater, waiting)
+
+    def turn(self, rater: Rater) -> Turn:
+        """What the page of this rater shows, read at one moment: as :meth:`rules`, :meth:`serve` and :meth:`progress`."""
+        with self.store().read() as connection:
+            rules = self._rules(connection)
+            progress = vote_rows.tally(connection, rater.id, rules.min_votes)
+            waiting = serving_rows.waiting_pair(connection, rater.id) if rules.open else None
+        served = self.serve(rater) if waiting is None else self._served(rater, waiting)
+        return Turn(rules, served, progress)
 
     def vote(self, rater: Rater, pair_id: str, token: str, press: Press, seconds: float) -> Reveal | None:
         """Store a vote; on the disk once this returns. The same vote again changes nothing; another choice replaces the

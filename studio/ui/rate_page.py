@@ -97,7 +97,7 @@ class RateApi:
 
     def vote(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
         """Store a vote, then the next pair."""
-        rater = self._rating.rater(_text(body, "token"))
+        rater = self._rating.signed(_text(body, "token"))
         press = _text(body, "press")
         if press not in get_args(Press):
             raise InputError(f"press is {press[:40]!r}; it must be one of {', '.join(get_args(Press))}.")
@@ -113,12 +113,11 @@ class RateApi:
         return {"undone": True, **self._standing(rater), "pair": _pair(pair)}
 
     def _standing(self, rater: Any) -> dict[str, Any]:
-        open_ = self._rating.rules().open
-        pair = self._rating.serve(rater) if open_ else None
+        turn = self._rating.turn(rater)
         return {
-            "pair": _pair(pair) if pair else None,
-            "progress": asdict(self._rating.progress(rater)),
-            "open": open_,
+            "pair": _pair(turn.served) if turn.served else None,
+            "progress": asdict(turn.progress),
+            "open": turn.rules.open,
         }
 
     def _rules(self) -> dict[str, Any]:
