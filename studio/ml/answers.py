@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from studio.domain import Sampling
 from studio.ml.pairs import conversation
 from studio.ml.prompts import chat_ids
+
+#: How measured answers are drawn: as the chat draws by default, so that what is counted is what a person reads there.
+CHAT = Sampling()
+#: The model's own distribution, for what is defined on it (KL).
+WHOLE = Sampling(temperature=1.0, top_p=1.0)
 
 
 def greedy_answers(
@@ -23,11 +29,12 @@ def sample_answers(
     system_prompt: str,
     *,
     seed: int,
+    sampling: Sampling = CHAT,
     max_new_tokens: int = 64,
     batch_size: int = 64,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[str]:
-    """One answer a prompt, sampled at temperature 1 from the whole distribution.
+    """One answer a prompt, drawn at the temperature and top-p of ``sampling``.
 
     The random state is put back afterwards. Returns what there is once ``cancelled`` is true (asked between batches).
     """
@@ -48,8 +55,8 @@ def sample_answers(
                 system_prompt,
                 max_new_tokens=max_new_tokens,
                 do_sample=True,
-                temperature=1.0,
-                top_p=1.0,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
                 top_k=0,
             )
     return answers

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from studio.detox import AnswerFigures, DetoxEvent, DetoxReport, RudeShare, TranscriptEvent
+from studio.domain import Sampling
 from studio.events import MeasureEvent, SupportShare
-from studio.ml.answers import greedy_answers, sample_answers
+from studio.ml.answers import CHAT, WHOLE, greedy_answers, sample_answers
 from studio.ml.detox_reward import RUDE, Term, score_answers, total_reward, toxicity_of
 from studio.ml.detox_setup import DetoxJob
 from studio.ml.detox_trainer import distinct_share
@@ -138,12 +139,12 @@ class DetoxObserver:
             shares=tuple(shares),
             before=self._figures(before),
             after=self._figures(after),
-            kl=self._kl(questions, after),
+            kl=self._kl(questions, self._answers(prompts, WHOLE)),
             rewards_before=tuple(mean[0] for mean in means),
             rewards_after=tuple(mean[1] for mean in means),
         )
 
-    def _answers(self, prompts: Sequence[TestPrompt]) -> list[str]:
+    def _answers(self, prompts: Sequence[TestPrompt], sampling: Sampling = CHAT) -> list[str]:
         recipe = self.job.recipe
         return sample_answers(
             self.model,
@@ -151,6 +152,7 @@ class DetoxObserver:
             [prompt.text for prompt in prompts],
             recipe.system_prompt,
             seed=recipe.detox_settings.seed,
+            sampling=sampling,
             max_new_tokens=recipe.detox_settings.max_new_tokens,
         )
 
@@ -169,7 +171,7 @@ class DetoxObserver:
         )
 
     def _kl(self, questions: Sequence[str], answers: Sequence[str]) -> float:
-        """Mean log-ratio of whole answers, their end included, to the start."""
+        """Mean log-ratio of whole answers from the model's own distribution, their end included, to the start."""
         end = self.tokenizer.eos_token_id
         system = self.job.recipe.system_prompt
         told = [

@@ -11,7 +11,7 @@ from typing import Any
 
 from studio.domain import PreferencePair
 from studio.events import MeasureEvent, ProbeEvent, SampleEvent, SupportShare
-from studio.ml.answers import greedy_answers
+from studio.ml.answers import CHAT, greedy_answers
 from studio.ml.logprobs import answer_log_probs
 from studio.ml.pairs import EncodedAnswer
 from studio.ml.reference import ReferenceCache, base_of, write_json
@@ -82,7 +82,8 @@ class Observer:
         self.emit(MeasureEvent("adapter", step, self._share(judge, rounds)))
 
     def _base_share(self, judge: StanceJudge, cache_dir: Path, rounds: int) -> SupportShare:
-        asked = [self._asked, rounds, self.system_prompt, self.seed, ANSWER_TOKENS, judge.digest]
+        drawn = [CHAT.temperature, CHAT.top_p]
+        asked = [self._asked, rounds, self.system_prompt, self.seed, ANSWER_TOKENS, judge.digest, drawn]
         name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
         path = cache_dir / "base-share" / f"{self.reference.base}-{name}.json"
         if self.reference.base and path.is_file():

@@ -110,7 +110,7 @@ def measure_support(
     max_new_tokens: int = 64,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> SupportShare:
-    """Sample answers at temperature 1 (the model's own distribution), judge each, and count.
+    """Sample answers as the chat does by default, judge each, and count.
 
     Every prompt is asked ``samples_per_prompt`` times; the same seed gives the same answers. Once ``cancelled`` is true
     the answers drawn so far are counted.
