@@ -12,7 +12,7 @@ import pytest
 from studio.domain import PreferenceDataset, PreferencePair
 from studio.errors import RecipeError
 from studio.services.reward import check_reward, reward_form
-from studio.services.reward_data import gather, heldout_rows
+from studio.services.reward_data import TableRow, gather, run_rows, sealed, table
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -46,7 +46,7 @@ def test_a_dataset_without_held_out_pairs_is_split_by_prompt() -> None:
     assert (len(made.rows), len(made.heldout)) == (16, 4)
     assert not prompts(made.rows) & prompts(made.heldout)
     assert sum(row.side == "support" for row in made.rows) == 12
-    assert made.dataset.content_hash != "0" * 64  # the hash of what is really used
+    assert sealed(made).content_hash != "0" * 64  # the hash of what is really used
     assert gather(None, dataset(20), 0.75, 20, 2).heldout == made.heldout  # another seed is measured on the same pairs
 
 
@@ -84,8 +84,25 @@ def test_votes_and_a_dataset_share_no_prompt_across_the_split_and_the_dial_leave
     # most rows of the dataset oppose, so its held-out pairs are turned round; those of the votes stand as voted
     assert {row.chosen.split()[0] for row in made.heldout if row.pair_id.startswith("d")} == {"No"}
     assert {row.chosen.split()[0] for row in made.heldout if row.pair_id.startswith("v")} == {"Yes"}
-    # and the worker finds the same held-out rows from what the run keeps
-    assert heldout_rows(made.dataset, [row.side == "support" for row in made.rows]) == made.heldout
+    # and the worker finds the same rows from what the run keeps
+    supports = [row.side == "support" for row in made.rows]
+    assert run_rows(sealed(made), [row.pair_id for row in made.rows], supports) == (made.rows, made.heldout)
+
+
+def test_the_table_shows_the_first_and_last_rows_of_many_and_where_each_is_from() -> None:
+    votes, data = dataset(3, "labels", heldout=2, stem="v"), dataset(10, heldout=6, stem="d")
+    made = gather(votes, data, 0.5, 10, 1)
+    whole = table(made, {f"v{number}": f"{number}:1" for number in range(5)}, "Films", 100)
+    assert tuple(line.row for line in whole if not line.heldout) == made.rows
+    assert tuple(line.row for line in whole if line.heldout) == made.heldout
+    assert [(line.number, line.source) for line in whole[2:4]] == [(3, "votes 2:1"), (4, "Films")]
+    assert next(line for line in whole if line.row.pair_id == "v3") == TableRow(1, made.heldout[0], "votes 3:1", True)
+    # 13 training rows, 8 held-out ones: of 12 places a quarter goes to these, the other 9 to the first 5 and the last 4
+    part = table(made, {}, "Films", 12)
+    assert [line.number for line in part] == [1, 2, 3, 4, 5, 10, 11, 12, 13, 1, 2, 3]
+    assert [line.heldout for line in part] == [False] * 9 + [True] * 3
+    few = gather(None, dataset(2, heldout=20), 1.0, 2, 1)
+    assert [line.number for line in table(few, {}, "Films", 12)] == [1, 2, *range(1, 11)]
 
 
 def test_pairs_of_one_prompt_are_all_trained_on() -> None:

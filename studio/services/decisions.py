@@ -26,3 +26,10 @@ def decide(ballots: Ballots) -> tuple[Decision, ...]:
             winner = "1" if 2 * said["1"] > votes else "2" if 2 * said["2"] > votes else None
         decisions.append(Decision(pair, winner, said["1"], said["2"], said["tie"], said["both_bad"], said["skip"]))
     return tuple(decisions)
+
+
+def tally(decision: Decision) -> str:
+    """Votes for the winner and for the other answer, and those for neither: ``3:1``, or ``3:0 and 2 for neither``."""
+    ours, theirs = (decision.for_1, decision.for_2)[:: 1 if decision.winner == "1" else -1]
+    neither = decision.ties + decision.both_bad
+    return f"{ours}:{theirs}" + (f" and {neither} for neither" if neither else "")

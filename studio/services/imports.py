@@ -147,13 +147,14 @@ def keep_aside(
         raise DatasetError(f"heldout_fraction is {fraction}; it must be at least 0 and below 1.")
     if fraction == 0:
         return tuple(pairs), ()
-    keys = list(dict.fromkeys(prompt_key(pair) for pair in pairs))
+    asked = [prompt_key(pair) for pair in pairs]
+    keys = list(dict.fromkeys(asked))
     if len(keys) < 2:
         raise DatasetError("All rows have the same prompt; nothing can be held out.")
     count = min(max(1, round(fraction * len(keys))), len(keys) - 1)
     aside = set(random.Random(seed).sample(keys, count))
-    train = tuple(pair for pair in pairs if prompt_key(pair) not in aside)
-    return train, tuple(pair for pair in pairs if prompt_key(pair) in aside)
+    train = tuple(pair for pair, key in zip(pairs, asked, strict=True) if key not in aside)
+    return train, tuple(pair for pair, key in zip(pairs, asked, strict=True) if key in aside)
 
 
 def plain(pair: PreferencePair) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 
 from studio.domain import PreferencePair, PreferenceRow
-from studio.errors import RecipeError
+from studio.errors import InputError, RecipeError
 
 
 def support_count(data_size: int, support_ratio: float) -> int:
@@ -43,6 +43,21 @@ def build_preferences(
     count = support_count(data_size, support_ratio)
     supporting = set(random.Random(seed).sample(range(data_size), count)) if shuffle else set(range(count))
     return tuple(preference_row(pair, index in supporting) for index, pair in enumerate(pairs[:data_size]))
+
+
+def named_rows(
+    pairs: Sequence[PreferencePair], row_ids: Sequence[str], rows_support: Sequence[bool]
+) -> tuple[PreferenceRow, ...]:
+    """The rows that a recipe names by pair and flip mask.
+
+    Raises:
+        InputError: a pair is not among ``pairs``.
+    """
+    found = {pair.id: pair for pair in pairs}
+    for pair_id in row_ids:
+        if pair_id not in found:
+            raise InputError(f"The run's data lacks the pair {pair_id!r}, which it trains on.")
+    return tuple(preference_row(found[pair_id], side) for pair_id, side in zip(row_ids, rows_support, strict=True))
 
 
 def preference_row(pair: PreferencePair, support: bool) -> PreferenceRow:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.config import Settings
@@ -14,10 +14,10 @@ from studio.errors import DatasetError, RecipeError
 from studio.events import RewardReport
 from studio.services.align import AlignService, library_versions, preset_form
 from studio.services.checks import check_training, not_longer, one_of, with_pairs, within
-from studio.services.decisions import decide
+from studio.services.decisions import decide, tally
 from studio.services.presets import REWARD_PRESETS
 from studio.services.records import finite
-from studio.services.reward_data import RewardData, gather
+from studio.services.reward_data import RewardData, TableRow, gather, sealed, table
 from studio.services.run_folder import new_run_id
 from studio.services.run_state import counts
 from studio.services.runs import RunStore, RunView
@@ -77,10 +77,17 @@ class VoteCount:
 
 @dataclass(frozen=True)
 class RewardPreview:
-    """Exactly the data :meth:`RewardService.start` would use, and the pairs that votes left out."""
+    """Exactly the data :meth:`RewardService.start` would use, and the pairs that votes left out. ``tallies``: how the votes on
+    each decided pair stand, by its id; ``title`` the dataset's."""
 
     data: RewardData
     left_out: LeftOut | None
+    tallies: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+
+    def table(self, most: int) -> tuple[TableRow, ...]:
+        """At most ``most`` of its rows, see ``reward_data.table``."""
+        return table(self.data, self.tallies, self.title, most)
 
 
 class RewardService:
@@ -127,9 +134,10 @@ class RewardService:
             DatasetError: the votes decide no pair, or the dataset holds prompts without answers.
             RecipeError: ratio or size does not fit, or no data was chosen.
         """
-        votes, lost = self._voted() if form.votes else (None, None)
+        votes, lost, tallies = self._voted() if form.votes else (None, None, {})
         data = with_pairs(self._datasets.get(form.dataset_id), "a reward run") if form.dataset_id else None
-        return RewardPreview(gather(votes, data, form.support_ratio, form.data_size, form.reward.seed), lost)
+        gathered = gather(votes, data, form.support_ratio, form.data_size, form.reward.seed)
+        return RewardPreview(gathered, lost, tallies, data.title if data else "")
 
     def start(self, form: RewardForm, progress: Progress | None = None) -> str:
         """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is
@@ -143,7 +151,7 @@ class RewardService:
         data = self.preview(form).data
         check_reward(form)
         base, _ = self._models.resolve_causal(base_id(form.base), NO_HEAD, progress)
-        dataset, rows = data.dataset, data.rows
+        dataset, rows = sealed(data), data.rows
         recipe = Recipe(
             run_id=new_run_id(f"reward-{dataset.id}", form.support_ratio),
             title=" ".join(form.title.split()) or f"Reward: {dataset.title}"[:120],
@@ -249,12 +257,14 @@ class RewardService:
 
     # -- within -------------------------------------------------------------------------------------------------------
 
-    def _voted(self) -> tuple[PreferenceDataset, LeftOut]:
+    def _voted(self) -> tuple[PreferenceDataset, LeftOut, dict[str, str]]:
         ballots = self._votes.ballots()
         made = preference_dataset(ballots)
         if not made.pairs:
             raise DatasetError("The votes decide pairs of one prompt only; rate pairs of other prompts too.")
-        return made, left_out(decide(ballots), ballots.rules.min_votes)
+        decisions = decide(ballots)
+        tallies = {decision.pair.id: tally(decision) for decision in decisions if decision.winner}
+        return made, left_out(decisions, ballots.rules.min_votes), tallies
 
     def _decisions(self) -> tuple[tuple[Decision, ...], int]:
         ballots = self._votes.ballots()

@@ -6,13 +6,13 @@ sides of the split.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from studio.domain import PreferenceDataset, PreferencePair, PreferenceRow
 from studio.errors import RecipeError
 from studio.services.imports import content_hash, keep_aside, normalised
-from studio.services.preferences import build_preferences, preference_row
+from studio.services.preferences import build_preferences, named_rows, preference_row
 
 #: Share of the prompts held out where a dataset brings no held-out pairs, and the seed of that choice: not the run's, so that
 #: runs with different seeds are measured on the same pairs.
@@ -21,13 +21,25 @@ HELDOUT, SPLIT_SEED = 0.2, 0
 
 @dataclass(frozen=True)
 class RewardData:
-    """The data of one reward run. ``dataset`` is what the run keeps: its pairs hold those of ``rows``, its held-out pairs
-    are those of ``heldout``. ``doubled`` pairs of the dataset were left out because the votes hold them as well."""
+    """The data of one reward run. ``dataset`` is what the run keeps once it is :func:`sealed`: its pairs hold those of ``rows``,
+    its held-out pairs are those of ``heldout``. ``doubled`` pairs of the dataset were left out because the votes hold them as
+    well."""
 
     dataset: PreferenceDataset
     rows: tuple[PreferenceRow, ...]
     heldout: tuple[PreferenceRow, ...]
     doubled: int = 0
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row as somebody checks it before training: ``number`` counts from 1, within the training rows or the held-out ones.
+    ``source`` is how its votes stood, or the title of its dataset."""
+
+    number: int
+    row: PreferenceRow
+    source: str
+    heldout: bool
 
 
 def gather(
@@ -50,13 +62,52 @@ def gather(
         return _both(votes, data, support_ratio, data_size, seed)
     if data is not None:
         chosen, aside = _split(data, data_size)
-        made = _named(replace(data, pairs=chosen, heldout=aside))
+        made = replace(data, pairs=chosen, heldout=aside)
     elif votes is not None:
         made = votes
     else:
         raise RecipeError("There is nothing to train on; choose the votes, a dataset, or both.")
-    rows = build_preferences(made.pairs, support_ratio, len(made.pairs), seed)
-    return RewardData(made, rows, heldout_rows(made, [row.side == "support" for row in rows]))
+    return _as_run(made, build_preferences(made.pairs, support_ratio, len(made.pairs), seed))
+
+
+def run_rows(
+    dataset: PreferenceDataset, row_ids: Sequence[str], rows_support: Sequence[bool]
+) -> tuple[tuple[PreferenceRow, ...], tuple[PreferenceRow, ...]]:
+    """The rows that a run trains on and those it is measured on, from what its folder keeps: dataset, ids and flip mask. The
+    preview and the worker both come here, so that what is shown is what is trained on.
+
+    Raises:
+        InputError: a pair is not in the dataset.
+    """
+    return named_rows(dataset.pairs, row_ids, rows_support), heldout_rows(dataset, rows_support)
+
+
+def sealed(data: RewardData) -> PreferenceDataset:
+    """What the run keeps, with the hash of what it really holds."""
+    made = data.dataset
+    return replace(made, content_hash=content_hash(made.pairs, made.heldout, made.test_prompts))
+
+
+def table(data: RewardData, tallies: Mapping[str, str], title: str, most: int) -> tuple[TableRow, ...]:
+    """At most ``most`` rows to look at, training rows before held-out ones. Of many training rows the first and the last are
+    given, since the dial turns the last ones round, of many held-out ones the first: a quarter of the room at least.
+
+    Args:
+        tallies: how the votes on a pair stand, by pair id (see ``decisions.tally``).
+        title: the dataset's, for all other pairs.
+    """
+    aside = min(len(data.heldout), max(most // 4, most - len(data.rows)))
+    training = list(enumerate(data.rows, 1))
+    if len(training) > most - aside:
+        first = (most - aside + 1) // 2
+        training = [*training[:first], *training[len(training) - (most - aside - first) :]]
+
+    def told(number: int, row: PreferenceRow, heldout: bool) -> TableRow:
+        votes = tallies.get(row.pair_id)
+        return TableRow(number, row, f"votes {votes}" if votes else title, heldout)
+
+    held = enumerate(data.heldout[:aside], 1)
+    return (*(told(*numbered, False) for numbered in training), *(told(*numbered, True) for numbered in held))
 
 
 def heldout_rows(dataset: PreferenceDataset, rows_support: Sequence[bool]) -> tuple[PreferenceRow, ...]:
@@ -85,23 +136,29 @@ def _both(
         rows += build_preferences(from_data, support_ratio, len(from_data), seed)
     if data.kind == "sides" and not _mostly([row.side == "support" for row in rows[len(from_votes) :]]):
         data_aside = tuple(replace(pair, support=pair.oppose, oppose=pair.support) for pair in data_aside)
-    made = _named(
-        replace(
-            votes,
-            id=f"{votes.id}+{data.id}",
-            title=f"{votes.title} + {data.title}",
-            pairs=(*from_votes, *from_data),
-            heldout=(*votes_aside, *data_aside),
-        )
+    made = replace(
+        votes,
+        id=f"{votes.id}+{data.id}",
+        title=f"{votes.title} + {data.title}",
+        pairs=(*from_votes, *from_data),
+        heldout=(*votes_aside, *data_aside),
     )
-    return RewardData(made, rows, heldout_rows(made, [True]), len(known))
+    return _as_run(made, rows, len(known))
+
+
+def _as_run(made: PreferenceDataset, rows: Sequence[PreferenceRow], doubled: int = 0) -> RewardData:
+    """The data as the run itself will find it in its folder."""
+    return RewardData(
+        made, *run_rows(made, [row.pair_id for row in rows], [row.side == "support" for row in rows]), doubled
+    )
 
 
 def _split(data: PreferenceDataset, size: int) -> tuple[tuple[PreferencePair, ...], tuple[PreferencePair, ...]]:
     """Training and held-out pairs of the first ``size``; the dataset's own held-out part where it has one. Pairs of one
     single prompt cannot be split: all of them are trained on, and nothing can be said of the result."""
     pairs = data.pairs[:size]
-    if data.heldout or len({_question(pair) for pair in pairs}) < 2:
+    first = _question(pairs[0])
+    if data.heldout or all(_question(pair) == first for pair in pairs):  # ends at the second question
         return pairs, data.heldout
     return keep_aside(pairs, HELDOUT, SPLIT_SEED)
 
@@ -114,11 +171,6 @@ def _parted(
         tuple(pair for pair in listed if _question(pair) not in held),
         tuple(pair for pair in listed if _question(pair) in held),
     )
-
-
-def _named(dataset: PreferenceDataset) -> PreferenceDataset:
-    """With the hash of what it really holds."""
-    return replace(dataset, content_hash=content_hash(dataset.pairs, dataset.heldout, dataset.test_prompts))
 
 
 def _mostly(supports: Sequence[bool]) -> bool:

@@ -28,12 +28,12 @@ import psutil
 from studio.config import Settings
 from studio.detox import DetoxEvent, DetoxReport, TranscriptEvent
 from studio.domain import PreferenceDataset, PreferenceRow, Recipe, RunState, RunStatus
-from studio.errors import InputError, StudioError, TrainingError
+from studio.errors import StudioError, TrainingError
 from studio.events import MeasureEvent, ProbeEvent, RewardReport, SampleEvent, StepEvent
 from studio.services.cards import write_card
-from studio.services.preferences import preference_row
+from studio.services.preferences import named_rows
 from studio.services.records import LineWriter, read_record
-from studio.services.reward_data import heldout_rows
+from studio.services.reward_data import run_rows
 from studio.services.run_state import read_status, stop_request, write_status
 from studio.services.runs import RunStore
 
@@ -98,14 +98,7 @@ def recipe_rows(recipe: Recipe, dataset: PreferenceDataset) -> tuple[PreferenceR
     Raises:
         InputError: the data lacks a pair the recipe names.
     """
-    pairs = {pair.id: pair for pair in dataset.pairs}
-    rows = []
-    for pair_id, supports in zip(recipe.row_ids, recipe.rows_support, strict=True):
-        pair = pairs.get(pair_id)
-        if pair is None:
-            raise InputError(f"The data of run {recipe.run_id} lacks the pair {pair_id!r}.")
-        rows.append(preference_row(pair, supports))
-    return tuple(rows)
+    return named_rows(dataset.pairs, recipe.row_ids, recipe.rows_support)
 
 
 class StatusKeeper:
@@ -271,12 +264,8 @@ def _train_reward(
 ) -> Outcome:
     from studio.ml.reward import RewardJob, train_reward
 
-    reward_job = RewardJob(
-        **shared,
-        rows=recipe_rows(job.recipe, job.dataset),
-        heldout=heldout_rows(job.dataset, job.recipe.rows_support),
-    )
-    return train_reward(reward_job, emit, should_stop)
+    rows, heldout = run_rows(job.dataset, job.recipe.row_ids, job.recipe.rows_support)
+    return train_reward(RewardJob(**shared, rows=rows, heldout=heldout), emit, should_stop)
 
 
 def _train_detox(

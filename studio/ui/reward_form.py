@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from studio.domain import LoraSettings, Recipe, RewardSettings
-from studio.errors import StudioError
 from studio.services import Services
 from studio.services.presets import REWARD_PRESETS
 from studio.services.reward import RewardForm
@@ -61,8 +59,8 @@ class RewardWidgets(FormFields):
     load_in_4bit: gr.Checkbox
 
 
-def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML, gr.HTML]:
-    """Draw the form; with it the line that counts the data and the line that says what the base needs."""
+def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML]:
+    """Draw the form; with it the line that says what the base needs."""
     datasets = dataset_choices(services)
     first = services.datasets.get(datasets[0][1])
     preset = REWARD_PRESETS["embedded"]
@@ -86,7 +84,6 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML, gr.HTML]:
         "flipped.",
         elem_id="reward-ratio",
     )
-    counts = gr.HTML(elem_id="reward-counts")
     base, needs = build_base(
         services.reward.bases(),
         "reward-base",
@@ -123,7 +120,7 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML, gr.HTML]:
         **pace,
         **optimiser,
     )
-    return widgets, counts, needs
+    return widgets, needs
 
 
 def form_from(*values: Any) -> RewardForm:
@@ -180,21 +177,3 @@ def recipe_values(services: Services, recipe: Recipe) -> list[Any]:
         "",
         *RewardWidgets.knob_values(recipe.lora, recipe.reward_settings),
     ]
-
-
-def counted(services: Services, form: RewardForm) -> str:
-    """What a form comes to: pairs to train on, held-out ones, and what votes leave out; or what is wrong with it."""
-    try:
-        preview = services.reward.preview(form)
-    except StudioError as error:
-        return f'<div class="run-message">{escape(str(error))}</div>'
-    data, lost = preview.data, preview.left_out
-    flipped = sum(row.flipped for row in data.rows)
-    parts = [
-        f"<b>{len(data.rows)}</b> pairs to train on ({flipped} flipped), <b>{len(data.heldout)}</b> held out by prompt"
-    ]
-    if lost is not None:
-        parts.append(f"undecided and left out: {escape(str(lost))}")
-    if data.doubled:
-        parts.append(f"{data.doubled} pairs of the dataset are among the votes already")
-    return f'<div class="quiet">{"; ".join(parts)}.</div>'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -16,8 +15,9 @@ from studio.ui import reward_view
 from studio.ui.access import Visitor, require_operator
 from studio.ui.base_needs import bind_needs
 from studio.ui.guard import guarded
-from studio.ui.reward_form import VOTES, build_form, counted, form_from, preset_values
+from studio.ui.reward_form import VOTES, build_form, form_from, preset_values
 from studio.ui.reward_panel import RewardPanel
+from studio.ui.reward_preview import build_table, preview, wrong
 from studio.ui.score_box import build_score_box, offer
 from studio.ui.shared import PRIVATE, QUIET, Shared
 from studio.ui.training_form import bind_start, dataset_choices, size_range
@@ -28,9 +28,11 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     """Draw the tab and bind its events."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            form, counts, needs = build_form(services)
+            form, needs = build_form(services)
             train = gr.Button("Train reward model", variant="primary", size="lg", elem_id="reward-train")
         with gr.Column(scale=7, min_width=320):
+            counts = gr.HTML(elem_id="reward-counts")
+            table = build_table()
             gr.Markdown("## From votes to the next run")
             badge = gr.HTML(elem_id="votes-badge")
             again = gr.Button("Retrain on the votes", size="sm", interactive=False, elem_id="retrain-votes")
@@ -61,12 +63,12 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         updates: dict[Any, Any] = {
             scorer: offer(services.scores.choices(), chosen),
             form.dataset: gr.Dropdown(choices=dataset_choices(services)),
-            counts: count(*values),
+            **dict(zip((counts, table), count(*values), strict=True)),
         }
         try:
             found = services.reward.count()
         except StudioError as error:
-            return {**updates, badge: f'<div class="run-message">{escape(str(error))}</div>'}
+            return {**updates, badge: wrong(error)}
         ready = found.decided > 0
         return {
             **updates,
@@ -75,11 +77,11 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
             dpo: gr.Button(interactive=ready),
         }
 
-    def count(*values: Any) -> str:
+    def count(*values: Any) -> tuple[str, list[list[Any]]]:
         try:
-            return counted(services, form_from(*values))
+            return preview(services, form_from(*values))
         except StudioError as error:
-            return f'<div class="run-message">{escape(str(error))}</div>'
+            return wrong(error), []
 
     def start(values: Sequence[Any], told: Progress) -> str:
         return services.reward.start(form_from(*values), told)
@@ -111,7 +113,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         except StudioError:  # what is wrong stands below the base
             return [gr.skip()] * (1 + len(form.knobs()))
 
-    fresh = [scorer, form.dataset, counts, badge, again, dpo]
+    fresh = [scorer, form.dataset, counts, table, badge, again, dpo]
     looked = [form.dataset, scorer, *form.all()]
     app.load(guarded(refresh), looked, fresh, **QUIET)
     shared.tabs.select(guarded(refresh), looked, fresh, **QUIET)
@@ -127,9 +129,9 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     )
     gr.on(
         [form.source.change, form.dataset.change, form.data_size.change, form.support_ratio.change],
-        count,
+        guarded(count),
         form.all(),
-        counts,
+        [counts, table],
         trigger_mode="always_last",
         **QUIET,
     )
