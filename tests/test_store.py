@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from studio.services import build_services
 from studio.services.rating import RatingService
 from studio.store import tables
 from studio.store.database import Database
-from tests.store_helpers import new_pairs, postgres_url, rating, store_url
+from tests.store_helpers import new_pairs, postgres_url, press_until_done, rating, store_url
 
 __all__ = ["postgres_url", "rating", "store_url"]
 
@@ -126,6 +127,30 @@ def test_what_was_said_to_be_saved_survives_kill_9(store_url: str) -> None:
     reopened.close()
 
 
+def test_one_server_goes_on_when_the_other_is_killed(store_url: str) -> None:
+    """And whoever voted there votes on here: one store, one secret."""
+    here = RatingService(Settings(database_url=store_url))
+    here.add_pairs(new_pairs(60))
+    voter = start(VOTER, store_url)
+    assert voter.stdout is not None
+    told = [voter.stdout.readline()]
+    with ThreadPoolExecutor(2) as pool:
+        ours = [pool.submit(press_until_done, here, here.register(name)[0]) for name in ("Anna", "Bert")]
+        told += [voter.stdout.readline() for _ in range(20)]
+        os.kill(voter.pid, signal.SIGKILL)
+        assert [len(one.result(timeout=120)) for one in ours] == [60, 60]
+    told += voter.stdout.readlines()
+    assert voter.wait(30) == -signal.SIGKILL
+    saved = {tuple(line.split()[1:]) for line in told if line.endswith("\n")}
+    kept = Counter((vote.rater_id, vote.pair_id) for vote in here.ballots().votes)
+    assert set(kept.values()) == {1}
+    assert saved <= kept.keys()
+    moved = next(rater for rater in here.ballots().raters if rater.id in {rater_id for rater_id, _ in saved})
+    before = sum(rater_id == moved.id for rater_id, _ in kept)
+    assert len(press_until_done(here, moved)) == 60 - before
+    here.close()
+
+
 def test_a_write_that_fails_leaves_nothing(store_url: str) -> None:
     database = Database(store_url)
     database.migrate()
@@ -178,10 +203,12 @@ def test_an_import_that_fails_at_row_900_leaves_nothing(store_url: str) -> None:
 def test_imports_of_the_same_pairs_at_once_store_each_once(store_url: str) -> None:
     """Whole imports in one transaction each, in opposite orders: nobody waits for ever, and each pair is there once."""
     services = [RatingService(Settings(database_url=store_url)) for _ in range(3)]
-    made = new_pairs(1_500)
+    # every pair with a chat of its own: a shared one would put the imports in a line before the first pair
+    made = [replace(pair, system_prompt=f"Be kind {n}.") for n, pair in enumerate(new_pairs(1_500))]
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(lambda n: services[n].add_pairs(made[:: (1, -1, 1)[n]]), range(3)))
     assert {one.added + one.known for one in done} == {1_500}
+    assert sum(one.added for one in done) == 1_500
     assert len(services[0].ballots().pairs) == 1_500
     for service in services:
         service.close()

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, func, select, update
 
 from studio.domain import Message
-from studio.store.rows import insert_new
+from studio.store.rows import insert_new, inserted
 from studio.store.tables import chats, pairs
 from studio.votes import AnswerPair, Origin, PairSource
 
@@ -55,8 +55,8 @@ def add_pairs(connection: Connection, new: Sequence[AnswerPair]) -> frozenset[st
         for place, pair in enumerate(new)
         if pair.id not in known
     }
-    insert_new(connection, pairs, [rows[key] for key in sorted(rows)])
-    return frozenset(rows)
+    # What another server adds at this moment is known, too: only the database can tell.
+    return frozenset(key for (key,) in inserted(connection, pairs, [rows[key] for key in sorted(rows)]))
 
 
 def find_pair(connection: Connection, pair_id: str) -> AnswerPair | None:

@@ -12,11 +12,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
     """Insert the rows that break no key; returns how many those were."""
+    return len(inserted(connection, table, rows))
+
+
+def inserted(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    """Insert the rows that break no key; returns the keys of those."""
     if not rows:
-        return 0
-    # Counted by what comes back: an INSERT's rowcount is not told by every driver. SQLAlchemy sends as many rows at a time
+        return []
+    # Told by what comes back: an INSERT's rowcount is not told by every driver. SQLAlchemy sends as many rows at a time
     # as the database takes; a statement with the rows written into it was compiled anew each time, four times slower.
-    return len(connection.execute(_insert_new(connection.dialect.name, table), [dict(row) for row in rows]).all())
+    done = connection.execute(_insert_new(connection.dialect.name, table), [dict(row) for row in rows])
+    return [tuple(row) for row in done]
 
 
 def upsert(
