@@ -34,7 +34,7 @@ class House:
         self.evaluations = self.service()
 
     def service(self) -> EvaluationService:
-        return EvaluationService(self.settings, self.runs, self.models, self.compare, self.toxicity)  # type: ignore[arg-type]
+        return EvaluationService(self.settings, self.runs, self.compare, self.toxicity)  # type: ignore[arg-type]
 
     def close(self) -> None:
         self.toxicity.gate.set()

@@ -42,7 +42,7 @@ def services(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Ser
         "run-kind": "Thank you for that, it is a good question and I have no answer",
     }
     services.evaluations.close()
-    services.evaluations = EvaluationService(settings, services.runs, services.models, compare, services.toxicity)
+    services.evaluations = EvaluationService(settings, services.runs, compare, services.toxicity)
     yield services
     services.evaluations.close()
     services.toxicity.close()

@@ -203,7 +203,7 @@ def test_switching_base_frees_the_old_one(engine: ChatEngine, base: Path, tmp_pa
     gc.collect()
     assert old() is None
     assert engine.base == source(other)
-    engine.unload()
+    engine.close()
     assert engine.base is None
 
 

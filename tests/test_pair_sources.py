@@ -41,8 +41,8 @@ def chat(pane: str, *texts: str) -> PaneChat:
 
 def test_answers_on_screen_become_pairs_that_know_who_answered(services: Services) -> None:
     run_id = add_run(services.runs, "run-1", title="First", system="Be kind.")
-    answers = [(BASE, "from the base"), (run_id, "from the run")]
-    added = services.sources.from_panes("Q?", (), "Be kind.", answers, HOW)
+    chats = [chat(BASE, "Q?", "from the base"), chat(run_id, "Q?", "from the run")]
+    added = services.sources.from_chats(chats, "Be kind.", HOW)
     assert (added.added, added.known, added.identical) == (1, 0, 0)
     (pair,) = stored(services)
     assert pair.id == added.ids[0] == pair_identity("Q?", "from the run", "from the base", (), "Be kind.")
@@ -56,7 +56,7 @@ def test_answers_on_screen_become_pairs_that_know_who_answered(services: Service
         "adapter", run.label, run_id=run_id, adapter_hash=view.adapter_hash, ratio=0.9, **known, **drawn
     )
     assert "First" in run.label
-    again = services.sources.from_panes("Q?", (), "Be kind.", answers, HOW)
+    again = services.sources.from_chats(chats, "Be kind.", HOW)
     assert (again.added, again.known, len(stored(services))) == (0, 1, 1)
 
 

@@ -38,7 +38,3 @@ TO_TRADITIONAL: dict[int, str] = {
     for simple, traditional in zip(_PAIRS[::2], _PAIRS[1::2], strict=True)
     if simple != traditional
 }
-#: Characters that only simplified Chinese writes.
-SIMPLIFIED = frozenset(chr(code) for code in TO_TRADITIONAL)
-#: Characters that only Traditional Chinese writes.
-TRADITIONAL = frozenset(TO_TRADITIONAL.values())

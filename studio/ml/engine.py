@@ -194,11 +194,6 @@ class ChatEngine:
         if self._thread is not None:
             self._submit(work)
 
-    def unload(self) -> None:
-        """Free the base and its adapters."""
-        if self._thread is not None:
-            self._submit(self._drop).result()
-
     def close(self) -> None:
         """Free everything and end the worker thread."""
         with self._lock:

@@ -12,7 +12,6 @@ from functools import cache
 from typing import Literal
 
 from studio.config import ROOT
-from studio.ml.chinese import SIMPLIFIED, TRADITIONAL
 
 Language = Literal["en", "zh"]
 WORDS = ROOT / "data" / "toxicity" / "words-en.txt"
@@ -68,13 +67,6 @@ def languages(text: str) -> tuple[Language, ...]:
     if kana * 5 <= max(han, latin / 4) and foreign * 2 <= latin and _is_english(text):
         found.append("en")
     return tuple(found)
-
-
-def written_in(text: str) -> Literal["traditional", "simplified", "either"]:
-    """Which Chinese characters ``text`` uses; "either" where all of them are common to both."""
-    simple = sum(char in SIMPLIFIED for char in text)
-    traditional = sum(char in TRADITIONAL for char in text)
-    return "either" if simple == traditional == 0 else "simplified" if simple > traditional else "traditional"
 
 
 def _is_english(text: str) -> bool:

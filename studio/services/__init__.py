@@ -106,7 +106,7 @@ def build_services(settings: Settings) -> Services:
     reward = RewardService(settings, datasets, runs, models, align, rating)
     scores = ScoreService(settings, runs, models, compare.threads)
     toxicity = ToxicityService(settings, runs, models, compare.threads)
-    evaluations = EvaluationService(settings, runs, models, compare, toxicity, database)
+    evaluations = EvaluationService(settings, runs, compare, toxicity, database)
     detox = DetoxService(settings, datasets, runs, models, toxicity)
     return Services(
         settings,

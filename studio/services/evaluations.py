@@ -24,7 +24,6 @@ from studio.services.compare import CompareService
 from studio.services.evaluation_form import EvaluationForm, check_form, check_title
 from studio.services.evaluation_line import RESUMABLE, Beat, EvaluationStatus, Job, owner_gone, owner_name
 from studio.services.evaluation_rows import make_rows, parts_left
-from studio.services.models import ModelService
 from studio.services.runs import RunStore
 from studio.services.toxicity import ToxicityService
 from studio.store import evaluations as store
@@ -46,13 +45,11 @@ class EvaluationService:
         self,
         settings: Settings,
         runs: RunStore,
-        models: ModelService,
         compare: CompareService,
         toxicity: ToxicityService,
         database: Database | None = None,
     ) -> None:
         self._runs = runs
-        self._models = models
         self._compare = compare
         self._toxicity = toxicity
         self._database = database or Database(settings.store_url)

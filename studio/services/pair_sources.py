@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from studio.config import Settings
-from studio.domain import BASE, Message, Sampling
+from studio.domain import BASE, Sampling
 from studio.errors import ConflictError, InputError, NotFoundError
 from studio.services.compare import CompareService, PaneChat, PaneChoice, check_sampling, choice_of
 from studio.services.datasets import DatasetService
@@ -66,39 +66,17 @@ class PairSourceService:
 
     # -- answers on screen ----------------------------------------------------------------------------------------------
 
-    def from_panes(
-        self,
-        prompt: str,
-        history: Sequence[Message],
-        system_prompt: str,
-        answers: Sequence[tuple[str, str]],
-        sampling: Sampling,
-        base: str = "",
-    ) -> Added:
-        """Every two of ``answers`` (pane id, text) to one question become a pair.
-
-        Args:
-            base: the base model where no pane names a run (empty: the embedded one).
-
-        Raises:
-            InputError: fewer than two answers, or a text that cannot be stored.
-            NotFoundError, ConflictError, ModelLoadError: a run is gone, or does not fit its base any more.
-        """
-        chats = [
-            PaneChat(pane, (*history, Message("user", prompt), Message("assistant", text))) for pane, text in answers
-        ]
-        return self.from_chats(chats, system_prompt, sampling, base)
-
     def from_chats(self, chats: Sequence[PaneChat], system_prompt: str, sampling: Sampling, base: str = "") -> Added:
         """Every two panes that were asked the same make a pair of their newest answers. A pane without an answer at its
         end is left out.
 
         Args:
             chats: conversations without the system prompt, answer last.
+            base: the base model where no pane names a run (empty: the embedded one).
 
         Raises:
-            InputError: no two panes have answers to the same question.
-            NotFoundError, ConflictError, ModelLoadError: as :meth:`from_panes`.
+            InputError: no two panes have answers to the same question, or a text cannot be stored.
+            NotFoundError, ConflictError, ModelLoadError: a run is gone, or does not fit its base any more.
         """
         check_sampling(sampling)
         told = [
