@@ -17,7 +17,8 @@ import pytest
 from vote_helpers import new_pair, rated, store
 
 from studio.errors import DatasetError, InputError
-from studio.services.argilla import read_argilla, user_of, write_argilla
+from studio.services.argilla import user_of, write_argilla
+from studio.services.argilla_reader import read_argilla
 from studio.services.vote_export import argilla_zip
 from studio.services.vote_import import read_votes
 from studio.services.vote_restore import restore

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import DatasetError, InputError, NotFoundError
-from studio.services.argilla import DATASET, RECORDS, SETTINGS, ReadRecords, read_argilla
+from studio.services.argilla import DATASET, RECORDS, SETTINGS
+from studio.services.argilla_reader import ReadRecords, read_argilla
 from studio.services.formats import RawRow, TwiceNamed, read_document
 from studio.services.records import parse
 from studio.services.unpacking import unpack_known
