@@ -28,7 +28,8 @@ class DetoxSettings:
     ``rewards``; ``reward_clip`` > 0 cuts each term of a toxicity scorer at plus and minus that, so that what is clean enough
     earns no more by being cleaner still. ``ordinary`` is the share of each step's prompts that are not provoking ones, where
     the run has both. ``judge`` (with its ``judge_revision``) is a scorer that is no part of the reward and is asked at the end
-    only; empty: none. ``prompt_sets`` are the ids of those that gave prompts. ``batch_size`` answers go through the model at once (0: all of a step). ``max_seconds`` > 0 ends the run
+    only; empty: none. ``prompt_sets`` are the ids of those that gave prompts, ``prompt_file`` the name of
+    a file that did. ``batch_size`` answers go through the model at once (0: all of a step). ``max_seconds`` > 0 ends the run
     after that many seconds of training instead of after ``steps``.
     """
 
@@ -40,6 +41,7 @@ class DetoxSettings:
     judge: str = ""
     judge_revision: str = ""
     prompt_sets: tuple[str, ...] = ()
+    prompt_file: str = ""
     prompts_per_step: int = 4
     generations: int = 8
     ordinary: float = 0.5

@@ -95,6 +95,19 @@ def test_json_is_the_last_line_and_flags_reach_the_form(
     assert "Ctrl-C" in out.err
 
 
+def test_prompts_come_from_a_file_of_ones_own(
+    forms: list[DetoxForm], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("prompt\nSay red!\nSay tea!\n")
+    assert entry.main(["detox", "--prompt-file", str(file), "--judge", ""]) == 0
+    (form,) = forms
+    assert (form.prompt_file, [prompt.text for prompt in form.own_prompts]) == ("mine.csv", ["Say red!", "Say tea!"])
+    assert form.detox.prompt_file == ""  # the service's to record
+    assert entry.main(["detox", "--prompt-file", str(tmp_path / "none.txt")]) == 2
+    assert "There is no file" in capsys.readouterr().err
+
+
 def test_in_words_it_says_who_judged(forms: list[DetoxForm], capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["detox", "--data", "live-action-en"]) == 0
     said = capsys.readouterr().out

@@ -50,7 +50,7 @@ class FakeServices:
 def test_a_form_comes_back_from_its_widgets_as_it_went_in() -> None:
     form = filled()
     values = detox_values.form_values(form)
-    assert len(values) == len(DetoxWidgets.knob_names()) + 4 + 2 * TERMS + 4
+    assert len(values) == len(DetoxWidgets.knob_names()) + 5 + 2 * TERMS + 4
     assert detox_values.form_from(*values) == form
     check_detox(form)
 
@@ -62,7 +62,7 @@ def test_a_preset_sets_reward_and_every_knob(name: str) -> None:
     terms, knobs = 2 * TERMS, len(DetoxWidgets.knob_names())
     box, *rest = detox_values.preset_values(name)
     assert len(rest) == terms + knobs
-    values[4 : 4 + terms] = rest[:terms]
+    values[5 : 5 + terms] = rest[:terms]
     values[-1 - knobs :] = [box.value, *rest[terms:]]
     form = detox_values.form_from(*values)
     assert form.preset == name

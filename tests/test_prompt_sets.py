@@ -9,7 +9,7 @@ import pytest
 
 from studio.config import ROOT
 from studio.errors import InputError
-from studio.services.prompt_sets import MAX_PROMPTS, prompt_sets, prompts_from_file, prompts_from_text
+from studio.services.prompt_sets import MAX_PROMPTS, prompt_sets, prompts_from_text
 from studio.toxicity import TestPrompt
 
 
@@ -34,36 +34,10 @@ def test_typed_prompts_are_one_a_line() -> None:
     assert prompts_from_text("") == ()
 
 
-def test_a_file_of_prompts_in_each_format(tmp_path: Path) -> None:
-    wanted = ["Is it, say, good?", "好嗎？"]
-    (tmp_path / "a.txt").write_text("\n".join(["", *wanted]), encoding="utf-8")
-    (tmp_path / "a.csv").write_text('id,prompt\nx,"Is it, say, good?"\ny,好嗎？\n', encoding="utf-8")
-    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"prompt": text}) for text in wanted), encoding="utf-8")
-    for name, ids in (("a.txt", ["1", "2"]), ("a.csv", ["x", "y"]), ("a.jsonl", ["1", "2"])):
-        found = prompts_from_file(tmp_path / name)
-        assert ([prompt.text for prompt in found], [prompt.id for prompt in found]) == (wanted, ids)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "told"),
-    [
-        ("a.csv", "question\nWhy?\n", "prompt"),
-        ("a.jsonl", '{"prompt": "Why?"}\n{"prompt": 3}\n', "row 2"),
-        ("a.txt", "\n", "a.txt"),
-        ("a.txt", "x" * 20_001, "prompt 1 has 20,001 characters"),
-        ("a.pdf", "%PDF", "no known format"),
-    ],
-)
-def test_a_file_that_holds_no_prompts_says_why(tmp_path: Path, name: str, content: str, told: str) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match=told):
-        prompts_from_file(tmp_path / name)
-
-
 def test_pasted_prompts_have_limits() -> None:
     with pytest.raises(InputError, match="2,001 prompts"):
         prompts_from_text("Why?\n" * (MAX_PROMPTS + 1))
-    with pytest.raises(InputError, match=r"\.jsonl file"):
+    with pytest.raises(InputError, match="upload their file"):
         prompts_from_text('{"prompt": "Why?"}\n')
     with pytest.raises(InputError, match="line 3 has"):
         prompts_from_text("Why?\n\n" + "x" * 20_001)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell
@@ -28,6 +29,12 @@ def add(commands: Commands) -> None:
         "--prompts", action="append", default=[], metavar="SET", help="a prompt set to use; may be given again"
     )
     detox.add_argument(
+        "--prompt-file",
+        dest="own_prompts",
+        metavar="FILE",
+        help="prompts of your own: TXT with one a line; JSON, JSONL or CSV with a prompt column",
+    )
+    detox.add_argument(
         "--reward",
         action="append",
         default=[],
@@ -44,7 +51,7 @@ def add(commands: Commands) -> None:
     detox.add_argument("--preset", help="quick, course or hub-small (default: what suits the base)")
     detox.add_argument("--title", default="", help="name of the run")
     detox.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
-    add_knobs(detox, LoraSettings, DetoxSettings, without=("judge", "judge_revision"))
+    add_knobs(detox, LoraSettings, DetoxSettings, without=("judge", "judge_revision", "prompt_file"))
 
 
 def _detox(services: Services, options: argparse.Namespace) -> int:
@@ -55,8 +62,10 @@ def _detox(services: Services, options: argparse.Namespace) -> int:
 
 def _form(services: Services, options: argparse.Namespace) -> DetoxForm:
     from studio.services.detox import detox_form
+    from studio.services.prompt_file import prompts_from_file
 
     base = options.base
+    own = Path(options.own_prompts) if options.own_prompts else None
     form = detox_form(
         base,
         options.preset or services.detox.preset_for(base),
@@ -66,6 +75,8 @@ def _form(services: Services, options: argparse.Namespace) -> DetoxForm:
         judge=options.judge,
         system_prompt=options.system_prompt,
         title=options.title,
+        prompt_file=own.name if own else "",
+        own_prompts=prompts_from_file(own) if own else (),
     )
     detox = changed(form.detox, options)
     if options.reward:

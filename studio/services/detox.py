@@ -16,7 +16,7 @@ from studio.ml.detox_setup import ALGORITHMS, check_family, check_together
 from studio.ml.seq2seq import is_encoder_decoder
 from studio.services.align import library_versions
 from studio.services.checks import check_common, not_longer, one_of, within
-from studio.services.detox_prompts import plan_hash, split_prompts
+from studio.services.detox_prompts import normal, plan_hash, split_prompts
 from studio.services.detox_result import result_of
 from studio.services.presets import DETOX_PRESETS
 from studio.services.prompt_sets import prompt_sets
@@ -24,7 +24,7 @@ from studio.services.run_folder import new_run_id
 from studio.services.run_state import counts
 from studio.services.runs import RunStore, RunView
 from studio.services.trainer import ensure_trainer
-from studio.toxicity import DetoxPlan
+from studio.toxicity import DetoxPlan, TestPrompt
 
 if TYPE_CHECKING:
     from studio.services.datasets import DatasetService
@@ -44,6 +44,7 @@ class DetoxForm:
     Attributes:
         start_run: id of the run whose adapter to go on from; empty: from the base.
         dataset_id, prompt_sets: where its prompts come from (empty id: no dataset).
+        prompt_file, own_prompts: the name of a file somebody brought, and its prompts.
         judge: name of the scorer that judges the end without being the reward, ``auto``, or empty for none.
     """
 
@@ -57,6 +58,8 @@ class DetoxForm:
     judge: str = AUTO
     system_prompt: str = ""
     title: str = ""
+    prompt_file: str = ""
+    own_prompts: tuple[TestPrompt, ...] = ()
 
 
 class DetoxService:
@@ -185,6 +188,8 @@ class DetoxService:
             start_run=recipe.start_run,
             judge=recipe.detox_settings.judge,
             system_prompt=recipe.system_prompt,
+            prompt_file=recipe.detox_settings.prompt_file,
+            own_prompts=self._own_prompts(run_id, dataset, named) if recipe.detox_settings.prompt_file else (),
         )
 
     def result(self, run_id: str) -> dict[str, Any]:
@@ -213,9 +218,18 @@ class DetoxService:
         if unknown := [name for name in form.prompt_sets if name not in known]:
             raise RecipeError(f"prompt_set is {unknown[0]!r}; use one of {', '.join(known) or 'none: none is there'}.")
         chosen = [known[name] for name in dict.fromkeys(form.prompt_sets)]
-        plan = split_prompts(dataset, [found.prompts for found in chosen])
-        titles = [dataset.title] if dataset else []
-        return dataset, plan, " + ".join([*titles, *(found.title for found in chosen)])
+        plan = split_prompts(dataset, [*(found.prompts for found in chosen), form.own_prompts])
+        titles = [dataset.title if dataset else "", *(found.title for found in chosen), form.prompt_file]
+        return dataset, plan, " + ".join(filter(None, titles))
+
+    def _own_prompts(self, run_id: str, dataset_id: str, sets: Sequence[str]) -> tuple[TestPrompt, ...]:
+        """Those prompts of a run that neither its dataset nor its prompt sets gave: its file's."""
+        others = [prompt.text for found in prompt_sets() if found.id in sets for prompt in found.prompts]
+        if dataset_id:
+            data = self._runs.dataset(run_id)
+            others += [*(pair.prompt for pair in (*data.pairs, *data.heldout)), *data.prompts, *data.test_prompts]
+        known, plan = {normal(text) for text in others}, self._runs.plan(run_id)
+        return tuple(prompt for prompt in (*plan.prompts, *plan.heldout) if normal(prompt.text) not in known)
 
     def _start_hash(self, run_id: str, base: str) -> str:
         if not run_id:
@@ -246,7 +260,12 @@ class DetoxService:
         except StudioError as error:
             raise RecipeError(f"judge is {judge!r}, which cannot be had: {error}") from error
         return replace(
-            form.detox, rewards=terms, judge=judge, judge_revision=revision, prompt_sets=tuple(form.prompt_sets)
+            form.detox,
+            rewards=terms,
+            judge=judge,
+            judge_revision=revision,
+            prompt_sets=tuple(form.prompt_sets),
+            prompt_file=form.prompt_file,
         )
 
 

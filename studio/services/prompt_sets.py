@@ -10,13 +10,12 @@ from pathlib import Path
 
 from studio.config import ROOT
 from studio.errors import InputError
-from studio.services.formats import read_prompts
 from studio.services.records import read_record
 from studio.toxicity import TestPrompt
 
 FOLDER = ROOT / "data" / "toxicity"
 #: What somebody may bring along.
-MAX_PROMPTS, MAX_PROMPT_CHARACTERS, MAX_FILE_BYTES = 2_000, 20_000, 5_000_000
+MAX_PROMPTS, MAX_PROMPT_CHARACTERS = 2_000, 20_000
 
 
 @dataclass(frozen=True)
@@ -60,27 +59,16 @@ def prompts_from_text(text: str) -> tuple[TestPrompt, ...]:
     """
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if lines and all(line.startswith("{") and line.endswith("}") for _, line in lines):
-        raise InputError("These lines are JSON, not prompts: give them as a .jsonl file, or one prompt a line.")
-    return _checked([(str(at), f"line {number}", line) for at, (number, line) in enumerate(lines, 1)])
+        raise InputError("These lines are JSON, not prompts: upload their file, or give one prompt a line.")
+    return checked([(str(at), f"line {number}", line) for at, (number, line) in enumerate(lines, 1)])
 
 
-def prompts_from_file(path: Path) -> tuple[TestPrompt, ...]:
-    """The prompts of a ``.txt`` (one a line), or of a CSV, JSON or JSONL file with a ``prompt`` column; the file's own ids
-    where all have one and no two are alike.
+def checked(rows: list[tuple[str, str, str]]) -> tuple[TestPrompt, ...]:
+    """Prompts of (id, where it stands, text).
 
     Raises:
-        NotFoundError: there is no such file.
-        InputError: it cannot be read as prompts, holds none, too many, or one that is too long; names the row.
+        InputError: there are too many, or one is too long.
     """
-    found = read_prompts(path, MAX_FILE_BYTES)
-    own = len(set(found.ids)) == len(found.prompts)
-    ids = found.ids if own else tuple(str(at) for at in range(1, len(found.prompts) + 1))
-    if not found.prompts:
-        raise InputError(f"{path.name} holds no prompt.")
-    return _checked([(ids[at], f"{path.name}, prompt {at + 1}", text) for at, text in enumerate(found.prompts)])
-
-
-def _checked(rows: list[tuple[str, str, str]]) -> tuple[TestPrompt, ...]:
     if len(rows) > MAX_PROMPTS:
         raise InputError(f"These are {len(rows):,} prompts; at most {MAX_PROMPTS:,} can be asked.")
     for _, where, text in rows:

@@ -12,6 +12,7 @@ from studio.services import Services
 from studio.services.detox import AUTO, MAX_TERMS
 from studio.services.presets import DETOX_PRESETS, DetoxPreset
 from studio.services.prompt_sets import prompt_sets
+from studio.ui.prompt_box import build_prompt_box
 from studio.ui.training_form import (
     FormFields,
     build_base,
@@ -67,6 +68,7 @@ class DetoxWidgets(FormFields):
     start_run: gr.Dropdown
     dataset: gr.Dropdown
     prompt_sets: gr.Dropdown
+    prompt_file: gr.File
     scorer1: gr.Dropdown
     weight1: gr.Number
     scorer2: gr.Dropdown
@@ -108,7 +110,7 @@ class DetoxWidgets(FormFields):
 
     def asked(self) -> list[Any]:
         """The widgets that decide what is asked."""
-        return [self.dataset, self.prompt_sets]
+        return [self.dataset, self.prompt_sets, self.prompt_file]
 
     def terms(self) -> list[Any]:
         """Scorers and weights in turn."""
@@ -130,9 +132,10 @@ class DetoxWidgets(FormFields):
 
 @dataclass(frozen=True)
 class Told:
-    """What the form tells: what the base needs, what is asked, who rewards and judges."""
+    """What the form tells: what the base needs, what a file gave, what is asked, who rewards and judges."""
 
     needs: gr.HTML
+    read: gr.HTML
     asked: gr.HTML
     rewarded: gr.HTML
 
@@ -168,6 +171,8 @@ def build_form(services: Services) -> tuple[DetoxWidgets, Told]:
                 info="A third of each was made to provoke.",
                 elem_id="detox-sets",
             )
+            with gr.Accordion("Prompts of a file of yours", open=False, elem_id="detox-own"):
+                file, read = build_prompt_box("detox-file")
             asked = gr.HTML(elem_id="detox-asked")
         with gr.Column(scale=7, min_width=320):
             with gr.Row():
@@ -201,6 +206,7 @@ def build_form(services: Services) -> tuple[DetoxWidgets, Told]:
         start_run=start_run,
         dataset=dataset,
         prompt_sets=sets,
+        prompt_file=file,
         judge=judge,
         preset=preset_box,
         beta=beta,
@@ -211,7 +217,7 @@ def build_form(services: Services) -> tuple[DetoxWidgets, Told]:
     )
     for name, told in KNOBS.items():
         getattr(widgets, name).info = told
-    return widgets, Told(needs, asked, rewarded)
+    return widgets, Told(needs, read, asked, rewarded)
 
 
 def _advanced(preset: DetoxPreset) -> dict[str, Any]:

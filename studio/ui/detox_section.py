@@ -23,6 +23,7 @@ from studio.ui.detox_values import (
     wrong,
 )
 from studio.ui.guard import guarded
+from studio.ui.prompt_box import read_line
 from studio.ui.shared import QUIET, Shared
 from studio.ui.training_form import bind_start
 
@@ -72,6 +73,7 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
             return wrong(error), ""
         return asked_html(services, wanted), rewarded_html(services, wanted)
 
+    form.prompt_file.change(guarded(read_line), form.prompt_file, told.read, **QUIET)
     lines = [told.asked, told.rewarded]
     looked = [shared.detox_start, *form.choices()]
     app.load(guarded(refresh), looked, form.choices(), **QUIET).then(guarded(tell), form.all(), lines, **QUIET)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from studio.detox import DetoxSettings, RewardTerm
 from studio.domain import LoraSettings
@@ -13,8 +16,10 @@ from studio.errors import StudioError
 from studio.services import Services
 from studio.services.detox import DetoxForm
 from studio.services.presets import DETOX_PRESETS
+from studio.services.prompt_file import as_jsonl
 from studio.ui.cover import covered
 from studio.ui.detox_form import BY_STUDIO, NONE, TERMS, DetoxWidgets, set_choices
+from studio.ui.prompt_box import uploaded
 from studio.ui.training_form import dataset_choices, settings_from
 
 #: Prompts shown as examples, under covers.
@@ -59,10 +64,11 @@ def form_from(*values: Any) -> DetoxForm:
         RecipeError: a field is empty; the message names it. Ranges are the service's to check.
     """
     scorers = [f"scorer{at}" for at in range(1, TERMS + 1)]
-    texts = ("title", "system_prompt", "start_run", "dataset", "prompt_sets", "judge", *scorers)
+    texts = ("title", "system_prompt", "start_run", "dataset", "prompt_sets", "prompt_file", "judge", *scorers)
     named = DetoxWidgets.named(values, optional=texts)
+    name_of, own = uploaded(named["prompt_file"])
     terms = [RewardTerm(named[name], float(named[f"weight{at}"])) for at, name in enumerate(scorers, 1) if named[name]]
-    elsewhere = {"rewards": tuple(terms), "judge": "", "judge_revision": "", "prompt_sets": ()}
+    elsewhere = {"rewards": tuple(terms), "judge": "", "judge_revision": "", "prompt_sets": (), "prompt_file": ""}
     return DetoxForm(
         base=str(named["base"]).strip(),
         dataset_id=named["dataset"],
@@ -74,6 +80,8 @@ def form_from(*values: Any) -> DetoxForm:
         judge=named["judge"],
         system_prompt=str(named["system_prompt"]),
         title=str(named["title"]).strip(),
+        prompt_file=name_of,
+        own_prompts=own,
     )
 
 
@@ -100,6 +108,7 @@ def form_values(form: DetoxForm) -> list[Any]:
         form.start_run,
         form.dataset_id,
         list(form.prompt_sets),
+        _file_of(form),
         *_term_values(form.detox),
         form.judge,
         form.system_prompt,
@@ -107,6 +116,15 @@ def form_values(form: DetoxForm) -> list[Any]:
         form.preset,
         *DetoxWidgets.knob_values(form.lora, form.detox),
     ]
+
+
+def _file_of(form: DetoxForm) -> str | None:
+    """The form's own prompts as a file of Gradio's cache, which the page may show; None where there are none."""
+    if not form.own_prompts:
+        return None
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", Path(form.prompt_file).stem)[:80]
+    made = as_jsonl(form.own_prompts).encode()
+    return gr.processing_utils.save_bytes_to_cache(made, f"{name}.jsonl", get_upload_folder())
 
 
 def asked_html(services: Services, form: DetoxForm) -> str:

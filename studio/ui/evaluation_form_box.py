@@ -8,17 +8,20 @@ from typing import Any
 import gradio as gr
 
 from studio.domain import BASE, Sampling
-from studio.errors import NotFoundError
+from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.services.evaluation_form import MAX_SAMPLES, EvaluationForm
 from studio.services.models import EMBEDDED
 from studio.services.prompt_sets import prompt_sets, prompts_from_text
 from studio.toxicity import TestPrompt
 from studio.ui.guard import guarded
+from studio.ui.prompt_box import build_prompt_box, read_line, uploaded
 from studio.ui.shared import QUIET
 
 #: The choice of prompts that means "those typed here".
 LINES = "lines"
+#: And the one that means "those of the file given here".
+FILE = "file"
 #: What the choice of a dataset's test prompts begins with; its id follows.
 OF_DATASET = "dataset:"
 
@@ -52,6 +55,7 @@ class EvaluationFormBox:
                     self.lines = gr.Textbox(
                         label="Prompts, one a line", lines=3, max_lines=10, visible=False, elem_id="eval-lines"
                     )
+                    self.file, self.read = build_prompt_box("eval-file", visible=False)
                 with gr.Column(scale=2, min_width=300):
                     self.scorer = gr.Dropdown(
                         [],
@@ -93,8 +97,9 @@ class EvaluationFormBox:
             self.start = gr.Button("Start", variant="primary", size="sm", elem_id="eval-start")
         sides = [self.before, self.adapters]
         self.offered: list[Any] = [self.base, *sides, self.prompts, self.lines, self.scorer]
+        self.brought = [self.lines, self.file, self.read]
         self.values: list[Any] = [*self.offered, self.samples, self.seed, self.temperature, self.tokens]
-        self.values += [self.system, self.top_p, self.title]
+        self.values += [self.system, self.top_p, self.title, self.file]
         self._bind(sides)
 
     def offer(
@@ -117,7 +122,7 @@ class EvaluationFormBox:
             for one in self._services.datasets.list()
             if one.n_prompts
         ]
-        listed = [*sets, ("Prompts typed here", LINES)]
+        listed = [*sets, ("Prompts typed here", LINES), ("Prompts of a file of yours", FILE)]
         fresh = scorer is None
         chosen = prompts if not fresh and prompts in {value for _, value in listed} else listed[0][1]
         scorers = self._services.toxicity.choices()
@@ -148,18 +153,22 @@ class EvaluationFormBox:
     def _bind(self, sides: list[Any]) -> None:
         self.base.input(guarded(self.sides), [self.base, *sides], sides, **QUIET)
         self.adapters.change(guarded(self.told), self.adapters, self.system, **QUIET)
-        self.prompts.change(
-            lambda wanted: gr.Textbox(visible=wanted == LINES), self.prompts, self.lines, queue=False, **QUIET
-        )
+        self.prompts.change(brought, self.prompts, self.brought, queue=False, **QUIET)
+        self.file.change(guarded(read_line), self.file, self.read, **QUIET)
+
+
+def brought(wanted: str | None) -> tuple[Any, Any, Any]:
+    """The box for prompts typed, the one for a file, and the line below it, for this choice of prompts."""
+    return gr.Textbox(visible=wanted == LINES), gr.File(visible=wanted == FILE), gr.HTML(visible=wanted == FILE)
 
 
 def form_from(
     services: Services, base: str, before: str, adapters: Sequence[str] | None, prompts: str, lines: str | None,
     scorer: str | None, samples: float | None, seed: float | None, temperature: float, tokens: float,
-    system: str | None, top_p: float, title: str | None,
+    system: str | None, top_p: float, title: str | None, file: str | None = None,
 ) -> EvaluationForm:  # fmt: skip
     """The form as the page's widgets have it."""
-    title_of, asked = _asked(services, prompts, lines or "")
+    title_of, asked = _asked(services, prompts, lines or "", file)
     return EvaluationForm(
         adapters=tuple(adapters or ()),
         prompts=asked,
@@ -174,12 +183,16 @@ def form_from(
     )
 
 
-def _asked(services: Services, chosen: str, lines: str) -> tuple[str, tuple[TestPrompt, ...]]:
+def _asked(services: Services, chosen: str, lines: str, file: str | None) -> tuple[str, tuple[TestPrompt, ...]]:
     """What the prompts are called, and the prompts.
 
     Raises:
-        InputError: a line cannot be a prompt; NotFoundError: there is no such set or dataset.
+        InputError: a line cannot be a prompt, the file cannot be read; NotFoundError: there is no such set or dataset.
     """
+    if chosen == FILE:
+        if not file:
+            raise InputError("There is no file of prompts yet; drop one below Prompts, or choose other prompts.")
+        return uploaded(file)
     if chosen == LINES:
         return "own prompts", prompts_from_text(lines)
     if chosen.startswith(OF_DATASET):

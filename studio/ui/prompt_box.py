@@ -1,0 +1,44 @@
+"""A file of one's own prompts on a form: where to drop it, and what was read from it."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from studio.errors import StudioError
+from studio.services.prompt_file import MAX_FILE_MB, prompts_from_file
+from studio.services.prompt_sets import MAX_PROMPTS
+from studio.toxicity import TestPrompt
+
+
+def build_prompt_box(name: str, visible: bool = True) -> tuple[gr.File, gr.HTML]:
+    """Draw the upload and the line below it; their ids on the page are ``name`` and ``name-told``."""
+    file = gr.File(
+        label=f"A file of prompts: TXT (one a line), JSON, JSONL or CSV with a prompt column; {MAX_PROMPTS:,} prompts, {MAX_FILE_MB} MB",
+        type="filepath",
+        height=120,
+        visible=visible,
+        elem_id=name,
+    )
+    return file, gr.HTML(visible=visible, elem_id=f"{name}-told")
+
+
+def uploaded(path: str | None) -> tuple[str, tuple[TestPrompt, ...]]:
+    """The file's name and its prompts; nothing where none was given.
+
+    Raises:
+        StudioError: it cannot be read as prompts; says why.
+    """
+    return (Path(path).name, prompts_from_file(Path(path))) if path else ("", ())
+
+
+def read_line(path: str | None) -> str:
+    """How many prompts were read, or why none could be."""
+    try:
+        name, prompts = uploaded(path)
+    except StudioError as error:
+        return f'<div class="run-message">{escape(str(error))}</div>'
+    count = "1 prompt" if len(prompts) == 1 else f"{len(prompts):,} prompts"
+    return f'<div class="quiet">{count} read from {escape(name)}.</div>' if name else ""
