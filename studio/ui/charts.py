@@ -52,7 +52,7 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
     for number, curve in enumerate(curves):
         color = PALETTE[number % len(PALETTE)]
         name = escape(curve.name)  # Plotly reads names as HTML
-        x = [_position(s, axis) for s in curve.steps]
+        x = [position(s, axis) for s in curve.steps]
 
         def line(
             y: list[float], name: str, row: int, col: int, colour: str, x: list[float] = x, **more: object
@@ -91,6 +91,11 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
     if alone:
         figure.add_hline(y=0.6931, line={"color": "#999", "width": 1, "dash": "dot"}, row=1, col=1)
     figure.update_yaxes(range=[-0.03, 1.03], row=2)
+    return finish(figure, axis, curves)
+
+
+def finish(figure: Figure, axis: Axis, curves: Sequence[Curve]) -> Figure:
+    """The grid, the margins and the legend that the charts of all methods share: two rows of charts of these curves."""
     figure.update_xaxes(title_text=axis, row=2)
     figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, rangemode="tozero")
     figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
@@ -109,8 +114,9 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
     return figure
 
 
-def _position(step: StepEvent, axis: Axis) -> float:
-    return {"step": float(step.step), "epoch": step.epoch, "seconds": step.elapsed}[axis]
+def position(event: StepEvent | DetoxEvent, axis: Axis) -> float:
+    """Where a step stands on the horizontal axis."""
+    return {"step": float(event.step), "epoch": event.epoch, "seconds": event.elapsed}[axis]
 
 
 def _probe_position(probe: ProbeEvent, axis: Axis, seen: dict[int, tuple[float, float]]) -> float:

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from studio.detox import DetoxEvent
-from studio.ui.charts import GRID, PALETTE, Axis, Curve
+from studio.ui.charts import PALETTE, Axis, Curve, finish, position
 from studio.ui.theme import OPPOSE_COLOR
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def detox_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
     for number, curve in enumerate(curves):
         color = PALETTE[number % len(PALETTE)]
         name = escape(curve.name)  # Plotly reads names as HTML
-        x = [_position(e, axis) for e in curve.detox]
+        x = [position(e, axis) for e in curve.detox]
         if alone:
             edge: dict[str, Any] = {
                 "mode": "lines",
@@ -82,23 +82,7 @@ def detox_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
     for chart in _SHARES:
         row, col = (chart - 1) // _COLUMNS + 1, (chart - 1) % _COLUMNS + 1
         figure.update_yaxes(range=[-0.03, 1.03], row=row, col=col)
-    figure.update_xaxes(title_text=axis, row=2)
-    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, rangemode="tozero")
-    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
-    figure.update_annotations(font_size=13)
-    figure.update_layout(
-        height=480,
-        margin={"l": 44, "r": 12, "t": 36, "b": 40},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": "#888", "size": 12},
-        hovermode="x unified",
-        legend={"orientation": "h", "y": -0.12},
-        uirevision="|".join(
-            [axis, *(c.run_id for c in curves)]
-        ),  # the same picture with more points: zoom and pan stay
-    )
-    return figure
+    return finish(figure, axis, curves)
 
 
 def _parts(curve: Curve, x: Sequence[float], line: Callable[..., None]) -> None:
@@ -120,7 +104,3 @@ def _drawn(value: float) -> float | None:
 def _faint(color: str) -> str:
     red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},.16)"
-
-
-def _position(event: DetoxEvent, axis: Axis) -> float:
-    return {"step": float(event.step), "epoch": event.epoch, "seconds": event.elapsed}[axis]
