@@ -1,7 +1,8 @@
 """The whole page in a real browser. A test module takes the fixtures with ``pytest_plugins = ("browser",)``:
 
 ``services``    services over the test's own folders (``conftest.settings``)
-``studio_url``  the running page over them; training does not start by itself
+``studio_url``  the running page over them; training does not start by itself. Where the module names ``TABS`` (labels of
+                :data:`studio.ui.shell.TABS`) these stand on the page alone: less for the browser to draw
 ``open_page``   ``open_page(url, **context)`` opens another visitor's page
 ``page``        one page at ``studio_url``
 
@@ -56,11 +57,17 @@ def services(settings: Settings) -> Iterator[Services]:
 
 
 @pytest.fixture
-def studio_url(services: Services) -> Iterator[str]:
+def studio_url(services: Services, request: pytest.FixtureRequest) -> Iterator[str]:
     """The running page's address."""
-    from studio.ui.launch import page_options
-    from studio.ui.shell import build_app
+    from ui_helpers import section_page
 
+    from studio.ui.launch import page_options
+    from studio.ui.shell import TABS, build_app
+
+    if labels := getattr(request.module, "TABS", ()):
+        with section_page(services, {label: TABS[label] for label in labels}) as url:
+            yield url
+        return
     app = build_app(services)
     app.queue(default_concurrency_limit=8)
     _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))

@@ -11,11 +11,14 @@ from typing import Any
 from conftest import EMBEDDED
 from run_helpers import make_dataset, make_recipe
 
+from studio.config import Settings
 from studio.domain import BASE, BaseModelRef, PaneUpdate, Sampling
 from studio.errors import InputError
 from studio.ml.loading import fingerprint
 from studio.services.compare import CompareService, PaneChat
 from studio.services.runs import RunStore
+from studio.store import evaluations as store
+from studio.store.database import Database
 from studio.toxicity import (
     NOT_COVERED,
     Evaluation,
@@ -178,3 +181,12 @@ def make_evaluation(evaluation_id: str = "0123456789abcdef", **changes: Any) -> 
     rows = make_rows(spec)
     made = Evaluation(evaluation_id, 1000.5, 1010.25, "done", "", False, len(rows), spec, rows)
     return dataclasses.replace(made, **changes)
+
+
+def store_evaluation(settings: Settings, evaluation: Evaluation) -> None:
+    """Put it where a server over ``settings`` finds it."""
+    database = Database(settings.store_url)
+    database.migrate()
+    with database.write() as connection:
+        store.add_evaluation(connection, evaluation, "")
+    database.close()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import wait_until
 from run_helpers import queue, scripted
+from ui_helpers import toast
 
 from studio.config import Settings
 from studio.services import Services
@@ -43,11 +44,6 @@ def field(page: Any, label: str, value: str) -> None:
     box = page.locator("#advanced").get_by_label(label)
     box.fill(value)
     box.blur()
-
-
-def toast(page: Any, text: str) -> None:
-    page.locator(".toast-body", has_text=text).first.wait_for()
-    page.locator(".toast-close").first.click()
 
 
 def head(page: Any, text: str) -> None:
@@ -99,6 +95,7 @@ def test_the_dial_previews_and_bad_input_is_named(page: Any, settings: Settings,
     assert not list(settings.imported_dir.glob("*")) if settings.imported_dir.exists() else True
     bad.write_text('[{"id": 1, "prompt": "Q?", "support": "Yes.", "oppose": "No."}]')
     page.locator("#import-file [aria-label='Clear'], #import-file [aria-label='Remove this file']").first.click()
+    page.locator("#import-file .file-preview").wait_for(state="detached")  # a file given before goes with the old field
     page.set_input_files("#import-file input[type=file]", str(bad))
     page.locator("#import-file", has_text="pairs.json").wait_for()
     page.click("#import")

@@ -15,6 +15,7 @@ from conftest import wait_until
 from studio.services import Services
 
 pytest_plugins = ("browser",)
+TABS = ("Compare", "Library")
 pytestmark = pytest.mark.timeout(900)
 
 MARKUP = "Is <b>bold</b> & &lt;x&gt; <!-- c --> <img src=x onerror=document.title='hit'> 1 < 2?"

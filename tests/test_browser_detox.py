@@ -9,6 +9,7 @@ import pytest
 from conftest import wait_until
 from detox_view_helpers import detox_recipe, report, transcript, write_lines
 from run_helpers import make_dataset
+from ui_helpers import toast
 
 from studio.config import Settings
 from studio.domain import RunStatus
@@ -17,6 +18,7 @@ from studio.services.run_state import write_status
 from studio.services.trainer import keepalive
 
 pytest_plugins = ("browser",)
+TABS = ("Align", "Toxicity", "Library")
 pytestmark = pytest.mark.timeout(1500)
 
 PATIENT_MS = 600_000
@@ -26,10 +28,6 @@ def open_detox(page: Any) -> None:
     page.get_by_role("tab", name="Toxicity", exact=True).click()
     page.get_by_role("tab", name="Detox", exact=True).click()
     page.locator("#detox-asked", has_text="prompts to train on").wait_for(timeout=PATIENT_MS)
-
-
-def toast(page: Any, text: str) -> None:
-    page.locator(".toast-body", has_text=text).first.wait_for()
 
 
 def number(page: Any, box: str, value: str) -> None:

@@ -10,18 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import pytest
 from conftest import wait_until
 from evaluation_helpers import ScriptedCompare, light_run
+from ui_helpers import elsewhere, section_page, toast
 
 from studio.config import Settings
 from studio.domain import BASE
 from studio.services import Services, build_services
 from studio.services.evaluations import EvaluationService
-from studio.ui.access import new_visitor
-from studio.ui.shared import Shared
-from studio.ui.theme import CSS_FILE, theme
 from studio.ui.toxicity_compare import build_compare_section
 
 pytest_plugins = ("browser",)
@@ -52,27 +49,9 @@ def services(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Ser
 
 @pytest.fixture
 def studio_url(services: Services) -> Iterator[str]:
-    """A page with this section alone: the whole page has tests of its own, and takes a browser minutes on a busy machine."""
-    with gr.Blocks(analytics_enabled=False) as app:
-        states = [field.name for field in dataclasses.fields(Shared) if field.name not in ("visitor", "tabs", "chats")]
-        around = {name: gr.State(None) for name in states}
-        visitor, chats = gr.State(new_visitor(services.settings)), gr.BrowserState(None)
-        with gr.Tabs() as tabs:
-            with gr.Tab("Another"):
-                gr.Markdown("Something else.")
-            with gr.Tab("Toxicity"):
-                build_compare_section(services, Shared(visitor=visitor, tabs=tabs, chats=chats, **around), app)
-    app.queue(default_concurrency_limit=8)
-    _, url, _ = app.launch(
-        server_name="127.0.0.1",
-        prevent_thread_lock=True,
-        quiet=True,
-        theme=theme(),
-        css_paths=CSS_FILE,
-        footer_links=[],
-    )
-    yield url
-    app.close()
+    """A page with this section alone."""
+    with section_page(services, {"Another": elsewhere, "Toxicity": build_compare_section}) as url:
+        yield url
 
 
 def open_section(page: Any) -> None:
@@ -80,10 +59,6 @@ def open_section(page: Any) -> None:
     page.locator("#eval-start").wait_for()
     # the choices have come once a scorer stands there
     wait_until(lambda: page.input_value("#eval-scorer input") != "", 120)
-
-
-def toast(page: Any, text: str) -> None:
-    page.locator(".toast-body", has_text=text).first.wait_for()
 
 
 def choose(page: Any, box: str, option: str) -> None:

@@ -3,23 +3,22 @@ own here: what is beside it has tests of its own."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import pytest
 from fake_hub import FakeHub
-from ui_helpers import make_shared
+from ui_helpers import section_page
 from vote_helpers import cast, new_pair
 
 from studio.config import Settings
 from studio.services import Services, build_services
 from studio.services.vote_import import read_votes
 from studio.services.vote_mirror import VoteMirror
-from studio.ui.access import new_visitor
 from studio.ui.export_box import build_export_box
 
 pytest_plugins = ("browser",)
@@ -44,21 +43,13 @@ def services(settings: Settings, tmp_path: Path) -> Iterator[Services]:
 @pytest.fixture
 def serve(services: Services) -> Iterator[Callable[[Settings], str]]:
     """Serves a page with nothing but the box; its address."""
-    apps = []
+    with contextlib.ExitStack() as pages:
 
-    def serve_(settings: Settings) -> str:
-        with gr.Blocks() as app:
-            visitor = gr.State(lambda: new_visitor(settings))
-            with gr.Tabs() as tabs, gr.Tab("Rate"):
-                shared = make_shared(visitor, tabs)
-                build_export_box(services, shared, app)
-        app.queue()
-        apps.append(app)
-        return str(app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)[1])
+        def serve_(settings: Settings) -> str:
+            told = dataclasses.replace(services, settings=settings)
+            return pages.enter_context(section_page(told, {"Rate": build_export_box}))
 
-    yield serve_
-    for app in apps:
-        app.close()
+        yield serve_
 
 
 def open_box(page: Any) -> None:

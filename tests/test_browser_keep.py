@@ -7,21 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from conftest import wait_until
-from evaluation_helpers import make_evaluation
+from evaluation_helpers import make_evaluation, store_evaluation
 
 from studio.services import Services
-from studio.store import evaluations as store
-from studio.store.database import Database
 
 pytest_plugins = ("browser",)
+TABS = ("Toxicity",)
 
 
 def test_keep_link_report_rename_delete(services: Services, studio_url: str, open_page: Callable[..., Any]) -> None:
-    database = Database(services.settings.store_url)
-    database.migrate()
-    with database.write() as connection:
-        store.add_evaluation(connection, make_evaluation(), "")
-    database.close()
+    store_evaluation(services.settings, make_evaluation())
     page = open_page(studio_url)
     page.get_by_role("tab", name="Toxicity").first.click()
     page.get_by_role("tab", name="Before / after").first.click()

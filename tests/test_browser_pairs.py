@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from compare_helpers import PROMPTS, add_run, answer_slowly
 from transcripts import transcript_rows, write_rows
+from ui_helpers import section_page
 
 from studio.config import Settings
 from studio.services import Services, build_services
+from studio.ui.rate_tab import build_rate_tab
 
 pytest_plugins = ("browser",)
+TABS = ("Compare", "Rate")
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -103,21 +106,16 @@ def test_a_file_is_imported_and_its_rows_accounted_for(page: Any, services: Serv
 
 
 def test_visitors_bring_nothing_in(settings: Settings, open_page: Callable[..., Any]) -> None:
-    from studio.ui.launch import page_options
-    from studio.ui.shell import build_app
-
     services = build_services(replace(settings, admin_password="secret"))
-    app = build_app(services)
-    _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
     try:
-        page = open_page(url)
-        open_box(page)
-        for button in ("#batch-start", "#pairs-import"):
-            page.click(button)
-            page.get_by_text("operator's password").last.wait_for()
+        with section_page(services, {"Rate": build_rate_tab}) as url:
+            page = open_page(url)
+            open_box(page)
+            for button in ("#batch-start", "#pairs-import"):
+                page.click(button)
+                page.get_by_text("operator's password").last.wait_for()
         assert services.sources.batch_status().state == "idle"
     finally:
-        app.close()
         services.rating.close()
 
 

@@ -19,6 +19,7 @@ from studio.ui.rate_page import rate_routes
 from studio.votes import NewPair, Vote
 
 pytest_plugins = ("browser",)
+TABS = ("Rate",)
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 

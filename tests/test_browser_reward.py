@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from conftest import wait_until
 from gradio_client import Client
+from ui_helpers import toast
 
 from studio.config import Settings
 from studio.services import Services
@@ -23,10 +24,6 @@ PATIENT_MS = 400_000
 def open_reward(page: Any) -> None:
     page.get_by_role("tab", name="Reward", exact=True).click()
     page.locator("#reward-counts", has_text="pairs to train on").wait_for()
-
-
-def toast(page: Any, text: str) -> None:
-    page.locator(".toast-body", has_text=text).first.wait_for()
 
 
 def number(page: Any, box: str, value: str) -> None:

@@ -9,22 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import huggingface_hub.constants
 import pytest
 from gradio_client import Client
 from scorer_helpers import COMMIT, make_classifier, put_in_cache
-from ui_helpers import make_shared
+from ui_helpers import section_page, toast
 
 from studio.services import Services
 from studio.services.toxicity import TextScores
 from studio.toxicity import NOT_COVERED, ScorerInfo, TextScore
 from studio.ui import score_view
-from studio.ui.access import new_visitor
-from studio.ui.theme import CSS_FILE, theme
 from studio.ui.toxicity_score import build_score_section
 
 pytest_plugins = ("browser",)
+TABS = ("Compare",)
 pytestmark = pytest.mark.timeout(900)
 
 PATIENT_MS = 400_000
@@ -38,27 +36,9 @@ def score_url(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     put_in_cache(tmp_path / "hub", HATE_ID, make_classifier(tmp_path / "one", ("nothate", "hate")))
     put_in_cache(tmp_path / "hub", "org/several", make_classifier(tmp_path / "two", ("hate", "offensive", "neither")))
-    with gr.Blocks(analytics_enabled=False, fill_width=True) as app:
-        visitor = gr.State(lambda: new_visitor(services.settings))
-        tabs = gr.Tabs()
-        shared = make_shared(visitor, tabs)
-        with tabs, gr.Tab("Toxicity"):
-            build_score_section(services, shared, app)
-    _, url, _ = app.launch(
-        server_name="127.0.0.1",
-        prevent_thread_lock=True,
-        quiet=True,
-        theme=theme(),
-        css_paths=CSS_FILE,
-        footer_links=[],
-    )
-    yield url
-    app.close()
+    with section_page(services, {"Toxicity": build_score_section}) as url:
+        yield url
     services.toxicity.close()
-
-
-def toast(page: Any, text: str) -> None:
-    page.locator(".toast-body", has_text=text).first.wait_for()
 
 
 def choose(page: Any, field: str, value: str) -> None:

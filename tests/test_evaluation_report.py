@@ -8,16 +8,14 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 
 import pytest
-from evaluation_helpers import light_run, make_evaluation, make_spec
+from evaluation_helpers import light_run, make_evaluation, make_spec, store_evaluation
 from service_helpers import opened
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from studio.config import Settings
 from studio.services import Services
-from studio.store import evaluations as store
-from studio.store.database import Database
-from studio.toxicity import Evaluation, ScorerInfo, TestPrompt
+from studio.toxicity import ScorerInfo, TestPrompt
 from studio.ui.evaluation_report import report_html
 from studio.ui.report_page import report_of, report_routes
 
@@ -28,14 +26,6 @@ NASTY = '</pre><script>alert("x")</script><img src=//evil.example/x onerror=aler
 def services(settings: Settings) -> Iterator[Services]:
     with opened(settings) as made:
         yield made
-
-
-def keep(settings: Settings, evaluation: Evaluation) -> None:
-    database = Database(settings.store_url)
-    database.migrate()
-    with database.write() as connection:
-        store.add_evaluation(connection, evaluation, "")
-    database.close()
 
 
 class Reader(HTMLParser):
@@ -114,8 +104,8 @@ def test_the_recipe_of_a_run_that_is_still_there_is_told(services: Services) -> 
 
 
 def test_only_kept_ones_have_a_page(services: Services, settings: Settings) -> None:
-    keep(settings, make_evaluation("aa01", kept=True))
-    keep(settings, make_evaluation("aa02"))
+    store_evaluation(settings, make_evaluation("aa01", kept=True))
+    store_evaluation(settings, make_evaluation("aa02"))
     client = TestClient(Starlette(routes=report_routes(services)))
     there = client.get("/results/aa01")
     assert there.status_code == 200

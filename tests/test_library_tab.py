@@ -13,7 +13,7 @@ import gradio as gr
 import pytest
 from conftest import wait_until
 from library_helpers import FakeEngine, FakeHub, adapter, config_with, embedded, make_run, settings  # noqa: F401
-from ui_helpers import make_shared
+from ui_helpers import Builder, section_page
 
 from studio.config import Settings
 from studio.services import Services
@@ -22,9 +22,8 @@ from studio.services.models import ModelService
 from studio.services.runs import RunStore
 from studio.services.scores import ScoreService
 from studio.services.toxicity import ToxicityService
-from studio.ui.access import new_visitor
 from studio.ui.library_tab import build_library_tab
-from studio.ui.theme import CSS_FILE, theme
+from studio.ui.shared import Shared
 
 #: the one browser of the whole test run: a second Playwright in the same thread is refused
 pytest_plugins = ("browser",)
@@ -83,33 +82,24 @@ def serve(settings: Settings, browser: Any) -> Iterator[Page]:
     }
     unused = {field.name: None for field in dataclasses.fields(Services)}
     services = Services(**{**unused, **made})  # type: ignore[arg-type]
-    with gr.Blocks(analytics_enabled=False) as app:
-        visitor = gr.State(lambda: new_visitor(settings))
-        with gr.Tabs() as tabs:
-            shared = make_shared(visitor, tabs)
-            with gr.Tab("Library", id="library"):
-                build_library_tab(services, shared, app)
-            for name, asked in (("compare", shared.compare_run), ("align", shared.align_run)):
-                with gr.Tab(name, id=name):
-                    shown = gr.Textbox(label=f"{name} was asked for")
-                asked.change(lambda run_id: run_id, asked, shown)
-    _, url, _ = app.launch(
-        server_name="127.0.0.1",
-        prevent_thread_lock=True,
-        quiet=True,
-        footer_links=[],
-        theme=theme(),
-        css_paths=CSS_FILE,
-    )
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    page.set_default_timeout(WAIT_MS)
-    try:
-        page.goto(url)
-        page.wait_for_selector("#library-upload")
-        yield Page(page, settings, library, hub, engine)
-    finally:
-        page.close()
-        app.close()
+
+    def asked(name: str) -> Builder:
+        def build(services: Services, shared: Shared, app: gr.Blocks) -> None:
+            shown = gr.Textbox(label=f"{name} was asked for")
+            getattr(shared, f"{name}_run").change(lambda run_id: run_id, getattr(shared, f"{name}_run"), shown)
+
+        return build
+
+    tabs = {"Library": build_library_tab, "Compare": asked("compare"), "Align": asked("align")}
+    with section_page(services, tabs) as url:
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(WAIT_MS)
+        try:
+            page.goto(url)
+            page.wait_for_selector("#library-upload")
+            yield Page(page, settings, library, hub, engine)
+        finally:
+            page.close()
 
 
 def test_an_empty_library_says_what_to_do_and_takes_a_zip(studio: Page, adapter: Path, tmp_path: Path) -> None:

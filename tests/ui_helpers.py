@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import gradio as gr
 
+from studio.services import Services
+from studio.ui.access import new_visitor
+from studio.ui.launch import page_options
+from studio.ui.quiet import settle
 from studio.ui.shared import Shared
+
+#: Draws a tab and binds its events: one of the ``build_..._tab`` functions, or a part of one.
+Builder = Callable[[Services, Shared, gr.Blocks], object]
 
 
 def make_shared(visitor: gr.State, tabs: gr.Tabs) -> Shared:
@@ -17,3 +26,36 @@ def make_shared(visitor: gr.State, tabs: gr.Tabs) -> Shared:
         if field.name not in ("visitor", "tabs"):
             states[field.name] = gr.BrowserState(None) if "BrowserState" in str(field.type) else gr.State(None)
     return Shared(visitor=visitor, tabs=tabs, **states)
+
+
+def elsewhere(services: Services, shared: Shared, app: gr.Blocks) -> None:
+    """A tab to be in while another is not open."""
+    gr.Markdown("Something else.")
+
+
+@contextlib.contextmanager
+def section_page(services: Services, tabs: Mapping[str, Builder]) -> Iterator[str]:
+    """The address of a page with these tabs alone, by their labels: the whole page has tests of its own, and takes a browser
+    long on a busy machine. A tab's id is its label in small letters, as in the shell."""
+    with gr.Blocks(analytics_enabled=False, fill_width=True) as app:
+        visitor = gr.State(lambda: new_visitor(services.settings))
+        bar = gr.Tabs(elem_id="studio-tabs")
+        shared = make_shared(visitor, bar)  # outside of the bar, whose every child counts as a tab
+        with bar:
+            for label, build in tabs.items():
+                with gr.Tab(label, id=label.lower()):
+                    build(services, shared, app)
+        settle(app, shared)
+    app.queue(default_concurrency_limit=8)
+    _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
+    try:
+        yield url
+    finally:
+        app.close()
+
+
+def toast(page: Any, text: str) -> None:
+    """Wait for a message that says ``text`` and put all away. By script: one that goes by itself while Playwright is about to
+    click it is waited for in vain."""
+    page.locator(".toast-body", has_text=text).first.wait_for()
+    page.evaluate("document.querySelectorAll('.toast-close').forEach((button) => button.click())")

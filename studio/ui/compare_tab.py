@@ -254,7 +254,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         guarded(open_run), [shared.compare_run, *page], [*everything, shared.compare_run], **quiet
     )
     opened.success(None, None, None, js="() => window.scrollTo({top: 0})", **PRIVATE)
-    shared.tabs.select(guarded(refresh), page, everything, **quiet)
+    shared.compare_visit.change(guarded(refresh), page, everything, **quiet)
     bind_rate_these(services, shared, rate)
     build_pane_scores(services, shared, app, widgets, page, [*settled, opened])
     build_prompt_table(services, shared, app, form)

@@ -77,7 +77,7 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
     lines = [told.asked, told.rewarded]
     looked = [shared.detox_start, *form.choices()]
     app.load(guarded(refresh), looked, form.choices(), **QUIET).then(guarded(tell), form.all(), lines, **QUIET)
-    shared.tabs.select(guarded(refresh), looked, form.choices(), **QUIET)
+    shared.toxicity_visit.change(guarded(refresh), looked, form.choices(), **QUIET)
     bind_needs(services, shared, app, form.base, told.needs)
     form.base.input(guarded(suit_base), form.base, [form.start_run, *form.preset_sets()], **QUIET)
     form.preset.input(guarded(preset_values), form.preset, form.preset_sets(), **QUIET)

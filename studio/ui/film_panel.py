@@ -74,9 +74,13 @@ class FilmPanel(RunPanel):
     def _film(self, state: Watch, run_id: str) -> dict[Any, Any]:
         frames = self.frames(run_id)
         last = max((s.step for s in frames), default=1)
+        updates: dict[Any, Any] = {}
+        if (last, state.follow) != state.shown_end:
+            state.shown_end = last, state.follow
+            end: dict[str, Any] = {"value": last} if state.follow else {}
+            updates[self.step] = gr.Slider(maximum=max(1, last), **end)
         if not state.follow:
-            return {self.step: gr.Slider(maximum=max(1, last))}
-        updates: dict[Any, Any] = {self.step: gr.Slider(maximum=max(1, last), value=last)}
+            return updates
         html = self.strip_html(frames, last)
         if html != state.shown_film:  # drawn anew, covers that a person took off would be on again
             state.shown_film = html

@@ -17,6 +17,7 @@ from studio.services.runs import RunView
 from studio.ui.access import Visitor, require_operator
 from studio.ui.detox_view import rude_text
 from studio.ui.guard import guarded
+from studio.ui.quiet import when_opened
 from studio.ui.run_view import started
 from studio.ui.shared import PRIVATE, QUIET, SAVE, Shared
 
@@ -235,8 +236,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     # takes long shows its progress on the lines that explain it.
     everything = [*listing, *panel]
     app.load(guarded(bases), None, base, **QUIET)
-    app.load(guarded(refresh), chosen, everything, **QUIET)
-    shared.tabs.select(guarded(refresh), chosen, everything, **QUIET)
+    when_opened(table, app, guarded(refresh), chosen, everything)
     table.select(guarded(pick), None, panel, **QUIET)
     title.submit(guarded(rename), [shared.visitor, chosen, title], everything, **QUIET)
     save_note.click(guarded(keep_note), [shared.visitor, chosen, note], panel, **QUIET)

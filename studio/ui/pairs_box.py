@@ -18,9 +18,10 @@ from studio.services.pair_batches import MAX_QUESTIONS, BatchForm, BatchStatus, 
 from studio.services.pair_sources import ImportedPairs
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
+from studio.ui.quiet import when_opened
 from studio.ui.shared import PRIVATE, QUIET, Shared
+from studio.ui.watch import IDLE_S, LIVE_S
 
-TAB = "Rate"
 #: The choice of prompts that means "those typed here".
 LINES = "lines"
 #: Reasons listed in the report of an import; the count tells of the others.
@@ -113,8 +114,8 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
                 take = gr.Button("Import", size="sm", elem_id="pairs-import")
                 report = gr.HTML(elem_id="pairs-report")
     drawn = gr.State(None)
-    timer = gr.Timer(1.0, active=False)
-    batch = [bar, start, cancel, drawn]
+    timer = gr.Timer(IDLE_S)
+    batch = [bar, start, cancel, drawn, timer]
 
     def progress(status: BatchStatus) -> dict[Any, Any]:
         return {
@@ -122,21 +123,18 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
             start: gr.Button(interactive=not status.busy),
             cancel: gr.Button(interactive=status.state == "running"),
             drawn: status,
+            timer: gr.Timer(LIVE_S if status.busy else IDLE_S),
         }
 
     def look(before: BatchStatus | None) -> dict[Any, Any]:
         status = sources.batch_status()
-        if status == before:
+        if before is None or status == before:  # nothing stands there yet, or nothing is new
             return {drawn: gr.skip()}
         return {**progress(status), counts: counts_html(sources.counts())}
 
-    def opened(
-        event: gr.SelectData, before: BatchStatus | None, chosen: str | None, one: str | None, two: str | None
-    ) -> dict[Any, Any]:
-        """Another tab was opened: look at the batch only while this one is. What may be chosen is looked up anew, and what
-        was chosen stays; at first it is the newest adapter against the base."""
-        if event.value != TAB:
-            return {timer: gr.Timer(active=False)}
+    def opened(before: BatchStatus | None, chosen: str | None, one: str | None, two: str | None) -> dict[Any, Any]:
+        """What may be chosen is looked up anew, and what was chosen stays; at first it is the newest adapter against the
+        base."""
         offered = [(f"{source.title} ({source.n})", source.id) for source in sources.prompt_sources()]
         offered.append(("Prompts typed here", LINES))
         sides = [(choice.label, choice.id) for choice in services.compare.panes()]
@@ -146,7 +144,6 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
         listed = [value for _, value in offered]
         now = chosen if before is not None and chosen in listed else listed[0]
         return {
-            timer: gr.Timer(active=True),
             prompts: gr.Dropdown(choices=offered, value=now),
             lines: gr.Textbox(visible=now == LINES),
             first: gr.Dropdown(choices=sides, value=one),
@@ -197,8 +194,8 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
     quiet: dict[str, Any] = {"show_progress_on": start, **QUIET}
     sides = [first, second]
     timer.tick(guarded(look), drawn, [*batch, counts], **quiet, concurrency_limit=None)
-    shared.tabs.select(
-        guarded(opened), [drawn, prompts, *sides], [timer, prompts, lines, *sides, counts, *batch], **quiet
+    when_opened(
+        timer, app, guarded(opened), [drawn, prompts, *sides], [prompts, lines, *sides, counts, *batch], **quiet
     )
     prompts.change(lambda chosen: gr.Textbox(visible=chosen == LINES), prompts, lines, queue=False, **quiet)
     gr.on([first.change, second.change], guarded(told), sides, system, **quiet)

@@ -21,6 +21,7 @@ from studio.ui.compare_api import MODEL
 from studio.ui.cover import covered
 from studio.ui.guard import guarded
 from studio.ui.pane_widgets import PaneWidgets
+from studio.ui.quiet import when_opened
 from studio.ui.reward_view import cut_told
 from studio.ui.score_box import SCORING, offer
 from studio.ui.score_view import OVER, named, pane_line
@@ -91,8 +92,7 @@ def build_pane_scores(
         return best_of_n(services, judge, talk, pane, int(n), base)
 
     rewards = [widget.reward for widget in widgets]
-    app.load(guarded(offer_judges), [judge, model], [judge, model], **QUIET)
-    shared.tabs.select(guarded(offer_judges), [judge, model], [judge, model], **QUIET)
+    when_opened(judge, app, guarded(offer_judges), [judge, model], [judge, model])
     judge.input(guarded(pane_rewards), [judge, shared.chats], rewards, **SCORING, **QUIET)
     for event in settled:
         event.then(guarded(pane_rewards), [judge, shared.chats], rewards, **SCORING, **QUIET)

@@ -145,7 +145,7 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
     cancel.click(guarded(halt), job, None, queue=False, **quiet)
     app.load(guarded(reopen), shared.table, [bar, table, as_csv, as_json], **quiet)
     app.load(guarded(offer), [source, run], [source, run], **quiet)
-    shared.tabs.select(guarded(offer), [source, run], [source, run], **quiet)
+    shared.compare_visit.change(guarded(offer), [source, run], [source, run], **quiet)
     shared.compare_run.change(guarded(offer), [source, run, shared.compare_run], [source, run], **quiet)
 
 

@@ -14,13 +14,13 @@ from studio.ui.guard import guarded
 from studio.ui.hub_login import login_offered
 from studio.ui.pairs_box import build_pairs_box
 from studio.ui.qr import best_address, checked_address, only_here, qr_svg
+from studio.ui.quiet import when_opened
 from studio.ui.rate_pairs import PairsList
 from studio.ui.rate_rules import RulesBox
 from studio.ui.rate_tally import Tally, tally_html
 from studio.ui.results_panel import build_results_panel
 from studio.ui.shared import POLLED, PRIVATE, QUIET, Shared
 
-TAB = "Rate"
 #: Relative, so that it is right behind any proxy; lazy, so that it is loaded when the tab is opened.
 _FRAME = '<iframe src="rate?embed=1" title="Voting page" loading="lazy" class="rate-frame"></iframe>'
 #: The page's own theme, where its address asks for one, goes for the frame as well.
@@ -72,7 +72,7 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
 
     # what the page shows already: the tally, and how many pairs the list was made of
     drawn = gr.State(("", -1))
-    timer = gr.Timer(1.0, active=False)
+    timer = gr.Timer(1.0)
     by_hand = gr.Checkbox(visible=False)
 
     def offer(seen: str | None) -> tuple[str, str]:
@@ -98,11 +98,8 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             return False
         return gr.skip()
 
-    def opened(event: gr.SelectData, search: str | None) -> dict[Any, Any]:
-        """Another tab was opened: look at the votes only while this one is."""
-        if event.value != TAB:
-            return {timer: gr.Timer(active=False)}
-        return {timer: gr.Timer(active=True), **rules.load(), **pairs.load(search)}
+    def opened(search: str | None) -> dict[Any, Any]:
+        return {**rules.load(), **pairs.load(search)}
 
     app.load(guarded(offer), address, [address, code], js=_SEEN, **QUIET)
     app.load(None, None, None, js=_THEME, **PRIVATE)
@@ -110,7 +107,7 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     told.success(None, [address, by_hand], None, js=_KEEP, **PRIVATE)
     names.input(guarded(only_operator), [shared.visitor, names], names, **QUIET)
     timer.tick(guarded(tick), [shared.visitor, names, pairs.search, drawn], [numbers, drawn, *pairs.outputs], **POLLED)
-    shared.tabs.select(guarded(opened), pairs.search, [timer, *rules.outputs, *pairs.outputs], **QUIET)
+    when_opened(timer, app, guarded(opened), pairs.search, [*rules.outputs, *pairs.outputs])
     listing.expand(guarded(pairs.load), pairs.search, pairs.outputs, **QUIET)
 
 

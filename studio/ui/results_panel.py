@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from studio.ui import results_view as view
 from studio.ui.access import Visitor
 from studio.ui.guard import guarded
 from studio.ui.live_chart import build_live_chart
+from studio.ui.quiet import when_opened
 from studio.ui.shared import POLLED, Shared
 from studio.votes import Decision, PairSource, Progress
 
@@ -254,11 +254,7 @@ class ResultsPanel:
     def bind(self, shared: Shared, app: gr.Blocks) -> None:
         """Connect the panel's events."""
         inputs = [shared.visitor, *self.filters]
-        tabs = list(_tabs_around(self.body))
-        for tab in tabs:
-            tab.select(guarded(self.look), inputs, self.outputs, **POLLED)
-        if not tabs:
-            app.load(guarded(self.look), inputs, self.outputs, **POLLED)
+        when_opened(self.body, app, guarded(self.look), inputs, self.outputs, **POLLED)
         self.timer.tick(
             guarded(self.tick), [shared.visitor, self.seen, *self.filters], self.outputs, trigger_mode="once", **POLLED
         )
@@ -312,11 +308,3 @@ def _choices(mark: Visitor, reading: Reading) -> dict[str, Any]:
         return {"choices": [], "multiselect": True, "visible": False}
     names = [(name or rater, rater) for rater, name in reading.raters]
     return {"choices": sorted(names), "multiselect": True, "visible": bool(names)}
-
-
-def _tabs_around(block: Any) -> Iterator[gr.Tab]:
-    """The tabs that have to be open for ``block`` to be seen."""
-    while block is not None:
-        if isinstance(block, gr.Tab):
-            yield block
-        block = block.parent

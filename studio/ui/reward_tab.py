@@ -15,6 +15,7 @@ from studio.ui import reward_view
 from studio.ui.access import Visitor, require_operator
 from studio.ui.base_needs import bind_needs
 from studio.ui.guard import guarded
+from studio.ui.quiet import when_opened
 from studio.ui.reward_form import VOTES, build_form, form_from, preset_values
 from studio.ui.reward_panel import RewardPanel
 from studio.ui.reward_preview import build_table, preview, wrong
@@ -115,8 +116,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
 
     fresh = [scorer, form.dataset, counts, table, badge, again, dpo]
     looked = [form.dataset, scorer, *form.all()]
-    app.load(guarded(refresh), looked, fresh, **QUIET)
-    shared.tabs.select(guarded(refresh), looked, fresh, **QUIET)
+    when_opened(panel.history, app, guarded(refresh), looked, fresh)
     bind_needs(services, shared, app, form.base, needs, base_id)
     form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
     form.preset.input(guarded(preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)

@@ -18,6 +18,7 @@ from studio.ui.access import Visitor, require_operator
 from studio.ui.charts import Axis, Curve
 from studio.ui.guard import guarded
 from studio.ui.live_chart import build_live_chart
+from studio.ui.quiet import when_opened
 from studio.ui.shared import PRIVATE, Shared
 from studio.ui.watch import IDLE_S, LIVE_S, Watch, ahead_of, moving, to_watch
 
@@ -177,10 +178,17 @@ class RunPanel:
             state.open(run_id)
             return self._all(state, axis)
 
-    def attach(self, state: Watch, axis: str) -> dict[Any, Any]:
-        """On page load: the run that works if there is one, else the newest."""
-        state.shown_history = None
-        return {**self.open_run(state, to_watch(self._listed()), axis), **self.chart.load()}
+    def attach(self, state: Watch, axis: str, asked: str | None = None) -> dict[Any, Any]:
+        """The panel is come to. At first it shows the run that another tab asked for, else the one that works, else the newest;
+        later what changed while nobody looked."""
+        with state.lock:
+            if not state.new:
+                return self.tick(state, axis)
+            state.new = False
+            listed = self._listed()
+            if state.run_id is None:
+                state.open(asked or to_watch(listed))
+            return {**self._all(state, axis, listed), **self.chart.load()}
 
     def tick(self, state: Watch, axis: str) -> dict[Any, Any]:
         """What changed since the last look; nothing mostly, where no run moves."""
@@ -231,11 +239,13 @@ class RunPanel:
         runs, live, stopping = self._services.runs, moving(run), run.status.state == "stopping"
         fresh = state.read(runs)
         ahead = ahead_of(run, runs.list()) if run.status.state == "queued" else 0
-        updates: dict[Any, Any] = {
+        texts: dict[Any, str] = {
             self.bar: run_view.progress(run, ahead),
             self.log: run_view.log(runs.log_tail(run.run_id)),
         }
+        updates: dict[Any, Any] = {}
         if everything:
+            state.shown_texts = {}
             updates |= {
                 self.head: self.header(run),
                 self.outcome: self.result(run),
@@ -245,8 +255,10 @@ class RunPanel:
                 self.details: gr.Column(visible=run.method != "unknown"),
             }
         if fresh or everything:
-            updates[self.reading] = "\n".join(f"- {sentence}" for sentence in self.said(state, run))
+            texts[self.reading] = "\n".join(f"- {sentence}" for sentence in self.said(state, run))
             updates |= self._draw(state, axis) | self.further(state, run, everything)
+        updates |= {part: text for part, text in texts.items() if state.shown_texts.get(part) != text}
+        state.shown_texts |= texts
         return updates
 
     def _draw(self, state: Watch, axis: str) -> dict[Any, Any]:
@@ -327,7 +339,7 @@ class RunPanel:
         """Connect the panel's events. The widgets of ``form`` receive the settings of a run that is to be repeated; ``wanted``
         holds the run another tab asks to open."""
         here, mark = [self.watch, self.axis], shared.visitor
-        app.load(guarded(self.attach), here, self.outputs, **QUIET)
+        when_opened(self.timer, app, guarded(self.attach), [*here, wanted], self.outputs)
         self.timer.tick(guarded(self.tick), here, self.outputs, concurrency_limit=None, **QUIET)
         for button, stop in ((self.keep, self._stopper("keep")), (self.discard_sure, self._stopper("discard"))):
             button.click(guarded(stop), [mark, *here], self.outputs, **QUIET)

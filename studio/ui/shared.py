@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,9 @@ class Shared:
         detox_start: ``gr.State`` with the run id of an adapter that the Detox form shall start from.
         evaluate_run: ``gr.State`` with the run id of an adapter that Toxicity's Before / after section shall preselect. The
             section that answers one of these two sets it back to None, so that the same run can be asked for again.
+        compare_visit, toxicity_visit: ``gr.State`` that changes when a person opens that tab by a click, and not when a button
+            of another tab leads there and asks for something: what a section would look up anew at a visit might then undo
+            what it was asked. See :func:`bind_visits`.
     """
 
     visitor: gr.State
@@ -52,3 +56,16 @@ class Shared:
     detox_run: gr.State
     detox_start: gr.State
     evaluate_run: gr.State
+    compare_visit: gr.State
+    toxicity_visit: gr.State
+
+
+def bind_visits(shared: Shared) -> None:
+    """Have the tab bar tell a tab that it was opened by hand; once all tabs are built."""
+    visits = {"Compare": shared.compare_visit, "Toxicity": shared.toxicity_visit}
+
+    def opened(event: gr.SelectData) -> dict[Any, Any]:
+        visited = visits.get(event.value)
+        return {visited: time.time_ns()} if visited is not None else {shared.compare_visit: gr.skip()}
+
+    shared.tabs.select(opened, None, list(visits.values()), **POLLED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gradio as gr
 
 from studio.services import Services
@@ -12,6 +14,7 @@ from studio.ui.align_tab import build_align_tab
 from studio.ui.compare_tab import build_compare_tab
 from studio.ui.guard import guarded
 from studio.ui.library_tab import build_library_tab
+from studio.ui.quiet import settle
 from studio.ui.rate_tab import build_rate_tab
 from studio.ui.reward_tab import build_reward_tab
 from studio.ui.shared import Shared
@@ -20,8 +23,26 @@ from studio.ui.toxicity_tab import build_toxicity_tab
 #: Seconds: every hour, copies that Gradio made of uploads and of files it served are deleted once a day old. What the studio
 #: keeps (runs, data, exports) lies elsewhere and stays.
 DELETE_CACHE = (3600, 86_400)
+#: The tabs by their labels, in their order; a tab's id is its label in small letters.
+TABS: dict[str, Callable[[Services, Shared, gr.Blocks], None]] = {
+    "Align": build_align_tab,
+    "Compare": build_compare_tab,
+    "Rate": build_rate_tab,
+    "Reward": build_reward_tab,
+    "Toxicity": build_toxicity_tab,
+    "Library": build_library_tab,
+}
 #: What one tab asks of another, see :class:`Shared`.
-WANTED = ("compare_run", "align_run", "reward_run", "detox_run", "detox_start", "evaluate_run")
+WANTED = (
+    "compare_run",
+    "align_run",
+    "reward_run",
+    "detox_run",
+    "detox_start",
+    "evaluate_run",
+    "compare_visit",
+    "toxicity_visit",
+)
 
 
 def build_app(services: Services) -> gr.Blocks:
@@ -48,20 +69,12 @@ def build_app(services: Services) -> gr.Blocks:
                 **wanted,
                 table=table,
             )
-            with gr.Tab("Align", id="align"):
-                build_align_tab(services, shared, app)
-            with gr.Tab("Compare", id="compare"):
-                build_compare_tab(services, shared, app)
-            with gr.Tab("Rate", id="rate"):
-                build_rate_tab(services, shared, app)
-            with gr.Tab("Reward", id="reward"):
-                build_reward_tab(services, shared, app)
-            with gr.Tab("Toxicity", id="toxicity"):
-                build_toxicity_tab(services, shared, app)
-            with gr.Tab("Library", id="library"):
-                build_library_tab(services, shared, app)
+            for label, build in TABS.items():
+                with gr.Tab(label, id=label.lower()):
+                    build(services, shared, app)
         add_api(services, gate)
         score_box.add_api(services)
+        settle(app, shared)
     return app
 
 

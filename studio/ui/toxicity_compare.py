@@ -19,8 +19,8 @@ from studio.ui.evaluation_form_box import EvaluationFormBox, form_from
 from studio.ui.evaluation_results import EvaluationResults
 from studio.ui.guard import guarded
 from studio.ui.shared import POLLED, QUIET, Shared
+from studio.ui.watch import IDLE_S, LIVE_S
 
-TAB = "Toxicity"
 #: While it is at work, results are drawn anew at every so many parts of the whole.
 _STAGES = 8
 
@@ -37,7 +37,7 @@ class CompareSection:
         self.chosen = gr.State(None)
         # what the page shows already: id, state and how far
         self._seen = gr.State(None)
-        self._timer = gr.Timer(1.0, active=False)
+        self._timer = gr.Timer(IDLE_S)
         self.form = EvaluationFormBox(services)
         self.picker = gr.Dropdown([], label="Evaluation", visible=False, elem_id="eval-picker")
         self.progress = gr.HTML(view.EMPTY, elem_id="eval-progress", padding=False)
@@ -64,13 +64,13 @@ class CompareSection:
         }
 
     def enter(self, chosen: str | None, *offered: Any) -> dict[Any, Any]:
-        """Somebody comes to look, by whatever way: from here on it is polled. ``offered``: values of the form's ``offered``."""
-        return {self._timer: gr.Timer(active=True), **self.picks(chosen), **self.form.offer(*offered)}
+        """Somebody comes to look, by whatever way. ``offered``: values of the form's ``offered``."""
+        return {**self.picks(chosen), **self.form.offer(*offered)}
 
     @property
     def entered(self) -> list[Any]:
         """Outputs of :meth:`enter`."""
-        return [self._timer, self.picker, self.chosen, *self.form.offered]
+        return [self.picker, self.chosen, *self.form.offered]
 
     def show(self, chosen: str | None, *filters: Any) -> dict[Any, Any]:
         """Everything about an evaluation."""
@@ -92,7 +92,9 @@ class CompareSection:
         return self._moving(status) if status.busy else {self._seen: gr.skip()}
 
     def _shown(self, status: EvaluationStatus, *filters: Any) -> dict[Any, Any]:
-        return {**self._moving(status), **self.results.draw(status, *filters), self._seen: _stage(status)}
+        interval = gr.Timer(LIVE_S if status.busy else IDLE_S)
+        drawn = self.results.draw(status, *filters)
+        return {**self._moving(status), **drawn, self._timer: interval, self._seen: _stage(status)}
 
     def _moving(self, status: EvaluationStatus) -> dict[Any, Any]:
         return {
@@ -109,7 +111,7 @@ class CompareSection:
         service, form, filters = self._services.evaluations, self.form, self.results.filters
         picked = [self.picker, self.chosen]
         moving = [self.progress, self.controls, self.cancel, self.resume]
-        shown = [*moving, *self.results.outputs, self._seen]
+        shown = [*moving, *self.results.outputs, self._timer, self._seen]
 
         def begin(mark: Visitor, *values: Any) -> str:
             require_operator(mark, "evaluating")
@@ -125,14 +127,8 @@ class CompareSection:
             service.resume(chosen)
             return self._moving(service.status(chosen))
 
-        def opened(event: gr.SelectData, chosen: str | None, *values: Any) -> dict[Any, Any]:
-            """Another tab was opened: look at the evaluation only while this one is."""
-            if event.value != TAB:
-                return {self._timer: gr.Timer(active=False)}
-            return self.enter(chosen, *values)
-
         looked = [self.chosen, self._seen, *filters]
-        shared.tabs.select(guarded(opened), [self.chosen, *form.offered], self.entered, **QUIET)
+        shared.toxicity_visit.change(guarded(self.enter), [self.chosen, *form.offered], self.entered, **QUIET)
         self._timer.tick(guarded(self.tick), looked, [*picked, *shown], trigger_mode="once", **POLLED)
         self.chosen.change(guarded(self.show), [self.chosen, *filters], shown, **POLLED)
         self.picker.input(lambda wanted: wanted, self.picker, self.chosen, **QUIET)

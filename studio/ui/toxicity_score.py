@@ -18,6 +18,7 @@ from studio.ui import score_view
 from studio.ui.access import Visitor, require_operator
 from studio.ui.cover import cover_switch
 from studio.ui.guard import guarded
+from studio.ui.quiet import when_opened
 from studio.ui.score_box import SCORING
 from studio.ui.shared import PRIVATE, QUIET, SAVE, Shared
 
@@ -146,10 +147,9 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         path = gr.processing_utils.save_bytes_to_cache(f"{head}{data}".encode(), name, made.GRADIO_CACHE)
         return gr.DownloadButton("Download again", value=path, visible=True)
 
-    app.load(guarded(refresh), scorer, scorer, **QUIET)
     app.load(guarded(tell), [shared.visitor, scorer], [about, label, fetch, prompt], **QUIET)
     app.load(lambda: gr.Checkbox(visible=False), None, uncover, **QUIET)
-    shared.tabs.select(guarded(refresh), scorer, scorer, **QUIET)
+    when_opened(scorer, app, guarded(refresh), scorer, scorer)
     shared.visitor.change(guarded(tell), [shared.visitor, scorer], [about, label, fetch, prompt], **QUIET)
     scorer.change(guarded(tell), [shared.visitor, scorer], [about, label, fetch, prompt], **QUIET)
     label.input(guarded(tell_label), [scorer, label], about, **QUIET)

@@ -24,9 +24,11 @@ class Watch:
     since Gradio would take it apart.
 
     Attributes:
+        new: nothing was drawn on this page yet.
         follow: the film-strip shows the newest answers; False once a person turned it back.
         shown_state: the run's state when it was last drawn; empty asks for a full redraw.
-        shown_history: lines of the history table as last sent; ``shown_film`` the film-strip.
+        shown_history: lines of the history table as last sent; ``shown_film`` the film-strip, ``shown_end`` its last step and
+            whether it was followed; ``shown_texts`` what stands beside the curves, by component.
         interval: seconds between ticks the page was told.
     """
 
@@ -34,6 +36,7 @@ class Watch:
         self.lock = threading.RLock()
         self.interval = LIVE_S
         self.ticks = 0
+        self.new = True
         self.shown_history: list[list[object]] | None = None
         self.open(None)
 
@@ -47,6 +50,8 @@ class Watch:
         self.overlay: list[str] = []
         self.follow = True
         self.shown_film: str | None = None
+        self.shown_end: tuple[int, bool] | None = None
+        self.shown_texts: dict[Any, str] = {}
         self.shown_state = ""
         self._offsets: dict[str, int] = {}
         self._events: dict[str, list[Event]] = {}
