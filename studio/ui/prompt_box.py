@@ -12,17 +12,16 @@ from studio.services.prompt_file import MAX_FILE_MB, prompts_from_file
 from studio.services.prompt_sets import MAX_PROMPTS
 from studio.toxicity import TestPrompt
 
+HINT = (
+    f'<div class="quiet">TXT with one prompt a line, or JSON, JSONL or CSV with a prompt column; at most {MAX_PROMPTS:,} prompts and '
+    f"{MAX_FILE_MB} MB.</div>"
+)
+
 
 def build_prompt_box(name: str, visible: bool = True) -> tuple[gr.File, gr.HTML]:
     """Draw the upload and the line below it; their ids on the page are ``name`` and ``name-told``."""
-    file = gr.File(
-        label=f"A file of prompts: TXT (one a line), JSON, JSONL or CSV with a prompt column; {MAX_PROMPTS:,} prompts, {MAX_FILE_MB} MB",
-        type="filepath",
-        height=120,
-        visible=visible,
-        elem_id=name,
-    )
-    return file, gr.HTML(visible=visible, elem_id=f"{name}-told")
+    file = gr.File(label="File of prompts", type="filepath", height=120, visible=visible, elem_id=name)
+    return file, gr.HTML(HINT, visible=visible, elem_id=f"{name}-told")
 
 
 def uploaded(path: str | None) -> tuple[str, tuple[TestPrompt, ...]]:
@@ -35,10 +34,10 @@ def uploaded(path: str | None) -> tuple[str, tuple[TestPrompt, ...]]:
 
 
 def read_line(path: str | None) -> str:
-    """How many prompts were read, or why none could be."""
+    """How many prompts were read, or why none could be; without a file, what one may be."""
     try:
         name, prompts = uploaded(path)
     except StudioError as error:
         return f'<div class="run-message">{escape(str(error))}</div>'
     count = "1 prompt" if len(prompts) == 1 else f"{len(prompts):,} prompts"
-    return f'<div class="quiet">{count} read from {escape(name)}.</div>' if name else ""
+    return f'<div class="quiet">{count} read from {escape(name)}.</div>' if name else HINT
