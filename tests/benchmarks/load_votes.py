@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
@@ -96,6 +97,11 @@ class App:
             if self.process.poll() is not None:
                 sys.exit(f"the app ended:\n{self._log.read_text()[-3000:]}")
         sys.exit(f"the app did not start within {START_S:g} s:\n{self._log.read_text()[-3000:]}")
+
+    def cpu(self) -> float:
+        """Seconds of processor time it has used since it was started last."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
 
     def kill(self) -> None:
         """kill -9."""
@@ -345,7 +351,12 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> int:
             print(f"beside voters: {company}")
             companies.append(company)
         else:
+            used = sum(app.cpu() for app in apps)
             seen = asyncio.run(load(options, apps))
+            if not options.kill_after:
+                # what a vote costs is the same on a busy machine, whatever it makes of the latencies
+                used = sum(app.cpu() for app in apps) - used
+                print(f"the servers used {1000 * used / max(1, len(seen.latencies)):.1f} ms of processor time a vote")
     finally:
         for app in apps:
             app.stop()
