@@ -103,12 +103,16 @@ class DpoSettings:
 
     ``max_seconds`` > 0 ends the run after that many seconds of training instead of after ``epochs``.
     ``label_smoothing`` is the assumed flip rate of the ``robust`` loss (Chowdhury et al. 2024).
+    ``replay_weight`` > 0 adds that multiple of a language-model loss on the base's own answers (see ``ml/replay.py``).
+    ``side_first``: answers of support/oppose data open with their side (see ``services/openings.py``).
     ``optimizer`` is ``adamw`` or ``paged_adamw_8bit`` (CUDA only; ``adamw`` is taken elsewhere and the run says so).
     """
 
+    side_first: bool = False
     loss_type: str = "sigmoid"
     beta: float = 0.5
     label_smoothing: float = 0.0
+    replay_weight: float = 0.0
     learning_rate: float = 2e-3
     epochs: float = 5.0
     max_seconds: float = 0.0

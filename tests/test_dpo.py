@@ -190,9 +190,15 @@ def test_a_broken_cache_file_is_built_anew(base: Path, tmp_path: Path) -> None:
 # --- stop and resume --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_a_resumed_run_goes_on_exactly(base: Path, tmp_path: Path, dropout: float) -> None:
-    settings = {"epochs": 3, "learning_rate": 5e-3, "lora": LoraSettings(dropout=dropout), "warmup_ratio": 0.2}
+@pytest.mark.parametrize(("dropout", "replay"), [(0.0, 0.0), (0.1, 0.0), (0.0, 0.5)])
+def test_a_resumed_run_goes_on_exactly(base: Path, tmp_path: Path, dropout: float, replay: float) -> None:
+    settings = {
+        "epochs": 3,
+        "learning_rate": 5e-3,
+        "lora": LoraSettings(dropout=dropout),
+        "warmup_ratio": 0.2,
+        "replay_weight": replay,
+    }
     whole = steps(run(make_job(base, tmp_path / "whole", **settings))[1])
     job = make_job(base, tmp_path / "parts", **settings)
     result, events = run(job, lambda told: len(steps(told)) >= 4)
@@ -287,6 +293,7 @@ def test_answers_are_cut_at_max_length(base: Path, tmp_path: Path) -> None:
         ({"beta": 0.0}, "beta is 0.0"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"loss_type": "exo_pair"}, "label_smoothing is 0.0"),
+        ({"replay_weight": -0.1}, "replay_weight is -0.1"),
         ({"load_in_4bit": True}, "CUDA"),
         ({"lora": LoraSettings(target_modules="nowhere")}, "target_modules is 'nowhere'"),
     ],

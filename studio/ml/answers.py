@@ -63,22 +63,31 @@ def sample_answers(
 
 
 def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt: str, **options: Any) -> list[str]:
-    import torch
-
-    if not prompts:
-        return []
     seq2seq = bool(model.config.is_encoder_decoder)
     rows = [chat_ids(tokenizer, conversation(prompt, system_prompt), seq2seq) for prompt in prompts]
+    written = continue_ids(model, tokenizer, rows, **options)
+    return [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
+
+
+def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **options: Any) -> list[list[int]]:
+    """What the model writes behind each row of token ids, to its first end token (included); ``options`` go to
+    ``generate``. All rows in one batch; leaves the model's mode alone."""
+    import torch
+
+    if not rows:
+        return []
+    seq2seq = bool(model.config.is_encoder_decoder)
     end = tokenizer.eos_token_id
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     length = max(map(len, rows))
     gaps = [length - len(row) for row in rows]
     if seq2seq:  # an encoder counts its positions from the left, and its answers start anew
-        ids = torch.tensor([row + [pad] * gap for row, gap in zip(rows, gaps, strict=True)])
+        ids = torch.tensor([[*row, *[pad] * gap] for row, gap in zip(rows, gaps, strict=True)])
         mask = torch.tensor([[1] * (length - gap) + [0] * gap for gap in gaps])
     else:
-        ids = torch.tensor([[pad] * gap + row for row, gap in zip(rows, gaps, strict=True)])
+        ids = torch.tensor([[*[pad] * gap, *row] for row, gap in zip(rows, gaps, strict=True)])
         mask = torch.tensor([[0] * gap + [1] * (length - gap) for gap in gaps])
+    ends = _end_ids(model, end)
     training = model.training
     model.eval()
     try:
@@ -87,14 +96,14 @@ def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt:
                 input_ids=ids.to(model.device),
                 attention_mask=mask.to(model.device),
                 pad_token_id=pad,
-                eos_token_id=_end_ids(model, end),
+                eos_token_id=ends,
                 **options,
             )
     finally:
         model.train(training)
-    return [
-        text.strip() for text in tokenizer.batch_decode(out[:, 1 if seq2seq else length :], skip_special_tokens=True)
-    ]
+    written: list[list[int]] = out[:, 1 if seq2seq else length :].tolist()
+    stops = [next((place for place, token in enumerate(row, 1) if token in (ends or ())), len(row)) for row in written]
+    return [row[:stop] for row, stop in zip(written, stops, strict=True)]
 
 
 def _end_ids(model: Any, end: int | None) -> list[int] | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from studio.ml.dpo_setup import (
     LOSS_TYPES,
+    MAX_REPLAY_WEIGHT,
     DpoJob,
     Emit,
     base_name,
@@ -28,6 +29,7 @@ from studio.ml.loading import load_model, load_tokenizer
 from studio.ml.observe import Observer
 from studio.ml.pairs import encode_heldout, encode_rows
 from studio.ml.reference import ReferenceCache
+from studio.ml.replay import Replay
 from studio.ml.stance import pad_id
 from studio.ml.training import (
     OPTIMIZERS,
@@ -38,7 +40,7 @@ from studio.ml.training import (
     training_dtype,
 )
 
-__all__ = ["LOSS_TYPES", "OPTIMIZERS", "SCHEDULERS", "DpoJob", "DpoResult", "preload", "train_dpo"]
+__all__ = ["LOSS_TYPES", "MAX_REPLAY_WEIGHT", "OPTIMIZERS", "SCHEDULERS", "DpoJob", "DpoResult", "preload", "train_dpo"]
 
 
 #: How a run ended.
@@ -109,6 +111,8 @@ def _train(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResul
     trainer = trainer_class()(
         pairs=pairs,
         reference=reference,
+        replay=Replay(tokenizer, pairs, pad_id(tokenizer), dpo.seed) if dpo.replay_weight else None,
+        replay_weight=dpo.replay_weight,
         base_id=base_id,
         timed=clock.share if dpo.max_seconds > 0 else None,
         model=model,

@@ -38,6 +38,7 @@ LOSS_TYPES = (
     "discopop",
     "sigmoid_norm",
 )
+MAX_REPLAY_WEIGHT = 100
 #: Attention scores kept for the backward pass up to which CPU attention is plain matrix products (bytes).
 _EAGER_BYTES, _BYTES_A_SCORE = 2**30, 8
 
@@ -74,6 +75,8 @@ def check_job(job: DpoJob) -> None:
     check_training(job.recipe, len(job.rows))
     if not dpo.beta > 0:
         raise RecipeError(f"beta is {dpo.beta}; it must be above 0.")
+    if not 0 <= dpo.replay_weight <= MAX_REPLAY_WEIGHT:
+        raise RecipeError(f"replay_weight is {dpo.replay_weight}; it must be from 0 to {MAX_REPLAY_WEIGHT}.")
     if not 0 <= dpo.label_smoothing < 0.5 or (dpo.loss_type == "exo_pair" and dpo.label_smoothing == 0):
         raise RecipeError(
             f"label_smoothing is {dpo.label_smoothing}; it must be at least 0 and below 0.5, and above 0 for exo_pair."

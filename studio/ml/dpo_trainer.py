@@ -2,7 +2,8 @@
 
 What is TRL's stays TRL's: the loss (every loss type), the training loop, the optimiser, checkpoints. What differs: rows
 come tokenised; log-probabilities come from :mod:`studio.ml.logprobs` (LM head on answer tokens only); reference
-log-probabilities come from :class:`studio.ml.reference.ReferenceCache`; and the habits of :mod:`studio.ml.training`.
+log-probabilities come from :class:`studio.ml.reference.ReferenceCache`; where asked for, the loss of :mod:`studio.ml.replay`
+is added (the loss that is told stays DPO's alone); and the habits of :mod:`studio.ml.training`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from studio.ml.logprobs import pad_answers, token_log_probs
 from studio.ml.pairs import EncodedAnswer
 from studio.ml.reference import ReferenceCache
+from studio.ml.replay import Replay
 from studio.ml.training import Habits
 
 if TYPE_CHECKING:
@@ -58,9 +60,12 @@ def trainer_class() -> Any:
             *,
             pairs: Sequence[tuple[EncodedAnswer, EncodedAnswer]],
             reference: ReferenceCache,
+            replay: Replay | None = None,
+            replay_weight: float = 0.0,
             **options: Any,
         ) -> None:
             self._pairs, self._reference = pairs, reference
+            self._replay, self._replay_weight = replay, replay_weight
             self._pad_id = options["data_collator"].pad_id
             super().__init__(**options)
             # After the parent's own (whole-dataset, keyed by weights) precomputation was passed by.
@@ -95,7 +100,11 @@ def trainer_class() -> Any:
                 loss=value * len(rows),
                 **dict(zip(names, totals, strict=True)),
             )
-            return loss
+            if self._replay is None:
+                return loss
+            kept = self._replay.loss(model, rows, self.state.global_step)
+            self._check_loss(kept.item())
+            return loss + self._replay_weight * kept
 
         def _references(self, rows: list[int], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
             answers = [self._pairs[row][side] for side in (0, 1) for row in rows]

@@ -14,8 +14,9 @@ from studio.config import Settings
 from studio.domain import DpoSettings, LoraSettings, PreferenceDataset, PreferenceRow, Recipe
 from studio.errors import RecipeError
 from studio.events import SupportShare
-from studio.ml.dpo import LOSS_TYPES
+from studio.ml.dpo import LOSS_TYPES, MAX_REPLAY_WEIGHT
 from studio.services.checks import check_training, not_longer, one_of, with_pairs, within
+from studio.services.openings import can_open, with_openings
 from studio.services.preferences import build_preferences
 from studio.services.presets import PRESETS
 from studio.services.records import finite
@@ -65,7 +66,7 @@ class AlignService:
             DatasetError: it holds prompts without answers.
             RecipeError: ratio or size does not fit it.
         """
-        return _rows(form, self._datasets.get(form.dataset_id))
+        return _rows(form, _opened(form, self._datasets.get(form.dataset_id)))
 
     def start(self, form: AlignForm, progress: Progress | None = None) -> str:
         """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is
@@ -77,6 +78,9 @@ class AlignService:
             InputError, ModelLoadError: the base model is not to be had.
         """
         dataset = self._datasets.get(form.dataset_id)
+        if not can_open(dataset):
+            form = dataclasses.replace(form, dpo=dataclasses.replace(form.dpo, side_first=False))
+        dataset = _opened(form, dataset)
         rows = _rows(form, dataset)
         check_settings(form)
         base, _ = self._models.resolve_causal(form.base, NOT_BY_DPO, progress)
@@ -164,6 +168,10 @@ class AlignService:
         return {**counts(self._runs.status(run_id)), **self.result(run_id)}
 
 
+def _opened(form: AlignForm, dataset: PreferenceDataset) -> PreferenceDataset:
+    return with_openings(dataset) if form.dpo.side_first else dataset
+
+
 def _rows(form: AlignForm, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
     with_pairs(dataset, "DPO")
     return build_preferences(dataset.pairs, form.support_ratio, form.data_size, form.dpo.seed, form.shuffle)
@@ -206,6 +214,7 @@ def check_settings(form: AlignForm) -> None:
     one_of("preset", form.preset, tuple(PRESETS))
     within("beta", dpo.beta, 1e-6, 1000)
     within("label_smoothing", dpo.label_smoothing, 0, 0.49)
+    within("replay_weight", dpo.replay_weight, 0, MAX_REPLAY_WEIGHT)
     if dpo.loss_type == "exo_pair" and dpo.label_smoothing == 0:
         raise RecipeError("label_smoothing is 0; the loss exo_pair needs it above 0 (0.001 is usual).")
     within("sample_every", dpo.sample_every, 1, 100000)

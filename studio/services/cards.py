@@ -242,6 +242,11 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
             f"{plain(settings.optimizer)}, learning rate {settings.learning_rate:g}, {plain(settings.scheduler)}, warm-up {settings.warmup_ratio:g}",
         ),
         ("Length", f"{length}, batch {settings.batch_size} × {settings.gradient_accumulation}, seed {settings.seed}"),
+        *(
+            [("Answers", "each opened with its side")]
+            if isinstance(settings, DpoSettings) and settings.side_first
+            else []
+        ),
         ("Base in 4 bit while training", "yes" if settings.load_in_4bit else "no"),
         ("Last step", f"{last.step} of {last.total}: loss {last.loss:.4f}, margin {last.margin:+.3f}" if last else "–"),
         ("Adapter", f"sha256 begins `{view.adapter_hash}`" if view.adapter_hash else "none"),
@@ -258,7 +263,8 @@ def _loss(settings: DpoSettings | RewardSettings) -> str:
     if isinstance(settings, RewardSettings):
         return f"Bradley-Terry, rewards kept around zero by {settings.center_rewards:g}"
     smoothing = f", label smoothing {settings.label_smoothing:g}" if settings.label_smoothing else ""
-    return f"{plain(settings.loss_type)}, beta {settings.beta:g}{smoothing}"
+    replay = f", replay of the base's own answers {settings.replay_weight:g}" if settings.replay_weight else ""
+    return f"{plain(settings.loss_type)}, beta {settings.beta:g}{smoothing}{replay}"
 
 
 def _foreign_recipe(recipe: Recipe) -> str:

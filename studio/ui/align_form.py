@@ -48,9 +48,11 @@ class FormWidgets(FormFields):
     alpha: gr.Number
     dropout: gr.Number
     target_modules: gr.Textbox
+    side_first: gr.Checkbox
     loss_type: gr.Dropdown
     beta: gr.Number
     label_smoothing: gr.Number
+    replay_weight: gr.Number
     learning_rate: gr.Number
     epochs: gr.Number
     max_seconds: gr.Number
@@ -100,6 +102,11 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
             shuffle = gr.Checkbox(
                 False, label="Shuffle which rows support", info="Off: the first rows, as in the course."
             )
+            side_first = gr.Checkbox(
+                preset.dpo.side_first,
+                label="Answers open with their side",
+                info="Two-sided data, English or Chinese: a tiny base turns one early word best.",
+            )
         system_prompt = gr.Textbox("", label="System prompt", lines=1, max_lines=4, placeholder="none")
         gr.Markdown("**LoRA**")
         lora = build_lora(preset.lora)
@@ -112,6 +119,12 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
                 label="Label smoothing",
                 step=0.05,
                 info="robust: assumed flip rate",
+            )
+            replay_weight = number(
+                preset.dpo.replay_weight,
+                label="Replay",
+                step=0.1,
+                info="Weight of the base's own answers; keeps a tiny model's sentences whole.",
             )
         pace, optimiser = build_pace(preset.dpo), build_optimiser(preset.dpo)
         with gr.Row():
@@ -128,12 +141,14 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
         support_ratio=support_ratio,
         data_size=data_size,
         shuffle=shuffle,
+        side_first=side_first,
         system_prompt=system_prompt,
         title=title,
         preset=preset_box,
         loss_type=loss_type,
         beta=beta,
         label_smoothing=label_smoothing,
+        replay_weight=replay_weight,
         max_grad_norm=max_grad_norm,
         max_length=max_length,
         seed=seed,

@@ -91,7 +91,13 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         guarded(dataset_changed), [form.dataset, form.data_size], [form.data_size, form.support_ratio], **QUIET
     ).then(guarded(preview_table), form.all(), rows, **QUIET)
     gr.on(
-        [form.support_ratio.change, form.data_size.change, form.shuffle.change, form.seed.change],
+        [
+            form.support_ratio.change,
+            form.data_size.change,
+            form.shuffle.change,
+            form.side_first.change,
+            form.seed.change,
+        ],
         guarded(preview_table),
         form.all(),
         rows,
