@@ -99,7 +99,8 @@ def main() -> None:
             system_prompt="",
             preset=preset.name,
             lora=preset.lora,
-            dpo=replace(preset.dpo, epochs=5.0),
+            # what LLaMA-Factory trains too: the plain pairs, no replay
+            dpo=replace(preset.dpo, epochs=5.0, side_first=False, replay_weight=0.0),
             title="",
         )
         if options.llamafactory:
