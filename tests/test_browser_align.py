@@ -205,6 +205,39 @@ def test_discard_takes_a_waiting_run_away_and_an_idle_page_is_quiet(
     assert len(asked) <= 3
 
 
+def test_a_run_is_left_alone_in_another_tab_and_followed_to_its_end_after(
+    trainer: None, page: Any, services: Services, settings: Settings
+) -> None:
+    queue(settings, "long-run", LONG)
+    head(page, "running")
+    page.locator("#run-progress", has_text="of 2000").wait_for()
+    page.get_by_role("tab", name="Compare").first.click()
+    page.locator("#run-progress").wait_for(state="hidden")
+
+    def told() -> str:
+        return str(page.locator("#run-progress").text_content())
+
+    def step() -> int:
+        newest = services.runs.get("long-run").last_step
+        return newest.step if newest else 0
+
+    def rests() -> bool:
+        """Whether the hidden panel stands still while the run goes on for three seconds' steps."""
+        before, from_step = told(), step()
+        wait_until(lambda: step() >= from_step + 12)
+        return told() == before
+
+    wait_until(rests)  # what was asked before the tab was left may still be on its way
+    left = told()
+    page.get_by_role("tab", name="Align", exact=True).click()
+    wait_until(lambda: told() != left)
+    seen = page.evaluate(f"{CHART}.data[0].x.length")
+    page.wait_for_function(f"{CHART}.data[0].x.length > {seen}")
+    services.runs.stop("long-run", "keep")
+    head(page, "stopped")
+    page.locator("#to-chat").wait_for()
+
+
 def test_the_page_fits_a_phone(open_page: Callable[..., Any], studio_url: str, settings: Settings) -> None:
     queue(settings, "waiting-run")
     page = open_page(studio_url, viewport={"width": 390, "height": 844})

@@ -18,7 +18,7 @@ from studio.services.run_state import write_status
 from studio.services.trainer import keepalive
 
 pytest_plugins = ("browser",)
-TABS = ("Align", "Toxicity", "Library")
+TABS = ("Align", "Compare", "Toxicity", "Library")
 pytestmark = pytest.mark.timeout(1500)
 
 PATIENT_MS = 600_000
