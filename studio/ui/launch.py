@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings, load_settings
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from studio.services import Services
 
 log = logging.getLogger(__name__)
+
+#: Runs before Gradio's own scripts: keeps a page listening while it waits for an answer.
+STREAM_FILE = Path(__file__).with_name("stream.js")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -77,6 +81,7 @@ def page_options(services: Services) -> dict[str, Any]:
     return {
         "theme": theme(),
         "css_paths": CSS_FILE,
+        "head": f"<script>{STREAM_FILE.read_text(encoding='utf-8')}</script>",
         "show_error": True,
         "footer_links": [],
         "app_kwargs": {"routes": [*rate_routes(services), *report_routes(services)]},
