@@ -150,16 +150,17 @@ DETOX_PRESETS: Mapping[str, DetoxPreset] = MappingProxyType(
                 "quick",
                 "Quick (embedded base, within a minute on a CPU)",
                 LoraSettings(rank=8, alpha=16, dropout=0.0, target_modules="all-linear"),
-                # Measured on the shipped base (one run each, English; rude by the word list, which is not the reward): held-out
-                # prompts 11 -> 2 of 129; replies to insults of the base's corpus 25 -> 1 and debate answers 9 -> 2 of 100, of which
-                # 90 -> 87 are well-formed. Rewarded by the word list, whose yes or no says little where one answer in ten is rude,
-                # the same steps came to 21 -> 22 of 129 by this scorer, and the stance moved as much. Cut further out (+-2), the
-                # reward sees differences between clean answers as well, and that cost form on an earlier base.
+                # Measured on the shipped base (one run each; rude by the word list, which is not the reward): held-out prompts
+                # 7 -> 1 of 129 in English, 16 -> 0 in Chinese; English replies to insults of the base's corpus 60 -> 2 of 100, debate
+                # answers 25 -> 0 of 200, of which 194 -> 176 are well-formed. At 3e-3 it was 7 -> 4, at 5e-3 7 -> 0 with a KL of 5.1
+                # instead of 3.3. Rewarded by the word list, whose yes or no says little where one answer in ten is rude, an
+                # earlier base did not turn at all. Cut further out (+-2), the reward sees differences between clean answers as well,
+                # and that cost form.
                 DetoxSettings(
                     rewards=(RewardTerm("embedded"),),
                     reward_clip=1.0,
                     beta=0.05,
-                    learning_rate=3e-3,
+                    learning_rate=4e-3,
                     scheduler="linear",
                     steps=28,
                     ordinary=0.5,
