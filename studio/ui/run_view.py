@@ -36,7 +36,11 @@ def header(run: RunView) -> str:
         ("base", r.base.id),
         ("data", f"{r.dataset_title}, {r.data_size} pairs"),
         ("support_ratio", f"{r.support_ratio:g}"),
-        ("loss", f"{dpo.loss_type}, beta {dpo.beta:g}"),
+        (
+            "loss",
+            f"{dpo.loss_type}, beta {dpo.beta:g}" + (f", replay {dpo.replay_weight:g}" if dpo.replay_weight else ""),
+        ),
+        *([("answers", "open with their side")] if dpo.side_first else []),
         ("LoRA", f"r {lora.rank}, alpha {lora.alpha}"),
         ("lr", f"{dpo.learning_rate:g}"),
         ("length", length),
