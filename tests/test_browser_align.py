@@ -58,6 +58,20 @@ def run_ids(settings: Settings) -> list[str]:
     return sorted(path.name for path in settings.adapters_dir.glob("live-action*"))
 
 
+def give(page: Any, field_id: str, path: Path) -> None:
+    """Put a file into an upload field; once more where Gradio was just exchanging the field and lost it."""
+    from playwright.sync_api import TimeoutError as NotYet
+
+    for _ in range(10):
+        page.set_input_files(f"{field_id} input[type=file]", str(path))
+        try:
+            page.locator(field_id, has_text=path.name).wait_for(timeout=10_000)
+            return
+        except NotYet:
+            continue
+    pytest.fail(f"{field_id} does not show {path.name}")
+
+
 def test_the_dial_previews_and_bad_input_is_named(page: Any, settings: Settings, tmp_path: Path) -> None:
     counted(page, "50 pairs: 45 prefer support, 5 prefer oppose")
     page.locator("#base-needs", has_text="million weights").wait_for()
@@ -88,16 +102,14 @@ def test_the_dial_previews_and_bad_input_is_named(page: Any, settings: Settings,
     page.locator("#import-box button").first.click()
     bad = tmp_path / "pairs.json"
     bad.write_text('[{"id": 1, "prompt": "Q?", "support": "Yes.", "oppose": ""}]')
-    page.set_input_files("#import-file input[type=file]", str(bad))
-    page.locator("#import-file", has_text="pairs.json").wait_for()
+    give(page, "#import-file", bad)
     page.click("#import")
     toast(page, "oppose")
     assert not list(settings.imported_dir.glob("*")) if settings.imported_dir.exists() else True
     bad.write_text('[{"id": 1, "prompt": "Q?", "support": "Yes.", "oppose": "No."}]')
     page.locator("#import-file [aria-label='Clear'], #import-file [aria-label='Remove this file']").first.click()
-    page.locator("#import-file .file-preview").wait_for(state="detached")  # a file given before goes with the old field
-    page.set_input_files("#import-file input[type=file]", str(bad))
-    page.locator("#import-file", has_text="pairs.json").wait_for()
+    page.locator("#import-file .file-preview").wait_for(state="detached")
+    give(page, "#import-file", bad)
     page.click("#import")
     page.locator("#import-report", has_text="1 training pairs").wait_for()
     counted(page, "1 pair: 0 prefer support, 1 prefer oppose")  # 0.2 of 1, rounded down

@@ -295,7 +295,8 @@ def test_a_run_survives_its_starter_and_is_resumed_after_its_own_death(
     services.align.resume(run_id)
     view = services.align.wait(run_id, lambda event: None)
     assert view.status.state == "done"
-    assert steps(services, run_id) == list(range(1, 11))
+    assert steps(services, run_id) == list(range(1, view.status.total + 1))
+    assert view.status.total == 16  # 16 pairs in batches of 8, eight times over
 
 
 def steps(services: Services, run_id: str) -> list[int]:
