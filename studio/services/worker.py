@@ -60,6 +60,10 @@ class Job:
     settings: Settings
 
 
+#: Steps of ``nice`` a training gives way by: votes and chat are answered first, and a run has nobody waiting for each step.
+COURTESY = 5
+
+
 class Outcome(Protocol):
     """How a training ended: the steps done, and whether a stop request ended it."""
 
@@ -167,6 +171,8 @@ def work(folder: Path, train: Train) -> int:
     Returns the exit code: 0 when the status file holds the last word.
     """
     _redirect(folder / "log.txt")
+    if hasattr(os, "nice"):
+        os.nice(COURTESY)
     keeper = StatusKeeper(folder, read_status(folder))
     try:
         stopped = _carry_out(read_job(folder), train, keeper)
