@@ -10,9 +10,10 @@ from typing import Any
 import gradio as gr
 import pytest
 from run_helpers import queue
+from service_helpers import opened
 
 from studio.config import ROOT, Settings
-from studio.services import Services, build_services
+from studio.services import Services
 from studio.ui.align_panel import AlignPanel
 from studio.ui.quiet import quieten, rest_hidden_timers, tabs_around, when_opened
 from studio.ui.shell import build_app
@@ -21,10 +22,8 @@ from studio.ui.watch import Watch
 
 @pytest.fixture
 def services(settings: Settings) -> Iterator[Services]:
-    services = build_services(settings)
-    yield services
-    services.compare.close()
-    services.rating.close()
+    with opened(settings) as made:
+        yield made
 
 
 @pytest.fixture

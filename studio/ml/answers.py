@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from studio.domain import Sampling
@@ -38,28 +39,31 @@ def sample_answers(
 
     The random state is put back afterwards. Returns what there is once ``cancelled`` is true (asked between batches).
     """
-    import torch
-
     answers: list[str] = []
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with seeded(model, seed):
         for start in range(0, len(prompts), batch_size):
             if cancelled():
                 break
             part = prompts[start : start + batch_size]
-            answers += _generate(
-                model,
-                tokenizer,
-                part,
-                system_prompt,
-                max_new_tokens=max_new_tokens,
-                do_sample=True,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                top_k=0,
-            )
+            options = {**drawing(sampling), "max_new_tokens": max_new_tokens}
+            answers += _generate(model, tokenizer, part, system_prompt, **options)
     return answers
+
+
+@contextlib.contextmanager
+def seeded(model: Any, seed: int) -> Iterator[None]:
+    """Within the block what ``model`` draws follows from ``seed``; the random state is put back afterwards."""
+    import torch
+
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def drawing(sampling: Sampling) -> dict[str, Any]:
+    """Options of ``generate`` that draw at the temperature and top-p of ``sampling``, whatever the base's own settings say."""
+    return {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
 
 
 def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt: str, **options: Any) -> list[str]:

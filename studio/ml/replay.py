@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from studio.ml.answers import CHAT, continue_ids
+from studio.ml.answers import CHAT, continue_ids, drawing, seeded
 from studio.ml.logprobs import pad_answers, token_log_probs
 from studio.ml.pairs import EncodedAnswer
 from studio.ml.reference import base_of
@@ -54,20 +54,7 @@ class Replay:
         return self._written[chunk, sample][place]
 
     def _write(self, model: Any, chunk: int, sample: int) -> list[EncodedAnswer]:
-        import torch
-
         prompts = self._prompts[chunk * _CHUNK : (chunk + 1) * _CHUNK]
-        devices = [model.device] if model.device.type == "cuda" else []
-        with base_of(model), torch.random.fork_rng(devices=devices):
-            torch.manual_seed(self._seed + SAMPLES * chunk + sample)
-            written = continue_ids(
-                model,
-                self._tokenizer,
-                prompts,
-                max_new_tokens=ANSWER_TOKENS,
-                do_sample=True,
-                temperature=CHAT.temperature,
-                top_p=CHAT.top_p,
-                top_k=0,
-            )
+        with base_of(model), seeded(model, self._seed + SAMPLES * chunk + sample):
+            written = continue_ids(model, self._tokenizer, prompts, max_new_tokens=ANSWER_TOKENS, **drawing(CHAT))
         return [EncodedAnswer(prompt, tuple(ids)) for prompt, ids in zip(prompts, written, strict=True)]
