@@ -26,10 +26,8 @@ from studio.ui.align_panel import AlignPanel
 from studio.ui.base_needs import bind_needs
 from studio.ui.guard import guarded
 from studio.ui.import_box import build_import_box
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import QUIET, Shared
 from studio.ui.training_form import bind_start, size_range
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 
 
 def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:

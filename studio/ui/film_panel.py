@@ -11,8 +11,8 @@ from studio.detox import TranscriptEvent
 from studio.events import SampleEvent
 from studio.services.runs import RunView
 from studio.ui.guard import guarded
-from studio.ui.run_panel import QUIET, RunPanel
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.run_panel import RunPanel
+from studio.ui.shared import PRIVATE, QUIET, Shared
 from studio.ui.watch import Watch, moving
 
 Frames = Sequence[SampleEvent] | Sequence[TranscriptEvent]

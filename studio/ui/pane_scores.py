@@ -25,10 +25,9 @@ from studio.ui.quiet import when_opened
 from studio.ui.reward_view import cut_told
 from studio.ui.score_box import SCORING, offer
 from studio.ui.score_view import OVER, named, pane_line
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import PRIVATE, QUIET, Shared
 from studio.ui.talk import Talk
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 OFF = ""
 MAX_SAMPLES = 16
 DIFFER = " <span class='quiet'>· the panes' earlier turns differ, so their rewards do not compare</span>"

@@ -19,13 +19,12 @@ from studio.ui.charts import Axis, Curve
 from studio.ui.guard import guarded
 from studio.ui.live_chart import build_live_chart
 from studio.ui.quiet import when_opened
-from studio.ui.shared import PRIVATE, Shared
+from studio.ui.shared import PRIVATE, QUIET, Shared
 from studio.ui.watch import IDLE_S, LIVE_S, Watch, ahead_of, moving, to_watch
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 #: Ticks between two looks at all runs while the open one moves.
 HISTORY_EVERY = 3
 RESUMABLE = ("stopped", "failed", "interrupted")
