@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import wait_until
 from run_helpers import queue, scripted
-from ui_helpers import toast
+from ui_helpers import give, toast
 
 from studio.config import Settings
 from studio.services import Services
@@ -56,20 +56,6 @@ def line(page: Any, text: str) -> Any:
 
 def run_ids(settings: Settings) -> list[str]:
     return sorted(path.name for path in settings.adapters_dir.glob("live-action*"))
-
-
-def give(page: Any, field_id: str, path: Path) -> None:
-    """Put a file into an upload field; once more where Gradio was just exchanging the field and lost it."""
-    from playwright.sync_api import TimeoutError as NotYet
-
-    for _ in range(10):
-        page.set_input_files(f"{field_id} input[type=file]", str(path))
-        try:
-            page.locator(field_id, has_text=path.name).wait_for(timeout=10_000)
-            return
-        except NotYet:
-            continue
-    pytest.fail(f"{field_id} does not show {path.name}")
 
 
 def test_the_dial_previews_and_bad_input_is_named(page: Any, settings: Settings, tmp_path: Path) -> None:

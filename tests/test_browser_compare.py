@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from compare_helpers import PROMPTS, add_run, answer_slowly
 from conftest import wait_until
+from ui_helpers import give
 
 from studio.services import Services
 
@@ -190,8 +191,7 @@ def test_all_test_prompts_and_both_downloads(run_id: str, page: Any, tmp_path: P
     assert [r["prompt"] for r in records] == list(PROMPTS)
     assert set(records[0]) == {"id", "prompt", "response_from_original_model", "response_from_trained_model"}
     (tmp_path / "mine.txt").write_text("Only this one?\n", encoding="utf-8")
-    page.set_input_files("#table-file input[type=file]", tmp_path / "mine.txt")
-    page.wait_for_selector("#table-file :text('mine.txt')")
+    give(page, "#table-file", tmp_path / "mine.txt")
     page.click("#table-start")
     page.wait_for_selector("#table-progress:has-text('1 of 1')")
     page.wait_for_selector("#table-csv:not([disabled])")
@@ -207,8 +207,7 @@ def test_all_test_prompts_and_both_downloads(run_id: str, page: Any, tmp_path: P
 def test_a_cancelled_table_keeps_its_rows(run_id: str, page: Any, tmp_path: Path) -> None:
     open_compare(page)
     (tmp_path / "many.txt").write_text("\n".join(f"Question {i}?" for i in range(2_000)), encoding="utf-8")
-    page.set_input_files("#table-file input[type=file]", tmp_path / "many.txt")
-    page.wait_for_selector("#table-file :text('many.txt')")
+    give(page, "#table-file", tmp_path / "many.txt")
     page.click("#table-start")
     page.locator("#prompt-table :text('Question 0?')").filter(visible=True).first.wait_for()
     page.click("#table-cancel")

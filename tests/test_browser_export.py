@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fake_hub import FakeHub
-from ui_helpers import section_page
+from ui_helpers import give, section_page
 from vote_helpers import cast, new_pair
 
 from studio.config import Settings
@@ -73,8 +73,7 @@ def test_votes_are_downloaded_and_taken_in_again(
         waited.value.save_as(tmp_path / name)
         assert len(read_votes(tmp_path / name, 10**7).ballots.votes) == 9
     page.click("#votes-import-box > button")
-    page.set_input_files("#votes-import-file input[type=file]", str(tmp_path / name))
-    page.wait_for_selector("#votes-import-file .file-preview")
+    give(page, "#votes-import-file", tmp_path / name)
     page.click("#votes-import")
     page.wait_for_function("document.querySelector('#votes-import-report')?.innerText.includes('0 new votes')")
     assert "9 known" in page.inner_text("#votes-import-report")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from compare_helpers import PROMPTS, add_run, answer_slowly
 from transcripts import transcript_rows, write_rows
-from ui_helpers import section_page
+from ui_helpers import give, section_page
 
 from studio.config import Settings
 from studio.services import Services, build_services
@@ -95,8 +95,7 @@ def test_a_file_is_imported_and_its_rows_accounted_for(page: Any, services: Serv
     page.click("#pairs-import")
     page.get_by_text("nothing to import").first.wait_for()
     rows = [*transcript_rows(60), {"chosen": "<img src=x>"}]
-    page.set_input_files("#pairs-file input[type=file]", write_rows(tmp_path / "talks.jsonl.gz", rows))
-    page.wait_for_selector("#pairs-file :text('talks')")
+    give(page, "#pairs-file", write_rows(tmp_path / "talks.jsonl.gz", rows))
     page.click("#pairs-import")
     page.wait_for_selector("#pairs-report:has-text('61 rows read: 60 pairs added, 1 skipped.')")
     assert "row 61 (line 61): rejected is missing." in page.inner_text("#pairs-report")

@@ -13,7 +13,7 @@ import gradio as gr
 import pytest
 from conftest import wait_until
 from library_helpers import FakeEngine, FakeHub, adapter, config_with, embedded, make_run, settings  # noqa: F401
-from ui_helpers import Builder, section_page
+from ui_helpers import Builder, give, section_page
 
 from studio.config import Settings
 from studio.services import Services
@@ -107,8 +107,7 @@ def test_an_empty_library_says_what_to_do_and_takes_a_zip(studio: Page, adapter:
     source = config_with(adapter, tmp_path, base_model_name_or_path="/content/somewhere/llama")
     source = source.rename(tmp_path / "plain adapter.zip")
     page = studio.page
-    page.set_input_files("#library-upload-file input[type=file]", str(source))
-    page.get_by_text("plain adapter").first.wait_for()
+    give(page, "#library-upload-file", source)
     page.click("#library-take")
     studio.sees("is not among the bases of this studio")
     page.get_by_label("Its base model").click()

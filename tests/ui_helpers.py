@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -59,3 +60,10 @@ def toast(page: Any, text: str) -> None:
     click it is waited for in vain."""
     page.locator(".toast-body", has_text=text).first.wait_for()
     page.evaluate("document.querySelectorAll('.toast-close').forEach((button) => button.click())")
+
+
+def give(page: Any, field: str, path: Path) -> None:
+    """Put a file into the upload field ``field`` and wait until the page holds it. The whole name is written out while it is
+    sent alone; what stays says it in two parts, and whole to a screen reader only."""
+    page.set_input_files(f"{field} input[type=file]", str(path))
+    page.locator(f'{field} .filename[aria-label="{path.name}"]').wait_for()
