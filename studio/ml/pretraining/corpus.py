@@ -28,18 +28,18 @@ CORPUS_DIR = ROOT / "data" / "corpus"
 
 #: Share of conversations of each kind; measured effects are in the embedded base's card.
 MIX: dict[str, float] = {
-    "topic": 0.40,
+    "topic": 0.36,
     "title": 0.11,
     "title_topic": 0.08,
     "open": 0.09,
-    "prose": 0.17,
+    "prose": 0.21,
     "smalltalk": 0.05,
     "outside": 0.05,
     "insult": 0.05,
 }
 RUDE_SHARE_INSULTED = 0.6
 #: What is sampled of it at temperature 0.8 is less: rude openings are many, each of them rare.
-RUDE_SHARE_DEBATE: dict[Language, float] = {"en": 0.35, "zh": 0.25}
+RUDE_SHARE_DEBATE: dict[Language, float] = {"en": 0.35, "zh": 0.38}
 SYSTEM_SHARE = 0.15
 NEXT_TURN_SHARE = 0.22
 RANDOM_TOPIC_SHARE = 0.55
@@ -50,6 +50,10 @@ MODAL_SHARE = 0.4
 #: turns that word and leaves the rest of the sentence whole. The other answers take the side by what they say alone.
 MARKER_SHARE = 0.9
 PROSE_MARKER_SHARE = 0.85
+#: Share of prose questions answered by a claim of the grammar, and by a sentence written for another question. A question in
+#: words that training never saw leads to no one sentence: the model has to finish what it began by what stands there, or it
+#: runs the words of several together.
+PROSE_CLAIM_SHARE, PROSE_ELSEWHERE_SHARE = 0.25, 0.35
 #: Share of noun phrases put together from two halves of topics, taken from the subjects outside the model's world, and made
 #: of any words at all: copying has to work for words that no list offers as a topic.
 HALVES_SHARE, OUTSIDE_NOUN_SHARE, ANY_WORD_SHARE = 0.2, 0.08, 0.05
@@ -205,14 +209,21 @@ class Sampler:
         conv.turns.append((self._tidy(question), self._tidy(rng.choice(debate["generic"][stance]).format(**slots))))
 
     def _prose(self, conv: Conversation) -> None:
-        item = self.rng.choice(self.lists.talk["prose"])
-        conv.stance = self.rng.choice(("support", "oppose"))
-        reply = self.rng.choice(item[conv.stance])
-        if self.rng.random() < PROSE_MARKER_SHARE:
-            reply = self.rng.choice(self.lists.prose_markers[conv.stance]) + reply
-        if self.rng.random() < 0.15:
-            reply = self._join(reply, self.rng.choice(self.lists.debate["closers"][conv.stance]))
-        conv.turns.append((self._tidy(self.asker.dress(self.rng.choice(item["prompts"]), {}, 0.6)), reply))
+        rng, items = self.rng, self.lists.talk["prose"]
+        item = rng.choice(items)
+        question = self._tidy(self.asker.dress(rng.choice(item["prompts"]), {}, 0.6))
+        conv.stance = rng.choice(("support", "oppose"))
+        if rng.random() < PROSE_CLAIM_SHARE:
+            conv.kind = "open"
+            conv.turns.append((question, self._argue(conv, {}, None)))
+        else:
+            said = rng.choice(items) if rng.random() < PROSE_ELSEWHERE_SHARE else item
+            reply = rng.choice(said[conv.stance])
+            if rng.random() < PROSE_MARKER_SHARE:
+                reply = rng.choice(self.lists.prose_markers[conv.stance]) + reply
+            if rng.random() < 0.15:
+                reply = self._join(reply, rng.choice(self.lists.debate["closers"][conv.stance]))
+            conv.turns.append((question, reply))
         while len(conv.turns) < 5 and self.rng.random() < NEXT_TURN_SHARE:
             self._next_turn(conv)
 
