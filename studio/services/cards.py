@@ -4,7 +4,6 @@ not. Written by the trainer when a run ends and by the library when a title chan
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import tempfile
@@ -19,6 +18,7 @@ from studio.services import detox_cards, reward_cards
 from studio.services.run_events import read_samples
 from studio.services.runs import RunView
 from studio.services.unpacking import CONFIG
+from studio.services.wording import percent
 
 CARD = "README.md"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}$")
@@ -100,11 +100,6 @@ def plain(text: str) -> str:
 def code(text: str) -> str:
     """Text as a Markdown code span that it cannot end."""
     return "`" + re.sub(r"[`|\s]+", " ", text).strip() + "`"
-
-
-def percent(value: float) -> str:
-    """A share in whole per cent, or a dash where there is none."""
-    return "–" if math.isnan(value) else f"{value:.0%}"
 
 
 def _task(folder: Path) -> str:

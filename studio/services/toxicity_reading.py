@@ -8,6 +8,7 @@ from studio.domain import BASE
 from studio.services.evaluation_table import provoking_ids
 from studio.services.intervals import MIN_CLUSTERS, Interval
 from studio.services.toxicity_stats import THRESHOLD, AdapterComparison, Change, Comparison, Crossing, Share, compare
+from studio.services.wording import counted
 from studio.toxicity import Evaluation
 
 #: An audit speaks up where answers keep less of their length than this, or lose more of their different 3-grams.
@@ -84,11 +85,6 @@ def signed(number: float, digits: int) -> str:
 def span(interval: Interval, digits: int = 3) -> str:
     """``−0.20 to +0.10``."""
     return f"{signed(interval.low, digits)} to {signed(interval.high, digits)}"
-
-
-def counted(number: int, word: str) -> str:
-    """``1 prompt``, ``60 prompts``."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _said(evaluation: Evaluation, one: AdapterComparison, names: Mapping[str, str]) -> list[str]:

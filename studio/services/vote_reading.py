@@ -10,6 +10,7 @@ from studio.services.bradley_terry import Standings
 from studio.services.intervals import MIN_CLUSTERS, Interval
 from studio.services.vote_care import VERY_FAST_S, Pace, SideBias
 from studio.services.vote_stats import Match, Player, VoteReport
+from studio.services.wording import counted
 from studio.votes import Decision
 
 
@@ -20,7 +21,7 @@ def read_match(match: Match) -> str:
         return f"{a} against {b}: no votes yet."
     if match.method == "one cluster":
         return (
-            f"{a} and {b} are not yet distinguishable: {a} has {percent(match.rate)} of {count(match.votes, 'vote')}, but "
+            f"{a} and {b} are not yet distinguishable: {a} has {percent(match.rate)} of {counted(match.votes, 'vote')}, but "
             "all on one prompt, which says nothing of other prompts. Votes on more prompts are needed."
         )
     assert match.interval is not None  # only one prompt or none has no interval
@@ -33,16 +34,16 @@ def read_match(match: Match) -> str:
     else:
         needed = f"Roughly {match.more:,} more votes, on new prompts, would settle it if {percent(match.rate)} is the true rate."
     return (
-        f"{a} and {b} are not yet distinguishable: {a} has {percent(match.rate)} of {count(match.votes, 'vote')} "
-        f"(95 % interval {span(match.interval)} over {count(match.prompts, 'prompt')}, and 50 % lies inside). "
+        f"{a} and {b} are not yet distinguishable: {a} has {percent(match.rate)} of {counted(match.votes, 'vote')} "
+        f"(95 % interval {span(match.interval)} over {counted(match.prompts, 'prompt')}, and 50 % lies inside). "
         f"{needed}{_careful(match)}"
     )
 
 
 def _preferred(winner: str, loser: str, rate: float, interval: Interval, match: Match) -> str:
     return (
-        f"{winner} is preferred to {loser}: {percent(rate)} of {count(match.votes, 'vote')} "
-        f"(95 % interval {span(interval)} over {count(match.prompts, 'prompt')}).{_careful(match)}"
+        f"{winner} is preferred to {loser}: {percent(rate)} of {counted(match.votes, 'vote')} "
+        f"(95 % interval {span(interval)} over {counted(match.prompts, 'prompt')}).{_careful(match)}"
     )
 
 
@@ -68,7 +69,7 @@ def read_standings(standings: Standings, players: Iterable[Player]) -> list[str]
         if any(rating.interval is None for rating in group.ratings):
             said.append(
                 f"{', '.join(label[rating.player] for rating in group.ratings)}: too few votes on too few prompts "
-                f"({count(group.prompts, 'prompt')}) for intervals of the ratings."
+                f"({counted(group.prompts, 'prompt')}) for intervals of the ratings."
             )
     return said
 
@@ -86,8 +87,8 @@ def read_agreement(agreement: Agreement) -> str:
     )
     assert agreement.raw is not None  # alpha needs couples
     return (
-        f"Krippendorff's alpha {signed(agreement.alpha)}{interval}, on {count(agreement.votes, 'vote')} by "
-        f"{count(agreement.raters, 'rater')} on the {count(agreement.pairs, 'pair')} with two votes or more. Raw agreement "
+        f"Krippendorff's alpha {signed(agreement.alpha)}{interval}, on {counted(agreement.votes, 'vote')} by "
+        f"{counted(agreement.raters, 'rater')} on the {counted(agreement.pairs, 'pair')} with two votes or more. Raw agreement "
         f"{percent(agreement.raw)} ({agreement.agreeing:,} of {agreement.couples:,} couples of votes). {agreement.reading}"
     )
 
@@ -96,7 +97,7 @@ def read_sides(sides: SideBias) -> str:
     """The left side's share, with a warning where it is off one half."""
     if sides.share is None or sides.interval is None:
         return "No votes for one side yet."
-    said = f"The left answer won {percent(sides.share)} of {count(sides.votes, 'vote')} for one side (95 % Wilson interval {span(sides.interval)})"
+    said = f"The left answer won {percent(sides.share)} of {counted(sides.votes, 'vote')} for one side (95 % Wilson interval {span(sides.interval)})"
     if not sides.off:
         return f"{said}; sides are drawn by lot, and 50 % is what votes without a side habit give."
     return (
@@ -109,7 +110,7 @@ def read_pace(pace: Pace) -> str:
     """Median, quartiles, and the share of votes nobody can have read for."""
     if pace.median is None or pace.lower is None or pace.upper is None:
         return "No vote with a time yet."
-    untimed = f" {count(pace.untimed, 'vote')} without a usable time." if pace.untimed else ""
+    untimed = f" {counted(pace.untimed, 'vote')} without a usable time." if pace.untimed else ""
     return (
         f"A vote took {pace.median:.1f} s in the median (middle half {pace.lower:.1f} to {pace.upper:.1f} s); "
         f"{pace.fast} of {pace.votes:,} ({percent(pace.fast / pace.votes)}) were faster than {VERY_FAST_S:g} s.{untimed}"
@@ -119,12 +120,12 @@ def read_pace(pace: Pace) -> str:
 def read_counts(report: VoteReport) -> str:
     """How many votes count, and that nothing else was dropped."""
     raters = sum(rater.votes > 0 for rater in report.raters)
-    said = f"{count(report.votes, 'vote')} by {count(raters, 'rater')} on {count(report.pairs, 'pair')} count"
+    said = f"{counted(report.votes, 'vote')} by {counted(raters, 'rater')} on {counted(report.pairs, 'pair')} count"
     if report.skips:
-        said += f"; {count(report.skips, 'skip')} (no opinion) beside them"
+        said += f"; {counted(report.skips, 'skip')} (no opinion) beside them"
     if report.same_player:
         said += (
-            f"; {count(report.same_player, 'vote')} between two samples of one model say nothing of who is preferred"
+            f"; {counted(report.same_player, 'vote')} between two samples of one model say nothing of who is preferred"
         )
     if not report.left_out:
         return f"{said}. Nothing is left out."
@@ -142,7 +143,7 @@ def read_decisions(decisions: Iterable[Decision], min_votes: int) -> str:
     if not states:
         return ""
     return (
-        f"{states['decided']:,} of {count(states.total(), 'pair')} decided by a strict majority of at least {min_votes} votes; "
+        f"{states['decided']:,} of {counted(states.total(), 'pair')} decided by a strict majority of at least {min_votes} votes; "
         f"{states['undecided']:,} undecided (enough votes, no majority), {states['waiting']:,} with fewer than {min_votes} "
         "votes. Filters do not change this."
     )
@@ -168,8 +169,3 @@ def signed(value: float) -> str:
     """Two decimals, with a true minus sign and no negative zero."""
     text = f"{value:.2f}"
     return "0.00" if text == "-0.00" else text.replace("-", "−")
-
-
-def count(number: int, word: str) -> str:
-    """``1 vote``, ``2,000 votes``."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"

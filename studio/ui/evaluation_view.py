@@ -8,7 +8,6 @@ from html import escape
 from studio.services.evaluation_table import by_difference, provoking_ids
 from studio.services.evaluations import EvaluationStatus
 from studio.services.toxicity_reading import (
-    counted,
     footing,
     headline,
     p_value,
@@ -18,6 +17,7 @@ from studio.services.toxicity_reading import (
     why_no_interval,
 )
 from studio.services.toxicity_stats import AdapterComparison, Change, Comparison, Share
+from studio.services.wording import counted
 from studio.toxicity import Evaluation, EvaluationRow, TextScore
 from studio.ui.cover import covered
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from studio.services.bradley_terry import CENTRE, Standings
 from studio.services.vote_care import VERY_FAST_S, RaterShare
-from studio.services.vote_reading import count, percent, span
+from studio.services.vote_reading import percent, span
 from studio.services.vote_stats import Match, Player
+from studio.services.wording import counted
 from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def win_rate_figure(matches: Sequence[Match]) -> Figure:
         interval = f"95 % interval {span(match.interval)}" if match.interval else "no interval from one prompt"
         hover = (
             f"{escape(match.a.label)} against {escape(match.b.label)}<br>{percent(match.rate)}, {interval}<br>"
-            f"{count(match.votes, 'vote')}, {count(match.prompts, 'prompt')}<br>{escape(said)}"
+            f"{counted(match.votes, 'vote')}, {counted(match.prompts, 'prompt')}<br>{escape(said)}"
         )
         lines.append((label, match.rate, ends, color, hover))
     figure = _dot_plot(lines)

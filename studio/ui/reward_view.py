@@ -11,7 +11,8 @@ from studio.events import RewardReport
 from studio.services.reward import VoteCount
 from studio.services.reward_reading import claim, majority_name
 from studio.services.runs import RunView
-from studio.ui.run_view import bar, header_html, share_of, started
+from studio.services.wording import percent
+from studio.ui.run_view import bar, header_html, started
 from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
 
 if TYPE_CHECKING:
@@ -66,12 +67,12 @@ def result(run: RunView) -> str:
     )
     ties = f" {report.ties} got equal rewards and count as wrong." if report.ties else ""
     accuracy = report.hits / report.n
-    told = f"{share_of(accuracy)} [{report.low:.0%}, {report.high:.0%}] · {report.hits} of {report.n}"
+    told = f"{percent(accuracy)} [{report.low:.0%}, {report.high:.0%}] · {report.hits} of {report.n}"
     majority = majority_name(report).strip("“”")
     bars = (
         bar("this model", accuracy, told, (report.low, report.high))
-        + bar(majority, report.majority, share_of(report.majority), other=True)
-        + bar("the longer answer wins", report.longer, share_of(report.longer), other=True)
+        + bar(majority, report.majority, percent(report.majority), other=True)
+        + bar("the longer answer wins", report.longer, percent(report.longer), other=True)
     )
     mark = "✓" if report.learned else "○"
     return (

@@ -10,6 +10,7 @@ from html import escape
 from studio.domain import FINAL_STATES
 from studio.events import SampleEvent, StepEvent, SupportShare
 from studio.services.runs import RunView
+from studio.services.wording import percent
 from studio.ui.chips import chips_html
 
 _DOTS = {
@@ -128,10 +129,10 @@ def result(run: RunView) -> str:
     goal = "support" if sides else "as labelled"
     like = "take the <b>support</b> side" if sides else "read like the <b>preferred</b> answers"
     return (
-        f"<div class='result'><h3>Asked for {asked:.0%} {goal}, measured {share_of(judge.share)}</h3>{''.join(rows)}"
+        f"<div class='result'><h3>Asked for {asked:.0%} {goal}, measured {percent(judge.share)}</h3>{''.join(rows)}"
         f"<p class='quiet'>Share of sampled answers to prompts no training touched that {like}, with "
         f"95 % Wilson interval. Judged by character n-grams + logistic regression fitted on this dataset's own answers "
-        f"(cross-validated accuracy {share_of(judge.judge_accuracy)} on {judge.judge_n} answers); it abstains when "
+        f"(cross-validated accuracy {percent(judge.judge_accuracy)} on {judge.judge_n} answers); it abstains when "
         f"unsure.</p>{probe}</div>"
     )
 
@@ -217,11 +218,6 @@ def started(run: RunView) -> str:
 
 
 HISTORY_HEADERS = ["Name", "State", "Base", "Data", "ratio", "n", "Measured support", "Steps", "Started", "Run"]
-
-
-def share_of(value: float) -> str:
-    """A share in whole per cent, or a dash where there is none."""
-    return "–" if math.isnan(value) else f"{value:.0%}"
 
 
 def _seconds(value: float) -> str:
