@@ -2,13 +2,15 @@
 
 DPO lowers what it rejects, and a model of a few million weights lowers the words around it as well: it turns its side and
 forgets how to write. The remedy is a language-model loss on text the model is at home in, as in PPO-ptx (Ouyang et al.
-2022, section 3.5); the text is what the untouched base answers to the training prompts. The first tokens of those answers,
-in which an answer takes its side, carry no loss: that choice is what the pairs are to change.
+2022, section 3.5); the text is what the untouched base answers to the training prompts, at a low temperature: what it is sure
+of. The first tokens of those answers, in which an answer takes its side, carry no loss: that choice is what the pairs are to
+change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from studio.ml.answers import CHAT, continue_ids, drawing, seeded
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Answers a prompt, the tokens of an answer that stay free, the longest answer (tokens), prompts answered at a time.
 SAMPLES, FREE_TOKENS, ANSWER_TOKENS, _CHUNK = 6, 8, 64, 64
+#: Drawn as the chat draws, answers hand on the base's own slips; the surest answers alone are too much alike to keep it whole.
+OWN_ANSWERS = replace(CHAT, temperature=0.3)
 
 
 class Replay:
@@ -56,5 +60,5 @@ class Replay:
     def _write(self, model: Any, chunk: int, sample: int) -> list[EncodedAnswer]:
         prompts = self._prompts[chunk * _CHUNK : (chunk + 1) * _CHUNK]
         with base_of(model), seeded(model, self._seed + SAMPLES * chunk + sample):
-            written = continue_ids(model, self._tokenizer, prompts, max_new_tokens=ANSWER_TOKENS, **drawing(CHAT))
+            written = continue_ids(model, self._tokenizer, prompts, max_new_tokens=ANSWER_TOKENS, **drawing(OWN_ANSWERS))
         return [EncodedAnswer(prompt, tuple(ids)) for prompt, ids in zip(prompts, written, strict=True)]

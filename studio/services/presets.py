@@ -34,7 +34,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 DpoSettings(
                     side_first=True,
                     beta=0.01,
-                    replay_weight=0.5,
+                    replay_weight=0.7,
                     learning_rate=4e-3,
                     epochs=8.0,
                     batch_size=8,
