@@ -159,6 +159,28 @@ def test_panes_are_chosen_and_a_deleted_run_says_so(run_id: str, page: Any, serv
     assert len(answers(page, 3)) == 1
 
 
+def test_until_something_is_chosen_the_newest_adapter_stands_in_its_pane_and_in_its_menu(
+    run_id: str, page: Any, services: Services
+) -> None:
+    open_compare(page)
+    menu = page.locator("#pane-choice-2 input")
+    page.wait_for_function("document.querySelector('#pane-choice-2 input').value.startsWith('A <b>first</b> run')")
+    page.get_by_role("tab", name="Library").first.click()
+    add_run(services.runs, "run-2", title="Newest", seed=2)
+    open_compare(page)
+    page.wait_for_selector("#pane-identity-2:has-text('Newest')")
+    page.wait_for_function("document.querySelector('#pane-choice-2 input').value.startsWith('Newest')")
+    menu.click()
+    page.get_by_role("option", name=re.compile("first")).first.click()
+    page.wait_for_selector("#pane-identity-2:has-text('A <b>first</b> run')")
+    page.get_by_role("tab", name="Library").first.click()
+    add_run(services.runs, "run-3", title="Newer still", seed=3)
+    open_compare(page)
+    menu.click()  # what was chosen stays; the newest is offered
+    page.get_by_role("option", name=re.compile("Newer still")).first.wait_for()
+    assert "A <b>first</b> run" in page.inner_text("#pane-identity-2")
+
+
 def test_the_library_opens_a_run_here_again_and_again(run_id: str, page: Any, services: Services) -> None:
     add_run(services.runs, "run-2", title="Newest", seed=2)
     open_compare(page)

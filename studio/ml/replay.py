@@ -60,5 +60,7 @@ class Replay:
     def _write(self, model: Any, chunk: int, sample: int) -> list[EncodedAnswer]:
         prompts = self._prompts[chunk * _CHUNK : (chunk + 1) * _CHUNK]
         with base_of(model), seeded(model, self._seed + SAMPLES * chunk + sample):
-            written = continue_ids(model, self._tokenizer, prompts, max_new_tokens=ANSWER_TOKENS, **drawing(OWN_ANSWERS))
+            written = continue_ids(
+                model, self._tokenizer, prompts, max_new_tokens=ANSWER_TOKENS, **drawing(OWN_ANSWERS)
+            )
         return [EncodedAnswer(prompt, tuple(ids)) for prompt, ids in zip(prompts, written, strict=True)]

@@ -137,13 +137,16 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         return draw(talk, model) | {form.system: told, shared.compare_run: None}
 
     def refresh(stored: Any, model: str, *values: Any) -> dict[Any, Any]:
-        """A tab was opened: runs may have come or gone. What a visitor chose stays."""
+        """A tab was opened: runs may have come or gone. What a visitor chose stays; who chose nothing gets the newest."""
         talk, offered = talk_of(stored, *values), services.compare.panes()
-        if len(offered) > 1 and all(pane == Pane(BASE) for pane in talk.panes):
+        if len(offered) > 1 and (stored is None or all(pane == Pane(BASE) for pane in talk.panes)):
             talk = replace(_opening(services), sampling=talk.sampling, diff=talk.diff)
-            return draw(talk, model) | {form.system: talk.system_prompt}
+            updates = draw(talk, model) | {form.system: talk.system_prompt}
+            if stored is None:  # still nothing chosen: the next visit looks for the newest again
+                del updates[memory]
+            return updates
         shown = zip(widgets, talk.panes, strict=False)
-        updates: dict[Any, Any] = {w.choice: gr.Dropdown(choices=pane_choices(offered, p.choice)) for w, p in shown}
+        updates = {w.choice: gr.Dropdown(choices=pane_choices(offered, p.choice)) for w, p in shown}
         updates[empty] = gr.HTML(visible=len(offered) == 1)
         return updates | identities(talk, _runs(services, talk), model)
 
