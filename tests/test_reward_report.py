@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import pytest
+from scripted_trainer import step_event
 
 from studio.domain import PreferenceRow
+from studio.events import ProbeEvent
 from studio.ml.reward_report import calibration, longer_share, majority_share, make_report
+from studio.services.reward_reading import read_reward
 
 
 def row(side: Any, chosen: str, rejected: str) -> PreferenceRow:
@@ -53,3 +57,16 @@ def test_learning_is_claimed_above_both_baselines_only() -> None:
     assert make_report(1, [1.0] * 26 + [-1.0] * 14, short, [], False, 0).low < 0.5
     assert not make_report(1, [], [], [], True, 0).learned
     assert math.isnan(longer_share([]))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "share", "n", "by_heart"),
+    [(0.9, 0.0, 1, True), (0.53, 0.0, 1, False), (0.95, 0.6, 20, True), (0.75, 0.5, 20, True), (0.75, 0.5, 8, False)],
+)
+def test_learning_by_heart_is_said_where_chance_does_not_explain_it(
+    accuracy: float, share: float, n: int, by_heart: bool
+) -> None:
+    steps = [dataclasses.replace(step_event(step, 5), accuracy=accuracy) for step in range(1, 6)]
+    said = read_reward(steps, [ProbeEvent(5, share, n, 0.1, 1.0)])
+    assert any("by heart" in sentence for sentence in said) is by_heart
+    assert f"On {n} held-out pair{'s' if n > 1 else ''} the" in said[1]

@@ -76,6 +76,9 @@ def test_a_running_run_says_how_far_and_how_long() -> None:
     assert "about 1 s left" in html
     assert 'aria-valuenow="30"' in html
     assert "left" not in run_view.progress(view("done")).split("</div></div>")[1]
+    first = run_view.progress(view(last_step=step_event(1, 10)))
+    assert "step 1 of 10" in first
+    assert "about" not in first  # one step tells of setting up
     endless = dataclasses.replace(step_event(3, 10), eta=math.inf)
     assert "about an unknown time left" in run_view.progress(view(last_step=endless))
 

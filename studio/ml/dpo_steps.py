@@ -70,6 +70,7 @@ def teller_class() -> Any:
             self._clock, self._emit, self._should_stop = clock, emit, should_stop
             self._at_save = at_save
             self._first_step = 0
+            self._first_took = 0.0
             self._step_began = self._saved = self._saving_began = time.monotonic()
             self._save_cost = 0.0
             self.stopped = False
@@ -111,7 +112,10 @@ def teller_class() -> Any:
         def _tell(self, state: Any, now: float, done: bool) -> None:
             settings, elapsed = self._settings, self._clock.elapsed()
             here = state.global_step - self._first_step
-            per_step = (elapsed - self._clock.before) / here
+            taken = elapsed - self._clock.before
+            if here == 1:  # what is set up in the first step takes longer than a step
+                self._first_took = taken
+            per_step = (taken - self._first_took) / (here - 1) if here > 1 else taken
             if settings.max_seconds > 0:
                 eta = max(0.0, settings.max_seconds - elapsed)
                 total = state.global_step if done else state.global_step + max(1, math.ceil(eta / per_step))

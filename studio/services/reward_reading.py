@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from studio.events import ProbeEvent, RewardReport, StepEvent
+from studio.services.intervals import wilson
+from studio.services.wording import counted
 
-#: Training accuracy this much above the held-out one reads as learning by heart.
+#: Training accuracy this much above the held-out one, and above what chance can make of that one, reads as learning by heart.
 _GAP = 0.2
 #: Steps at the end whose mean is looked at: a single step is a handful of pairs.
 _LAST = 5
@@ -25,8 +27,11 @@ def read_reward(steps: Sequence[StepEvent], probes: Sequence[ProbeEvent]) -> lis
     ]
     if probes:
         probe = probes[-1]
-        said.append(f"On {probe.n} held-out pairs the preferred answer has the higher reward in {probe.share:.0%}.")
-        if len(steps) >= _LAST and accuracy - probe.share > _GAP:
+        interval = wilson(probe.share * probe.n, probe.n)
+        said.append(
+            f"On {counted(probe.n, 'held-out pair')} the preferred answer has the higher reward in {probe.share:.0%}."
+        )
+        if len(steps) >= _LAST and interval is not None and accuracy > max(probe.share + _GAP, interval.high):
             said.append(
                 f"In training it is right in {accuracy:.0%}, far more than on pairs it never saw: it learns its pairs by heart. Fewer "
                 "epochs, a lower rank or more pairs help."

@@ -89,7 +89,7 @@ def progress(run: RunView, ahead: int = 0) -> str:
         parts.append(f"step {step} of {total}")
     if last:
         parts.append(f"{last.elapsed:.1f} s")
-        if status.state == "running" and step < total:
+        if status.state == "running" and 1 < step < total:  # the first step tells of setting up, not of a step
             parts.append(f"about {_seconds(last.eta)} left")
     if isinstance(last, StepEvent):
         parts.append(f"{last.tokens_per_second:,.0f} tokens/s")
