@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from scripted_trainer import step_event
@@ -45,6 +46,18 @@ def test_more_points_are_the_same_picture_and_another_run_is_not() -> None:
     assert training_figure([curve("run-2")]).layout.uirevision != now.layout.uirevision
     assert training_figure([curve(n=3)], "seconds").layout.uirevision != now.layout.uirevision
     assert training_figure([curve(), curve("run-2")]).layout.uirevision != now.layout.uirevision
+
+
+def test_an_empty_stance_is_explained_once_it_will_stay_empty() -> None:
+    def said(*curves: Curve, reward: bool = False) -> bool:
+        return "no held-out pairs" in training_figure(curves, reward=reward).to_json()
+
+    blind = replace(curve("run-2", n=2), probes=[])
+    assert said(blind)
+    assert said(blind, replace(blind, run_id="run-3"))
+    assert not said(blind, curve())
+    assert not said(blind, reward=True)
+    assert not said(replace(blind, steps=blind.steps[:1]))  # the base is looked at behind the first step
 
 
 def test_a_title_is_text_even_to_plotly() -> None:

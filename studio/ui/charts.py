@@ -86,10 +86,13 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
             curve.probes and not reward and not math.isnan(curve.support_ratio)
         ):  # an adapter made elsewhere has no known ratio
             figure.add_hline(y=curve.support_ratio, line={"color": color, "width": 1, "dash": "dot"}, row=2, col=2)
-    if reward:
-        figure.add_hline(y=0.5, line={"color": "#999", "width": 1, "dash": "dot"}, row=2, col=2)
     if alone:
         figure.add_hline(y=0.6931, line={"color": "#999", "width": 1, "dash": "dot"}, row=1, col=1)
+    if reward:
+        figure.add_hline(y=0.5, line={"color": "#999", "width": 1, "dash": "dot"}, row=2, col=2)
+    elif any(len(curve.steps) > 1 for curve in curves) and not any(curve.probes for curve in curves):
+        # the probe looks at the base behind the first step, wherever there is something to look at
+        figure.add_annotation(text="no held-out pairs in this data", showarrow=False, row=2, col=2)
     figure.update_yaxes(range=[-0.03, 1.03], row=2)
     return finish(figure, axis, curves)
 
