@@ -30,13 +30,13 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "Embedded base (seconds on a CPU)",
                 # Each part was measured to be needed (README, "Measured"): without replay the answers of a base this small
                 # garble, with a larger beta its pairs are learned by heart before the side has turned.
-                LoraSettings(rank=8, alpha=16, dropout=0.0, target_modules="all-linear"),
+                LoraSettings(rank=16, alpha=32, dropout=0.0, target_modules="all-linear"),
                 DpoSettings(
                     side_first=True,
                     beta=0.01,
                     replay_weight=0.7,
                     learning_rate=4e-3,
-                    epochs=8.0,
+                    epochs=5.0,
                     batch_size=8,
                     gradient_accumulation=1,
                 ),
