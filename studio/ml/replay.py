@@ -2,9 +2,9 @@
 
 DPO lowers what it rejects, and a model of a few million weights lowers the words around it as well: it turns its side and
 forgets how to write. The remedy is a language-model loss on text the model is at home in, as in PPO-ptx (Ouyang et al.
-2022, section 3.5); the text is what the untouched base answers to the training prompts, at a low temperature: what it is sure
-of. The first tokens of those answers, in which an answer takes its side, carry no loss: that choice is what the pairs are to
-change.
+2022, section 3.5); the text is what the untouched base answers to the training prompts, at a lower temperature than the
+chat's: what it is rather sure of. The first tokens of those answers, in which an answer takes its side, carry no loss: that
+choice is what the pairs are to change.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 #: Answers a prompt, the tokens of an answer that stay free, the longest answer (tokens), prompts answered at a time.
 SAMPLES, FREE_TOKENS, ANSWER_TOKENS, _CHUNK = 6, 8, 64, 64
-#: Drawn as the chat draws, answers hand on the base's own slips; the surest answers alone are too much alike to keep it whole.
-OWN_ANSWERS = replace(CHAT, temperature=0.3)
+#: Drawn as the chat draws, answers hand on the base's own slips; the surest ones alone teach it to say the same to everything
+#: (at .3 half of an adapter's answers were one sentence).
+OWN_ANSWERS = replace(CHAT, temperature=0.65)
 
 
 class Replay:

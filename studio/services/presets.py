@@ -36,7 +36,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                     beta=0.01,
                     replay_weight=0.7,
                     learning_rate=4e-3,
-                    epochs=5.0,
+                    epochs=8.0,
                     batch_size=8,
                     gradient_accumulation=1,
                 ),
