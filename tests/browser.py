@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from studio.config import Settings
-from studio.services import Services
+from studio.services import Services, build_services
 
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 #: Long, for machines with other work; a page that is right takes a second.
@@ -50,10 +50,10 @@ def patient_launch() -> Iterator[None]:
 @pytest.fixture
 def services(settings: Settings) -> Iterator[Services]:
     """Services over the test's own folders."""
-    from service_helpers import opened
-
-    with opened(settings) as services:
-        yield services
+    services = build_services(settings)
+    yield services
+    services.compare.close()
+    services.rating.close()
 
 
 @pytest.fixture
