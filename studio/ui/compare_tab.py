@@ -63,14 +63,12 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 
-    def draw(talk: Talk, model: str) -> dict[Any, Any]:
-        """All panes as ``talk`` has them."""
+    def draw(talk: Talk, model: str, keep: bool = True) -> dict[Any, Any]:
+        """All panes as ``talk`` has them; ``keep`` has the browser remember it."""
         offered, runs = services.compare.panes(), _runs(services, talk)
-        updates: dict[Any, Any] = {
-            memory: talks.store(talk),
-            empty: gr.HTML(visible=len(offered) == 1),
-            count: len(talk.panes),
-        }
+        updates: dict[Any, Any] = {empty: gr.HTML(visible=len(offered) == 1), count: len(talk.panes)}
+        if keep:
+            updates[memory] = talks.store(talk)
         for index, widget in enumerate(widgets):
             pane = talk.panes[index] if index < len(talk.panes) else None
             updates[widget.column] = gr.Column(visible=pane is not None)
@@ -119,10 +117,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         if not any(pane.messages for pane in talk.panes):
             talk = replace(_opening(services), sampling=talk.sampling, diff=talk.diff)
         how = (talk.diff, talk.system_prompt, *talks.sampling_numbers(talk.sampling))
-        updates = draw(talk, model) | dict(zip(settings, how, strict=True))
-        if stored is None:  # nothing to keep yet, and nothing is lost should the browser have been slow to read it
-            del updates[memory]
-        return updates
+        # where there was nothing, nothing is kept yet, and nothing is lost should the browser have been slow to read it
+        return draw(talk, model, keep=stored is not None) | dict(zip(settings, how, strict=True))
 
     def open_run(run_id: str | None, stored: Any, model: str, *values: Any) -> dict[Any, Any]:
         """Another tab asks for a run beside the base."""
@@ -141,12 +137,10 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         talk, offered = talk_of(stored, *values), services.compare.panes()
         if len(offered) > 1 and (stored is None or all(pane == Pane(BASE) for pane in talk.panes)):
             talk = replace(_opening(services), sampling=talk.sampling, diff=talk.diff)
-            updates = draw(talk, model) | {form.system: talk.system_prompt}
-            if stored is None:  # still nothing chosen: the next visit looks for the newest again
-                del updates[memory]
-            return updates
+            # while nothing is chosen nothing is kept, and the next visit looks for the newest again
+            return draw(talk, model, keep=stored is not None) | {form.system: talk.system_prompt}
         shown = zip(widgets, talk.panes, strict=False)
-        updates = {w.choice: gr.Dropdown(choices=pane_choices(offered, p.choice)) for w, p in shown}
+        updates: dict[Any, Any] = {w.choice: gr.Dropdown(choices=pane_choices(offered, p.choice)) for w, p in shown}
         updates[empty] = gr.HTML(visible=len(offered) == 1)
         return updates | identities(talk, _runs(services, talk), model)
 

@@ -12,6 +12,8 @@ from itertools import cycle
 
 import gradio as gr
 
+from studio.services.wording import counted
+
 #: Characters of the blurred stand-in at most: two lines or three, however long the text.
 SHAPE = 150
 #: No word in any language, however they follow each other.
@@ -49,8 +51,7 @@ def cover_switch() -> gr.Checkbox:
 
 def _length(text: str) -> str:
     """How long the text is, in characters: the one measure that English and Chinese share."""
-    count = len(text.strip())
-    return f"{count:,} character{'' if count == 1 else 's'}"
+    return counted(len(text.strip()), "character")
 
 
 def _shape(text: str) -> str:

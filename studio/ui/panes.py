@@ -14,6 +14,7 @@ from typing import Any
 
 from studio.domain import BASE, BaseCheck, Message, PaneUpdate
 from studio.services.runs import RunView
+from studio.services.wording import counted
 from studio.ui.chips import chips_html
 
 EMPTY = (
@@ -114,7 +115,7 @@ def stats(update: PaneUpdate | None) -> str:
         return '<div class="pane-stats"></div>'
     parts = []
     if update.tokens:
-        parts.append(f"{update.tokens:,} token{'s' if update.tokens > 1 else ''}")
+        parts.append(counted(update.tokens, "token"))
         if update.tokens_per_second:
             parts.append(f"<b>{update.tokens_per_second:,.0f}</b> tokens/s")
     if update.done and not update.text.strip():

@@ -10,6 +10,7 @@ import gradio as gr
 from studio.errors import StudioError
 from studio.services.prompt_file import MAX_FILE_MB, prompts_from_file
 from studio.services.prompt_sets import MAX_PROMPTS
+from studio.services.wording import counted
 from studio.toxicity import TestPrompt
 
 HINT = (
@@ -39,5 +40,4 @@ def read_line(path: str | None) -> str:
         name, prompts = uploaded(path)
     except StudioError as error:
         return f'<div class="run-message">{escape(str(error))}</div>'
-    count = "1 prompt" if len(prompts) == 1 else f"{len(prompts):,} prompts"
-    return f'<div class="quiet">{count} read from {escape(name)}.</div>' if name else HINT
+    return f'<div class="quiet">{counted(len(prompts), "prompt")} read from {escape(name)}.</div>' if name else HINT
