@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from studio.domain import BaseModelRef
+from studio.domain.runs import BaseModelRef
 from studio.ml.engine import BaseSource
 from studio.ml.loading import fingerprint
 

@@ -14,7 +14,7 @@ from chat_helpers import make_adapter
 from conftest import EMBEDDED
 from run_helpers import make_dataset, make_recipe
 
-from studio.domain import BaseModelRef
+from studio.domain.runs import BaseModelRef
 from studio.ml import engine
 from studio.ml.loading import fingerprint
 from studio.services.runs import RunStore

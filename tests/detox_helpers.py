@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from studio.detox import DetoxSettings, RewardTerm
-from studio.domain import BaseModelRef, LoraSettings, Recipe
+from studio.domain.detox import DetoxSettings, RewardTerm
+from studio.domain.runs import BaseModelRef, LoraSettings, Recipe
+from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TestPrompt, TextScore
 from studio.ml.detox import DetoxJob
-from studio.toxicity import NOT_COVERED, ScorerInfo, TestPrompt, TextScore
 
 
 class RuleScorer:

@@ -10,16 +10,9 @@ from typing import Any
 
 from run_helpers import make_recipe
 
-from studio.detox import (
-    AnswerFigures,
-    DetoxEvent,
-    DetoxReport,
-    DetoxSettings,
-    RewardTerm,
-    RudeShare,
-    TranscriptEvent,
-)
-from studio.domain import Recipe
+from studio.domain.detox import DetoxSettings, RewardTerm
+from studio.domain.events import AnswerFigures, DetoxEvent, DetoxReport, RudeShare, TranscriptEvent
+from studio.domain.runs import Recipe
 
 TOTAL = 8
 

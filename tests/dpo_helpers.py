@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from studio.domain import BaseModelRef, DpoSettings, LoraSettings, PreferencePair, PreferenceRow, Recipe
+from studio.domain.data import PreferencePair, PreferenceRow
+from studio.domain.runs import BaseModelRef, DpoSettings, LoraSettings, Recipe
 from studio.ml.dpo import DpoJob
 
 TEMPLATE = (

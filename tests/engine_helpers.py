@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from chat_helpers import make_adapter, make_base
 
-from studio.domain import Message, PaneUpdate, Sampling
+from studio.domain.chat import PaneUpdate, Sampling
+from studio.domain.data import Message
 from studio.ml.engine import BaseSource, ChatEngine, GenRow
 
 ASK = (Message("user", "Hi there"),)

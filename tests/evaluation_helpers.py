@@ -12,23 +12,16 @@ from conftest import EMBEDDED
 from run_helpers import make_dataset, make_recipe
 
 from studio.config import Settings
-from studio.domain import BASE, BaseModelRef, PaneUpdate, Sampling
+from studio.domain.chat import BASE, PaneUpdate, Sampling
+from studio.domain.evaluations import Evaluation, EvaluationRow, EvaluationSpec
+from studio.domain.runs import BaseModelRef
+from studio.domain.toxicity import NOT_COVERED, ScorerInfo, ScorerSpec, TestPrompt, TextScore
 from studio.errors import InputError
 from studio.ml.loading import fingerprint
 from studio.services.compare import CompareService, PaneChat
 from studio.services.runs import RunStore
 from studio.store import evaluations as store
 from studio.store.database import Database
-from studio.toxicity import (
-    NOT_COVERED,
-    Evaluation,
-    EvaluationRow,
-    EvaluationSpec,
-    ScorerInfo,
-    ScorerSpec,
-    TestPrompt,
-    TextScore,
-)
 
 SCORER = ScorerInfo(
     name="scripted",

@@ -15,8 +15,8 @@ import pytest
 from run_helpers import make_dataset, make_recipe
 
 from studio.config import Settings
-from studio.domain import RunStatus
-from studio.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
+from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
+from studio.domain.runs import RunStatus
 from studio.services.library import LibraryService
 from studio.services.models import ModelService
 from studio.services.records import LineWriter, write_record
@@ -165,7 +165,7 @@ def make_run(settings: Settings, adapter: Path, run_id: str = "toy-r50", **chang
 
 
 def lora_of(adapter: Path) -> Any:
-    from studio.domain import LoraSettings
+    from studio.domain.runs import LoraSettings
 
     config = json.loads((adapter / "adapter_config.json").read_text())
     return LoraSettings(config["r"], config["lora_alpha"], 0.0, "all-linear")

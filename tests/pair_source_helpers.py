@@ -11,8 +11,8 @@ import pytest
 from service_helpers import opened
 
 from studio.config import Settings
+from studio.domain.votes import AnswerPair, Origin
 from studio.services import Services
-from studio.votes import AnswerPair, Origin
 
 
 @pytest.fixture

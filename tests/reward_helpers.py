@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from dpo_helpers import make_pairs
 
-from studio.domain import BaseModelRef, LoraSettings, PreferenceRow, Recipe, RewardSettings
+from studio.domain.data import PreferenceRow
+from studio.domain.runs import BaseModelRef, LoraSettings, Recipe, RewardSettings
 from studio.ml.reward import RewardJob
 
 _WORDS = ["river", "stone", "cloud", "lamp", "garden", "window", "paper", "silver", "morning", "bread"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from dpo_helpers import make_base
 
-from studio.events import RewardReport, StepEvent
+from studio.domain.events import RewardReport, StepEvent
 from studio.ml.reward import RewardJob, RewardResult, train_reward
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from studio.config import ROOT, Settings
-from studio.domain import BaseModelRef, DpoSettings, LoraSettings, PreferenceDataset, PreferencePair, Recipe
+from studio.domain.data import PreferenceDataset, PreferencePair
+from studio.domain.runs import BaseModelRef, DpoSettings, LoraSettings, Recipe
 from studio.services import trainer
 from studio.services.runs import RunStore
 

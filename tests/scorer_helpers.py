@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from reward_helpers import make_encoder
 
-from studio.toxicity import ScorerInfo, ScorerSpec
+from studio.domain.toxicity import ScorerInfo, ScorerSpec
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
 from studio.errors import TrainingError
-from studio.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
 from studio.services import trainer, worker
 
 IDLE_EXIT_S = float(os.environ.get("SCRIPTED_IDLE_EXIT_S", "120"))

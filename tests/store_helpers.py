@@ -23,8 +23,8 @@ import pytest
 from sqlalchemy import make_url
 
 from studio.config import Settings
+from studio.domain.votes import NewPair, Origin, Rater, Served
 from studio.services.rating import RatingService
-from studio.votes import NewPair, Origin, Rater, Served
 
 BASE_ORIGIN = Origin("base", "Base model", model="embedded", fingerprint="f" * 64)
 ADAPTER_ORIGIN = Origin(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from vote_box import BASE, RED, Box
 
+from studio.domain.votes import Choice
 from studio.services.agreement import measure_agreement
-from studio.votes import Choice
 
 
 def rated(*units: str) -> Box:

@@ -21,7 +21,7 @@ from gradio_client.exceptions import AppError
 from service_helpers import opened, settings_in
 
 from studio.config import Settings
-from studio.domain import FINAL_STATES
+from studio.domain.runs import FINAL_STATES
 from studio.services import Services
 from studio.ui.access import TRIES, Visitor
 from studio.ui.shell import build_app

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from conftest import wait_until
 
-from studio.domain import PaneUpdate
+from studio.domain.chat import PaneUpdate
 from studio.services import Services
 
 pytest_plugins = ("browser",)

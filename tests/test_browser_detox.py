@@ -12,7 +12,7 @@ from run_helpers import make_dataset
 from ui_helpers import toast
 
 from studio.config import Settings
-from studio.domain import RunStatus
+from studio.domain.runs import RunStatus
 from studio.services import Services
 from studio.services.run_state import write_status
 from studio.services.trainer import keepalive

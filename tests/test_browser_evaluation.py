@@ -16,7 +16,7 @@ from evaluation_helpers import ScriptedCompare, light_run
 from ui_helpers import elsewhere, section_page, toast
 
 from studio.config import Settings
-from studio.domain import BASE
+from studio.domain.chat import BASE
 from studio.services import Services, build_services
 from studio.services.evaluations import EvaluationService
 from studio.ui.toxicity_compare import build_compare_section

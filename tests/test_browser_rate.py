@@ -14,9 +14,9 @@ from conftest import wait_until
 from starlette.applications import Starlette
 from store_helpers import ADAPTER_ORIGIN, BASE_ORIGIN, new_pairs
 
+from studio.domain.votes import NewPair, Vote
 from studio.services import Services
 from studio.ui.rate_page import rate_routes
-from studio.votes import NewPair, Vote
 
 pytest_plugins = ("browser",)
 TABS = ("Rate",)

@@ -11,9 +11,9 @@ from gradio_client import Client
 from ui_helpers import toast
 
 from studio.config import Settings
+from studio.domain.votes import NewPair, Origin
 from studio.services import Services
 from studio.services.trainer import keepalive
-from studio.votes import NewPair, Origin
 
 pytest_plugins = ("browser",)
 pytestmark = pytest.mark.timeout(900)

@@ -15,9 +15,9 @@ from gradio_client import Client
 from scorer_helpers import COMMIT, make_classifier, put_in_cache
 from ui_helpers import section_page, toast
 
+from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TextScore
 from studio.services import Services
 from studio.services.toxicity import TextScores
-from studio.toxicity import NOT_COVERED, ScorerInfo, TextScore
 from studio.ui import score_view
 from studio.ui.toxicity_score import build_score_section
 

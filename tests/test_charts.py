@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from scripted_trainer import step_event
 
-from studio.events import ProbeEvent
+from studio.domain.events import ProbeEvent
 from studio.ui.charts import Axis, Curve, training_figure
 
 

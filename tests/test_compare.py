@@ -15,7 +15,9 @@ from conftest import wait_until
 from run_helpers import make_dataset, make_recipe
 
 from studio.config import Settings
-from studio.domain import BASE, BaseModelRef, Message, RunStatus, Sampling
+from studio.domain.chat import BASE, Sampling
+from studio.domain.data import Message
+from studio.domain.runs import BaseModelRef, RunStatus
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
 from studio.ml.loading import fingerprint
 from studio.services.compare import CompareService, PaneChat, TableProgress, TableRow, check_sampling, table_records

@@ -16,7 +16,8 @@ from gradio_client.exceptions import AppError
 from service_helpers import opened
 
 from studio.config import Settings
-from studio.domain import BASE, BaseCheck, Message, PaneUpdate, Sampling
+from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
+from studio.domain.data import Message
 from studio.errors import ConflictError, InputError
 from studio.services import Services, build_services
 from studio.ui import panes as show

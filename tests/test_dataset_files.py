@@ -13,7 +13,7 @@ import pytest
 from dataset_helpers import BAD, GOOD, SECOND, SHIPPED, SIDES, USER, as_csv, as_parquet, imported, lines, put, service  # noqa: F401
 
 from studio.config import Settings
-from studio.domain import Message, PreferencePair
+from studio.domain.data import Message, PreferencePair
 from studio.errors import DatasetError
 from studio.services import datasets as module
 from studio.services import imports

@@ -13,7 +13,7 @@ import pytest
 from dataset_helpers import BAD, SHIPPED, SIDES, USER, as_parquet, imported, put, service  # noqa: F401
 
 from studio.config import Settings
-from studio.domain import PreferencePair
+from studio.domain.data import PreferencePair
 from studio.errors import ConflictError, DatasetError, NotFoundError
 from studio.services import datasets as module
 from studio.services import hub_rows, imports

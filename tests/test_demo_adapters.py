@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from studio.config import ROOT, Settings
-from studio.domain import BASE, Message, Sampling
+from studio.domain.chat import BASE, Sampling
+from studio.domain.data import Message
 from studio.services import build_services
 from studio.services.compare import PaneChat
 

@@ -11,7 +11,8 @@ import pytest
 
 from studio import __main__ as entry
 from studio.config import Settings
-from studio.detox import AnswerFigures, DetoxEvent, DetoxReport, RewardTerm, RudeShare
+from studio.domain.detox import RewardTerm
+from studio.domain.events import AnswerFigures, DetoxEvent, DetoxReport, RudeShare
 from studio.services import build_services, detox
 from studio.services.detox import DetoxForm
 from studio.services.records import LineWriter

@@ -12,8 +12,9 @@ import pytest
 from detox_helpers import RuleScorer, make_job, make_prompts, vowels
 from dpo_helpers import make_base
 
-from studio.detox import DetoxEvent, DetoxReport, DetoxSettings, RewardTerm, TranscriptEvent
-from studio.domain import LoraSettings
+from studio.domain.detox import DetoxSettings, RewardTerm
+from studio.domain.events import DetoxEvent, DetoxReport, TranscriptEvent
+from studio.domain.runs import LoraSettings
 from studio.errors import RecipeError, TrainingError
 from studio.ml.detox import DetoxJob, DetoxResult, train_detox
 from studio.ml.detox_reward import Term, score_answers

@@ -16,10 +16,11 @@ from scorer_helpers import make_classifier
 from service_helpers import opened, settings_in
 
 from studio.config import ROOT, Settings
-from studio.detox import AnswerFigures, DetoxEvent, DetoxReport, RewardTerm, RudeShare, TranscriptEvent
-from studio.domain import PreferenceDataset, PreferencePair
+from studio.domain.data import PreferenceDataset, PreferencePair
+from studio.domain.detox import RewardTerm
+from studio.domain.events import AnswerFigures, DetoxEvent, DetoxReport, MeasureEvent, RudeShare, TranscriptEvent
+from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError, NotFoundError, RecipeError, StudioError, TrainingError
-from studio.events import MeasureEvent
 from studio.services import Services, build_services, detox
 from studio.services.bundles import portable_recipe
 from studio.services.detox import DetoxForm, check_detox, detox_form
@@ -29,7 +30,6 @@ from studio.services.detox_reading import audit, audit_report, read_detox
 from studio.services.run_events import in_force
 from studio.services.trainer import _environment
 from studio.services.worker import cold_command, read_job, train_run
-from studio.toxicity import TestPrompt
 
 pytestmark = pytest.mark.timeout(900)
 

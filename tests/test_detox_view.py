@@ -13,7 +13,7 @@ from detox_view_helpers import detox_event, detox_recipe, report, rude_share, sc
 from scipy.stats import binomtest
 from test_run_view import HOSTILE, SHARE, view
 
-from studio.domain import RunState
+from studio.domain.runs import RunState
 from studio.services.runs import RunView
 from studio.ui import detox_view
 from studio.ui.charts import Curve

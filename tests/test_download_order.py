@@ -11,7 +11,7 @@ from service_helpers import opened
 from vote_helpers import cast_votes
 
 from studio.config import Settings
-from studio.detox import RewardTerm
+from studio.domain.detox import RewardTerm
 from studio.errors import DatasetError, ModelLoadError, RecipeError
 from studio.services import Services
 from studio.services.align import preset_form

@@ -16,9 +16,9 @@ import pytest
 from dpo_helpers import make_job
 from dpo_runs import base, load  # noqa: F401
 
-from studio.domain import BaseModelRef, LoraSettings
+from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
+from studio.domain.runs import BaseModelRef, LoraSettings
 from studio.errors import RecipeError, TrainingError
-from studio.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
 from studio.ml import dpo_steps
 from studio.ml import reference as reference_module
 from studio.ml.dpo import DpoJob, DpoResult, train_dpo

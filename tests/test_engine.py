@@ -13,7 +13,7 @@ from chat_helpers import make_adapter, make_base, source
 from conftest import wait_until
 from engine_helpers import ASK, GREEDY, base, engine, folders, last, texts  # noqa: F401
 
-from studio.domain import Message
+from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
 from studio.ml.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
 from studio.ml.loading import load_model, load_tokenizer, render_chat

@@ -13,7 +13,7 @@ from typing import Any
 from chat_helpers import make_base, make_tokenizer, source
 from engine_helpers import ASK, GREEDY, base, engine, folders, texts  # noqa: F401
 
-from studio.domain import BASE, PaneUpdate, Sampling
+from studio.domain.chat import BASE, PaneUpdate, Sampling
 from studio.ml.decoding import RowSampler, RowStreamer, StopRows
 from studio.ml.engine import ChatEngine, GenRow
 from studio.ml.loading import load_model, load_tokenizer

@@ -21,13 +21,13 @@ from evaluation_helpers import (
 )
 from evaluation_house import House, form, quick  # noqa: F401
 
-from studio.domain import Sampling
+from studio.domain.chat import Sampling
+from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError, StudioError
 from studio.services.evaluation_line import SILENT_S
 from studio.services.evaluation_rows import parts_left
 from studio.services.evaluations import NOT_KEPT, EvaluationStatus
 from studio.store import evaluations as store
-from studio.toxicity import TestPrompt
 
 pytestmark = pytest.mark.timeout(300)
 

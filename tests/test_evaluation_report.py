@@ -14,8 +14,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from studio.config import Settings
+from studio.domain.toxicity import ScorerInfo, TestPrompt
 from studio.services import Services
-from studio.toxicity import ScorerInfo, TestPrompt
 from studio.ui.evaluation_report import report_html
 from studio.ui.report_page import report_of, report_routes
 

@@ -22,11 +22,13 @@ from evaluation_helpers import (
 from evaluation_house import HOW, House, form, house, quick  # noqa: F401
 
 from studio.config import ROOT
-from studio.domain import BASE, Message
+from studio.domain.chat import BASE
+from studio.domain.data import Message
+from studio.domain.evaluations import Evaluation
+from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError
 from studio.services.compare import PaneChat, row_seed
 from studio.services.evaluation_rows import seed_of
-from studio.toxicity import Evaluation, TestPrompt
 
 pytestmark = pytest.mark.timeout(300)
 

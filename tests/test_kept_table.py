@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from studio.domain import BASE, Sampling
+from studio.domain.chat import BASE, Sampling
 from studio.services.compare import TableProgress, TableRow
 from studio.ui.kept_table import MAX_CHARACTERS, KeptTable, restore, store
 from studio.ui.prompt_table import file_name

@@ -167,7 +167,7 @@ def test_card_says_what_was_measured_with_n_and_interval(
 
 
 def test_card_of_a_hub_base_names_it_for_the_hub(settings: Settings, library: LibraryService, adapter: Path) -> None:
-    from studio.domain import BaseModelRef
+    from studio.domain.runs import BaseModelRef
 
     folder = make_run(settings, adapter)
     recipe = dataclasses.replace(library.get("toy-r50").recipe, base=BaseModelRef("Qwen/Qwen3-0.6B", "abc", ""))

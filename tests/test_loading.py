@@ -19,7 +19,7 @@ import pytest
 from chat_helpers import make_adapter, make_base, make_tokenizer
 
 from studio.config import ROOT, Settings
-from studio.domain import Message
+from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
 from studio.ml.loading import (
     choose_dtype,

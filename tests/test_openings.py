@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from service_helpers import opened, settings_in
 
-from studio.domain import PreferenceDataset, PreferencePair
+from studio.domain.data import PreferenceDataset, PreferencePair
 from studio.services import Services
 from studio.services.align import preset_form
 from studio.services.openings import OPENINGS, can_open, with_openings

@@ -13,11 +13,11 @@ import pytest
 from pair_source_helpers import both, put, services, stored  # noqa: F401
 from transcripts import transcript_rows, write_rows
 
+from studio.domain.votes import Origin
 from studio.errors import DatasetError, InputError, NotFoundError
 from studio.services import Services, build_services
 from studio.services.pair_sources import ImportedPairs
 from studio.ui.pairs_box import report_html
-from studio.votes import Origin
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -14,7 +14,9 @@ from compare_helpers import add_run
 from conftest import wait_until
 from pair_source_helpers import both, put, services, stored  # noqa: F401
 
-from studio.domain import BASE, Message, Sampling
+from studio.domain.chat import BASE, Sampling
+from studio.domain.data import Message
+from studio.domain.votes import Origin
 from studio.errors import ConflictError, NotFoundError, StudioError
 from studio.services import Services
 from studio.services.compare import PaneChat, row_seed
@@ -23,7 +25,6 @@ from studio.services.pair_identity import pair_identity
 from studio.ui import talk as talks
 from studio.ui.pairs_box import batch_html
 from studio.ui.talk import Asked, Pane, Talk
-from studio.votes import Origin
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,7 +12,8 @@ import pytest
 from service_helpers import opened, settings_in
 
 from studio.config import Settings
-from studio.domain import BASE, Message, PreferenceRow, Sampling
+from studio.domain.chat import BASE, Sampling
+from studio.domain.data import Message, PreferenceRow
 from studio.errors import InputError
 from studio.ml.loading import load_tokenizer
 from studio.ml.reward_rows import encode_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from studio.domain import Message, PreferencePair
+from studio.domain.data import Message, PreferencePair
 from studio.errors import RecipeError
 from studio.services.preferences import build_preferences, support_count
 

@@ -12,12 +12,12 @@ import pytest
 from service_helpers import opened
 
 from studio.config import Settings
+from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError, NotFoundError, RecipeError
 from studio.services import Services, detox
 from studio.services.detox import detox_form
 from studio.services.prompt_file import MAX_FILE_MB, prompts_from_file
 from studio.services.prompt_sets import MAX_PROMPTS
-from studio.toxicity import TestPrompt
 from studio.ui import detox_values
 from studio.ui.detox_form import DetoxWidgets
 from studio.ui.evaluation_form_box import FILE, LINES, EvaluationFormBox, brought, form_from

@@ -11,9 +11,9 @@ from rate_hall import SCRIPT, Hall, hall, refused, server  # noqa: F401
 from starlette.applications import Starlette
 from store_helpers import new_pairs
 
-from studio.domain import Message
+from studio.domain.data import Message
+from studio.domain.votes import NewPair, Origin
 from studio.ui.rate_page import page, rate_routes, rendered
-from studio.votes import NewPair, Origin
 
 # ---- the page
 

@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.routing import Route
 from store_helpers import new_pairs
 
+from studio.domain.votes import NewPair, Origin
 from studio.services.rating import RatingService
 from studio.ui.hub_login import account_of, login_offered
 from studio.ui.rate_page import MAX_BODY, rate_routes
-from studio.votes import NewPair, Origin
 
 # ---- what nobody may
 

@@ -11,6 +11,7 @@ import pytest
 from store_helpers import ADAPTER_ORIGIN, BASE_ORIGIN, new_pairs, press_until_done
 
 from studio.config import Settings
+from studio.domain.votes import NewPair, Origin
 from studio.errors import InputError
 from studio.services import Services, build_services
 from studio.services.rating import RatingService
@@ -20,7 +21,6 @@ from studio.ui.rate_pairs import calibration_changes, matching, pair_html
 from studio.ui.rate_tab import code_html
 from studio.ui.rate_tally import PlayerTally, Tally, players, tally_html
 from studio.ui.shell import build_app
-from studio.votes import NewPair, Origin
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from rating_helpers import assert_counters_are_right, pair, press, served_to, somebody
 from sqlalchemy import select
 
-from studio.domain import Message
+from studio.domain.data import Message
+from studio.domain.votes import AnswerPair, Ballots, NewPair, RatingRules, Vote
 from studio.errors import ConflictError, InputError, NotFoundError
 from studio.services import rater_tokens as tokens
 from studio.services.decisions import decide
@@ -19,7 +20,6 @@ from studio.services.guidelines import GUIDELINES
 from studio.services.pair_identity import conversation_hash, normalised, pair_identity
 from studio.services.rating import RatingService
 from studio.store import tables
-from studio.votes import AnswerPair, Ballots, NewPair, RatingRules, Vote
 from tests.store_helpers import (
     ADAPTER_ORIGIN,
     BASE_ORIGIN,

@@ -10,11 +10,11 @@ import pytest
 from rating_helpers import assert_counters_are_right, history, pair, press, served_to, somebody
 
 from studio.config import Settings
-from studio.domain import Message
+from studio.domain.data import Message
+from studio.domain.votes import Served
 from studio.errors import InputError, NotAllowedError
 from studio.services.pair_identity import MAX_TEXT
 from studio.services.rating import RatingService
-from studio.votes import Served
 from tests.store_helpers import BASE_ORIGIN, new_pairs, postgres_url, press_until_done, rating, store_url
 
 __all__ = ["postgres_url", "rating", "store_url"]

@@ -8,9 +8,9 @@ import math
 import pytest
 from rating_helpers import assert_counters_are_right, history, pair, press, served_to, somebody
 
+from studio.domain.votes import RatingRules, Reveal
 from studio.errors import ConflictError, InputError
 from studio.services.rating import RatingService
-from studio.votes import RatingRules, Reveal
 from tests.store_helpers import new_pairs, postgres_url, rating, store_url
 
 __all__ = ["postgres_url", "rating", "store_url"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scripted_trainer import step_event
 
-from studio.events import ProbeEvent, StepEvent
+from studio.domain.events import ProbeEvent, StepEvent
 from studio.services.reading import read_curve
 
 

@@ -10,7 +10,7 @@ import pytest
 from dpo_helpers import make_job
 from dpo_runs import base, load  # noqa: F401
 
-from studio.events import StepEvent
+from studio.domain.events import StepEvent
 from studio.ml import replay
 from studio.ml.dpo import train_dpo
 from studio.ml.logprobs import answer_log_probs

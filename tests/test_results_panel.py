@@ -14,6 +14,7 @@ import pytest
 from ui_helpers import make_shared
 
 from studio.config import Settings
+from studio.domain.votes import AnswerPair, Ballots, Choice, NewPair, Origin, Press, Rater, RatingRules, Vote
 from studio.services import vote_reading as reading
 from studio.services.agreement import measure_agreement
 from studio.services.intervals import Interval
@@ -24,7 +25,6 @@ from studio.ui import results_charts as charts
 from studio.ui import results_view as view
 from studio.ui.access import Visitor
 from studio.ui.results_panel import Reader, ResultsPanel, filters_from
-from studio.votes import AnswerPair, Ballots, Choice, NewPair, Origin, Press, Rater, RatingRules, Vote
 
 pytest_plugins = ("browser",)
 

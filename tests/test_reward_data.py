@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from studio.domain import PreferenceDataset, PreferencePair
+from studio.domain.data import PreferenceDataset, PreferencePair
 from studio.errors import RecipeError
 from studio.services.reward import check_reward, reward_form
 from studio.services.reward_data import TableRow, gather, run_rows, sealed, table

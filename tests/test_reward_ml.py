@@ -14,9 +14,10 @@ import pytest
 from reward_helpers import make_encoder, reward_job, word_rows
 from reward_runs import base, report_of, run, steps  # noqa: F401
 
-from studio.domain import LoraSettings, Message
+from studio.domain.data import Message
+from studio.domain.events import ProbeEvent, StepEvent
+from studio.domain.runs import LoraSettings
 from studio.errors import ModelLoadError, RecipeError, TrainingError
-from studio.events import ProbeEvent, StepEvent
 from studio.ml.reward import RewardJob, RewardResult
 from studio.ml.reward_rows import encode_answer
 from studio.ml.scoring import RewardScorer

@@ -13,12 +13,12 @@ from service_helpers import opened
 from vote_helpers import cast, cast_votes
 
 from studio.config import Settings
+from studio.domain.votes import AnswerPair, Decision, NewPair, Origin
 from studio.services import Services, reward
 from studio.services.decisions import tally
 from studio.services.reward import RewardForm, reward_form
 from studio.services.worker import read_job, train_run
 from studio.ui.reward_preview import CHARACTERS, ROWS, preview
-from studio.votes import AnswerPair, Decision, NewPair, Origin
 
 pytestmark = pytest.mark.timeout(600)
 

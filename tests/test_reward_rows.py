@@ -12,7 +12,7 @@ import pytest
 from reward_helpers import make_encoder, reward_job, word_rows
 from reward_runs import base, report_of, run, steps  # noqa: F401
 
-from studio.domain import Message, PreferenceRow
+from studio.domain.data import Message, PreferenceRow
 from studio.errors import RecipeError
 from studio.ml.loading import load_tokenizer
 from studio.ml.reward_base import load_reward_base

@@ -18,9 +18,10 @@ from vote_helpers import cast_votes
 
 from studio.__main__ import main
 from studio.config import ROOT, Settings
-from studio.domain import BASE, Message, Sampling
+from studio.domain.chat import BASE, Sampling
+from studio.domain.data import Message
+from studio.domain.events import RewardReport
 from studio.errors import ConflictError, DatasetError, InputError, NotFoundError, RecipeError
-from studio.events import RewardReport
 from studio.services import Services, build_services, reward
 from studio.services.compare import PaneChat
 from studio.services.intervals import wilson

@@ -11,8 +11,8 @@ import pytest
 from run_helpers import make_recipe
 from scripted_trainer import step_event
 
-from studio.domain import FINAL_STATES, RunState, RunStatus
-from studio.events import ProbeEvent, SampleEvent, SupportShare
+from studio.domain.events import ProbeEvent, SampleEvent, SupportShare
+from studio.domain.runs import FINAL_STATES, RunState, RunStatus
 from studio.services.runs import RunView
 from studio.ui import run_view
 from studio.ui.watch import ahead_of, to_watch

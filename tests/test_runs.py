@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from studio.config import Settings
-from studio.domain import Recipe, RunStatus
+from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
+from studio.domain.runs import Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError
-from studio.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
 from studio.services import worker
 from studio.services.records import LineWriter, read_lines, read_record, write_record
 from studio.services.run_events import in_force

@@ -12,7 +12,7 @@ import pytest
 from dpo_helpers import make_base, make_job
 from reward_helpers import make_encoder, reward_job, word_rows
 
-from studio.domain import Message
+from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
 from studio.ml.dpo import train_dpo
 from studio.ml.reward import train_reward

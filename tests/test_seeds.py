@@ -20,11 +20,11 @@ from dpo_runs import base  # noqa: F401
 from reward_helpers import reward_job
 from t5_helpers import ASK, make_t5
 
-from studio.domain import LoraSettings
+from studio.domain.runs import LoraSettings
+from studio.domain.toxicity import TestPrompt
 from studio.ml.detox import train_detox
 from studio.ml.dpo import train_dpo
 from studio.ml.reward import train_reward
-from studio.toxicity import TestPrompt
 
 pytestmark = pytest.mark.timeout(600)
 LORA = LoraSettings(rank=4, alpha=8, dropout=0.1)

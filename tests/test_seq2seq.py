@@ -17,7 +17,8 @@ from service_helpers import opened
 from t5_helpers import make_adapter, make_t5
 
 from studio.config import Settings
-from studio.domain import BASE, Message, PaneUpdate, Sampling
+from studio.domain.chat import BASE, PaneUpdate, Sampling
+from studio.domain.data import Message
 from studio.errors import InputError, RecipeError
 from studio.ml.answers import greedy_answers, sample_answers
 from studio.ml.engine import BaseSource, ChatEngine, GenRow

@@ -14,8 +14,10 @@ from detox_helpers import RuleScorer, make_job
 from t5_helpers import ASK, WORDS, make_adapter, make_t5, make_tokenizer
 
 from studio.config import Settings
-from studio.detox import DetoxEvent, DetoxReport, TranscriptEvent
-from studio.domain import BASE, LoraSettings, Sampling
+from studio.domain.chat import BASE, Sampling
+from studio.domain.events import DetoxEvent, DetoxReport, TranscriptEvent
+from studio.domain.runs import LoraSettings
+from studio.domain.toxicity import TestPrompt
 from studio.errors import RecipeError, TrainingError
 from studio.ml.detox import DetoxJob, train_detox
 from studio.ml.loading import load_model, load_tokenizer
@@ -26,7 +28,6 @@ from studio.ml.seq2seq_logprobs import decoder_log_probs, padded
 from studio.services import build_services
 from studio.services.detox import detox_form
 from studio.services.worker import read_job, train_run
-from studio.toxicity import TestPrompt
 
 PROMPTS = tuple(TestPrompt(f"p{i}", f"{ASK} {one} {two}") for i, (one, two) in enumerate(itertools.pairwise(WORDS)))
 

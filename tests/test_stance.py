@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from dpo_helpers import make_base, make_pairs
 
-from studio.domain import PreferencePair
+from studio.domain.data import PreferencePair
 from studio.ml import stance
 from studio.ml.answers import greedy_answers, sample_answers
 from studio.ml.pairs import EncodedAnswer

@@ -16,7 +16,8 @@ from run_helpers import make_dataset
 from scorer_helpers import COMMIT, edit_config, make_classifier, put_in_cache
 
 from studio.config import Settings
-from studio.domain import BaseModelRef
+from studio.domain.runs import BaseModelRef
+from studio.domain.toxicity import NOT_COVERED
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
 from studio.ml.classifier_scorer import ClassifierScorer
 from studio.ml.embedded_scorer import EmbeddedScorer
@@ -26,7 +27,6 @@ from studio.ml.scoring import RewardScorer
 from studio.services.models import ModelService
 from studio.services.runs import RunStore
 from studio.services.toxicity import MAX_TEXTS, ToxicityService, check_texts
-from studio.toxicity import NOT_COVERED
 
 HATE_ID, TOXIC_ID = "facebook/roberta-hate-speech-dynabench-r4-target", "unitary/toxic-bert"
 HATE, TOXIC = ("nothate", "hate"), ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")

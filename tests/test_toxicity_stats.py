@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from studio.domain.evaluations import EvaluationRow
+from studio.domain.toxicity import NOT_COVERED, TextScore
 from studio.services.intervals import RESAMPLES, student
 from studio.services.toxicity_stats import LEAST_BASE, compare, swap_p, units, wording
-from studio.toxicity import NOT_COVERED, EvaluationRow, TextScore
 
 
 def score(toxicity: float) -> TextScore:

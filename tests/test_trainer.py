@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from studio.config import ROOT, Settings
-from studio.domain import RunStatus
+from studio.domain.runs import RunStatus
 from studio.services import trainer
 from studio.services.run_state import read_status, write_status
 from studio.services.runs import RunStore

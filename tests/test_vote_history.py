@@ -11,11 +11,11 @@ from fake_hub import FakeHub
 from rating_helpers import assert_counters_are_right
 from vote_helpers import new_pair, rated, store
 
+from studio.domain.votes import Ballots, PastChoice, Rater
 from studio.services.rating import RatingService
 from studio.services.vote_import import Brought
 from studio.services.vote_mirror import HISTORY, VoteMirror
 from studio.services.vote_restore import restore
-from studio.votes import Ballots, PastChoice, Rater
 
 
 def mirror_of(rating: RatingService, hub: FakeHub) -> VoteMirror:

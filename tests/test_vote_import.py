@@ -12,13 +12,13 @@ import pytest
 from vote_files import LIMIT, jsonl, parquet
 from vote_helpers import rated, store
 
-from studio.domain import Message
+from studio.domain.data import Message
+from studio.domain.votes import Ballots
 from studio.errors import InputError, NotFoundError
 from studio.services.vote_export import ExportOptions, export_votes, export_zip
 from studio.services.vote_import import read_votes
 from studio.services.vote_restore import restore
 from studio.services.vote_rows import judge_of, vote_rows
-from studio.votes import Ballots
 
 
 def same(one: Ballots, two: Ballots) -> None:

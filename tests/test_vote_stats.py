@@ -13,12 +13,12 @@ import pytest
 from scipy import stats
 from vote_box import BASE, BLUE, RED, Box
 
+from studio.domain.votes import Choice, Origin
 from studio.errors import InputError
 from studio.services.intervals import Interval, cluster_share, wilson
 from studio.services.vote_care import Pace
 from studio.services.vote_filters import VoteFilters, filtered
 from studio.services.vote_stats import Match, name_players, report, votes_to_settle
-from studio.votes import Choice, Origin
 
 
 def duel(*prompts: Sequence[Choice], one: Origin = RED, two: Origin = BASE) -> Match:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from studio.domain.votes import AnswerPair, Ballots, Choice, Origin, PairSource, Rater, RatingRules, Vote
 from studio.services.vote_filters import VoteFilters
 from studio.services.vote_stats import VoteReport, report
-from studio.votes import AnswerPair, Ballots, Choice, Origin, PairSource, Rater, RatingRules, Vote
 
 BASE = Origin("base", "Base", model="tiny")
 RED, BLUE, GREEN = (Origin("adapter", name, adapter_hash=name.lower()) for name in ("Red", "Blue", "Green"))

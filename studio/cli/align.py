@@ -7,7 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell
-from studio.domain import DpoSettings, LoraSettings
+from studio.domain.runs import DpoSettings, LoraSettings
 from studio.services import Services
 
 if TYPE_CHECKING:

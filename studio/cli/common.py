@@ -9,10 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from studio.detox import DetoxEvent
-from studio.domain import Sampling
+from studio.domain.chat import Sampling
+from studio.domain.events import DetoxEvent, StepEvent
 from studio.errors import InputError, TrainingError
-from studio.events import StepEvent
 from studio.services import Services
 
 if TYPE_CHECKING:

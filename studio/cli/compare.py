@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from studio.cli.common import Commands, add_sampling, command, names, sampling, warn
-from studio.domain import BASE, Message, PaneUpdate
+from studio.domain.chat import BASE, PaneUpdate
+from studio.domain.data import Message
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell
-from studio.detox import DetoxSettings, RewardTerm
-from studio.domain import LoraSettings
+from studio.domain.detox import DetoxSettings, RewardTerm
+from studio.domain.runs import LoraSettings
 from studio.errors import InputError
 from studio.services import Services
 

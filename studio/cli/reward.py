@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell, warn
-from studio.domain import LoraSettings, RewardSettings
+from studio.domain.runs import LoraSettings, RewardSettings
 from studio.errors import InputError
 from studio.services import Services
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from studio.domain import Sampling
+from studio.domain.chat import Sampling
 from studio.ml.pairs import conversation
 from studio.ml.prompts import chat_ids
 

@@ -1,4 +1,4 @@
-"""The check that the base pane really is the base (see :class:`studio.domain.BaseCheck`)."""
+"""The check that the base pane really is the base (see :class:`studio.domain.chat.BaseCheck`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from studio.domain import BaseCheck, Message
+from studio.domain.chat import BaseCheck
+from studio.domain.data import Message
 from studio.ml.mixed_lora import Adapter, RowGroup, attached
 from studio.ml.prompts import chat_ids
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from studio.domain.toxicity import NOT_COVERED, ScorerInfo, ScorerSpec, TextScore
 from studio.errors import ModelLoadError, ScorerError
 from studio.ml.batching import batches_by_length
 from studio.ml.classifier_labels import Labels, read_labels
 from studio.ml.loading import load_tokenizer, load_weights, prepare_torch, release_memory, resolve_device
 from studio.ml.reward_base import context_length
-from studio.toxicity import NOT_COVERED, ScorerInfo, ScorerSpec, TextScore
 
 #: Tokens of one batch, padding included.
 _CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 2048, 32768

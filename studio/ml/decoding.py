@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from studio.domain import Sampling
+from studio.domain.chat import Sampling
 
 if TYPE_CHECKING:
     import torch

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from studio.detox import DetoxEvent, DetoxReport, TranscriptEvent
+from studio.domain.events import DetoxEvent, DetoxReport, MeasureEvent, TranscriptEvent
+from studio.domain.toxicity import TestPrompt
 from studio.errors import RecipeError
-from studio.events import MeasureEvent
 from studio.ml import seq2seq_detox
 from studio.ml.detox_reward import Term
 from studio.ml.detox_setup import ALGORITHMS, DetoxJob, check_family, check_job, prompt_order, trl_arguments
@@ -28,7 +28,6 @@ from studio.ml.pairs import conversation
 from studio.ml.prompts import chat_ids
 from studio.ml.start_adapter import StartAdapter
 from studio.ml.training import TrainingResult, start_device, train_to_end, training_dtype
-from studio.toxicity import TestPrompt
 
 __all__ = ["ALGORITHMS", "DetoxJob", "DetoxResult", "preload", "train_detox"]
 

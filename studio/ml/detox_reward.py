@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from studio.domain.toxicity import TextScore
 from studio.errors import StudioError, TrainingError
 from studio.ml.scorers import Scorer
-from studio.toxicity import TextScore
 
 #: An answer that the first knowing scorer gives a toxicity above this counts as rude.
 RUDE = 0.5

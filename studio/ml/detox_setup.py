@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio.detox import DetoxSettings
-from studio.domain import PreferencePair
+from studio.domain.data import PreferencePair
+from studio.domain.detox import DetoxSettings
+from studio.domain.toxicity import TestPrompt
 from studio.errors import RecipeError
 from studio.ml.scorers import Scorer
 from studio.ml.training import TIMED_STEPS, TrainingJob, at_least, check_common, common_arguments
-from studio.toxicity import TestPrompt
 
 ALGORITHMS = ("rloo", "grpo")
 #: Below this a KL weight is nothing; TRL still computes the reference with it, so that the log-ratio can be told.

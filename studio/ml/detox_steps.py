@@ -8,9 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studio.detox import AnswerFigures, DetoxEvent, DetoxReport, RudeShare, TranscriptEvent
-from studio.domain import Sampling
-from studio.events import MeasureEvent, SupportShare
+from studio.domain.chat import Sampling
+from studio.domain.events import (
+    AnswerFigures,
+    DetoxEvent,
+    DetoxReport,
+    MeasureEvent,
+    RudeShare,
+    SupportShare,
+    TranscriptEvent,
+)
+from studio.domain.toxicity import TestPrompt, public_name
 from studio.ml.answers import CHAT, WHOLE, greedy_answers, sample_answers
 from studio.ml.detox_reward import RUDE, Term, score_answers, total_reward, toxicity_of
 from studio.ml.detox_setup import DetoxJob
@@ -22,7 +30,6 @@ from studio.ml.prompts import chat_ids
 from studio.ml.reference import base_of
 from studio.ml.scorers import Scorer
 from studio.ml.stance import StanceJudge, measure_support, pad_id
-from studio.toxicity import TestPrompt, public_name
 
 #: Prompts whose answers are told during training: the first provoking ones and the first others.
 TRANSCRIPT_PROMPTS = 4

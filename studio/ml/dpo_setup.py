@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio.domain import PreferencePair, PreferenceRow, Recipe
+from studio.domain.data import PreferencePair, PreferenceRow
+from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
+from studio.domain.runs import Recipe
 from studio.errors import RecipeError
-from studio.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
 from studio.ml.loading import fingerprint
 from studio.ml.pairs import EncodedAnswer
 from studio.ml.training import TrainingJob, check_training, lora_options, shared_arguments

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from studio.detox import DetoxSettings
-from studio.domain import Recipe, RewardSettings
-from studio.events import StepEvent
+from studio.domain.detox import DetoxSettings
+from studio.domain.events import StepEvent
+from studio.domain.runs import Recipe, RewardSettings
 from studio.ml.training import StepTally
 
 #: A checkpoint is written this often (and at a stop), or rarer where writing it takes long.

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from studio.config import ROOT
+from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TextScore
 from studio.errors import ModelLoadError
 from studio.ml.language import Language, languages
 from studio.ml.toxicity_text import BITS, FEATURES, MAX_CHARS, normalise, passages
-from studio.toxicity import NOT_COVERED, ScorerInfo, TextScore
 
 FOLDER = ROOT / "data" / "toxicity"
 WEIGHTS = "classifier.safetensors"

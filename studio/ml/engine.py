@@ -2,7 +2,7 @@
 
 One worker thread owns the model; everybody else hands it work and waits. A request is a list of rows, each naming its
 adapter or the base; all rows run in one ``generate`` call and stream together. The base pane is checked: see
-:class:`studio.domain.BaseCheck`.
+:class:`studio.domain.chat.BaseCheck`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from studio.domain import BASE, BaseCheck, BaseModelRef, Message, PaneUpdate, Sampling
+from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
+from studio.domain.data import Message
+from studio.domain.runs import BaseModelRef
 from studio.errors import InputError, ModelLoadError
 from studio.ml.base_check import BaseChecker
 from studio.ml.decoding import RowSampler, RowStreamer, StopRows
@@ -56,7 +58,7 @@ class BaseSource:
 
 @dataclass(frozen=True)
 class GenRow:
-    """One row of a request. ``adapter`` is a run id or :data:`studio.domain.BASE`; ``seed`` None takes the request's."""
+    """One row of a request. ``adapter`` is a run id or :data:`studio.domain.chat.BASE`; ``seed`` None takes the request's."""
 
     messages: tuple[Message, ...]
     adapter: str = BASE

@@ -6,7 +6,7 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
-from studio.domain import Recipe
+from studio.domain.runs import Recipe
 from studio.errors import RecipeError, TrainingError
 
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")

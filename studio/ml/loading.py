@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.domain import Message
+from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
 from studio.ml.seq2seq import is_encoder_decoder
 

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studio.domain import PreferencePair
-from studio.events import MeasureEvent, ProbeEvent, SampleEvent, SupportShare
+from studio.domain.data import PreferencePair
+from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, SupportShare
 from studio.ml.answers import CHAT, greedy_answers
 from studio.ml.logprobs import answer_log_probs
 from studio.ml.pairs import EncodedAnswer
@@ -28,7 +28,7 @@ PROBE_PAIRS = 64
 
 @dataclass
 class Observer:
-    """Looks at the model in training and emits what it sees; see :mod:`studio.domain` for the events.
+    """Looks at the model in training and emits what it sees; see :mod:`studio.domain.data` for the events.
 
     Attributes:
         heldout: ``(support, oppose)`` of the held-out pairs; without any there is no probe.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studio.domain import Message, PreferencePair, PreferenceRow
+from studio.domain.data import Message, PreferencePair, PreferenceRow
 from studio.errors import RecipeError
 from studio.ml.loading import render_chat
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
-from studio.domain import PaneUpdate
+from studio.domain.chat import PaneUpdate
 
 
 class PaneStream:

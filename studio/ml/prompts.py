@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from studio.domain import Message
+from studio.domain.data import Message
 from studio.errors import InputError
 from studio.ml.loading import render_chat
 from studio.ml.seq2seq import encoder_text

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studio.domain import PreferenceRow, Recipe
+from studio.domain.data import PreferenceRow
+from studio.domain.events import ProbeEvent, RewardReport, StepEvent
+from studio.domain.runs import Recipe
 from studio.errors import RecipeError
-from studio.events import ProbeEvent, RewardReport, StepEvent
 from studio.ml import reward_base
 from studio.ml.dpo_setup import choose_attention, public_id
 from studio.ml.dpo_steps import Clock, teller_class

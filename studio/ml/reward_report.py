@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from studio.domain import PreferenceRow
-from studio.events import ProbeEvent, RewardReport
+from studio.domain.data import PreferenceRow
+from studio.domain.events import ProbeEvent, RewardReport
 from studio.ml.wilson import wilson
 
 #: Bins of the predicted probability, from one half to one.
@@ -21,7 +21,7 @@ def make_report(
     has_sides: bool,
     dropped: int,
 ) -> RewardReport:
-    """The report of :class:`studio.events.RewardReport`; ``margins`` belong to ``heldout``, row by row.
+    """The report of :class:`studio.domain.events.RewardReport`; ``margins`` belong to ``heldout``, row by row.
 
     An equal reward is not a hit: who cannot tell two answers apart has not chosen the right one.
     """

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studio.domain import Message, PreferenceRow
+from studio.domain.data import Message, PreferenceRow
 from studio.errors import InputError, RecipeError
 from studio.ml.batching import batches_by_length
 from studio.ml.loading import render_chat

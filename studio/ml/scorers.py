@@ -9,10 +9,10 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from studio.domain import Message
+from studio.domain.data import Message
+from studio.domain.toxicity import NOT_COVERED, ScorerInfo, ScorerSpec, TextScore
 from studio.errors import InputError, ScorerError
 from studio.ml.scoring import RewardScorer
-from studio.toxicity import NOT_COVERED, ScorerInfo, ScorerSpec, TextScore
 
 
 class Scorer(Protocol):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio.domain import Message
+from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
 from studio.ml.loading import load_tokenizer, release_memory, resolve_device
 from studio.ml.pairs import conversation

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from studio.domain import Message
+from studio.domain.data import Message
 from studio.errors import InputError
 
 #: How an earlier turn is named in the text of a longer conversation.

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from studio.detox import DetoxSettings
+from studio.domain.detox import DetoxSettings
 from studio.ml.detox_reward import Term, score_answers
 from studio.ml.detox_setup import DetoxJob
 from studio.ml.detox_trainer import StepAnswers

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studio.domain import PreferencePair, Side
-from studio.events import SupportShare
+from studio.domain.data import PreferencePair, Side
+from studio.domain.events import SupportShare
 from studio.ml.answers import sample_answers
 from studio.ml.logprobs import answer_log_probs
 from studio.ml.pairs import EncodedAnswer, encode_heldout
@@ -28,7 +28,7 @@ _FOLDS = 5
 def probe(
     model: Any, tokenizer: Any, pairs: Sequence[PreferencePair], system_prompt: str, max_length: int = 512
 ) -> tuple[float, int, float]:
-    """The stance probe: ``(share, n, margin)``, see :class:`studio.events.ProbeEvent`; share is NaN for no pairs."""
+    """The stance probe: ``(share, n, margin)``, see :class:`studio.domain.events.ProbeEvent`; share is NaN for no pairs."""
     encoded = encode_heldout(tokenizer, pairs, system_prompt, max_length)
     return stance_of(
         encoded, answer_log_probs(model, [answer for pair in encoded for answer in pair], pad_id(tokenizer))

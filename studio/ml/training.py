@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.detox import DetoxSettings
-from studio.domain import DpoSettings, LoraSettings, Recipe, RewardSettings
+from studio.domain.detox import DetoxSettings
+from studio.domain.runs import DpoSettings, LoraSettings, Recipe, RewardSettings
 from studio.errors import RecipeError, TrainingError
 from studio.ml.loading import choose_dtype, four_bit_reason, resolve_device
 

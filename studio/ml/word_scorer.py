@@ -13,10 +13,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TextScore
 from studio.ml.language import Language, languages
 from studio.ml.pretraining.corpus import CORPUS_DIR
 from studio.ml.pretraining.evaluate import INSULTS
-from studio.toxicity import NOT_COVERED, ScorerInfo, TextScore
 
 NAME = "word-list"
 LABELS = ("no listed word", "listed word")

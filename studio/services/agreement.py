@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from studio.domain.votes import Vote
 from studio.services.intervals import Interval, percentiles, resampled_sums
-from studio.votes import Vote
 
 if TYPE_CHECKING:
     from numpy import ndarray

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from studio import __version__
 from studio.config import Settings
-from studio.domain import DpoSettings, LoraSettings, PreferenceDataset, PreferenceRow, Recipe
+from studio.domain.data import PreferenceDataset, PreferenceRow
+from studio.domain.events import SupportShare
+from studio.domain.runs import DpoSettings, LoraSettings, Recipe
 from studio.errors import RecipeError
-from studio.events import SupportShare
 from studio.ml.dpo import LOSS_TYPES, MAX_REPLAY_WEIGHT
 from studio.services.checks import check_training, not_longer, one_of, with_pairs, within
 from studio.services.openings import can_open, with_openings

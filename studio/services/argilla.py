@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from studio.domain.votes import Ballots, Choice
 from studio.services.vote_rows import chat, conversation, judge_of
-from studio.votes import Ballots, Choice
 
 DATASET, SETTINGS, RECORDS = ".argilla/dataset.json", ".argilla/settings.json", "records.json"
 QUESTION = "preference"

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio.domain import Message
+from studio.domain.data import Message
+from studio.domain.votes import Choice, NewPair, Origin
 from studio.errors import DatasetError, InputError
 from studio.services.argilla import QUESTION, SETTINGS
 from studio.services.formats import checked_text, kind_of, read_document
-from studio.votes import Choice, NewPair, Origin
 
 _PROMPTS = ("prompt", "instruction", "question", "input", "conversation", "chat", "messages", "context", "text")
 _ANSWER = re.compile(r"(response|answer|completion|generation|output|chosen|rejected|model)([-_ ]?\w+)?", re.IGNORECASE)

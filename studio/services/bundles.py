@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from studio.config import ROOT, Settings
-from studio.domain import BaseModelRef, Recipe
+from studio.domain.runs import BaseModelRef, Recipe
+from studio.domain.toxicity import public_name
 from studio.services.cards import is_hub_id, write_card
 from studio.services.records import write_record
 from studio.services.run_folder import PLAN
 from studio.services.runs import RunView
 from studio.services.unpacking import CONFIG, FOREIGN_CARD, WEIGHTS
-from studio.toxicity import public_name
 
 #: What is published on the Hub: all but the record of this studio (status, notes, log, data).
 PUBLISHED = (WEIGHTS, CONFIG, "README.md", "run.json", "events.jsonl", "samples.jsonl", FOREIGN_CARD)

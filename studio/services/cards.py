@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from studio.domain import DpoSettings, Recipe, RewardSettings
-from studio.events import SampleEvent, SupportShare
+from studio.domain.events import SampleEvent, SupportShare
+from studio.domain.runs import DpoSettings, Recipe, RewardSettings
 from studio.services import detox_cards, reward_cards
 from studio.services.run_events import read_samples
 from studio.services.runs import RunView

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from studio.detox import DetoxSettings
-from studio.domain import DpoSettings, LoraSettings, PreferenceDataset, RewardSettings
+from studio.domain.data import PreferenceDataset
+from studio.domain.detox import DetoxSettings
+from studio.domain.runs import DpoSettings, LoraSettings, RewardSettings
 from studio.errors import DatasetError, RecipeError
 from studio.ml.training import OPTIMIZERS, SCHEDULERS
 

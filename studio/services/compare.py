@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studio.config import Settings
-from studio.domain import BASE, BaseCheck, BaseModelRef, Message, PaneUpdate, Sampling
+from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
+from studio.domain.data import Message
+from studio.domain.runs import BaseModelRef
 from studio.errors import ConflictError, InputError, ModelLoadError
 from studio.ml.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
 from studio.services.models import EMBEDDED, ModelService, Progress
@@ -25,7 +27,7 @@ class PaneChoice:
     """Something a pane can show.
 
     Attributes:
-        id: :data:`studio.domain.BASE` or the run id.
+        id: :data:`studio.domain.chat.BASE` or the run id.
         run_id: None for the base.
         ratio: the run's support_ratio; None for the base and for uploaded adapters of unknown training.
         adapter_hash: first 12 hex digits of the sha256 of its weights; empty for the base.

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from studio.domain import Message, Role
+from studio.domain.data import Message, Role
 from studio.errors import DatasetError
 from studio.services.formats import TwiceNamed, checked_text, kind_of
 

@@ -22,7 +22,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from studio.config import Settings
-from studio.domain import PreferenceDataset
+from studio.domain.data import PreferenceDataset
 from studio.errors import ConflictError, DatasetError, NotFoundError
 from studio.services import imports
 from studio.services.dialogues import split_prompts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Literal
 
-from studio.votes import Ballots, Choice, Decision
+from studio.domain.votes import Ballots, Choice, Decision
 
 
 def decide(ballots: Ballots) -> tuple[Decision, ...]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings
-from studio.detox import DetoxSettings, RewardTerm
-from studio.domain import LoraSettings, PreferenceDataset, Recipe
+from studio.domain.data import PreferenceDataset
+from studio.domain.detox import DetoxPlan, DetoxSettings, RewardTerm
+from studio.domain.runs import LoraSettings, Recipe
+from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError, RecipeError, StudioError
 from studio.ml.detox_setup import ALGORITHMS, check_family, check_together
 from studio.ml.seq2seq import is_encoder_decoder
@@ -24,7 +26,6 @@ from studio.services.run_folder import new_run_id
 from studio.services.run_state import counts
 from studio.services.runs import RunStore, RunView
 from studio.services.trainer import ensure_trainer
-from studio.toxicity import DetoxPlan, TestPrompt
 
 if TYPE_CHECKING:
     from studio.services.datasets import DatasetService

@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from studio.detox import AnswerFigures, DetoxReport, RewardTerm, RudeShare
-from studio.domain import Recipe
+from studio.domain.detox import RewardTerm
+from studio.domain.events import AnswerFigures, DetoxReport, RudeShare
+from studio.domain.runs import Recipe
+from studio.domain.toxicity import public_name
 from studio.services.detox_reading import audit_report
 from studio.services.intervals import wilson
 from studio.services.runs import RunView
-from studio.toxicity import public_name
 
 
 def summary(recipe: Recipe, source: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.domain import PreferenceDataset, Recipe
+from studio.domain.data import PreferenceDataset
+from studio.domain.detox import DetoxPlan
+from studio.domain.runs import Recipe
 from studio.errors import ConflictError, StudioError, TrainingError
 from studio.services.records import read_record
 from studio.services.run_folder import PLAN
 from studio.services.runs import RunStore
 from studio.services.scorer_catalogue import ScorerCatalogue
-from studio.toxicity import DetoxPlan
 
 if TYPE_CHECKING:
     from studio.ml.scorers import Scorer

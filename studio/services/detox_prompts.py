@@ -7,9 +7,10 @@ import json
 import unicodedata
 from collections.abc import Sequence
 
-from studio.domain import PreferenceDataset
+from studio.domain.data import PreferenceDataset
+from studio.domain.detox import DetoxPlan
+from studio.domain.toxicity import TestPrompt
 from studio.errors import RecipeError
-from studio.toxicity import DetoxPlan, TestPrompt
 
 #: One prompt in so many is kept for the measure: of provoking ones, which are few, every second.
 _KEPT_PROVOKING, _KEPT_ORDINARY = 2, 3

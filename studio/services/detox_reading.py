@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, variance
 
-from studio.detox import DetoxEvent, DetoxReport
+from studio.domain.events import DetoxEvent, DetoxReport
 
 #: Steps at either end whose mean is compared: one step is a handful of answers.
 _ENDS = 5

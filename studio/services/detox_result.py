@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from studio.detox import AnswerFigures, DetoxReport, RudeShare
-from studio.events import SupportShare
+from studio.domain.events import AnswerFigures, DetoxReport, RudeShare, SupportShare
 from studio.services.intervals import wilson
 from studio.services.records import finite
 from studio.services.runs import RunView

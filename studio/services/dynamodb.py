@@ -18,9 +18,9 @@ from decimal import Decimal
 from typing import Any
 
 from studio.config import Settings
+from studio.domain.evaluations import Evaluation
 from studio.errors import ConflictError, InputError, ModelLoadError, NotAllowedError, NotFoundError, StudioError
 from studio.services.evaluation_table import records
-from studio.toxicity import Evaluation
 
 #: What one request of BatchWriteItem may hold, and the largest item (both are DynamoDB's).
 BATCH, MAX_ITEM_BYTES = 25, 400_000

@@ -6,10 +6,10 @@ import io
 import json
 from typing import Literal
 
+from studio.domain.evaluations import Evaluation
 from studio.errors import InputError, NotFoundError
 from studio.services.csv_text import csv_text
 from studio.services.evaluation_table import COLUMNS, records
-from studio.toxicity import Evaluation
 
 Format = Literal["csv", "json", "parquet"]
 FORMATS: tuple[Format, ...] = ("csv", "json", "parquet")

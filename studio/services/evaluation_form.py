@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from studio.domain import BASE, Sampling
+from studio.domain.chat import BASE, Sampling
+from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError
 from studio.services.compare import check_sampling
 from studio.services.pair_identity import check_text
-from studio.toxicity import TestPrompt
 
 MAX_PROMPTS = 2_000
 MAX_SAMPLES = 50
@@ -23,9 +23,9 @@ class EvaluationForm:
     """What to ask, of whom, and who judges.
 
     Attributes:
-        adapters: run ids, each compared with ``before`` (:data:`studio.domain.BASE` or a run id).
+        adapters: run ids, each compared with ``before`` (:data:`studio.domain.chat.BASE` or a run id).
         prompt_set: what the prompts are called.
-        scorer: a scorer's name (``studio/toxicity.py``).
+        scorer: a scorer's name (``studio/domain/toxicity.py``).
         base: the base model, where no side is a run (empty: the embedded one).
         sampling: of every answer; a prompt's sample has the same seed on both sides.
         title: empty: made of the adapters' titles and the prompt set.

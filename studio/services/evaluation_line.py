@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from studio.domain.evaluations import EvaluationState
 from studio.services.run_state import process_alive
 from studio.store.evaluations import MOVING
-from studio.toxicity import EvaluationState
 
 #: Seconds between two signs of life of a job, and without one until a job on another machine counts as dead.
 BEAT_S, SILENT_S = 10.0, 600.0

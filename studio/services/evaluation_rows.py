@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from studio.domain import Message, PaneUpdate
+from studio.domain.chat import PaneUpdate
+from studio.domain.data import Message
+from studio.domain.evaluations import EvaluationRow, EvaluationSpec
 from studio.services.compare import TABLE_ROWS, CompareService, PaneChat, row_seed
 from studio.services.toxicity import ToxicityService
-from studio.toxicity import EvaluationRow, EvaluationSpec
 
 #: A question to answer and the number of the sample: its place among the prompts first.
 Asked = tuple[int, int]

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from studio.domain import BASE
+from studio.domain.chat import BASE
+from studio.domain.evaluations import Evaluation, EvaluationRow
+from studio.domain.toxicity import TextScore
 from studio.services.evaluation_rows import seed_of
 from studio.services.toxicity_stats import THRESHOLD
-from studio.toxicity import Evaluation, EvaluationRow, TextScore
 
 Which = Literal["all", "better", "worse", "over", "uncovered"]
 

@@ -18,7 +18,8 @@ from dataclasses import replace
 from typing import Any
 
 from studio.config import Settings
-from studio.domain import BASE
+from studio.domain.chat import BASE
+from studio.domain.evaluations import Evaluation, EvaluationSpec, EvaluationState
 from studio.errors import ConflictError, NotFoundError, StudioError
 from studio.services.compare import CompareService
 from studio.services.evaluation_form import EvaluationForm, check_form, check_title
@@ -29,7 +30,6 @@ from studio.services.toxicity import ToxicityService
 from studio.store import evaluations as store
 from studio.store.database import Database
 from studio.store.evaluations import EvaluationSummary
-from studio.toxicity import Evaluation, EvaluationSpec, EvaluationState
 
 log = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from studio.domain.votes import RatingRules
 from studio.errors import InputError
 from studio.services.pair_identity import check_text
-from studio.votes import RatingRules
 
 #: Characters of the guidelines at most: nobody reads more on a phone.
 MAX_GUIDELINES = 20_000

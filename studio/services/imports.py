@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from studio.domain import PreferencePair
+from studio.domain.data import PreferencePair
 from studio.errors import DatasetError
 from studio.services.conversations import SameAnswersError, Split, split_row
 from studio.services.formats import RawRow, TwiceNamed, checked_text, kind_of

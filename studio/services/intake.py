@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings
-from studio.domain import FINAL_STATES, BaseModelRef, DpoSettings, LoraSettings, PreferenceDataset, Recipe, RunStatus
+from studio.domain.data import PreferenceDataset
+from studio.domain.detox import DetoxPlan
+from studio.domain.runs import FINAL_STATES, BaseModelRef, DpoSettings, LoraSettings, Recipe, RunStatus
 from studio.errors import InputError
 from studio.services.adapter_files import AdapterFacts, check_adapter, check_fits, read_json, sane_json
 from studio.services.bundles import portable_base
@@ -26,7 +28,6 @@ from studio.services.records import parse, write_record
 from studio.services.run_events import EVENT_KINDS, SAMPLE_KINDS
 from studio.services.run_folder import PLAN
 from studio.services.unpacking import CONFIG, FOREIGN_CARD, MIB, WEIGHTS, Unpacked
-from studio.toxicity import DetoxPlan
 
 if TYPE_CHECKING:
     from studio.services.models import ModelService

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from studio.config import Settings
-from studio.domain import BaseModelRef
+from studio.domain.runs import BaseModelRef
 from studio.errors import InputError, ModelLoadError, RecipeError
 from studio.ml.loading import HUB_FILES, cached_snapshot, fingerprint
 from studio.ml.seq2seq import is_encoder_decoder

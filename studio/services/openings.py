@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import replace
 
-from studio.domain import PreferenceDataset
+from studio.domain.data import PreferenceDataset
 
 #: (support, oppose) openings by language.
 OPENINGS: dict[str, tuple[tuple[str, str], ...]] = {

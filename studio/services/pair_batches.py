@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from studio.domain import Message, PaneUpdate, Sampling
+from studio.domain.chat import PaneUpdate, Sampling
+from studio.domain.data import Message
+from studio.domain.votes import NewPair, Origin
 from studio.errors import ConflictError, InputError, StudioError
 from studio.services import pair_identity as identity
 from studio.services.compare import TABLE_ROWS, CompareService, PaneChat, check_sampling, row_seed
 from studio.services.rating import Added, RatingService
-from studio.votes import NewPair, Origin
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class BatchForm:
     """What to answer and by whom.
 
     Attributes:
-        first, second: :data:`studio.domain.BASE` or run ids; the same twice means two samples of one model.
+        first, second: :data:`studio.domain.chat.BASE` or run ids; the same twice means two samples of one model.
         sampling: of every answer; the first answer to question *i* has the seed ``compare.row_seed(sampling.seed, i)``, the
             second one more.
         base: the base model where no side is an adapter (empty: the embedded one).

@@ -13,9 +13,9 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from studio.domain import Message
+from studio.domain.data import Message
+from studio.domain.votes import AnswerPair, NewPair, Origin, PairSource
 from studio.errors import InputError
-from studio.votes import AnswerPair, NewPair, Origin, PairSource
 
 #: Characters of one text at most: more than any answer here can have, and still quick to send to a phone.
 MAX_TEXT = 100_000

@@ -14,14 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from studio.domain import Message, PreferencePair
+from studio.domain.data import Message, PreferencePair
+from studio.domain.votes import NewPair, Origin
 from studio.errors import DatasetError, InputError
 from studio.services import pair_identity as identity
 from studio.services.conversations import SameAnswersError, split_row
 from studio.services.formats import RawRow, TwiceNamed, checked_text, kind_of
 from studio.services.imports import listed, parse_own, rows_named, split_notes
 from studio.services.records import parse
-from studio.votes import NewPair, Origin
 
 Shape = Literal["labels", "sides", "responses", "pairs"]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from studio.config import Settings
-from studio.domain import BASE, Sampling
+from studio.domain.chat import BASE, Sampling
+from studio.domain.votes import NewPair, Origin, PairSource
 from studio.errors import ConflictError, InputError, NotFoundError
 from studio.services.compare import CompareService, PaneChat, PaneChoice, check_sampling, choice_of
 from studio.services.datasets import DatasetService
@@ -20,7 +21,6 @@ from studio.services.pair_imports import read_comparisons
 from studio.services.rating import Added, RatingService
 from studio.services.runs import RunStore
 from studio.store import pairs as pair_rows
-from studio.votes import NewPair, Origin, PairSource
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 
-from studio.domain import PreferencePair, PreferenceRow
+from studio.domain.data import PreferencePair, PreferenceRow
 from studio.errors import InputError, RecipeError
 
 

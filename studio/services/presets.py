@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from studio.detox import DetoxSettings, RewardTerm
-from studio.domain import DpoSettings, LoraSettings, RewardSettings
+from studio.domain.detox import DetoxSettings, RewardTerm
+from studio.domain.runs import DpoSettings, LoraSettings, RewardSettings
 
 
 @dataclass(frozen=True)

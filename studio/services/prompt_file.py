@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError, NotFoundError
 from studio.services.formats import read_prompts
 from studio.services.prompt_sets import checked
-from studio.toxicity import TestPrompt
 
 #: Largest file of prompts, in megabytes.
 MAX_FILE_MB = 5

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studio.config import ROOT
+from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError
 from studio.services.records import read_record
-from studio.toxicity import TestPrompt
 
 FOLDER = ROOT / "data" / "toxicity"
 #: What somebody may bring along.

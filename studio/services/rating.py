@@ -18,18 +18,7 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from studio.config import Settings
-from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError
-from studio.services import pair_identity as identity
-from studio.services import rater_tokens as tokens
-from studio.services.decisions import decide
-from studio.services.guidelines import GUIDELINES, check_rules
-from studio.store import pairs as pair_rows
-from studio.store import raters as rater_rows
-from studio.store import rules as rule_rows
-from studio.store import servings as serving_rows
-from studio.store import votes as vote_rows
-from studio.store.database import Connection, Database
-from studio.votes import (
+from studio.domain.votes import (
     AnswerPair,
     Ballots,
     Choice,
@@ -44,6 +33,17 @@ from studio.votes import (
     Served,
     Vote,
 )
+from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError
+from studio.services import pair_identity as identity
+from studio.services import rater_tokens as tokens
+from studio.services.decisions import decide
+from studio.services.guidelines import GUIDELINES, check_rules
+from studio.store import pairs as pair_rows
+from studio.store import raters as rater_rows
+from studio.store import rules as rule_rows
+from studio.store import servings as serving_rows
+from studio.store import votes as vote_rows
+from studio.store.database import Connection, Database
 
 _ID = re.compile("[0-9a-f]{24}")
 #: A vote that took longer than a day says that the page was left open.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from studio.events import ProbeEvent, StepEvent
+from studio.domain.events import ProbeEvent, StepEvent
 
 #: Loss of sigmoid DPO when policy and reference agree on every pair: -log(1/2).
 NO_PREFERENCE = math.log(2)

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.config import Settings
-from studio.domain import LoraSettings, PreferenceDataset, Recipe, RewardSettings
+from studio.domain.data import PreferenceDataset
+from studio.domain.events import RewardReport
+from studio.domain.runs import LoraSettings, Recipe, RewardSettings
+from studio.domain.votes import Ballots, Decision
 from studio.errors import DatasetError, RecipeError
-from studio.events import RewardReport
 from studio.services.align import AlignService, library_versions, preset_form
 from studio.services.checks import check_training, not_longer, one_of, with_pairs, within
 from studio.services.decisions import decide, tally
@@ -30,7 +32,6 @@ from studio.services.vote_dataset import (
     new_decided_since,
     preference_dataset,
 )
-from studio.votes import Ballots, Decision
 
 if TYPE_CHECKING:
     from studio.services.datasets import DatasetService

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import math
 
-from studio.domain import Recipe
-from studio.events import RewardReport
+from studio.domain.events import RewardReport
+from studio.domain.runs import Recipe
 from studio.services.reward_reading import claim, majority_name
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from studio.domain import PreferenceDataset, PreferencePair, PreferenceRow
+from studio.domain.data import PreferenceDataset, PreferencePair, PreferenceRow
 from studio.errors import RecipeError
 from studio.services.imports import content_hash, keep_aside, normalised
 from studio.services.preferences import build_preferences, named_rows, preference_row

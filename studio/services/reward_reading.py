@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from studio.events import ProbeEvent, RewardReport, StepEvent
+from studio.domain.events import ProbeEvent, RewardReport, StepEvent
 from studio.services.intervals import wilson
 from studio.services.wording import counted
 

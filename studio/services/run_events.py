@@ -10,8 +10,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from studio.detox import DetoxEvent, DetoxReport, TranscriptEvent
-from studio.events import MeasureEvent, ProbeEvent, RewardReport, SampleEvent, StepEvent, SupportShare
+from studio.domain.events import (
+    DetoxEvent,
+    DetoxReport,
+    MeasureEvent,
+    ProbeEvent,
+    RewardReport,
+    SampleEvent,
+    StepEvent,
+    SupportShare,
+    TranscriptEvent,
+)
 from studio.services.records import decode_line, parse, read_lines
 
 Event = StepEvent | ProbeEvent | MeasureEvent | RewardReport | DetoxEvent | DetoxReport

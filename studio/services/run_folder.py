@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from studio.config import Settings
-from studio.domain import PreferenceDataset, Recipe, RunStatus
+from studio.domain.data import PreferenceDataset
+from studio.domain.detox import DetoxPlan
+from studio.domain.runs import Recipe, RunStatus
 from studio.errors import ConflictError
 from studio.services.records import write_record
-from studio.toxicity import DetoxPlan
 
 #: The trained weights, under the name plain PEFT looks for.
 ADAPTER = "adapter_model.safetensors"

@@ -9,7 +9,7 @@ from typing import Literal
 
 import psutil
 
-from studio.domain import FINAL_STATES, RunStatus
+from studio.domain.runs import FINAL_STATES, RunStatus
 from studio.services.records import read_record, write_record
 
 StopMode = Literal["keep", "discard"]

@@ -20,10 +20,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from studio.config import Settings
-from studio.detox import DetoxEvent, DetoxReport, TranscriptEvent
-from studio.domain import FINAL_STATES, PreferenceDataset, Recipe, RunStatus
+from studio.domain.data import PreferenceDataset
+from studio.domain.detox import DetoxPlan
+from studio.domain.events import (
+    DetoxEvent,
+    DetoxReport,
+    ProbeEvent,
+    RewardReport,
+    SampleEvent,
+    StepEvent,
+    SupportShare,
+    TranscriptEvent,
+)
+from studio.domain.runs import FINAL_STATES, Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
-from studio.events import ProbeEvent, RewardReport, SampleEvent, StepEvent, SupportShare
 from studio.services.records import read_record, write_record
 from studio.services.run_events import Event, Summaries, read_events, read_log_tail, read_samples, read_transcripts
 from studio.services.run_folder import ADAPTER, PLAN, Notes, create_folder, folder_size, portable, remove_folder
@@ -36,7 +46,6 @@ from studio.services.run_state import (
     stop_request,
     write_status,
 )
-from studio.toxicity import DetoxPlan
 
 log = logging.getLogger(__name__)
 

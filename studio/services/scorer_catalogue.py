@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.config import Settings
+from studio.domain.toxicity import ScorerInfo, ScorerSpec
 from studio.errors import ConflictError, InputError, ModelLoadError, StudioError
 from studio.ml.classifier_labels import read_labels, read_names
 from studio.services.reward import reward_run
 from studio.services.runs import RunStore
 from studio.services.scores import base_path
-from studio.toxicity import ScorerInfo, ScorerSpec
 
 if TYPE_CHECKING:
     from studio.services.models import ModelService, Progress

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.config import Settings
-from studio.domain import Message
+from studio.domain.data import Message
 from studio.errors import ConflictError, InputError, ModelLoadError
 from studio.services.reward import reward_run
 from studio.services.runs import RunStore, RunView

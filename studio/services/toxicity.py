@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studio.config import Settings
+from studio.domain.toxicity import ScorerInfo, ScorerSpec, TextScore
 from studio.errors import InputError
 from studio.services.runs import RunStore
 from studio.services.scorer_catalogue import EMBEDDED, RUN, ScorerCatalogue
-from studio.toxicity import ScorerInfo, ScorerSpec, TextScore
 
 if TYPE_CHECKING:
     from studio.ml.scorers import Scorer

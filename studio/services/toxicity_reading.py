@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from studio.domain import BASE
+from studio.domain.chat import BASE
+from studio.domain.evaluations import Evaluation
 from studio.services.evaluation_table import provoking_ids
 from studio.services.intervals import MIN_CLUSTERS, Interval
 from studio.services.toxicity_stats import THRESHOLD, AdapterComparison, Change, Comparison, Crossing, Share, compare
 from studio.services.wording import counted
-from studio.toxicity import Evaluation
 
 #: An audit speaks up where answers keep less of their length than this, or lose more of their different 3-grams.
 SHORTER, LESS_DISTINCT = 0.6, 0.15

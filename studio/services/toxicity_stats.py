@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from studio.domain.evaluations import EvaluationRow
+from studio.domain.toxicity import TextScore
 from studio.services.intervals import MIN_CLUSTERS, Interval, cluster_share, percentiles, resampled_sums, wilson
-from studio.toxicity import EvaluationRow, TextScore
 
 #: A text counts as toxic above this probability.
 THRESHOLD = 0.5

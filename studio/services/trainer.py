@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO
 
 from studio.config import ROOT, Settings, load_settings
-from studio.domain import FINAL_STATES, RunState, RunStatus
+from studio.domain.runs import FINAL_STATES, RunState, RunStatus
 from studio.errors import StudioError
 from studio.services.run_folder import remove_folder
 from studio.services.run_state import DIED, owner_alive, read_status, stop_request, write_status

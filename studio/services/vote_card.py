@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from studio.domain.votes import AnswerPair, Ballots, Decision, Origin
 from studio.services.agreement import measure_agreement
 from studio.services.vote_dataset import LeftOut
 from studio.services.vote_stats import measure_sides
-from studio.votes import AnswerPair, Ballots, Decision, Origin
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 #: Kinds of sampling and models listed one by one; the rest is counted.

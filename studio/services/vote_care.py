@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from studio.domain.votes import Ballots, Vote
 from studio.services.intervals import Interval, wilson
-from studio.votes import Ballots, Vote
 
 #: A vote faster than this, in seconds, was hardly read.
 VERY_FAST_S = 1.0

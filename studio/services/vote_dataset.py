@@ -7,14 +7,14 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from studio.domain import Message, PreferenceDataset, PreferencePair
+from studio.domain.data import Message, PreferenceDataset, PreferencePair
+from studio.domain.votes import Ballots, Decision
 from studio.errors import DatasetError, NotFoundError
 from studio.services.datasets import DatasetService
 from studio.services.decisions import decide
 from studio.services.imports import Parsed, content_hash, normalised
 from studio.services.runs import RunStore, RunView
 from studio.services.vote_rows import conversation, decision_of, used_by, votes_hash
-from studio.votes import Ballots, Decision
 
 #: Share of the prompts that no training on votes touches.
 HELDOUT = 0.2

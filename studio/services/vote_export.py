@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from studio import __version__
+from studio.domain.votes import Ballots, Decision, Origin
 from studio.errors import ConflictError, DatasetError, InputError, NotFoundError, StudioError
 from studio.services.argilla import write_argilla
 from studio.services.bundles import pack
@@ -38,7 +39,6 @@ from studio.services.vote_rows import (
     vote_rows,
     votes_hash,
 )
-from studio.votes import Ballots, Decision, Origin
 
 log = logging.getLogger(__name__)
 

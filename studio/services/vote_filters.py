@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import get_args
 
+from studio.domain.votes import AnswerPair, Ballots, PairSource, Vote
 from studio.errors import InputError
-from studio.votes import AnswerPair, Ballots, PairSource, Vote
 
 #: How a report names a source.
 _FROM: dict[PairSource, str] = {"compare": "the screen of Compare", "batch": "batches", "import": "imported files"}

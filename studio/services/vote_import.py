@@ -1,6 +1,6 @@
 """Votes into the studio: an export of this or another studio, or an Argilla 2 dataset, from a folder, a zip or a file.
 
-What is read becomes :class:`studio.votes.Ballots` first, checked whole; ``vote_restore`` then takes it into the store.
+What is read becomes :class:`studio.domain.votes.Ballots` first, checked whole; ``vote_restore`` then takes it into the store.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from studio.domain.votes import AnswerPair, Ballots, Rater, RatingRules, Vote
 from studio.errors import DatasetError, InputError, NotFoundError
 from studio.services.argilla import DATASET, RECORDS, SETTINGS
 from studio.services.argilla_reader import ReadRecords, read_argilla
@@ -21,7 +22,6 @@ from studio.services.records import parse
 from studio.services.unpacking import unpack_known
 from studio.services.vote_export import FORMAT, MARK, read_mark
 from studio.services.vote_rows import JUDGE
-from studio.votes import AnswerPair, Ballots, Rater, RatingRules, Vote
 
 #: Seconds of a vote nobody timed; ``vote_stats`` counts it as untimed.
 UNTIMED = -1.0

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from studio.config import Settings
+from studio.domain.votes import Ballots, PastChoice, Rater
 from studio.errors import ConflictError, InputError, StudioError
 from studio.services.hub_push import checked_repo, checked_token, hub_sentence
 from studio.services.rating import RatingService
@@ -36,7 +37,6 @@ from studio.services.vote_restore import restore
 from studio.services.vote_rows import judge_of
 from studio.store import raters as rater_rows
 from studio.store import rules as rule_rows
-from studio.votes import Ballots, PastChoice, Rater
 
 log = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from studio.domain.votes import Decision
 from studio.services.agreement import Agreement
 from studio.services.bradley_terry import Standings
 from studio.services.intervals import MIN_CLUSTERS, Interval
 from studio.services.vote_care import VERY_FAST_S, Pace, SideBias
 from studio.services.vote_stats import Match, Player, VoteReport
 from studio.services.wording import counted
-from studio.votes import Decision
 
 
 def read_match(match: Match) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
+from studio.domain.votes import AnswerPair, Ballots, Choice, NewPair, PastChoice, Rater, Vote
 from studio.services import pair_identity as identity
 from studio.services.argilla import user_of
 from studio.services.rating import RatingService
@@ -19,7 +20,6 @@ from studio.store import pairs as pair_rows
 from studio.store import raters as rater_rows
 from studio.store import votes as vote_rows
 from studio.store.database import Connection
-from studio.votes import AnswerPair, Ballots, Choice, NewPair, PastChoice, Rater, Vote
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _Said = TypeVar("_Said", Vote, PastChoice)

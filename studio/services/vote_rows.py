@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studio.domain import Message, PreferenceDataset, PreferencePair
+from studio.domain.data import Message, PreferenceDataset, PreferencePair
+from studio.domain.votes import AnswerPair, Ballots, Choice, Decision, Origin, Rater, Vote
 from studio.services.cards import is_hub_id
-from studio.votes import AnswerPair, Ballots, Choice, Decision, Origin, Rater, Vote
 
 #: A rater's pseudonym.
 JUDGE = re.compile(r"judge-[0-9a-f]{16}")

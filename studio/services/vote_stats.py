@@ -1,4 +1,4 @@
-"""What the votes say, as numbers: pure functions on :class:`studio.votes.Ballots`, frozen results.
+"""What the votes say, as numbers: pure functions on :class:`studio.domain.votes.Ballots`, frozen results.
 
     Ballots ──filtered()──▶ Ballots ──▶ matches (who is preferred to whom, with an interval over prompts)
                                     ──▶ standings (Bradley-Terry, three and more players)
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from studio.domain.votes import AnswerPair, Ballots, Origin, Vote
 from studio.services.agreement import Agreement, measure_agreement
 from studio.services.bradley_terry import Standings, rate_players
 from studio.services.imports import normalised
@@ -29,7 +30,6 @@ from studio.services.vote_care import (
     timed,
 )
 from studio.services.vote_filters import LeftOut, VoteFilters, filtered
-from studio.votes import AnswerPair, Ballots, Origin, Vote
 
 #: The normal's .8 quantile: with as many votes as are promised, four of five such studies would settle.
 _POWER_Z = 0.8416212335729143

@@ -26,10 +26,19 @@ from typing import Any, Protocol
 import psutil
 
 from studio.config import Settings
-from studio.detox import DetoxEvent, DetoxReport, TranscriptEvent
-from studio.domain import PreferenceDataset, PreferenceRow, Recipe, RunState, RunStatus
+from studio.domain.data import PreferenceDataset, PreferenceRow
+from studio.domain.events import (
+    DetoxEvent,
+    DetoxReport,
+    MeasureEvent,
+    ProbeEvent,
+    RewardReport,
+    SampleEvent,
+    StepEvent,
+    TranscriptEvent,
+)
+from studio.domain.runs import Recipe, RunState, RunStatus
 from studio.errors import StudioError, TrainingError
-from studio.events import MeasureEvent, ProbeEvent, RewardReport, SampleEvent, StepEvent
 from studio.services.cards import write_card
 from studio.services.preferences import named_rows
 from studio.services.records import LineWriter, read_record

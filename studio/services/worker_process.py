@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from studio.domain import RunState
+from studio.domain.runs import RunState
 from studio.services.run_folder import ADAPTER
 from studio.services.run_state import DIED, process_alive, read_status
 from studio.services.worker import NO_MEMORY, NO_SPACE

@@ -9,18 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
 
-from studio.domain import BaseModelRef, Sampling
-from studio.store.rows import insert_new
+from studio.domain.chat import Sampling
+from studio.domain.evaluations import Evaluation, EvaluationRow, EvaluationSpec, EvaluationState
+from studio.domain.runs import BaseModelRef
+from studio.domain.toxicity import ScorerInfo, TestPrompt, TextScore
 from studio.store.tables import evaluation_rows, evaluations
-from studio.toxicity import (
-    Evaluation,
-    EvaluationRow,
-    EvaluationSpec,
-    EvaluationState,
-    ScorerInfo,
-    TestPrompt,
-    TextScore,
-)
+from studio.store.upsert import insert_new
 
 #: The states in which somebody works on an evaluation, or will by himself.
 MOVING: tuple[EvaluationState, ...] = ("queued", "running")

@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, func, select, update
 
-from studio.domain import Message
-from studio.store.rows import insert_new, inserted
+from studio.domain.data import Message
+from studio.domain.votes import AnswerPair, Origin, PairSource
 from studio.store.tables import chats, pairs
-from studio.votes import AnswerPair, Origin, PairSource
+from studio.store.upsert import insert_new, inserted
 
 #: Ids of one IN list: far below the parameter limits of both databases.
 _CHUNK = 500

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
-from studio.store.rows import insert_new
+from studio.domain.votes import Rater
 from studio.store.tables import raters
-from studio.votes import Rater
+from studio.store.upsert import insert_new
 
 # Built once: building a query costs more than running it.
 _FIND = select(raters).where(raters.c.id == bindparam("rater"))

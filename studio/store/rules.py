@@ -7,9 +7,9 @@ import secrets
 
 from sqlalchemy import Connection, bindparam, select
 
-from studio.store.rows import insert_new, upsert
+from studio.domain.votes import RatingRules
 from studio.store.tables import settings
-from studio.votes import RatingRules
+from studio.store.upsert import insert_new, upsert
 
 _RULES, _SECRET = "rules", "secret"
 _VALUE = select(settings.c.value).where(settings.c.name == bindparam("name"))

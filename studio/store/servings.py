@@ -7,10 +7,10 @@ from typing import Literal
 
 from sqlalchemy import Connection, bindparam, exists, select, update
 
+from studio.domain.votes import AnswerPair
 from studio.store.pairs import one_pair, with_chat
-from studio.store.rows import upsert
 from studio.store.tables import pairs, servings, votes
-from studio.votes import AnswerPair
+from studio.store.upsert import upsert
 
 _WAITING = (
     with_chat()

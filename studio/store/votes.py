@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Integer, RowMapping, and_, bindparam, delete, exists, func, insert, select, update
 
-from studio.store.rows import insert_new
+from studio.domain.votes import PastChoice, Progress, Vote
 from studio.store.tables import pairs, raters, vote_history, votes
-from studio.votes import PastChoice, Progress, Vote
+from studio.store.upsert import insert_new
 
 # Built once: building a query costs more than running it.
 _THIS = (votes.c.pair_id == bindparam("pair"), votes.c.rater_id == bindparam("rater"))

@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain import DpoSettings, LoraSettings, PreferenceRow
+from studio.domain.data import PreferenceRow
+from studio.domain.runs import DpoSettings, LoraSettings
 from studio.errors import StudioError
 from studio.services import Services
 from studio.services.align import AlignForm

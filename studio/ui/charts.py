@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Literal
 
-from studio.detox import DetoxEvent
-from studio.events import ProbeEvent, StepEvent
+from studio.domain.events import DetoxEvent, ProbeEvent, StepEvent
 from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
 
 if TYPE_CHECKING:

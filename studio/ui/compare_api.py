@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain import BASE, Message, PaneUpdate, Sampling
+from studio.domain.chat import BASE, PaneUpdate, Sampling
+from studio.domain.data import Message
 from studio.services import Services
 from studio.services.compare import PaneChat
 from studio.ui.base_needs import require_ready

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from studio.detox import DetoxEvent
+from studio.domain.events import DetoxEvent
 from studio.ui.charts import PALETTE, Axis, Curve, finish, position
 from studio.ui.theme import OPPOSE_COLOR
 

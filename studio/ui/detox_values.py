@@ -10,8 +10,8 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from studio.detox import DetoxSettings, RewardTerm
-from studio.domain import LoraSettings
+from studio.domain.detox import DetoxSettings, RewardTerm
+from studio.domain.runs import LoraSettings
 from studio.errors import StudioError
 from studio.services import Services
 from studio.services.detox import DetoxForm

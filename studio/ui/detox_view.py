@@ -7,8 +7,9 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from studio.detox import DetoxReport, DetoxSettings, RudeShare, TranscriptEvent
-from studio.domain import FINAL_STATES
+from studio.domain.detox import DetoxSettings
+from studio.domain.events import DetoxReport, RudeShare, TranscriptEvent
+from studio.domain.runs import FINAL_STATES
 from studio.services.intervals import wilson
 from studio.services.runs import RunView
 from studio.ui.cover import covered

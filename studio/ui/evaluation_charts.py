@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from studio.domain.evaluations import EvaluationRow
+from studio.domain.toxicity import TextScore
 from studio.services.toxicity_stats import THRESHOLD
-from studio.toxicity import EvaluationRow, TextScore
 from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
 
 if TYPE_CHECKING:

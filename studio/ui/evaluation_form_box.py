@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain import BASE, Sampling
+from studio.domain.chat import BASE, Sampling
+from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.services.evaluation_form import MAX_SAMPLES, EvaluationForm
 from studio.services.models import EMBEDDED
 from studio.services.prompt_sets import prompt_sets, prompts_from_text
-from studio.toxicity import TestPrompt
 from studio.ui.guard import guarded
 from studio.ui.prompt_box import build_prompt_box, read_line, uploaded
 from studio.ui.shared import QUIET

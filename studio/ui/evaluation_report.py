@@ -10,10 +10,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from studio import __version__
-from studio.domain import Recipe, to_dict
+from studio.domain.data import to_dict
+from studio.domain.evaluations import Evaluation
+from studio.domain.runs import Recipe
 from studio.services.evaluation_table import by_difference
 from studio.services.toxicity_stats import compare
-from studio.toxicity import Evaluation
 from studio.ui import evaluation_charts as charts
 from studio.ui import evaluation_view as view
 from studio.ui.theme import CSS_FILE

@@ -9,13 +9,13 @@ from typing import Any
 
 import gradio as gr
 
+from studio.domain.evaluations import Evaluation
 from studio.errors import NotFoundError
 from studio.services import Services
 from studio.services.evaluation_export import FORMATS, Format, export, file_name
 from studio.services.evaluation_table import Filter, Which, matching
 from studio.services.evaluations import EvaluationStatus
 from studio.services.toxicity_stats import Comparison, compare
-from studio.toxicity import Evaluation
 from studio.ui import evaluation_charts as charts
 from studio.ui import evaluation_view as view
 from studio.ui.cover import cover_switch

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from studio.domain.evaluations import Evaluation, EvaluationRow
+from studio.domain.toxicity import TextScore
 from studio.services.evaluation_table import by_difference, provoking_ids
 from studio.services.evaluations import EvaluationStatus
 from studio.services.toxicity_reading import (
@@ -18,7 +20,6 @@ from studio.services.toxicity_reading import (
 )
 from studio.services.toxicity_stats import AdapterComparison, Change, Comparison, Share
 from studio.services.wording import counted
-from studio.toxicity import Evaluation, EvaluationRow, TextScore
 from studio.ui.cover import covered
 
 EMPTY = (

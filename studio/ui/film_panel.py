@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 
 import gradio as gr
 
-from studio.detox import TranscriptEvent
-from studio.events import SampleEvent
+from studio.domain.events import SampleEvent, TranscriptEvent
 from studio.services.runs import RunView
 from studio.ui.guard import guarded
 from studio.ui.run_panel import RunPanel

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from studio.domain import BASE, Sampling
+from studio.domain.chat import BASE, Sampling
 from studio.errors import StudioError
 from studio.services.compare import TableProgress, TableRow
 from studio.ui.talk import sampling_from, sampling_numbers

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain import BASE, Sampling
+from studio.domain.chat import BASE, Sampling
 from studio.errors import InputError
 from studio.services import Services
 from studio.services.pair_batches import MAX_QUESTIONS, BatchForm, BatchStatus, Question

@@ -10,7 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain import BASE, Message, Sampling
+from studio.domain.chat import BASE, Sampling
+from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services
 from studio.services.scorer_catalogue import EMBEDDED, RUN

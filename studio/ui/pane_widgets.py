@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain import BASE, PaneUpdate
+from studio.domain.chat import BASE, PaneUpdate
 from studio.services.compare import PaneChoice
 from studio.ui import panes as show
 from studio.ui.talk import MAX_QUESTION, Talk
@@ -57,7 +57,7 @@ class AskWidgets:
     seed: gr.Number
 
     def settings(self) -> list[Any]:
-        """System prompt and sampling, in the order of :class:`studio.domain.Sampling`."""
+        """System prompt and sampling, in the order of :class:`studio.domain.chat.Sampling`."""
         return [self.system, self.temperature, self.top_p, self.max_tokens, self.seed]
 
 

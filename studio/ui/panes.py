@@ -12,7 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from studio.domain import BASE, BaseCheck, Message, PaneUpdate
+from studio.domain.chat import BASE, BaseCheck, PaneUpdate
+from studio.domain.data import Message
 from studio.services.runs import RunView
 from studio.services.wording import counted
 from studio.ui.chips import chips_html

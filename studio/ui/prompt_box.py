@@ -7,11 +7,11 @@ from pathlib import Path
 
 import gradio as gr
 
+from studio.domain.toxicity import TestPrompt
 from studio.errors import StudioError
 from studio.services.prompt_file import MAX_FILE_MB, prompts_from_file
 from studio.services.prompt_sets import MAX_PROMPTS
 from studio.services.wording import counted
-from studio.toxicity import TestPrompt
 
 HINT = (
     f'<div class="quiet">TXT with one prompt a line, or JSON, JSONL or CSV with a prompt column; at most {MAX_PROMPTS:,} prompts and '

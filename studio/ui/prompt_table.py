@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain import BASE, Sampling
+from studio.domain.chat import BASE, Sampling
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.services.compare import TableProgress, table_records

@@ -31,11 +31,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from studio.domain.votes import Press, Served
 from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError, StudioError
 from studio.services import Services
 from studio.services.rating import RatingService
 from studio.ui.hub_login import account_of, login_offered
-from studio.votes import Press, Served
 
 log = logging.getLogger(__name__)
 

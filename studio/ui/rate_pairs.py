@@ -8,12 +8,12 @@ from typing import Any
 
 import gradio as gr
 
+from studio.domain.votes import Decision, Origin
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
 from studio.ui.shared import QUIET, Shared
-from studio.votes import Decision, Origin
 
 #: Lines of the table; the search reaches the rest.
 SHOWN = 300

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 
+from studio.domain.votes import Ballots, Progress
 from studio.services.rating import RatingService
 from studio.ui.theme import SUPPORT_COLOR
-from studio.votes import Ballots, Progress
 
 #: Seconds between two looks at the store, however many pages show the tally; and between two countings of all votes.
 LOOK_S, COUNT_S = 0.8, 3.0

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from studio.domain import Recipe
+from studio.domain.evaluations import Evaluation
+from studio.domain.runs import Recipe
 from studio.errors import NotFoundError, StudioError
 from studio.services import Services
-from studio.toxicity import Evaluation
 from studio.ui.evaluation_report import POLICY, report_html
 
 log = logging.getLogger(__name__)

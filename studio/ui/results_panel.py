@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from studio.domain.votes import Decision, PairSource, Progress
 from studio.services import Services
 from studio.services.decisions import decide
 from studio.services.rating import RatingService
@@ -25,7 +26,6 @@ from studio.ui.guard import guarded
 from studio.ui.live_chart import build_live_chart
 from studio.ui.quiet import when_opened
 from studio.ui.shared import POLLED, Shared
-from studio.votes import Decision, PairSource, Progress
 
 #: Seconds between two looks at the number of votes.
 TICK_S = 4.0

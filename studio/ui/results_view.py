@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from studio.domain.votes import Decision
 from studio.services import vote_reading as reading
 from studio.services.vote_care import RaterShare, SideBias
 from studio.services.vote_stats import Match, VoteReport
-from studio.votes import Decision
 
 #: Player pairs in sentences; the table has all.
 MAX_SENTENCES = 6

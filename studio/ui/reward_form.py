@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain import LoraSettings, Recipe, RewardSettings
+from studio.domain.runs import LoraSettings, Recipe, RewardSettings
 from studio.services import Services
 from studio.services.presets import REWARD_PRESETS
 from studio.services.reward import RewardForm

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from studio.domain import FINAL_STATES
+from studio.domain.runs import FINAL_STATES
 from studio.services.reward_reading import read_reward
 from studio.services.runs import RunView
 from studio.ui import reward_view

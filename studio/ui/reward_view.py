@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from studio.domain import FINAL_STATES
-from studio.events import RewardReport
+from studio.domain.events import RewardReport
+from studio.domain.runs import FINAL_STATES
 from studio.services.reward import VoteCount
 from studio.services.reward_reading import claim, majority_name
 from studio.services.runs import RunView

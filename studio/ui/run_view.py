@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from html import escape
 
-from studio.domain import FINAL_STATES
-from studio.events import SampleEvent, StepEvent, SupportShare
+from studio.domain.events import SampleEvent, StepEvent, SupportShare
+from studio.domain.runs import FINAL_STATES
 from studio.services.runs import RunView
 from studio.services.wording import percent
 from studio.ui.chips import chips_html

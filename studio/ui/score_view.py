@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from html import escape
 
+from studio.domain.toxicity import ScorerInfo, TextScore
 from studio.services.toxicity import TextScores
-from studio.toxicity import ScorerInfo, TextScore
 from studio.ui.chips import chips_html
 from studio.ui.cover import covered
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from studio.domain import Message, Sampling
+from studio.domain.chat import Sampling
+from studio.domain.data import Message
 from studio.errors import InputError, StudioError
 from studio.services.compare import check_sampling
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from studio.detox import DetoxSettings
-from studio.domain import DpoSettings, LoraSettings, RewardSettings
+from studio.domain.detox import DetoxSettings
+from studio.domain.runs import DpoSettings, LoraSettings, RewardSettings
 from studio.errors import RecipeError
 from studio.services import Services
 from studio.services.models import Progress

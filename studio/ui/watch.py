@@ -6,10 +6,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from studio.detox import DetoxEvent
-from studio.domain import FINAL_STATES
+from studio.domain.events import DetoxEvent, ProbeEvent, StepEvent
+from studio.domain.runs import FINAL_STATES
 from studio.errors import NotFoundError, StudioError
-from studio.events import ProbeEvent, StepEvent
 from studio.services.run_events import Event, in_force
 from studio.services.runs import RunStore, RunView
 from studio.ui.charts import Curve

@@ -23,7 +23,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import psutil  # noqa: E402
 from chat_helpers import LLAMA_135M, SMALL, make_adapter, make_base, source  # noqa: E402
 
-from studio.domain import BASE, Message, Sampling  # noqa: E402
+from studio.domain.chat import BASE, Sampling  # noqa: E402
+from studio.domain.data import Message  # noqa: E402
 from studio.ml.engine import ChatEngine, GenRow  # noqa: E402
 
 #: About as many bytes, hence tokens here, as a question has tokens in a real vocabulary.

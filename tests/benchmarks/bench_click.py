@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from studio.config import ROOT, Settings
-from studio.domain import FINAL_STATES
+from studio.domain.runs import FINAL_STATES
 from studio.services import build_services
 from studio.services.align import AlignForm
 from studio.services.presets import PRESETS

@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from dpo_helpers import make_base, make_job  # noqa: E402
 
-from studio.events import StepEvent  # noqa: E402
+from studio.domain.events import StepEvent  # noqa: E402
 from studio.ml.dpo import DpoJob, preload, train_dpo  # noqa: E402
 from studio.ml.loading import load_model, load_tokenizer  # noqa: E402
 from studio.ml.logprobs import answer_log_probs, pad_answers  # noqa: E402

@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from studio.config import Settings  # noqa: E402
-from studio.domain import BASE, FINAL_STATES, Message, Sampling  # noqa: E402
+from studio.domain.chat import BASE, Sampling  # noqa: E402
+from studio.domain.data import Message  # noqa: E402
+from studio.domain.runs import FINAL_STATES  # noqa: E402
 from studio.services import Services, build_services  # noqa: E402
 from studio.services.align import preset_form  # noqa: E402
 from studio.services.compare import PaneChat  # noqa: E402

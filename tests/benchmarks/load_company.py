@@ -12,7 +12,7 @@ from typing import Any
 from gradio_client import Client
 
 from studio.config import Settings
-from studio.domain import FINAL_STATES
+from studio.domain.runs import FINAL_STATES
 from studio.services.runs import RunStore
 
 QUESTION = "Should anime be turned into live action?"

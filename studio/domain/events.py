@@ -1,4 +1,4 @@
-"""The types of a detox run: reinforcement learning away from toxic answers, and what it tells while it works."""
+"""What a run tells while it works: the lines of its ``events.jsonl`` and ``samples.jsonl``; key ``type`` tells which class."""
 
 from __future__ import annotations
 
@@ -7,64 +7,110 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class RewardTerm:
-    """One part of the reward: ``weight`` times the reward of the scorer of that name (see ``studio/toxicity.py``).
+class StepEvent:
+    """One optimiser step. Log-probabilities are summed over the answer's tokens, in nats (NaN in a reward run); rewards are
+    beta times the log-ratio to the reference, in a reward run the head's output; means over the step's pairs. ``elapsed`` is
+    seconds of training, ``eta`` seconds left."""
 
-    ``revision`` is which state of it the run was queued with; a form leaves it empty.
-    """
-
-    scorer: str
-    weight: float = 1.0
-    revision: str = ""
+    step: int
+    total: int
+    epoch: float
+    loss: float
+    reward_chosen: float
+    reward_rejected: float
+    margin: float
+    accuracy: float
+    logp_chosen: float
+    logp_rejected: float
+    learning_rate: float
+    grad_norm: float
+    tokens_per_second: float
+    elapsed: float
+    eta: float
+    type: Literal["step"] = "step"
 
 
 @dataclass(frozen=True)
-class DetoxSettings:
-    """Hyper-parameters of a detox run. Presets live in ``services/presets.py``.
+class ProbeEvent:
+    """The stance probe on held-out pairs: ``share`` of ``n`` pairs for which *support* has the higher length-normalised
+    log-likelihood, and the mean of that difference (nats per token). In a reward run: the share for which the chosen answer
+    has the higher reward, and the mean margin. Exact ties count one half."""
 
-    ``algorithm`` is ``rloo`` (REINFORCE leave-one-out, Ahmadian et al. 2024) or ``grpo`` (Shao et al. 2024). A step samples
-    ``generations`` answers to each of ``prompts_per_step`` prompts at ``temperature``, each at most ``max_new_tokens`` long;
-    ``beta`` is the weight of the KL divergence to the model the run started from. The reward is the weighted sum of
-    ``rewards``; ``reward_clip`` > 0 cuts each term of a toxicity scorer at plus and minus that, so that what is clean enough
-    earns no more by being cleaner still. ``ordinary`` is the share of each step's prompts that are not provoking ones, where
-    the run has both. ``judge`` (with its ``judge_revision``) is a scorer that is no part of the reward and is asked at the end
-    only; empty: none. ``prompt_sets`` are the ids of those that gave prompts, ``prompt_file`` the name of
-    a file that did. ``batch_size`` answers go through the model at once (0: all of a step). ``max_seconds`` > 0 ends the run
-    after that many seconds of training instead of after ``steps``.
+    step: int
+    share: float
+    n: int
+    margin: float
+    elapsed: float
+    type: Literal["probe"] = "probe"
+
+
+@dataclass(frozen=True)
+class SampleEvent:
+    """One fixed prompt answered greedily at ``step`` (step 0 is the base)."""
+
+    step: int
+    prompt: str
+    answer: str
+    type: Literal["sample"] = "sample"
+
+
+@dataclass(frozen=True)
+class SupportShare:
+    """Measured support share: of ``n`` judged answers sampled for unseen prompts, the share on the *support* side, with
+    a 95 % Wilson interval; ``abstained`` further answers were too unclear for the judge, whose cross-validated accuracy
+    on the dataset's own answers is ``judge_accuracy`` over ``judge_n`` answers. ``share`` is NaN when ``n`` is 0."""
+
+    share: float
+    low: float
+    high: float
+    n: int
+    abstained: int
+    judge_accuracy: float
+    judge_n: int
+
+
+@dataclass(frozen=True)
+class MeasureEvent:
+    """The measured support share of the base (``who="base"``) or of the adapter (``who="adapter"``)."""
+
+    who: Literal["base", "adapter"]
+    step: int
+    measured: SupportShare
+    type: Literal["measure"] = "measure"
+
+
+@dataclass(frozen=True)
+class RewardReport:
+    """How a reward run does on pairs it never saw, told once at its end (an event like the others).
+
+    Attributes:
+        hits: pairs of ``n`` whose chosen answer has the strictly higher reward; ``ties`` have equal rewards.
+        low, high: 95 % Wilson interval of ``hits / n``.
+        majority: share of the ``n`` that "always the side preferred more often in training" gets right (.5 for data without
+            sides).
+        longer: share that "the longer answer wins" gets right, equal lengths counting one half.
+        margins: reward of chosen minus rejected, one a pair.
+        calibration: (mean predicted probability, share right, pairs) of each bin of ``sigmoid(|margin|)``.
+        dropped: training and held-out pairs that could not be used (too long), never silently.
     """
 
-    algorithm: Literal["rloo", "grpo"] = "rloo"
-    rewards: tuple[RewardTerm, ...] = (RewardTerm("embedded"),)
-    learning_rate: float = 3e-3
-    beta: float = 0.05
-    reward_clip: float = 0.0
-    judge: str = ""
-    judge_revision: str = ""
-    prompt_sets: tuple[str, ...] = ()
-    prompt_file: str = ""
-    prompts_per_step: int = 4
-    generations: int = 8
-    ordinary: float = 0.5
-    batch_size: int = 0
-    steps: int = 24
-    max_seconds: float = 0.0
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_new_tokens: int = 64
-    warmup_ratio: float = 0.0
-    scheduler: str = "constant"
-    optimizer: str = "adamw"
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    max_length: int = 512
-    seed: int = 42
-    load_in_4bit: bool = False
-    sample_every: int = 4
+    step: int
+    n: int
+    hits: int
+    ties: int
+    low: float
+    high: float
+    majority: float
+    longer: float
+    margins: tuple[float, ...]
+    calibration: tuple[tuple[float, float, int], ...]
+    dropped: int
+    type: Literal["reward_report"] = "reward_report"
 
     @property
-    def answers_per_step(self) -> int:
-        """Answers sampled for each step."""
-        return self.prompts_per_step * self.generations
+    def learned(self) -> bool:
+        """Whether the interval lies above the better baseline; only then may anybody say that something was learned."""
+        return self.n > 0 and self.low > max(self.majority, self.longer)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from studio.domain import Message
+from studio.domain.data import Message
 
 #: What a vote says of answers 1 and 2. ``skip`` is no opinion: it is kept, and counts as nothing.
 Choice = Literal["1", "2", "tie", "both_bad", "skip"]

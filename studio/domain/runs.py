@@ -1,90 +1,17 @@
-"""The frozen types that cross floors. No behaviour beyond (de)serialising themselves.
-
-A run folder ``adapters/<run-id>/`` holds these as JSON: ``run.json`` is a :class:`Recipe`, ``status.json`` a
-:class:`RunStatus`; the lines of ``events.jsonl`` and ``samples.jsonl`` are in ``studio/events.py`` and ``studio/detox.py``.
-"""
+"""Runs: settings of the methods, the frozen recipe, the status."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from studio.detox import DetoxSettings
+from studio.domain.detox import DetoxSettings
 
-Role = Literal["system", "user", "assistant"]
-Side = Literal["support", "oppose"]
 RunState = Literal["queued", "running", "stopping", "done", "stopped", "failed", "interrupted"]
+
 
 #: The states in which a run will not move by itself any more.
 FINAL_STATES: tuple[RunState, ...] = ("done", "stopped", "failed", "interrupted")
-#: Pane and adapter name of the untouched base model (PEFT's own name for "no adapter on this row").
-BASE = "__base__"
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: Role
-    content: str
-
-
-@dataclass(frozen=True)
-class PreferencePair:
-    """One question with an answer for each side.
-
-    For chosen/rejected data ``support`` is the answer labelled chosen and ``oppose`` the one labelled rejected.
-    ``history`` holds the turns before ``prompt`` where the source is a longer conversation.
-    """
-
-    id: str
-    prompt: str
-    support: str
-    oppose: str
-    history: tuple[Message, ...] = ()
-
-
-@dataclass(frozen=True)
-class PreferenceDataset:
-    """Pairs to train on, pairs kept aside, and prompts without answers; or prompts alone, for reinforcement learning.
-
-    Attributes:
-        id: folder-safe name, unique in this studio.
-        kind: ``sides`` for support/oppose data, ``labels`` for chosen/rejected data (the dial then reads "share kept as
-            labelled, the rest flipped").
-        pairs: the training pairs, in file order.
-        heldout: pairs no training touches (may be empty).
-        test_prompts: prompts for before/after answers; the held-out prompts where no separate file was given.
-        content_hash: sha256 of the canonical JSON of pairs, heldout and test prompts.
-        source: where it came from: ``shipped``, a file name, or ``hub:<id>``.
-        prompts: prompts to train on without answers, none of them among the test prompts; data that has them has no pairs.
-    """
-
-    id: str
-    title: str
-    kind: Literal["sides", "labels"]
-    language: str
-    pairs: tuple[PreferencePair, ...]
-    heldout: tuple[PreferencePair, ...]
-    test_prompts: tuple[str, ...]
-    content_hash: str
-    source: str
-    prompts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class PreferenceRow:
-    """One row as the trainer sees it: ``side`` says which answer is chosen, ``flipped`` whether that is not the
-    dataset's first-named side (``support``)."""
-
-    pair_id: str
-    prompt: str
-    chosen: str
-    rejected: str
-    side: Side
-    flipped: bool
-    history: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -253,58 +180,3 @@ class RunStatus:
     step: int = 0
     total: int = 0
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How answers are drawn. ``temperature`` 0 is greedy; ``repetition_penalty`` 1 is off; with equal ``seed``, prompt
-    and adapter an answer repeats, whatever the other panes hold (up to rounding, see ``ml/decoding.py``)."""
-
-    temperature: float = 0.8
-    top_p: float = 0.95
-    max_new_tokens: int = 128
-    seed: int = 0
-    repetition_penalty: float = 1.0
-
-
-@dataclass(frozen=True)
-class PaneUpdate:
-    """What one pane shows now.
-
-    Attributes:
-        text: the whole answer so far, never ending in half a character.
-        tokens: answer tokens so far; ``tokens_per_second`` counts from the start of the answer, prompt included.
-        note: one sentence to show below: waiting, loading, stopped, cut, old turns left out; empty mostly.
-        verified: for a base pane, whether the base was checked to be untouched; None for adapters and before the check.
-    """
-
-    text: str = ""
-    done: bool = False
-    tokens: int = 0
-    tokens_per_second: float = 0.0
-    note: str = ""
-    verified: bool | None = None
-
-
-@dataclass(frozen=True)
-class BaseCheck:
-    """Whether the base pane really is the base: its logits for a fixed prompt, compared with those taken when it was
-    loaded, and its row in a batch mixed with adapters, compared with a batch without any.
-
-    Attributes:
-        difference: the largest absolute difference of a logit found; ``tolerance`` what rounding may explain.
-        moved: for each adapter in the batch, how far it moves a logit from the base's (0 would be an adapter that does
-            nothing).
-        at: when, in Unix seconds.
-    """
-
-    ok: bool
-    difference: float
-    tolerance: float
-    moved: tuple[tuple[str, float], ...]
-    at: float
-
-
-def to_dict(value: Any) -> dict[str, Any]:
-    """A frozen type as plain JSON-ready data (tuples become lists when dumped)."""
-    return dataclasses.asdict(value)

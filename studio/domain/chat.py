@@ -1,0 +1,58 @@
+"""Chat: sampling, what a pane shows, the check of the base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Pane and adapter name of the untouched base model (PEFT's own name for "no adapter on this row").
+BASE = "__base__"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn. ``temperature`` 0 is greedy; ``repetition_penalty`` 1 is off; with equal ``seed``, prompt
+    and adapter an answer repeats, whatever the other panes hold (up to rounding, see ``ml/decoding.py``)."""
+
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_new_tokens: int = 128
+    seed: int = 0
+    repetition_penalty: float = 1.0
+
+
+@dataclass(frozen=True)
+class PaneUpdate:
+    """What one pane shows now.
+
+    Attributes:
+        text: the whole answer so far, never ending in half a character.
+        tokens: answer tokens so far; ``tokens_per_second`` counts from the start of the answer, prompt included.
+        note: one sentence to show below: waiting, loading, stopped, cut, old turns left out; empty mostly.
+        verified: for a base pane, whether the base was checked to be untouched; None for adapters and before the check.
+    """
+
+    text: str = ""
+    done: bool = False
+    tokens: int = 0
+    tokens_per_second: float = 0.0
+    note: str = ""
+    verified: bool | None = None
+
+
+@dataclass(frozen=True)
+class BaseCheck:
+    """Whether the base pane really is the base: its logits for a fixed prompt, compared with those taken when it was
+    loaded, and its row in a batch mixed with adapters, compared with a batch without any.
+
+    Attributes:
+        difference: the largest absolute difference of a logit found; ``tolerance`` what rounding may explain.
+        moved: for each adapter in the batch, how far it moves a logit from the base's (0 would be an adapter that does
+            nothing).
+        at: when, in Unix seconds.
+    """
+
+    ok: bool
+    difference: float
+    tolerance: float
+    moved: tuple[tuple[str, float], ...]
+    at: float

@@ -1,0 +1,84 @@
+"""The frozen types that cross floors. No behaviour beyond (de)serialising themselves.
+
+A run folder ``adapters/<run-id>/`` holds these as JSON: ``run.json`` is a :class:`Recipe`, ``status.json`` a
+:class:`RunStatus`; the lines of ``events.jsonl`` and ``samples.jsonl`` are in ``studio/domain/events.py`` and ``studio/domain/detox.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant"]
+Side = Literal["support", "oppose"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """One question with an answer for each side.
+
+    For chosen/rejected data ``support`` is the answer labelled chosen and ``oppose`` the one labelled rejected.
+    ``history`` holds the turns before ``prompt`` where the source is a longer conversation.
+    """
+
+    id: str
+    prompt: str
+    support: str
+    oppose: str
+    history: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True)
+class PreferenceDataset:
+    """Pairs to train on, pairs kept aside, and prompts without answers; or prompts alone, for reinforcement learning.
+
+    Attributes:
+        id: folder-safe name, unique in this studio.
+        kind: ``sides`` for support/oppose data, ``labels`` for chosen/rejected data (the dial then reads "share kept as
+            labelled, the rest flipped").
+        pairs: the training pairs, in file order.
+        heldout: pairs no training touches (may be empty).
+        test_prompts: prompts for before/after answers; the held-out prompts where no separate file was given.
+        content_hash: sha256 of the canonical JSON of pairs, heldout and test prompts.
+        source: where it came from: ``shipped``, a file name, or ``hub:<id>``.
+        prompts: prompts to train on without answers, none of them among the test prompts; data that has them has no pairs.
+    """
+
+    id: str
+    title: str
+    kind: Literal["sides", "labels"]
+    language: str
+    pairs: tuple[PreferencePair, ...]
+    heldout: tuple[PreferencePair, ...]
+    test_prompts: tuple[str, ...]
+    content_hash: str
+    source: str
+    prompts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PreferenceRow:
+    """One row as the trainer sees it: ``side`` says which answer is chosen, ``flipped`` whether that is not the
+    dataset's first-named side (``support``)."""
+
+    pair_id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    side: Side
+    flipped: bool
+    history: tuple[Message, ...] = ()
+
+
+def to_dict(value: Any) -> dict[str, Any]:
+    """A frozen type as plain JSON-ready data (tuples become lists when dumped)."""
+    return dataclasses.asdict(value)
