@@ -12,6 +12,7 @@ from typing import Any
 from studio.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
+CORPUS_DIR = ROOT / "data" / "corpus"
 
 
 @dataclass(frozen=True)

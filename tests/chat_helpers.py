@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from studio.domain.runs import BaseModelRef
-from studio.ml.engine import BaseSource
-from studio.ml.loading import fingerprint
+from studio.ml.chat.engine import BaseSource
+from studio.ml.models.loading import fingerprint
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|end|>{% endfor %}"

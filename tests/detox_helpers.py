@@ -10,7 +10,7 @@ from typing import Any
 from studio.domain.detox import DetoxSettings, RewardTerm
 from studio.domain.runs import BaseModelRef, LoraSettings, Recipe
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TestPrompt, TextScore
-from studio.ml.detox import DetoxJob
+from studio.ml.detox.run import DetoxJob
 
 
 class RuleScorer:

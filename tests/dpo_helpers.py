@@ -8,7 +8,7 @@ from typing import Any
 
 from studio.domain.data import PreferencePair, PreferenceRow
 from studio.domain.runs import BaseModelRef, DpoSettings, LoraSettings, Recipe
-from studio.ml.dpo import DpoJob
+from studio.ml.dpo.run import DpoJob
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|end|>{% endfor %}"

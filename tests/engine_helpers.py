@@ -11,7 +11,7 @@ from chat_helpers import make_adapter, make_base
 
 from studio.domain.chat import PaneUpdate, Sampling
 from studio.domain.data import Message
-from studio.ml.engine import BaseSource, ChatEngine, GenRow
+from studio.ml.chat.engine import BaseSource, ChatEngine, GenRow
 
 ASK = (Message("user", "Hi there"),)
 

@@ -17,7 +17,7 @@ from studio.domain.evaluations import Evaluation, EvaluationRow, EvaluationSpec
 from studio.domain.runs import BaseModelRef
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, ScorerSpec, TestPrompt, TextScore
 from studio.errors import InputError
-from studio.ml.loading import fingerprint
+from studio.ml.models.loading import fingerprint
 from studio.services.compare import CompareService, PaneChat
 from studio.services.runs import RunStore
 from studio.store import evaluations as store

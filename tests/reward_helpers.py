@@ -12,7 +12,7 @@ from dpo_helpers import make_pairs
 
 from studio.domain.data import PreferenceRow
 from studio.domain.runs import BaseModelRef, LoraSettings, Recipe, RewardSettings
-from studio.ml.reward import RewardJob
+from studio.ml.reward.run import RewardJob
 
 _WORDS = ["river", "stone", "cloud", "lamp", "garden", "window", "paper", "silver", "morning", "bread"]
 

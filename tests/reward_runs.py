@@ -10,7 +10,7 @@ import pytest
 from dpo_helpers import make_base
 
 from studio.domain.events import RewardReport, StepEvent
-from studio.ml.reward import RewardJob, RewardResult, train_reward
+from studio.ml.reward.run import RewardJob, RewardResult, train_reward
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from studio.ml.batching import batches_by_length
+from studio.ml.models.batching import batches_by_length
 
 
 def test_every_text_once_and_padded_within_the_room() -> None:

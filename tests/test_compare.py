@@ -19,7 +19,7 @@ from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef, RunStatus
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
-from studio.ml.loading import fingerprint
+from studio.ml.models.loading import fingerprint
 from studio.services.compare import CompareService, PaneChat, TableProgress, TableRow, check_sampling, table_records
 from studio.services.models import ModelService
 from studio.services.run_state import write_status

@@ -19,12 +19,12 @@ from dpo_runs import base, load  # noqa: F401
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
 from studio.domain.runs import BaseModelRef, LoraSettings
 from studio.errors import RecipeError, TrainingError
-from studio.ml import dpo_steps
-from studio.ml import reference as reference_module
-from studio.ml.dpo import DpoJob, DpoResult, train_dpo
-from studio.ml.logprobs import answer_log_probs
-from studio.ml.pairs import EncodedAnswer, encode_rows
-from studio.ml.reference import ReferenceCache
+from studio.ml.dpo.run import DpoJob, DpoResult, train_dpo
+from studio.ml.training import reference as reference_module
+from studio.ml.training import steps as dpo_steps
+from studio.ml.training.logprobs import answer_log_probs
+from studio.ml.training.pairs import EncodedAnswer, encode_rows
+from studio.ml.training.reference import ReferenceCache
 
 
 def run(job: DpoJob, should_stop: Callable[[list[Any]], bool] = lambda events: False) -> tuple[DpoResult, list[Any]]:

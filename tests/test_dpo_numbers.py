@@ -10,12 +10,12 @@ import pytest
 from dpo_helpers import make_job
 from dpo_runs import base, load  # noqa: F401
 
-from studio.ml.dpo import LOSS_TYPES, DpoJob
-from studio.ml.dpo_trainer import PairCollator, trainer_class
-from studio.ml.fused_lora import fuse_lora
-from studio.ml.logprobs import answer_log_probs, token_log_probs
-from studio.ml.pairs import EncodedAnswer, encode_rows
-from studio.ml.reference import ReferenceCache
+from studio.ml.dpo.run import LOSS_TYPES, DpoJob
+from studio.ml.dpo.trainer import PairCollator, trainer_class
+from studio.ml.lora.fused import fuse_lora
+from studio.ml.training.logprobs import answer_log_probs, token_log_probs
+from studio.ml.training.pairs import EncodedAnswer, encode_rows
+from studio.ml.training.reference import ReferenceCache
 
 
 def wrapped(base: Path, **lora: Any) -> tuple[Any, Any]:

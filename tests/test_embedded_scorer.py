@@ -14,11 +14,12 @@ from safetensors.numpy import load_file, save_file
 from studio.config import ROOT
 from studio.domain.toxicity import NOT_COVERED, ScorerSpec
 from studio.errors import ModelLoadError
-from studio.ml.embedded_scorer import FOLDER, LABELS, WEIGHTS, EmbeddedScorer
-from studio.ml.scorers import Scorer, load_scorer
-from studio.ml.toxicity_card import CARD, card, measure, test_set
-from studio.ml.toxicity_text import MAX_CHARS, Features, normalise, passages
-from studio.ml.toxicity_training import examples, train, vocabulary
+from studio.ml.scorers.embedded import FOLDER, LABELS, WEIGHTS, EmbeddedScorer
+from studio.ml.scorers.load import load_scorer
+from studio.ml.scorers.protocol import Scorer
+from studio.ml.scorers.text import MAX_CHARS, Features, normalise, passages
+from studio.ml.shipped.scorer.card import CARD, card, measure, test_set
+from studio.ml.shipped.scorer.train import examples, train, vocabulary
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from engine_helpers import ASK, GREEDY, base, engine, folders, last, texts  # no
 
 from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
-from studio.ml.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
-from studio.ml.loading import load_model, load_tokenizer, render_chat
-from studio.ml.mixed_lora import RowGroup, attached, read_adapter
+from studio.ml.chat.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
+from studio.ml.lora.mixed import RowGroup, attached, read_adapter
+from studio.ml.models.loading import load_model, load_tokenizer, render_chat
 
 LONG = (Message("user", "A much longer question, so that rows are padded"),)
 
@@ -236,5 +236,5 @@ def test_building_an_engine_imports_no_torch() -> None:
 
     from studio.config import ROOT
 
-    code = "import sys; from studio.ml.engine import ChatEngine; ChatEngine(); assert 'torch' not in sys.modules"
+    code = "import sys; from studio.ml.chat.engine import ChatEngine; ChatEngine(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)

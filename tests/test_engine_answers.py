@@ -14,9 +14,9 @@ from chat_helpers import make_base, make_tokenizer, source
 from engine_helpers import ASK, GREEDY, base, engine, folders, texts  # noqa: F401
 
 from studio.domain.chat import BASE, PaneUpdate, Sampling
-from studio.ml.decoding import RowSampler, RowStreamer, StopRows
-from studio.ml.engine import ChatEngine, GenRow
-from studio.ml.loading import load_model, load_tokenizer
+from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows
+from studio.ml.chat.engine import ChatEngine, GenRow
+from studio.ml.models.loading import load_model, load_tokenizer
 
 SAMPLED = Sampling(temperature=1, top_p=0.9, max_new_tokens=24, seed=7)
 
@@ -51,7 +51,7 @@ def test_top_p_equals_that_of_transformers() -> None:
     import torch
     from transformers import TopPLogitsWarper
 
-    from studio.ml.decoding import _keep_top_p
+    from studio.ml.chat.decoding import _keep_top_p
 
     torch.manual_seed(0)
     for size, scale in ((64, 3.0), (3000, 0.1), (3000, 4.0)):

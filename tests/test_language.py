@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from studio.ml.embedded_scorer import FOLDER
-from studio.ml.language import languages
-from studio.ml.toxicity_card import test_set
-from studio.ml.toxicity_text import normalise
+from studio.ml.scorers.embedded import FOLDER
+from studio.ml.scorers.language import languages
+from studio.ml.scorers.text import normalise
+from studio.ml.shipped.scorer.card import test_set
 
 OTHERS = [
     "Du bist ein Idiot", "Halt die Klappe", "Dummkopf", "Das Wetter ist heute schön.", "Tu es un imbécile", "Ta gueule",

@@ -21,7 +21,7 @@ from chat_helpers import make_adapter, make_base, make_tokenizer
 from studio.config import ROOT, Settings
 from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
-from studio.ml.loading import (
+from studio.ml.models.loading import (
     choose_dtype,
     fingerprint,
     four_bit_reason,

@@ -44,7 +44,7 @@ def test_data_without_sides_or_of_other_languages_stays_as_it_is() -> None:
 
 
 def test_openings_are_such_as_the_embedded_base_was_trained_with() -> None:
-    from studio.ml.pretraining.corpus import Lists
+    from studio.ml.shipped.base.corpus import Lists
 
     for language in ("en", "zh"):
         markers = Lists(language).debate["markers"]  # type: ignore[arg-type]

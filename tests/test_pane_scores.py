@@ -15,8 +15,8 @@ from studio.config import Settings
 from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Message, PreferenceRow
 from studio.errors import InputError
-from studio.ml.loading import load_tokenizer
-from studio.ml.reward_rows import encode_rows
+from studio.ml.models.loading import load_tokenizer
+from studio.ml.reward.rows import encode_rows
 from studio.services import Services, reward
 from studio.services.reward import reward_form
 from studio.services.worker import read_job, train_run

@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-from studio.ml.pretraining.corpus import CORPUS_DIR, Conversation, Language, Lists, Sampler
-from studio.ml.pretraining.evaluate import WellFormed, copied_by
-from studio.ml.pretraining.questions import FRAME_KEYS, Asker, Questions
+from studio.config import CORPUS_DIR
+from studio.ml.shipped.base.corpus import Conversation, Language, Lists, Sampler
+from studio.ml.shipped.base.evaluate import WellFormed, copied_by
+from studio.ml.shipped.base.questions import FRAME_KEYS, Asker, Questions
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 

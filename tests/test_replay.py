@@ -11,11 +11,11 @@ from dpo_helpers import make_job
 from dpo_runs import base, load  # noqa: F401
 
 from studio.domain.events import StepEvent
-from studio.ml import replay
-from studio.ml.dpo import train_dpo
-from studio.ml.logprobs import answer_log_probs
-from studio.ml.pairs import EncodedAnswer, encode_rows
-from studio.ml.replay import FREE_TOKENS, SAMPLES, Replay
+from studio.ml.dpo import replay
+from studio.ml.dpo.replay import FREE_TOKENS, SAMPLES, Replay
+from studio.ml.dpo.run import train_dpo
+from studio.ml.training.logprobs import answer_log_probs
+from studio.ml.training.pairs import EncodedAnswer, encode_rows
 
 
 def replayed(base: Path, job: Any, seed: int = 3) -> tuple[Any, Replay, list[tuple[EncodedAnswer, EncodedAnswer]]]:

@@ -18,9 +18,9 @@ from studio.domain.data import Message
 from studio.domain.events import ProbeEvent, StepEvent
 from studio.domain.runs import LoraSettings
 from studio.errors import ModelLoadError, RecipeError, TrainingError
-from studio.ml.reward import RewardJob, RewardResult
-from studio.ml.reward_rows import encode_answer
-from studio.ml.scoring import RewardScorer
+from studio.ml.reward.rows import encode_answer
+from studio.ml.reward.run import RewardJob, RewardResult
+from studio.ml.reward.scorer import RewardScorer
 
 ENCODERS = ("roberta", "distilbert", "bert")
 

@@ -45,7 +45,7 @@ def test_what_is_shown_is_what_is_trained_on(
     form = reward_form(str(tiny_base), "embedded", **FORMS[source])
     shown = services.reward.preview(form).table(ROWS)
     given: list[Any] = []
-    monkeypatch.setattr("studio.ml.reward.train_reward", lambda job, *_: given.append(job))
+    monkeypatch.setattr("studio.ml.reward.run.train_reward", lambda job, *_: given.append(job))
     train_run(read_job(services.runs.folder(services.reward.start(form))), lambda event: None, lambda: False)
     (job,) = given
     assert job.rows == tuple(line.row for line in shown if not line.heldout)

@@ -11,7 +11,7 @@ from scripted_trainer import step_event
 
 from studio.domain.data import PreferenceRow
 from studio.domain.events import ProbeEvent
-from studio.ml.reward_report import calibration, longer_share, majority_share, make_report
+from studio.ml.reward.report import calibration, longer_share, majority_share, make_report
 from studio.services.reward_reading import read_reward
 
 

@@ -14,10 +14,10 @@ from reward_runs import base, report_of, run, steps  # noqa: F401
 
 from studio.domain.data import Message, PreferenceRow
 from studio.errors import RecipeError
-from studio.ml.loading import load_tokenizer
-from studio.ml.reward_base import load_reward_base
-from studio.ml.reward_rows import encode_answer, encode_rows
-from studio.ml.reward_trainer import RewardCollator, trainer_class
+from studio.ml.models.loading import load_tokenizer
+from studio.ml.reward.base import load_reward_base
+from studio.ml.reward.rows import encode_answer, encode_rows
+from studio.ml.reward.trainer import RewardCollator, trainer_class
 
 # --- the same numbers as TRL ------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from scorer_helpers import COMMIT, classifier_spec, make_classifier, put_in_cach
 from studio.__main__ import main
 from studio.config import ROOT, Settings
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TextScore
-from studio.ml.classifier_scorer import ClassifierScorer
+from studio.ml.scorers.classifier import ClassifierScorer
 from studio.services.score_records import score_csv, score_json, score_records
 from studio.services.toxicity import TextScores
 

@@ -14,11 +14,11 @@ from scorer_helpers import classifier_spec, edit_config, make_classifier
 
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, ScorerSpec, TextScore
 from studio.errors import InputError, ModelLoadError, ScorerError
-from studio.ml.classifier_labels import Labels, read_labels
-from studio.ml.classifier_scorer import ClassifierScorer, read_logits
-from studio.ml.reward import train_reward
-from studio.ml.scorers import load_scorer
-from studio.ml.scoring import RewardScorer
+from studio.ml.reward.run import train_reward
+from studio.ml.reward.scorer import RewardScorer
+from studio.ml.scorers.classifier import ClassifierScorer, read_logits
+from studio.ml.scorers.labels import Labels, read_labels
+from studio.ml.scorers.load import load_scorer
 
 HATE = ("nothate", "hate")
 TOXIC = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")

@@ -14,9 +14,9 @@ from reward_helpers import make_encoder, reward_job, word_rows
 
 from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
-from studio.ml.dpo import train_dpo
-from studio.ml.reward import train_reward
-from studio.ml.scoring import RewardScorer
+from studio.ml.dpo.run import train_dpo
+from studio.ml.reward.run import train_reward
+from studio.ml.reward.scorer import RewardScorer
 
 
 @pytest.fixture(scope="module", params=["causal", "roberta", "pad is end"])

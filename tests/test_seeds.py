@@ -22,9 +22,9 @@ from t5_helpers import ASK, make_t5
 
 from studio.domain.runs import LoraSettings
 from studio.domain.toxicity import TestPrompt
-from studio.ml.detox import train_detox
-from studio.ml.dpo import train_dpo
-from studio.ml.reward import train_reward
+from studio.ml.detox.run import train_detox
+from studio.ml.dpo.run import train_dpo
+from studio.ml.reward.run import train_reward
 
 pytestmark = pytest.mark.timeout(600)
 LORA = LoraSettings(rank=4, alpha=8, dropout=0.1)

@@ -20,11 +20,11 @@ from studio.config import Settings
 from studio.domain.chat import BASE, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError, RecipeError
-from studio.ml.answers import greedy_answers, sample_answers
-from studio.ml.engine import BaseSource, ChatEngine, GenRow
-from studio.ml.loading import load_model, load_tokenizer
-from studio.ml.prompts import fit_prompt
-from studio.ml.seq2seq import encoder_text, is_encoder_decoder
+from studio.ml.chat.engine import BaseSource, ChatEngine, GenRow
+from studio.ml.measure.answers import greedy_answers, sample_answers
+from studio.ml.models.loading import load_model, load_tokenizer
+from studio.ml.models.prompts import fit_prompt
+from studio.ml.models.seq2seq import encoder_text, is_encoder_decoder
 from studio.services import Services
 from studio.services.align import preset_form
 from studio.services.compare import PaneChat

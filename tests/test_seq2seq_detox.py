@@ -19,12 +19,12 @@ from studio.domain.events import DetoxEvent, DetoxReport, TranscriptEvent
 from studio.domain.runs import LoraSettings
 from studio.domain.toxicity import TestPrompt
 from studio.errors import RecipeError, TrainingError
-from studio.ml.detox import DetoxJob, train_detox
-from studio.ml.loading import load_model, load_tokenizer
-from studio.ml.logprobs import answer_log_probs
-from studio.ml.pairs import EncodedAnswer
-from studio.ml.seq2seq_detox import answer_mask, leave_one_out, rloo_loss
-from studio.ml.seq2seq_logprobs import decoder_log_probs, padded
+from studio.ml.detox.run import DetoxJob, train_detox
+from studio.ml.detox.seq2seq_trainer import answer_mask, leave_one_out, rloo_loss
+from studio.ml.models.loading import load_model, load_tokenizer
+from studio.ml.training.logprobs import answer_log_probs
+from studio.ml.training.pairs import EncodedAnswer
+from studio.ml.training.seq2seq_logprobs import decoder_log_probs, padded
 from studio.services import build_services
 from studio.services.detox import detox_form
 from studio.services.worker import read_job, train_run

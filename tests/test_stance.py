@@ -10,11 +10,11 @@ import pytest
 from dpo_helpers import make_base, make_pairs
 
 from studio.domain.data import PreferencePair
-from studio.ml import stance
-from studio.ml.answers import greedy_answers, sample_answers
-from studio.ml.pairs import EncodedAnswer
-from studio.ml.stance import StanceJudge, measure_support, probe, stance_of
-from studio.ml.wilson import wilson
+from studio.ml.measure import stance
+from studio.ml.measure.answers import greedy_answers, sample_answers
+from studio.ml.measure.stance import StanceJudge, measure_support, probe, stance_of
+from studio.ml.measure.wilson import wilson
+from studio.ml.training.pairs import EncodedAnswer
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from studio.config import Settings
 from studio.domain.runs import BaseModelRef
 from studio.domain.toxicity import NOT_COVERED
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
-from studio.ml.classifier_scorer import ClassifierScorer
-from studio.ml.embedded_scorer import EmbeddedScorer
-from studio.ml.loading import fingerprint
-from studio.ml.reward import train_reward
-from studio.ml.scoring import RewardScorer
+from studio.ml.models.loading import fingerprint
+from studio.ml.reward.run import train_reward
+from studio.ml.reward.scorer import RewardScorer
+from studio.ml.scorers.classifier import ClassifierScorer
+from studio.ml.scorers.embedded import EmbeddedScorer
 from studio.services.models import ModelService
 from studio.services.runs import RunStore
 from studio.services.toxicity import MAX_TEXTS, ToxicityService, check_texts

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from studio.config import Settings
-from studio.ml.scorers import load_scorer
-from studio.ml.word_scorer import WordScorer
+from studio.ml.scorers.load import load_scorer
+from studio.ml.scorers.word_list import WordScorer
 from studio.services.models import ModelService
 from studio.services.runs import RunStore
 from studio.services.toxicity import ToxicityService

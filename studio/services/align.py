@@ -15,7 +15,7 @@ from studio.domain.data import PreferenceDataset, PreferenceRow
 from studio.domain.events import SupportShare
 from studio.domain.runs import DpoSettings, LoraSettings, Recipe
 from studio.errors import RecipeError
-from studio.ml.dpo import LOSS_TYPES, MAX_REPLAY_WEIGHT
+from studio.ml.dpo.run import LOSS_TYPES, MAX_REPLAY_WEIGHT
 from studio.services.checks import check_training, not_longer, one_of, with_pairs, within
 from studio.services.openings import can_open, with_openings
 from studio.services.preferences import build_preferences

@@ -8,7 +8,7 @@ from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxSettings
 from studio.domain.runs import DpoSettings, LoraSettings, RewardSettings
 from studio.errors import DatasetError, RecipeError
-from studio.ml.training import OPTIMIZERS, SCHEDULERS
+from studio.ml.training.setup import OPTIMIZERS, SCHEDULERS
 
 _MODULES = re.compile(r"^(all-linear|[A-Za-z0-9_.]+(\s*,\s*[A-Za-z0-9_.]+)*)$")
 

@@ -14,7 +14,7 @@ from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef
 from studio.errors import ConflictError, InputError, ModelLoadError
-from studio.ml.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
+from studio.ml.chat.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
 from studio.services.models import EMBEDDED, ModelService, Progress
 from studio.services.runs import RunStore, RunView
 

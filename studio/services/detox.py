@@ -14,8 +14,8 @@ from studio.domain.detox import DetoxPlan, DetoxSettings, RewardTerm
 from studio.domain.runs import LoraSettings, Recipe
 from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError, RecipeError, StudioError
-from studio.ml.detox_setup import ALGORITHMS, check_family, check_together
-from studio.ml.seq2seq import is_encoder_decoder
+from studio.ml.detox.setup import ALGORITHMS, check_family, check_together
+from studio.ml.models.seq2seq import is_encoder_decoder
 from studio.services.align import library_versions
 from studio.services.checks import check_common, not_longer, one_of, within
 from studio.services.detox_prompts import normal, plan_hash, split_prompts

@@ -15,7 +15,7 @@ from studio.services.runs import RunStore
 from studio.services.scorer_catalogue import ScorerCatalogue
 
 if TYPE_CHECKING:
-    from studio.ml.scorers import Scorer
+    from studio.ml.scorers.protocol import Scorer
     from studio.services.worker import Job
 
 
@@ -32,7 +32,7 @@ def read_inputs(job: Job) -> dict[str, Any]:
     catalogue = ScorerCatalogue(settings, runs, ModelService(settings))
 
     def loaded(name: str, revision: str) -> Scorer:
-        from studio.ml.scorers import load_scorer
+        from studio.ml.scorers.load import load_scorer
 
         try:
             spec = catalogue.spec(name)

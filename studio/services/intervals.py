@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
-from studio.ml import wilson as closed_form
-from studio.ml.wilson import Z
+from studio.ml.measure import wilson as closed_form
+from studio.ml.measure.wilson import Z
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -53,7 +53,7 @@ class ShareInterval:
 
 
 def wilson(k: float, n: float) -> Interval | None:
-    """As :func:`studio.ml.wilson.wilson`; None for no trials."""
+    """As :func:`studio.ml.measure.wilson.wilson`; None for no trials."""
     return Interval(*closed_form.wilson(k, n)) if n > 0 else None
 
 

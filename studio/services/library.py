@@ -193,7 +193,7 @@ class LibraryService:
         with self._merging:
             if out is None and target.is_dir() and _text(self._merged_key(run_id)) == key:
                 return target
-            from studio.ml.merge import merge_adapter
+            from studio.ml.models.merge import merge_adapter
 
             with _room():
                 merge_adapter(

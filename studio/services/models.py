@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple
 from studio.config import Settings
 from studio.domain.runs import BaseModelRef
 from studio.errors import InputError, ModelLoadError, RecipeError
-from studio.ml.loading import HUB_FILES, cached_snapshot, fingerprint
-from studio.ml.seq2seq import is_encoder_decoder
+from studio.ml.models.loading import HUB_FILES, cached_snapshot, fingerprint
+from studio.ml.models.seq2seq import is_encoder_decoder
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ class ModelService:
         return found
 
     def fingerprint(self, folder: Path) -> str:
-        """:func:`studio.ml.loading.fingerprint`, computed once as long as the files do not change.
+        """:func:`studio.ml.models.loading.fingerprint`, computed once as long as the files do not change.
 
         Raises:
             ModelLoadError: not a model folder.

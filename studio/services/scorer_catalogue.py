@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from studio.config import Settings
 from studio.domain.toxicity import ScorerInfo, ScorerSpec
 from studio.errors import ConflictError, InputError, ModelLoadError, StudioError
-from studio.ml.classifier_labels import read_labels, read_names
+from studio.ml.scorers.labels import read_labels, read_names
 from studio.services.reward import reward_run
 from studio.services.runs import RunStore
 from studio.services.scores import base_path
@@ -98,7 +98,7 @@ class ScorerCatalogue:
         if name == EMBEDDED:
             return self._embedded_spec()
         if name == WORD_LIST:
-            from studio.ml.word_scorer import word_list_info
+            from studio.ml.scorers.word_list import word_list_info
 
             return ScorerSpec(word_list_info())
         if name.startswith(RUN):
@@ -127,7 +127,7 @@ class ScorerCatalogue:
     # -- within -----------------------------------------------------------------------------------------------------------
 
     def _embedded_spec(self) -> ScorerSpec:
-        from studio.ml.embedded_scorer import WEIGHTS, embedded_info
+        from studio.ml.scorers.embedded import WEIGHTS, embedded_info
 
         folder = self._settings.data_dir / "toxicity"
         try:

@@ -20,7 +20,7 @@ from studio.services.reward import reward_run
 from studio.services.runs import RunStore, RunView
 
 if TYPE_CHECKING:
-    from studio.ml.scoring import RewardScorer, Scored
+    from studio.ml.reward.scorer import RewardScorer, Scored
     from studio.services.models import ModelService
 
 #: What one call may ask for: answers, and characters of all texts together.
@@ -114,7 +114,7 @@ class ScoreService:
     # -- in the line's thread -------------------------------------------------------------------------------------------
 
     def _score(self, run: RunView, conversations: Sequence[Sequence[Message]]) -> list[Scored]:
-        from studio.ml.loading import prepare_torch
+        from studio.ml.models.loading import prepare_torch
 
         prepare_torch(self._threads())
         return self._loaded(run).scored(conversations)
@@ -124,7 +124,7 @@ class ScoreService:
         if self._scorer is not None and self._held == wanted:
             return self._scorer
         self._release("")
-        from studio.ml.scoring import RewardScorer
+        from studio.ml.reward.scorer import RewardScorer
 
         self._scorer = RewardScorer(
             base_path(self._models, run),

@@ -18,7 +18,7 @@ from studio.services.runs import RunStore
 from studio.services.scorer_catalogue import EMBEDDED, RUN, ScorerCatalogue
 
 if TYPE_CHECKING:
-    from studio.ml.scorers import Scorer
+    from studio.ml.scorers.protocol import Scorer
     from studio.services.models import ModelService, Progress
 
 #: What people may send at once: texts, characters of one, and of all together.
@@ -85,7 +85,7 @@ class ToxicityService:
         what the texts answer: a reward run needs them, others do not look.
 
         Raises:
-            StudioError: as :meth:`spec` and :func:`studio.ml.scorers.load_scorer`; a score that is no number.
+            StudioError: as :meth:`spec` and :func:`studio.ml.scorers.load.load_scorer`; a score that is no number.
         """
         return list(self.judge(name, texts, prompts).scores)
 
@@ -121,7 +121,7 @@ class ToxicityService:
 
     def _score(self, spec: ScorerSpec, texts: list[str], prompts: list[str] | None) -> list[TextScore]:
         if spec.info.kind != EMBEDDED:  # that one needs no torch
-            from studio.ml.loading import prepare_torch
+            from studio.ml.models.loading import prepare_torch
 
             prepare_torch(self._threads())
         return self._loaded(spec).score(texts, prompts)
@@ -130,7 +130,7 @@ class ToxicityService:
         if self._scorer is not None and self._held == spec:
             return self._scorer
         self._release()
-        from studio.ml.scorers import load_scorer
+        from studio.ml.scorers.load import load_scorer
 
         self._scorer = load_scorer(
             spec, device=self._settings.device, trust_remote_code=self._settings.trust_remote_code

@@ -341,7 +341,7 @@ class Trainer:
 
 
 def _cuda_spoiled() -> bool:
-    from studio.ml.forking import cuda_spoiled_by_fork
+    from studio.ml.training.forking import cuda_spoiled_by_fork
 
     return cuda_spoiled_by_fork()
 
@@ -357,7 +357,9 @@ def _source_stamp() -> float:
 
 
 def _preload() -> None:
-    from studio.ml import detox, dpo, reward
+    from studio.ml.detox import run as detox
+    from studio.ml.dpo import run as dpo
+    from studio.ml.reward import run as reward
 
     dpo.preload()
     reward.preload()

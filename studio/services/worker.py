@@ -260,7 +260,7 @@ def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[
 def _train_dpo(
     job: Job, shared: dict[str, Any], emit: Callable[[Emitted], None], should_stop: Callable[[], bool]
 ) -> Outcome:
-    from studio.ml.dpo import DpoJob, train_dpo
+    from studio.ml.dpo.run import DpoJob, train_dpo
 
     dpo_job = DpoJob(
         **shared,
@@ -277,7 +277,7 @@ def _train_dpo(
 def _train_reward(
     job: Job, shared: dict[str, Any], emit: Callable[[Emitted], None], should_stop: Callable[[], bool]
 ) -> Outcome:
-    from studio.ml.reward import RewardJob, train_reward
+    from studio.ml.reward.run import RewardJob, train_reward
 
     rows, heldout = run_rows(job.dataset, job.recipe.row_ids, job.recipe.rows_support)
     return train_reward(RewardJob(**shared, rows=rows, heldout=heldout), emit, should_stop)
@@ -286,7 +286,7 @@ def _train_reward(
 def _train_detox(
     job: Job, shared: dict[str, Any], emit: Callable[[Emitted], None], should_stop: Callable[[], bool]
 ) -> Outcome:
-    from studio.ml.detox import DetoxJob, train_detox
+    from studio.ml.detox.run import DetoxJob, train_detox
     from studio.services.detox_job import read_inputs
 
     return train_detox(DetoxJob(**shared, **read_inputs(job)), emit, should_stop)

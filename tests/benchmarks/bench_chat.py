@@ -25,7 +25,7 @@ from chat_helpers import LLAMA_135M, SMALL, make_adapter, make_base, source  # n
 
 from studio.domain.chat import BASE, Sampling  # noqa: E402
 from studio.domain.data import Message  # noqa: E402
-from studio.ml.engine import ChatEngine, GenRow  # noqa: E402
+from studio.ml.chat.engine import ChatEngine, GenRow  # noqa: E402
 
 #: About as many bytes, hence tokens here, as a question has tokens in a real vocabulary.
 QUESTION = (Message("user", "Should it?"),)
@@ -121,7 +121,7 @@ def peft_cases(base: Path, adapter: Path, tokens: int, threads: int) -> dict[str
     import torch
     from peft import PeftModel
 
-    from studio.ml.loading import load_model, load_tokenizer, render_chat
+    from studio.ml.models.loading import load_model, load_tokenizer, render_chat
 
     torch.set_num_threads(threads)
     tokenizer = load_tokenizer(base)

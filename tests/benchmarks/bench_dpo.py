@@ -29,10 +29,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from dpo_helpers import make_base, make_job  # noqa: E402
 
 from studio.domain.events import StepEvent  # noqa: E402
-from studio.ml.dpo import DpoJob, preload, train_dpo  # noqa: E402
-from studio.ml.loading import load_model, load_tokenizer  # noqa: E402
-from studio.ml.logprobs import answer_log_probs, pad_answers  # noqa: E402
-from studio.ml.pairs import encode_rows  # noqa: E402
+from studio.ml.dpo.run import DpoJob, preload, train_dpo  # noqa: E402
+from studio.ml.models.loading import load_model, load_tokenizer  # noqa: E402
+from studio.ml.training.logprobs import answer_log_probs, pad_answers  # noqa: E402
+from studio.ml.training.pairs import encode_rows  # noqa: E402
 
 SMOL_135M = {
     "hidden_size": 576,

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from scorer_helpers import make_classifier  # noqa: E402
 
 from studio.domain.toxicity import ScorerInfo, ScorerSpec  # noqa: E402
-from studio.ml.classifier_scorer import ClassifierScorer  # noqa: E402
+from studio.ml.scorers.classifier import ClassifierScorer  # noqa: E402
 
 #: A quarter of RoBERTa base in depth and a third in width: large enough that arithmetic counts, small enough to be made here.
 SIZE = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}

@@ -1,0 +1,1 @@
+"""Answers of one base with many adapters, streamed."""

@@ -1,0 +1,368 @@
+"""One copy of a base model, many answers.
+
+One worker thread owns the model; everybody else hands it work and waits. A request is a list of rows, each naming its
+adapter or the base; all rows run in one ``generate`` call and stream together. The base pane is checked: see
+:class:`studio.domain.chat.BaseCheck`.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
+from studio.domain.data import Message
+from studio.domain.runs import BaseModelRef
+from studio.errors import InputError, ModelLoadError
+from studio.ml.chat.base_check import BaseChecker
+from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows
+from studio.ml.chat.stream import PaneStream
+from studio.ml.lora.mixed import Adapter, RowGroup, adapter_stamp, attached, read_adapter
+from studio.ml.models.loading import PLAIN_TURNS, Progress, load_model, load_tokenizer, prepare_torch, release_memory
+from studio.ml.models.prompts import end_tokens, fit_prompt, plain_generation
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+#: Adapters kept in memory; beyond that the one unused for longest goes.
+MAX_ADAPTERS = 8
+#: Below this many weights one thread is as fast as two, and far faster where other programs want the cores.
+SMALL_MODEL = 30_000_000
+
+
+@dataclass(frozen=True)
+class BaseSource:
+    """A base to load: what it is, where it lies, and whether in 4 bits."""
+
+    ref: BaseModelRef
+    path: Path
+    load_in_4bit: bool = False
+
+
+@dataclass(frozen=True)
+class GenRow:
+    """One row of a request. ``adapter`` is a run id or :data:`studio.domain.chat.BASE`; ``seed`` None takes the request's."""
+
+    messages: tuple[Message, ...]
+    adapter: str = BASE
+    seed: int | None = None
+
+
+@dataclass
+class _Loaded:
+    """What the worker holds: the model with nothing attached, its logits as it was loaded, and adapters by last use."""
+
+    source: BaseSource
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    eos: set[int]
+    limit: int
+    small: bool
+    seq2seq: bool
+    checker: BaseChecker
+    adapters: OrderedDict[str, Adapter] = field(default_factory=OrderedDict)
+
+
+class ChatEngine:
+    """Answers chats. Building it costs nothing; torch is imported by its thread at the first request or warm-up.
+
+    Args:
+        threads: CPU threads of the model's arithmetic, asked anew for each request.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        threads: Callable[[], int] = lambda: 0,
+        trust_remote_code: bool = False,
+        dtype: str = "auto",
+    ) -> None:
+        self._device = device
+        self._dtype = dtype
+        self._threads = threads
+        self._trust = trust_remote_code
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loaded: _Loaded | None = None
+        self._check: BaseCheck | None = None
+
+    # -- for every thread ---------------------------------------------------------------------------------------------
+
+    def warm_up(self, source: BaseSource | None = None) -> Future[None]:
+        """Import torch, and load a base if one is named, in the background."""
+
+        def work() -> None:
+            prepare_torch(self._threads())
+            import transformers  # noqa: F401
+
+            if source is not None:
+                self._ensure_base(source, None)
+
+        return self._submit(work)
+
+    def load(self, source: BaseSource, progress: Progress | None = None) -> None:
+        """Load a base; another one is freed first.
+
+        Raises:
+            ModelLoadError: it cannot be loaded; no base is held then.
+        """
+        self._submit(lambda: self._ensure_base(source, progress)).result()
+
+    def ensure_adapter(self, source: BaseSource, name: str, folder: Path) -> None:
+        """Load an adapter beside its base.
+
+        Raises:
+            ModelLoadError: see :func:`studio.ml.lora.mixed.read_adapter`.
+        """
+        self._submit(lambda: self._ensure_adapter(self._ensure_base(source, None), name, folder, set())).result()
+
+    def generate(
+        self,
+        source: BaseSource,
+        rows: Sequence[GenRow],
+        adapters: Mapping[str, Path],
+        sampling: Sampling,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[list[PaneUpdate]]:
+        """Answer all rows in one batch; yields what every row shows, in the order of ``rows``, until all are done.
+
+        Args:
+            adapters: folder of each adapter that a row names.
+            cancel: set it to stop after the current token; closing the iterator does the same.
+
+        Raises:
+            InputError: no rows, or a prompt that does not fit the model.
+            ModelLoadError: base or adapter cannot be loaded, or memory ran out.
+        """
+        if not rows:
+            raise InputError("There is no pane to answer.")
+        missing = {row.adapter for row in rows} - {BASE, *adapters}
+        if missing:
+            raise InputError(f"No folder was given for {', '.join(sorted(missing))}.")
+        closed = threading.Event()
+        stream = PaneStream(len(rows))
+        if self._waiting:
+            stream.note(f"Waiting for {self._waiting} other answer{'s' if self._waiting > 1 else ''}.")
+        signals = (closed, cancel) if cancel is not None else (closed,)
+        job = self._submit(lambda: self._answer(stream, source, rows, adapters, sampling, signals))
+        job.add_done_callback(lambda done: stream.finish(done.exception()))
+        try:
+            yield from stream
+        finally:
+            closed.set()
+
+    def base_check(self) -> BaseCheck | None:
+        """The newest check of the base; None before the first answer."""
+        return self._check
+
+    @property
+    def base(self) -> BaseSource | None:
+        """The base in memory."""
+        loaded = self._loaded
+        return loaded.source if loaded else None
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters in memory, the last used one last."""
+        loaded = self._loaded
+        return tuple(loaded.adapters) if loaded else ()
+
+    def release(self, name: str) -> None:
+        """Forget an adapter (its run is deleted) once the answers before are given; does not wait."""
+
+        def work() -> None:
+            if self._loaded is not None and self._loaded.adapters.pop(name, None) is not None:
+                release_memory()
+
+        if self._thread is not None:
+            self._submit(work)
+
+    def close(self) -> None:
+        """Free everything and end the worker thread."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._jobs.put(self._drop)
+            self._jobs.put(None)
+            thread.join()
+
+    def _submit(self, work: Callable[[], Result]) -> Future[Result]:
+        future: Future[Result] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(work())
+            except Exception as error:
+                future.set_exception(error)
+            finally:
+                with self._lock:
+                    self._waiting -= 1
+
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="chat-engine", daemon=True)
+                self._thread.start()
+            self._waiting += 1
+            self._jobs.put(job)
+        return future
+
+    # -- in the worker thread only --------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _drop(self) -> None:
+        self._loaded = None
+        self._check = None
+        release_memory()
+
+    def _ensure_base(self, source: BaseSource, progress: Progress | None) -> _Loaded:
+        if self._loaded is not None and self._loaded.source == source:
+            return self._loaded
+        prepare_torch(self._threads())
+        self._drop()
+        if progress:
+            progress(0.0, f"Loading {source.ref.id}")
+        tokenizer = load_tokenizer(source.path, trust_remote_code=self._trust)
+        model = load_model(
+            source.path,
+            device=self._device,
+            dtype=self._dtype,
+            load_in_4bit=source.load_in_4bit,
+            trust_remote_code=self._trust,
+            progress=progress,
+        ).requires_grad_(False)
+        eos = end_tokens(model, tokenizer)
+        model.generation_config = plain_generation(model, tokenizer, eos)
+        limits = [getattr(model.config, "max_position_embeddings", None) or 4096, tokenizer.model_max_length]
+        small = sum(weights.numel() for weights in model.parameters()) < SMALL_MODEL
+        seq2seq = bool(model.config.is_encoder_decoder)
+        checker = BaseChecker(model, tokenizer)
+        self._loaded = _Loaded(source, model, tokenizer, eos, min(limits), small, seq2seq, checker)
+        return self._loaded
+
+    def _ensure_adapter(self, loaded: _Loaded, name: str, folder: Path, wanted: set[str]) -> Adapter:
+        stamp = adapter_stamp(folder)
+        adapter = loaded.adapters.get(name)
+        if adapter is None or adapter.stamp != stamp:
+            adapter = loaded.adapters[name] = read_adapter(name, folder, loaded.model)
+        loaded.adapters.move_to_end(name)
+        for other in list(loaded.adapters):
+            if len(loaded.adapters) <= MAX_ADAPTERS:
+                break
+            if other not in wanted | {name}:
+                del loaded.adapters[other]
+        return adapter
+
+    def _answer(
+        self,
+        stream: PaneStream,
+        source: BaseSource,
+        rows: Sequence[GenRow],
+        folders: Mapping[str, Path],
+        sampling: Sampling,
+        signals: Sequence[threading.Event],
+    ) -> None:
+        import torch
+
+        if any(signal.is_set() for signal in signals):
+            stream.publish([PaneUpdate(done=True, note="Stopped.") for _ in rows])
+            return
+        prepare_torch(self._threads())
+        loaded = self._ensure_base(source, lambda fraction, text: stream.note(f"{text}…"))
+        if loaded.small:
+            torch.set_num_threads(1)
+        names = list(dict.fromkeys(row.adapter for row in rows))
+        adapters = {n: self._ensure_adapter(loaded, n, folders[n], set(names)) for n in names if n != BASE}
+        try:
+            if BASE in names:
+                self._check = loaded.checker.check(list(adapters.values()))
+            self._generate(stream, loaded, rows, adapters, sampling, signals)
+        except torch.cuda.OutOfMemoryError as error:
+            release_memory()
+            raise ModelLoadError(
+                "The accelerator has no memory left for this answer; use fewer panes, a shorter chat or a smaller base."
+            ) from error
+
+    def _generate(
+        self,
+        stream: PaneStream,
+        loaded: _Loaded,
+        rows: Sequence[GenRow],
+        adapters: Mapping[str, Adapter],
+        sampling: Sampling,
+        signals: Sequence[threading.Event],
+    ) -> None:
+        import torch
+
+        # rows of one adapter side by side, the base first; `order[i]` is the pane of batch row i
+        ranks = {BASE: -1, **{name: index for index, name in enumerate(adapters)}}
+        order = sorted(range(len(rows)), key=lambda index: ranks[rows[index].adapter])
+        prompts = [
+            fit_prompt(loaded.tokenizer, rows[index].messages, loaded.limit, sampling.max_new_tokens, loaded.seq2seq)
+            for index in order
+        ]
+        batch = loaded.tokenizer.pad(
+            {"input_ids": [ids for ids, _ in prompts]},
+            padding=True,
+            padding_side="right" if loaded.seq2seq else "left",  # an encoder counts its positions from the left
+            return_tensors="pt",
+        ).to(loaded.model.device)
+        groups, start = [], sum(1 for row in rows if row.adapter == BASE)
+        for name, adapter in adapters.items():
+            stop = start + sum(1 for row in rows if row.adapter == name)
+            groups.append(RowGroup(adapter, start, stop))
+            start = stop
+        used = 1 if loaded.seq2seq else int(batch["input_ids"].shape[1])  # a decoder's answer follows its start token
+        room = max(1, min(sampling.max_new_tokens, loaded.limit - used))
+        seeds = [sampling.seed if (seed := rows[index].seed) is None else seed for index in order]
+        sampler = RowSampler(sampling, seeds)
+        ended = [False] * len(rows)
+
+        def publish(over: bool = False) -> None:
+            shown: list[PaneUpdate] = [PaneUpdate()] * len(rows)
+            for line, pane in enumerate(order):
+                count, seconds = len(streamer.tokens[line]), streamer.seconds[line]
+                note = prompts[line][1]
+                if over and not ended[line]:
+                    note = "Stopped." if any(s.is_set() for s in signals) else f"Cut after {count} tokens."
+                shown[pane] = PaneUpdate(
+                    text=streamer.text(line),
+                    done=over or ended[line],
+                    tokens=count,
+                    tokens_per_second=count / seconds if seconds else 0.0,
+                    note=note,
+                    verified=self._check.ok if self._check and rows[pane].adapter == BASE else None,
+                )
+            stream.publish(shown)
+
+        cut_at = "" if loaded.tokenizer.chat_template or loaded.seq2seq else "\n" + PLAIN_TURNS["user"][:4]
+        streamer = RowStreamer(loaded.tokenizer, ended, loaded.eos, publish, cut_at)
+        generate: Any = loaded.model.generate
+        with torch.inference_mode(), attached(loaded.model, groups):
+            generate(
+                **batch,
+                max_new_tokens=room,
+                repetition_penalty=sampling.repetition_penalty,
+                logits_processor=[sampler],
+                stopping_criteria=[StopRows(sampler, ended, signals)],
+                streamer=streamer,
+            )
+        if sampler.broken:
+            raise ModelLoadError(
+                f"A model of this request ({', '.join(ranks)}) gives no numbers (NaN); its weights are broken."
+            )
+        publish(over=True)

@@ -1,0 +1,146 @@
+"""TRL's ``RLOOTrainer`` and ``GRPOTrainer`` with their cost on small models taken out and their silent habits switched off.
+
+What is TRL's stays TRL's: sampling, the leave-one-out or group-relative advantages, the loss, the training loop, the
+optimiser, checkpoints. What differs: prompts come as token ids of the base's own chat template; log-probabilities come from
+:mod:`studio.ml.training.logprobs` (LM head on answer tokens only); and the habits of :mod:`studio.ml.training.trainer`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from studio.ml.detox.reward import Scored, Term, score_answers
+from studio.ml.training.logprobs import token_log_probs
+from studio.ml.training.trainer import Habits
+
+if TYPE_CHECKING:
+    import torch
+
+
+class StepAnswers:
+    """The answers of the step in progress and what was said of them."""
+
+    def __init__(self, scored: Scored, ids: Sequence[Sequence[int]], ends: frozenset[int]) -> None:
+        self.scored = scored
+        spoken = [[token for token in answer if token not in ends] for answer in ids]
+        self.length = sum(map(len, spoken)) / len(spoken)
+        self.clipped = sum(answer[-1] not in ends for answer in ids) / len(ids)
+        self.distinct = distinct_share(spoken)
+
+
+def distinct_share(answers: Sequence[Sequence[int]]) -> float:
+    """Distinct 3-grams over all 3-grams of some answers together (Li et al. 2016); 0 where none is that long."""
+    grams = [tuple(answer[i : i + 3]) for answer in answers for i in range(len(answer) - 2)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+class DetoxHabits(Habits):
+    """Goes before a TRL trainer of reinforcement learning among a class's parents; see the module.
+
+    The training set's column ``prompt`` holds places in ``prompts`` (the questions as asked) and ``prompt_ids`` (the same as
+    the model reads them). ``answers`` are those of the step in progress; ``tally`` sums its loss and its log-ratio to the
+    start, ``kl``.
+    """
+
+    accelerator: Any
+    temperature: float
+    num_generations: Any
+    eos_token_ids: list[int]
+    current_gradient_accumulation_steps: int
+    _metrics: Any
+    _tokenizer: Any
+
+    def __init__(
+        self, *, prompts: Sequence[str], prompt_ids: Sequence[list[int]], terms: Sequence[Term], **options: Any
+    ):
+        self._prompts, self.prompt_ids, self._terms = prompts, prompt_ids, terms
+        self.answers: StepAnswers | None = None
+        super().__init__(reward_funcs=[self._reward], **options)
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        self._layer = next(module for module in self.model.modules() if isinstance(module, BaseTunerLayer))
+
+    def _tokenize_prompts(self, prompts: list[int]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return [list(self.prompt_ids[row]) for row in prompts], None, {}
+
+    def _reward(
+        self, prompts: list[int], completions: list[str], completion_ids: list[list[int]], **_: Any
+    ) -> list[float]:
+        """TRL's reward function: called once a step with all its answers."""
+        scored = score_answers(self._terms, [self._prompts[row] for row in prompts], completions, self.num_generations)
+        ends = frozenset((*self.eos_token_ids, self._tokenizer.pad_token_id))
+        self.answers = StepAnswers(scored, completion_ids, ends)
+        return list(scored.rewards)
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **_: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """Log-probabilities ``[rows, logits_to_keep]`` of the answers' tokens. The entropies are zeros: nobody reads them."""
+        import torch
+
+        size = batch_size or len(input_ids)
+        parts = [
+            self._log_probs(model, input_ids[i : i + size], attention_mask[i : i + size], logits_to_keep)
+            for i in range(0, len(input_ids), size)
+        ]
+        scores = torch.cat(parts)
+        # At the loss the weights are still those the answers were sampled with, so this difference is the log-ratio.
+        if torch.is_grad_enabled():
+            self.tally.add(0, 0, kl=float(scores.detach().sum()))
+        elif self._layer.disable_adapters:
+            self.tally.add(0, 0, kl=-float(scores.sum()))
+        return scores, torch.zeros_like(scores), None
+
+    def _log_probs(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int) -> torch.Tensor:
+        import torch
+
+        # Prompts are padded on the left. Turned so that every row starts with its prompt, rows need no attention mask.
+        length = ids.shape[1]
+        start = mask.argmax(1, keepdim=True)
+        places = torch.arange(length, device=ids.device)
+        turned = (places + start) % length
+        answered = mask.bool() & (places >= length - keep)
+        real = int((length - start.min()).item())
+        scores = token_log_probs(
+            model, ids.gather(1, turned)[:, :real], answered.gather(1, turned)[:, :real], self.temperature
+        )
+        scores = torch.nn.functional.pad(scores, (1, length - real))
+        return scores.gather(1, (places - start) % length)[:, -keep:]
+
+    def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
+        self._metrics["train"].clear()
+        value, rows = loss.item() * self._loss_share(), len(inputs["completion_ids"])
+        self._check_loss(value)
+        tokens = int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
+        self.tally.add(rows, tokens, loss=value * rows)
+        return loss
+
+    def _loss_share(self) -> float:
+        """By what TRL has divided the loss of a part of the step."""
+        return 1.0
+
+
+@functools.cache
+def trainer_class(algorithm: str) -> Any:
+    """The trainer for ``rloo`` or ``grpo``, made on first use because torch and TRL are not imported with this module."""
+    from trl import GRPOTrainer, RLOOTrainer
+
+    class StudioRLOOTrainer(DetoxHabits, RLOOTrainer):
+        """See the module."""
+
+    class StudioGRPOTrainer(DetoxHabits, GRPOTrainer):
+        """See the module."""
+
+        def _loss_share(self) -> float:
+            return float(self.current_gradient_accumulation_steps)
+
+    return {"rloo": StudioRLOOTrainer, "grpo": StudioGRPOTrainer}[algorithm]

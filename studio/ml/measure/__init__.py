@@ -1,0 +1,1 @@
+"""What a trained adapter answers: sampled answers, the stance judge, Wilson intervals."""

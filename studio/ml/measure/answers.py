@@ -1,0 +1,117 @@
+"""Answers written by the model in training: greedy for the film-strip, sampled for the measured support share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from studio.domain.chat import Sampling
+from studio.ml.models.prompts import chat_ids
+from studio.ml.training.pairs import conversation
+
+#: How measured answers are drawn: as the chat draws by default, so that what is counted is what a person reads there.
+CHAT = Sampling()
+#: The model's own distribution, for what is defined on it (KL).
+WHOLE = Sampling(temperature=1.0, top_p=1.0)
+
+
+def greedy_answers(
+    model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt: str, max_new_tokens: int = 64
+) -> list[str]:
+    """One greedy answer a prompt, all prompts in one batch; leaves the random state and the model's mode alone."""
+    return _generate(model, tokenizer, prompts, system_prompt, max_new_tokens=max_new_tokens, do_sample=False)
+
+
+def sample_answers(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    system_prompt: str,
+    *,
+    seed: int,
+    sampling: Sampling = CHAT,
+    max_new_tokens: int = 64,
+    batch_size: int = 64,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """One answer a prompt, drawn at the temperature and top-p of ``sampling``.
+
+    The random state is put back afterwards. Returns what there is once ``cancelled`` is true (asked between batches).
+    """
+    answers: list[str] = []
+    with seeded(model, seed):
+        for start in range(0, len(prompts), batch_size):
+            if cancelled():
+                break
+            part = prompts[start : start + batch_size]
+            options = {**drawing(sampling), "max_new_tokens": max_new_tokens}
+            answers += _generate(model, tokenizer, part, system_prompt, **options)
+    return answers
+
+
+@contextlib.contextmanager
+def seeded(model: Any, seed: int) -> Iterator[None]:
+    """Within the block what ``model`` draws follows from ``seed``; the random state is put back afterwards."""
+    import torch
+
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def drawing(sampling: Sampling) -> dict[str, Any]:
+    """Options of ``generate`` that draw at the temperature and top-p of ``sampling``, whatever the base's own settings say."""
+    return {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+
+
+def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt: str, **options: Any) -> list[str]:
+    seq2seq = bool(model.config.is_encoder_decoder)
+    rows = [chat_ids(tokenizer, conversation(prompt, system_prompt), seq2seq) for prompt in prompts]
+    written = continue_ids(model, tokenizer, rows, **options)
+    return [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
+
+
+def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **options: Any) -> list[list[int]]:
+    """What the model writes behind each row of token ids, to its first end token (included); ``options`` go to
+    ``generate``. All rows in one batch; leaves the model's mode alone."""
+    import torch
+
+    if not rows:
+        return []
+    seq2seq = bool(model.config.is_encoder_decoder)
+    end = tokenizer.eos_token_id
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+    length = max(map(len, rows))
+    gaps = [length - len(row) for row in rows]
+    if seq2seq:  # an encoder counts its positions from the left, and its answers start anew
+        ids = torch.tensor([[*row, *[pad] * gap] for row, gap in zip(rows, gaps, strict=True)])
+        mask = torch.tensor([[1] * (length - gap) + [0] * gap for gap in gaps])
+    else:
+        ids = torch.tensor([[*[pad] * gap, *row] for row, gap in zip(rows, gaps, strict=True)])
+        mask = torch.tensor([[0] * gap + [1] * (length - gap) for gap in gaps])
+    ends = _end_ids(model, end)
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            out = model.generate(
+                input_ids=ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                pad_token_id=pad,
+                eos_token_id=ends,
+                **options,
+            )
+    finally:
+        model.train(training)
+    written: list[list[int]] = out[:, 1 if seq2seq else length :].tolist()
+    stops = [next((place for place, token in enumerate(row, 1) if token in (ends or ())), len(row)) for row in written]
+    return [row[:stop] for row, stop in zip(written, stops, strict=True)]
+
+
+def _end_ids(model: Any, end: int | None) -> list[int] | None:
+    """Every id that ends an answer: the tokenizer's, and those the model's generation settings name."""
+    named = getattr(model, "generation_config", None) and model.generation_config.eos_token_id
+    ids = {*(named if isinstance(named, list) else [named]), end} - {None}
+    return sorted(ids) or None

@@ -1,0 +1,1 @@
+"""Bases: loading, chat prompts, merging adapters."""

@@ -1,0 +1,138 @@
+"""Conversations as a reward model reads them, and batches of them.
+
+The rule for what is too long, in training and in scoring: an answer is always read whole. Where prompt and answer together
+exceed the limit, the oldest tokens of the prompt go (never the special tokens the text begins with). Where the answer
+alone exceeds it, there is nothing honest to score: the row is dropped and counted, a text to be scored is refused.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from studio.domain.data import Message, PreferenceRow
+from studio.errors import InputError, RecipeError
+from studio.ml.models.batching import batches_by_length
+from studio.ml.models.loading import render_chat
+from studio.ml.reward.base import rewards_of
+from studio.ml.training.logprobs import pad_answers
+from studio.ml.training.pairs import EncodedAnswer, conversation
+
+_log = logging.getLogger(__name__)
+
+Encoded = tuple[EncodedAnswer, EncodedAnswer]
+_CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 4096, 32768
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """What of preference rows can be used: ``pairs`` are (chosen, rejected) of ``rows``; ``dropped`` rows could not be, and
+    the prompts of ``cut`` answers were shortened."""
+
+    pairs: list[Encoded]
+    rows: list[PreferenceRow]
+    dropped: int
+    cut: int
+
+
+def encode_rows(
+    tokenizer: Any, rows: Sequence[PreferenceRow], system_prompt: str, limit: int, what: str
+) -> EncodedRows:
+    """Both answers of every row, by the module's rule; ``what`` names the rows in the log and in errors.
+
+    A row whose two answers are the same to the model (equal but for white space, say) is dropped as well.
+
+    Raises:
+        RecipeError: the tokenizer's chat template refuses a row's conversation; names the row.
+    """
+    pairs, used = [], []
+    long = same = cut = 0
+    for number, row in enumerate(rows, 1):
+        before = conversation(row.prompt, system_prompt, row.history)
+        try:
+            sides = [encode_answer(tokenizer, before, answer, limit) for answer in (row.chosen, row.rejected)]
+        except InputError as error:
+            raise RecipeError(f"{what} {number} ({row.pair_id}): {error}") from error
+        chosen, rejected = sides
+        if chosen is None or rejected is None:
+            long += 1
+        elif chosen[0].ids == rejected[0].ids:
+            same += 1
+        else:
+            pairs.append((chosen[0], rejected[0]))
+            used.append(row)
+            cut += sum(lost > 0 for _, lost in (chosen, rejected))
+    if long or same:
+        _log.warning(
+            "%ss dropped: %d with an answer longer than %d tokens, %d with two equal answers.", what, long, limit, same
+        )
+    if cut:
+        _log.warning("%ss: the prompts of %d answers were shortened to fit into %d tokens.", what, cut, limit)
+    return EncodedRows(pairs, used, long + same, cut)
+
+
+def encode_answer(
+    tokenizer: Any, before: Sequence[Message], answer: str, limit: int
+) -> tuple[EncodedAnswer, int] | None:
+    """An answer behind its conversation, and how many of the conversation's tokens were left out; None where the answer
+    alone does not fit into ``limit`` tokens.
+
+    Raises:
+        InputError: the tokenizer's chat template refuses the conversation.
+    """
+    prompt = _ids(tokenizer, render_chat(tokenizer, list(before)))
+    whole = [*before, Message("assistant", answer)]
+    full = _ids(tokenizer, render_chat(tokenizer, whole, add_generation_prompt=False))
+    first, last = _frame(tokenizer)
+    if getattr(tokenizer, "chat_template", None):  # it writes all special tokens itself
+        first, last = first if full[: len(first)] == first else [], []
+    if prompt[: len(first)] != first:
+        prompt, full = [*first, *prompt], [*first, *full]
+    if full[len(full) - len(last) :] != last:
+        full = [*full, *last]
+    start = max(
+        len(first), next((i for i, (a, b) in enumerate(zip(prompt, full, strict=False)) if a != b), len(prompt))
+    )
+    lost = max(0, len(full) - limit)
+    if lost > start - len(first):
+        return None
+    return EncodedAnswer((*full[: len(first)], *full[len(first) + lost : start]), tuple(full[start:])), lost
+
+
+def score_rows(model: Any, answers: Sequence[EncodedAnswer], pad_id: int) -> list[float]:
+    """The reward of each answer, without gradients, in batches of similar length; the model's mode is left alone."""
+    import torch
+
+    room = _CPU_BATCH_TOKENS if model.device.type == "cpu" else _GPU_BATCH_TOKENS
+    rewards = [0.0] * len(answers)
+    for chosen in batches_by_length([len(answer) for answer in answers], room):
+        batch = pad_batch([answers[index] for index in chosen], pad_id, model.device)
+        with torch.no_grad():  # not inference_mode: what a layer keeps for later must fit training as well
+            values = rewards_of(model, batch).tolist()
+        for index, value in zip(chosen, values, strict=True):
+            rewards[index] = value
+    return rewards
+
+
+def pad_batch(answers: Sequence[EncodedAnswer], pad_id: int, device: Any = "cpu") -> dict[str, Any]:
+    """Answers as the model's inputs, padded on the right."""
+    import torch
+
+    ids = pad_answers(answers, pad_id).input_ids
+    lengths = torch.tensor([len(answer) for answer in answers])
+    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+
+
+def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The special tokens a tokenizer without a chat template puts before and behind a text; an end token at the least."""
+    bare, framed = _ids(tokenizer, "a"), tokenizer("a")["input_ids"]
+    at = next((i for i in range(len(framed)) if framed[i : i + len(bare)] == bare), 0)
+    end = tokenizer.eos_token_id
+    return framed[:at], framed[at + len(bare) :] or ([end] if end is not None else [])
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]

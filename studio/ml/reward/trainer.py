@@ -1,0 +1,62 @@
+"""TRL's ``RewardTrainer`` with its silent habits switched off; see :mod:`studio.ml.training.trainer`.
+
+The loss is TRL's: ``-log sigmoid(reward(chosen) - reward(rejected))``, and the pull of both towards zero. Chosen and
+rejected answers go through the model in one batch.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from studio.ml.reward.base import rewards_of
+from studio.ml.reward.rows import Encoded, pad_batch
+from studio.ml.training.trainer import Habits
+
+
+@dataclass(frozen=True)
+class RewardCollator:
+    """Row numbers to a right-padded batch as TRL lays it out: all chosen answers, then all rejected ones."""
+
+    pairs: Sequence[Encoded]
+    pad_id: int
+
+    def __call__(self, examples: Sequence[dict[str, int]]) -> dict[str, Any]:
+        rows = [example["row"] for example in examples]
+        return pad_batch([self.pairs[row][side] for side in (0, 1) for row in rows], self.pad_id)
+
+
+@functools.cache
+def trainer_class() -> Any:
+    """The trainer, made on first use because torch and TRL are not imported with this module."""
+    import torch
+    from transformers.modeling_outputs import SequenceClassifierOutput
+    from trl import RewardTrainer
+
+    class StudioRewardTrainer(Habits, RewardTrainer):
+        """See the module."""
+
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            def scored(use_cache: bool, **batch: Any) -> Any:
+                return SequenceClassifierOutput(logits=rewards_of(model, batch)[:, None])
+
+            loss, outputs = super().compute_loss(scored, inputs, True)
+            self._metrics["train"].clear()  # means of batch means; the tally keeps sums over pairs
+            value = loss.item()
+            self._check_loss(value)
+            chosen, rejected = outputs.logits.detach()[:, 0].chunk(2)
+            right = (chosen > rejected).float() + 0.5 * (chosen == rejected).float()
+            totals = torch.stack([chosen, rejected, right]).sum(1).tolist()
+            self.tally.add(
+                len(chosen),
+                int(inputs["attention_mask"].sum()),
+                loss=value * len(chosen),
+                **dict(zip(("reward_chosen", "reward_rejected", "accuracy"), totals, strict=True)),
+            )
+            return loss
+
+    return StudioRewardTrainer

@@ -1,0 +1,1 @@
+"""Toxicity scorers behind one protocol."""

@@ -1,0 +1,131 @@
+"""How the embedded toxicity classifier reads a text: plain letters, short passages, hashed n-grams. numpy only.
+
+Training and scoring share this module, so that both see the same features. A passage is a sentence: one rude sentence makes
+a text rude, however long the rest, and a sentence is what the classifier was trained on.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from studio.ml.scorers.chinese import TO_TRADITIONAL
+from studio.ml.scorers.language import Language
+
+#: Characters of a text that are read; the rest is reported as cut.
+MAX_CHARS = 50_000
+#: Longest passage: longer sentences are cut into pieces of this many characters.
+PASSAGE_CHARS = 300
+#: Two to this power hashed features.
+BITS = 17
+
+# Control, format, zero-width, bidi and variation characters, and accents that NFKC could not join to a letter (zalgo).
+_UNSEEN = re.compile(
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u0300-\u036f\u034f\u061c\u1ab0-\u1aff\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u20d0-\u20ff\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ef]"
+)
+_LOOKALIKES = str.maketrans("авеікмнорстухѕјԁɡοαερυιν", "abeikmhopctyxsjdgoaepuiv")
+_LEET = str.maketrans("0134578@$!", "oieastbasi")
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff"
+_MIXED_SCRIPT = re.compile(r"[a-z\u0250-\u052f]*[a-z][a-z\u0250-\u052f]*")
+_LEET_WORD = re.compile(
+    r"(?<![a-z0-9@$])(?=[a-z0-9@$!]*[a-z])[0134578@$]*[a-z][a-z0134578@$]*(?:!+[a-z][a-z0134578@$]*)*"
+)
+_NO_LEET = re.compile(r"[a-z]*[0-9]*|[0-9]+[a-z]{1,2}")
+_SPACED = re.compile(r"(?<![a-z0-9'’])[a-z](?:[ .\-_][a-z]){2,}(?![a-z0-9'’])")
+_REPEATED = re.compile(r"([a-z!?~.,*])\1{2,}")
+_REPEATED_HAN = re.compile(rf"([{_HAN}])\1{{2,}}")
+_HAN_GAP = re.compile(rf"(?<=[{_HAN}])[^\S\n]*[*._\-·~^/|\\]*[^\S\n]*(?=[{_HAN}])")
+_SPACE = re.compile(r"[^\S\n]+")
+_PASSAGE = re.compile(
+    r"(?:\"[^\"\n]{1,200}\"|“[^”\n]{1,200}”|「[^」\n]{1,200}」|『[^』\n]{1,200}』|《[^》\n]{1,60}》|\.(?=[^\s\"])|[^.!?。\n])+"
+    r"(?:[.!?。]+[\"”」』)]*)?"
+)
+_WORD = re.compile(rf"[a-z0-9*']+|[{_HAN}]|[^\sa-z0-9*'{_HAN}]")
+
+
+def normalise(text: str) -> str:
+    """``text`` in plain lower-case letters: full width, zero width, look-alikes, 1337, s p a c e d and loooong undone.
+
+    Simplified Chinese characters become Traditional ones. Only the first :data:`MAX_CHARS` characters are read.
+    """
+    text = text[:MAX_CHARS]
+    if not text.isascii():
+        text = _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
+    text = text.lower().replace("’", "'").replace("\r", "\n")
+    if not text.isascii():
+        text = _MIXED_SCRIPT.sub(lambda m: m[0].translate(_LOOKALIKES), text).translate(TO_TRADITIONAL)
+        text = _HAN_GAP.sub("", text)
+        text = _REPEATED_HAN.sub(r"\1\1", text)
+    else:
+        text = _UNSEEN.sub("", text)
+    text = _SPACED.sub(lambda m: re.sub(r"[ .\-_]", "", m[0]), text)
+    text = _LEET_WORD.sub(lambda m: m[0] if _NO_LEET.fullmatch(m[0]) else m[0].translate(_LEET), text)
+    text = _REPEATED.sub(r"\1", text)
+    return _SPACE.sub(" ", text).strip()
+
+
+def passages(text: str) -> list[str]:
+    """The sentences of a normalised text, quotations kept whole; at most :data:`PASSAGE_CHARS` characters each."""
+    found = [piece.strip() for piece in _PASSAGE.findall(text)]
+    return [
+        piece[start : start + PASSAGE_CHARS]
+        for piece in found
+        if any(char.isalnum() for char in piece)
+        for start in range(0, len(piece), PASSAGE_CHARS)
+    ]
+
+
+class Features:
+    """Hashed n-grams of passages: characters (within and across words) and, where words are spelled, one to three of them.
+
+    All n-grams of all passages are hashed at once: with prefix sums of ``c[i] * P**i`` (mod 2**64) the polynomial hash of
+    any span is one subtraction and one product.
+    """
+
+    def __init__(self, chars: tuple[int, int], words: tuple[int, int] | None) -> None:
+        self.chars, self.words = chars, words
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Any, Any]:
+        """``(index, row)`` of every n-gram of ``texts`` (normalised passages), rows in order; uint32 and int64 arrays."""
+        import numpy as np
+
+        padded = [f" {text} " for text in texts]
+        codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
+        lengths = np.array([len(text) for text in padded], dtype=np.int64)
+        ends = np.cumsum(lengths)
+        base, inverse = np.uint64(_P), np.uint64(_P_INVERSE)
+        size = len(codes) + 1
+        powers = np.cumprod(np.concatenate([[np.uint64(1)], np.full(size - 1, base)]), dtype=np.uint64)
+        inverses = np.cumprod(np.concatenate([[np.uint64(1)], np.full(size - 1, inverse)]), dtype=np.uint64)
+        sums = np.concatenate([[np.uint64(0)], np.cumsum((codes + np.uint64(1)) * powers[:-1], dtype=np.uint64)])
+        owner = np.repeat(np.arange(len(padded)), lengths)
+        hashes, rows = [], []
+
+        def take(starts: Any, stops: Any, salt: int) -> None:
+            spans = (sums[stops] - sums[starts]) * inverses[starts] + np.uint64(salt)
+            spans = (spans ^ (spans >> np.uint64(31))) * np.uint64(0xBF58476D1CE4E5B9)
+            hashes.append(((spans ^ (spans >> np.uint64(29))) >> np.uint64(64 - BITS)).astype(np.uint32))
+            rows.append(owner[starts])
+
+        positions = np.arange(len(codes))
+        for n in range(self.chars[0], self.chars[1] + 1):
+            starts = positions[positions + n <= ends[owner]]
+            take(starts, starts + n, n)
+        if self.words:
+            marks = [(m.start(), m.end()) for m in _WORD.finditer("".join(padded))]
+            begins, stops = (np.array(side, dtype=np.int64) for side in zip(*marks, strict=True))
+            for n in range(self.words[0], self.words[1] + 1):
+                first, last = begins[: len(begins) - n + 1], stops[n - 1 :]
+                same = owner[first] == owner[last - 1] if len(first) else np.array([], dtype=bool)
+                take(first[same], last[same], 100 + n)
+        rows_all = np.concatenate(rows)
+        order = np.argsort(rows_all, kind="stable")
+        return np.concatenate(hashes)[order], rows_all[order]
+
+
+_P = 0x9E3779B97F4A7C15
+_P_INVERSE = pow(_P, -1, 1 << 64)
+FEATURES: dict[Language, Features] = {"en": Features((3, 5), (1, 3)), "zh": Features((1, 4), None)}

@@ -1,0 +1,214 @@
+"""What every training sets up: checks, precision, LoRA, attention, the arguments of TRL."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studio.domain.detox import DetoxSettings
+from studio.domain.runs import DpoSettings, LoraSettings, Recipe, RewardSettings
+from studio.errors import RecipeError
+from studio.ml.models.loading import choose_dtype, four_bit_reason, resolve_device
+from studio.ml.training.pairs import EncodedAnswer
+
+_log = logging.getLogger(__name__)
+
+Pairs = Sequence[tuple[EncodedAnswer, EncodedAnswer]]
+
+
+#: Attention scores kept for the backward pass up to which CPU attention is plain matrix products (bytes).
+_EAGER_BYTES, _BYTES_A_SCORE = 2**30, 8
+
+
+def lora_config(recipe: Recipe, task_type: str = "CAUSAL_LM") -> Any:
+    """PEFT's ``LoraConfig`` of a recipe."""
+    from peft import LoraConfig
+
+    return LoraConfig(task_type=task_type, **lora_options(recipe))
+
+
+def choose_attention(model: Any, device: str, pairs: Pairs, batch_size: int) -> None:
+    """On a CPU take plain matrix products for attention while what they keep for the backward pass is small.
+
+    The fused kernel's backward pass takes about ten times as long there at the lengths of short answers.
+    """
+    if device != "cpu":
+        return
+    config = model.config.get_text_config()
+    length = max(len(answer) for pair in pairs for answer in pair)
+    scores = config.num_hidden_layers * config.num_attention_heads * 2 * batch_size * length * length
+    if scores * _BYTES_A_SCORE <= _EAGER_BYTES:
+        model.set_attn_implementation("eager")
+
+
+def public_id(base_id: str) -> str:
+    """A base's id as it may leave this machine: of a local folder only its last name."""
+    path = Path(base_id)
+    return path.name if path.is_absolute() or base_id.startswith((".", "~")) else base_id
+
+
+SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
+
+
+OPTIMIZERS = ("adamw", "paged_adamw_8bit")
+
+
+_LARGE_MODEL = 1_000_000_000
+
+
+#: Steps of a run that a time limit ends: more than it will ever do.
+TIMED_STEPS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """What every training is given; a method's own job adds its data.
+
+    Attributes:
+        base_path: local folder, or an id in the local hub cache.
+        folder: the run folder.
+        resume: go on from the checkpoint in ``folder``, where there is one.
+        threads: CPU threads.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    """
+
+    recipe: Recipe
+    base_path: str | Path
+    folder: Path
+    resume: bool
+    threads: int
+    device: str
+    trust_remote_code: bool
+
+
+def start_device(job: TrainingJob, load_in_4bit: bool) -> str:
+    """Set this process's CPU threads; the device the job trains on.
+
+    Raises:
+        RecipeError: 4 bits are asked for and cannot be had there.
+    """
+    import torch
+
+    torch.set_num_threads(job.threads)
+    device = resolve_device(job.device)
+    if load_in_4bit and (reason := four_bit_reason(device, training=True)):
+        raise RecipeError(reason)
+    return device
+
+
+def check_training(recipe: Recipe, rows: int) -> None:
+    """Name the first setting, of those that every training on pairs has, that cannot be trained with.
+
+    Raises:
+        RecipeError
+    """
+    settings, lora = recipe.training, recipe.lora
+    check_common(settings, lora)
+    if not rows:
+        raise RecipeError("There are no rows to train on; raise data_size.")
+    at_least(("batch_size", settings.batch_size, 1), ("gradient_accumulation", settings.gradient_accumulation, 1))
+    if settings.max_seconds <= 0 and not settings.epochs > 0:
+        raise RecipeError(f"epochs is {settings.epochs}; it must be above 0 (or set max_seconds).")
+
+
+def check_common(settings: DpoSettings | RewardSettings | DetoxSettings, lora: LoraSettings) -> None:
+    """Name the first setting, of those that every method has, that cannot be trained with.
+
+    Raises:
+        RecipeError
+    """
+    for name, value, choices in (
+        ("scheduler", settings.scheduler, SCHEDULERS),
+        ("optimizer", settings.optimizer, OPTIMIZERS),
+    ):
+        if value not in choices:
+            raise RecipeError(f"{name} is {value!r}; use one of {', '.join(choices)}.")
+    at_least(("rank", lora.rank, 1), ("alpha", lora.alpha, 1), ("max_length", settings.max_length, 8))
+    if not 0 <= settings.warmup_ratio <= 1:
+        raise RecipeError(f"warmup_ratio is {settings.warmup_ratio}; it must be between 0 and 1.")
+
+
+def at_least(*bounds: tuple[str, int, int]) -> None:
+    """Name the first of these ``(name, value, least)`` that is too small.
+
+    Raises:
+        RecipeError
+    """
+    for name, number, low in bounds:
+        if number < low:
+            raise RecipeError(f"{name} is {number}; it must be at least {low}.")
+
+
+def training_dtype(device: str) -> str:
+    """The arithmetic of a training on ``device``: ``bfloat16`` or ``float32``."""
+    # float16 has no range for training without loss scaling.
+    name = choose_dtype(device)
+    return "float32" if name == "float16" else name
+
+
+def shared_arguments(recipe: Recipe, rows: int, folder: Path, device: str, parameters: int) -> dict[str, Any]:
+    """What TRL's config of a method on pairs is given for ``rows`` training rows on a base of ``parameters`` weights."""
+    settings = recipe.training
+    batches = math.ceil(rows / settings.batch_size)
+    steps = math.ceil(settings.epochs * max(1, math.ceil(batches / settings.gradient_accumulation)))
+    return {
+        **common_arguments(settings, steps, folder, device, parameters),
+        "num_train_epochs": settings.epochs,
+        "max_steps": TIMED_STEPS if settings.max_seconds > 0 else -1,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "max_length": None,
+    }
+
+
+def common_arguments(
+    settings: DpoSettings | RewardSettings | DetoxSettings, steps: int, folder: Path, device: str, parameters: int
+) -> dict[str, Any]:
+    """What TRL's config of any method is given for ``steps`` steps on a base of ``parameters`` weights."""
+    optimizer = "adamw_torch_fused" if device in ("cpu", "cuda") else "adamw_torch"
+    if settings.optimizer == "paged_adamw_8bit":
+        if device == "cuda":
+            optimizer = "paged_adamw_8bit"
+        else:
+            _log.warning("paged_adamw_8bit needs CUDA; this run on %s takes plain AdamW instead.", device)
+    return {
+        "output_dir": str(folder / "checkpoint"),
+        "disable_dropout": False,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.scheduler,
+        "warmup_steps": settings.warmup_ratio if settings.max_seconds > 0 else math.ceil(steps * settings.warmup_ratio),
+        "optim": optimizer,
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "seed": settings.seed,
+        "data_seed": settings.seed,
+        "use_cpu": device == "cpu",
+        "bf16": False,  # weights and activations are in the base's dtype already, the adapter in float32
+        "activation_checkpointing": device == "cuda" and parameters > _LARGE_MODEL,
+        "save_strategy": "no",
+        "save_total_limit": 1,
+        "logging_strategy": "no",
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": False,
+    }
+
+
+def lora_options(recipe: Recipe) -> dict[str, Any]:
+    """What PEFT's ``LoraConfig`` is given for any method; the task type is the method's own."""
+    targets = recipe.lora.target_modules.strip()
+    names: Sequence[str] = [name.strip() for name in targets.split(",") if name.strip()]
+    return {
+        "r": recipe.lora.rank,
+        "lora_alpha": recipe.lora.alpha,
+        "lora_dropout": recipe.lora.dropout,
+        "target_modules": targets if targets == "all-linear" else list(names),
+    }

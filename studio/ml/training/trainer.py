@@ -1,0 +1,204 @@
+"""What every training here shares, whatever its loss: its arguments, its checks, its habits, its files.
+
+TRL's trainers are taken as they are but for their silent habits, which :class:`Habits` switches off: rows come prepared
+and none is dropped; a checkpoint holds the adapter as safetensors and no pickled arguments; nothing is reported to
+anybody; a loss or gradient that is not a number ends the run before it reaches the weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.errors import TrainingError
+from studio.ml.training.setup import TrainingJob
+from studio.ml.training.steps import StepTally
+
+if TYPE_CHECKING:
+    from studio.ml.training.steps import Clock
+
+_log = logging.getLogger(__name__)
+
+ADAPTER_FILE = "adapter_model.safetensors"
+#: Written last into a checkpoint, so that one without it is known to be incomplete.
+STATE_FILE = "trainer_state.json"
+#: A schedule over time has this many steps.
+_TICKS = 1000
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended: steps done in all, whether a stop request ended it, seconds of training in all."""
+
+    steps: int
+    stopped: bool
+    seconds: float
+
+
+class Habits:
+    """Goes before a TRL trainer among a class's parents; see the module.
+
+    ``tally`` holds the figures of the step in progress; ``timed`` replaces the schedule over steps by one over time: it
+    returns the share of the time that has passed.
+    """
+
+    args: Any
+    state: Any
+    model: Any
+    optimizer: Any
+    lr_scheduler: Any
+
+    def __init__(self, *, base_id: str, timed: Any = None, **options: Any) -> None:
+        self._base_id, self._timed = base_id, timed
+        self.tally = StepTally()
+        super().__init__(**options)
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset
+
+    def _send_telemetry(self) -> None:
+        pass
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # counting walks all parameters on every step
+
+    def _check_loss(self, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"The loss became {value} at step {self.state.global_step + 1}; nothing of that step was kept. "
+                f"{self._calmer()}"
+            )
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
+        self.tally.grad_norm = math.nan if norm is None else float(norm)
+        if norm is not None and not math.isfinite(self.tally.grad_norm):
+            raise TrainingError(
+                f"The gradient became {self.tally.grad_norm} at step {self.state.global_step + 1}; nothing of that "
+                f"step was kept. {self._calmer()}"
+            )
+        return norm
+
+    def _calmer(self) -> str:
+        return (
+            f"Try a smaller learning rate (now {self.args.learning_rate:g}) or a longer warm-up, and look for odd "
+            "rows in the data."
+        )
+
+    def _get_learning_rate(self) -> float:
+        self.tally.learning_rate = super()._get_learning_rate()  # type: ignore[misc]
+        return self.tally.learning_rate
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule over steps, or over time where the run has a time limit."""
+        if self._timed is None or self.lr_scheduler is not None:
+            return super().create_scheduler(num_training_steps, optimizer)  # type: ignore[misc]
+        # One step may be long or short: a schedule in thousandths of the time reaches its end when the time does.
+        import torch
+        from transformers import get_scheduler
+
+        target: Any = optimizer or self.optimizer
+        steps = get_scheduler(
+            self.args.lr_scheduler_type,
+            optimizer=target,
+            num_warmup_steps=math.ceil(_TICKS * self.args.warmup_steps),
+            num_training_steps=_TICKS,
+        )
+        shape = steps.lr_lambdas[0]
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+            target, lambda step: shape(max(1.0, min(1.0, self._timed()) * _TICKS))
+        )
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        save_adapter(self.model, Path(output_dir or str(self.args.output_dir)), self._base_id)
+
+
+def save_adapter(model: Any, folder: Path, base_id: str) -> None:
+    """Write the active adapter of a PEFT model as :func:`write_adapter` does."""
+    from peft import get_peft_model_state_dict
+
+    # Without this PEFT asks the hub whether the base's vocabulary was resized.
+    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+    write_adapter(tensors, model.peft_config[model.active_adapter], folder, base_id)
+
+
+def write_adapter(tensors: dict[str, Any], config: Any, folder: Path, base_id: str) -> None:
+    """Write ``adapter_model.safetensors`` and ``adapter_config.json``, each replaced at once.
+
+    The config names the base by its id, never by a path on this machine.
+    """
+    from safetensors.torch import save_file
+
+    config = copy.deepcopy(config)
+    config.base_model_name_or_path = base_id
+    config.inference_mode = True
+    if isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)
+    if config.modules_to_save is not None:  # PEFT adds its usual names to ours, whether there are such layers or not
+        config.modules_to_save = sorted({n for n in config.modules_to_save if any(f".{n}." in key for key in tensors)})
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / (ADAPTER_FILE + ".tmp")
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, {"format": "pt"})
+        os.replace(temporary, folder / ADAPTER_FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
+    config.save_pretrained(str(folder))
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint: the trainer's state is written last."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / STATE_FILE).is_file()]
+    return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+
+
+def read_progress(checkpoint: Path) -> float:
+    """Seconds trained before the checkpoint."""
+    path = checkpoint / "progress.json"
+    return float(json.loads(path.read_text(encoding="utf-8"))["elapsed"]) if path.is_file() else 0.0
+
+
+def train_to_end(
+    job: TrainingJob,
+    trainer: Any,
+    teller: Any,
+    clock: Clock,
+    base_id: str,
+    last_look: Callable[[int], None],
+    save: Callable[[Any, Path, str], None] | None = None,
+) -> TrainingResult:
+    """Train, from the newest checkpoint where the job resumes, until the end or a stop request, and save the adapter.
+
+    ``teller`` is told of each step and knows whether a stop was asked for (:func:`studio.ml.training.steps.teller_class`).
+    ``last_look`` is given the step once the adapter is saved. A stopped run keeps its checkpoint. ``save`` takes the place of
+    :func:`save_adapter` where the adapter is more than what was trained.
+    """
+    trainer.add_callback(teller)
+    checkpoints = job.folder / "checkpoint"
+    checkpoint = last_checkpoint(checkpoints) if job.resume else None
+    if checkpoint is not None:
+        clock.before = read_progress(checkpoint)
+    clock.start()
+    with warnings.catch_warnings():  # TRL asks transformers by an old name at every step; nobody here can mend that
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds, steps = clock.elapsed(), trainer.state.global_step
+    (save or save_adapter)(trainer.model, job.folder, base_id)
+    last_look(steps)
+    if not teller.stopped:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return TrainingResult(steps, teller.stopped, seconds)
