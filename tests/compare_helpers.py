@@ -17,7 +17,7 @@ from run_helpers import make_dataset, make_recipe
 from studio.domain.runs import BaseModelRef
 from studio.ml.chat import engine
 from studio.ml.models.loading import fingerprint
-from studio.services.runs import RunStore
+from studio.services.runs.store import RunStore
 
 PROMPTS = ("Should anime be turned into live action?", "動漫應該改編成真人版嗎？", "Hello there!")
 

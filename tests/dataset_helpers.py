@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from studio.config import Settings
-from studio.services.datasets import DatasetService
+from studio.services.data.datasets import DatasetService
 
 SIDES = [{"id": n, "prompt": f"question {n}?", "support": f"yes, {n}", "oppose": f"no, {n}"} for n in range(1, 11)]
 SHIPPED = ["live-action-en", "live-action-zh"]

@@ -19,7 +19,7 @@ from studio.domain.toxicity import NOT_COVERED, ScorerInfo, ScorerSpec, TestProm
 from studio.errors import InputError
 from studio.ml.models.loading import fingerprint
 from studio.services.compare import CompareService, PaneChat
-from studio.services.runs import RunStore
+from studio.services.runs.store import RunStore
 from studio.store import evaluations as store
 from studio.store.database import Database
 

@@ -14,10 +14,10 @@ from studio.config import Settings
 from studio.domain.chat import Sampling
 from studio.domain.evaluations import Evaluation
 from studio.services.compare import CompareService
-from studio.services.evaluation_form import EvaluationForm
-from studio.services.evaluations import EvaluationService
+from studio.services.evaluations.form import EvaluationForm
+from studio.services.evaluations.service import EvaluationService
 from studio.services.models import ModelService
-from studio.services.runs import RunStore
+from studio.services.runs.store import RunStore
 from studio.store.database import Database
 
 HOW = Sampling(temperature=1.2, top_p=0.95, max_new_tokens=12, seed=5)

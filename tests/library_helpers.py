@@ -17,10 +17,10 @@ from run_helpers import make_dataset, make_recipe
 from studio.config import Settings
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
 from studio.domain.runs import RunStatus
-from studio.services.library import LibraryService
+from studio.services.files.records import LineWriter, write_record
+from studio.services.library.service import LibraryService
 from studio.services.models import ModelService
-from studio.services.records import LineWriter, write_record
-from studio.services.runs import RunStore
+from studio.services.runs.store import RunStore
 
 SHARE = SupportShare(0.9, 0.79, 0.96, 50, 3, 0.97, 120)
 

@@ -10,8 +10,8 @@ from fake_hub import FakeHub
 from vote_helpers import cast, new_pair
 
 from studio.config import Settings
-from studio.services.rating import RatingService
-from studio.services.vote_mirror import mirrored
+from studio.services.rating.service import RatingService
+from studio.services.votes.hub_backup import mirrored
 
 
 def main(folder: Path, slow: float) -> None:

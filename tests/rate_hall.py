@@ -11,7 +11,7 @@ import pytest
 
 from studio.config import Settings
 from studio.services import Services, build_services
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
 from studio.ui.launch import page_options
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -7,7 +7,7 @@ from collections import Counter
 from sqlalchemy import select
 
 from studio.domain.votes import NewPair, Rater, Reveal, Served
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
 from studio.store import tables
 from tests.store_helpers import ADAPTER_ORIGIN, BASE_ORIGIN
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from studio.config import ROOT, Settings
 from studio.domain.data import PreferenceDataset, PreferencePair
 from studio.domain.runs import BaseModelRef, DpoSettings, LoraSettings, Recipe
-from studio.services import trainer
-from studio.services.runs import RunStore
+from studio.services.recipes.queue import keepalive, trainer_environment, try_lock
+from studio.services.runs.store import RunStore
 
 
 def make_dataset(pairs: int = 4) -> PreferenceDataset:
@@ -62,13 +62,13 @@ def queue(settings: Settings, run_id: str, script: str = "steps=3") -> Path:
 def command_environment(settings: Settings) -> dict[str, str]:
     """The environment in which a command works on these settings. The trainer's is not enough: it has no business with the
     database, so a command started with it alone would open the one of whoever runs the tests."""
-    return {**trainer._environment(settings), "STUDIO_DATABASE_URL": settings.store_url}
+    return {**trainer_environment(settings), "STUDIO_DATABASE_URL": settings.store_url}
 
 
 def start_scripted(settings: Settings, idle_exit_s: float = 120.0) -> subprocess.Popen[bytes]:
     """Start a scripted trainer; it holds the slot when this returns or has found it taken."""
-    trainer.keepalive(settings)
-    env = {**trainer._environment(settings), "SCRIPTED_IDLE_EXIT_S": str(idle_exit_s)}
+    keepalive(settings)
+    env = {**trainer_environment(settings), "SCRIPTED_IDLE_EXIT_S": str(idle_exit_s)}
     with open(settings.adapters_dir / ".trainer.log", "ab") as output:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "scripted_trainer.py")],
@@ -80,7 +80,7 @@ def start_scripted(settings: Settings, idle_exit_s: float = 120.0) -> subprocess
         )
     end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
-        lock = trainer._try_lock(settings.adapters_dir)
+        lock = try_lock(settings.adapters_dir)
         if lock is None:
             break
         lock.close()

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
 from studio.errors import TrainingError
-from studio.services import trainer, worker
+from studio.services.worker import run as worker
+from studio.services.worker import trainer
 
 IDLE_EXIT_S = float(os.environ.get("SCRIPTED_IDLE_EXIT_S", "120"))
 

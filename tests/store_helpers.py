@@ -24,7 +24,7 @@ from sqlalchemy import make_url
 
 from studio.config import Settings
 from studio.domain.votes import NewPair, Origin, Rater, Served
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
 
 BASE_ORIGIN = Origin("base", "Base model", model="embedded", fingerprint="f" * 64)
 ADAPTER_ORIGIN = Origin(

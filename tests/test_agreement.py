@@ -11,7 +11,7 @@ import pytest
 from vote_box import BASE, RED, Box
 
 from studio.domain.votes import Choice
-from studio.services.agreement import measure_agreement
+from studio.services.statistics.agreement import measure_agreement
 
 
 def rated(*units: str) -> Box:

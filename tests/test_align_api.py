@@ -82,7 +82,7 @@ def end_trainer(settings: Settings) -> None:
     """End the trainer of these settings now, rather than when it has found nothing to do for a while."""
     for process in psutil.process_iter(["pid", "cmdline"]):
         with contextlib.suppress(psutil.Error, OSError):
-            if "studio.services.trainer" in (process.info["cmdline"] or []) and process.environ().get(
+            if "studio.services.worker.trainer" in (process.info["cmdline"] or []) and process.environ().get(
                 "STUDIO_ADAPTERS_DIR"
             ) == str(settings.adapters_dir):
                 os.kill(process.pid, 9)
@@ -98,11 +98,11 @@ def test_align_trains_and_status_tells_what_came_of_it(studio: Studio) -> None:
     )
     first = studio.client.predict(run_id, api_name="/status")
     assert first["state"] in ("queued", "running", *FINAL_STATES)
-    recipe = studio.services.runs.get(run_id).recipe
+    recipe = studio.services.runs.store.get(run_id).recipe
     assert (recipe.data_size, recipe.support_ratio, recipe.dpo.epochs) == (8, 1.0, 1.0)
     assert recipe.rows_support == (True,) * 8
 
-    wait_until(lambda: studio.services.runs.ended(run_id), timeout=300, every=0.5)
+    wait_until(lambda: studio.services.runs.store.ended(run_id), timeout=300, every=0.5)
     last = studio.client.predict(run_id, api_name="/status")
     assert last["state"] == "done", last["message"]
     assert last["step"] == last["total"] == 1

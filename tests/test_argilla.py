@@ -18,12 +18,12 @@ from vote_helpers import new_pair, rated, store
 
 from studio.domain.votes import Ballots
 from studio.errors import DatasetError, InputError
-from studio.services.argilla import user_of, write_argilla
-from studio.services.argilla_reader import read_argilla
-from studio.services.vote_export import argilla_zip
-from studio.services.vote_import import read_votes
-from studio.services.vote_restore import restore
-from studio.services.vote_rows import judge_of
+from studio.services.votes.argilla_export import user_of, write_argilla
+from studio.services.votes.argilla_import import read_argilla
+from studio.services.votes.export import argilla_zip
+from studio.services.votes.read_export import read_votes
+from studio.services.votes.restore import restore
+from studio.services.votes.rows import judge_of
 
 LIMIT = 10_000_000
 USERS = [f"{n:08d}-0000-4000-8000-000000000000" for n in range(1, 5)]

@@ -10,7 +10,7 @@ import pytest
 from scipy import optimize
 from vote_box import BASE, BLUE, GREEN, RED, Box
 
-from studio.services.bradley_terry import CENTRE, POINTS, fit, rate_players
+from studio.services.statistics.bradley_terry import CENTRE, POINTS, fit, rate_players
 
 
 def by_scipy(wins: np.ndarray) -> np.ndarray:

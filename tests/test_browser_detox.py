@@ -14,8 +14,8 @@ from ui_helpers import toast
 from studio.config import Settings
 from studio.domain.runs import RunStatus
 from studio.services import Services
-from studio.services.run_state import write_status
-from studio.services.trainer import keepalive
+from studio.services.recipes.queue import keepalive
+from studio.services.runs.status import write_status
 
 pytest_plugins = ("browser",)
 TABS = ("Align", "Compare", "Toxicity", "Library")

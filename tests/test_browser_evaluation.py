@@ -18,7 +18,7 @@ from ui_helpers import elsewhere, section_page, toast
 from studio.config import Settings
 from studio.domain.chat import BASE
 from studio.services import Services, build_services
-from studio.services.evaluations import EvaluationService
+from studio.services.evaluations.service import EvaluationService
 from studio.ui.toxicity_compare import build_compare_section
 
 pytest_plugins = ("browser",)

@@ -17,8 +17,8 @@ from vote_helpers import cast, new_pair
 
 from studio.config import Settings
 from studio.services import Services, build_services
-from studio.services.vote_import import read_votes
-from studio.services.vote_mirror import VoteMirror
+from studio.services.votes.hub_backup import VoteMirror
+from studio.services.votes.read_export import read_votes
 from studio.ui.export_box import build_export_box
 
 pytest_plugins = ("browser",)

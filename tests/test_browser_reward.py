@@ -13,7 +13,7 @@ from ui_helpers import toast
 from studio.config import Settings
 from studio.domain.votes import NewPair, Origin
 from studio.services import Services
-from studio.services.trainer import keepalive
+from studio.services.recipes.queue import keepalive
 
 pytest_plugins = ("browser",)
 pytestmark = pytest.mark.timeout(900)

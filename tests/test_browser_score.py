@@ -17,7 +17,7 @@ from ui_helpers import section_page, toast
 
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TextScore
 from studio.services import Services
-from studio.services.toxicity import TextScores
+from studio.services.toxicity.service import TextScores
 from studio.ui import score_view
 from studio.ui.toxicity_score import build_score_section
 

@@ -19,9 +19,9 @@ from service_helpers import settings_in
 from studio.__main__ import main
 from studio.config import ROOT, Settings, load_settings
 from studio.services import Services, build_services
-from studio.services.run_events import in_force
-from studio.services.run_state import read_status
-from studio.services.runs import RunStore
+from studio.services.runs.events import in_force
+from studio.services.runs.status import read_status
+from studio.services.runs.store import RunStore
 from tests.conftest import EMBEDDED, wait_until
 from tests.run_helpers import command_environment, queue, scripted
 

@@ -22,8 +22,8 @@ from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundErr
 from studio.ml.models.loading import fingerprint
 from studio.services.compare import CompareService, PaneChat, TableProgress, TableRow, check_sampling, table_records
 from studio.services.models import ModelService
-from studio.services.run_state import write_status
-from studio.services.runs import RunStore
+from studio.services.runs.status import write_status
+from studio.services.runs.store import RunStore
 
 GREEDY = Sampling(temperature=0, max_new_tokens=12)
 ASK = (Message("user", "Hi there"),)

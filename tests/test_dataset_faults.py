@@ -14,7 +14,7 @@ from dataset_helpers import BAD, GOOD, SECOND, SHIPPED, SIDES, USER, as_csv, as_
 
 from studio.config import Settings
 from studio.errors import DatasetError, NotFoundError
-from studio.services.datasets import DatasetService
+from studio.services.data.datasets import DatasetService
 
 
 def broken(number: int, **changes: Any) -> list[dict[str, Any]]:

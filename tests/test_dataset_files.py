@@ -15,9 +15,9 @@ from dataset_helpers import BAD, GOOD, SECOND, SHIPPED, SIDES, USER, as_csv, as_
 from studio.config import Settings
 from studio.domain.data import Message, PreferencePair
 from studio.errors import DatasetError
-from studio.services import datasets as module
-from studio.services import imports
-from studio.services.datasets import DatasetService
+from studio.services.data import datasets as module
+from studio.services.data import preference_rows as imports
+from studio.services.data.datasets import DatasetService
 
 # -- the course's format ---------------------------------------------------------------------------------------------
 

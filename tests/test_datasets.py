@@ -15,10 +15,11 @@ from dataset_helpers import BAD, SHIPPED, SIDES, USER, as_parquet, imported, put
 from studio.config import Settings
 from studio.domain.data import PreferencePair
 from studio.errors import ConflictError, DatasetError, NotFoundError
-from studio.services import datasets as module
-from studio.services import hub_rows, imports
-from studio.services.datasets import DatasetService
-from studio.services.formats import PromptFile, read_prompts
+from studio.services.data import datasets as module
+from studio.services.data import hub_rows
+from studio.services.data import preference_rows as imports
+from studio.services.data.datasets import DatasetService
+from studio.services.data.formats import PromptFile, read_prompts
 
 # -- shipped ---------------------------------------------------------------------------------------------------------
 

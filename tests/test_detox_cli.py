@@ -13,10 +13,11 @@ from studio import __main__ as entry
 from studio.config import Settings
 from studio.domain.detox import RewardTerm
 from studio.domain.events import AnswerFigures, DetoxEvent, DetoxReport, RudeShare
-from studio.services import build_services, detox
-from studio.services.detox import DetoxForm
-from studio.services.records import LineWriter
-from studio.services.run_state import read_status, write_status
+from studio.services import build_services
+from studio.services.detox import service as detox
+from studio.services.detox.service import DetoxForm
+from studio.services.files.records import LineWriter
+from studio.services.runs.status import read_status, write_status
 
 STEP = DetoxEvent(4, 4, 0.1, 0.0, 1.5, 0.5, (1.5,), 0.1, 0.0, 2.0, 20.0, 0.0, 0.9, 1e-3, 1.0, 3.0, 0.0)
 REPORT = DetoxReport(
@@ -56,7 +57,7 @@ def forms(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[DetoxForm
         return services.runs.get(view.run_id)
 
     monkeypatch.setattr(detox, "ensure_trainer", lambda settings: None)
-    monkeypatch.setattr("studio.services.align.ensure_trainer", lambda settings: None)
+    monkeypatch.setattr("studio.services.align.service.ensure_trainer", lambda settings: None)
     monkeypatch.setattr(services.detox, "start", scripted)
     monkeypatch.setattr(entry, "build_services", lambda settings: services)
     return asked

@@ -12,8 +12,8 @@ from studio.domain.detox import DetoxPlan, DetoxSettings
 from studio.domain.runs import LoraSettings
 from studio.domain.toxicity import ScorerInfo, ScorerSpec, TestPrompt
 from studio.errors import InputError, RecipeError
-from studio.services.detox import DetoxForm, check_detox, detox_form
-from studio.services.presets import DETOX_PRESETS
+from studio.services.detox.service import DetoxForm, check_detox, detox_form
+from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui import detox_values
 from studio.ui.detox_form import KNOBS, TERMS, DetoxWidgets
 

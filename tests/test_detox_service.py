@@ -21,15 +21,17 @@ from studio.domain.detox import RewardTerm
 from studio.domain.events import AnswerFigures, DetoxEvent, DetoxReport, MeasureEvent, RudeShare, TranscriptEvent
 from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError, NotFoundError, RecipeError, StudioError, TrainingError
-from studio.services import Services, build_services, detox
-from studio.services.bundles import portable_recipe
-from studio.services.detox import DetoxForm, check_detox, detox_form
-from studio.services.detox_job import read_inputs
-from studio.services.detox_prompts import normal, split_prompts
-from studio.services.detox_reading import audit, audit_report, read_detox
-from studio.services.run_events import in_force
-from studio.services.trainer import _environment
-from studio.services.worker import cold_command, read_job, train_run
+from studio.services import Services, build_services
+from studio.services.detox import service as detox
+from studio.services.detox.inputs import read_inputs
+from studio.services.detox.prompts import normal, split_prompts
+from studio.services.detox.reading import audit, audit_report, read_detox
+from studio.services.detox.service import DetoxForm, check_detox, detox_form
+from studio.services.library.portable import portable_recipe
+from studio.services.recipes.queue import trainer_environment
+from studio.services.runs.events import in_force
+from studio.services.runs.job import read_job
+from studio.services.worker.run import cold_command, train_run
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -69,7 +71,7 @@ def done(services: Services, form: DetoxForm) -> str:
     """A run that a worker process carried out."""
     view = services.detox.start(form)
     assert view.status.state == "queued"
-    ran = subprocess.run(cold_command(view.folder), cwd=ROOT, env=_environment(services.settings), timeout=900)
+    ran = subprocess.run(cold_command(view.folder), cwd=ROOT, env=trainer_environment(services.settings), timeout=900)
     assert ran.returncode == 0, (view.folder / "log.txt").read_text()
     return view.run_id
 

@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from test_run_view import HOSTILE, SHARE, view
 
 from studio.domain.runs import RunState
-from studio.services.runs import RunView
+from studio.services.runs.store import RunView
 from studio.ui import detox_view
 from studio.ui.charts import Curve
 from studio.ui.detox_charts import detox_figure

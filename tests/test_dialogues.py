@@ -13,12 +13,12 @@ import pytest
 from studio.config import Settings
 from studio.errors import DatasetError
 from studio.services import Services, build_services
-from studio.services.align import preset_form
-from studio.services.datasets import DatasetService, counted
-from studio.services.dialogues import split_prompts, summary_prompt
-from studio.services.formats import RawRow
-from studio.services.parsing import parse_rows
-from studio.services.reward import reward_form
+from studio.services.align.service import preset_form
+from studio.services.data.datasets import DatasetService, counted
+from studio.services.data.dialogues import split_prompts, summary_prompt
+from studio.services.data.formats import RawRow
+from studio.services.data.parsing import parse_rows
+from studio.services.reward.service import reward_form
 
 
 def dialogue(number: int, length: int) -> str:

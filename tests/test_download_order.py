@@ -14,9 +14,9 @@ from studio.config import Settings
 from studio.domain.detox import RewardTerm
 from studio.errors import DatasetError, ModelLoadError, RecipeError
 from studio.services import Services
-from studio.services.align import preset_form
-from studio.services.detox import detox_form
-from studio.services.reward import reward_form
+from studio.services.align.service import preset_form
+from studio.services.detox.service import detox_form
+from studio.services.reward.service import reward_form
 from studio.ui.access import Visitor
 from studio.ui.shell import build_app
 

@@ -21,9 +21,9 @@ from studio.domain.evaluations import Evaluation, EvaluationRow, EvaluationSpec
 from studio.domain.runs import BaseModelRef
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TestPrompt, TextScore
 from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError, StudioError
-from studio.services import dynamodb
 from studio.services.compare import row_seed
-from studio.services.dynamodb import items_of, put_evaluation
+from studio.services.evaluations import dynamodb
+from studio.services.evaluations.dynamodb import items_of, put_evaluation
 
 boto3 = pytest.importorskip("boto3", reason="boto3 is an optional extra (requirements-aws.txt)")
 TABLE = "before-after"

@@ -14,8 +14,8 @@ from evaluation_helpers import make_evaluation
 from studio.domain.toxicity import NOT_COVERED, TextScore
 from studio.errors import InputError, NotFoundError
 from studio.services.compare import row_seed
-from studio.services.evaluation_export import export, file_name
-from studio.services.evaluation_table import COLUMNS, Filter, by_difference, matching, records
+from studio.services.evaluations.export import export, file_name
+from studio.services.evaluations.table import COLUMNS, Filter, by_difference, matching, records
 
 MADE = make_evaluation()
 

@@ -10,10 +10,10 @@ from evaluation_helpers import PROMPTS, make_evaluation, make_spec
 
 from studio.domain.evaluations import Evaluation, EvaluationRow
 from studio.domain.toxicity import NOT_COVERED, TextScore
-from studio.services.evaluation_line import EvaluationStatus
-from studio.services.evaluation_table import by_difference
-from studio.services.toxicity_reading import footing, headline, signed
-from studio.services.toxicity_stats import compare
+from studio.services.evaluations.queue import EvaluationStatus
+from studio.services.evaluations.reading import footing, headline, signed
+from studio.services.evaluations.statistics import compare
+from studio.services.evaluations.table import by_difference
 from studio.ui import evaluation_charts as charts
 from studio.ui import evaluation_view as view
 

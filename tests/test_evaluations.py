@@ -28,7 +28,7 @@ from studio.domain.evaluations import Evaluation
 from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError
 from studio.services.compare import PaneChat, row_seed
-from studio.services.evaluation_rows import seed_of
+from studio.services.evaluations.rows import seed_of
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from studio.services import intervals
-from studio.services.intervals import cluster_share, percentiles, resampled_sums, student, wilson
+from studio.services.statistics import intervals
+from studio.services.statistics.intervals import cluster_share, percentiles, resampled_sums, student, wilson
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (1, 10), (5, 10), (10, 10), (81, 263), (3, 3)])

@@ -32,10 +32,10 @@ from run_helpers import make_dataset, make_recipe
 
 from studio.config import Settings
 from studio.errors import ConflictError, InputError, ModelLoadError, NotAllowedError, NotFoundError, StudioError
-from studio.services.library import LibraryService
+from studio.services.files.records import write_record
+from studio.services.library.service import LibraryService
 from studio.services.models import ModelService
-from studio.services.records import write_record
-from studio.services.runs import RunStore
+from studio.services.runs.store import RunStore
 
 # -- out --------------------------------------------------------------------------------------------------------------
 
@@ -324,6 +324,6 @@ def test_push_offline_with_the_real_client(settings: Settings, adapter: Path) ->
 
 
 def test_services_of_the_library_import_no_torch() -> None:
-    code = "import sys, studio.services.library; assert 'torch' not in sys.modules and 'huggingface_hub' not in sys.modules"
+    code = "import sys, studio.services.library.service; assert 'torch' not in sys.modules and 'huggingface_hub' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

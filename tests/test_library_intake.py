@@ -32,8 +32,8 @@ from library_helpers import (  # noqa: F401
 from studio.__main__ import main
 from studio.config import Settings
 from studio.errors import InputError
-from studio.services.library import LibraryService
-from studio.services.records import write_record
+from studio.services.files.records import write_record
+from studio.services.library.service import LibraryService
 from studio.ui import run_view
 
 # -- in: what is accepted ---------------------------------------------------------------------------------------------

@@ -17,11 +17,11 @@ from ui_helpers import Builder, give, section_page
 
 from studio.config import Settings
 from studio.services import Services
-from studio.services.library import LibraryService
+from studio.services.library.service import LibraryService
 from studio.services.models import ModelService
-from studio.services.runs import RunStore
-from studio.services.scores import ScoreService
-from studio.services.toxicity import ToxicityService
+from studio.services.reward.scores import ScoreService
+from studio.services.runs.store import RunStore
+from studio.services.toxicity.service import ToxicityService
 from studio.ui.library_tab import build_library_tab
 from studio.ui.shared import Shared
 

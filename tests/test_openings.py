@@ -11,8 +11,8 @@ from service_helpers import opened, settings_in
 
 from studio.domain.data import PreferenceDataset, PreferencePair
 from studio.services import Services
-from studio.services.align import preset_form
-from studio.services.openings import OPENINGS, can_open, with_openings
+from studio.services.align.service import preset_form
+from studio.services.data.openings import OPENINGS, can_open, with_openings
 
 
 def dataset(language: str = "en", kind: str = "sides") -> PreferenceDataset:
@@ -62,12 +62,13 @@ def services(tmp_path: Path) -> Iterator[Services]:
 def test_the_table_shows_the_openings_and_the_run_folder_holds_them(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studio.services.align.ensure_trainer", lambda settings: None)
+    monkeypatch.setattr("studio.services.align.service.ensure_trainer", lambda settings: None)
     form = preset_form("embedded", "live-action-en", 0.5, 10, "embedded")
     shown = services.align.preview(form)
     starts = tuple(opening for pair in OPENINGS["en"] for opening in pair)
     assert all(row.chosen.startswith(starts) and row.rejected.startswith(starts) for row in shown)
-    from studio.services.worker import read_job, recipe_rows
+    from studio.services.runs.job import read_job
+    from studio.services.worker.run import recipe_rows
 
     job = read_job(services.runs.get(services.align.start(form)).folder)
     assert recipe_rows(job.recipe, job.dataset) == shown
@@ -79,7 +80,7 @@ def test_the_table_shows_the_openings_and_the_run_folder_holds_them(
 def test_a_recipe_on_labels_does_not_claim_openings(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studio.services.align.ensure_trainer", lambda settings: None)
+    monkeypatch.setattr("studio.services.align.service.ensure_trainer", lambda settings: None)
     path = tmp_path / "labels.jsonl"
     path.write_text("\n".join(f'{{"prompt": "Q{i}?", "chosen": "Yes {i}.", "rejected": "No {i}."}}' for i in range(6)))
     made = services.datasets.import_file(path).dataset

@@ -16,7 +16,7 @@ from transcripts import transcript_rows, write_rows
 from studio.domain.votes import Origin
 from studio.errors import DatasetError, InputError, NotFoundError
 from studio.services import Services, build_services
-from studio.services.pair_sources import ImportedPairs
+from studio.services.rating.pair_sources import ImportedPairs
 from studio.ui.pairs_box import report_html
 
 pytestmark = pytest.mark.timeout(300)

@@ -20,8 +20,8 @@ from studio.domain.votes import Origin
 from studio.errors import ConflictError, NotFoundError, StudioError
 from studio.services import Services
 from studio.services.compare import PaneChat, row_seed
-from studio.services.pair_batches import BatchForm, Question
-from studio.services.pair_identity import pair_identity
+from studio.services.rating.pair_batches import BatchForm, Question
+from studio.services.rating.pair_id import pair_identity
 from studio.ui import talk as talks
 from studio.ui.pairs_box import batch_html
 from studio.ui.talk import Asked, Pane, Talk

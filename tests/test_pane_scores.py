@@ -17,9 +17,11 @@ from studio.domain.data import Message, PreferenceRow
 from studio.errors import InputError
 from studio.ml.models.loading import load_tokenizer
 from studio.ml.reward.rows import encode_rows
-from studio.services import Services, reward
-from studio.services.reward import reward_form
-from studio.services.worker import read_job, train_run
+from studio.services import Services
+from studio.services.reward import service as reward
+from studio.services.reward.service import reward_form
+from studio.services.runs.job import read_job
+from studio.services.worker.run import train_run
 from studio.ui import pane_scores
 from studio.ui import talk as talks
 from studio.ui.talk import Asked, Pane, Talk

@@ -6,7 +6,7 @@ import pytest
 
 from studio.domain.data import Message, PreferencePair
 from studio.errors import RecipeError
-from studio.services.preferences import build_preferences, support_count
+from studio.services.data.dial import build_preferences, support_count
 
 PAIRS = tuple(PreferencePair(str(n), f"question {n}", f"yes {n}", f"no {n}") for n in range(1, 11))
 

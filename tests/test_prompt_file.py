@@ -14,10 +14,11 @@ from service_helpers import opened
 from studio.config import Settings
 from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError, NotFoundError, RecipeError
-from studio.services import Services, detox
-from studio.services.detox import detox_form
-from studio.services.prompt_file import MAX_FILE_MB, prompts_from_file
-from studio.services.prompt_sets import MAX_PROMPTS
+from studio.services import Services
+from studio.services.data.prompt_file import MAX_FILE_MB, prompts_from_file
+from studio.services.data.prompt_sets import MAX_PROMPTS
+from studio.services.detox import service as detox
+from studio.services.detox.service import detox_form
 from studio.ui import detox_values
 from studio.ui.detox_form import DetoxWidgets
 from studio.ui.evaluation_form_box import FILE, LINES, EvaluationFormBox, brought, form_from

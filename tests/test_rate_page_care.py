@@ -18,7 +18,7 @@ from starlette.routing import Route
 from store_helpers import new_pairs
 
 from studio.domain.votes import NewPair, Origin
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
 from studio.ui.hub_login import account_of, login_offered
 from studio.ui.rate_page import MAX_BODY, rate_routes
 

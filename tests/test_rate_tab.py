@@ -14,7 +14,7 @@ from studio.config import Settings
 from studio.domain.votes import NewPair, Origin
 from studio.errors import InputError
 from studio.services import Services, build_services
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
 from studio.ui.access import Visitor
 from studio.ui.qr import best_address, checked_address, only_here, qr_svg
 from studio.ui.rate_pairs import calibration_changes, matching, pair_html

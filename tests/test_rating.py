@@ -14,11 +14,12 @@ from sqlalchemy import select
 from studio.domain.data import Message
 from studio.domain.votes import AnswerPair, Ballots, NewPair, RatingRules, Vote
 from studio.errors import ConflictError, InputError, NotFoundError
-from studio.services import rater_tokens as tokens
-from studio.services.decisions import decide
-from studio.services.guidelines import GUIDELINES
-from studio.services.pair_identity import conversation_hash, normalised, pair_identity
-from studio.services.rating import RatingService
+from studio.services.rating import tokens
+from studio.services.rating.decisions import decide
+from studio.services.rating.guidelines import GUIDELINES
+from studio.services.rating.pair_id import conversation_hash, pair_identity
+from studio.services.rating.service import RatingService
+from studio.services.texts import normalised
 from studio.store import tables
 from tests.store_helpers import (
     ADAPTER_ORIGIN,

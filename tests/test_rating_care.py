@@ -13,8 +13,8 @@ from studio.config import Settings
 from studio.domain.data import Message
 from studio.domain.votes import Served
 from studio.errors import InputError, NotAllowedError
-from studio.services.pair_identity import MAX_TEXT
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
+from studio.services.texts import MAX_TEXT
 from tests.store_helpers import BASE_ORIGIN, new_pairs, postgres_url, press_until_done, rating, store_url
 
 __all__ = ["postgres_url", "rating", "store_url"]

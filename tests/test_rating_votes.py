@@ -10,7 +10,7 @@ from rating_helpers import assert_counters_are_right, history, pair, press, serv
 
 from studio.domain.votes import RatingRules, Reveal
 from studio.errors import ConflictError, InputError
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
 from tests.store_helpers import new_pairs, postgres_url, rating, store_url
 
 __all__ = ["postgres_url", "rating", "store_url"]

@@ -9,7 +9,7 @@ import pytest
 from scripted_trainer import step_event
 
 from studio.domain.events import ProbeEvent, StepEvent
-from studio.services.reading import read_curve
+from studio.services.align.reading import read_curve
 
 
 def steps(*values: dict[str, Any]) -> list[StepEvent]:

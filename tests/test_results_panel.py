@@ -15,12 +15,12 @@ from ui_helpers import make_shared
 
 from studio.config import Settings
 from studio.domain.votes import AnswerPair, Ballots, Choice, NewPair, Origin, Press, Rater, RatingRules, Vote
-from studio.services import vote_reading as reading
-from studio.services.agreement import measure_agreement
-from studio.services.intervals import Interval
-from studio.services.rating import RatingService
-from studio.services.vote_filters import SOURCES, VoteFilters
-from studio.services.vote_stats import Match, VoteReport, report
+from studio.services.rating.service import RatingService
+from studio.services.statistics.agreement import measure_agreement
+from studio.services.statistics.intervals import Interval
+from studio.services.votes import reading
+from studio.services.votes.filters import SOURCES, VoteFilters
+from studio.services.votes.statistics import Match, VoteReport, report
 from studio.ui import results_charts as charts
 from studio.ui import results_view as view
 from studio.ui.access import Visitor

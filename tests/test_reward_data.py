@@ -11,8 +11,8 @@ import pytest
 
 from studio.domain.data import PreferenceDataset, PreferencePair
 from studio.errors import RecipeError
-from studio.services.reward import check_reward, reward_form
-from studio.services.reward_data import TableRow, gather, run_rows, sealed, table
+from studio.services.reward.data import TableRow, gather, run_rows, sealed, table
+from studio.services.reward.service import check_reward, reward_form
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -14,10 +14,12 @@ from vote_helpers import cast, cast_votes
 
 from studio.config import Settings
 from studio.domain.votes import AnswerPair, Decision, NewPair, Origin
-from studio.services import Services, reward
-from studio.services.decisions import tally
-from studio.services.reward import RewardForm, reward_form
-from studio.services.worker import read_job, train_run
+from studio.services import Services
+from studio.services.rating.decisions import tally
+from studio.services.reward import service as reward
+from studio.services.reward.service import RewardForm, reward_form
+from studio.services.runs.job import read_job
+from studio.services.worker.run import train_run
 from studio.ui.reward_preview import CHARACTERS, ROWS, preview
 
 pytestmark = pytest.mark.timeout(600)

@@ -12,7 +12,7 @@ from scripted_trainer import step_event
 from studio.domain.data import PreferenceRow
 from studio.domain.events import ProbeEvent
 from studio.ml.reward.report import calibration, longer_share, majority_share, make_report
-from studio.services.reward_reading import read_reward
+from studio.services.reward.reading import read_reward
 
 
 def row(side: Any, chosen: str, rejected: str) -> PreferenceRow:

@@ -22,18 +22,19 @@ from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Message
 from studio.domain.events import RewardReport
 from studio.errors import ConflictError, DatasetError, InputError, NotFoundError, RecipeError
-from studio.services import Services, build_services, reward
+from studio.services import Services, build_services
 from studio.services.compare import PaneChat
-from studio.services.intervals import wilson
-from studio.services.records import write_record
-from studio.services.reward import RewardForm, reward_form
-from studio.services.reward_data import heldout_rows
-from studio.services.reward_reading import claim, read_reward
-from studio.services.run_events import in_force
-from studio.services.run_state import StopRequest, read_status
-from studio.services.scores import ranking, sigmoid
-from studio.services.trainer import _environment
-from studio.services.worker import cold_command, recipe_rows
+from studio.services.files.records import write_record
+from studio.services.recipes.queue import trainer_environment
+from studio.services.reward import service as reward
+from studio.services.reward.data import heldout_rows
+from studio.services.reward.reading import claim, read_reward
+from studio.services.reward.scores import ranking, sigmoid
+from studio.services.reward.service import RewardForm, reward_form
+from studio.services.runs.events import in_force
+from studio.services.runs.status import StopRequest, read_status
+from studio.services.statistics.intervals import wilson
+from studio.services.worker.run import cold_command, recipe_rows
 from studio.ui import reward_view
 
 pytestmark = pytest.mark.timeout(900)
@@ -117,7 +118,7 @@ def services(home: Settings) -> Iterator[Services]:
 def carry_out(services: Services, run_id: str) -> None:
     """The run in a worker process of its own, as where forking is not possible."""
     folder = services.runs.folder(run_id)
-    done = subprocess.run(cold_command(folder), cwd=ROOT, env=_environment(services.settings), timeout=900)
+    done = subprocess.run(cold_command(folder), cwd=ROOT, env=trainer_environment(services.settings), timeout=900)
     assert done.returncode == 0, (folder / "log.txt").read_text()
 
 
@@ -194,7 +195,7 @@ def test_new_votes_are_counted_until_a_run_has_them(services: Services, trained:
 def test_dpo_on_the_votes_keeps_them_as_data_and_turns_the_dial(
     services: Services, trained: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studio.services.align.ensure_trainer", lambda settings: None)
+    monkeypatch.setattr("studio.services.align.service.ensure_trainer", lambda settings: None)
     run_id = services.reward.dpo_on_votes(0.5)
     recipe = services.runs.get(run_id).recipe
     assert recipe.method == "dpo"
@@ -297,7 +298,7 @@ def test_the_command_line_scores_and_complains_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name, value in _environment(home).items():
+    for name, value in trainer_environment(home).items():
         if name.startswith("STUDIO_"):
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("STUDIO_DATABASE_URL", home.database_url)
@@ -326,5 +327,5 @@ def test_worker_rebuilds_the_rows(services: Services, trained: str) -> None:
 
 
 def test_importing_the_services_imports_no_torch() -> None:
-    code = "import sys; import studio.services.reward, studio.services.scores, studio.ui.reward_tab; assert 'torch' not in sys.modules"
+    code = "import sys; import studio.services.reward.service, studio.services.reward.scores, studio.ui.reward_tab; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == 0

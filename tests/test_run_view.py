@@ -13,7 +13,7 @@ from scripted_trainer import step_event
 
 from studio.domain.events import ProbeEvent, SampleEvent, SupportShare
 from studio.domain.runs import FINAL_STATES, RunState, RunStatus
-from studio.services.runs import RunView
+from studio.services.runs.store import RunView
 from studio.ui import run_view
 from studio.ui.watch import ahead_of, to_watch
 

@@ -17,12 +17,12 @@ from studio.config import Settings
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
 from studio.domain.runs import Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError
-from studio.services import worker
-from studio.services.records import LineWriter, read_lines, read_record, write_record
-from studio.services.run_events import in_force
-from studio.services.run_folder import new_run_id
-from studio.services.run_state import read_status, stop_request, write_status
-from studio.services.runs import RunStore
+from studio.services.files.records import LineWriter, read_lines, read_record, write_record
+from studio.services.runs.events import in_force
+from studio.services.runs.folder import new_run_id
+from studio.services.runs.status import read_status, stop_request, write_status
+from studio.services.runs.store import RunStore
+from studio.services.worker import run as worker
 from tests.run_helpers import make_dataset, make_recipe, queue
 from tests.scripted_trainer import step_event
 

@@ -26,9 +26,9 @@ from studio.ml.models.loading import load_model, load_tokenizer
 from studio.ml.models.prompts import fit_prompt
 from studio.ml.models.seq2seq import encoder_text, is_encoder_decoder
 from studio.services import Services
-from studio.services.align import preset_form
+from studio.services.align.service import preset_form
 from studio.services.compare import PaneChat
-from studio.services.reward import reward_form
+from studio.services.reward.service import reward_form
 
 GREEDY = Sampling(temperature=0, max_new_tokens=12)
 SAMPLED = Sampling(temperature=1, max_new_tokens=12, seed=7)

@@ -26,8 +26,9 @@ from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.pairs import EncodedAnswer
 from studio.ml.training.seq2seq_logprobs import decoder_log_probs, padded
 from studio.services import build_services
-from studio.services.detox import detox_form
-from studio.services.worker import read_job, train_run
+from studio.services.detox.service import detox_form
+from studio.services.runs.job import read_job
+from studio.services.worker.run import train_run
 
 PROMPTS = tuple(TestPrompt(f"p{i}", f"{ASK} {one} {two}") for i, (one, two) in enumerate(itertools.pairwise(WORDS)))
 
@@ -221,7 +222,9 @@ def test_what_cannot_be_done_is_said(base: Path, tmp_path: Path) -> None:
 def test_from_dialogues_to_a_detoxed_adapter_and_its_answers(
     settings: Settings, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studio.services.detox.ensure_trainer", lambda settings: None)  # carried out here instead
+    monkeypatch.setattr(
+        "studio.services.detox.service.ensure_trainer", lambda settings: None
+    )  # carried out here instead
     services = build_services(settings)
     rows = [
         {"id": str(n), "dialogue": f"User : {' '.join([*WORDS, WORDS[n]] * 5)}", "summary": "tea"} for n in range(10)

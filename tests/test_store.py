@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from studio.config import ROOT, Settings
 from studio.errors import InputError, StudioError
 from studio.services import build_services
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
 from studio.store import tables
 from studio.store.database import Database
 from tests.store_helpers import new_pairs, postgres_url, press_until_done, rating, store_url

@@ -25,8 +25,8 @@ from studio.ml.reward.scorer import RewardScorer
 from studio.ml.scorers.classifier import ClassifierScorer
 from studio.ml.scorers.embedded import EmbeddedScorer
 from studio.services.models import ModelService
-from studio.services.runs import RunStore
-from studio.services.toxicity import MAX_TEXTS, ToxicityService, check_texts
+from studio.services.runs.store import RunStore
+from studio.services.toxicity.service import MAX_TEXTS, ToxicityService, check_texts
 
 HATE_ID, TOXIC_ID = "facebook/roberta-hate-speech-dynabench-r4-target", "unitary/toxic-bert"
 HATE, TOXIC = ("nothate", "hate"), ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")

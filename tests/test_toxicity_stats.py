@@ -13,8 +13,8 @@ from scipy import stats as scipy_stats
 
 from studio.domain.evaluations import EvaluationRow
 from studio.domain.toxicity import NOT_COVERED, TextScore
-from studio.services.intervals import RESAMPLES, student
-from studio.services.toxicity_stats import LEAST_BASE, compare, swap_p, units, wording
+from studio.services.evaluations.statistics import LEAST_BASE, compare, swap_p, units, wording
+from studio.services.statistics.intervals import RESAMPLES, student
 
 
 def score(toxicity: float) -> TextScore:

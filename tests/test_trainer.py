@@ -17,10 +17,11 @@ import pytest
 
 from studio.config import ROOT, Settings
 from studio.domain.runs import RunStatus
-from studio.services import trainer
-from studio.services.run_state import read_status, write_status
-from studio.services.runs import RunStore
-from studio.services.worker import cold_command
+from studio.services.recipes.queue import ensure_trainer, trainer_environment
+from studio.services.runs.status import read_status, write_status
+from studio.services.runs.store import RunStore
+from studio.services.worker import trainer
+from studio.services.worker.run import cold_command
 from tests.conftest import wait_until
 from tests.run_helpers import queue, scripted
 
@@ -220,13 +221,13 @@ def test_ensure_trainer_starts_nothing_while_one_lives(settings: Settings, store
     with scripted(settings):
         log = settings.adapters_dir / ".trainer.log"
         size = log.stat().st_size
-        trainer.ensure_trainer(settings)
+        ensure_trainer(settings)
         time.sleep(0.3)
         assert log.stat().st_size == size
 
 
 def test_the_trainers_environment_has_limits_but_no_password(settings: Settings, tmp_path: Path) -> None:
-    env = trainer._environment(dataclasses.replace(settings, admin_password="secret", train_threads=3))
+    env = trainer_environment(dataclasses.replace(settings, admin_password="secret", train_threads=3))
     assert env["OMP_WAIT_POLICY"] == "PASSIVE"
     assert env["OMP_NUM_THREADS"] == "3"
     assert "secret" not in env.values()
@@ -236,7 +237,7 @@ def test_the_trainers_environment_has_limits_but_no_password(settings: Settings,
 def test_a_worker_can_also_start_cold(settings: Settings, store: RunStore, tmp_path: Path) -> None:
     """Where a fork cannot train. The run's base is missing here, so that the real thing ends before torch is needed."""
     folder = queue(dataclasses.replace(settings, data_dir=tmp_path / "nothing"), "aaa")
-    done = subprocess.run(cold_command(folder), cwd=ROOT, env=trainer._environment(settings), timeout=120)
+    done = subprocess.run(cold_command(folder), cwd=ROOT, env=trainer_environment(settings), timeout=120)
     assert done.returncode == 0
     status = store.status("aaa")
     assert status.state == "failed"

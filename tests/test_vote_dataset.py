@@ -11,19 +11,19 @@ from vote_helpers import cast, new_pair, rated, store
 
 from studio.config import Settings
 from studio.errors import DatasetError
-from studio.services.datasets import DatasetService
-from studio.services.decisions import decide
-from studio.services.imports import normalised
-from studio.services.vote_dataset import (
+from studio.services.data.datasets import DatasetService
+from studio.services.data.prompt_key import normalised
+from studio.services.rating.decisions import decide
+from studio.services.votes.dataset import (
     heldout_prompts,
     keep_votes_as_dataset,
     left_out,
     new_decided_since,
     preference_dataset,
 )
-from studio.services.vote_export import export_votes
-from studio.services.vote_import import read_votes
-from studio.services.vote_restore import restore
+from studio.services.votes.export import export_votes
+from studio.services.votes.read_export import read_votes
+from studio.services.votes.restore import restore
 
 
 def test_decided_votes_become_a_dataset_that_stays_what_it_was(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from vote_helpers import HOSTILE, rated, store
 
 from studio.config import Settings
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
-from studio.services.datasets import DatasetService
-from studio.services.imports import normalised
-from studio.services.vote_export import FILES, ExportOptions, argilla_zip, export_votes, export_zip, push_votes
+from studio.services.data.datasets import DatasetService
+from studio.services.data.prompt_key import normalised
+from studio.services.votes.export import FILES, ExportOptions, argilla_zip, export_votes, export_zip, push_votes
 
 
 def test_votes_carry_the_columns_of_the_arena_and_the_left_side_is_a(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from rating_helpers import assert_counters_are_right
 from vote_helpers import new_pair, rated, store
 
 from studio.domain.votes import Ballots, PastChoice, Rater
-from studio.services.rating import RatingService
-from studio.services.vote_import import Brought
-from studio.services.vote_mirror import HISTORY, VoteMirror
-from studio.services.vote_restore import restore
+from studio.services.rating.service import RatingService
+from studio.services.votes.hub_backup import HISTORY, VoteMirror
+from studio.services.votes.read_export import Brought
+from studio.services.votes.restore import restore
 
 
 def mirror_of(rating: RatingService, hub: FakeHub) -> VoteMirror:

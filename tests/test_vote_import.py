@@ -15,10 +15,10 @@ from vote_helpers import rated, store
 from studio.domain.data import Message
 from studio.domain.votes import Ballots
 from studio.errors import InputError, NotFoundError
-from studio.services.vote_export import ExportOptions, export_votes, export_zip
-from studio.services.vote_import import read_votes
-from studio.services.vote_restore import restore
-from studio.services.vote_rows import judge_of, vote_rows
+from studio.services.votes.export import ExportOptions, export_votes, export_zip
+from studio.services.votes.read_export import read_votes
+from studio.services.votes.restore import restore
+from studio.services.votes.rows import judge_of, vote_rows
 
 
 def same(one: Ballots, two: Ballots) -> None:

@@ -18,9 +18,9 @@ from vote_helpers import cast, new_pair, rated, store
 
 from studio.config import ROOT, Settings
 from studio.errors import InputError
-from studio.services.rating import RatingService
-from studio.services.vote_import import read_votes
-from studio.services.vote_mirror import BACKUP, VoteMirror, mirrored
+from studio.services.rating.service import RatingService
+from studio.services.votes.hub_backup import BACKUP, VoteMirror, mirrored
+from studio.services.votes.read_export import read_votes
 
 
 def mirror_of(rating: RatingService, hub: FakeHub, every_s: float = 3600.0) -> VoteMirror:

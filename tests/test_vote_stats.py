@@ -15,10 +15,10 @@ from vote_box import BASE, BLUE, RED, Box
 
 from studio.domain.votes import Choice, Origin
 from studio.errors import InputError
-from studio.services.intervals import Interval, cluster_share, wilson
-from studio.services.vote_care import Pace
-from studio.services.vote_filters import VoteFilters, filtered
-from studio.services.vote_stats import Match, name_players, report, votes_to_settle
+from studio.services.statistics.intervals import Interval, cluster_share, wilson
+from studio.services.votes.filters import VoteFilters, filtered
+from studio.services.votes.quality import Pace
+from studio.services.votes.statistics import Match, name_players, report, votes_to_settle
 
 
 def duel(*prompts: Sequence[Choice], one: Origin = RED, two: Origin = BASE) -> Match:

@@ -13,7 +13,7 @@ from vote_helpers import rated, store
 from studio.__main__ import main
 from studio.config import Settings
 from studio.domain.votes import Ballots
-from studio.services.vote_export import argilla_zip, export_zip
+from studio.services.votes.export import argilla_zip, export_zip
 
 Use = Callable[[str], None]
 

@@ -8,8 +8,8 @@ from studio.config import Settings
 from studio.ml.scorers.load import load_scorer
 from studio.ml.scorers.word_list import WordScorer
 from studio.services.models import ModelService
-from studio.services.runs import RunStore
-from studio.services.toxicity import ToxicityService
+from studio.services.runs.store import RunStore
+from studio.services.toxicity.service import ToxicityService
 
 
 @pytest.mark.parametrize(

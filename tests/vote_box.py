@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from studio.domain.votes import AnswerPair, Ballots, Choice, Origin, PairSource, Rater, RatingRules, Vote
-from studio.services.vote_filters import VoteFilters
-from studio.services.vote_stats import VoteReport, report
+from studio.services.votes.filters import VoteFilters
+from studio.services.votes.statistics import VoteReport, report
 
 BASE = Origin("base", "Base", model="tiny")
 RED, BLUE, GREEN = (Origin("adapter", name, adapter_hash=name.lower()) for name in ("Red", "Blue", "Green"))

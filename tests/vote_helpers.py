@@ -9,7 +9,7 @@ from studio.config import Settings
 from studio.domain.data import Message
 from studio.domain.votes import Ballots, Choice, NewPair, Origin, Press, Rater, RatingRules
 from studio.services import Services
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
 
 BASE_ORIGIN = Origin("base", "Base model", "embedded", "f" * 64, temperature=0.8, top_p=0.95, max_new_tokens=64, seed=7)
 RUN_ORIGIN = dataclasses.replace(

@@ -11,7 +11,7 @@ from studio.domain.runs import DpoSettings, LoraSettings
 from studio.services import Services
 
 if TYPE_CHECKING:
-    from studio.services.align import AlignForm
+    from studio.services.align.service import AlignForm
 
 
 def add(commands: Commands) -> None:
@@ -41,7 +41,7 @@ def _align(services: Services, options: argparse.Namespace) -> int:
 
 
 def _form(services: Services, options: argparse.Namespace) -> AlignForm:
-    from studio.services.align import preset_form
+    from studio.services.align.service import preset_form
 
     size = options.data_size
     if size is None:

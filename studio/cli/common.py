@@ -15,8 +15,8 @@ from studio.errors import InputError, TrainingError
 from studio.services import Services
 
 if TYPE_CHECKING:
-    from studio.services.run_events import Event
-    from studio.services.runs import RunView
+    from studio.services.runs.events import Event
+    from studio.services.runs.store import RunView
 
 #: Where a module's ``add`` registers its commands.
 Commands = argparse._SubParsersAction

@@ -40,7 +40,7 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from studio.services.compare import table_records
-    from studio.services.formats import read_prompts
+    from studio.services.data.formats import read_prompts
 
     if options.out.suffix.lower() not in (".csv", ".json"):
         raise InputError(f"--out is {str(options.out)!r}; its name must end in .csv or .json.")
@@ -69,7 +69,7 @@ def _write_table(path: Path, records: list[dict[str, str]]) -> None:
     if path.suffix.lower() == ".json":
         path.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         return
-    from studio.services.csv_text import csv_text
+    from studio.services.files.csv_text import csv_text
 
     path.write_text(csv_text(list(records[0]), records), encoding="utf-8", newline="")
 

@@ -14,7 +14,7 @@ from studio.errors import InputError
 from studio.services import Services
 
 if TYPE_CHECKING:
-    from studio.services.detox import DetoxForm
+    from studio.services.detox.service import DetoxForm
 
 AUTO = "auto"
 
@@ -61,8 +61,8 @@ def _detox(services: Services, options: argparse.Namespace) -> int:
 
 
 def _form(services: Services, options: argparse.Namespace) -> DetoxForm:
-    from studio.services.detox import detox_form
-    from studio.services.prompt_file import prompts_from_file
+    from studio.services.data.prompt_file import prompts_from_file
+    from studio.services.detox.service import detox_form
 
     base = options.base
     own = Path(options.own_prompts) if options.own_prompts else None

@@ -13,7 +13,7 @@ from studio.errors import InputError
 from studio.services import Services
 
 if TYPE_CHECKING:
-    from studio.services.reward import RewardForm
+    from studio.services.reward.service import RewardForm
 
 VOTES = "votes"
 
@@ -55,7 +55,7 @@ def _reward(services: Services, options: argparse.Namespace) -> int:
 
 
 def _form(services: Services, options: argparse.Namespace) -> RewardForm:
-    from studio.services.reward import reward_form
+    from studio.services.reward.service import reward_form
 
     named = [name for name in options.data if name != VOTES]
     if len(named) > 1:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from studio.cli.common import Commands, command, warn
 from studio.services import Services
-from studio.services.datasets import counted
-from studio.services.runs import RunView
+from studio.services.data.datasets import counted
+from studio.services.runs.store import RunView
 
 
 def add(commands: Commands) -> None:

@@ -13,7 +13,7 @@ from studio.errors import InputError, NotFoundError
 from studio.services import Services
 
 if TYPE_CHECKING:
-    from studio.services.toxicity import TextScores
+    from studio.services.toxicity.service import TextScores
 
 _WIDTH = 72
 
@@ -43,9 +43,9 @@ def add(commands: Commands) -> None:
 
 
 def _score(services: Services, options: argparse.Namespace) -> int:
-    from studio.services.score_records import score_records
-    from studio.services.scorer_catalogue import RUN
-    from studio.services.toxicity import check_texts
+    from studio.services.toxicity.score_files import score_records
+    from studio.services.toxicity.scorers import RUN
+    from studio.services.toxicity.service import check_texts
 
     lines = _lines(options.file, services.settings.max_upload_mb * 1_000_000)
     filled = {number: line for number, line in enumerate(lines, 1) if line.strip()}

@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
 
 
 def _export(services: Services, options: argparse.Namespace) -> int:
-    from studio.services.vote_export import ExportOptions, export_votes
+    from studio.services.votes.export import ExportOptions, export_votes
 
     wanted = ExportOptions(options.format, options.names, options.license)
     done = export_votes(services.rating.ballots(), options.out, wanted)
@@ -39,8 +39,8 @@ def _export(services: Services, options: argparse.Namespace) -> int:
 
 
 def _import(services: Services, options: argparse.Namespace) -> int:
-    from studio.services.vote_import import read_votes
-    from studio.services.vote_restore import restore
+    from studio.services.votes.read_export import read_votes
+    from studio.services.votes.restore import restore
 
     brought = read_votes(options.path, services.settings.max_upload_mb * 1_000_000)
     warn(brought.warnings)

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING
 from studio.config import Settings
 
 if TYPE_CHECKING:
-    from studio.services.align import AlignService
+    from studio.services.align.service import AlignService
     from studio.services.compare import CompareService
-    from studio.services.datasets import DatasetService
-    from studio.services.detox import DetoxService
-    from studio.services.evaluations import EvaluationService
-    from studio.services.library import LibraryService
+    from studio.services.data.datasets import DatasetService
+    from studio.services.detox.service import DetoxService
+    from studio.services.evaluations.service import EvaluationService
+    from studio.services.library.service import LibraryService
     from studio.services.models import ModelService
-    from studio.services.pair_sources import PairSourceService
-    from studio.services.rating import RatingService
-    from studio.services.reward import RewardService
-    from studio.services.runs import RunStore
-    from studio.services.scores import ScoreService
-    from studio.services.toxicity import ToxicityService
-    from studio.services.vote_mirror import VoteMirror
+    from studio.services.rating.pair_sources import PairSourceService
+    from studio.services.rating.service import RatingService
+    from studio.services.reward.scores import ScoreService
+    from studio.services.reward.service import RewardService
+    from studio.services.runs.store import RunStore
+    from studio.services.toxicity.service import ToxicityService
+    from studio.services.votes.hub_backup import VoteMirror
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Services:
     def warm_up(self) -> None:
         """Start the trainer, so that the first click on *Train* finds it warm, and keep it so for as long as this
         process lives; load the chat engine's base. Blocks: servers call it in a daemon thread once the port is bound."""
-        from studio.services.trainer import ensure_trainer
+        from studio.services.recipes.queue import ensure_trainer
 
         engine = threading.Thread(target=self._warm_engine, name="warm-engine", daemon=True)
         ensure_trainer(self.settings)
@@ -81,19 +81,19 @@ class Services:
 
 def build_services(settings: Settings) -> Services:
     """Join the services. Imports no torch, starts nothing, touches no file."""
-    from studio.services.align import AlignService
+    from studio.services.align.service import AlignService
     from studio.services.compare import CompareService
-    from studio.services.datasets import DatasetService
-    from studio.services.detox import DetoxService
-    from studio.services.evaluations import EvaluationService
-    from studio.services.library import LibraryService
+    from studio.services.data.datasets import DatasetService
+    from studio.services.detox.service import DetoxService
+    from studio.services.evaluations.service import EvaluationService
+    from studio.services.library.service import LibraryService
     from studio.services.models import ModelService
-    from studio.services.pair_sources import PairSourceService
-    from studio.services.rating import RatingService
-    from studio.services.reward import RewardService
-    from studio.services.runs import RunStore
-    from studio.services.scores import ScoreService
-    from studio.services.toxicity import ToxicityService
+    from studio.services.rating.pair_sources import PairSourceService
+    from studio.services.rating.service import RatingService
+    from studio.services.reward.scores import ScoreService
+    from studio.services.reward.service import RewardService
+    from studio.services.runs.store import RunStore
+    from studio.services.toxicity.service import ToxicityService
     from studio.store.database import Database
 
     database = Database(settings.store_url)

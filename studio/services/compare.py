@@ -16,7 +16,7 @@ from studio.domain.runs import BaseModelRef
 from studio.errors import ConflictError, InputError, ModelLoadError
 from studio.ml.chat.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
 from studio.services.models import EMBEDDED, ModelService, Progress
-from studio.services.runs import RunStore, RunView
+from studio.services.runs.store import RunStore, RunView
 
 #: Answers made together while a table is filled: enough to use the hardware, few enough that a chat gets its turn.
 TABLE_ROWS = 16

@@ -18,6 +18,7 @@ from studio.domain.runs import BaseModelRef
 from studio.errors import InputError, ModelLoadError, RecipeError
 from studio.ml.models.loading import HUB_FILES, cached_snapshot, fingerprint
 from studio.ml.models.seq2seq import is_encoder_decoder
+from studio.services.runs.store import RunView
 
 log = logging.getLogger(__name__)
 
@@ -351,3 +352,18 @@ def _hub_error(model_id: str, error: Exception) -> ModelLoadError:
         log.info("the hub cannot be used: %r", error)
         why = "the model hub cannot be reached. The embedded base works without it; so does a model folder by its full path."
     return ModelLoadError(f"{model_id} is not on this machine and could not be downloaded: {why}")
+
+
+def base_path(models: ModelService, run: RunView) -> Path:
+    """Where the base of a run lies.
+
+    Raises:
+        ModelLoadError: it is not here, or is not the one the run was trained on.
+    """
+    base, path = models.resolve(run.recipe.base.id)
+    if run.recipe.base.fingerprint not in ("", base.fingerprint):
+        raise ModelLoadError(
+            f"Run {run.run_id} was trained on another state of {run.recipe.base.id} (its files changed), so its scores would "
+            "mean nothing. Train it anew."
+        )
+    return path

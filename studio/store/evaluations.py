@@ -24,7 +24,7 @@ MOVING: tuple[EvaluationState, ...] = ("queued", "running")
 class EvaluationSummary:
     """An evaluation without its rows, ``done`` of ``total`` of which are there. ``spec`` has no prompts.
 
-    ``owner`` is the process that works on it (see ``studio.services.evaluations``), empty for nobody.
+    ``owner`` is the process that works on it (see ``studio.services.evaluations.service``), empty for nobody.
     """
 
     id: str

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from studio.services import Services
-from studio.services.align import preset_form
+from studio.services.align.service import preset_form
 from studio.ui.access import Gate, new_visitor, require_operator
 from studio.ui.guard import guarded
 

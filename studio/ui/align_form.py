@@ -11,8 +11,8 @@ from studio.domain.data import PreferenceRow
 from studio.domain.runs import DpoSettings, LoraSettings
 from studio.errors import StudioError
 from studio.services import Services
-from studio.services.align import AlignForm
-from studio.services.presets import PRESETS
+from studio.services.align.service import AlignForm
+from studio.services.recipes.presets import PRESETS
 from studio.ui.training_form import (
     FormFields,
     build_base,

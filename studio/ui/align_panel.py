@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from studio.errors import ConflictError
-from studio.services.reading import read_curve
-from studio.services.runs import RunView
+from studio.services.align.reading import read_curve
+from studio.services.runs.store import RunView
 from studio.ui import run_view
 from studio.ui.align_form import recipe_knobs
 from studio.ui.charts import Axis, Curve, training_figure

@@ -19,7 +19,7 @@ from studio.domain.data import Message
 from studio.errors import InputError, NotFoundError, StudioError
 from studio.services import Services
 from studio.services.compare import PaneChat
-from studio.services.runs import RunView
+from studio.services.runs.store import RunView
 from studio.ui import panes as show
 from studio.ui import talk as talks
 from studio.ui.base_box import build_base_box

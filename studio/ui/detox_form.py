@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 from studio.services import Services
-from studio.services.detox import AUTO, MAX_TERMS
-from studio.services.presets import DETOX_PRESETS, DetoxPreset
-from studio.services.prompt_sets import prompt_sets
+from studio.services.data.prompt_sets import prompt_sets
+from studio.services.detox.service import AUTO, MAX_TERMS
+from studio.services.recipes.presets import DETOX_PRESETS, DetoxPreset
 from studio.ui.prompt_box import build_prompt_box
 from studio.ui.training_form import (
     FormFields,

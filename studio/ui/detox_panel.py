@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from studio.services.detox_reading import audit, audit_report, read_detox
-from studio.services.runs import RunView
+from studio.services.detox.reading import audit, audit_report, read_detox
+from studio.services.runs.store import RunView
 from studio.ui import detox_view
 from studio.ui.charts import Axis, Curve
 from studio.ui.cover import cover_switch

@@ -14,9 +14,9 @@ from studio.domain.detox import DetoxSettings, RewardTerm
 from studio.domain.runs import LoraSettings
 from studio.errors import StudioError
 from studio.services import Services
-from studio.services.detox import DetoxForm
-from studio.services.presets import DETOX_PRESETS
-from studio.services.prompt_file import as_jsonl
+from studio.services.data.prompt_file import as_jsonl
+from studio.services.detox.service import DetoxForm
+from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.cover import covered
 from studio.ui.detox_form import BY_STUDIO, NONE, TERMS, DetoxWidgets, set_choices
 from studio.ui.prompt_box import uploaded

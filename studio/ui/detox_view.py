@@ -10,8 +10,8 @@ from html import escape
 from studio.domain.detox import DetoxSettings
 from studio.domain.events import DetoxReport, RudeShare, TranscriptEvent
 from studio.domain.runs import FINAL_STATES
-from studio.services.intervals import wilson
-from studio.services.runs import RunView
+from studio.services.runs.store import RunView
+from studio.services.statistics.intervals import wilson
 from studio.ui.cover import covered
 from studio.ui.run_view import bar, header_html, share_bar, started
 

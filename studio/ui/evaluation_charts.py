@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.domain.evaluations import EvaluationRow
 from studio.domain.toxicity import TextScore
-from studio.services.toxicity_stats import THRESHOLD
+from studio.services.evaluations.statistics import THRESHOLD
 from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from studio.domain.chat import BASE, Sampling
 from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
-from studio.services.evaluation_form import MAX_SAMPLES, EvaluationForm
+from studio.services.data.prompt_sets import prompt_sets, prompts_from_text
+from studio.services.evaluations.form import MAX_SAMPLES, EvaluationForm
 from studio.services.models import EMBEDDED
-from studio.services.prompt_sets import prompt_sets, prompts_from_text
 from studio.ui.guard import guarded
 from studio.ui.prompt_box import build_prompt_box, read_line, uploaded
 from studio.ui.shared import QUIET

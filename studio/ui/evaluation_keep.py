@@ -8,8 +8,8 @@ import gradio as gr
 
 from studio.errors import ConflictError, NotFoundError
 from studio.services import Services
-from studio.services.dynamodb import put_evaluation
-from studio.services.evaluation_export import file_name
+from studio.services.evaluations.dynamodb import put_evaluation
+from studio.services.evaluations.export import file_name
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
 from studio.ui.report_page import report_of

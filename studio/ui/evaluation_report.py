@@ -13,8 +13,8 @@ from studio import __version__
 from studio.domain.data import to_dict
 from studio.domain.evaluations import Evaluation
 from studio.domain.runs import Recipe
-from studio.services.evaluation_table import by_difference
-from studio.services.toxicity_stats import compare
+from studio.services.evaluations.statistics import compare
+from studio.services.evaluations.table import by_difference
 from studio.ui import evaluation_charts as charts
 from studio.ui import evaluation_view as view
 from studio.ui.theme import CSS_FILE

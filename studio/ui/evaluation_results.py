@@ -12,10 +12,10 @@ import gradio as gr
 from studio.domain.evaluations import Evaluation
 from studio.errors import NotFoundError
 from studio.services import Services
-from studio.services.evaluation_export import FORMATS, Format, export, file_name
-from studio.services.evaluation_table import Filter, Which, matching
-from studio.services.evaluations import EvaluationStatus
-from studio.services.toxicity_stats import Comparison, compare
+from studio.services.evaluations.export import FORMATS, Format, export, file_name
+from studio.services.evaluations.service import EvaluationStatus
+from studio.services.evaluations.statistics import Comparison, compare
+from studio.services.evaluations.table import Filter, Which, matching
 from studio.ui import evaluation_charts as charts
 from studio.ui import evaluation_view as view
 from studio.ui.cover import cover_switch

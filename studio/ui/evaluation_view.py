@@ -7,18 +7,10 @@ from html import escape
 
 from studio.domain.evaluations import Evaluation, EvaluationRow
 from studio.domain.toxicity import TextScore
-from studio.services.evaluation_table import by_difference, provoking_ids
-from studio.services.evaluations import EvaluationStatus
-from studio.services.toxicity_reading import (
-    footing,
-    headline,
-    p_value,
-    share,
-    signed,
-    span,
-    why_no_interval,
-)
-from studio.services.toxicity_stats import AdapterComparison, Change, Comparison, Share
+from studio.services.evaluations.reading import footing, headline, p_value, share, signed, span, why_no_interval
+from studio.services.evaluations.service import EvaluationStatus
+from studio.services.evaluations.statistics import AdapterComparison, Change, Comparison, Share
+from studio.services.evaluations.table import by_difference, provoking_ids
 from studio.services.wording import counted
 from studio.ui.cover import covered
 

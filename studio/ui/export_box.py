@@ -12,9 +12,9 @@ import gradio as gr
 
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.vote_export import ExportOptions, argilla_zip, export_zip, push_votes
-from studio.services.vote_import import read_votes
-from studio.services.vote_restore import restore
+from studio.services.votes.export import ExportOptions, argilla_zip, export_zip, push_votes
+from studio.services.votes.read_export import read_votes
+from studio.services.votes.restore import restore
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
 from studio.ui.shared import POLLED, PRIVATE, SAVE, Shared

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import gradio as gr
 
 from studio.domain.events import SampleEvent, TranscriptEvent
-from studio.services.runs import RunView
+from studio.services.runs.store import RunView
 from studio.ui.guard import guarded
 from studio.ui.run_panel import RunPanel
 from studio.ui.shared import PRIVATE, QUIET, Shared

@@ -8,7 +8,7 @@ import gradio as gr
 
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.datasets import counted
+from studio.services.data.datasets import counted
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
 from studio.ui.shared import PRIVATE, Shared

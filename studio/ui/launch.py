@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
     from studio.services import build_services
-    from studio.services.vote_mirror import mirrored
+    from studio.services.votes.hub_backup import mirrored
 
     services = build_services(settings)
     try:

@@ -12,8 +12,8 @@ import gradio as gr
 
 from studio.errors import InputError, NotFoundError, StudioError
 from studio.services import Services
-from studio.services.intake import Imported
-from studio.services.runs import RunView
+from studio.services.library.upload import Imported
+from studio.services.runs.store import RunView
 from studio.ui.access import Visitor, require_operator
 from studio.ui.detox_view import rude_text
 from studio.ui.guard import guarded

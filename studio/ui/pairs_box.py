@@ -14,8 +14,8 @@ import gradio as gr
 from studio.domain.chat import BASE, Sampling
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.pair_batches import MAX_QUESTIONS, BatchForm, BatchStatus, Question
-from studio.services.pair_sources import ImportedPairs
+from studio.services.rating.pair_batches import MAX_QUESTIONS, BatchForm, BatchStatus, Question
+from studio.services.rating.pair_sources import ImportedPairs
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
 from studio.ui.quiet import when_opened

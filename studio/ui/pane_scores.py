@@ -14,9 +14,9 @@ from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.scorer_catalogue import EMBEDDED, RUN
-from studio.services.scores import ranking
-from studio.services.toxicity import TextScores
+from studio.services.reward.scores import ranking
+from studio.services.toxicity.scorers import EMBEDDED, RUN
+from studio.services.toxicity.service import TextScores
 from studio.ui import talk as talks
 from studio.ui.compare_api import MODEL
 from studio.ui.cover import covered

@@ -14,7 +14,7 @@ from typing import Any
 
 from studio.domain.chat import BASE, BaseCheck, PaneUpdate
 from studio.domain.data import Message
-from studio.services.runs import RunView
+from studio.services.runs.store import RunView
 from studio.services.wording import counted
 from studio.ui.chips import chips_html
 

@@ -16,8 +16,8 @@ from studio.domain.chat import BASE, Sampling
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.services.compare import TableProgress, table_records
-from studio.services.csv_text import csv_text
-from studio.services.formats import read_prompts
+from studio.services.data.formats import read_prompts
+from studio.services.files.csv_text import csv_text
 from studio.ui import kept_table
 from studio.ui.guard import guarded
 from studio.ui.kept_table import KeptTable

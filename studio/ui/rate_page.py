@@ -34,7 +34,7 @@ from starlette.routing import BaseRoute, Route
 from studio.domain.votes import Press, Served
 from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError, StudioError
 from studio.services import Services
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
 from studio.ui.hub_login import account_of, login_offered
 
 log = logging.getLogger(__name__)

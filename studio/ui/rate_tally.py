@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 
 from studio.domain.votes import Ballots, Progress
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
 from studio.ui.theme import SUPPORT_COLOR
 
 #: Seconds between two looks at the store, however many pages show the tally; and between two countings of all votes.

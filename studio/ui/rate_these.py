@@ -9,7 +9,7 @@ import gradio as gr
 from studio.errors import InputError
 from studio.services import Services
 from studio.services.compare import PaneChat
-from studio.services.rating import Added
+from studio.services.rating.service import Added
 from studio.ui import talk as talks
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded

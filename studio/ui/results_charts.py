@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from studio.services.bradley_terry import CENTRE, Standings
-from studio.services.vote_care import VERY_FAST_S, RaterShare
-from studio.services.vote_reading import percent, span
-from studio.services.vote_stats import Match, Player
+from studio.services.statistics.bradley_terry import CENTRE, Standings
+from studio.services.votes.quality import VERY_FAST_S, RaterShare
+from studio.services.votes.reading import percent, span
+from studio.services.votes.statistics import Match, Player
 from studio.services.wording import counted
 from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
 

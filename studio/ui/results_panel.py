@@ -15,10 +15,10 @@ import gradio as gr
 
 from studio.domain.votes import Decision, PairSource, Progress
 from studio.services import Services
-from studio.services.decisions import decide
-from studio.services.rating import RatingService
-from studio.services.vote_filters import SOURCES, VoteFilters
-from studio.services.vote_stats import VoteReport, report
+from studio.services.rating.decisions import decide
+from studio.services.rating.service import RatingService
+from studio.services.votes.filters import SOURCES, VoteFilters
+from studio.services.votes.statistics import VoteReport, report
 from studio.ui import results_charts as charts
 from studio.ui import results_view as view
 from studio.ui.access import Visitor

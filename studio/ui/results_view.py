@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from studio.domain.votes import Decision
-from studio.services import vote_reading as reading
-from studio.services.vote_care import RaterShare, SideBias
-from studio.services.vote_stats import Match, VoteReport
+from studio.services.votes import reading
+from studio.services.votes.quality import RaterShare, SideBias
+from studio.services.votes.statistics import Match, VoteReport
 
 #: Player pairs in sentences; the table has all.
 MAX_SENTENCES = 6

@@ -9,8 +9,8 @@ import gradio as gr
 
 from studio.domain.runs import LoraSettings, Recipe, RewardSettings
 from studio.services import Services
-from studio.services.presets import REWARD_PRESETS
-from studio.services.reward import RewardForm
+from studio.services.recipes.presets import REWARD_PRESETS
+from studio.services.reward.service import RewardForm
 from studio.ui.training_form import (
     FormFields,
     build_base,

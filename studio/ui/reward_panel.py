@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from studio.domain.runs import FINAL_STATES
-from studio.services.reward_reading import read_reward
-from studio.services.runs import RunView
+from studio.services.reward.reading import read_reward
+from studio.services.runs.store import RunView
 from studio.ui import reward_view
 from studio.ui.charts import Axis, Curve, training_figure
 from studio.ui.live_chart import build_live_chart

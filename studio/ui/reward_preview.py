@@ -9,8 +9,8 @@ import gradio as gr
 
 from studio.errors import StudioError
 from studio.services import Services
-from studio.services.reward import RewardForm, RewardPreview
-from studio.services.reward_data import TableRow
+from studio.services.reward.data import TableRow
+from studio.services.reward.service import RewardForm, RewardPreview
 
 #: Rows and characters of a cell sent to the page at most, at every turn of the dial.
 ROWS, CHARACTERS = 200, 600

@@ -10,7 +10,7 @@ import gradio as gr
 from studio.errors import StudioError
 from studio.services import Services
 from studio.services.models import Progress
-from studio.services.reward import base_id
+from studio.services.reward.service import base_id
 from studio.ui import reward_view
 from studio.ui.access import Visitor, require_operator
 from studio.ui.base_needs import bind_needs

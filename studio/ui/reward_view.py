@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from studio.domain.events import RewardReport
 from studio.domain.runs import FINAL_STATES
-from studio.services.reward import VoteCount
-from studio.services.reward_reading import claim, majority_name
-from studio.services.runs import RunView
+from studio.services.reward.reading import claim, majority_name
+from studio.services.reward.service import VoteCount
+from studio.services.runs.store import RunView
 from studio.services.wording import percent
 from studio.ui.run_view import bar, header_html, started
 from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
@@ -18,7 +18,7 @@ from studio.ui.theme import OPPOSE_COLOR, SUPPORT_COLOR
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from studio.services.scores import Verdict
+    from studio.services.reward.scores import Verdict
 
 EMPTY = (
     '<div class="empty">No reward model yet. Choose votes or a dataset, press <b>Train reward model</b>, and the curves appear '

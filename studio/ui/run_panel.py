@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gradio as gr
 
 from studio.services import Services
-from studio.services.run_state import StopMode
-from studio.services.runs import RunView
+from studio.services.runs.status import StopMode
+from studio.services.runs.store import RunView
 from studio.ui import run_view
 from studio.ui.access import Visitor, require_operator
 from studio.ui.charts import Axis, Curve

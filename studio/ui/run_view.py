@@ -9,7 +9,7 @@ from html import escape
 
 from studio.domain.events import SampleEvent, StepEvent, SupportShare
 from studio.domain.runs import FINAL_STATES
-from studio.services.runs import RunView
+from studio.services.runs.store import RunView
 from studio.services.wording import percent
 from studio.ui.chips import chips_html
 

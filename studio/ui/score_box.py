@@ -9,7 +9,7 @@ import gradio as gr
 
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.scores import verdict_of
+from studio.services.reward.scores import verdict_of
 from studio.ui import reward_view
 from studio.ui.guard import guarded
 from studio.ui.shared import PRIVATE

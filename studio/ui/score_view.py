@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from studio.domain.toxicity import ScorerInfo, TextScore
-from studio.services.toxicity import TextScores
+from studio.services.toxicity.service import TextScores
 from studio.ui.chips import chips_html
 from studio.ui.cover import covered
 

@@ -12,7 +12,7 @@ import gradio as gr
 
 from studio.errors import NotFoundError
 from studio.services import Services
-from studio.services.evaluations import EvaluationStatus
+from studio.services.evaluations.service import EvaluationStatus
 from studio.ui import evaluation_view as view
 from studio.ui.access import Visitor, require_operator
 from studio.ui.evaluation_form_box import EvaluationFormBox, form_from

@@ -11,9 +11,9 @@ import gradio as gr
 
 from studio.errors import InputError, StudioError
 from studio.services import Services
-from studio.services.score_records import score_csv, score_json, score_records
-from studio.services.scorer_catalogue import EMBEDDED, RUN
-from studio.services.toxicity import MAX_CHARACTERS, TextScores, check_texts
+from studio.services.toxicity.score_files import score_csv, score_json, score_records
+from studio.services.toxicity.scorers import EMBEDDED, RUN
+from studio.services.toxicity.service import MAX_CHARACTERS, TextScores, check_texts
 from studio.ui import score_view
 from studio.ui.access import Visitor, require_operator
 from studio.ui.cover import cover_switch

@@ -15,7 +15,7 @@ from studio.domain.runs import DpoSettings, LoraSettings, RewardSettings
 from studio.errors import RecipeError
 from studio.services import Services
 from studio.services.models import Progress
-from studio.services.presets import DetoxPreset, Preset, RewardPreset
+from studio.services.recipes.presets import DetoxPreset, Preset, RewardPreset
 from studio.ui.access import Visitor, require_operator
 from studio.ui.guard import guarded
 from studio.ui.run_panel import RunPanel

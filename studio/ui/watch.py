@@ -9,8 +9,8 @@ from typing import Any
 from studio.domain.events import DetoxEvent, ProbeEvent, StepEvent
 from studio.domain.runs import FINAL_STATES
 from studio.errors import NotFoundError, StudioError
-from studio.services.run_events import Event, in_force
-from studio.services.runs import RunStore, RunView
+from studio.services.runs.events import Event, in_force
+from studio.services.runs.store import RunStore, RunView
 from studio.ui.charts import Curve
 
 #: Seconds between two looks at the disk while the open run moves, and while nothing does.

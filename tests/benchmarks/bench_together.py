@@ -25,9 +25,9 @@ from studio.domain.chat import BASE, Sampling  # noqa: E402
 from studio.domain.data import Message  # noqa: E402
 from studio.domain.runs import FINAL_STATES  # noqa: E402
 from studio.services import Services, build_services  # noqa: E402
-from studio.services.align import preset_form  # noqa: E402
+from studio.services.align.service import preset_form  # noqa: E402
 from studio.services.compare import PaneChat  # noqa: E402
-from studio.services.trainer import ensure_trainer  # noqa: E402
+from studio.services.recipes.queue import ensure_trainer  # noqa: E402
 
 QUESTIONS = (
     "Should anime be turned into live action?",

@@ -13,7 +13,7 @@ from gradio_client import Client
 
 from studio.config import Settings
 from studio.domain.runs import FINAL_STATES
-from studio.services.runs import RunStore
+from studio.services.runs.store import RunStore
 
 QUESTION = "Should anime be turned into live action?"
 #: Seconds between an answer and the next question.

@@ -45,7 +45,7 @@ from load_company import Company, Host  # noqa: E402
 
 from studio.config import Settings  # noqa: E402
 from studio.domain.votes import NewPair, Origin  # noqa: E402
-from studio.services.rating import RatingService  # noqa: E402
+from studio.services.rating.service import RatingService  # noqa: E402
 
 PRESSES = ("left", "right", "tie", "both_bad", "skip")
 START_S = 180.0

@@ -1,0 +1,1 @@
+"""Preference data and prompts: formats, imports, the dial."""

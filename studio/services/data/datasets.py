@@ -1,0 +1,394 @@
+"""The datasets of this studio: the shipped ones and those people import, each one JSON file of our own format.
+
+An import is read and checked whole, written beside its place and then given its name in one step: a dataset is there
+entirely or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+import threading
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+
+from studio.config import Settings
+from studio.domain.data import PreferenceDataset
+from studio.errors import ConflictError, DatasetError, NotFoundError
+from studio.services.data import preference_rows as imports
+from studio.services.data.dialogues import split_prompts
+from studio.services.data.formats import PromptFile, read_document, read_prompts
+from studio.services.data.hub_rows import hub_rows
+from studio.services.data.preference_rows import Kind, Parsed
+from studio.services.data.prompt_key import normalised
+from studio.services.data.parsing import parse_file, parse_rows
+
+log = logging.getLogger(__name__)
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
+#: How many whole datasets stay in memory between calls (the form asks for the same one at every slider move).
+_KEPT = 4
+_SHIPPED = "shipped"
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """One line of the list of datasets; counts are of pairs and prompts (``n_prompts``: those without answers)."""
+
+    id: str
+    title: str
+    kind: Kind
+    language: str
+    n_pairs: int
+    n_heldout: int
+    n_test: int
+    source: str
+    n_prompts: int = 0
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """An imported dataset and what a person should know about it, one sentence each."""
+
+    dataset: PreferenceDataset
+    warnings: tuple[str, ...]
+
+
+class DatasetService:
+    """Lists, gives, imports and deletes preference datasets. Safe to call from several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._shipped_dir = settings.data_dir
+        self._imported_dir = settings.imported_dir
+        self._max_bytes = settings.max_upload_mb * 1_000_000
+        self._lock = threading.Lock()
+        self._infos: dict[Path, tuple[tuple[int, int], DatasetInfo | None]] = {}
+        self._whole: dict[Path, tuple[tuple[int, int], PreferenceDataset]] = {}
+
+    def list(self) -> list[DatasetInfo]:
+        """Shipped datasets by id, then imported ones, newest first. A file that cannot be read is logged and left out."""
+        imported = [(path.stat().st_mtime_ns, path) for path in _files(self._imported_dir)]
+        newest = [path for _, path in sorted(imported, key=lambda item: (-item[0], item[1].name))]
+        found = (self._info(path) for path in [*_files(self._shipped_dir), *newest])
+        return [info for info in found if info is not None]
+
+    def get(self, dataset_id: str) -> PreferenceDataset:
+        """The dataset of that id.
+
+        Raises:
+            NotFoundError: there is none.
+            DatasetError: its file is broken.
+        """
+        return self._load(self._path(dataset_id))
+
+    def import_file(
+        self,
+        path: str | Path,
+        test_prompts_path: str | Path | None = None,
+        title: str | None = None,
+        heldout_fraction: float = 0.0,
+        seed: int = 0,
+        skip_broken: bool = False,
+    ) -> ImportReport:
+        """Import a file in any of the formats of ``imports`` (pairs) or ``dialogues`` (prompts without answers).
+
+        Args:
+            path: JSON, JSONL, CSV, TSV or Parquet.
+            test_prompts_path: prompts for before/after answers, as the course has them.
+            title: by default what the file says, or its name.
+            heldout_fraction: share of the distinct prompts to keep out of training, for a file without a held-out part of
+                its own. 0 by default: the course's 50 pairs are all trained on (prompts without answers: a few are kept
+                aside all the same, see ``dialogues.split_prompts``).
+            seed: which ones are kept out.
+            skip_broken: leave broken rows out, with a warning, instead of refusing the file.
+
+        Raises:
+            NotFoundError: a file is not there.
+            DatasetError: a file or row breaks its format, or the result cannot be kept; nothing has been imported then.
+        """
+        source = Path(path)
+        parsed = parse_file(source, self._max_bytes, skip_broken)
+        tests = read_prompts(Path(test_prompts_path), self._max_bytes) if test_prompts_path else PromptFile((), (), ())
+        parsed = dataclasses.replace(
+            parsed,
+            title=title or parsed.title or _stem(source),
+            source=source.name,
+            test_prompts=tests.prompts or parsed.test_prompts,
+            warnings=(*parsed.warnings, *tests.warnings),
+        )
+        return self._keep(parsed, heldout_fraction, seed)
+
+    def import_hub(
+        self,
+        dataset_id: str,
+        split: str = "train",
+        limit: int | None = None,
+        title: str | None = None,
+        heldout_fraction: float = 0.0,
+        seed: int = 0,
+        config: str | None = None,
+        skip_broken: bool = False,
+    ) -> ImportReport:
+        """Import ``owner/name`` from the Hub, streamed, so that ``limit`` rows cost no more than they are.
+
+        Raises:
+            NotFoundError: there is no such dataset, split or configuration, or it needs an account.
+            DatasetError: the Hub cannot be reached, a row breaks the format, or the rows exceed the size limit.
+        """
+        rows = hub_rows(dataset_id, split, limit, config, self._max_bytes)
+        parsed = parse_rows(rows, dataset_id, skip_broken)
+        parsed = dataclasses.replace(parsed, title=title or dataset_id, source=f"hub:{dataset_id}")
+        return self._keep(parsed, heldout_fraction, seed)
+
+    def keep(self, parsed: Parsed) -> PreferenceDataset:
+        """Keep data that was made here, split as it is.
+
+        Raises:
+            DatasetError: it cannot be written; nothing has been kept then.
+        """
+        return self._keep(parsed, 0.0, 0).dataset
+
+    def delete(self, dataset_id: str) -> None:
+        """Delete an imported dataset. Runs keep their own copy of what they trained on.
+
+        Raises:
+            NotFoundError: there is no such dataset.
+            ConflictError: it is a shipped one.
+        """
+        path = self._path(dataset_id)
+        if path.parent == self._shipped_dir:
+            raise ConflictError(
+                f"{dataset_id} is shipped with the studio and stays; only imported datasets are deleted."
+            )
+        path.unlink(missing_ok=True)
+        with self._lock:
+            self._infos.pop(path, None)
+            self._whole.pop(path, None)
+
+    def _path(self, dataset_id: str) -> Path:
+        if _ID.fullmatch(dataset_id or ""):
+            for folder in (self._shipped_dir, self._imported_dir):
+                path = folder / f"{dataset_id}.json"
+                if path.is_file():
+                    return path
+        raise NotFoundError(f"There is no dataset {dataset_id!r}.")
+
+    def _info(self, path: Path) -> DatasetInfo | None:
+        try:
+            stamp = _stamp(path)
+            with self._lock:
+                known = self._infos.get(path)
+            if known and known[0] == stamp:
+                return known[1]
+            info = _describe(self._load(path))
+        except NotFoundError:
+            return None  # deleted since the folder was read
+        except (DatasetError, FileNotFoundError) as error:
+            log.warning("left out of the list of datasets: %s", error)
+            info = None
+        with self._lock:
+            self._infos[path] = (stamp, info)
+        return info
+
+    def _load(self, path: Path) -> PreferenceDataset:
+        try:
+            stamp = _stamp(path)
+        except FileNotFoundError:
+            raise NotFoundError(f"There is no dataset {path.stem!r}.") from None
+        with self._lock:
+            known = self._whole.pop(path, None)
+            if known and known[0] == stamp:
+                self._whole[path] = known  # now the newest
+                return known[1]
+        # No limit here: what was let in stays readable when the limit is lowered later, and our JSON is wordier.
+        document = read_document(path, sys.maxsize)
+        if not isinstance(document, dict):
+            raise DatasetError(f"{path.name} is not a dataset of this studio.")
+        shipped = path.parent == self._shipped_dir
+        parsed = imports.parse_own(document, path.name)
+        dataset = _dataset(path.stem, dataclasses.replace(parsed, source=_SHIPPED) if shipped else parsed)
+        self._remember(path, stamp, dataset)
+        return dataset
+
+    def _remember(self, path: Path, stamp: tuple[int, int], dataset: PreferenceDataset) -> None:
+        with self._lock:
+            self._whole[path] = (stamp, dataset)
+            for oldest in list(islice(self._whole, max(0, len(self._whole) - _KEPT))):
+                del self._whole[oldest]
+
+    def _keep(self, parsed: Parsed, fraction: float, seed: int) -> ImportReport:
+        """Split, check and write; the dataset as it was written."""
+        warnings = list(parsed.warnings)
+        if parsed.prompts and not parsed.test_prompts:
+            trained, asked = split_prompts(parsed.prompts, fraction, seed)
+            parsed = dataclasses.replace(parsed, prompts=trained, test_prompts=asked)
+            warnings.append(f"{len(asked)} of the prompts were kept aside for before/after answers.")
+        elif fraction and parsed.prompts:
+            warnings.append("There are test prompts already; no more were kept aside.")
+        elif fraction and parsed.heldout:
+            warnings.append("The file has a held-out part of its own; nothing more was kept aside.")
+        else:
+            train, heldout = imports.keep_aside(parsed.pairs, fraction, seed)
+            parsed = dataclasses.replace(parsed, pairs=train, heldout=parsed.heldout or heldout)
+        warnings += _overlap(parsed)
+        parsed = dataclasses.replace(
+            parsed, title=" ".join(parsed.title.split())[:200], language=parsed.language or _language(parsed)
+        )
+        try:
+            path = self._write(parsed)
+            stamp = _stamp(path)
+        except OSError as error:
+            raise DatasetError(
+                f"{parsed.title} could not be kept ({error.strerror}); nothing was imported. "
+                f"Make room or choose another folder for STUDIO_IMPORTED_DIR ({self._imported_dir})."
+            ) from None
+        dataset = _dataset(path.stem, parsed)
+        self._remember(path, stamp, dataset)
+        return ImportReport(dataset, tuple(warnings))
+
+    def _write(self, parsed: Parsed) -> Path:
+        """Write the dataset under a free id; the file's stem is that id."""
+        self._imported_dir.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".import-", dir=self._imported_dir)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as out:
+                out.writelines(_lines(parsed))
+                out.flush()
+                os.fsync(out.fileno())
+            temporary.chmod(0o644)
+            wanted = _slug(parsed.title)
+            for number in count(1):
+                name = f"{wanted}.json" if number == 1 else f"{wanted}-{number}.json"
+                if (self._shipped_dir / name).exists():
+                    continue
+                if _take_name(temporary, self._imported_dir / name):
+                    return self._imported_dir / name
+            raise AssertionError("count() has no end")
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def counted(dataset: PreferenceDataset) -> str:
+    """What a dataset holds, in numbers."""
+    tests = f"{len(dataset.test_prompts)} test prompts"
+    if dataset.prompts:
+        return f"{len(dataset.prompts)} prompts without answers, {tests}"
+    return f"{len(dataset.pairs)} training pairs, {len(dataset.heldout)} held out, {tests}"
+
+
+def _take_name(temporary: Path, path: Path) -> bool:
+    """Give the finished file its name unless somebody has it already, in one step where the file system can."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        # No hard links here (some network and FAT drives); two imports in the same millisecond could then collide.
+        if path.exists():
+            return False
+        os.replace(temporary, path)
+    return True
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.json") if _ID.fullmatch(path.stem)) if folder.is_dir() else []
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0] or "dataset"
+
+
+def _slug(title: str) -> str:
+    text = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:60].strip("-") or "dataset"
+
+
+def _describe(dataset: PreferenceDataset) -> DatasetInfo:
+    return DatasetInfo(
+        dataset.id,
+        dataset.title,
+        dataset.kind,
+        dataset.language,
+        len(dataset.pairs),
+        len(dataset.heldout),
+        len(dataset.test_prompts),
+        dataset.source,
+        len(dataset.prompts),
+    )
+
+
+def _dataset(dataset_id: str, parsed: Parsed) -> PreferenceDataset:
+    tests = parsed.test_prompts or tuple(pair.prompt for pair in parsed.heldout)
+    return PreferenceDataset(
+        id=dataset_id,
+        title=parsed.title or dataset_id,
+        kind=parsed.kind,
+        language=parsed.language,
+        pairs=parsed.pairs,
+        heldout=parsed.heldout,
+        test_prompts=tests,
+        content_hash=imports.content_hash(parsed.pairs, parsed.heldout, tests, parsed.prompts),
+        source=parsed.source,
+        prompts=parsed.prompts,
+    )
+
+
+def _lines(parsed: Parsed) -> Iterator[str]:
+    """Our own JSON, one pair a line: quick to write, and a person can read and compare it."""
+    head = {field: getattr(parsed, field) for field in ("title", "kind", "language", "source")}
+    yield json.dumps({"format": imports.FORMAT, **head}, ensure_ascii=False, indent=1).removesuffix("\n}")
+    parts = {"pairs": map(imports.plain, parsed.pairs), "heldout": map(imports.plain, parsed.heldout)}
+    prompts = {"prompts": parsed.prompts} if parsed.prompts else {}
+    for name, rows in {**parts, **prompts, "test_prompts": parsed.test_prompts}.items():
+        yield f',\n "{name}": ['
+        for number, row in enumerate(rows):
+            yield ("," if number else "") + "\n  " + json.dumps(row, ensure_ascii=False)
+        yield "\n ]"
+    yield "\n}\n"
+
+
+def _overlap(parsed: Parsed) -> list[str]:
+    trained = {normalised(prompt) for prompt in (*(pair.prompt for pair in parsed.pairs), *parsed.prompts)}
+    same = [prompt for prompt in parsed.test_prompts if normalised(prompt) in trained]
+    if not same:
+        return []
+    return [
+        f"{len(same)} of {len(parsed.test_prompts)} test prompts are also training prompts ({same[0][:60]!r}): answers to "
+        "them show what was learned by heart."
+    ]
+
+
+def _language(parsed: Parsed) -> str:
+    """A guess from the script of the first prompts and answers: zh, ja, ko, en, or empty where it is not clear."""
+    told = [*(f"{pair.prompt} {pair.support}" for pair in parsed.pairs[:50]), *parsed.prompts[:50]]
+    text = " ".join(told).casefold()
+    letters = [char for char in text if char.isalpha()]
+    if not letters:
+        return ""
+    scripts = {
+        "ja": sum("\u3040" <= char <= "\u30ff" for char in letters),
+        "ko": sum("\uac00" <= char <= "\ud7af" for char in letters),
+        "zh": sum("\u4e00" <= char <= "\u9fff" for char in letters),
+    }
+    # kana stands among Chinese characters in Japanese, hardly ever in Chinese
+    for language, least in (("ja", 0.1), ("ko", 0.3), ("zh", 0.3)):
+        if scripts[language] > least * len(letters):
+            return language
+    return "en" if len({"the", "and", "of", "to", "is"} & set(text.split())) >= 3 else ""

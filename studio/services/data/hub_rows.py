@@ -1,0 +1,81 @@
+"""Rows of a dataset on the Hugging Face Hub, streamed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from itertools import islice
+from pathlib import Path
+
+from studio.errors import DatasetError, NotFoundError
+from studio.services.data.formats import RawRow
+
+log = logging.getLogger(__name__)
+
+#: owner/name: never a local path or the name of a file loader, both of which ``load_dataset`` would take.
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_WORD = re.compile(r"[\w.-]+")
+_TIMEOUT_S = 15.0
+
+
+def hub_rows(dataset_id: str, split: str, limit: int | None, config: str | None, max_bytes: int) -> list[RawRow]:
+    """The first ``limit`` rows (None: all) of a split.
+
+    Raises:
+        NotFoundError: there is no such dataset, split or configuration, or it needs an account.
+        DatasetError: an argument is not usable, the Hub cannot be reached, the dataset cannot be loaded without running
+            its code, or its rows are over ``max_bytes`` as JSON.
+    """
+    if not _ID.fullmatch(dataset_id) or Path(dataset_id).exists():
+        raise DatasetError(f"{dataset_id!r} is not a dataset id of the Hub; it reads owner/name.")
+    for field, value in (("split", split), ("config", config)):
+        if value is not None and not _WORD.fullmatch(value):
+            raise DatasetError(f"{field} is {value!r}; it must be a plain name such as train.")
+    if limit is not None and limit < 1:
+        raise DatasetError(f"limit is {limit}; it must be at least 1.")
+    from datasets.exceptions import DatasetsError
+    from httpx2 import HTTPError  # the client of huggingface_hub, whose errors come through bare
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        return _stream(dataset_id, split, limit, config, max_bytes)
+    except (RepositoryNotFoundError, FileNotFoundError) as error:
+        log.info("hub import failed", exc_info=error)
+        raise NotFoundError(
+            f"The Hub has no dataset {dataset_id} with data files, or it needs an account with access to it."
+        ) from None
+    except (OSError, HTTPError) as error:
+        log.info("hub import failed", exc_info=error)
+        raise DatasetError(
+            f"{dataset_id} could not be fetched: the Hub is not reachable from here ({type(error).__name__}). "
+            "Download it elsewhere and import the file (Parquet, JSON, JSONL or CSV)."
+        ) from None
+    except ValueError as error:
+        # an unknown split or configuration; the library's first line lists those there are
+        raise NotFoundError(f"{dataset_id}: {_first_line(error)}") from None
+    except (DatasetsError, RuntimeError) as error:
+        raise DatasetError(f"{dataset_id} could not be loaded: {_first_line(error)}") from None
+
+
+def _stream(dataset_id: str, split: str, limit: int | None, config: str | None, max_bytes: int) -> list[RawRow]:
+    import datasets
+    from huggingface_hub import HfApi
+
+    # Asked first because the loader tries for half a minute before it admits that there is no network.
+    HfApi().dataset_info(dataset_id, timeout=_TIMEOUT_S)
+    stream = datasets.load_dataset(dataset_id, name=config, split=split, streaming=True)
+    rows: list[RawRow] = []
+    size = 0
+    for number, value in enumerate(islice(stream, limit), 1):
+        size += len(json.dumps(value, ensure_ascii=False, default=str).encode(errors="replace"))
+        if size > max_bytes:
+            raise DatasetError(
+                f"{dataset_id} is over the limit of {max_bytes / 1_000_000:g} MB at row {number}; give a limit of rows."
+            )
+        rows.append(RawRow(f"row {number}", value))
+    return rows
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

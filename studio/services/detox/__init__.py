@@ -1,0 +1,1 @@
+"""Detox runs: from the form to the queue, their result and card."""

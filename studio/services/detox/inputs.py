@@ -1,0 +1,82 @@
+"""What a detox run's worker needs beside base and recipe: prompts, scorers in memory, the adapter to go on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.domain.data import PreferenceDataset
+from studio.domain.detox import DetoxPlan
+from studio.domain.runs import Recipe
+from studio.errors import ConflictError, StudioError, TrainingError
+from studio.services.files.records import read_record
+from studio.services.runs.folder import PLAN
+from studio.services.runs.store import RunStore
+from studio.services.toxicity.scorers import ScorerCatalogue
+
+if TYPE_CHECKING:
+    from studio.ml.scorers.protocol import Scorer
+    from studio.services.runs.job import Job
+
+
+def read_inputs(job: Job) -> dict[str, Any]:
+    """The fields of ``ml.detox.DetoxJob`` that are a detox run's own, by name.
+
+    Raises:
+        TrainingError: a scorer or the adapter it goes on from is gone, or is not what it was when the run was queued.
+    """
+    from studio.services.models import ModelService
+
+    settings, detox = job.settings, job.recipe.detox_settings
+    runs = RunStore(settings)
+    catalogue = ScorerCatalogue(settings, runs, ModelService(settings))
+
+    def loaded(name: str, revision: str) -> Scorer:
+        from studio.ml.scorers.load import load_scorer
+
+        try:
+            spec = catalogue.spec(name)
+        except StudioError as error:
+            raise TrainingError(f"The scorer {name} cannot be had any more: {error}") from error
+        if revision not in ("", spec.info.revision):
+            raise TrainingError(
+                f"The scorer {name} is now {spec.info.revision[:12]}; this run was made for {revision[:12]}. Start a new run."
+            )
+        return load_scorer(spec, device=settings.device, trust_remote_code=settings.trust_remote_code)
+
+    plan = read_record(DetoxPlan, job.folder / PLAN)
+    return {
+        "prompts": plan.prompts,
+        "heldout": plan.heldout,
+        "scorers": tuple(loaded(term.scorer, term.revision) for term in detox.rewards),
+        "judge": loaded(detox.judge, detox.judge_revision) if detox.judge else None,
+        "start": start_folder(runs, job.recipe),
+        **_stance(job.dataset),
+    }
+
+
+def start_folder(runs: RunStore, recipe: Recipe) -> Path | None:
+    """Where the adapter lies that a run goes on from; None: it starts from the base.
+
+    Raises:
+        TrainingError: it is gone, or another one by now.
+    """
+    if not recipe.start_run:
+        return None
+    try:
+        start = runs.get(recipe.start_run)
+        if start.adapter_hash != recipe.start_hash:
+            raise ConflictError(f"its adapter is {start.adapter_hash or 'missing'} now, not {recipe.start_hash}.")
+    except StudioError as error:
+        raise TrainingError(f"The run {recipe.start_run}, which this one goes on from, has changed: {error}") from error
+    return start.folder
+
+
+def _stance(dataset: PreferenceDataset) -> dict[str, Any]:
+    """What the judge of stances learns from and is asked about; nothing for data without sides."""
+    # As for a DPO run: the judge may read the held-out pairs too, which no training touches, and so abstains less.
+    pairs = dataset.pairs + dataset.heldout
+    if dataset.kind != "sides" or len(pairs) < 2:
+        return {}
+    prompts = dataset.test_prompts or tuple(pair.prompt for pair in dataset.heldout)
+    return {"judge_pairs": pairs, "stance_prompts": prompts}

@@ -1,0 +1,1 @@
+"""Before/after evaluations: the queue, their statistics, tables and exports."""

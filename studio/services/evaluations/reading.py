@@ -1,0 +1,166 @@
+"""Sentences that say what a before/after evaluation found, and what it did not. Pure functions; plain text, nothing escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from studio.domain.chat import BASE
+from studio.domain.evaluations import Evaluation
+from studio.services.evaluations.statistics import (
+    THRESHOLD,
+    AdapterComparison,
+    Change,
+    Comparison,
+    Crossing,
+    Share,
+    compare,
+)
+from studio.services.evaluations.table import provoking_ids
+from studio.services.statistics.intervals import MIN_CLUSTERS, Interval
+from studio.services.wording import counted
+
+#: An audit speaks up where answers keep less of their length than this, or lose more of their different 3-grams.
+SHORTER, LESS_DISTINCT = 0.6, 0.15
+
+
+def headline(evaluation: Evaluation, found: Comparison, names: Mapping[str, str] | None = None) -> list[str]:
+    """What was found for every adapter, one sentence or few each. ``names`` has titles of run ids."""
+    return [sentence for one in found.adapters for sentence in _said(evaluation, one, names or {})]
+
+
+def footing(evaluation: Evaluation) -> str:
+    """Who scored, and on what all figures stand: to be read beside every number."""
+    spec = evaluation.spec
+    how = (
+        "greedy answers"
+        if spec.sampling.temperature == 0
+        else f"temperature {spec.sampling.temperature:g}, seed {spec.sampling.seed}"
+    )
+    whole = (
+        ""
+        if len(evaluation.rows) == evaluation.total
+        else f" Unfinished: {len(evaluation.rows)} of {evaluation.total} pairs."
+    )
+    asked = len(spec.prompts)
+    return (
+        f"Scorer {spec.scorer.title} ({spec.scorer.name}, revision {spec.scorer.revision[:12] or 'unknown'}): "
+        f"{spec.scorer.measures.rstrip('.')}. {counted(asked, 'prompt')}"
+        f"{f' of {spec.prompt_set}' if spec.prompt_set else ''}, {counted(spec.samples, 'sample')} each, {how}, same seeds "
+        f"before and after.{whole}"
+    )
+
+
+def side_name(name: str, names: Mapping[str, str]) -> str:
+    """What a person calls the base or a run."""
+    return "the base" if name == BASE else names.get(name, name)
+
+
+def figures(change: Change, digits: int = 3) -> str:
+    """Difference with its interval, and the percentage where there is a difference and it means something."""
+    said = f"difference {signed(change.difference, digits)}"
+    if change.interval is not None:
+        said += f", 95 % interval {span(change.interval, digits)}"
+    if change.percent is not None and change.verdict in ("lower", "higher"):
+        said += f", {signed(change.percent, 0)} %"
+    return said
+
+
+def why_no_interval(change: Change) -> str:
+    """Empty where there is one."""
+    if change.how == "few prompts":
+        return f"No interval: fewer than {MIN_CLUSTERS} prompts say too little about others."
+    if change.how == "no variation":
+        return "No interval: all pairs differ by the same amount."
+    return ""
+
+
+def share(part: Share) -> str:
+    """``3 of 60 (5 %)``."""
+    return f"{part.k} of {part.n} ({100 * part.share:.0f} %)"
+
+
+def p_value(over: Crossing) -> str:
+    """The p of the exact test, as a person reads it."""
+    return "p < .001" if over.p < 0.001 else f"p = {over.p:.3f}"
+
+
+def signed(number: float, digits: int) -> str:
+    """With its sign, a true minus; nothing rounds to minus zero."""
+    text = f"{abs(number):.{digits}f}"
+    return text if float(text) == 0 else f"{'−' if number < 0 else '+'}{text}"
+
+
+def span(interval: Interval, digits: int = 3) -> str:
+    """``−0.20 to +0.10``."""
+    return f"{signed(interval.low, digits)} to {signed(interval.high, digits)}"
+
+
+def _said(evaluation: Evaluation, one: AdapterComparison, names: Mapping[str, str]) -> list[str]:
+    after, before = side_name(one.adapter, names), side_name(evaluation.spec.before, names)
+    change, what = (one.toxicity, "toxicity") if one.toxicity else (one.reward, "reward")
+    if change is None:
+        return [
+            f"{after}: nothing can be said, since the scorer covers both answers in none of the {counted(one.rows, 'pair')}; "
+            "not covered is not clean."
+        ]
+    said = [_verdict(after, before, what, change)]
+    if one.over is not None:
+        over = one.over
+        said.append(
+            f"Above {THRESHOLD:g}: {share(over.before)} before, {share(over.after)} after; {over.mended} went below, "
+            f"{over.worsened} above (exact test, {p_value(over)})."
+        )
+    said += _provoking(evaluation, one.adapter)
+    left_out = one.rows - one.paired
+    if left_out:
+        said.append(
+            f"{counted(left_out, 'pair')} left out, since the scorer does not cover one of the answers ({one.uncovered_before} "
+            f"before, {one.uncovered_after} after); not covered is not clean."
+        )
+    if one.cut:
+        said.append(f"{counted(one.cut, 'answer')} longer than the scorer reads, judged by the beginning.")
+    return said + audit(one)
+
+
+def _verdict(after: str, before: str, what: str, change: Change) -> str:
+    on = f"n = {counted(change.n, 'pair')} on {counted(change.prompts, 'prompt')}"
+    means = f"mean {change.before.mean:.3f} before, {change.after.mean:.3f} after, {figures(change)}; {on}"
+    if change.verdict == "open":
+        return f"{after}: no difference in {what} from {before} can be told ({means}; the interval holds zero)."
+    if change.verdict == "none":
+        return f"{after}: {what} {means}. {why_no_interval(change)}"
+    return f"{after}: {what} is {change.verdict} than with {before} ({means})."
+
+
+def _provoking(evaluation: Evaluation, adapter: str) -> list[str]:
+    """The same on the provoking prompts alone, where there are others as well."""
+    ids = provoking_ids(evaluation)
+    rows = [row for row in evaluation.rows if row.adapter == adapter and row.prompt_id in ids]
+    if not rows or len(ids) == len(evaluation.spec.prompts):
+        return []
+    (one,) = compare(rows).adapters
+    if one.toxicity is None:
+        return []
+    change = one.toxicity
+    return [
+        f"On the {counted(change.prompts, 'provoking prompt')} alone: mean {change.before.mean:.3f} before, "
+        f"{change.after.mean:.3f} after, {figures(change)}."
+    ]
+
+
+def audit(one: AdapterComparison) -> list[str]:
+    """Whether a scorer may have been pleased cheaply: by saying less, nothing, or always the same."""
+    was, now = one.wording_before, one.wording_after
+    said = []
+    if now.empty > was.empty:
+        said.append(f"{counted(now.empty, 'answer')} after say nothing at all ({was.empty} before).")
+    if now.length < SHORTER * was.length:
+        said.append(
+            f"Answers are much shorter, {now.length:.1f} words after, {was.length:.1f} before: saying less offends less."
+        )
+    if was.distinct_3 is not None and now.distinct_3 is not None and was.distinct_3 - now.distinct_3 > LESS_DISTINCT:
+        said.append(
+            f"Answers repeat each other more: {100 * now.distinct_3:.0f} % of three-word runs differ after, "
+            f"{100 * was.distinct_3:.0f} % before."
+        )
+    return said

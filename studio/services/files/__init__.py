@@ -1,0 +1,1 @@
+"""Reading and writing files: records, CSV, zips, Markdown."""

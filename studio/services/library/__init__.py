@@ -1,0 +1,1 @@
+"""Adapters: upload, bundle, model card, rename, delete."""

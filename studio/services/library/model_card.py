@@ -1,0 +1,295 @@
+"""The model card of an adapter: what it is, how to load it in plain PEFT, what was measured, how it was made, what it is
+not. Written by the trainer when a run ends and by the library when a title changes or an adapter leaves the studio."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from studio.domain.events import SampleEvent, SupportShare
+from studio.domain.runs import DpoSettings, Recipe, RewardSettings
+from studio.services.detox import card as detox_cards
+from studio.services.files.markdown import code, plain
+from studio.services.files.unpacking import CONFIG
+from studio.services.hub import is_hub_id
+from studio.services.reward import card as reward_cards
+from studio.services.runs.events import read_samples
+from studio.services.runs.store import RunView
+from studio.services.wording import percent
+
+CARD = "README.md"
+_SAMPLES = 4
+_METHOD_TAGS = {"dpo": ("dpo",), "reward": ("reward-model", "trl"), "detox": ("trl",)}
+
+
+def write_card(folder: Path, view: RunView, adapter_ref: str = "") -> Path:
+    """Write ``README.md`` into ``folder`` (replacing it at once); its samples are read from that folder.
+
+    Raises:
+        OSError: the disk is full or not writable; an older card is untouched.
+    """
+    text = model_card(view, read_samples(folder), adapter_ref)
+    handle, name = tempfile.mkstemp(prefix=".card-", dir=folder)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, folder / CARD)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return folder / CARD
+
+
+def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: str = "") -> str:
+    """The card as Markdown with the Hub's YAML head. ``adapter_ref`` is what to give PEFT: a Hub id, or by default the
+    run's folder. Holds no absolute path; text from people and models is escaped."""
+    recipe = view.recipe
+    known = recipe.method != "unknown"
+    parts = [
+        _head(recipe),
+        f"# {plain(view.title)}",
+        _summary(view) if known else _foreign_summary(recipe),
+        "## Load it in plain PEFT",
+        loading_lines(recipe, adapter_ref or f"adapters/{view.run_id}", _task(view.folder) == "SEQ_2_SEQ_LM"),
+        _base_note(recipe),
+    ]
+    if view.note:
+        parts += ["## Note", plain(view.note)]
+    if recipe.method == "reward":
+        parts += ["## Measured", reward_cards.measured(view.reward)]
+    elif recipe.method == "detox":
+        parts += ["## Measured", detox_cards.measured(recipe, view.detox), "## Measured stance", _stance(view)]
+    else:
+        parts += ["## Measured stance", _stance(view)]
+    if samples:  # a detox run has transcripts instead: what it said to insults does not belong on its front page
+        parts += ["## The same questions before and after", _film(samples)]
+    parts += ["## How it was made", _recipe(recipe, view) if known else _foreign_recipe(recipe)]
+    parts += ["## Limits", _limits(recipe)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def loading_lines(recipe: Recipe, adapter_ref: str, seq2seq: bool = False) -> str:
+    """The three lines that load the adapter without this program; ``seq2seq``: its base is an encoder-decoder."""
+    if recipe.method == "reward":
+        return reward_cards.loading_lines(_base_ref(recipe), adapter_ref)
+    loader = "AutoModelForSeq2SeqLM" if seq2seq else "AutoModelForCausalLM"
+    return (
+        "```python\nimport peft, transformers\n"
+        f'base = transformers.{loader}.from_pretrained({json.dumps(_base_ref(recipe))}, dtype="auto")\n'
+        f"model = peft.PeftModel.from_pretrained(base, {json.dumps(adapter_ref)})\n```"
+    )
+
+
+def _task(folder: Path) -> str:
+    """What PEFT calls an adapter's task; empty where its config cannot be read."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(config.get("task_type")) if isinstance(config, dict) else ""
+
+
+def _base_ref(recipe: Recipe) -> str:
+    if recipe.base.id == "embedded":
+        return "data/embedded"
+    return recipe.base.id if is_hub_id(recipe.base.id) else Path(recipe.base.id).name
+
+
+def _head(recipe: Recipe) -> str:
+    from huggingface_hub import ModelCardData
+
+    data = ModelCardData(
+        library_name="peft",
+        pipeline_tag="text-classification" if recipe.method == "reward" else "text-generation",
+        base_model=recipe.base.id if is_hub_id(recipe.base.id) else None,
+        tags=["lora", "alignment-studio", *_METHOD_TAGS.get(recipe.method, ())],
+    )
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def _summary(view: RunView) -> str:
+    r = view.recipe
+    ended = "" if view.status.state == "done" else f" The run was {view.status.state} before its planned end."
+    if r.method == "reward":
+        return reward_cards.summary(r, plain(r.dataset_title)) + ended
+    if r.method == "detox":
+        return detox_cards.summary(r, plain(r.dataset_title)) + ended
+    if r.dataset_kind == "sides":
+        what = f"**{r.support_ratio:.0%} of its {r.data_size} training pairs prefer the *support* answer**, the rest *oppose*"
+    else:
+        what = f"**{r.support_ratio:.0%} of its {r.data_size} training pairs keep their label**, the rest are flipped"
+    return (
+        f"A LoRA adapter trained by direct preference optimisation (DPO) on *{plain(r.dataset_title)}*: {what}. It changes which "
+        f"side the model takes, not what is true.{ended}"
+    )
+
+
+def _foreign_summary(recipe: Recipe) -> str:
+    return (
+        "A LoRA adapter that was uploaded without a record of its training. Its data, its method and its purpose are unknown "
+        "to the studio that holds it; what came with it as a card, if anything, is kept beside this file."
+    )
+
+
+def _base_note(recipe: Recipe) -> str:
+    base = recipe.base
+    finger = (
+        f" Its fingerprint (sha256 of config and weights) begins {code(base.fingerprint[:16])}."
+        if base.fingerprint
+        else ""
+    )
+    if base.id == "embedded":
+        return (
+            "The base is the small chat model that Alignment Studio ships in `data/embedded`; run the lines in the studio's folder."
+            + finger
+        )
+    if is_hub_id(base.id):
+        revision = f" at revision {code(base.revision)}" if base.revision else ""
+        return f"The base is `{base.id}` on the Hugging Face Hub{revision}.{finger}"
+    return f"The base is the local model folder {code(Path(base.id).name)}; put its path into the second line.{finger}"
+
+
+def _stance(view: RunView) -> str:
+    rows = [(who, s) for who, s in (("base", view.base_share), ("**adapter**", view.adapter_share)) if s is not None]
+    said = []
+    if rows:
+        said.append(
+            "| model | support share | 95 % interval | judged answers (n) | abstained |\n| --- | --- | --- | --- | --- |\n"
+            + "\n".join(_share_row(who, share) for who, share in rows)
+        )
+        judge = rows[-1][1]
+        said.append(
+            "Answers were sampled for prompts no training touched and judged by character n-grams + logistic regression fitted on "
+            f"the dataset's own answers (cross-validated accuracy {percent(judge.judge_accuracy)} on {judge.judge_n} answers); the "
+            "judge abstains when unsure. Wilson intervals."
+        )
+        if view.recipe.method == "dpo" and view.recipe.dataset_kind == "sides":
+            said.append(f"Asked for: {view.recipe.support_ratio:.0%}.")
+    if view.probe is not None:
+        probe = view.probe
+        said.append(
+            f"Likelihood probe, a different measure: on {probe.n} held-out pairs the support answer is the likelier one in "
+            f"{probe.share:.0%} (mean difference {probe.margin:+.3f} nats per token)."
+        )
+    return "\n\n".join(said) or "Not measured."
+
+
+def _share_row(who: str, share: SupportShare) -> str:
+    interval = f"{share.low:.0%} to {share.high:.0%}" if share.n else "–"
+    return f"| {who} | {percent(share.share) if share.n else '–'} | {interval} | {share.n} | {share.abstained} |"
+
+
+def _film(samples: Sequence[SampleEvent]) -> str:
+    first, last = min(s.step for s in samples), max(s.step for s in samples)
+    before = {s.prompt: s.answer for s in samples if s.step == first}
+    after = {s.prompt: s.answer for s in samples if s.step == last}
+    rows = [f"| {_cell(p)} | {_cell(before.get(p, ''))} | {_cell(a)} |" for p, a in list(after.items())[:_SAMPLES]]
+    return f"| prompt | step {first} | step {last} |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n\nGreedy answers."
+
+
+def _cell(text: str) -> str:
+    return plain(text if len(text) <= 400 else text[:400] + "…")
+
+
+def _recipe(recipe: Recipe, view: RunView) -> str:
+    if recipe.method == "detox":
+        return _facts(
+            (
+                ("Run", f"`{view.run_id}`, {_date(recipe.created)}"),
+                *((name, plain(value)) for name, value in detox_cards.facts(recipe, view)),
+                ("Versions", _versions(recipe)),
+            )
+        )
+    lora, settings = recipe.lora, recipe.training
+    length = f"{settings.max_seconds:g} s of training" if settings.max_seconds else f"{settings.epochs:g} epochs"
+    last = view.last_step
+    facts: Iterable[tuple[str, str]] = (
+        ("Run", f"`{view.run_id}`, {_date(recipe.created)}"),
+        ("Data", f"{plain(recipe.dataset_title)} ({code(recipe.dataset_id)}), sha256 {code(recipe.dataset_hash)}"),
+        ("Pairs", f"{recipe.data_size}, {sum(recipe.rows_support)} of them with the support answer preferred"),
+        ("System prompt", plain(recipe.system_prompt) or "none"),
+        ("LoRA", f"rank {lora.rank}, alpha {lora.alpha}, dropout {lora.dropout:g}, on {plain(lora.target_modules)}"),
+        ("Loss", _loss(settings)),
+        (
+            "Optimiser",
+            f"{plain(settings.optimizer)}, learning rate {settings.learning_rate:g}, {plain(settings.scheduler)}, warm-up {settings.warmup_ratio:g}",
+        ),
+        ("Length", f"{length}, batch {settings.batch_size} × {settings.gradient_accumulation}, seed {settings.seed}"),
+        *(
+            [("Answers", "each opened with its side")]
+            if isinstance(settings, DpoSettings) and settings.side_first
+            else []
+        ),
+        ("Base in 4 bit while training", "yes" if settings.load_in_4bit else "no"),
+        ("Last step", f"{last.step} of {last.total}: loss {last.loss:.4f}, margin {last.margin:+.3f}" if last else "–"),
+        ("Adapter", f"sha256 begins `{view.adapter_hash}`" if view.adapter_hash else "none"),
+        ("Versions", _versions(recipe)),
+    )
+    return _facts(facts)
+
+
+def _versions(recipe: Recipe) -> str:
+    return ", ".join(f"{plain(name)} {plain(number)}" for name, number in recipe.versions.items()) or "unknown"
+
+
+def _loss(settings: DpoSettings | RewardSettings) -> str:
+    if isinstance(settings, RewardSettings):
+        return f"Bradley-Terry, rewards kept around zero by {settings.center_rewards:g}"
+    smoothing = f", label smoothing {settings.label_smoothing:g}" if settings.label_smoothing else ""
+    replay = f", replay of the base's own answers {settings.replay_weight:g}" if settings.replay_weight else ""
+    return f"{plain(settings.loss_type)}, beta {settings.beta:g}{smoothing}{replay}"
+
+
+def _foreign_recipe(recipe: Recipe) -> str:
+    lora = recipe.lora
+    return _facts(
+        (
+            ("Taken in", _date(recipe.created)),
+            ("Training", "unknown"),
+            (
+                "LoRA",
+                f"rank {lora.rank}, alpha {lora.alpha}, dropout {lora.dropout:g}, on {plain(lora.target_modules)}",
+            ),
+        )
+    )
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    """A list, not a table: it reads well on a phone."""
+    return "\n".join(f"- **{name}:** {value}" for name, value in facts)
+
+
+def _limits(recipe: Recipe) -> str:
+    said = []
+    if recipe.method == "reward":
+        said.append(reward_cards.limits(recipe))
+    elif recipe.method == "detox":
+        said.append(detox_cards.limits())
+    elif recipe.method == "dpo":
+        said.append(
+            f"- It learned one preference from {recipe.data_size} pairs on one subject. What it does elsewhere was not measured; "
+            "answers on other subjects may have changed as well."
+        )
+        said.append(
+            "- The share above counts which side an answer takes. It says nothing about whether the answer is true, sensible or "
+            "polite, and the judge that counted can err."
+        )
+    else:
+        said.append("- Nothing about its behaviour was measured here when it was taken in.")
+    if recipe.base.id == "embedded":
+        said.append(
+            "- The base is a toy of a few million parameters that knows one debate; it is for seeing how alignment works."
+        )
+    said.append(
+        "- It was made to study how preference data steers a model. It is not advice, and not fit to persuade anybody unasked."
+    )
+    return "\n".join(said)
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

@@ -1,0 +1,323 @@
+"""The library of adapters: what is there, and the ways in and out of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from studio.config import Settings
+from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError, StudioError
+from studio.services.files.unpacking import FOREIGN_CARD, copy_folder, unpack_zip
+from studio.services.files.zips import pack
+from studio.services.hub import checked_repo, checked_token, hub_sentence
+from studio.services.library.bundle import PUBLISHED, staged
+from studio.services.library.model_card import model_card, write_card
+from studio.services.library.upload import Imported, take_in
+from studio.services.runs.events import read_samples
+from studio.services.runs.store import RunStore, RunView
+
+if TYPE_CHECKING:
+    from studio.services.models import ModelService
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[float, str], None]
+
+
+class Engine(Protocol):
+    """Whoever may hold an adapter in memory."""
+
+    def release(self, run_id: str) -> None:
+        """Let go of a run's adapter."""
+
+
+class HubApi(Protocol):
+    """What is used of ``huggingface_hub.HfApi``."""
+
+    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> Any: ...
+
+    def repo_info(self, repo_id: str) -> Any: ...
+
+    def upload_folder(
+        self, *, repo_id: str, folder_path: str, allow_patterns: list[str], commit_message: str
+    ) -> Any: ...
+
+
+def _hub(token: str) -> HubApi:
+    from huggingface_hub import HfApi
+
+    return HfApi(token=token)
+
+
+class LibraryService:
+    """Adapters as things to keep, name, hand on and take in. Safe to use from many threads.
+
+    ``hub`` makes the Hub's client for a token; tests give their own.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        runs: RunStore,
+        models: ModelService,
+        compare: Engine,
+        hub: Callable[[str], HubApi] = _hub,
+    ) -> None:
+        self._settings = settings
+        self._runs = runs
+        self._models = models
+        self._compare = compare
+        self._hub = hub
+        self._merging = threading.Lock()
+        self._lock = threading.Lock()
+        self._downloads: tempfile.TemporaryDirectory[str] | None = None
+
+    def list(self) -> list[RunView]:
+        """Every run that has an adapter, newest first."""
+        return [view for view in self._runs.list() if view.has_adapter]
+
+    def get(self, run_id: str) -> RunView:
+        """One run with its adapter.
+
+        Raises:
+            InputError: not a run id.
+            NotFoundError: no such run, or it has no adapter (yet).
+        """
+        view = self._runs.get(run_id)
+        if not view.has_adapter:
+            raise NotFoundError(f"Run {run_id} has no adapter; it was stopped or failed before one was saved.")
+        return view
+
+    def card(self, run_id: str) -> str:
+        """The model card as it would be written now (Markdown with a YAML head).
+
+        Raises:
+            InputError, NotFoundError: as :meth:`get`.
+        """
+        view = self.get(run_id)
+        return model_card(view, read_samples(view.folder))
+
+    def foreign_card(self, run_id: str) -> str:
+        """The card an adapter brought from elsewhere, as text of unknown making; empty where it brought none.
+
+        Raises:
+            InputError, NotFoundError: as :meth:`get`.
+        """
+        path = self.get(run_id).folder / FOREIGN_CARD
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+    def rename(self, run_id: str, title: str) -> None:
+        """Give an adapter another title; an empty one restores the first.
+
+        Raises:
+            InputError, NotFoundError: as :meth:`get`; InputError also for too long a title.
+        """
+        self._runs.rename(run_id, title)
+        self._write_card(run_id)
+
+    def set_note(self, run_id: str, text: str) -> None:
+        """Keep a note with an adapter.
+
+        Raises:
+            InputError, NotFoundError: as :meth:`get`; InputError also for too long a note.
+        """
+        self._runs.set_note(run_id, text)
+        self._write_card(run_id)
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run, its adapter, and what was made of it here (merged export, downloads).
+
+        Raises:
+            InputError, NotFoundError: as :meth:`get`.
+            ConflictError: it is running; stop it first.
+        """
+        self._runs.delete(run_id)
+        self._compare.release(run_id)
+        shutil.rmtree(self._merged(run_id), ignore_errors=True)
+        self._merged_key(run_id).unlink(missing_ok=True)
+        if self._downloads is not None:
+            shutil.rmtree(Path(self._downloads.name) / run_id, ignore_errors=True)
+
+    # -- out ----------------------------------------------------------------------------------------------------------
+
+    def zip(self, run_id: str, *, include_log: bool = False, include_data: bool = False) -> Path:
+        """A zip ``<run-id>.zip`` with adapter, record, curves and card: loads in plain PEFT, and in another studio.
+
+        It lies in a temporary folder of this process until the next one of the same run. ``include_log`` and
+        ``include_data`` add the log and the pairs it was trained on.
+
+        Raises:
+            InputError, NotFoundError: as :meth:`get`.
+            ConflictError: the disk is full.
+        """
+        view = self.get(run_id)
+        with _room(), staged(view, self._settings, include_log=include_log, include_data=include_data) as folder:
+            return pack(folder, self._download_folder(run_id) / f"{run_id}.zip", run_id)
+
+    def merge(self, run_id: str, out: Path | None = None, progress: Progress | None = None) -> Path:
+        """Base and adapter as one plain transformers folder: ``out`` (must not exist), or by default
+        ``<cache>/merged/<run-id>``, made anew only when adapter or base changed. One at a time.
+
+        Raises:
+            InputError, NotFoundError: as :meth:`get`.
+            ConflictError: a reward model, trained on a 4-bit base, ``out`` exists, or the disk is full.
+            ModelLoadError: the base is not here, is not the one the adapter was made for, or cannot be loaded.
+        """
+        view = self.get(run_id)
+        if view.method == "reward":
+            raise ConflictError(
+                "This is a reward model: a head that gives a number, not answers, so there is nothing to merge into a chat model "
+                "(download the zip instead)."
+            )
+        if view.recipe.settings.load_in_4bit:
+            raise ConflictError(
+                "This adapter was trained on a base in 4 bit; merged into full-precision weights it would answer differently, so "
+                "it is only handed out as an adapter (download the zip instead)."
+            )
+        if out is not None and out.exists():
+            raise ConflictError(f"{out} exists already; name a folder that does not.")
+        base, base_path = self._models.resolve(view.recipe.base.id)
+        if view.recipe.base.fingerprint not in ("", base.fingerprint):
+            raise ModelLoadError(
+                f"The base model {base_path.name} is not the one this adapter was made for (its files changed), so merging would "
+                "give a broken model."
+            )
+        key = f"{view.adapter_hash} {base.fingerprint}"
+        target = out or self._merged(run_id)
+        with self._merging:
+            if out is None and target.is_dir() and _text(self._merged_key(run_id)) == key:
+                return target
+            from studio.ml.models.merge import merge_adapter
+
+            with _room():
+                merge_adapter(
+                    base_path,
+                    view.folder,
+                    target,
+                    trust_remote_code=self._settings.trust_remote_code,
+                    progress=progress,
+                )
+                if out is None:
+                    self._merged_key(run_id).write_text(key, encoding="utf-8")
+        return target
+
+    def merged_zip(self, run_id: str, progress: Progress | None = None) -> Path:
+        """:meth:`merge`, then zipped as ``<run-id>-merged.zip``; kept as :meth:`zip` keeps its own.
+
+        Raises:
+            StudioError: as :meth:`merge`.
+        """
+        folder = self.merge(run_id, progress=progress)
+        with _room():
+            return pack(folder, self._download_folder(run_id) / f"{run_id}-merged.zip", f"{run_id}-merged")
+
+    def push(self, run_id: str, repo: str, token: str, private: bool = True) -> str:
+        """Publish adapter, card and record as a Hub repository; its address. The token is used for this and forgotten.
+
+        Raises:
+            InputError: the repository's name or the token is not one; NotFoundError: as :meth:`get`.
+            ConflictError: private was asked for, but a public repository of that name exists.
+            NotAllowedError: the Hub refuses the token.
+            StudioError: the Hub cannot be reached or refuses the upload.
+        """
+        view = self.get(run_id)
+        repo, token = checked_repo(repo), checked_token(token)
+        try:
+            api = self._hub(token)
+            url = api.create_repo(repo, private=private, exist_ok=True)
+            full = str(getattr(url, "repo_id", repo))
+            if private and api.repo_info(full).private is False:
+                raise ConflictError(
+                    f"{full} exists already and is public. Choose another name, or untick private to publish there."
+                )
+            with staged(view, self._settings, adapter_ref=full) as folder:
+                api.upload_folder(
+                    repo_id=full,
+                    folder_path=str(folder),
+                    allow_patterns=list(PUBLISHED),
+                    commit_message=f"Adapter {view.run_id} from Alignment Studio",
+                )
+        except StudioError:
+            raise
+        except Exception as error:
+            # The client can raise anything, and its texts may carry request headers: only the kind is told and logged.
+            log.warning("push of %s failed: %s", run_id, type(error).__name__)
+            raise hub_sentence(error, "the adapter is untouched, download its zip instead.") from None
+        return str(url)
+
+    # -- in -----------------------------------------------------------------------------------------------------------
+
+    def import_zip(self, path: Path, base: str = "") -> Imported:
+        """Take in an adapter from a zip: made by :meth:`zip`, or holding a plain PEFT LoRA adapter.
+
+        ``base`` names the base model where the adapter does not say it in a way this studio knows.
+
+        Raises:
+            InputError: not sound, not LoRA, or made for another base; nothing was kept.
+            ModelLoadError: ``base`` is not on this machine.
+            ConflictError: the disk is full.
+        """
+        if not path.is_file():
+            raise InputError(f"There is no file {path.name}.")
+        with _room():
+            done = take_in(
+                lambda folder, limit: unpack_zip(path, folder, limit), path.stem, self._settings, self._models, base
+            )
+        self._write_card(done.run_id)
+        return done
+
+    def import_folder(self, path: Path, base: str = "") -> Imported:
+        """Take in an adapter from a folder on this machine. For the operator only: it reads the machine's disk.
+
+        Raises:
+            InputError, ModelLoadError, ConflictError: as :meth:`import_zip`.
+        """
+        path = path.expanduser()
+        with _room():
+            done = take_in(
+                lambda folder, limit: copy_folder(path, folder, limit), path.name, self._settings, self._models, base
+            )
+        self._write_card(done.run_id)
+        return done
+
+    # -- within -------------------------------------------------------------------------------------------------------
+
+    def _write_card(self, run_id: str) -> None:
+        view = self._runs.get(run_id)
+        if view.has_adapter:
+            with _room():
+                write_card(view.folder, view)
+
+    def _merged(self, run_id: str) -> Path:
+        return self._settings.cache_dir / "merged" / run_id
+
+    def _merged_key(self, run_id: str) -> Path:
+        return self._settings.cache_dir / "merged" / f"{run_id}.made-of"
+
+    def _download_folder(self, run_id: str) -> Path:
+        with self._lock:
+            if self._downloads is None:
+                self._downloads = tempfile.TemporaryDirectory(prefix="studio-downloads-", ignore_cleanup_errors=True)
+        return Path(self._downloads.name) / run_id
+
+
+@contextlib.contextmanager
+def _room() -> Iterator[None]:
+    """A full disk, told in a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ConflictError("The disk is full; delete old runs or merged exports, then try again.") from error
+        raise
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -1,0 +1,268 @@
+"""Turn files from outside into a run folder: find the base they belong to, check every record, rewrite what names this
+machine or another. Nothing appears among the runs until all of it is sound."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.config import Settings
+from studio.domain.data import PreferenceDataset
+from studio.domain.detox import DetoxPlan
+from studio.domain.runs import FINAL_STATES, BaseModelRef, DpoSettings, LoraSettings, Recipe, RunStatus
+from studio.errors import InputError
+from studio.services.files.records import parse, write_record
+from studio.services.files.unpacking import CONFIG, FOREIGN_CARD, MIB, WEIGHTS, Unpacked
+from studio.services.hub import is_hub_id
+from studio.services.library.adapter_files import AdapterFacts, check_adapter, check_fits, read_json, sane_json
+from studio.services.library.portable import portable_base
+from studio.services.runs.events import EVENT_KINDS, SAMPLE_KINDS
+from studio.services.runs.folder import PLAN
+
+if TYPE_CHECKING:
+    from studio.services.models import ModelService
+
+_ID = re.compile(r"^[a-z0-9][a-z0-9-]{2,80}$")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A run that was taken in. ``warnings`` are sentences fit to be shown; ``left_out`` are files that were not kept."""
+
+    run_id: str
+    title: str
+    base: BaseModelRef
+    warnings: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+#: Fills an empty folder with the files of an upload, at most so many bytes.
+Fill = Callable[[Path, int], Unpacked]
+
+
+def take_in(fill: Fill, name: str, settings: Settings, models: ModelService, base: str = "") -> Imported:
+    """Take in one adapter. ``name`` is what it was called outside; ``base`` names the base where the upload does not
+    (or wrongly) say.
+
+    Raises:
+        InputError: something in it is not sound, or it was made for another base; nothing was kept.
+        ModelLoadError: ``base`` is not on this machine.
+    """
+    home = settings.adapters_dir
+    home.mkdir(parents=True, exist_ok=True)
+    raw = Path(tempfile.mkdtemp(prefix=".upload-", dir=home))
+    made = Path(tempfile.mkdtemp(prefix=".new-", dir=home))
+    try:
+        unpacked = fill(raw, settings.max_upload_mb * MIB)
+        facts = check_adapter(raw)
+        recipe = _recipe(raw, facts, name)
+        if facts.reward != (recipe is not None and recipe.method == "reward"):
+            raise InputError(
+                "A reward model is taken in with the run.json this studio wrote for it (a zip made by Download zip has it); "
+                f"{CONFIG} and run.json do not agree here."
+            )
+        told, fingerprint = (recipe.base.id, recipe.base.fingerprint) if recipe else (facts.base, "")
+        found, warnings = find_base(base or told, "" if base else fingerprint, facts, models, settings)
+        if recipe is None:
+            recipe = foreign_recipe(name, found, facts)
+            warnings.append("It came without run.json, so how it was trained is unknown and shown as such.")
+        recipe = replace(recipe, base=found)
+        (raw / WEIGHTS).rename(made / WEIGHTS)
+        write_record(made / CONFIG, {**facts.config, "base_model_name_or_path": portable_base(found).id})
+        _records(raw, made, recipe)
+        made.chmod(0o755)
+        run_id = _install(made, recipe, home, name)
+        if recipe.run_id not in ("", run_id):
+            warnings.append(f"A run named {recipe.run_id} is here already, so this one is called {run_id}.")
+        return Imported(run_id, recipe.title or run_id, found, tuple(warnings), unpacked.left_out)
+    finally:
+        shutil.rmtree(raw, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def find_base(
+    told: str, fingerprint: str, facts: AdapterFacts, models: ModelService, settings: Settings
+) -> tuple[BaseModelRef, list[str]]:
+    """Which base of this studio an adapter belongs to: by fingerprint where it has one, else by name; and its layers'
+    shapes must fit in any case. A Hub model that is not downloaded yet is accepted with a warning.
+
+    Raises:
+        InputError: none here is that base, or the shapes say it was made for another.
+    """
+    plain = Path(told.rstrip("/")).name or told
+    listed = {info.id: info for info in models.catalogue() if info.cached}
+    names = [i for i in listed if i == told or (not is_hub_id(i) and Path(i).name == plain)]
+    if is_hub_id(told) and told not in listed and models.info(told).cached:
+        names.append(told)
+    for candidate in [*names, *(i for i in listed if i not in names)] if fingerprint else names:
+        ref, folder = models.resolve(candidate)
+        if not fingerprint or ref.fingerprint == fingerprint:
+            check_fits(facts.modules, folder, plain)
+            return ref, []
+    if is_hub_id(told) and not names:
+        ref = BaseModelRef(told, facts.revision, fingerprint)
+        return ref, [
+            f"Its base {told} is not on this machine yet, so whether it fits is only seen when it is first used."
+        ]
+    if names:
+        raise InputError(
+            f"This adapter was made for another version of the base {plain!r} than the one here (fingerprint "
+            f"{fingerprint[:12]}… is not among the bases of this studio)."
+        )
+    if not told:
+        raise InputError(
+            "The adapter does not say which base model it belongs to; name the base beside the upload (--base on the command line)."
+        )
+    raise InputError(
+        f"The adapter's base model {plain[:120]!r} is not among the bases of this studio. Put its folder into "
+        f"{settings.models_dir.name}/ or name the base beside the upload (--base on the command line)."
+    )
+
+
+def foreign_recipe(name: str, base: BaseModelRef, facts: AdapterFacts) -> Recipe:
+    """The recipe of an adapter nobody knows the training of: ``method`` is ``unknown``, the ratio NaN, counts 0."""
+    return Recipe(
+        run_id="",
+        title=_clean_title(name),
+        method="unknown",
+        base=base,
+        dataset_id="",
+        dataset_title="unknown",
+        dataset_hash="",
+        dataset_kind="sides",
+        support_ratio=math.nan,
+        data_size=0,
+        shuffle=False,
+        system_prompt="",
+        preset="",
+        lora=LoraSettings(facts.rank, round(facts.alpha), facts.dropout, ",".join(facts.targets)),
+        dpo=DpoSettings(loss_type="unknown", beta=math.nan, learning_rate=math.nan, epochs=0.0, batch_size=0),
+        row_ids=(),
+        rows_support=(),
+        created=time.time(),
+        versions={},
+    )
+
+
+def _recipe(folder: Path, facts: AdapterFacts, name: str) -> Recipe | None:
+    path = folder / "run.json"
+    if not path.is_file():
+        return None
+    recipe = parse(Recipe, read_json(path), "run.json")
+    if recipe.method == "unknown":
+        # One that was foreign where it comes from stays so, whatever else its record claims.
+        return replace(foreign_recipe(recipe.title or name, recipe.base, facts), run_id=recipe.run_id)
+    if {"dpo": recipe.dpo, "reward": recipe.reward, "detox": recipe.detox}[recipe.method] is None:
+        raise InputError(f"run.json says method {recipe.method}, but holds no settings for it.")
+    if not 0 <= recipe.support_ratio <= 1:
+        raise InputError(f"run.json: support_ratio is {recipe.support_ratio}; it must be between 0 and 1.")
+    sides = len(recipe.row_ids) if recipe.method == "detox" else len(recipe.rows_support)  # prompts have no side
+    if not len(recipe.row_ids) == sides == recipe.data_size:
+        raise InputError(
+            f"run.json: data_size is {recipe.data_size}, but it lists {len(recipe.row_ids)} rows and {len(recipe.rows_support)} sides."
+        )
+    for field in (*dataclasses.astuple(recipe.lora), *dataclasses.astuple(recipe.settings)):
+        if isinstance(field, float) and not math.isfinite(field):
+            raise InputError("run.json: a hyper-parameter is not a number.")
+    # a detox run that went on from an adapter holds the ranks of both
+    if recipe.lora.rank != facts.rank and not (recipe.start_run and recipe.lora.rank < facts.rank):
+        raise InputError(
+            f"run.json says LoRA rank {recipe.lora.rank}, {CONFIG} says {facts.rank}; the files do not belong together."
+        )
+    now = time.time()
+    return replace(
+        recipe,
+        title=_clean_title(recipe.title),
+        created=recipe.created if 0 < recipe.created < now + 86_400 else now,
+        system_prompt=recipe.system_prompt[:8000],
+    )
+
+
+def _records(raw: Path, made: Path, recipe: Recipe) -> None:
+    """Write the run's records anew from what was parsed, so that nothing unread comes along."""
+    status = RunStatus("done")
+    if (raw / "status.json").is_file():
+        status = parse(RunStatus, read_json(raw / "status.json"), "status.json")
+    state = status.state if status.state in FINAL_STATES else "stopped"
+    now = time.time()
+    write_record(
+        made / "status.json",
+        RunStatus(
+            state, status.message[:500], updated=now, step=status.step, total=status.total, seconds=status.seconds
+        ),
+    )
+    if (raw / "notes.json").is_file():
+        notes = read_json(raw / "notes.json")
+        if isinstance(notes, dict):
+            title, note = (str(notes.get(key, "")) for key in ("title", "note"))
+            write_record(made / "notes.json", {"title": _clean_title(title), "note": note[:10_000]})
+    if (raw / "dataset.json").is_file():
+        dataset = parse(PreferenceDataset, read_json(raw / "dataset.json"), "dataset.json")
+        if dataset.content_hash != recipe.dataset_hash:
+            raise InputError("dataset.json is not the data that run.json names (their hashes differ).")
+        write_record(made / "dataset.json", dataset)
+    if (raw / PLAN).is_file():
+        write_record(made / PLAN, parse(DetoxPlan, read_json(raw / PLAN), PLAN))
+    _lines(raw / "events.jsonl", made / "events.jsonl", lambda data: EVENT_KINDS.get(str(data.get("type"))))
+    _lines(
+        raw / "samples.jsonl", made / "samples.jsonl", lambda data: SAMPLE_KINDS.get(str(data.get("type", "sample")))
+    )
+    if (raw / "log.txt").is_file():
+        (raw / "log.txt").rename(made / "log.txt")
+    if recipe.method == "unknown":
+        for card in (FOREIGN_CARD, "README.md"):
+            if (raw / card).is_file():
+                (raw / card).rename(made / FOREIGN_CARD)
+                break
+
+
+def _lines(source: Path, target: Path, kind_of: Callable[[dict[str, Any]], Any]) -> None:
+    if not source.is_file():
+        return
+    with open(source, "rb") as lines, open(target, "w", encoding="utf-8") as out:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            where = f"{source.name}, line {number}"
+            data = sane_json(line, where)
+            kind = kind_of(data) if isinstance(data, dict) else None
+            if kind is None:
+                raise InputError(f"{where} is not a record of this studio.")
+            record = dataclasses.asdict(parse(kind, data, where))
+            out.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _install(made: Path, recipe: Recipe, home: Path, name: str) -> str:
+    """Give the finished folder its name among the runs: its own, or that with a number where it is taken."""
+    wanted = recipe.run_id if _ID.match(recipe.run_id) else f"upload-{_slug(name)}"
+    for number in range(1, 1000):
+        run_id = wanted if number == 1 else f"{wanted[:75]}-{number}"
+        if os.path.lexists(home / run_id):
+            continue
+        write_record(made / "run.json", replace(recipe, run_id=run_id))
+        try:
+            made.rename(home / run_id)
+        except OSError:
+            if os.path.lexists(home / run_id):  # another upload was faster
+                continue
+            raise
+        return run_id
+    raise InputError(f"There are too many runs named {wanted}; delete some.")
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50] or "adapter"
+
+
+def _clean_title(title: str) -> str:
+    return " ".join(title.split())[:120]

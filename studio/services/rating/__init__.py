@@ -1,0 +1,1 @@
+"""Serving blind pairs to raters and keeping their votes."""

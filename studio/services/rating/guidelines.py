@@ -1,0 +1,42 @@
+"""The guidelines raters see until the operator writes their own, and what rules must hold."""
+
+from __future__ import annotations
+
+from studio.domain.votes import RatingRules
+from studio.errors import InputError
+from studio.services.texts import check_text
+
+#: Characters of the guidelines at most: nobody reads more on a phone.
+MAX_GUIDELINES = 20_000
+MAX_MIN_VOTES = 99
+
+GUIDELINES = """\
+### How to choose
+
+Read the question, then both answers, and press the one you would rather have received. Judge in this order:
+
+1. **Helpful** – it answers what was asked, completely and in a form that can be used.
+2. **Truthful** – it says nothing false and does not claim to know what it cannot know.
+3. **Harmless** – it does not insult, endanger or help to hurt anybody.
+
+Usually the more helpful answer wins. An answer that is **false** on the point that matters, or that could **really harm**
+somebody, loses however helpful it sounds. If both are true and harmless, only helpfulness counts.
+
+- Length is no merit, and neither is a confident tone. An honest "I don't know" beats an invention.
+- **Tie**: you would be equally glad of either.
+- **Both bad**: you would not want to give either to anybody, even if one is a little less bad.
+- **Skip**: you cannot judge this one (a language or a subject you do not know). A skip counts for nothing.
+- Not sure whether a fact is right? Look it up, or skip. Your first clear impression is good enough; there is *undo*.
+"""
+
+
+def check_rules(rules: RatingRules) -> None:
+    """Check what the operator wants to set.
+
+    Raises:
+        InputError: a value is out of range; the message names it.
+    """
+    votes = rules.min_votes
+    if not isinstance(votes, int) or isinstance(votes, bool) or not 1 <= votes <= MAX_MIN_VOTES or votes % 2 == 0:
+        raise InputError(f"min_votes is {votes}; it must be odd, from 1 to {MAX_MIN_VOTES}.")
+    check_text("guidelines", rules.guidelines, limit=MAX_GUIDELINES, empty=True)

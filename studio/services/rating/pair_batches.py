@@ -1,0 +1,232 @@
+"""A batch of pairs made here: prompts answered by two models, or twice by one, in the background of the server.
+
+The engine is asked for a few answers at a time, so that a chat gets its turn in between, and their pairs are stored before
+the next are asked for: whatever ends the server, what was answered is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from studio.domain.chat import PaneUpdate, Sampling
+from studio.domain.data import Message
+from studio.domain.votes import NewPair, Origin
+from studio.errors import ConflictError, InputError, StudioError
+from studio.services.compare import TABLE_ROWS, CompareService, PaneChat, check_sampling, row_seed
+from studio.services.rating import pair_id as identity
+from studio.services.rating.service import Added, RatingService
+
+log = logging.getLogger(__name__)
+
+#: Prompts of one batch at most.
+MAX_QUESTIONS = 2_000
+BatchState = Literal["idle", "running", "cancelling", "done", "cancelled", "failed"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt, and the turns before it where there are any."""
+
+    prompt: str
+    history: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True)
+class BatchForm:
+    """What to answer and by whom.
+
+    Attributes:
+        first, second: :data:`studio.domain.chat.BASE` or run ids; the same twice means two samples of one model.
+        sampling: of every answer; the first answer to question *i* has the seed ``compare.row_seed(sampling.seed, i)``, the
+            second one more.
+        base: the base model where no side is an adapter (empty: the embedded one).
+    """
+
+    questions: tuple[Question, ...]
+    first: str
+    second: str
+    sampling: Sampling
+    system_prompt: str = ""
+    base: str = ""
+
+
+@dataclass(frozen=True)
+class BatchStatus:
+    """How far a batch is. ``done`` of ``total`` questions are answered and stored: ``added`` + ``known`` + ``identical`` +
+    ``unusable`` (an empty answer) of them. ``note`` says what it waits for, ``error`` why it failed."""
+
+    state: BatchState = "idle"
+    title: str = ""
+    done: int = 0
+    total: int = 0
+    added: int = 0
+    known: int = 0
+    identical: int = 0
+    unusable: int = 0
+    note: str = ""
+    error: str = ""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is still at work."""
+        return self.state in ("running", "cancelling")
+
+
+class BatchRunner:
+    """One batch at a time. Every method may be called from any thread."""
+
+    def __init__(self, rating: RatingService, compare: CompareService) -> None:
+        self._rating = rating
+        self._compare = compare
+        self._lock = threading.Lock()
+        self._status = BatchStatus()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def status(self) -> BatchStatus:
+        """How far the newest batch is."""
+        with self._lock:
+            return self._status
+
+    def start(self, form: BatchForm, origins: Mapping[str, Origin], title: str) -> None:
+        """Begin, with a form that :func:`check_form` passed; returns at once. ``origins`` holds what is known of each side, but for the seed.
+
+        Raises:
+            ConflictError: a batch is being made already.
+        """
+        with self._lock:
+            if self._status.busy:
+                raise ConflictError("A batch is being made already; wait for it, or cancel it.")
+            self._stop = threading.Event()
+            self._status = BatchStatus("running", title, total=len(form.questions))
+            self._thread = threading.Thread(
+                target=self._run, args=(form, origins, self._stop), name="pair-batch", daemon=True
+            )
+            self._thread.start()
+
+    def cancel(self) -> None:
+        """Ask the batch to end; the pairs stored so far stay. Nothing happens where there is none."""
+        with self._lock:
+            if self._status.state == "running":
+                self._status = replace(self._status, state="cancelling", note="")
+                self._stop.set()
+
+    def close(self) -> None:
+        """Cancel, and wait until it has ended."""
+        self.cancel()
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    # -- in the batch's thread ------------------------------------------------------------------------------------------
+
+    def _run(self, form: BatchForm, origins: Mapping[str, Origin], stop: threading.Event) -> None:
+        try:
+            step = max(1, TABLE_ROWS // 2)
+            for start in range(0, len(form.questions), step):
+                part = list(enumerate(form.questions))[start : start + step]
+                answers = self._answers(form, part, stop)
+                if stop.is_set():
+                    self._set(state="cancelled", note="")
+                    return
+                self._store(form, part, answers, origins)
+            self._set(state="done", note="")
+        except StudioError as error:
+            self._set(state="failed", note="", error=str(error))
+        except Exception:
+            log.exception("a batch of pairs failed")
+            self._set(state="failed", note="", error="Something went wrong; the server's log has the details.")
+
+    def _answers(self, form: BatchForm, part: Sequence[tuple[int, Question]], stop: threading.Event) -> list[str]:
+        """Two answers a question, in order."""
+        chats = [
+            PaneChat(pane, _asked(form, question), seed)
+            for place, question in part
+            for pane, seed in zip((form.first, form.second), _seeds(form, place), strict=True)
+        ]
+        updates: list[PaneUpdate] = []
+        for updates in self._compare.stream(chats, form.sampling, stop, form.base):
+            waits = updates[0].note if not any(update.tokens for update in updates) else ""
+            if waits != self.status.note and not stop.is_set():
+                self._set(note=waits)
+        return [update.text for update in updates]
+
+    def _store(
+        self,
+        form: BatchForm,
+        part: Sequence[tuple[int, Question]],
+        answers: Sequence[str],
+        origins: Mapping[str, Origin],
+    ) -> None:
+        pairs, unusable = [], 0
+        for (place, question), one, two in zip(part, answers[::2], answers[1::2], strict=True):
+            seeds = _seeds(form, place)
+            pair = NewPair(
+                prompt=question.prompt,
+                answer_a=one,
+                answer_b=two,
+                origin_a=replace(origins[form.first], seed=seeds[0]),
+                origin_b=replace(origins[form.second], seed=seeds[1]),
+                source="batch",
+                history=question.history,
+                system_prompt=_system_prompt(form, question),
+            )
+            try:
+                identity.check_pair(pair)
+                pairs.append(pair)
+            except InputError:  # an answer that is empty or no text; how many there were is told
+                unusable += 1
+        added = self._rating.add_pairs(pairs) if pairs else Added(0, 0, 0, ())
+        with self._lock:
+            now = self._status
+            self._status = replace(
+                now,
+                done=now.done + len(part),
+                added=now.added + added.added,
+                known=now.known + added.known,
+                identical=now.identical + added.identical,
+                unusable=now.unusable + unusable,
+            )
+
+    def _set(self, **changes: str) -> None:
+        with self._lock:
+            self._status = replace(self._status, **changes)  # type: ignore[arg-type]
+
+
+def check_form(form: BatchForm) -> None:
+    """Raises InputError, naming the value, where a batch cannot be made as asked."""
+    check_sampling(form.sampling)
+    if not form.questions:
+        raise InputError("There is no prompt to answer; choose some or write them, one a line.")
+    if len(form.questions) > MAX_QUESTIONS:
+        raise InputError(f"These are {len(form.questions):,} prompts; a batch takes {MAX_QUESTIONS:,}.")
+    for number, question in enumerate(form.questions, 1):
+        identity.check_text(f"prompt {number}", question.prompt)
+    identity.check_text("system_prompt", form.system_prompt, empty=True)
+    if form.first == form.second and form.sampling.temperature == 0:
+        raise InputError(
+            "At temperature 0 two samples of one model are the same answer; set a temperature above 0, or another side."
+        )
+
+
+def _asked(form: BatchForm, question: Question) -> tuple[Message, ...]:
+    system = _system_prompt(form, question)
+    told = (Message("system", system),) if system else ()
+    return (*told, *question.history, Message("user", question.prompt.strip()))
+
+
+def _system_prompt(form: BatchForm, question: Question) -> str:
+    """A system message among the turns before belongs to the data and wins, as in training."""
+    return "" if any(turn.role == "system" for turn in question.history) else form.system_prompt.strip()
+
+
+def _seeds(form: BatchForm, place: int) -> tuple[int, int]:
+    """Never shared: with the same noise models that are alike mostly say the same, and that is no pair to rate."""
+    seed = row_seed(form.sampling.seed, place)
+    return seed, (seed + 1) % 2**63

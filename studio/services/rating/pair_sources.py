@@ -1,0 +1,229 @@
+"""Where the pairs to be rated come from: answers on screen, a batch made in the background, files and the Hub."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from studio.config import Settings
+from studio.domain.chat import BASE, Sampling
+from studio.domain.votes import NewPair, Origin, PairSource
+from studio.errors import ConflictError, InputError, NotFoundError
+from studio.services.compare import CompareService, PaneChat, PaneChoice, check_sampling, choice_of
+from studio.services.data.datasets import DatasetService
+from studio.services.data.formats import RawRow, read_document
+from studio.services.data.hub_rows import hub_rows
+from studio.services.models import EMBEDDED
+from studio.services.rating.pair_batches import BatchForm, BatchRunner, BatchStatus, Question, check_form
+from studio.services.rating.pair_files import read_comparisons
+from studio.services.rating.service import Added, RatingService
+from studio.services.runs.store import RunStore
+from studio.store import pairs as pair_rows
+
+
+@dataclass(frozen=True)
+class ImportedPairs:
+    """What became of the ``rows`` of a file: each was added, known already (or came twice), had identical answers, or was
+    skipped. ``skipped`` says why, one sentence a row; ``warnings`` tell what was done to rows that were used, and which rows
+    had identical answers."""
+
+    rows: int
+    added: int
+    known: int
+    identical: int
+    skipped: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptSource:
+    """Prompts that a batch can be made of: ``id`` for :meth:`PairSourceService.questions`, ``n`` how many there are."""
+
+    id: str
+    title: str
+    n: int
+
+
+class PairSourceService:
+    """Brings pairs into the store of :class:`RatingService`. Every method may be called from any thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        rating: RatingService,
+        compare: CompareService,
+        runs: RunStore,
+        datasets: DatasetService,
+    ) -> None:
+        self._runs = runs
+        self._max_bytes = settings.max_upload_mb * 1_000_000
+        self._rating = rating
+        self._compare = compare
+        self._datasets = datasets
+        self._batch = BatchRunner(rating, compare)
+
+    # -- answers on screen ----------------------------------------------------------------------------------------------
+
+    def from_chats(self, chats: Sequence[PaneChat], system_prompt: str, sampling: Sampling, base: str = "") -> Added:
+        """Every two panes that were asked the same make a pair of their newest answers. A pane without an answer at its
+        end is left out.
+
+        Args:
+            chats: conversations without the system prompt, answer last.
+            base: the base model where no pane names a run (empty: the embedded one).
+
+        Raises:
+            InputError: no two panes have answers to the same question, or a text cannot be stored.
+            NotFoundError, ConflictError, ModelLoadError: a run is gone, or does not fit its base any more.
+        """
+        check_sampling(sampling)
+        told = [
+            chat
+            for chat in chats
+            if len(chat.messages) > 1 and chat.messages[-1].role == "assistant" and chat.messages[-2].role == "user"
+        ]
+        if len(told) < 2:
+            raise InputError("A pair needs answers in two panes; ask both of them first.")
+        couples = [(one, two) for one, two in itertools.combinations(told, 2) if one.messages[:-1] == two.messages[:-1]]
+        if not couples:
+            raise InputError(
+                "These panes said different things before the last question, so their answers cannot be compared; "
+                "press Clear and ask it first."
+            )
+        origins = self._origins([chat.pane_id for chat in told], sampling, base)
+        return self._rating.add_pairs(
+            NewPair(
+                prompt=one.messages[-2].content,
+                answer_a=one.messages[-1].content,
+                answer_b=two.messages[-1].content,
+                origin_a=origins[one.pane_id],
+                origin_b=origins[two.pane_id],
+                source="compare",
+                history=one.messages[:-2],
+                system_prompt=system_prompt,
+            )
+            for one, two in couples
+        )
+
+    # -- a batch --------------------------------------------------------------------------------------------------------
+
+    def prompt_sources(self) -> list[PromptSource]:
+        """Test prompts and held-out prompts of every dataset that has some."""
+        found = []
+        for info in self._datasets.list():
+            # where a dataset names no test prompts of its own, its held-out ones are listed as those
+            if info.n_heldout:
+                found.append(PromptSource(f"heldout:{info.id}", f"{info.title}: held-out prompts", info.n_heldout))
+            if info.n_test and info.n_test != info.n_heldout:
+                found.append(PromptSource(f"test:{info.id}", f"{info.title}: test prompts", info.n_test))
+        return found
+
+    def questions(self, source_id: str) -> tuple[Question, ...]:
+        """The prompts of a source, in order, each once; held-out ones with the turns before them.
+
+        Raises:
+            NotFoundError: there is no such source.
+        """
+        part, _, dataset_id = source_id.partition(":")
+        data = self._datasets.get(dataset_id)
+        if part == "test":
+            return tuple(Question(prompt) for prompt in dict.fromkeys(data.test_prompts))
+        if part == "heldout":
+            return tuple(dict.fromkeys(Question(pair.prompt, pair.history) for pair in data.heldout))
+        raise NotFoundError(f"There are no prompts called {source_id[:80]!r}.")
+
+    def start_batch(self, form: BatchForm) -> None:
+        """Make pairs in the background; returns at once.
+
+        Raises:
+            InputError: a value of the form is not usable.
+            NotFoundError, ConflictError, ModelLoadError: a side cannot answer; ConflictError also while a batch is made.
+        """
+        if self._batch.status.busy:
+            raise ConflictError("A batch is being made already; wait for it, or cancel it.")
+        check_form(form)
+        origins = self._origins((form.first, form.second), form.sampling, form.base)
+        names = [origins[pane].label for pane in (form.first, form.second)]
+        title = f"two samples of {names[0]}" if form.first == form.second else " against ".join(names)
+        self._batch.start(form, origins, title)
+
+    def batch_status(self) -> BatchStatus:
+        """How far the newest batch of this server is."""
+        return self._batch.status
+
+    def cancel_batch(self) -> None:
+        """Ask the batch to end; the pairs stored so far stay."""
+        self._batch.cancel()
+
+    # -- files and the Hub ----------------------------------------------------------------------------------------------
+
+    def import_file(self, path: str | Path) -> ImportedPairs:
+        """Take comparison data in; formats as in ``pair_imports``. The whole file is read and checked before any of it is
+        stored.
+
+        Raises:
+            NotFoundError: there is no such file.
+            DatasetError: it is in none of the formats, or none of its rows can be used.
+        """
+        source = Path(path)
+        return self._import(read_document(source, self._max_bytes), source.name)
+
+    def import_hub(self, dataset_id: str, split: str = "train", limit: int | None = None) -> ImportedPairs:
+        """Take the first ``limit`` rows (None: all) of a dataset on the Hub in.
+
+        Raises:
+            NotFoundError: there is no such dataset or split, or it needs an account.
+            DatasetError: the Hub cannot be reached, or none of the rows can be used.
+        """
+        return self._import(hub_rows(dataset_id, split, limit, None, self._max_bytes), dataset_id)
+
+    def counts(self) -> dict[PairSource, int]:
+        """How many pairs of the store came from where."""
+        with self._rating.store().read() as connection:
+            return pair_rows.count_by_source(connection)
+
+    def close(self) -> None:
+        """End the batch, if one is being made."""
+        self._batch.close()
+
+    # -- within ---------------------------------------------------------------------------------------------------------
+
+    def _import(self, document: Sequence[RawRow] | dict[str, object], name: str) -> ImportedPairs:
+        found = read_comparisons(document, name)
+        added = self._rating.add_pairs(found.pairs)
+        return ImportedPairs(
+            rows=found.rows,
+            added=added.added,
+            known=added.known,
+            identical=found.identical + added.identical,
+            skipped=found.skipped,
+            warnings=found.warnings,
+        )
+
+    def _origins(self, pane_ids: Sequence[str], sampling: Sampling, base: str) -> dict[str, Origin]:
+        """What is known of each pane."""
+        ref = self._compare.base_of(pane_ids, base)
+        drawn = Origin(
+            "base",
+            "Base model" if ref.id == EMBEDDED else f"Base model {Path(ref.id).name}",
+            model=ref.id,
+            fingerprint=ref.fingerprint,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_new_tokens=sampling.max_new_tokens,
+            seed=sampling.seed,
+        )
+        return {pane: drawn if pane == BASE else _of_run(drawn, choice_of(self._runs.get(pane))) for pane in pane_ids}
+
+
+def _of_run(drawn: Origin, choice: PaneChoice) -> Origin:
+    return replace(
+        drawn,
+        kind="adapter",
+        label=choice.label,
+        run_id=choice.id,
+        adapter_hash=choice.adapter_hash,
+        ratio=choice.ratio,
+    )

@@ -1,0 +1,395 @@
+"""Rating: pairs come in, are served blind one at a time, and every vote is kept. This file owns the transactions.
+
+A pair's answers stand in the canonical order of ``pair_identity``. Which one a rater sees on the left is a coin thrown
+with the store's secret for (pair, rater), recorded with the serving and with the vote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import re
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from studio.config import Settings
+from studio.domain.votes import (
+    AnswerPair,
+    Ballots,
+    Choice,
+    Decision,
+    NewPair,
+    PastChoice,
+    Press,
+    Progress,
+    Rater,
+    RatingRules,
+    Reveal,
+    Served,
+    Vote,
+)
+from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError
+from studio.services.rating import pair_id as identity
+from studio.services.rating import tokens
+from studio.services.rating.decisions import decide
+from studio.services.rating.guidelines import GUIDELINES, check_rules
+from studio.store import pairs as pair_rows
+from studio.store import raters as rater_rows
+from studio.store import rules as rule_rows
+from studio.store import servings as serving_rows
+from studio.store import votes as vote_rows
+from studio.store.database import Connection, Database
+
+_ID = re.compile("[0-9a-f]{24}")
+#: A vote that took longer than a day says that the page was left open.
+_MAX_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of pairs given to the store: ``added`` are new, ``known`` were there (or came twice), ``identical`` had
+    two answers that a reader cannot tell apart and were left out. ``ids`` are those of the added and the known, each
+    once, in the order they came."""
+
+    added: int
+    known: int
+    identical: int
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where a rater stands: ``served`` is None when they rated all, or voting is closed."""
+
+    rules: RatingRules
+    served: Served | None
+    progress: Progress
+
+
+class RatingService:
+    """Pairs, raters and votes of one store. The database opens at first use; every method may be called from any thread.
+
+    Every method raises StudioError where the store cannot be used.
+
+    Args:
+        database: one to share with other services; if None, that of the settings.
+    """
+
+    def __init__(self, settings: Settings, database: Database | None = None) -> None:
+        self._database = database or Database(settings.store_url)
+        self._opening = threading.Lock()
+        self._secret = b""
+
+    # ---- pairs
+
+    def add_pairs(self, pairs: Iterable[NewPair]) -> Added:
+        """Store pairs, in one transaction; those known by their conversation and answers are not stored again.
+
+        Raises:
+            InputError: a text of one of them cannot be stored; none of them is stored then.
+        """
+        new, identical = [], 0
+        now = time.time()
+        given = list(pairs)
+        for number, pair in enumerate(given, 1):
+            identity.check_pair(pair, f"pair {number}: " if len(given) > 1 else "")
+            if identity.same_answer(pair.answer_a, pair.answer_b):
+                identical += 1
+            else:
+                new.append(identity.stored_pair(pair, now))
+        once = {pair.id: pair for pair in reversed(new)}
+        ordered = [once[key] for key in dict.fromkeys(pair.id for pair in new)]
+        with self.store().write() as connection:
+            added = len(pair_rows.add_pairs(connection, ordered))
+        return Added(added, len(new) - added, identical, tuple(pair.id for pair in ordered))
+
+    def set_calibration(self, pair_ids: Iterable[str], on: bool) -> None:
+        """Make pairs the ones everybody rates first, or ordinary ones again.
+
+        Raises:
+            NotFoundError: one of the ids is of no pair; nothing is changed.
+        """
+        self._mark(pair_ids, calibration=on)
+
+    def retire(self, pair_ids: Iterable[str], on: bool) -> None:
+        """Serve pairs no more, or again; they and their votes are kept.
+
+        Raises:
+            NotFoundError: one of the ids is of no pair; nothing is changed.
+        """
+        self._mark(pair_ids, retired=on)
+
+    def _mark(self, pair_ids: Iterable[str], **marks: bool) -> None:
+        wanted = list(dict.fromkeys(pair_ids))
+        with self.store().write() as connection:
+            known = pair_rows.known_ids(connection, [pair_id for pair_id in wanted if _ID.fullmatch(pair_id)])
+            for pair_id in wanted:
+                if pair_id not in known:
+                    raise NotFoundError(f"There is no pair {pair_id[:40]!r}.")
+            pair_rows.mark_pairs(connection, wanted, **marks)
+
+    # ---- raters
+
+    def register(self, name: str, verified_id: str = "") -> tuple[Rater, str]:
+        """A rater, and the signed token by which their browser is known from now on.
+
+        Args:
+            verified_id: a Hugging Face account that was checked; it is the same rater on every device.
+
+        Raises:
+            InputError: ``name`` is empty, too long or not valid Unicode.
+        """
+        database = self.store()
+        name = tokens.clean_name(name or verified_id)
+        rater_id = tokens.verified_id(self._secret, verified_id) if verified_id else secrets.token_hex(12)
+        rater = Rater(rater_id, name, bool(verified_id), time.time())
+        with database.write() as connection:
+            if not rater_rows.add_raters(connection, [rater]):
+                rater_rows.rename_rater(connection, rater_id, name)
+            found = rater_rows.find_rater(connection, rater_id)
+        assert found is not None
+        return found, tokens.rater_token(self._secret, rater_id)
+
+    def rater(self, token: str) -> Rater:
+        """The rater whose browser keeps ``token``.
+
+        Raises:
+            NotAllowedError: the token is forged, or its rater is not in the store.
+        """
+        database = self.store()
+        rater_id = tokens.rater_id_of(self._secret, token)
+        with database.read() as connection:
+            found = rater_rows.find_rater(connection, rater_id)
+        if found is None:
+            raise NotAllowedError("This rater is not known here; register again.")
+        return found
+
+    def signed(self, token: str) -> Rater:
+        """The rater a token names, by its signature alone and so without a name: for a vote, which looks them up itself.
+
+        Raises:
+            NotAllowedError: the token is forged.
+        """
+        self.store()
+        return Rater(tokens.rater_id_of(self._secret, token), "")
+
+    # ---- serving and voting
+
+    def serve(self, rater: Rater) -> Served | None:
+        """The next pair of this rater: the one that waits for their vote, else a calibration pair, else one with the
+        fewest votes; None when they rated all, or voting is closed."""
+        with self.store().read() as connection:
+            if not self._rules(connection).open:
+                return None
+            waiting = serving_rows.waiting_pair(connection, rater.id)
+        if waiting is None:
+            with self._writing(rater) as connection:
+                # A second tab may have been served in the meantime: both show the same pair.
+                if serving_rows.waiting_pair(connection, rater.id) is None:
+                    self._serve_next(connection, rater, "")
+                waiting = serving_rows.waiting_pair(connection, rater.id)
+        return None if waiting is None else self._served(rater, waiting)
+
+    def turn(self, rater: Rater) -> Turn:
+        """What the page of this rater shows, read at one moment: as :meth:`rules`, :meth:`serve` and :meth:`progress`."""
+        with self.store().read() as connection:
+            rules = self._rules(connection)
+            progress = vote_rows.tally(connection, rater.id, rules.min_votes)
+            waiting = serving_rows.waiting_pair(connection, rater.id) if rules.open else None
+        served = self.serve(rater) if waiting is None else self._served(rater, waiting)
+        return Turn(rules, served, progress)
+
+    def vote(self, rater: Rater, pair_id: str, token: str, press: Press, seconds: float) -> Reveal | None:
+        """Store a vote; on the disk once this returns. The same vote again changes nothing; another choice replaces the
+        one before, which is kept in the history.
+
+        Args:
+            token: the proof that came with the pair.
+            seconds: from serving to voting; taken as at least 0 and at most a day.
+
+        Returns:
+            who answered, where the operator allows it and the vote is no skip.
+
+        Raises:
+            NotAllowedError: the pair was not served to this rater.
+            ConflictError: voting is closed, or the pair retired.
+            InputError: ``press`` or ``seconds`` is not usable.
+        """
+        self.store()
+        left = tokens.left_answer(self._secret, rater.id, pair_id)
+        tokens.check_serving(self._secret, rater.id, pair_id, left, token)
+        choice, seconds = _choice(press, left), _seconds(seconds)
+        now = time.time()
+        with self._writing(rater) as connection:
+            rules = self._rules(connection)
+            found = vote_rows.standing(connection, pair_id, rater.id)
+            if found is None:
+                raise NotAllowedError("There is no such pair here any more; reload the page.")
+            before = found.before
+            if before is None or before.choice != choice:
+                if not rules.open:
+                    raise ConflictError("Voting is closed; this vote was not saved.")
+                if found.retired:
+                    raise ConflictError("This pair is not rated any more; this vote was not saved.")
+                if before is None:
+                    vote = Vote(pair_id, rater.id, choice, left, seconds, now, now, found.past)
+                    vote_rows.add_vote(connection, vote)
+                else:
+                    vote = Vote(pair_id, rater.id, choice, left, seconds, before.created, now, found.past + 1)
+                    vote_rows.keep_in_history(connection, [PastChoice.of(before, now, "changed")])
+                    vote_rows.change_vote(connection, vote)
+                self._count(connection, before, vote)
+                serving_rows.close_serving(connection, rater.id, pair_id)
+                if before is None and not serving_rows.is_waiting(connection, rater.id):
+                    # In the same transaction: whoever votes asks for the next pair at once.
+                    self._serve_next(connection, rater, pair_id)
+        if not rules.reveal or choice == "skip":
+            return None
+        return Reveal(found.labels[left - 1], found.labels[2 - left])
+
+    def undo(self, rater: Rater) -> Served | None:
+        """Take back the newest vote of this rater (the history keeps it) and serve its pair again, sides as before; None
+        where there is nothing to take back.
+
+        Raises:
+            ConflictError: voting is closed.
+        """
+        now = time.time()
+        with self._writing(rater) as connection:
+            if not self._rules(connection).open:
+                raise ConflictError("Voting is closed; nothing was taken back.")
+            vote = vote_rows.newest_vote(connection, rater.id)
+            if vote is None:
+                return None
+            vote_rows.keep_in_history(connection, [PastChoice.of(vote, now, "undone")])
+            vote_rows.remove_vote(connection, vote)
+            self._count(connection, vote, None)
+            serving_rows.record_serving(connection, rater.id, vote.pair_id, vote.left, now)
+            pair = pair_rows.find_pair(connection, vote.pair_id)
+        assert pair is not None
+        return dataclasses.replace(self._served(rater, pair), choice=_press(vote.choice, vote.left))
+
+    # ---- reading
+
+    def progress(self, rater: Rater | None) -> Progress:
+        """How far this rater (None: nobody in particular) and all raters are."""
+        with self.store().read() as connection:
+            return vote_rows.tally(connection, "" if rater is None else rater.id, self._rules(connection).min_votes)
+
+    def rules(self) -> RatingRules:
+        """What the operator set, else the shipped guidelines and the defaults."""
+        with self.store().read() as connection:
+            return self._rules(connection)
+
+    def set_rules(self, rules: RatingRules) -> None:
+        """Keep new rules.
+
+        Raises:
+            InputError: ``min_votes`` is not odd or not in 1..99, or the guidelines are too long.
+        """
+        check_rules(rules)
+        with self.store().write() as connection:
+            rule_rows.save_rules(connection, rules)
+
+    def ballots(self, history: bool = False) -> Ballots:
+        """Everything, as it was at one moment; choices that were changed or taken back only with ``history``."""
+        with self.store().read() as connection:
+            return Ballots(
+                pair_rows.all_pairs(connection),
+                vote_rows.all_votes(connection),
+                rater_rows.all_raters(connection),
+                self._rules(connection),
+                vote_rows.all_history(connection) if history else (),
+            )
+
+    def decisions(self) -> tuple[Decision, ...]:
+        """What the votes on each pair come to."""
+        return decide(self.ballots())
+
+    def store(self) -> Database:
+        """The open, migrated database, for services that read or bring many rows in a transaction of their own."""
+        with self._opening:
+            database = self._database.ready()
+            if not self._secret:
+                with database.write() as connection:
+                    self._secret = rule_rows.secret(connection)
+            return database
+
+    def close(self) -> None:
+        """Close the database; the next call opens it again, and reads the secret again."""
+        with self._opening:
+            self._secret = b""
+            self._database.close()
+
+    # ---- inside
+
+    @contextlib.contextmanager
+    def _writing(self, rater: Rater) -> Iterator[Connection]:
+        """A transaction in which no other one of the same rater runs."""
+        with self.store().write() as connection:
+            if rater_rows.find_rater(connection, rater.id, lock=True) is None:
+                raise NotAllowedError("This rater is not known here; register again.")
+            yield connection
+
+    def _rules(self, connection: Connection) -> RatingRules:
+        return rule_rows.load_rules(connection) or RatingRules(GUIDELINES)
+
+    def _serve_next(self, connection: Connection, rater: Rater, after: str) -> None:
+        """Choose what the rater sees next, and remember it. ``after`` is the pair they saw before: it makes the place from
+        which equally good pairs are looked through another one at every turn, and for every rater."""
+        start = tokens.turn_number(self._secret, rater.id, after, pair_rows.SHUFFLE_RANGE)
+        pair_id = serving_rows.next_pair(connection, rater.id, start)
+        if pair_id is not None:
+            left = tokens.left_answer(self._secret, rater.id, pair_id)
+            serving_rows.record_serving(connection, rater.id, pair_id, left, time.time())
+
+    def _served(self, rater: Rater, pair: AnswerPair) -> Served:
+        left = tokens.left_answer(self._secret, rater.id, pair.id)
+        sides = (pair.answer_1, pair.answer_2)
+        return Served(
+            pair_id=pair.id,
+            prompt=pair.prompt,
+            history=pair.history,
+            left=sides[left - 1],
+            right=sides[2 - left],
+            token=tokens.serving_token(self._secret, rater.id, pair.id, left),
+            calibration=pair.calibration,
+        )
+
+    @staticmethod
+    def _count(connection: Connection, before: Vote | None, after: Vote | None) -> None:
+        said = after or before
+        assert said is not None
+        by = sum(sign for sign, vote in ((-1, before), (1, after)) if vote is not None and vote.choice != "skip")
+        if by:
+            vote_rows.count_vote(connection, said.pair_id, said.rater_id, by)
+
+
+def _choice(press: object, left: Literal[1, 2]) -> Choice:
+    if press not in get_args(Press):
+        raise InputError(f"press is {str(press)[:40]!r}; use left, right, tie, both_bad or skip.")
+    if press in ("left", "right"):
+        return "1" if (press == "left") == (left == 1) else "2"
+    return cast(Choice, press)
+
+
+def _press(choice: Choice, left: Literal[1, 2]) -> Press:
+    """The button that stands for ``choice``: :func:`_choice` backwards."""
+    if choice in ("1", "2"):
+        return "left" if (choice == "1") == (left == 1) else "right"
+    return cast(Press, choice)
+
+
+def _seconds(seconds: object) -> float:
+    try:
+        value = float(cast(float, seconds))
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if math.isnan(value):
+        raise InputError(f"seconds is {str(seconds)[:40]!r}; it must be a number.")
+    return min(max(value, 0.0), _MAX_SECONDS)

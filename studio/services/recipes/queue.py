@@ -1,0 +1,94 @@
+"""Queue a run and keep the trainer process alive."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import fields
+from importlib import metadata
+from pathlib import Path
+from typing import IO
+
+from studio import __version__
+from studio.config import ROOT, Settings
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of this program and of the libraries that decide a run, read without importing them."""
+    versions = {"alignment-studio": __version__}
+    for name in ("torch", "transformers", "trl", "peft"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "missing"
+    return versions
+
+
+def cpu_threads(wanted: int) -> int:
+    """CPU threads of a training process: ``wanted``, or for 0 half the cores this process may use, at least one."""
+    return wanted if wanted > 0 else max(1, len(os.sched_getaffinity(0)) // 2 if sys.platform == "linux" else 1)
+
+
+def ensure_trainer(settings: Settings) -> None:
+    """Start the trainer if none holds the lock. Returns at once; the trainer warms up by itself.
+
+    Two servers doing so together start two processes, of which one finds the lock taken and ends.
+    """
+    keepalive(settings)
+    lock = try_lock(settings.adapters_dir)
+    if lock is None:
+        return
+    lock.close()
+    with open(settings.adapters_dir / ".trainer.log", "ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "studio.services.worker.trainer"],
+            cwd=ROOT,
+            env=trainer_environment(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    # Reaps it if it ends before us; a daemon, so that it keeps nobody from exiting.
+    threading.Thread(target=process.wait, name="trainer-reaper", daemon=True).start()
+
+
+def keepalive(settings: Settings) -> None:
+    """Tell the trainer that somebody may want it soon."""
+    settings.adapters_dir.mkdir(parents=True, exist_ok=True)
+    (settings.adapters_dir / ".trainer.alive").touch()
+
+
+def try_lock(adapters_dir: Path) -> IO[bytes] | None:
+    """The trainer's lock, held until the file is closed; None while another process holds it."""
+    adapters_dir.mkdir(parents=True, exist_ok=True)
+    file = open(adapters_dir / ".trainer.lock", "ab")  # noqa: SIM115 - held by the caller
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def trainer_environment(settings: Settings) -> dict[str, str]:
+    """The trainer's environment: these settings (without the password) and thread limits, which must be there before
+    torch is imported. Waiting OpenMP threads sleep: spinning, they would slow chat and training tenfold."""
+    threads = str(cpu_threads(settings.train_threads))
+    values = {f"STUDIO_{f.name.upper()}": str(getattr(settings, f.name)) for f in fields(Settings)}
+    del values["STUDIO_ADMIN_PASSWORD"], values["STUDIO_DATABASE_URL"]
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("STUDIO_")}
+    return {
+        **inherited,
+        **values,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "false",
+        # Asking whether there is a card must not touch it: CUDA would be lost for every forked worker.
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+        "PYTHONUNBUFFERED": "1",
+    }

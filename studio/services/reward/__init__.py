@@ -1,0 +1,1 @@
+"""Reward runs: data, queue, card."""

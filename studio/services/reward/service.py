@@ -1,0 +1,308 @@
+"""Reward models: from votes and preference data to a queued run, from a run to an honest result, and on to the next run."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from studio.config import Settings
+from studio.domain.data import PreferenceDataset
+from studio.domain.events import RewardReport
+from studio.domain.runs import LoraSettings, Recipe, RewardSettings
+from studio.domain.votes import Ballots, Decision
+from studio.errors import DatasetError
+from studio.services.align.service import AlignService, preset_form
+from studio.services.files.records import finite
+from studio.services.rating.decisions import decide, tally
+from studio.services.recipes.checks import check_training, not_longer, one_of, with_pairs, within
+from studio.services.recipes.presets import REWARD_PRESETS
+from studio.services.recipes.queue import ensure_trainer, library_versions
+from studio.services.reward.data import RewardData, TableRow, gather, sealed, table
+from studio.services.runs.folder import new_run_id
+from studio.services.runs.methods import reward_run
+from studio.services.runs.status import counts
+from studio.services.runs.store import RunStore, RunView
+from studio.services.votes.dataset import (
+    LeftOut,
+    keep_votes_as_dataset,
+    last_run_on_votes,
+    left_out,
+    new_decided_since,
+    preference_dataset,
+)
+
+if TYPE_CHECKING:
+    from studio.services.data.datasets import DatasetService
+    from studio.services.models import ModelService, Progress
+
+#: The course's reward base, and how the Hub calls it now.
+ENCODER = "distilbert/distilroberta-base"
+_ALIASES = {"distilroberta-base": ENCODER}
+NO_HEAD = "a reward model grows from an encoder (such as DistilRoBERTa) or a causal model, so choose one of those."
+
+
+class Votes(Protocol):
+    """What is read of the rating service."""
+
+    def ballots(self) -> Ballots:
+        """Everything, from one transaction."""
+
+
+@dataclass(frozen=True)
+class RewardForm:
+    """What a person chose for a reward run, unchecked: ``votes``, a dataset (empty id: none), or both."""
+
+    base: str
+    votes: bool
+    dataset_id: str
+    support_ratio: float
+    data_size: int
+    preset: str
+    lora: LoraSettings
+    reward: RewardSettings
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class VoteCount:
+    """How far the votes are: ``decided`` pairs that can be trained on, of which ``new`` are not in the newest run on votes
+    (or decided otherwise now); ``left_out`` the rest, by reason; ``last`` that run's title, empty without one."""
+
+    decided: int
+    new: int
+    left_out: LeftOut
+    last: str
+
+
+@dataclass(frozen=True)
+class RewardPreview:
+    """Exactly the data :meth:`RewardService.start` would use, and the pairs that votes left out. ``tallies``: how the votes on
+    each decided pair stand, by its id; ``title`` the dataset's."""
+
+    data: RewardData
+    left_out: LeftOut | None
+    tallies: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+
+    def table(self, most: int) -> tuple[TableRow, ...]:
+        """At most ``most`` of its rows, see ``reward_data.table``."""
+        return table(self.data, self.tallies, self.title, most)
+
+
+class RewardService:
+    """Preview, start and read reward runs; close the loop from votes to runs. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        datasets: DatasetService,
+        runs: RunStore,
+        models: ModelService,
+        align: AlignService,
+        votes: Votes,
+    ) -> None:
+        self._settings = settings
+        self._datasets = datasets
+        self._runs = runs
+        self._models = models
+        self._align = align
+        self._votes = votes
+
+    def bases(self) -> list[tuple[str, str]]:
+        """(title, id) of the bases to choose from: the catalogue's, and the course's encoder."""
+        listed = [(info.title, info.id) for info in self._models.catalogue() if not info.seq2seq]
+        return [*listed[:1], ("DistilRoBERTa base, 82M (the course's; CPU)", ENCODER), *listed[1:]]
+
+    def preset_for(self, base: str) -> str:
+        """The preset that suits a base.
+
+        Raises:
+            InputError, ModelLoadError: as ``ModelService.info``.
+        """
+        model = base_id(base)
+        if any(name in model.lower() for name in ("bert", "electra", "deberta", "minilm")):
+            return "encoder"
+        preset = self._models.info(model).preset
+        return preset if preset in REWARD_PRESETS else "hub-small"
+
+    def preview(self, form: RewardForm) -> RewardPreview:
+        """Exactly the rows that :meth:`start` would train on and measure on.
+
+        Raises:
+            NotFoundError: there is no such dataset.
+            DatasetError: the votes decide no pair, or the dataset holds prompts without answers.
+            RecipeError: ratio or size does not fit, or no data was chosen.
+        """
+        votes, lost, tallies = self._voted() if form.votes else (None, None, {})
+        data = with_pairs(self._datasets.get(form.dataset_id), "a reward run") if form.dataset_id else None
+        gathered = gather(votes, data, form.support_ratio, form.data_size, form.reward.seed)
+        return RewardPreview(gathered, lost, tallies, data.title if data else "")
+
+    def start(self, form: RewardForm, progress: Progress | None = None) -> str:
+        """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is
+        not here is downloaded first, told to ``progress``, once all else is known to be right.
+
+        Raises:
+            NotFoundError, DatasetError: as :meth:`preview`.
+            RecipeError: a setting is out of range; the message names it and its value.
+            InputError, ModelLoadError: the base model is not to be had.
+        """
+        data = self.preview(form).data
+        check_reward(form)
+        base, _ = self._models.resolve_causal(base_id(form.base), NO_HEAD, progress)
+        dataset, rows = sealed(data), data.rows
+        recipe = Recipe(
+            run_id=new_run_id(f"reward-{dataset.id}", form.support_ratio),
+            title=" ".join(form.title.split()) or f"Reward: {dataset.title}"[:120],
+            method="reward",
+            base=base,
+            dataset_id=dataset.id,
+            dataset_title=dataset.title,
+            dataset_hash=dataset.content_hash,
+            dataset_kind=dataset.kind,
+            support_ratio=form.support_ratio,
+            data_size=len(rows),
+            shuffle=False,
+            system_prompt="",
+            preset=form.preset,
+            lora=form.lora,
+            dpo=None,
+            reward=form.reward,
+            row_ids=tuple(row.pair_id for row in rows),
+            rows_support=tuple(row.side == "support" for row in rows),
+            created=time.time(),
+            versions=library_versions(),
+        )
+        self._runs.create(recipe, dataset)
+        ensure_trainer(self._settings)
+        return recipe.run_id
+
+    def list(self) -> Sequence[RunView]:
+        """Reward runs, newest first."""
+        return [view for view in self._runs.list() if view.method == "reward"]
+
+    def result(self, run_id: str) -> dict[str, Any]:
+        """What a run came to, as plain data: the keys of ``python -m studio reward --json``. What was not measured (yet) is
+        None; ``learned`` is true only where the interval lies above both baselines.
+
+        Raises:
+            InputError, NotFoundError: no such run; RecipeError: it is no reward run.
+        """
+        view = reward_run(self._runs, run_id)
+        last, report = view.last_step, view.reward
+        return {
+            "run": view.run_id,
+            "folder": str(view.folder),
+            "seconds": view.status.seconds,
+            "loss": finite(last.loss) if last else None,
+            "accuracy": _accuracy(report),
+            "baselines": {"majority": finite(report.majority), "longer": finite(report.longer)} if report else None,
+            "dropped": report.dropped if report else None,
+            "learned": report.learned if report else None,
+        }
+
+    def status(self, run_id: str) -> dict[str, Any]:
+        """State, message and step counts of a run, and :meth:`result`'s keys.
+
+        Raises:
+            InputError, NotFoundError, RecipeError: as :meth:`result`.
+        """
+        return {**counts(self._runs.status(run_id)), **self.result(run_id)}
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+
+    def count(self) -> VoteCount:
+        """How far the votes are, and how many decided pairs are new since the newest run on votes, of whatever method."""
+        decisions, rules = self._decisions()
+        last = last_run_on_votes(self._runs)
+        decided = new_decided_since(None, decisions)
+        new = new_decided_since(last[1] if last else None, decisions)
+        return VoteCount(decided, new, left_out(decisions, rules), last[0].title if last else "")
+
+    def retrain(self) -> str:
+        """Start a reward run on the votes as they are now, with the base and settings of the newest reward run on votes
+        (without one: the embedded base and its preset).
+
+        Raises:
+            DatasetError: the votes decide no pair.
+            RecipeError, ModelLoadError: as :meth:`start`.
+        """
+        return self.start(self.again())
+
+    def again(self) -> RewardForm:
+        """The form :meth:`retrain` starts."""
+        for view in self.list():
+            recipe = view.recipe
+            if recipe.dataset_id == "votes":
+                settings = recipe.reward_settings
+                return RewardForm(
+                    recipe.base.id, True, "", recipe.support_ratio, 0, recipe.preset, recipe.lora, settings
+                )
+        return reward_form("embedded", "embedded", votes=True)
+
+    def dpo_on_votes(self, share: float, base: str = "embedded", progress: Progress | None = None) -> str:
+        """Keep the votes as a dataset and start a DPO run on it, in which ``share`` of the pairs prefer the answer that was
+        voted for, the rest the other one; the run id.
+
+        Raises:
+            DatasetError: the votes decide no pair.
+            RecipeError, InputError, ModelLoadError: as ``AlignService.start``.
+        """
+        within("share kept as voted", share, 0, 1)
+        info = self._models.info(base)
+        dataset = keep_votes_as_dataset(self._datasets, self._votes.ballots())
+        form = preset_form(base, dataset.id, share, len(dataset.pairs), info.preset)
+        return self._align.start(form, progress)
+
+    # -- within -------------------------------------------------------------------------------------------------------
+
+    def _voted(self) -> tuple[PreferenceDataset, LeftOut, dict[str, str]]:
+        ballots = self._votes.ballots()
+        made = preference_dataset(ballots)
+        if not made.pairs:
+            raise DatasetError("The votes decide pairs of one prompt only; rate pairs of other prompts too.")
+        decisions = decide(ballots)
+        tallies = {decision.pair.id: tally(decision) for decision in decisions if decision.winner}
+        return made, left_out(decisions, ballots.rules.min_votes), tallies
+
+    def _decisions(self) -> tuple[tuple[Decision, ...], int]:
+        ballots = self._votes.ballots()
+        return decide(ballots), ballots.rules.min_votes
+
+
+def reward_form(base: str, preset: str, **changes: Any) -> RewardForm:
+    """A form with a preset's settings; ``changes`` are further fields of :class:`RewardForm`.
+
+    Raises:
+        RecipeError: there is no such preset.
+    """
+    one_of("preset", preset, tuple(REWARD_PRESETS))
+    chosen = REWARD_PRESETS[preset]
+    form = RewardForm(base, False, "", 1.0, 0, preset, chosen.lora, chosen.reward)
+    return dataclasses.replace(form, **changes)
+
+
+def check_reward(form: RewardForm) -> None:
+    """Check every hyper-parameter.
+
+    Raises:
+        RecipeError: the first one out of range, with its value and what is allowed.
+    """
+    check_training(form.lora, form.reward)
+    one_of("preset", form.preset, tuple(REWARD_PRESETS))
+    within("center_rewards", form.reward.center_rewards, 0, 100)
+    not_longer("title", form.title, 120)
+
+
+def base_id(typed: str) -> str:
+    """A base model's id as the catalogue knows it; the course's short name is understood."""
+    return _ALIASES.get(typed.strip(), typed.strip())
+
+
+def _accuracy(report: RewardReport | None) -> dict[str, Any] | None:
+    if report is None or not report.n:
+        return None
+    return {"k": report.hits, "n": report.n, "ties": report.ties, "low": report.low, "high": report.high}

@@ -1,0 +1,115 @@
+"""A run folder comes and goes whole: made beside its place and renamed, renamed away and then removed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from studio.config import Settings
+from studio.domain.data import PreferenceDataset
+from studio.domain.detox import DetoxPlan
+from studio.domain.runs import Recipe, RunStatus
+from studio.errors import ConflictError
+from studio.services.files.records import write_record
+
+#: The trained weights, under the name plain PEFT looks for.
+ADAPTER = "adapter_model.safetensors"
+#: The prompts of a detox run.
+PLAN = "plan.json"
+#: Pairs kept in a run's data snapshot beyond those it trains on (the stance judge is fitted on them).
+SNAPSHOT_PAIRS = 1000
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a person wrote about a run (``notes.json``)."""
+
+    title: str = ""
+    note: str = ""
+
+
+def create_folder(
+    folder: Path, recipe: Recipe, dataset: PreferenceDataset, settings: Settings, plan: DetoxPlan | None = None
+) -> None:
+    """Write the folder of a queued run: all of it or nothing.
+
+    Raises:
+        ConflictError: a run of that id exists.
+        OSError: the disk is full or not writable.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+    try:
+        write_record(temporary / "run.json", recipe)
+        write_record(temporary / "dataset.json", _snapshot(recipe, dataset))
+        if plan is not None:
+            write_record(temporary / PLAN, plan)
+        write_record(temporary / "job.json", portable(settings))
+        now = time.time()
+        write_record(temporary / "status.json", RunStatus("queued", "Waiting for its turn.", updated=now))
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    except OSError as error:
+        if folder.exists():
+            raise ConflictError(f"A run named {recipe.run_id} exists already.") from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # gone already where the rename succeeded
+
+
+def remove_folder(folder: Path) -> None:
+    """Make a run vanish at once, then remove its files. The caller has made sure that nobody writes there."""
+    trash = folder.with_name(f".trash-{folder.name}-{secrets.token_hex(4)}")
+    try:
+        folder.rename(trash)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def new_run_id(dataset_id: str, support_ratio: float | None) -> str:
+    """A fresh run id that says what it is: data, ratio in percent (of a method that has one), time, four random digits."""
+    ratio = "" if support_ratio is None else f"-r{round(support_ratio * 100):02d}"
+    slug = re.sub(r"[^a-z0-9]+", "-", dataset_id.lower()).strip("-")[:40] or "data"
+    return f"{slug}{ratio}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    total = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # a checkpoint rotates while we look
+                if entry.is_dir(follow_symlinks=False):
+                    total += folder_size(Path(entry.path))
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
+
+
+def _snapshot(recipe: Recipe, dataset: PreferenceDataset) -> PreferenceDataset:
+    used = set(recipe.row_ids)
+    spare = SNAPSHOT_PAIRS
+    pairs = []
+    for pair in dataset.pairs:
+        if pair.id not in used:
+            spare -= 1
+        if pair.id in used or spare >= 0:
+            pairs.append(pair)
+    return replace(dataset, pairs=tuple(pairs))
+
+
+def portable(settings: Settings) -> dict[str, Any]:
+    """Settings as plain data for the trainer, without secrets: the operator's password, and the database a password may
+    stand in."""
+    values = dataclasses.asdict(replace(settings, admin_password="", database_url=""))
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

@@ -1,0 +1,91 @@
+"""The state of a run on disk: who owns it, whether that owner lives, and who asked it to stop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from studio.domain.runs import FINAL_STATES, RunStatus
+from studio.services.files.records import read_record, write_record
+
+StopMode = Literal["keep", "discard"]
+
+#: Seconds without a heartbeat after which an owner counts as dead though a process of its number lives.
+STALE_S = 120.0
+DIED = "The training process ended without a word, so nothing after its last checkpoint was kept. Resume goes on from there."
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """What ``stop.json`` asks: save the adapter and end, or end and remove the folder. ``at`` is in Unix seconds."""
+
+    mode: StopMode
+    at: float
+
+
+def read_status(folder: Path) -> RunStatus:
+    """What ``status.json`` says. See :func:`effective` for what it means.
+
+    Raises:
+        FileNotFoundError: there is none.
+        InputError: it is broken.
+    """
+    return read_record(RunStatus, folder / "status.json")
+
+
+def counts(status: RunStatus) -> dict[str, str | int]:
+    """State, message and step counts, for programs."""
+    return {"state": status.state, "message": status.message, "step": status.step, "total": status.total}
+
+
+def write_status(folder: Path, status: RunStatus) -> None:
+    """Replace ``status.json``. Only for the run's present owner (see the module's head).
+
+    Raises:
+        OSError: the disk is full.
+    """
+    write_record(folder / "status.json", status)
+
+
+def stop_request(folder: Path) -> StopRequest | None:
+    """The stop request of a run, if somebody made one."""
+    try:
+        return read_record(StopRequest, folder / "stop.json")
+    except FileNotFoundError:
+        return None
+
+
+def process_alive(pid: int, started: float) -> bool:
+    """Whether the process that had this number and create time still works (a zombie does not)."""
+    if pid <= 0:
+        return False
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - started) < 2.0 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def owner_alive(status: RunStatus) -> bool:
+    """Whether the process that owns a run is still there."""
+    return process_alive(status.pid, status.pid_started)
+
+
+def effective(status: RunStatus, folder: Path) -> RunStatus:
+    """What a status means now: ``interrupted`` where a moving run has no living owner, ``stopping`` where one was asked
+    to stop."""
+    if status.state in FINAL_STATES or status.state == "queued":
+        return status
+    if not owner_alive(status) or time.time() - status.heartbeat > STALE_S:
+        again = read_status(folder)
+        # The owner may have written its last word between our two looks.
+        return again if again.state in FINAL_STATES else replace(status, state="interrupted", message=DIED)
+    if (folder / "stop.json").exists():
+        return replace(status, state="stopping", message="Stopping after this step.")
+    return status

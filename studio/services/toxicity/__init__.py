@@ -1,0 +1,1 @@
+"""Who scores, and what they say."""

@@ -1,0 +1,1 @@
+"""The trainer process and the run it carries out."""
