@@ -6,8 +6,8 @@ import pytest
 
 from studio.config import Settings
 from studio.errors import NotAllowedError
-from studio.ui.access import TRIES, TRIES_OF_ALL, WINDOW_S, Gate, Visitor, new_visitor, require_operator
 from studio.ui.launch import with_operator
+from studio.ui.page.access import TRIES, TRIES_OF_ALL, WINDOW_S, Gate, Visitor, new_visitor, require_operator
 
 LOCKED = Settings(admin_password="sésame")
 

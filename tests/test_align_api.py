@@ -23,7 +23,7 @@ from service_helpers import opened, settings_in
 from studio.config import Settings
 from studio.domain.runs import FINAL_STATES
 from studio.services import Services
-from studio.ui.access import TRIES, Visitor
+from studio.ui.page.access import TRIES, Visitor
 from studio.ui.shell import build_app
 
 pytestmark = pytest.mark.timeout(400)

@@ -19,7 +19,7 @@ from studio.config import Settings
 from studio.domain.chat import BASE
 from studio.services import Services, build_services
 from studio.services.evaluations.service import EvaluationService
-from studio.ui.toxicity_compare import build_compare_section
+from studio.ui.evaluations.section import build_compare_section
 
 pytest_plugins = ("browser",)
 pytestmark = pytest.mark.timeout(900)

@@ -19,7 +19,7 @@ from studio.config import Settings
 from studio.services import Services, build_services
 from studio.services.votes.hub_backup import VoteMirror
 from studio.services.votes.read_export import read_votes
-from studio.ui.export_box import build_export_box
+from studio.ui.votes.export_box import build_export_box
 
 pytest_plugins = ("browser",)
 pytestmark = pytest.mark.timeout(400)

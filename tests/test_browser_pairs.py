@@ -14,7 +14,7 @@ from ui_helpers import give, section_page
 
 from studio.config import Settings
 from studio.services import Services, build_services
-from studio.ui.rate_tab import build_rate_tab
+from studio.ui.rating.tab import build_rate_tab
 
 pytest_plugins = ("browser",)
 TABS = ("Compare", "Rate")

@@ -16,7 +16,7 @@ from store_helpers import ADAPTER_ORIGIN, BASE_ORIGIN, new_pairs
 
 from studio.domain.votes import NewPair, Vote
 from studio.services import Services
-from studio.ui.rate_page import rate_routes
+from studio.ui.rating.voting_page import rate_routes
 
 pytest_plugins = ("browser",)
 TABS = ("Rate",)

@@ -18,8 +18,8 @@ from ui_helpers import section_page, toast
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TextScore
 from studio.services import Services
 from studio.services.toxicity.service import TextScores
-from studio.ui import score_view
-from studio.ui.toxicity_score import build_score_section
+from studio.ui.toxicity import view as score_view
+from studio.ui.toxicity.score_text import build_score_section
 
 pytest_plugins = ("browser",)
 TABS = ("Compare",)

@@ -11,7 +11,7 @@ import pytest
 from ui_helpers import section_page
 
 from studio.services import Services
-from studio.ui.shared import POLLED, Shared
+from studio.ui.page.shared import POLLED, Shared
 
 pytest_plugins = ("browser",)
 

@@ -10,7 +10,7 @@ import pytest
 from scripted_trainer import step_event
 
 from studio.domain.events import ProbeEvent
-from studio.ui.charts import Axis, Curve, training_figure
+from studio.ui.training.charts import Axis, Curve, training_figure
 
 
 def curve(run_id: str = "run-1", name: str = "One", n: int = 300) -> Curve:

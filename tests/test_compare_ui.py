@@ -20,12 +20,12 @@ from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.errors import ConflictError, InputError
 from studio.services import Services, build_services
-from studio.ui import panes as show
-from studio.ui import talk as talks
-from studio.ui.diff import compare, diff_html, tokens
-from studio.ui.live import Live
+from studio.ui.compare import pane_html as show
+from studio.ui.compare import talk as talks
+from studio.ui.compare.diff import compare, diff_html, tokens
+from studio.ui.compare.talk import Pane, Talk
+from studio.ui.page.live import Live
 from studio.ui.shell import build_app
-from studio.ui.talk import Pane, Talk
 
 HOW = (False, "", 0.8, 0.95, 12, 1)
 

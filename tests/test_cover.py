@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from studio.ui.cover import SHAPE, cover_switch, covered
-from studio.ui.theme import CSS_FILE, theme
+from studio.ui.page.theme import CSS_FILE, theme
+from studio.ui.parts.cover import SHAPE, cover_switch, covered
 
 pytest_plugins = ("browser",)
 

@@ -8,7 +8,7 @@ import io
 import pytest
 
 from studio.services.files.csv_text import csv_text
-from studio.ui.prompt_table import KEYS, to_csv
+from studio.ui.compare.prompt_table import KEYS, to_csv
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", " ="])

@@ -14,8 +14,8 @@ from studio.domain.toxicity import ScorerInfo, ScorerSpec, TestPrompt
 from studio.errors import InputError, RecipeError
 from studio.services.detox.service import DetoxForm, check_detox, detox_form
 from studio.services.recipes.presets import DETOX_PRESETS
-from studio.ui import detox_values
-from studio.ui.detox_form import KNOBS, TERMS, DetoxWidgets
+from studio.ui.detox import form_values as detox_values
+from studio.ui.detox.form import KNOBS, TERMS, DetoxWidgets
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

@@ -15,9 +15,9 @@ from test_run_view import HOSTILE, SHARE, view
 
 from studio.domain.runs import RunState
 from studio.services.runs.store import RunView
-from studio.ui import detox_view
-from studio.ui.charts import Curve
-from studio.ui.detox_charts import detox_figure
+from studio.ui.detox import view as detox_view
+from studio.ui.detox.charts import detox_figure
+from studio.ui.training.charts import Curve
 
 
 def detox_run(state: RunState = "done", **changes: Any) -> RunView:

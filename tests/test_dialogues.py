@@ -135,7 +135,7 @@ def test_runs_on_pairs_refuse_them_in_a_sentence(settings: Settings, tmp_path: P
 def test_their_test_prompts_are_offered_before_and_after(settings: Settings, tmp_path: Path) -> None:
     import gradio as gr
 
-    from studio.ui.evaluation_form_box import EvaluationFormBox, form_from
+    from studio.ui.evaluations.form import EvaluationFormBox, form_from
 
     services: Services = build_services(settings)
     data = services.datasets.import_file(write_csv(tmp_path / "d.csv", [row(n) for n in range(5)])).dataset

@@ -17,7 +17,7 @@ from studio.services import Services
 from studio.services.align.service import preset_form
 from studio.services.detox.service import detox_form
 from studio.services.reward.service import reward_form
-from studio.ui.access import Visitor
+from studio.ui.page.access import Visitor
 from studio.ui.shell import build_app
 
 #: Of the form of a hub id; whoever tries to download it learns that there is no network.

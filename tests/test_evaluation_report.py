@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 from studio.config import Settings
 from studio.domain.toxicity import ScorerInfo, TestPrompt
 from studio.services import Services
-from studio.ui.evaluation_report import report_html
-from studio.ui.report_page import report_of, report_routes
+from studio.ui.evaluations.report import report_html
+from studio.ui.evaluations.report_page import report_of, report_routes
 
 NASTY = '</pre><script>alert("x")</script><img src=//evil.example/x onerror=alert(1)>'
 

@@ -14,8 +14,7 @@ from studio.services.evaluations.queue import EvaluationStatus
 from studio.services.evaluations.reading import footing, headline, signed
 from studio.services.evaluations.statistics import compare
 from studio.services.evaluations.table import by_difference
-from studio.ui import evaluation_charts as charts
-from studio.ui import evaluation_view as view
+from studio.ui.evaluations import charts, view
 
 EVIL = '<img src=x onerror="alert(1)">'
 

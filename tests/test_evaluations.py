@@ -78,7 +78,7 @@ def test_every_prompt_is_answered_on_both_sides_with_one_seed_and_scored(house: 
     assert sum(map(len, house.toxicity.calls)) <= 24
     assert {text for call in house.toxicity.prompts for text in call} <= {prompt.text for prompt in PROMPTS}
 
-    # the same answers as a chat gives with the same seeds; in bf16 only their beginnings are sure to be (ml/decoding.py)
+    # the same answers as a chat gives with the same seeds; in bf16 only their beginnings are sure to be (ml/chat/decoding.py)
     row = by_key["run-one", "en-2", 1]
     asked = (Message("system", "Be kind."), Message("user", row.query))
     seed = row_seed(HOW.seed + 1, 1)

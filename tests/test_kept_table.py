@@ -9,8 +9,8 @@ import pytest
 
 from studio.domain.chat import BASE, Sampling
 from studio.services.compare import TableProgress, TableRow
-from studio.ui.kept_table import MAX_CHARACTERS, KeptTable, restore, store
-from studio.ui.prompt_table import file_name
+from studio.ui.compare.kept_table import MAX_CHARACTERS, KeptTable, restore, store
+from studio.ui.compare.prompt_table import file_name
 
 ROWS = (TableRow("1", "你好", ("<b>嗨</b>", "")), TableRow("q-7", "Hi", ("Hello.", "Hey!")))
 TABLE = KeptTable("run-1", Sampling(0.7, 0.9, 64, 3), TableProgress((BASE, "run-1"), 2, 3, ROWS, False, "Cancelled."))

@@ -34,7 +34,7 @@ from studio.config import Settings
 from studio.errors import InputError
 from studio.services.files.records import write_record
 from studio.services.library.service import LibraryService
-from studio.ui import run_view
+from studio.ui.training import run_view
 
 # -- in: what is accepted ---------------------------------------------------------------------------------------------
 

@@ -22,8 +22,8 @@ from studio.services.models import ModelService
 from studio.services.reward.scores import ScoreService
 from studio.services.runs.store import RunStore
 from studio.services.toxicity.service import ToxicityService
-from studio.ui.library_tab import build_library_tab
-from studio.ui.shared import Shared
+from studio.ui.library.tab import build_library_tab
+from studio.ui.page.shared import Shared
 
 #: the one browser of the whole test run: a second Playwright in the same thread is refused
 pytest_plugins = ("browser",)

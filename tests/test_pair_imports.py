@@ -17,7 +17,7 @@ from studio.domain.votes import Origin
 from studio.errors import DatasetError, InputError, NotFoundError
 from studio.services import Services, build_services
 from studio.services.rating.pair_sources import ImportedPairs
-from studio.ui.pairs_box import report_html
+from studio.ui.rating.add_pairs import report_html
 
 pytestmark = pytest.mark.timeout(300)
 

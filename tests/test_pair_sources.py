@@ -22,9 +22,9 @@ from studio.services import Services
 from studio.services.compare import PaneChat, row_seed
 from studio.services.rating.pair_batches import BatchForm, Question
 from studio.services.rating.pair_id import pair_identity
-from studio.ui import talk as talks
-from studio.ui.pairs_box import batch_html
-from studio.ui.talk import Asked, Pane, Talk
+from studio.ui.compare import talk as talks
+from studio.ui.compare.talk import Asked, Pane, Talk
+from studio.ui.rating.add_pairs import batch_html
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -132,7 +132,7 @@ def test_a_batch_answers_every_prompt_by_both_models(services: Services) -> None
             again = [*services.compare.stream([PaneChat(pane, told, origin.seed)], HOW)][-1]
             drawn_again += again[0].text == answer
         assert (pair.system_prompt, pair.source) == ("Be kind.", "batch")
-    # up to rounding: beside other rows of a batch a near-tie may fall the other way (see ml/decoding.py)
+    # up to rounding: beside other rows of a batch a near-tie may fall the other way (see ml/chat/decoding.py)
     assert drawn_again >= 0.8 * 2 * status.added
     services.sources.start_batch(wanted)  # the same again: nothing is stored twice
     assert finish(services) == "done"

@@ -22,9 +22,9 @@ from studio.services.reward import service as reward
 from studio.services.reward.service import reward_form
 from studio.services.runs.job import read_job
 from studio.services.worker.run import train_run
-from studio.ui import pane_scores
-from studio.ui import talk as talks
-from studio.ui.talk import Asked, Pane, Talk
+from studio.ui.compare import pane_scores
+from studio.ui.compare import talk as talks
+from studio.ui.compare.talk import Asked, Pane, Talk
 
 pytestmark = pytest.mark.timeout(600)
 SAMPLING = Sampling(0.9, 0.95, 6, 5)

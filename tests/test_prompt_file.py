@@ -19,10 +19,10 @@ from studio.services.data.prompt_file import MAX_FILE_MB, prompts_from_file
 from studio.services.data.prompt_sets import MAX_PROMPTS
 from studio.services.detox import service as detox
 from studio.services.detox.service import detox_form
-from studio.ui import detox_values
-from studio.ui.detox_form import DetoxWidgets
-from studio.ui.evaluation_form_box import FILE, LINES, EvaluationFormBox, brought, form_from
-from studio.ui.prompt_box import read_line
+from studio.ui.detox import form_values as detox_values
+from studio.ui.detox.form import DetoxWidgets
+from studio.ui.evaluations.form import FILE, LINES, EvaluationFormBox, brought, form_from
+from studio.ui.parts.prompt_box import read_line
 
 WANTED = ["Is it, say, good?", "好嗎？"]
 

@@ -14,10 +14,10 @@ from service_helpers import opened
 
 from studio.config import ROOT, Settings
 from studio.services import Services
-from studio.ui.align_panel import AlignPanel
-from studio.ui.quiet import quieten, rest_hidden_timers, tabs_around, when_opened
+from studio.ui.align.panel import AlignPanel
+from studio.ui.page.quiet import quieten, rest_hidden_timers, tabs_around, when_opened
 from studio.ui.shell import build_app
-from studio.ui.watch import Watch
+from studio.ui.training.watch import Watch
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from store_helpers import new_pairs
 
 from studio.domain.data import Message
 from studio.domain.votes import NewPair, Origin
-from studio.ui.rate_page import page, rate_routes, rendered
+from studio.ui.rating.voting_page import page, rate_routes, rendered
 
 # ---- the page
 

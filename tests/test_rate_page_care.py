@@ -19,8 +19,8 @@ from store_helpers import new_pairs
 
 from studio.domain.votes import NewPair, Origin
 from studio.services.rating.service import RatingService
-from studio.ui.hub_login import account_of, login_offered
-from studio.ui.rate_page import MAX_BODY, rate_routes
+from studio.ui.rating.hub_login import account_of, login_offered
+from studio.ui.rating.voting_page import MAX_BODY, rate_routes
 
 # ---- what nobody may
 

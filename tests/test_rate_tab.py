@@ -15,11 +15,11 @@ from studio.domain.votes import NewPair, Origin
 from studio.errors import InputError
 from studio.services import Services, build_services
 from studio.services.rating.service import RatingService
-from studio.ui.access import Visitor
-from studio.ui.qr import best_address, checked_address, only_here, qr_svg
-from studio.ui.rate_pairs import calibration_changes, matching, pair_html
-from studio.ui.rate_tab import code_html
-from studio.ui.rate_tally import PlayerTally, Tally, players, tally_html
+from studio.ui.page.access import Visitor
+from studio.ui.rating.pairs import calibration_changes, matching, pair_html
+from studio.ui.rating.qr import best_address, checked_address, only_here, qr_svg
+from studio.ui.rating.tab import code_html
+from studio.ui.rating.tally import PlayerTally, Tally, players, tally_html
 from studio.ui.shell import build_app
 
 

@@ -21,10 +21,9 @@ from studio.services.statistics.intervals import Interval
 from studio.services.votes import reading
 from studio.services.votes.filters import SOURCES, VoteFilters
 from studio.services.votes.statistics import Match, VoteReport, report
-from studio.ui import results_charts as charts
-from studio.ui import results_view as view
-from studio.ui.access import Visitor
-from studio.ui.results_panel import Reader, ResultsPanel, filters_from
+from studio.ui.page.access import Visitor
+from studio.ui.votes import charts, view
+from studio.ui.votes.panel import Reader, ResultsPanel, filters_from
 
 pytest_plugins = ("browser",)
 

@@ -20,7 +20,7 @@ from studio.services.reward import service as reward
 from studio.services.reward.service import RewardForm, reward_form
 from studio.services.runs.job import read_job
 from studio.services.worker.run import train_run
-from studio.ui.reward_preview import CHARACTERS, ROWS, preview
+from studio.ui.reward.preview import CHARACTERS, ROWS, preview
 
 pytestmark = pytest.mark.timeout(600)
 

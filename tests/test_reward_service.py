@@ -35,7 +35,7 @@ from studio.services.runs.events import in_force
 from studio.services.runs.status import StopRequest, read_status
 from studio.services.statistics.intervals import wilson
 from studio.services.worker.run import cold_command, recipe_rows
-from studio.ui import reward_view
+from studio.ui.reward import view as reward_view
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -327,5 +327,5 @@ def test_worker_rebuilds_the_rows(services: Services, trained: str) -> None:
 
 
 def test_importing_the_services_imports_no_torch() -> None:
-    code = "import sys; import studio.services.reward.service, studio.services.reward.scores, studio.ui.reward_tab; assert 'torch' not in sys.modules"
+    code = "import sys; import studio.services.reward.service, studio.services.reward.scores, studio.ui.reward.tab; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == 0

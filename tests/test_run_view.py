@@ -14,8 +14,8 @@ from scripted_trainer import step_event
 from studio.domain.events import ProbeEvent, SampleEvent, SupportShare
 from studio.domain.runs import FINAL_STATES, RunState, RunStatus
 from studio.services.runs.store import RunView
-from studio.ui import run_view
-from studio.ui.watch import ahead_of, to_watch
+from studio.ui.training import run_view
+from studio.ui.training.watch import ahead_of, to_watch
 
 HOSTILE = "<img src=x onerror=alert(1)>'\"&"
 SHARE = SupportShare(share=0.9, low=0.7, high=0.97, n=18, abstained=2, judge_accuracy=0.95, judge_n=100)

@@ -11,10 +11,10 @@ from typing import Any
 import gradio as gr
 
 from studio.services import Services
-from studio.ui.access import new_visitor
 from studio.ui.launch import page_options
-from studio.ui.quiet import settle
-from studio.ui.shared import Shared
+from studio.ui.page.access import new_visitor
+from studio.ui.page.quiet import settle
+from studio.ui.page.shared import Shared
 
 #: Draws a tab and binds its events: one of the ``build_..._tab`` functions, or a part of one.
 Builder = Callable[[Services, Shared, gr.Blocks], object]

@@ -22,7 +22,7 @@ class RewardTerm:
 
 @dataclass(frozen=True)
 class DetoxSettings:
-    """Hyper-parameters of a detox run. Presets live in ``services/presets.py``.
+    """Hyper-parameters of a detox run. Presets live in ``services/recipes/presets.py``.
 
     ``algorithm`` is ``rloo`` (REINFORCE leave-one-out, Ahmadian et al. 2024) or ``grpo`` (Shao et al. 2024). A step samples
     ``generations`` answers to each of ``prompts_per_step`` prompts at ``temperature``, each at most ``max_new_tokens`` long;

@@ -26,12 +26,12 @@ class LoraSettings:
 
 @dataclass(frozen=True)
 class DpoSettings:
-    """Hyper-parameters of a DPO run (Rafailov et al. 2023). Presets live in ``services/presets.py``.
+    """Hyper-parameters of a DPO run (Rafailov et al. 2023). Presets live in ``services/recipes/presets.py``.
 
     ``max_seconds`` > 0 ends the run after that many seconds of training instead of after ``epochs``.
     ``label_smoothing`` is the assumed flip rate of the ``robust`` loss (Chowdhury et al. 2024).
-    ``replay_weight`` > 0 adds that multiple of a language-model loss on the base's own answers (see ``ml/replay.py``).
-    ``side_first``: answers of support/oppose data open with their side (see ``services/openings.py``).
+    ``replay_weight`` > 0 adds that multiple of a language-model loss on the base's own answers (see ``ml/dpo/replay.py``).
+    ``side_first``: answers of support/oppose data open with their side (see ``services/data/openings.py``).
     ``optimizer`` is ``adamw`` or ``paged_adamw_8bit`` (CUDA only; ``adamw`` is taken elsewhere and the run says so).
     """
 
@@ -60,7 +60,7 @@ class DpoSettings:
 @dataclass(frozen=True)
 class RewardSettings:
     """Hyper-parameters of a reward run: a scalar head on the base, trained with the Bradley-Terry loss
-    ``-log sigmoid(reward(chosen) - reward(rejected))`` (Ouyang et al. 2022). Presets live in ``services/presets.py``.
+    ``-log sigmoid(reward(chosen) - reward(rejected))`` (Ouyang et al. 2022). Presets live in ``services/recipes/presets.py``.
 
     ``center_rewards`` > 0 adds that multiple of the squared sum of the two rewards (Eisenstein et al. 2023), which keeps
     them around zero. ``max_seconds`` as in :class:`DpoSettings`; ``probe_every`` is steps between two looks at the held-out

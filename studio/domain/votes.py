@@ -1,6 +1,6 @@
 """The frozen types of rating: pairs of answers, where they came from, raters, votes, and what the votes decide.
 
-Answers of a pair stand in a canonical order (see ``services/rating.py``), named 1 and 2. Which of them a rater saw on the
+Answers of a pair stand in a canonical order (see ``services/rating/service.py``), named 1 and 2. Which of them a rater saw on the
 left is drawn per (pair, rater) and recorded with the vote, so that a side bias can be measured afterwards.
 """
 

@@ -41,7 +41,7 @@ class ModelInfo:
         needs: one sentence that says both, fit to be shown before loading.
         cached: it can be loaded without a network.
         load_in_4bit: meant to be loaded in 4 bits.
-        preset: training preset that suits it (``services/presets.py``).
+        preset: training preset that suits it (``services/recipes/presets.py``).
         seq2seq: an encoder-decoder (T5 and its kin); unknown, thus false, for a hub id that is not downloaded yet.
     """
 

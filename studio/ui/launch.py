@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Runs before Gradio's own scripts: keeps a page listening while it waits for an answer.
-STREAM_FILE = Path(__file__).with_name("stream.js")
+STREAM_FILE = Path(__file__).parent / "page" / "stream.js"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -74,9 +74,9 @@ def _serve(services: Services) -> None:
 
 def page_options(services: Services) -> dict[str, Any]:
     """What ``launch()`` takes for any server of the page: its looks, and the routes of plain pages beside Gradio's."""
-    from studio.ui.rate_page import rate_routes
-    from studio.ui.report_page import report_routes
-    from studio.ui.theme import CSS_FILE, theme
+    from studio.ui.evaluations.report_page import report_routes
+    from studio.ui.page.theme import CSS_FILE, theme
+    from studio.ui.rating.voting_page import rate_routes
 
     return {
         "theme": theme(),

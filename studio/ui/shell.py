@@ -7,18 +7,18 @@ from collections.abc import Callable
 import gradio as gr
 
 from studio.services import Services
-from studio.ui import score_box
-from studio.ui.access import Gate, Visitor, new_visitor
-from studio.ui.align_api import add_api, address_of
-from studio.ui.align_tab import build_align_tab
-from studio.ui.compare_tab import build_compare_tab
-from studio.ui.guard import guarded
-from studio.ui.library_tab import build_library_tab
-from studio.ui.quiet import settle
-from studio.ui.rate_tab import build_rate_tab
-from studio.ui.reward_tab import build_reward_tab
-from studio.ui.shared import Shared
-from studio.ui.toxicity_tab import build_toxicity_tab
+from studio.ui.align.api import add_api
+from studio.ui.align.tab import build_align_tab
+from studio.ui.compare.tab import build_compare_tab
+from studio.ui.library.tab import build_library_tab
+from studio.ui.page.access import Gate, Visitor, address_of, new_visitor
+from studio.ui.page.guard import guarded
+from studio.ui.page.quiet import settle
+from studio.ui.page.shared import Shared
+from studio.ui.rating.tab import build_rate_tab
+from studio.ui.reward import score_box
+from studio.ui.reward.tab import build_reward_tab
+from studio.ui.toxicity.tab import build_toxicity_tab
 
 #: Seconds: every hour, copies that Gradio made of uploads and of files it served are deleted once a day old. What the studio
 #: keeps (runs, data, exports) lies elsewhere and stays.

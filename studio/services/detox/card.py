@@ -1,5 +1,5 @@
 """What the model card of a detoxed adapter says: what it was trained against, what was measured, what it is not. The other
-parts of the card are those of every run (``services/cards.py``), which also makes these texts safe for Markdown."""
+parts of the card are those of every run (``services/library/model_card.py``), which also makes these texts safe for Markdown."""
 
 from __future__ import annotations
 

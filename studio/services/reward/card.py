@@ -1,5 +1,5 @@
 """What the model card of a reward model says: how to load it, what was measured, what it is not. The other parts of the card
-are those of every run (``services/cards.py``)."""
+are those of every run (``services/library/model_card.py``)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Votes as an Argilla 2 dataset on disk: the folder that ``argilla.Dataset.to_disk`` writes and ``from_disk`` reads
 (``.argilla/dataset.json``, ``.argilla/settings.json``, ``records.json``; argilla 2.8). No Argilla needed. Such a folder is read
-in ``argilla_reader.py``."""
+in ``argilla_import.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs and votes from an Argilla 2 dataset on disk (see ``argilla.py``), whatever its fields are called."""
+"""Pairs and votes from an Argilla 2 dataset on disk (see ``argilla_export.py``), whatever its fields are called."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
                                     ──▶ standings (Bradley-Terry, three and more players)
                                     ──▶ agreement, side bias, raters, pace
 
-``vote_reading.py`` puts them into sentences, ``ui/results_charts.py`` into pictures.
+``reading.py`` puts them into sentences, ``ui/votes/charts.py`` into pictures.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The process that carries out one run: it owns the run's status, events, samples and log until it ends.
 
-Forked by the warm trainer (see ``services/trainer.py``), or started cold as ``python -m studio.services.worker.run FOLDER``
+Forked by the warm trainer (see ``services/worker/trainer.py``), or started cold as ``python -m studio.services.worker.run FOLDER``
 where a forked process could not train. The training function itself is
 ``ml.dpo.train_dpo``, ``ml.reward.train_reward`` or ``ml.detox.train_detox``.
 """

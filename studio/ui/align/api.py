@@ -1,0 +1,47 @@
+"""Typed, named endpoints for programs: ``/align`` and ``/status``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from studio.services import Services
+from studio.services.align.service import preset_form
+from studio.ui.page.access import Gate, address_of, new_visitor, require_operator
+from studio.ui.page.guard import guarded
+
+
+def add_api(services: Services, gate: Gate) -> None:
+    """Add the endpoints to the Blocks being built."""
+
+    def align(
+        request: gr.Request,
+        base: str = "embedded",
+        dataset: str = "live-action-en",
+        support_ratio: float = 0.9,
+        data_size: int = 50,
+        preset: str = "embedded",
+        seed: int = 42,
+        epochs: float = 0.0,
+        operator_password: str = "",
+    ) -> str:
+        """Queue a DPO run and return its run id. ``epochs`` 0 takes the preset's. Needs the operator's password where one
+        is set."""
+        mark = new_visitor(services.settings)
+        if operator_password and not mark.operator:
+            mark = gate.unlock(operator_password, address_of(request))
+        require_operator(mark, "training")
+        form = preset_form(base, dataset, support_ratio, data_size, preset)
+        dpo = replace(form.dpo, seed=seed, epochs=epochs or form.dpo.epochs)
+        return services.align.start(replace(form, dpo=dpo))
+
+    def status(run_id: str) -> dict[str, Any]:
+        """State, step counts and, once measured, the result of a run: the keys of ``align --json``, of a reward run those of
+        ``reward --json``, of a detox run those of ``detox --json``."""
+        others = {"reward": services.reward.status, "detox": services.detox.status}
+        return others.get(services.runs.get(run_id).method, services.align.status)(run_id)
+
+    gr.api(guarded(align), api_name="align")
+    gr.api(guarded(status), api_name="status")

@@ -1,0 +1,99 @@
+"""The Align tab: set the dial, see exactly what will be trained on, train, watch, read the result, keep a history.
+
+The page never owns a run: buttons write to the run folder through the services, a timer reads it back, and page load
+re-attaches to whatever is running. Closing or refreshing the page changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import StudioError
+from studio.services import Services
+from studio.services.models import Progress
+from studio.ui.align.form import PREVIEW_HEADERS, build_form, choices, form_from, preset_values, preview_rows
+from studio.ui.align.import_box import build_import_box
+from studio.ui.align.panel import AlignPanel
+from studio.ui.page.guard import guarded
+from studio.ui.page.shared import QUIET, Shared
+from studio.ui.parts.base_needs import bind_needs
+from studio.ui.training.form import bind_start, size_range
+
+
+def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
+    """Draw the tab and bind its events."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            form, needs = build_form(services)
+            train = gr.Button("Train", variant="primary", size="lg", elem_id="train")
+            build_import_box(services, shared, form.dataset)
+        with gr.Column(scale=7, min_width=320):
+            count = gr.Markdown(elem_id="preview-count")
+            preview = gr.Dataframe(
+                headers=PREVIEW_HEADERS,
+                datatype=["number", "str", "str", "str", "str"],
+                interactive=False,
+                wrap=True,
+                max_height=520,
+                column_widths=["44px", "160px", "190px", "190px", "98px"],
+                label="What will be trained on",
+                show_row_numbers=False,
+                elem_id="preview",
+            )
+    panel = AlignPanel(services)
+
+    def start(values: Sequence[Any], told: Progress) -> str:
+        return services.align.start(form_from(*values), told)
+
+    def dataset_changed(dataset_id: str, size: float | None) -> tuple[Any, Any]:
+        data = services.datasets.get(dataset_id)
+        n = len(data.pairs)
+        info = (
+            "Share of the pairs in which the supporting answer is the preferred one."
+            if data.kind == "sides"
+            else "Share of the pairs kept as labelled; the rest are flipped."
+        )
+        return gr.Slider(**size_range(n), value=min(int(size or n), n)), gr.Slider(info=info)
+
+    def preview_table(*values: Any) -> tuple[list[list[Any]], str]:
+        return preview_rows(services, form_from(*values))
+
+    def refresh_choices() -> tuple[Any, Any]:
+        datasets, bases = choices(services)
+        return gr.Dropdown(choices=datasets), gr.Dropdown(choices=bases)
+
+    def suit_base(base: str | None) -> list[Any]:
+        """The preset made for a base, with its values."""
+        try:
+            return preset_values(services.models.info(base or "").preset)
+        except StudioError:  # what is wrong stands below the base
+            return [gr.skip()] * (1 + len(form.knobs()))
+
+    rows = [preview, count]
+    app.load(guarded(refresh_choices), None, [form.dataset, form.base], **QUIET)
+    app.load(guarded(preview_table), form.all(), rows, **QUIET)
+    bind_needs(services, shared, app, form.base, needs)
+    form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
+    form.preset.input(guarded(preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
+    form.dataset.change(
+        guarded(dataset_changed), [form.dataset, form.data_size], [form.data_size, form.support_ratio], **QUIET
+    ).then(guarded(preview_table), form.all(), rows, **QUIET)
+    gr.on(
+        [
+            form.support_ratio.change,
+            form.data_size.change,
+            form.shuffle.change,
+            form.side_first.change,
+            form.seed.change,
+        ],
+        guarded(preview_table),
+        form.all(),
+        rows,
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    panel.bind(shared, app, form.all(), shared.align_run)
+    bind_start(train, panel, shared, form.all(), start)

@@ -1,0 +1,43 @@
+"""Which base answers where no pane shows an adapter: what it needs, and loading it with progress."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio.services import Services
+from studio.services.models import EMBEDDED
+from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.guard import guarded
+from studio.ui.page.shared import PRIVATE, Shared
+from studio.ui.parts.base_needs import bind_needs
+
+
+def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dropdown:
+    """Draw the box; its dropdown holds the id of the base."""
+    with gr.Accordion("Base model", open=False, elem_id="base-box"):
+        base = gr.Dropdown(
+            [EMBEDDED],
+            value=EMBEDDED,
+            label="Base model where no pane shows an adapter",
+            info="A pane with an adapter brings the base it was trained on. Any Hub id or local folder may be typed.",
+            allow_custom_value=True,
+            elem_id="compare-base",
+        )
+        needs = gr.HTML(elem_id="compare-base-needs")
+        load = gr.Button("Load it now", size="sm", elem_id="load-base")
+
+    def offer() -> Any:
+        return gr.Dropdown(choices=[(info.title, info.id) for info in services.models.catalogue()])
+
+    def fetch(mark: Visitor, model: str, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008 - gradio's way
+        require_operator(mark, "loading another base")
+        services.compare.load(model, lambda share, text: progress(share, desc=text))
+        return f'<div class="quiet">{escape(model)} is loaded.</div>'
+
+    app.load(guarded(offer), None, base, **PRIVATE)
+    bind_needs(services, shared, app, base, needs)
+    load.click(guarded(fetch), [shared.visitor, base], needs, **PRIVATE)
+    return base

@@ -1,0 +1,187 @@
+"""Scores in Compare: what a reward run or a toxicity scorer says of the finished answer in each pane, and the best of several
+samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio.domain.chat import BASE, Sampling
+from studio.domain.data import Message
+from studio.errors import InputError
+from studio.services import Services
+from studio.services.reward.scores import ranking
+from studio.services.toxicity.scorers import EMBEDDED, RUN
+from studio.services.toxicity.service import TextScores
+from studio.ui.compare import talk as talks
+from studio.ui.compare.api import MODEL
+from studio.ui.compare.pane_widgets import PaneWidgets
+from studio.ui.compare.talk import Talk
+from studio.ui.page.guard import guarded
+from studio.ui.page.quiet import when_opened
+from studio.ui.page.shared import PRIVATE, QUIET, Shared
+from studio.ui.parts.cover import covered
+from studio.ui.reward.score_box import SCORING, offer
+from studio.ui.reward.view import cut_told
+from studio.ui.toxicity.view import OVER, named, pane_line
+
+OFF = ""
+MAX_SAMPLES = 16
+DIFFER = " <span class='quiet'>· the panes' earlier turns differ, so their rewards do not compare</span>"
+
+
+def build_pane_scores(
+    services: Services,
+    shared: Shared,
+    app: gr.Blocks,
+    widgets: Sequence[PaneWidgets],
+    page: Sequence[Any],
+    settled: Sequence[Any],
+) -> None:
+    """Draw the box and bind it.
+
+    Args:
+        page: the talk in the browser, the base, the difference switch, system prompt and sampling, in Compare's order.
+        settled: events after which the panes' answers may be others.
+    """
+    with gr.Accordion("Scores", open=False, elem_id="pane-scores"):
+        judge = gr.Dropdown(
+            [("off", OFF)],
+            value=OFF,
+            label="Score with",
+            info="A reward model of this studio, or a scorer of toxicity; its score of each pane's newest answer stands below it.",
+            elem_id="score-with",
+        )
+        gr.Markdown(
+            "**Best of n:** several samples of one model for the last question, as its conversation stands, the highest reward first."
+        )
+        with gr.Row():
+            model = gr.Dropdown([("Base model", BASE)], value=BASE, label="Model", scale=3, elem_id="best-model")
+            count = gr.Slider(2, MAX_SAMPLES, value=6, step=1, label="n", scale=2, elem_id="best-count")
+        button = gr.Button("Sample and rank", size="sm", elem_id="best-of")
+        best = gr.HTML(elem_id="best-result")
+
+    def offer_judges(chosen: str, shown: str) -> tuple[Any, Any]:
+        judges = [*services.scores.choices(), *_toxicity_choices(services)]
+        kept = chosen if chosen in {name for _, name in judges} else OFF
+        models = [(choice.label, choice.id) for choice in services.compare.panes()]
+        return gr.Dropdown(choices=[("off", OFF), *judges], value=kept), offer(models, shown)
+
+    def pane_rewards(judge: str, stored: Any) -> list[str]:
+        talk = talks.restore(stored)
+        lines = pane_lines(services, judge, talk) if judge and talk is not None else []
+        return [*lines, *[""] * (len(widgets) - len(lines))]
+
+    def best_of(judge: str, pane: str, n: float, stored: Any, base: str, *values: Any) -> str:
+        if not judge:
+            raise InputError("Choose who scores under Score with first.")
+        talk = talks.restore(stored)
+        if talk is None:
+            raise InputError("There is no question yet; ask the panes something first.")
+        _, system, temperature, top_p, tokens, seed = values
+        if not temperature:
+            raise InputError(
+                "Temperature is 0, so all samples would be the same; raise it under System prompt and sampling."
+            )
+        sampling = Sampling(float(temperature), float(top_p), int(tokens), int(seed or 0))
+        talk = replace(talk, system_prompt=(system or "").strip(), sampling=sampling)
+        return best_of_n(services, judge, talk, pane, int(n), base)
+
+    rewards = [widget.reward for widget in widgets]
+    when_opened(judge, app, guarded(offer_judges), [judge, model], [judge, model])
+    judge.input(guarded(pane_rewards), [judge, shared.chats], rewards, **SCORING, **QUIET)
+    for event in settled:
+        event.then(guarded(pane_rewards), [judge, shared.chats], rewards, **SCORING, **QUIET)
+    button.click(guarded(best_of), [judge, model, count, *page], best, show_progress_on=button, **MODEL, **PRIVATE)
+
+
+def pane_lines(services: Services, judge: str, talk: Talk) -> list[str]:
+    """What stands below each pane: the score of its newest answer, where it has one. A reward model reads the whole
+    conversation; its rewards of answers to different conversations are told as not to be compared."""
+    lines = [""] * len(talk.panes)
+    rows = [index for index, pane in enumerate(talk.panes) if pane.answer]
+    if not rows:
+        return lines
+    values: list[float | None]
+    comparable = True
+    if _is_run(judge):
+        read = [talks.told(talk, index) for index in rows]
+        rewards = services.scores.score_conversations(judge, read)
+        values = [one.reward for one in rewards]
+        told = [f"reward <b>{one.reward:+.3f}</b>{cut_told(one.cut)}" for one in rewards]
+        comparable = len({conversation[:-1] for conversation in read}) == 1
+    else:
+        found = services.toxicity.judge(judge, [talk.panes[index].answer for index in rows])
+        values = [score.reward for score in found.scores]
+        told = [pane_line(found.info, score) for score in found.scores]
+    top = max((value for value in values if value is not None), default=None)
+    for index, line, value in zip(rows, told, values, strict=True):
+        mark = "" if comparable else DIFFER
+        if comparable and value is not None and value == top and len(rows) > 1:
+            mark = " · highest"
+        lines[index] = f'<div class="pane-reward">{line}{mark}</div>'
+    return lines
+
+
+def best_of_n(services: Services, judge: str, talk: Talk, choice: str, count: int, base: str) -> str:
+    """``count`` answers of a model to the last question, behind the conversation it stands in and asked as ``talk`` says,
+    best first.
+
+    Raises:
+        InputError: nothing was asked yet, or all samples are empty; StudioError: model or scorer cannot be had.
+    """
+    index, turns = talks.last_question(talk, choice)
+    system = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
+    question = (*system, *turns)
+    made = services.compare.samples(choice, question, count, talk.sampling, base)
+    answers = [text for text in made if text.strip()]
+    if not answers:
+        raise InputError("All samples were empty; try another question or model.")
+    before = f" <i>(after {len(turns) - 1} earlier turns of pane {index + 1})</i>" if len(turns) > 1 else ""
+    head = f"<div class='quiet'>{escape(turns[-1].content)}{before}</div>"
+    if not _is_run(judge):
+        return head + _ranked_by_toxicity(services.toxicity.judge(judge, answers))
+    found = services.scores.score_conversations(judge, [(*question, Message("assistant", a)) for a in answers])
+    return head + _ranked(answers, [one.reward for one in found], [one.cut for one in found])
+
+
+def _is_run(judge: str) -> bool:
+    """Whether a run's id was chosen, not a scorer's name: all names of those but one have a slash in them."""
+    return judge != EMBEDDED and "/" not in judge
+
+
+def _toxicity_choices(services: Services) -> list[tuple[str, str]]:
+    """The toxicity scorers that can score now; reward runs stand in the list already, by their ids."""
+    return [
+        (f"Toxicity · {label}", name)
+        for label, name in services.toxicity.choices()
+        if not name.startswith(RUN) and services.toxicity.ready(name)
+    ]
+
+
+def _ranked_by_toxicity(found: TextScores) -> str:
+    """The least toxic answer first, those the scorer does not cover last; covered where it calls them toxic."""
+    order = ranking([float("-inf") if score.reward is None else score.reward for score in found.scores])
+    rows = ""
+    for place, index in enumerate(order, 1):
+        score, answer = found.scores[index], found.texts[index]
+        toxicity = "not covered" if score.toxicity is None else f"{score.toxicity:.3f}"
+        offends = score.toxicity is not None and score.toxicity > OVER
+        text = covered(answer, "answer") if offends else escape(answer)
+        rows += f"<tr><td>{place}</td><td><b>{toxicity}</b></td><td>{text}</td></tr>"
+    return (
+        f"{named(found.info)}<table class='strip best'><thead><tr><th></th><th>toxicity</th>"
+        f"<th>answer</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _ranked(answers: Sequence[str], rewards: Sequence[float], cuts: Sequence[int]) -> str:
+    rows = "".join(
+        f"<tr><td>{place}</td><td><b>{rewards[index]:+.3f}</b>{cut_told(cuts[index])}</td><td>{escape(answers[index])}</td></tr>"
+        for place, index in enumerate(ranking(rewards), 1)
+    )
+    return f"<table class='strip best'><thead><tr><th></th><th>reward</th><th>answer</th></tr></thead><tbody>{rows}</tbody></table>"

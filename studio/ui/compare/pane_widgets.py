@@ -1,0 +1,158 @@
+"""The widgets of one pane and of the ask box, and how a conversation is put into them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from studio.domain.chat import BASE, PaneUpdate
+from studio.services.compare import PaneChoice
+from studio.ui.compare import pane_html as show
+from studio.ui.compare.talk import MAX_QUESTION, Talk
+
+EXAMPLES = (
+    "Should anime be turned into live action?",
+    "Would a live-action Akira be a good idea?",
+    "Hello! Who are you?",
+    "動漫應該改編成真人版嗎？",
+    "你期待《進擊的巨人》的真人電影嗎？",
+    "你好，你是誰？",
+)
+
+
+@dataclass(frozen=True)
+class PaneWidgets:
+    """One pane on the page."""
+
+    column: gr.Column
+    choice: gr.Dropdown
+    identity: gr.HTML
+    chat: gr.Chatbot
+    stats: gr.HTML
+    diff: gr.HTML
+    reward: gr.HTML
+
+    def all(self) -> list[Any]:
+        """Every widget a conversation is drawn into, as outputs (the reward is told apart, by ``pane_scores.py``)."""
+        return [self.column, self.choice, self.identity, self.chat, self.stats, self.diff]
+
+
+@dataclass(frozen=True)
+class AskWidgets:
+    """What is asked and how."""
+
+    prompt: gr.Textbox
+    send: gr.Button
+    stop: gr.Button
+    retry: gr.Button
+    clear: gr.Button
+    examples: list[gr.Button]
+    system: gr.Textbox
+    temperature: gr.Slider
+    top_p: gr.Slider
+    max_tokens: gr.Slider
+    seed: gr.Number
+
+    def settings(self) -> list[Any]:
+        """System prompt and sampling, in the order of :class:`studio.domain.chat.Sampling`."""
+        return [self.system, self.temperature, self.top_p, self.max_tokens, self.seed]
+
+
+def build_pane(index: int) -> PaneWidgets:
+    """Draw pane ``index`` (from 0); the first two are there from the start."""
+    with gr.Column(visible=index < 2, min_width=280, elem_classes="pane", elem_id=f"pane-{index + 1}") as column:
+        choice = gr.Dropdown(
+            [("Base model", BASE)],
+            value=BASE,
+            label=f"Pane {index + 1}",
+            filterable=True,
+            elem_id=f"pane-choice-{index + 1}",
+        )
+        identity = gr.HTML(elem_id=f"pane-identity-{index + 1}")
+        chat = gr.Chatbot(
+            show_label=False,
+            container=False,
+            height=380,
+            layout="bubble",
+            buttons=["copy", "copy_all"],
+            placeholder=show.PLACEHOLDER,
+            sanitize_html=True,
+            render_markdown=False,
+            allow_tags=False,
+            latex_delimiters=[],
+            feedback_options=None,
+            group_consecutive_messages=False,
+            allow_file_downloads=False,
+            elem_classes="chat",
+            elem_id=f"chat-{index + 1}",
+        )
+        stats = gr.HTML(show.stats(None), elem_id=f"pane-stats-{index + 1}")
+        reward = gr.HTML(elem_id=f"pane-reward-{index + 1}")
+        diff = gr.HTML(visible=False, elem_id=f"pane-diff-{index + 1}")
+    return PaneWidgets(column, choice, identity, chat, stats, diff, reward)
+
+
+def build_ask_box() -> AskWidgets:
+    """Draw the prompt box, its buttons, examples and settings."""
+    with gr.Column(elem_id="ask-box"):
+        prompt = gr.Textbox(
+            placeholder="Ask all panes at once; Enter sends",
+            show_label=False,
+            container=False,
+            lines=1,
+            max_lines=6,
+            max_length=MAX_QUESTION,
+            elem_id="prompt",
+        )
+        with gr.Row(elem_id="ask-buttons"):
+            send = gr.Button("Send", variant="primary", size="sm", min_width=60, elem_id="send")
+            stop = gr.Button("Stop", variant="stop", size="sm", min_width=60, interactive=False, elem_id="stop")
+            retry = gr.Button("Retry", size="sm", min_width=60, elem_id="retry")
+            clear = gr.Button("Clear", size="sm", min_width=60, elem_id="clear")
+    with gr.Row(elem_id="examples"):
+        examples = [gr.Button(text, size="sm", min_width=100, elem_classes="example") for text in EXAMPLES]
+    with gr.Accordion("System prompt and sampling", open=False, elem_id="sampling"):
+        system = gr.Textbox(
+            label="System prompt",
+            lines=1,
+            max_lines=6,
+            max_length=MAX_QUESTION,
+            placeholder="none",
+            info="Said to every pane. Opening a run sets the one it was trained with.",
+            elem_id="system-prompt",
+        )
+        with gr.Row():
+            temperature = gr.Slider(
+                0, 2, value=0.8, step=0.05, label="Temperature", info="0: always the likeliest token."
+            )
+            top_p = gr.Slider(0.05, 1, value=0.95, step=0.05, label="Top-p", info="Draw from the likeliest share only.")
+        with gr.Row():
+            max_tokens = gr.Slider(8, 1024, value=128, step=8, label="Max tokens", info="An answer is cut there.")
+            seed = gr.Number(
+                1,
+                label="Seed",
+                precision=0,
+                minimum=0,
+                info="Same seed and question, same answer; Retry takes a new seed.",
+                elem_id="seed",
+            )
+    return AskWidgets(prompt, send, stop, retry, clear, examples, system, temperature, top_p, max_tokens, seed)
+
+
+def pane_choices(offered: Sequence[PaneChoice], current: str) -> list[tuple[str, str]]:
+    """Dropdown lines; a run that is gone stays listed in the pane that shows it."""
+    lines = [(choice.label, choice.id) for choice in offered]
+    if current not in {value for _, value in lines}:
+        lines.append((f"{current} (deleted)", current))
+    return lines
+
+
+def frame(
+    widgets: Sequence[PaneWidgets], talk: Talk, rows: Sequence[int], updates: Sequence[PaneUpdate]
+) -> dict[Any, Any]:
+    """Conversations and figures of the panes ``rows`` while answers come in."""
+    shown: dict[Any, Any] = {widgets[i].chat: show.bubbles(talk.panes[i].messages) for i in rows}
+    return shown | {widgets[i].stats: show.stats(update) for i, update in zip(rows, updates, strict=True)}

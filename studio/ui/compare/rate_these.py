@@ -1,0 +1,47 @@
+"""*Rate these answers*: what the panes of Compare say becomes pairs to vote on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import InputError
+from studio.services import Services
+from studio.services.compare import PaneChat
+from studio.services.rating.service import Added
+from studio.ui.compare import talk as talks
+from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.guard import guarded
+from studio.ui.page.shared import QUIET, Shared
+
+
+def build_rate_these() -> gr.Button:
+    """Draw the button."""
+    return gr.Button("Rate these answers", size="sm", elem_id="rate-these")
+
+
+def bind_rate_these(services: Services, shared: Shared, button: gr.Button) -> None:
+    """What it does, once the page stands."""
+
+    def keep(mark: Visitor, stored: Any) -> None:
+        require_operator(mark, "adding pairs to rate")
+        talk = talks.restore(stored)
+        asked = talk.asked if talk else None
+        if talk is None or asked is None:
+            raise InputError("There are no finished answers on screen; ask something, or press Retry.")
+        chats = [PaneChat(pane.choice, pane.messages) for pane in talk.panes]
+        done = services.sources.from_chats(chats, asked.system_prompt, asked.sampling, asked.base)
+        (gr.Info if done.added or done.known else gr.Warning)(told(done), duration=6)
+
+    button.click(guarded(keep), [shared.visitor, shared.chats], None, **QUIET)
+
+
+def told(done: Added) -> str:
+    """What became of the answers, in one sentence."""
+    parts = [f"{done.added} {'pair' if done.added == 1 else 'pairs'} added to Rate"] if done.added else []
+    if done.known:
+        parts.append(f"{done.known} known already")
+    if done.identical:
+        parts.append(f"{done.identical} left out, since both answers are the same")
+    return f"{'; '.join(parts)}."

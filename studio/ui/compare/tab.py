@@ -1,0 +1,321 @@
+"""The Compare tab: the same question to the base and to adapters of it, answered side by side at the same time.
+
+The conversation lives in the visitor's browser (:mod:`studio.ui.compare.talk`); the server remembers of a page only what is needed
+to stop an answer in progress. Answers come from the one engine behind :class:`studio.services.compare.CompareService`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from studio.domain.chat import BASE, PaneUpdate, Sampling
+from studio.domain.data import Message
+from studio.errors import InputError, NotFoundError, StudioError
+from studio.services import Services
+from studio.services.compare import PaneChat
+from studio.services.runs.store import RunView
+from studio.ui.compare import pane_html as show
+from studio.ui.compare import talk as talks
+from studio.ui.compare.api import MODEL, add_api
+from studio.ui.compare.base_box import build_base_box
+from studio.ui.compare.diff import diff_html
+from studio.ui.compare.pane_scores import build_pane_scores
+from studio.ui.compare.pane_widgets import EXAMPLES, build_ask_box, build_pane, frame, pane_choices
+from studio.ui.compare.prompt_table import build_prompt_table
+from studio.ui.compare.rate_these import bind_rate_these, build_rate_these
+from studio.ui.compare.talk import MAX_PANES, Asked, Pane, Talk
+from studio.ui.page.guard import guarded
+from studio.ui.page.live import Live
+from studio.ui.page.shared import PRIVATE, QUIET, Shared
+
+#: Seconds between two redraws while answers stream, and between two saves of what was said so far.
+REDRAW_S, SAVE_S = 0.08, 2.0
+_FOCUS = "() => document.querySelector('#prompt textarea').focus()"
+
+
+def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
+    """Draw the tab and bind its events."""
+    memory = shared.chats
+    live = gr.State(Live())
+    empty = gr.HTML(show.EMPTY, visible=False, elem_id="compare-empty")
+    with gr.Row(elem_id="compare-bar"):
+        count = gr.Radio([1, 2, 3, 4], value=2, label="Panes", min_width=240, elem_id="pane-count")
+        diff = gr.Checkbox(
+            False,
+            label="Mark differences",
+            info="Against the first pane, by word (Chinese by character).",
+            min_width=260,
+            elem_id="diff-switch",
+        )
+    with gr.Row(equal_height=False, elem_id="panes"):
+        widgets = [build_pane(index) for index in range(MAX_PANES)]
+    rate = build_rate_these()
+    form = build_ask_box()
+    base = build_base_box(services, shared, app)
+    settings = [diff, *form.settings()]
+    everything = [memory, empty, count, *settings, *(w for pane in widgets for w in pane.all())]
+    controls = [form.send, form.stop, form.retry, form.clear, rate, count, diff, *(w.choice for w in widgets)]
+
+    # -- drawing ------------------------------------------------------------------------------------------------------
+
+    def draw(talk: Talk, model: str, keep: bool = True) -> dict[Any, Any]:
+        """All panes as ``talk`` has them; ``keep`` has the browser remember it."""
+        offered, runs = services.compare.panes(), _runs(services, talk)
+        updates: dict[Any, Any] = {empty: gr.HTML(visible=len(offered) == 1), count: len(talk.panes)}
+        if keep:
+            updates[memory] = talks.store(talk)
+        for index, widget in enumerate(widgets):
+            pane = talk.panes[index] if index < len(talk.panes) else None
+            updates[widget.column] = gr.Column(visible=pane is not None)
+            updates[widget.chat] = show.bubbles(pane.messages) if pane else []
+            if pane is not None:
+                updates[widget.choice] = gr.Dropdown(choices=pane_choices(offered, pane.choice), value=pane.choice)
+                updates[widget.stats] = show.OPEN_QUESTION if pane.messages and not pane.answer else show.stats(None)
+        return updates | identities(talk, runs, model) | marks(talk, runs)
+
+    def identities(talk: Talk, runs: Mapping[str, RunView | None], model: str) -> dict[Any, Any]:
+        troubles = _troubles(services, runs)
+        facts = _base_facts(services, {c: run for c, run in runs.items() if c not in troubles}, model)
+        return {
+            widget.identity: show.identity(
+                pane.choice, runs[pane.choice], facts, talk.system_prompt, troubles.get(pane.choice, "")
+            )
+            for widget, pane in zip(widgets, talk.panes, strict=False)
+        }
+
+    def marks(talk: Talk, runs: Mapping[str, RunView | None]) -> dict[Any, Any]:
+        first, updates = talk.panes[0], {}
+        title = (
+            first_run.title if (first_run := runs[first.choice]) else "base" if first.choice == BASE else first.choice
+        )
+        for index, pane in enumerate(talk.panes):
+            text = diff_html(first.answer, pane.answer, f"pane 1 ({title})") if talk.diff and index else ""
+            updates[widgets[index].diff] = gr.HTML(text, visible=bool(text))
+        return updates
+
+    def lock(busy: bool) -> dict[Any, Any]:
+        """While answers stream only *Stop* may be pressed: what a change would mean for half an answer is nobody's guess."""
+        buttons = (form.send, form.stop, form.retry, form.clear, rate)
+        updates: dict[Any, Any] = {b: gr.Button(interactive=busy is (b is form.stop)) for b in buttons}
+        updates |= {w.choice: gr.Dropdown(interactive=not busy) for w in widgets}
+        return updates | {count: gr.Radio(interactive=not busy), diff: gr.Checkbox(interactive=not busy)}
+
+    # -- what a visitor does --------------------------------------------------------------------------------------------
+
+    def talk_of(stored: Any, *values: Any) -> Talk:
+        """The talk in the browser, asked as the page's settings say now."""
+        talk = talks.restore(stored) or _opening(services)
+        return replace(talk, **_asking(*values)) if values else talk
+
+    def open_page(stored: Any, model: str) -> dict[Any, Any]:
+        talk = talk_of(stored)
+        if not any(pane.messages for pane in talk.panes):
+            talk = replace(_opening(services), sampling=talk.sampling, diff=talk.diff)
+        how = (talk.diff, talk.system_prompt, *talks.sampling_numbers(talk.sampling))
+        # where there was nothing, nothing is kept yet, and nothing is lost should the browser have been slow to read it
+        return draw(talk, model, keep=stored is not None) | dict(zip(settings, how, strict=True))
+
+    def open_run(run_id: str | None, stored: Any, model: str, *values: Any) -> dict[Any, Any]:
+        """Another tab asks for a run beside the base."""
+        if run_id is None:
+            return {memory: gr.skip()}
+        told, talk = services.runs.get(run_id).recipe.system_prompt, talk_of(stored, *values)
+        panes: tuple[Pane, ...] = (Pane(BASE), Pane(run_id))
+        if tuple(pane.choice for pane in talk.panes) == (BASE, run_id):
+            panes = talk.panes
+        talk = replace(talk, panes=panes, system_prompt=told)
+        # emptied, so that asking for the same run once more is a change again
+        return draw(talk, model) | {form.system: told, shared.compare_run: None}
+
+    def refresh(stored: Any, model: str, *values: Any) -> dict[Any, Any]:
+        """A tab was opened: runs may have come or gone. What a visitor chose stays; who chose nothing gets the newest."""
+        talk, offered = talk_of(stored, *values), services.compare.panes()
+        if len(offered) > 1 and (stored is None or all(pane == Pane(BASE) for pane in talk.panes)):
+            talk = replace(_opening(services), sampling=talk.sampling, diff=talk.diff)
+            # while nothing is chosen nothing is kept, and the next visit looks for the newest again
+            return draw(talk, model, keep=stored is not None) | {form.system: talk.system_prompt}
+        shown = zip(widgets, talk.panes, strict=False)
+        updates: dict[Any, Any] = {w.choice: gr.Dropdown(choices=pane_choices(offered, p.choice)) for w, p in shown}
+        updates[empty] = gr.HTML(visible=len(offered) == 1)
+        return updates | identities(talk, _runs(services, talk), model)
+
+    def respond(page: Live, talk: Talk, model: str) -> Iterator[dict[Any, Any]]:
+        """Answer the open questions of all panes together."""
+        with page.working() as stop:
+            try:
+                yield from stream(stop, talk, model)
+            except Exception:
+                left = {w.stats: show.OPEN_QUESTION for w, _ in zip(widgets, talk.panes, strict=False)}
+                yield lock(False) | left
+                raise
+
+    def stream(stop: threading.Event, talk: Talk, model: str) -> Iterator[dict[Any, Any]]:
+        runs = _runs(services, talk)
+        troubles = _troubles(services, runs)
+        rows = [i for i, pane in enumerate(talk.panes) if pane.choice not in troubles]
+        waiting = {
+            i: PaneUpdate(note=f"Not asked. {troubles[pane.choice]}" if pane.choice in troubles else "")
+            for i, pane in enumerate(talk.panes)
+        }
+        yield (
+            draw(talk, model)
+            | lock(True)
+            | {widgets[i].stats: show.stats(update) for i, update in waiting.items()}
+            | {form.prompt: "", form.seed: talk.sampling.seed}
+        )
+        if not rows:
+            raise NotFoundError("None of these panes can answer; choose others.")
+        if all(talk.panes[i].choice == BASE for i in rows) and not services.models.info(model).cached:
+            raise InputError(f"{model} is not on this machine yet; load it first, under Base model.")
+        told = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
+        chats = [PaneChat(talk.panes[i].choice, (*told, *talk.panes[i].messages)) for i in rows]
+        updates: list[PaneUpdate] = []
+        so_far = talk
+        drawn_at = saved_at = time.monotonic()
+        for updates in services.compare.stream(chats, talk.sampling, stop, base=model):
+            now = time.monotonic()
+            if any(update.tokens for update in updates) and now - drawn_at < REDRAW_S:
+                continue
+            so_far, drawn_at = talks.answered(talk, {i: u.text for i, u in zip(rows, updates, strict=True)}), now
+            shown = frame(widgets, so_far, rows, updates)
+            if now - saved_at > SAVE_S:
+                saved_at, shown[memory] = now, talks.store(so_far)
+            yield shown
+        talk = talks.answered(talk, {i: u.text for i, u in zip(rows, updates, strict=True)})
+        if not stop.is_set():
+            shared_base = next((run.recipe.base.id for i in rows if (run := runs[talk.panes[i].choice])), model)
+            talk = replace(talk, asked=Asked(talk.system_prompt, talk.sampling, shared_base))
+        yield (
+            frame(widgets, talk, rows, updates)
+            | {memory: talks.store(talk)}
+            | identities(talk, runs, model)
+            | marks(talk, runs)
+            | lock(False)
+        )
+
+    def ask(question: str, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
+        yield from respond(page, talks.ask(talk_of(stored, *values), question), model)
+
+    def ask_again(page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
+        talk = talks.ask_again(talk_of(stored, *values))
+        yield from respond(page, replace(talk, sampling=replace(talk.sampling, seed=talks.new_seed())), model)
+
+    def halt(page: Live) -> None:
+        page.stop()
+
+    def wipe(stored: Any, model: str, *values: Any) -> dict[Any, Any]:
+        return draw(talks.cleared(talk_of(stored, *values)), model)
+
+    def choose(index: int, choice: str, stored: Any, model: str, *values: Any) -> dict[Any, Any]:
+        return draw(talks.choose(talk_of(stored, *values), index, choice), model)
+
+    def resize(wanted: int, stored: Any, model: str, *values: Any) -> dict[Any, Any]:
+        offered = [choice.id for choice in services.compare.panes()]
+        return draw(talks.resize(talk_of(stored, *values), int(wanted), offered), model)
+
+    def mark(stored: Any, *values: Any) -> dict[Any, Any]:
+        talk = talk_of(stored, *values)
+        return {memory: talks.store(talk)} | marks(talk, _runs(services, talk))
+
+    # -- binding --------------------------------------------------------------------------------------------------------
+
+    # a toast says what went wrong; shown "on" a button, which has no room for it, a failure covers no conversation
+    quiet: dict[str, Any] = {"show_progress_on": form.send, **QUIET}
+    page = [memory, base, *settings]
+    streaming = [*dict.fromkeys([*everything, *controls, form.prompt])]
+    settled = [
+        gr.on(
+            [form.prompt.submit, form.send.click], guarded(ask), [form.prompt, live, *page], streaming, **MODEL, **quiet
+        ),
+        form.retry.click(guarded(ask_again), [live, *page], streaming, **MODEL, **quiet),
+        form.clear.click(guarded(wipe), page, everything, **quiet),
+        count.input(guarded(resize), [count, *page], everything, **quiet),
+    ]
+    form.stop.click(guarded(halt), live, None, queue=False, **quiet)
+    for index, widget in enumerate(widgets):
+        pick = guarded(lambda choice, *rest, index=index: choose(index, choice, *rest))
+        settled.append(widget.choice.input(pick, [widget.choice, *page], everything, **quiet))
+    diff.input(guarded(mark), [memory, *settings], [memory, *(w.diff for w in widgets)], **quiet)
+    for button, text in zip(form.examples, EXAMPLES, strict=True):
+        button.click(lambda text=text: text, None, form.prompt, queue=False, **quiet).then(
+            None, None, None, js=_FOCUS, **PRIVATE
+        )
+    app.load(None, None, None, js=show.COPY_WHAT_WAS_SAID, **PRIVATE)
+    app.load(guarded(open_page), [memory, base], everything, **quiet)
+    opened = shared.compare_run.change(
+        guarded(open_run), [shared.compare_run, *page], [*everything, shared.compare_run], **quiet
+    )
+    opened.success(None, None, None, js="() => window.scrollTo({top: 0})", **PRIVATE)
+    shared.compare_visit.change(guarded(refresh), page, everything, **quiet)
+    bind_rate_these(services, shared, rate)
+    build_pane_scores(services, shared, app, widgets, page, [*settled, opened])
+    build_prompt_table(services, shared, app, form)
+    add_api(services)
+
+
+def _runs(services: Services, talk: Talk) -> dict[str, RunView | None]:
+    """The run of each pane; None for the base and for runs that are gone."""
+    found: dict[str, RunView | None] = {}
+    for choice in {pane.choice for pane in talk.panes}:
+        try:
+            found[choice] = None if choice == BASE else services.runs.get(choice)
+        except StudioError:
+            found[choice] = None
+    return found
+
+
+def _troubles(services: Services, runs: Mapping[str, RunView | None]) -> dict[str, str]:
+    """Why a run cannot answer, for those that cannot."""
+    found = {}
+    for choice, run in runs.items():
+        if choice == BASE:
+            continue
+        if run is None:
+            found[choice] = "This run was deleted."
+        elif not run.has_adapter:
+            found[choice] = f"This run has no adapter yet; it is {run.status.state}."
+        elif not _fits(services, run):
+            found[choice] = "It was trained on another state of its base model; train it anew."
+    return found
+
+
+def _fits(services: Services, run: RunView) -> bool:
+    """Whether the base here is the one a run was trained on; taken as so where that cannot be told without loading it."""
+    base = run.recipe.base
+    try:
+        here = services.models.resolve(base.id)[0].fingerprint if services.models.info(base.id).cached else ""
+    except StudioError:  # the base is gone; asking will say so
+        return True
+    return not (here and base.fingerprint) or here == base.fingerprint
+
+
+def _base_facts(services: Services, runs: Mapping[str, RunView | None], model: str) -> show.BaseFacts:
+    """The base that answers beside these runs: theirs, or the chosen one where there is none."""
+    run = next((run for run in runs.values() if run is not None), None)
+    check = services.compare.base_check()
+    if run is not None:
+        return show.BaseFacts(run.recipe.base.id, run.recipe.base.fingerprint, check)
+    try:
+        known = services.models.info(model).cached
+        return show.BaseFacts(model, services.models.resolve(model)[0].fingerprint if known else "", check)
+    except StudioError:  # the folder is gone; asking will say so
+        return show.BaseFacts(model, "", check)
+
+
+def _opening(services: Services) -> Talk:
+    """The base beside the newest adapter, asked as that one was trained."""
+    offered = services.compare.panes()[:2]
+    return Talk(tuple(Pane(choice.id) for choice in offered), offered[-1].system_prompt, Sampling(seed=1))
+
+
+def _asking(
+    diff: bool, system: str, temperature: float, top_p: float, tokens: float, seed: float | None
+) -> dict[str, Any]:
+    sampling = Sampling(float(temperature), float(top_p), int(tokens), int(seed or 0))
+    return {"system_prompt": (system or "").strip(), "sampling": sampling, "diff": bool(diff)}

@@ -1,0 +1,1 @@
+"""The *Detox* section of the *Toxicity* tab."""

@@ -1,0 +1,170 @@
+"""What the Detox form's values come to: choices as they are now, the typed form and back, who is asked and who scores."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from studio.domain.detox import DetoxSettings, RewardTerm
+from studio.domain.runs import LoraSettings
+from studio.errors import StudioError
+from studio.services import Services
+from studio.services.data.prompt_file import as_jsonl
+from studio.services.detox.service import DetoxForm
+from studio.services.recipes.presets import DETOX_PRESETS
+from studio.ui.detox.form import BY_STUDIO, NONE, TERMS, DetoxWidgets, set_choices
+from studio.ui.parts.cover import covered
+from studio.ui.parts.prompt_box import uploaded
+from studio.ui.training.form import dataset_choices, settings_from
+
+#: Prompts shown as examples, under covers.
+EXAMPLES = 4
+
+
+def offer(
+    services: Services,
+    base: str | None,
+    start: str | None,
+    dataset: str | None,
+    sets: list[str] | None,
+    *scorers: str | None,
+) -> list[Any]:
+    """What there is to choose now, in the order of :meth:`DetoxWidgets.choices`; what was chosen stays while it is there."""
+    known = list(services.toxicity.choices())
+    # the reward's first scorer cannot be none
+    lists = [known, *[[NONE, *known]] * (TERMS - 1), [BY_STUDIO, NONE, *known]]
+    return [
+        gr.Dropdown(choices=[(m.title, m.id) for m in services.models.catalogue()], value=base),
+        offer_starts(services, base, start),
+        _kept([NONE, *dataset_choices(services, prompts=True)], dataset),
+        gr.Dropdown(choices=set_choices(), value=sets),
+        *(gr.Dropdown(choices=choices, value=value) for choices, value in zip(lists, scorers, strict=True)),
+    ]
+
+
+def offer_starts(services: Services, base: str | None, start: str | None) -> Any:
+    """What a run on this base can start from."""
+    return _kept(services.detox.starts(base or ""), start)
+
+
+def _kept(choices: list[tuple[str, str]], value: str | None) -> Any:
+    there = [name for _, name in choices]
+    return gr.Dropdown(choices=choices, value=value if value in there else next(iter(there), None))
+
+
+def form_from(*values: Any) -> DetoxForm:
+    """The typed form from the widgets' values, in the order of :class:`DetoxWidgets`.
+
+    Raises:
+        RecipeError: a field is empty; the message names it. Ranges are the service's to check.
+    """
+    scorers = [f"scorer{at}" for at in range(1, TERMS + 1)]
+    texts = ("title", "system_prompt", "start_run", "dataset", "prompt_sets", "prompt_file", "judge", *scorers)
+    named = DetoxWidgets.named(values, optional=texts)
+    name_of, own = uploaded(named["prompt_file"])
+    terms = [RewardTerm(named[name], float(named[f"weight{at}"])) for at, name in enumerate(scorers, 1) if named[name]]
+    elsewhere = {"rewards": tuple(terms), "judge": "", "judge_revision": "", "prompt_sets": (), "prompt_file": ""}
+    return DetoxForm(
+        base=str(named["base"]).strip(),
+        dataset_id=named["dataset"],
+        prompt_sets=tuple(named["prompt_sets"]),
+        preset=named["preset"],
+        lora=settings_from(LoraSettings, named),
+        detox=settings_from(DetoxSettings, {**named, **elsewhere}),
+        start_run=named["start_run"],
+        judge=named["judge"],
+        system_prompt=str(named["system_prompt"]),
+        title=str(named["title"]).strip(),
+        prompt_file=name_of,
+        own_prompts=own,
+    )
+
+
+def preset_values(name: str) -> list[Any]:
+    """For a preset: its box with what it is for, and the other values of :meth:`DetoxWidgets.preset_sets`."""
+    preset = DETOX_PRESETS[name]
+    knobs = DetoxWidgets.knob_values(preset.lora, preset.detox)
+    return [gr.Dropdown(value=name, info=preset.note), *_term_values(preset.detox), *knobs]
+
+
+def _term_values(detox: DetoxSettings) -> list[Any]:
+    """Scorers and weights in turn, none where the reward has fewer parts."""
+    terms: list[Any] = []
+    for at in range(TERMS):
+        term = detox.rewards[at] if at < len(detox.rewards) else RewardTerm("", 1.0)
+        terms += [term.scorer, term.weight]
+    return terms
+
+
+def form_values(form: DetoxForm) -> list[Any]:
+    """Values of all widgets for a form, such as a past run's."""
+    return [
+        form.base,
+        form.start_run,
+        form.dataset_id,
+        list(form.prompt_sets),
+        _file_of(form),
+        *_term_values(form.detox),
+        form.judge,
+        form.system_prompt,
+        form.title,
+        form.preset,
+        *DetoxWidgets.knob_values(form.lora, form.detox),
+    ]
+
+
+def _file_of(form: DetoxForm) -> str | None:
+    """The form's own prompts as a file of Gradio's cache, which the page may show; None where there are none."""
+    if not form.own_prompts:
+        return None
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", Path(form.prompt_file).stem)[:80]
+    made = as_jsonl(form.own_prompts).encode()
+    return gr.processing_utils.save_bytes_to_cache(made, f"{name}.jsonl", get_upload_folder())
+
+
+def asked_html(services: Services, form: DetoxForm) -> str:
+    """How many prompts a form comes to, and a few of them under covers; or what is wrong with it."""
+    try:
+        plan = services.detox.preview(form)
+    except StudioError as error:
+        return wrong(error)
+    shown = "".join(f"<li>{covered(prompt.text, 'prompt')}</li>" for prompt in plan.prompts[:EXAMPLES])
+    provoking = sum(prompt.provoking for prompt in plan.prompts)
+    return (
+        f"<p><b>{len(plan.prompts)}</b> prompts to train on, {provoking} of them made to provoke; <b>{len(plan.heldout)}</b> held out "
+        f"for the measurement at the end.</p><ul class='plain'>{shown}</ul>"
+    )
+
+
+def rewarded_html(services: Services, form: DetoxForm) -> str:
+    """Who rewards and what they measure, in their own words; and who judges."""
+    lines = [f"<li><b>{term.weight:g} ×</b> {_measures(services, term.scorer)}</li>" for term in form.detox.rewards]
+    judge = services.detox.judge_for(form)
+    judges = (
+        _measures(services, judge) if judge else "nobody: the reward's own word is all there will be, and proves little"
+    )
+    return (
+        f"<p><b>Rewarded</b></p><ul class='plain'>{''.join(lines)}</ul><p class='scorer'><b>Judge at the end</b></p>"
+        f"<ul class='plain'><li>{judges}</li></ul>"
+    )
+
+
+def _measures(services: Services, scorer: str) -> str:
+    """A scorer's name, state, and what it measures in its own words; or why it cannot score."""
+    try:
+        info = services.toxicity.spec(scorer).info
+    except StudioError as error:
+        return f"{escape(scorer)}: {escape(str(error))}"
+    return (
+        f"{escape(info.title)} <span class='mono quiet'>{escape(info.revision[:12])}</span><br>{escape(info.measures)}"
+    )
+
+
+def wrong(error: StudioError) -> str:
+    """A mistake in the form as a line of it."""
+    return f'<div class="run-message">{escape(str(error))}</div>'

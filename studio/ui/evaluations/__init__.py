@@ -1,0 +1,1 @@
+"""The *Before / after* section of the *Toxicity* tab and kept reports."""

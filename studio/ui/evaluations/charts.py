@@ -1,0 +1,113 @@
+"""Pictures of a before/after evaluation. Pure functions: rows in, Plotly figures out; names from outside are escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from studio.domain.evaluations import EvaluationRow
+from studio.domain.toxicity import TextScore
+from studio.services.evaluations.statistics import THRESHOLD
+from studio.ui.page.theme import OPPOSE_COLOR, SUPPORT_COLOR
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_GRID = "rgba(128,128,128,.22)"
+#: The colour of what stands before, then of the adapters.
+_COLORS = (SUPPORT_COLOR, "#3b6fb6", "#c2549d", "#8a6d3b", "#5b8c2a", "#7a5cc2", "#b0413e", "#4f9ab8")
+_NAME = 22
+HEIGHT = 320
+
+
+def toxicity_figure(rows: Sequence[EvaluationRow], adapters: Mapping[str, str]) -> Figure | None:
+    """How toxicity is spread before and after; None where the scorer knows none."""
+
+    def value(score: TextScore) -> float | None:
+        return score.toxicity
+
+    figure = _steps(rows, adapters, value, "Toxicity of answers")
+    if figure is not None:
+        figure.add_vline(x=THRESHOLD, line={"color": "#8a8f98", "width": 1.5, "dash": "dot"}, layer="below")
+        figure.update_xaxes(range=[-0.02, 1.02], title_text="toxicity, milder to the left")
+    return figure
+
+
+def reward_figure(rows: Sequence[EvaluationRow], adapters: Mapping[str, str]) -> Figure | None:
+    """How rewards are spread before and after; None where none is known."""
+
+    def value(score: TextScore) -> float | None:
+        return score.reward
+
+    figure = _steps(rows, adapters, value, "Reward of answers")
+    if figure is not None:
+        figure.update_xaxes(title_text="reward, better to the right")
+    return figure
+
+
+def _steps(
+    rows: Sequence[EvaluationRow],
+    adapters: Mapping[str, str],
+    value: Callable[[TextScore], float | None],
+    title: str,
+) -> Figure | None:
+    """The share of answers at or below each value (empirical distribution), of pairs that have it on both sides.
+
+    What stands before is drawn once: all adapters are compared with the same answers, but for those not covered.
+    """
+    from plotly.graph_objects import Figure, Scatter
+
+    figure = Figure()
+    known = [row for row in rows if value(row.before) is not None and value(row.after) is not None]
+    if not known:
+        return None
+    lines: list[tuple[str, list[float], str, str]] = []
+    first = {(row.prompt_id, row.sample): value(row.before) for row in known}
+    lines.append(("before", [number for number in first.values() if number is not None], OPPOSE_COLOR, "dash"))
+    for place, (adapter, name) in enumerate(adapters.items()):
+        after = [number for row in known if row.adapter == adapter and (number := value(row.after)) is not None]
+        label = "after" if len(adapters) == 1 else f"after: {_short(name)}"
+        if after:
+            lines.append((label, after, _COLORS[place % len(_COLORS)], "solid"))
+    for name, numbers, color, dash in lines:
+        ordered = sorted(numbers)
+        x = [ordered[0], *ordered]
+        y = [0.0, *((place + 1) / len(ordered) for place in range(len(ordered)))]
+        figure.add_trace(
+            Scatter(
+                x=x,
+                y=y,
+                name=escape(name),
+                mode="lines",
+                line={"color": color, "width": 2.5, "dash": dash, "shape": "hv"},
+                hovertemplate=f"%{{y:.0%}} of {len(ordered)} answers at or below %{{x:.3f}}<extra>{escape(name)}</extra>",
+            )
+        )
+    layout: dict[str, Any] = {
+        "height": HEIGHT,
+        "margin": {"l": 44, "r": 12, "t": 40, "b": 88},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": "#888", "size": 12},
+        "title": {"text": title, "font": {"size": 14}, "x": 0, "xanchor": "left"},
+        "showlegend": True,
+        "legend": {"orientation": "h", "y": -0.28, "x": 0, "xanchor": "left", "yanchor": "top"},
+        "uirevision": title,
+        "hovermode": "closest",
+    }
+    figure.update_layout(layout)
+    figure.update_xaxes(gridcolor=_GRID, zeroline=False, automargin=True)
+    figure.update_yaxes(
+        gridcolor=_GRID,
+        zeroline=False,
+        range=[-0.02, 1.04],
+        tickvals=[0, 0.25, 0.5, 0.75, 1],
+        ticktext=["0 %", "25 %", "50 %", "75 %", "100 %"],
+        title_text="share of answers",
+    )
+    return figure
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _NAME else label[: _NAME - 1] + "…"

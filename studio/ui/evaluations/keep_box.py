@@ -1,0 +1,126 @@
+"""What can be done with an evaluation once it is there: keep it, give it a name and a link, take it out, delete it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import ConflictError, NotFoundError
+from studio.services import Services
+from studio.services.evaluations.dynamodb import put_evaluation
+from studio.services.evaluations.export import file_name
+from studio.ui.evaluations.report_page import report_of
+from studio.ui.evaluations.section import CompareSection
+from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.guard import guarded
+from studio.ui.page.shared import PRIVATE, QUIET, SAVE, Shared
+
+_NOT_KEPT = (
+    '<div class="quiet">Not kept: the oldest results that nobody keeps make room for new ones. <b>Keep</b> holds it until it is '
+    "deleted by hand, and gives it a page of its own that anybody with the link can read.</div>"
+)
+_LINK = (
+    '<div class="quiet">Kept. Its page, for anybody with the link: '
+    '<a href="results/{0}" target="_blank" rel="noopener">results/{0}</a> · <a href="results" target="_blank" rel="noopener">all '
+    "kept results</a></div>"
+)
+
+
+def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: CompareSection) -> None:
+    """Draw the box below the results of ``section`` and bind its events."""
+    table = services.settings.dynamodb_table
+    with gr.Column(visible=False, elem_id="eval-keep") as box:
+        gr.Markdown("### Keep and publish")
+        about = gr.HTML(elem_id="eval-kept", padding=False)
+        with gr.Row():
+            keep = gr.Button("Keep", size="sm", min_width=110, elem_id="eval-keep-on")
+            report = gr.Button("Download report (HTML)", size="sm", min_width=150, elem_id="eval-report")
+            publish = gr.Button(
+                f"Put into DynamoDB table {table}",
+                size="sm",
+                min_width=150,
+                visible=bool(table),
+                elem_id="eval-dynamodb",
+            )
+            delete = gr.Button("Delete", variant="stop", size="sm", min_width=90, elem_id="eval-delete")
+        title = gr.Textbox(label="Title", max_lines=1, submit_btn="Rename", elem_id="eval-title")
+        put = gr.HTML(visible=False, elem_id="eval-put", padding=False)
+        with gr.Row(visible=False, elem_id="eval-sure-row") as sure_row:
+            sure = gr.Button("Yes, delete it with its answers", variant="stop", size="sm", elem_id="eval-sure")
+            unsure = gr.Button("No, leave it", size="sm", elem_id="eval-unsure")
+        made = gr.DownloadButton("Download again", visible=False, size="sm", elem_id="eval-report-file")
+
+    def look(chosen: str | None) -> dict[Any, Any]:
+        """What there is to do with the evaluation on screen."""
+        closed: dict[Any, Any] = {sure_row: gr.Row(visible=False), put: gr.HTML(visible=False)}
+        try:
+            found = services.evaluations.summary(chosen) if chosen else None
+        except NotFoundError:  # deleted from another page
+            found = None
+        if found is None:
+            return {box: gr.Column(visible=False), **closed}
+        return {
+            **closed,
+            box: gr.Column(visible=True),
+            about: _LINK.format(found.id) if found.kept else _NOT_KEPT,
+            keep: gr.Button("Do not keep" if found.kept else "Keep"),
+            title: found.spec.title,
+        }
+
+    def turn(mark: Visitor, chosen: str | None) -> dict[Any, Any]:
+        require_operator(mark, "keeping results")
+        wanted = _open(chosen)
+        services.evaluations.keep(wanted, not services.evaluations.summary(wanted).kept)
+        return look(wanted)
+
+    def rename(mark: Visitor, chosen: str | None, text: str | None) -> dict[Any, Any]:
+        require_operator(mark, "renaming results")
+        services.evaluations.rename(_open(chosen), text or "")
+        return {**look(chosen), **section.picks(chosen)}
+
+    def write(chosen: str | None) -> Any:
+        evaluation = services.evaluations.get(_open(chosen))
+        if not evaluation.rows:
+            raise ConflictError("This evaluation has no pair yet; there is nothing to report.")
+        path = gr.processing_utils.save_bytes_to_cache(
+            report_of(services, evaluation).encode(), file_name(evaluation, "html"), made.GRADIO_CACHE
+        )
+        return gr.DownloadButton(value=path, visible=True)
+
+    def send(
+        mark: Visitor,
+        chosen: str | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
+    ) -> Any:
+        require_operator(mark, "publishing results")
+        done = put_evaluation(
+            services.evaluations.get(_open(chosen)),
+            services.settings,
+            lambda n, total: progress((n, total), unit="rows"),
+        )
+        return gr.HTML(
+            f'<div class="quiet">{done.items:,} rows stand in table {done.table} ({done.region}).</div>', visible=True
+        )
+
+    def remove(mark: Visitor, chosen: str | None) -> dict[Any, Any]:
+        require_operator(mark, "deleting results")
+        services.evaluations.delete(_open(chosen))
+        return section.picks(None)
+
+    outputs = [box, about, keep, title, put, sure_row]
+    picked = [section.picker, section.chosen]
+    section.chosen.change(guarded(look), section.chosen, outputs, **QUIET)
+    keep.click(guarded(turn), [shared.visitor, section.chosen], outputs, **QUIET)
+    title.submit(guarded(rename), [shared.visitor, section.chosen, title], [*outputs, *picked], **QUIET)
+    report.click(guarded(write), section.chosen, made, **QUIET).success(None, made, None, js=SAVE, **PRIVATE)
+    publish.click(guarded(send), [shared.visitor, section.chosen], put, show_progress_on=put, **PRIVATE)
+    delete.click(lambda: gr.Row(visible=True), None, sure_row, **QUIET)
+    unsure.click(lambda: gr.Row(visible=False), None, sure_row, **QUIET)
+    sure.click(guarded(remove), [shared.visitor, section.chosen], picked, **QUIET)
+
+
+def _open(chosen: str | None) -> str:
+    if not chosen:
+        raise NotFoundError("No evaluation is open; choose one first.")
+    return chosen

@@ -1,0 +1,151 @@
+"""*Before / after*: prompts answered by a base and its adapters, scored, and what came of it.
+
+The evaluation is the server's: the page polls it while the Toxicity tab is open, so that a refresh, or another page, finds it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import NotFoundError
+from studio.services import Services
+from studio.services.evaluations.service import EvaluationStatus
+from studio.ui.evaluations import view
+from studio.ui.evaluations.form import EvaluationFormBox, form_from
+from studio.ui.evaluations.results import EvaluationResults
+from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.guard import guarded
+from studio.ui.page.shared import IDLE_S, LIVE_S, POLLED, QUIET, Shared
+
+#: While it is at work, results are drawn anew at every so many parts of the whole.
+_STAGES = 8
+
+
+class CompareSection:
+    """Draws the section when made (inside a ``gr.Blocks``); :meth:`bind` connects it.
+
+    ``chosen`` is the id of the evaluation on screen: whoever sets it opens that one. ``results`` is where something about it
+    can be added.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.chosen = gr.State(None)
+        # what the page shows already: id, state and how far
+        self._seen = gr.State(None)
+        self._timer = gr.Timer(IDLE_S)
+        self.form = EvaluationFormBox(services)
+        self.picker = gr.Dropdown([], label="Evaluation", visible=False, elem_id="eval-picker")
+        self.progress = gr.HTML(view.EMPTY, elem_id="eval-progress", padding=False)
+        with gr.Row(visible=False) as self.controls:
+            self.cancel = gr.Button("Cancel", variant="stop", size="sm", min_width=90, elem_id="eval-cancel")
+            self.resume = gr.Button("Resume", size="sm", min_width=90, elem_id="eval-resume")
+        self.results = EvaluationResults(services, self.chosen)
+
+    # -- what is shown ------------------------------------------------------------------------------------------------------
+
+    def picks(self, chosen: str | None) -> dict[Any, Any]:
+        """The evaluations there are, ``chosen`` or the newest of them open; one at work before any other."""
+        found = self._services.evaluations.list()
+        ids = [one.id for one in found]
+        if chosen not in ids:
+            chosen = next((one.id for one in found if one.moving), ids[0] if ids else None)
+        labels = [
+            (f"{one.spec.title} · {datetime.fromtimestamp(one.created):%d %b %H:%M} · {one.state}", one.id)
+            for one in found
+        ]
+        return {
+            self.picker: gr.Dropdown(choices=labels, value=chosen, visible=bool(found)),
+            self.chosen: chosen,
+        }
+
+    def enter(self, chosen: str | None, *offered: Any) -> dict[Any, Any]:
+        """Somebody comes to look, by whatever way. ``offered``: values of the form's ``offered``."""
+        return {**self.picks(chosen), **self.form.offer(*offered)}
+
+    @property
+    def entered(self) -> list[Any]:
+        """Outputs of :meth:`enter`."""
+        return [self.picker, self.chosen, *self.form.offered]
+
+    def show(self, chosen: str | None, *filters: Any) -> dict[Any, Any]:
+        """Everything about an evaluation."""
+        if not chosen:
+            hidden = {self.progress: view.EMPTY, self.controls: gr.Row(visible=False), self._seen: None}
+            return {**hidden, **self.results.draw(None)}
+        return self._shown(self._services.evaluations.status(chosen), *filters)
+
+    def tick(self, chosen: str | None, seen: tuple[Any, ...] | None, *filters: Any) -> dict[Any, Any]:
+        """How far it is; results anew where there is enough that is new."""
+        if not chosen:
+            return {self._seen: gr.skip()}
+        try:
+            status = self._services.evaluations.status(chosen)
+        except NotFoundError:  # deleted on another page
+            return {**self.picks(None), self._seen: None}
+        if _stage(status) != seen:
+            return {**self.picks(chosen), **self._shown(status, *filters)}
+        return self._moving(status) if status.busy else {self._seen: gr.skip()}
+
+    def _shown(self, status: EvaluationStatus, *filters: Any) -> dict[Any, Any]:
+        interval = gr.Timer(LIVE_S if status.busy else IDLE_S)
+        drawn = self.results.draw(status, *filters)
+        return {**self._moving(status), **drawn, self._timer: interval, self._seen: _stage(status)}
+
+    def _moving(self, status: EvaluationStatus) -> dict[Any, Any]:
+        return {
+            self.progress: view.progress_html(status),
+            self.controls: gr.Row(visible=status.busy or status.resumable),
+            self.cancel: gr.Button(interactive=status.busy),
+            self.resume: gr.Button(interactive=status.resumable),
+        }
+
+    # -- binding --------------------------------------------------------------------------------------------------------------
+
+    def bind(self, shared: Shared, app: gr.Blocks) -> None:
+        """Connect the section's events."""
+        service, form, filters = self._services.evaluations, self.form, self.results.filters
+        picked = [self.picker, self.chosen]
+        moving = [self.progress, self.controls, self.cancel, self.resume]
+        shown = [*moving, *self.results.outputs, self._timer, self._seen]
+
+        def begin(mark: Visitor, *values: Any) -> str:
+            require_operator(mark, "evaluating")
+            return service.start(form_from(self._services, *values))
+
+        def halt(mark: Visitor, chosen: str) -> dict[Any, Any]:
+            require_operator(mark, "ending an evaluation")
+            service.cancel(chosen)
+            return self._moving(service.status(chosen))
+
+        def again(mark: Visitor, chosen: str) -> dict[Any, Any]:
+            require_operator(mark, "evaluating")
+            service.resume(chosen)
+            return self._moving(service.status(chosen))
+
+        looked = [self.chosen, self._seen, *filters]
+        shared.toxicity_visit.change(guarded(self.enter), [self.chosen, *form.offered], self.entered, **QUIET)
+        self._timer.tick(guarded(self.tick), looked, [*picked, *shown], trigger_mode="once", **POLLED)
+        self.chosen.change(guarded(self.show), [self.chosen, *filters], shown, **POLLED)
+        self.picker.input(lambda wanted: wanted, self.picker, self.chosen, **QUIET)
+        form.start.click(guarded(begin), [shared.visitor, *form.values], self.chosen, **QUIET).success(
+            guarded(self.picks), self.chosen, picked, **QUIET
+        )
+        self.cancel.click(guarded(halt), [shared.visitor, self.chosen], moving, **QUIET)
+        self.resume.click(guarded(again), [shared.visitor, self.chosen], moving, **QUIET)
+
+
+def build_compare_section(services: Services, shared: Shared, app: gr.Blocks) -> CompareSection:
+    """Draw the section here and connect it."""
+    section = CompareSection(services)
+    section.bind(shared, app)
+    return section
+
+
+def _stage(status: EvaluationStatus) -> tuple[str, str, int]:
+    """What has to change before results are drawn anew."""
+    part = status.done if not status.busy else status.done * _STAGES // max(1, status.total) + (status.done > 0)
+    return status.id, status.state, part

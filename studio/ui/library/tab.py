@@ -1,0 +1,369 @@
+"""The Library tab: every adapter with what was measured on it, and the ways in and out."""
+
+from __future__ import annotations
+
+import math
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import InputError, NotFoundError, StudioError
+from studio.services import Services
+from studio.services.library.upload import Imported
+from studio.services.runs.store import RunView
+from studio.ui.detox.view import rude_text
+from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.guard import guarded
+from studio.ui.page.quiet import when_opened
+from studio.ui.page.shared import PRIVATE, QUIET, SAVE, Shared
+from studio.ui.training.run_view import started
+
+HEADERS = ["Name", "Base", "ratio", "n", "Method", "Measured", "Size", "Made", "Run"]
+EMPTY = (
+    '<div class="empty">No adapter yet. Train one under <b>Align</b> (well under a minute on the embedded base), or '
+    "take one in below: a zip from another studio, or any plain PEFT LoRA adapter.</div>"
+)
+NOTHING_CHOSEN = '<div class="quiet">Click a line of the table to see its card and what can be done with it.</div>'
+AS_IT_SAYS = "as the adapter says"
+LOG, DATA = "its log", "its training pairs"
+
+
+def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
+    """Draw the tab and bind its events."""
+    library = services.library
+    empty = gr.HTML(EMPTY, visible=False, elem_id="library-empty")
+    table = gr.Dataframe(
+        headers=HEADERS,
+        datatype=["str", "str", "str", "str", "str", "str", "str", "str", "str"],
+        interactive=False,
+        wrap=True,
+        max_height=420,
+        column_widths=["200px", "110px", "66px", "56px", "100px", "190px", "84px", "110px", "250px"],
+        show_row_numbers=False,
+        label="Click a line to open the adapter",
+        elem_id="library-table",
+    )
+    chosen = gr.State(None)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            head = gr.HTML(NOTHING_CHOSEN, elem_id="library-head")
+            with gr.Column(visible=False) as actions:
+                with gr.Row():
+                    to_compare = gr.Button(
+                        "Open in Compare", variant="primary", size="sm", elem_id="library-to-compare"
+                    )
+                    to_align = gr.Button("Open in Align", size="sm", elem_id="library-to-align")
+                with gr.Row() as further:
+                    to_score = gr.Button("Score before / after", size="sm", elem_id="library-to-score")
+                    to_detox = gr.Button("Detox this adapter", size="sm", elem_id="library-to-detox")
+                title = gr.Textbox(label="Name", max_lines=1, submit_btn="Rename", elem_id="library-title")
+                note = gr.Textbox(label="Note", lines=2, max_lines=8, elem_id="library-note")
+                save_note = gr.Button("Save note", size="sm", elem_id="library-save-note")
+                with gr.Group():
+                    extras = gr.CheckboxGroup([LOG, DATA], label="Put into the zip besides adapter, record and card")
+                    with gr.Row():
+                        download = gr.Button("Download zip", size="sm", elem_id="library-download")
+                        merged = gr.Button("Merged export", size="sm", elem_id="library-merge")
+                about_zip = gr.Markdown(
+                    "The zip loads in plain PEFT and in another studio. *Merged export* adds the adapter into a copy of the base: "
+                    "a plain transformers folder, as large as the base.",
+                    elem_classes="quiet",
+                )
+                made = gr.DownloadButton("Download again", visible=False, size="sm", elem_id="library-file")
+                _push_box(services, shared, chosen)
+                delete = gr.Button("Delete", size="sm", variant="stop", elem_id="library-delete")
+                with gr.Column(visible=False) as sure_row:
+                    sure_text = gr.Markdown()
+                    with gr.Row():
+                        sure = gr.Button("Yes, delete it", variant="stop", size="sm", elem_id="library-sure")
+                        never_mind = gr.Button("Keep it", size="sm")
+        with gr.Column(scale=7, min_width=320, visible=False) as card_column:
+            card = gr.Markdown(elem_id="library-card", container=True, buttons=["copy"])
+            with gr.Accordion(
+                "The card it brought along (text of unknown making)", open=False, visible=False
+            ) as foreign:
+                foreign_text = gr.Textbox(show_label=False, lines=10, max_lines=24, interactive=False)
+
+    with gr.Accordion("Take an adapter in", open=False, elem_id="library-upload") as upload_box:
+        about_upload = gr.Markdown(
+            "A zip made by *Download zip*, or one with `adapter_config.json` and `adapter_model.safetensors` of a plain LoRA adapter. "
+            "Weights in safetensors only; the adapter must fit its base, and nothing is kept unless all of it is sound.",
+            elem_classes="quiet",
+        )
+        with gr.Row():
+            file = gr.File(
+                label="Adapter zip", file_types=[".zip"], type="filepath", height=120, elem_id="library-upload-file"
+            )
+            with gr.Column():
+                base = gr.Dropdown([AS_IT_SAYS], value=AS_IT_SAYS, label="Its base model")
+                path = gr.Textbox(
+                    label="…or a folder on the studio's machine", placeholder="/path/to/adapter", max_lines=1
+                )
+        take = gr.Button("Take it in", size="sm", elem_id="library-take")
+        report = gr.Markdown(elem_id="library-report")
+
+    panel = [
+        to_compare,
+        to_align,
+        further,
+        merged,
+        chosen,
+        head,
+        actions,
+        title,
+        note,
+        card_column,
+        card,
+        foreign,
+        foreign_text,
+        made,
+        sure_row,
+    ]
+    listing = [table, empty, upload_box]
+
+    def rows() -> dict[Any, Any]:
+        views = library.list()
+        return {
+            table: gr.Dataframe(value=[_row(view) for view in views], visible=bool(views)),
+            empty: gr.HTML(visible=not views),
+            upload_box: gr.Accordion(open=True) if not views else gr.skip(),
+        }
+
+    def show(run_id: str | None) -> dict[Any, Any]:
+        view = _find(services, run_id)
+        hidden = {made: gr.DownloadButton(visible=False, value=None), sure_row: gr.Column(visible=False)}
+        if view is None:
+            return {
+                **hidden,
+                chosen: None,
+                head: gr.HTML(NOTHING_CHOSEN if library.list() else ""),
+                actions: gr.Column(visible=False),
+                card_column: gr.Column(visible=False),
+            }
+        brought = library.foreign_card(view.run_id)
+        return {
+            **hidden,
+            chosen: view.run_id,
+            head: _head(view),
+            to_compare: gr.Button(visible=view.method != "reward"),
+            to_align: gr.Button(f"Open in {_home(view)[0]}"),
+            further: gr.Row(visible=view.method != "reward"),
+            merged: gr.Button(visible=view.method != "reward"),
+            actions: gr.Column(visible=True),
+            title: view.title,
+            note: view.note,
+            card_column: gr.Column(visible=True),
+            card: _without_yaml(library.card(view.run_id)),
+            foreign: gr.Accordion(visible=bool(brought)),
+            foreign_text: brought,
+        }
+
+    def refresh(run_id: str | None) -> dict[Any, Any]:
+        """The list anew; the opened adapter stays open, or closes where it is gone."""
+        updates = rows()
+        return updates if _find(services, run_id) is not None else {**updates, **show(None)}
+
+    def pick(event: gr.SelectData) -> dict[Any, Any]:
+        return show(event.row_value[-1])
+
+    def rename(mark: Visitor, run_id: str | None, text: str) -> dict[Any, Any]:
+        require_operator(mark, "renaming")
+        library.rename(_needed(run_id), text)
+        gr.Info("Renamed.", duration=3)
+        return {**rows(), **show(run_id)}
+
+    def keep_note(mark: Visitor, run_id: str | None, text: str) -> dict[Any, Any]:
+        require_operator(mark, "writing notes")
+        library.set_note(_needed(run_id), text)
+        gr.Info("Note saved; it is on the card as well.", duration=3)
+        return show(run_id)
+
+    def make_zip(run_id: str | None, wanted: list[str]) -> Any:
+        made_file = library.zip(_needed(run_id), include_log=LOG in wanted, include_data=DATA in wanted)
+        return gr.DownloadButton("Download the zip again", value=str(made_file), visible=True)
+
+    def make_merged(mark: Visitor, run_id: str | None, bar: gr.Progress = gr.Progress()) -> Any:  # noqa: B008 - Gradio's way
+        require_operator(mark, "exporting a merged model")
+        done = library.merged_zip(_needed(run_id), lambda share, text: bar(share, desc=text))
+        return gr.DownloadButton("Download the merged model again", value=str(done), visible=True)
+
+    def ask_delete(mark: Visitor, run_id: str | None) -> tuple[Any, str]:
+        require_operator(mark, "deleting")
+        view = library.get(_needed(run_id))
+        return gr.Column(visible=True), (
+            f"Delete `{view.run_id}` ({_size(view.size_bytes)}) with its adapter, curves and log? This cannot be undone."
+        )
+
+    def remove(mark: Visitor, run_id: str | None) -> dict[Any, Any]:
+        require_operator(mark, "deleting")
+        library.delete(_needed(run_id))
+        services.scores.release(_needed(run_id))
+        services.toxicity.release(_needed(run_id))
+        return {**rows(), **show(None)}
+
+    def take_in(mark: Visitor, upload: str | None, folder: str, base_id: str) -> dict[Any, Any]:
+        require_operator(mark, "taking adapters in")
+        wanted = "" if base_id == AS_IT_SAYS else base_id
+        if upload:
+            done = library.import_zip(Path(upload), wanted)
+        elif folder.strip():
+            done = library.import_folder(Path(folder.strip()), wanted)
+        else:
+            raise InputError("There is nothing to take in; choose a zip or type a folder.")
+        return {**rows(), **show(done.run_id), file: None, path: "", report: _report(done)}
+
+    def bases() -> Any:
+        listed = [(info.title, info.id) for info in services.models.catalogue()]
+        return gr.Dropdown(choices=[(AS_IT_SAYS, AS_IT_SAYS), *listed], value=AS_IT_SAYS)
+
+    def compared(run_id: str | None) -> tuple[str, Any]:
+        return library.get(_needed(run_id)).run_id, gr.Tabs(selected="compare")
+
+    def opened(run_id: str | None) -> dict[Any, Any]:
+        """The run in the tab where such runs are trained."""
+        view = library.get(_needed(run_id))
+        name, wanted = _home(view)
+        return {getattr(shared, wanted): view.run_id, shared.tabs: gr.Tabs(selected=name.lower())}
+
+    def to_toxicity(run_id: str | None) -> tuple[str, Any]:
+        """Asks the Toxicity tab for something with this run."""
+        return library.get(_needed(run_id)).run_id, gr.Tabs(selected="toxicity")
+
+    # Gradio draws an error over every output of a handler; it is told in a toast here, so outputs stay as they are. What
+    # takes long shows its progress on the lines that explain it.
+    everything = [*listing, *panel]
+    app.load(guarded(bases), None, base, **QUIET)
+    when_opened(table, app, guarded(refresh), chosen, everything)
+    table.select(guarded(pick), None, panel, **QUIET)
+    title.submit(guarded(rename), [shared.visitor, chosen, title], everything, **QUIET)
+    save_note.click(guarded(keep_note), [shared.visitor, chosen, note], panel, **QUIET)
+    download.click(guarded(make_zip), [chosen, extras], made, show_progress_on=about_zip, **PRIVATE).success(
+        None, made, None, js=SAVE, **PRIVATE
+    )
+    merged.click(
+        guarded(make_merged),
+        [shared.visitor, chosen],
+        made,
+        show_progress_on=about_zip,
+        concurrency_limit=1,
+        concurrency_id="merge",
+        **PRIVATE,
+    ).success(None, made, None, js=SAVE, **PRIVATE)
+    delete.click(guarded(ask_delete), [shared.visitor, chosen], [sure_row, sure_text], **QUIET)
+    sure.click(guarded(remove), [shared.visitor, chosen], everything, **QUIET)
+    never_mind.click(lambda: gr.Column(visible=False), None, sure_row, **QUIET)
+    take.click(
+        guarded(take_in),
+        [shared.visitor, file, path, base],
+        [*everything, file, path, report],
+        show_progress_on=about_upload,
+        **PRIVATE,
+    )
+    to_compare.click(guarded(compared), chosen, [shared.compare_run, shared.tabs], **QUIET)
+    homes = [shared.align_run, shared.reward_run, shared.detox_run, shared.tabs]
+    to_align.click(guarded(opened), chosen, homes, **QUIET)
+    to_score.click(guarded(to_toxicity), chosen, [shared.evaluate_run, shared.tabs], **QUIET)
+    to_detox.click(guarded(to_toxicity), chosen, [shared.detox_start, shared.tabs], **QUIET)
+
+
+def _push_box(services: Services, shared: Shared, chosen: gr.State) -> None:
+    with gr.Accordion("Push to the Hub", open=False):
+        about = gr.Markdown(
+            "Publishes the adapter, its card with the note, its recipe and curves; never the log or the training pairs.",
+            elem_classes="quiet",
+        )
+        repo = gr.Textbox(label="Repository", placeholder="owner/name", max_lines=1)
+        token = gr.Textbox(
+            label="Write token (used once, never kept)", placeholder="hf_…", type="password", max_lines=1
+        )
+        private = gr.Checkbox(True, label="Private")
+        push = gr.Button("Push", size="sm", elem_id="library-push")
+        said = gr.Markdown()
+
+    def publish(mark: Visitor, run_id: str | None, name: str, secret: str, hidden: bool) -> str:
+        require_operator(mark, "publishing")
+        url = services.library.push(_needed(run_id), name, secret, hidden)
+        return f"Published {'privately' if hidden else 'for everybody'}: `{url.replace('`', '')}`"
+
+    push.click(
+        guarded(publish), [shared.visitor, chosen, repo, token, private], said, show_progress_on=about, **PRIVATE
+    ).success(lambda: "", None, token, **QUIET)
+
+
+def _home(view: RunView) -> tuple[str, str]:
+    """The tab in which such runs are trained, and what of :class:`Shared` opens one there."""
+    homes = {"reward": ("Reward", "reward_run"), "detox": ("Toxicity", "detox_run")}
+    return homes.get(view.method, ("Align", "align_run"))
+
+
+def _needed(run_id: str | None) -> str:
+    if run_id is None:
+        raise NotFoundError("No adapter is open; click a line of the table first.")
+    return run_id
+
+
+def _find(services: Services, run_id: str | None) -> RunView | None:
+    if run_id is None:
+        return None
+    try:
+        return services.library.get(run_id)
+    except StudioError:  # deleted from another page
+        return None
+
+
+def _row(view: RunView) -> list[str]:
+    recipe = view.recipe
+    known = recipe.method != "unknown"
+    return [
+        view.title,
+        Path(recipe.base.id).name,
+        f"{recipe.support_ratio:g}" if known and recipe.method != "detox" else "–",
+        str(recipe.data_size) if known else "–",
+        recipe.method.upper() if known else "uploaded",
+        _measured(view),
+        _size(view.size_bytes),
+        started(view),
+        view.run_id,
+    ]
+
+
+def _measured(view: RunView) -> str:
+    if view.method == "reward":
+        report = view.reward
+        if report is None or not report.n:
+            return "not measured"
+        return f"accuracy {report.hits}/{report.n} [{report.low:.0%}, {report.high:.0%}]"
+    if view.method == "detox":
+        return rude_text(view.detox)
+    share = view.adapter_share
+    if share is None or not share.n or math.isnan(share.share):
+        return "not measured"
+    return f"support {share.share:.0%} [{share.low:.0%}, {share.high:.0%}] n {share.n}"
+
+
+def _head(view: RunView) -> str:
+    return (
+        f'<div class="run-head"><b>{escape(view.title)}</b></div>'
+        f'<div class="mono quiet">{escape(view.run_id)} · sha256 {escape(view.adapter_hash)} · {_size(view.size_bytes)}</div>'
+    )
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+
+
+def _without_yaml(card: str) -> str:
+    return re.sub(r"\A---\n.*?\n---\n+", "", card, flags=re.DOTALL)
+
+
+def _report(done: Imported) -> str:
+    left = f"Left out, not needed here: {', '.join(done.left_out)}." if done.left_out else ""
+    lines = [f"Taken in as {done.run_id}.", *done.warnings, left]
+    return "\n".join(f"- {_plain(line)}" for line in lines if line)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]()#!|<>])", r"\\\1", text)

@@ -1,0 +1,75 @@
+"""What the tabs of one page share."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+#: For every event that is the page's own business: programs are not offered it.
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+#: The same without a sign that it works: what is quick, or was not asked for by a click.
+QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+#: For what every open page asks again and again: no page waits for another's turn.
+POLLED: dict[str, Any] = {"concurrency_limit": None, **QUIET}
+#: For ``js`` after a handler that filled a DownloadButton: one click makes the file and saves it, since the browser is sent
+#: to the file's address once it is there.
+SAVE = """(file) => {
+    const link = document.createElement("a");
+    link.href = file.url;
+    link.download = file.orig_name;
+    link.click();
+}"""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Handles built by the shell and used by every tab.
+
+    Attributes:
+        visitor: ``gr.State`` with the page's :class:`studio.ui.page.access.Visitor`.
+        tabs: the tab bar; a handler that returns ``gr.Tabs(selected="compare")`` to it switches tabs.
+        compare_run: ``gr.State`` with a run id; a tab that sets it asks Compare to open that run beside the base
+            (Compare listens to its ``change``).
+        chats: what the visitor's own browser keeps of Compare. It stands outside the tabs: in a tab that is not open yet it
+            would not have read the browser's storage when the page loads.
+        table: the before/after table this browser made last, kept the same way.
+        align_run, reward_run, detox_run: ``gr.State`` with a run id; a tab that sets it asks Align, Reward or Toxicity's
+            Detox section to open that run.
+        detox_start: ``gr.State`` with the run id of an adapter that the Detox form shall start from.
+        evaluate_run: ``gr.State`` with the run id of an adapter that Toxicity's Before / after section shall preselect. The
+            section that answers one of these two sets it back to None, so that the same run can be asked for again.
+        compare_visit, toxicity_visit: ``gr.State`` that changes when a person opens that tab by a click, and not when a button
+            of another tab leads there and asks for something: what a section would look up anew at a visit might then undo
+            what it was asked. See :func:`bind_visits`.
+    """
+
+    visitor: gr.State
+    tabs: gr.Tabs
+    compare_run: gr.State
+    align_run: gr.State
+    reward_run: gr.State
+    chats: gr.BrowserState
+    table: gr.BrowserState
+    detox_run: gr.State
+    detox_start: gr.State
+    evaluate_run: gr.State
+    compare_visit: gr.State
+    toxicity_visit: gr.State
+
+
+def bind_visits(shared: Shared) -> None:
+    """Have the tab bar tell a tab that it was opened by hand; once all tabs are built."""
+    visits = {"Compare": shared.compare_visit, "Toxicity": shared.toxicity_visit}
+
+    def opened(event: gr.SelectData) -> dict[Any, Any]:
+        visited = visits.get(event.value)
+        return {visited: time.time_ns()} if visited is not None else {shared.compare_visit: gr.skip()}
+
+    shared.tabs.select(opened, None, list(visits.values()), **POLLED)
+
+
+#: Seconds between two looks at the disk while the open run moves, and while nothing does.
+LIVE_S, IDLE_S = 1.0, 4.0

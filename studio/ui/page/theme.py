@@ -1,0 +1,39 @@
+"""Colours and type; the little CSS the studio needs is ``studio.css``. Both go to ``launch()`` (Gradio 6)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+#: One colour a side, everywhere: tables, charts, badges. Readable on light and dark grounds and by the colour-blind.
+SUPPORT_COLOR = "#2a9d8f"
+OPPOSE_COLOR = "#e07a3f"
+
+CSS_FILE = Path(__file__).with_name("studio.css")
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's Soft theme with system fonts: no request leaves the page for a font."""
+    sans = ["ui-sans-serif", "system-ui", "Noto Sans", "Noto Sans CJK TC", "sans-serif"]
+    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
+    base = gr.themes.Soft(primary_hue="teal", secondary_hue="orange", neutral_hue="slate", font=sans, font_mono=mono)
+    # Field names as plain bold text: Soft's filled labels shout louder than the values they name.
+    return base.set(
+        block_title_background_fill="none",
+        block_title_background_fill_dark="none",
+        block_title_text_color="*body_text_color",
+        block_title_text_color_dark="*body_text_color",
+        block_title_padding="0",
+        block_label_background_fill="none",
+        block_label_background_fill_dark="none",
+        block_label_text_color="*body_text_color_subdued",
+        block_label_text_color_dark="*body_text_color_subdued",
+    )
+
+
+PALETTE = ["#3b6fb6", "#c2549d", "#8a6d3b", "#5b8c2a", "#7a5cc2", "#b0413e"]
+
+
+#: Lines of the grid, readable on light and dark grounds.
+GRID = "rgba(128,128,128,.22)"

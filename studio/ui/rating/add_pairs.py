@@ -1,0 +1,256 @@
+"""Bringing pairs in, in the Rate tab: a batch answered in the background, and comparison data from a file or the Hub.
+
+The batch lives in the service: the page polls it while the Rate tab is open, so that a refresh, or another page, finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio.domain.chat import BASE, Sampling
+from studio.errors import InputError
+from studio.services import Services
+from studio.services.rating.pair_batches import MAX_QUESTIONS, BatchForm, BatchStatus, Question
+from studio.services.rating.pair_sources import ImportedPairs
+from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.guard import guarded
+from studio.ui.page.quiet import when_opened
+from studio.ui.page.shared import IDLE_S, LIVE_S, PRIVATE, QUIET, Shared
+
+#: The choice of prompts that means "those typed here".
+LINES = "lines"
+#: Reasons listed in the report of an import; the count tells of the others.
+REASONS = 20
+#: Of these shown at once; the others unfold.
+FIRST = 3
+_SOURCES = (("compare", "from Compare"), ("batch", "from batches"), ("import", "imported"))
+_NONE = (
+    '<div class="empty">There are no pairs to rate yet. Make a batch here, take comparison data in, or press '
+    "<b>Rate these answers</b> under Compare.</div>"
+)
+
+
+def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
+    """Draw the section and bind its events."""
+    sources = services.sources
+    with gr.Accordion("Bring pairs in", open=False, elem_id="pairs-box"):
+        counts = gr.HTML(elem_id="pairs-counts")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=310):
+                gr.Markdown(
+                    "#### Make a batch\nEvery prompt is answered twice, by two models or by one, in the background."
+                )
+                prompts = gr.Dropdown(
+                    [("Prompts typed here", LINES)], value=LINES, label="Prompts", elem_id="batch-prompts"
+                )
+                lines = gr.Textbox(
+                    label="Prompts, one a line",
+                    lines=3,
+                    max_lines=10,
+                    placeholder="Should anime be turned into live action?",
+                    elem_id="batch-lines",
+                )
+                with gr.Row():
+                    first = gr.Dropdown(
+                        [("Base model", BASE)], value=BASE, label="One answer by", min_width=230, elem_id="batch-first"
+                    )
+                    second = gr.Dropdown(
+                        [("Base model", BASE)],
+                        value=BASE,
+                        label="The other by",
+                        info="The same again: two samples with different seeds.",
+                        min_width=230,
+                        elem_id="batch-second",
+                    )
+                with gr.Row():
+                    most = gr.Number(
+                        20,
+                        label="Prompts at most",
+                        precision=0,
+                        minimum=1,
+                        maximum=MAX_QUESTIONS,
+                        min_width=100,
+                        elem_id="batch-most",
+                    )
+                    seed = gr.Number(1, label="Seed", precision=0, minimum=0, min_width=100, elem_id="batch-seed")
+                with gr.Row():
+                    temperature = gr.Slider(
+                        0, 2, value=0.8, step=0.05, label="Temperature", min_width=150, elem_id="batch-temperature"
+                    )
+                    tokens = gr.Slider(
+                        8, 1024, value=128, step=8, label="Max tokens", min_width=150, elem_id="batch-tokens"
+                    )
+                system = gr.Textbox(
+                    label="System prompt",
+                    placeholder="none",
+                    info="Said to both. Choosing an adapter sets the one it was trained with.",
+                    max_lines=4,
+                    elem_id="batch-system",
+                )
+                with gr.Row():
+                    start = gr.Button("Make pairs", variant="primary", size="sm", min_width=90, elem_id="batch-start")
+                    cancel = gr.Button(
+                        "Cancel", variant="stop", size="sm", min_width=90, interactive=False, elem_id="batch-cancel"
+                    )
+                bar = gr.HTML(elem_id="batch-bar")
+            with gr.Column(scale=2, min_width=310):
+                about = gr.Markdown(
+                    "#### Take comparison data in\n`instruction, response-1, response-2`, `prompt, chosen, rejected` (whole "
+                    "transcripts too) or `prompt, support, oppose`: JSON, JSONL, CSV, TSV or Parquet, also gzipped. What the "
+                    "data prefers is kept, and shown to nobody."
+                )
+                file = gr.File(label="Comparison data", type="filepath", height=120, elem_id="pairs-file")
+                hub = gr.Textbox(
+                    label="…or a dataset id on the Hub", placeholder="owner/name", max_lines=1, elem_id="pairs-hub"
+                )
+                with gr.Row():
+                    split = gr.Textbox("train", label="Split", max_lines=1, min_width=100, elem_id="pairs-split")
+                    limit = gr.Number(0, label="Rows at most", info="0: all.", precision=0, minimum=0, min_width=100)
+                take = gr.Button("Import", size="sm", elem_id="pairs-import")
+                report = gr.HTML(elem_id="pairs-report")
+    drawn = gr.State(None)
+    timer = gr.Timer(IDLE_S)
+    batch = [bar, start, cancel, drawn, timer]
+
+    def progress(status: BatchStatus) -> dict[Any, Any]:
+        return {
+            bar: batch_html(status),
+            start: gr.Button(interactive=not status.busy),
+            cancel: gr.Button(interactive=status.state == "running"),
+            drawn: status,
+            timer: gr.Timer(LIVE_S if status.busy else IDLE_S),
+        }
+
+    def look(before: BatchStatus | None) -> dict[Any, Any]:
+        status = sources.batch_status()
+        if before is None or status == before:  # nothing stands there yet, or nothing is new
+            return {drawn: gr.skip()}
+        return {**progress(status), counts: counts_html(sources.counts())}
+
+    def opened(before: BatchStatus | None, chosen: str | None, one: str | None, two: str | None) -> dict[Any, Any]:
+        """What may be chosen is looked up anew, and what was chosen stays; at first it is the newest adapter against the
+        base."""
+        offered = [(f"{source.title} ({source.n})", source.id) for source in sources.prompt_sources()]
+        offered.append(("Prompts typed here", LINES))
+        sides = [(choice.label, choice.id) for choice in services.compare.panes()]
+        ids = [value for _, value in sides]
+        fresh = before is None or one not in ids or two not in ids
+        one, two = (BASE, ids[min(1, len(ids) - 1)]) if fresh else (one, two)
+        listed = [value for _, value in offered]
+        now = chosen if before is not None and chosen in listed else listed[0]
+        return {
+            prompts: gr.Dropdown(choices=offered, value=now),
+            lines: gr.Textbox(visible=now == LINES),
+            first: gr.Dropdown(choices=sides, value=one),
+            second: gr.Dropdown(choices=sides, value=two),
+            counts: counts_html(sources.counts()),
+            **progress(sources.batch_status()),
+        }
+
+    def told(one: str, two: str) -> str:
+        """The system prompt that an adapter among the two was trained with."""
+        trained = {choice.id: choice.system_prompt for choice in services.compare.panes()}
+        return trained.get(two) or trained.get(one) or ""
+
+    def make(
+        mark: Visitor, chosen: str, typed: str | None, one: str, two: str, count: float | None, heat: float,
+        room: float, number: float | None, said: str | None,
+    ) -> dict[Any, Any]:  # fmt: skip
+        require_operator(mark, "making pairs to rate")
+        asked = (
+            tuple(Question(line.strip()) for line in dict.fromkeys((typed or "").splitlines()) if line.strip())
+            if chosen == LINES
+            else sources.questions(chosen)
+        )
+        if not count or count < 1:
+            raise InputError("Prompts at most is empty; it must be at least 1.")
+        sampling = Sampling(temperature=float(heat), max_new_tokens=int(room), seed=int(number or 0))
+        sources.start_batch(BatchForm(asked[: int(count)], one, two, sampling, (said or "").strip()))
+        return progress(sources.batch_status())
+
+    def halt(mark: Visitor) -> dict[Any, Any]:
+        require_operator(mark, "ending a batch")
+        sources.cancel_batch()
+        return progress(sources.batch_status())
+
+    def bring(mark: Visitor, path: str | None, wanted: str | None, part: str | None, most: float | None) -> Any:
+        require_operator(mark, "importing")
+        name = (wanted or "").strip()
+        if not path and not name:
+            raise InputError("There is nothing to import; choose a file or type a Hub id.")
+        done = (
+            sources.import_file(path)
+            if path
+            else sources.import_hub(name, (part or "").strip() or "train", int(most) if most else None)
+        )
+        return report_html(done), counts_html(sources.counts())
+
+    # a toast says what went wrong; on a button a failure covers nothing
+    quiet: dict[str, Any] = {"show_progress_on": start, **QUIET}
+    sides = [first, second]
+    timer.tick(guarded(look), drawn, [*batch, counts], **quiet, concurrency_limit=None)
+    when_opened(
+        timer, app, guarded(opened), [drawn, prompts, *sides], [prompts, lines, *sides, counts, *batch], **quiet
+    )
+    prompts.change(lambda chosen: gr.Textbox(visible=chosen == LINES), prompts, lines, queue=False, **quiet)
+    gr.on([first.change, second.change], guarded(told), sides, system, **quiet)
+    form = [prompts, lines, *sides, most, temperature, tokens, seed, system]
+    start.click(guarded(make), [shared.visitor, *form], batch, **quiet)
+    cancel.click(guarded(halt), shared.visitor, batch, **quiet)
+    take.click(
+        guarded(bring), [shared.visitor, file, hub, split, limit], [report, counts], show_progress_on=about, **PRIVATE
+    )
+
+
+def counts_html(counts: Mapping[Any, int]) -> str:
+    """How many pairs there are, by where they came from."""
+    total = sum(counts.values())
+    if not total:
+        return _NONE
+    chips = "".join(
+        f'<span class="chip"><b>{counts[source]:,}</b> {name}</span>' for source, name in _SOURCES if counts.get(source)
+    )
+    return f'<div class="chips"><span class="chip"><b>{total:,}</b> pairs</span>{chips}</div>'
+
+
+def batch_html(status: BatchStatus) -> str:
+    """The bar of a batch, what came of it so far, and how it ended."""
+    if status.state == "idle":
+        return ""
+    share = status.done / status.total if status.total else 0.0
+    colour = "#c0392b" if status.state == "failed" else "#2a9d8f"
+    parts = [f"{status.done:,} of {status.total:,} prompts", f"{status.added:,} pairs added"]
+    told = ((status.known, "known already"), (status.identical, "with identical answers"), (status.unusable, "empty"))
+    parts += [f"{number:,} {name}" for number, name in told if number]
+    state = {
+        "running": "",
+        "cancelling": "Cancelling…",
+        "done": "Done.",
+        "cancelled": "Cancelled; what was made is kept.",
+    }
+    note = state.get(status.state) or status.note
+    error = f'<div class="run-message">{escape(status.error)}</div>' if status.error else ""
+    return (
+        f'<div class="bar" role="progressbar" aria-valuenow="{share * 100:.0f}" aria-valuemin="0" aria-valuemax="100">'
+        f'<div style="width:{share * 100:.1f}%;background:{colour}"></div></div>'
+        f'<div class="quiet">{escape(status.title)}</div><div class="quiet">{" · ".join(parts)}'
+        f"{' · ' if note else ''}{escape(note)}</div>{error}"
+    )
+
+
+def report_html(done: ImportedPairs) -> str:
+    """What became of every row of an import."""
+    counts = f"{done.rows:,} rows read: {done.added:,} pairs added"
+    told = ((done.known, "known already"), (done.identical, "with identical answers"), (len(done.skipped), "skipped"))
+    counts += "".join(f", {number:,} {name}" for number, name in told if number) + "."
+    more = len(done.skipped) - REASONS
+    skipped = [*done.skipped[FIRST:REASONS], *([f"… and {more:,} more"] if more > 0 else [])]
+    lines = "".join(f"<li>{escape(line)}</li>" for line in (*done.skipped[:FIRST], *done.warnings))
+    hidden = "".join(f"<li>{escape(line)}</li>" for line in skipped)
+    rest = f"{len(done.skipped) - FIRST:,} more skipped rows"
+    reasons = f"<details><summary>{rest}</summary><ul>{hidden}</ul></details>" if hidden else ""
+    return f"<p>{counts}</p>{f'<ul class=quiet>{lines}</ul>' if lines else ''}{reasons}"

@@ -1,0 +1,205 @@
+"""The list of pairs in the Rate tab: what each has gathered, which ones everybody rates first, which are served no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio.domain.votes import Decision, Origin
+from studio.errors import InputError, NotFoundError
+from studio.services import Services
+from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.guard import guarded
+from studio.ui.page.shared import QUIET, Shared
+
+#: Lines of the table; the search reaches the rest.
+SHOWN = 300
+HEADERS = ["Question", "Votes", "Skips", "Decided", "Rated", "From", "Pair"]
+_NOTHING = '<div class="quiet">Click a line of the table to read the pair.</div>'
+_SOURCES = {"compare": "Compare", "batch": "batch", "import": "import"}
+
+
+class PairsList:
+    """Draws the list when made; ``load`` fills it, with ``outputs``."""
+
+    def __init__(self, services: Services, shared: Shared) -> None:
+        self._services = services
+        with gr.Row(elem_id="rate-find"):
+            self.search = gr.Textbox(
+                label="Search",
+                placeholder="words of the question or an answer",
+                max_lines=1,
+                scale=3,
+                elem_id="rate-search",
+            )
+            self.calibrate = gr.Number(
+                value=0,
+                precision=0,
+                minimum=0,
+                label="Calibration pairs",
+                info="Everybody rates these first.",
+                min_width=160,
+                elem_id="rate-calibrate",
+            )
+            self.set_calibration = gr.Button("Choose so many", size="sm", min_width=120, elem_id="rate-calibrate-set")
+        self.table = gr.Dataframe(
+            headers=HEADERS,
+            datatype=["str", "number", "number", "str", "str", "str", "str"],
+            interactive=False,
+            column_widths=["470px", "70px", "70px", "110px", "130px", "110px", "220px"],
+            max_height=320,
+            show_row_numbers=False,
+            label="Pairs",
+            elem_id="rate-pairs",
+        )
+        self.shown = gr.Markdown(elem_classes="quiet")
+        self.detail = gr.HTML(_NOTHING, elem_id="rate-pair")
+        with gr.Row():
+            self.first = gr.Button("Everybody rates it / not any more", size="sm", elem_id="rate-pair-first")
+            self.retire = gr.Button("Retire / bring back", size="sm", elem_id="rate-pair-retire")
+            self.retire_all = gr.Button("Retire all listed", size="sm", variant="stop", elem_id="rate-retire-all")
+            self.revive_all = gr.Button("Bring all listed back", size="sm", elem_id="rate-revive-all")
+        self.chosen = gr.State(None)
+        self.outputs: list[Any] = [self.table, self.shown, self.calibrate]
+        self._bind(shared)
+
+    def load(self, search: str | None) -> dict[Any, Any]:
+        """The list as it stands."""
+        everything = self._services.rating.decisions()
+        found = matching(everything, search or "")
+        left_out = f" The first {SHOWN} are shown; the search reaches the others." if len(found) > SHOWN else ""
+        return {
+            self.table: [_row(decision) for decision in found[:SHOWN]],
+            self.shown: f"{len(found)} of {len(everything)} pairs.{left_out}",
+            self.calibrate: sum(d.pair.calibration and not d.pair.retired for d in everything),
+        }
+
+    def _bind(self, shared: Shared) -> None:
+        rating = self._services.rating
+        visitor, search, chosen = shared.visitor, self.search, self.chosen
+        everything = [*self.outputs, self.detail, chosen]
+
+        def show(mark: Visitor, pair_id: str | None) -> dict[Any, Any]:
+            found = next((d for d in rating.decisions() if d.pair.id == pair_id), None)
+            if found is None:
+                return {self.detail: _NOTHING, chosen: None}
+            return {self.detail: pair_html(found, names=mark.operator), chosen: found.pair.id}
+
+        def pick(event: gr.SelectData, mark: Visitor) -> dict[Any, Any]:
+            return show(mark, event.row_value[-1])
+
+        def listing(text: str | None) -> dict[Any, Any]:
+            return self.load(text)
+
+        def choose(mark: Visitor, count: float | None, text: str | None) -> dict[Any, Any]:
+            require_operator(mark, "choosing calibration pairs")
+            if count is None or count < 0 or count != int(count):
+                raise InputError("The number of calibration pairs must be a whole number of at least 0.")
+            on, off = calibration_changes(rating.decisions(), int(count))
+            rating.set_calibration(off, False)
+            rating.set_calibration(on, True)
+            gr.Info(
+                f"Everybody rates these {int(count)} pairs first." if count else "No calibration pairs.", duration=3
+            )
+            return self.load(text)
+
+        def flip(mark: Visitor, pair_id: str | None, text: str | None, what: str) -> dict[Any, Any]:
+            require_operator(mark, "changing pairs")
+            found = next((d.pair for d in rating.decisions() if d.pair.id == pair_id), None)
+            if found is None:
+                raise NotFoundError("No pair is open; click a line of the table first.")
+            if what == "retire":
+                rating.retire([found.id], not found.retired)
+            else:
+                rating.set_calibration([found.id], not found.calibration)
+            return {**self.load(text), **show(mark, found.id)}
+
+        def mark_all(mark: Visitor, pair_id: str | None, text: str | None, on: bool) -> dict[Any, Any]:
+            require_operator(mark, "retiring pairs")
+            ids = [d.pair.id for d in matching(rating.decisions(), text or "") if d.pair.retired != on]
+            rating.retire(ids, on)
+            gr.Info(f"{len(ids)} pairs {'retired; their votes are kept' if on else 'brought back'}.", duration=4)
+            return {**self.load(text), **show(mark, pair_id)}
+
+        self.table.select(guarded(pick), visitor, [self.detail, chosen], **QUIET)
+        search.submit(guarded(listing), search, self.outputs, **QUIET)
+        self.set_calibration.click(guarded(choose), [visitor, self.calibrate, search], self.outputs, **QUIET)
+        for button, what in ((self.first, "first"), (self.retire, "retire")):
+            button.click(
+                guarded(lambda mark, pair_id, text, what=what: flip(mark, pair_id, text, what)),
+                [visitor, chosen, search],
+                everything,
+                **QUIET,
+            )
+        for button, on in ((self.retire_all, True), (self.revive_all, False)):
+            button.click(
+                guarded(lambda mark, pair_id, text, on=on: mark_all(mark, pair_id, text, on)),
+                [visitor, chosen, search],
+                everything,
+                **QUIET,
+            )
+
+
+def matching(decisions: Sequence[Decision], search: str) -> list[Decision]:
+    """Those whose texts hold every word of ``search``, newest first, retired ones last."""
+    words = search.casefold().split()
+    found = [
+        d
+        for d in decisions
+        if all(word in f"{d.pair.prompt} {d.pair.answer_1} {d.pair.answer_2}".casefold() for word in words)
+    ]
+    return sorted(found, key=lambda d: (d.pair.retired, -d.pair.created, d.pair.id))
+
+
+def calibration_changes(decisions: Sequence[Decision], count: int) -> tuple[list[str], list[str]]:
+    """Which pairs to make calibration pairs and which no more, so that ``count`` are: those that are stay as far as there is
+    room, then come those with the most votes (what others said of them already helps), then by id, which is as good as drawn.
+
+    Raises:
+        InputError: there are fewer pairs.
+    """
+    live = [d for d in decisions if not d.pair.retired]
+    if count > len(live):
+        raise InputError(f"Calibration pairs are {count}; there are only {len(live)} pairs to choose from.")
+    ordered = sorted(live, key=lambda d: (not d.pair.calibration, -d.votes, d.pair.id))
+    wanted = {d.pair.id for d in ordered[:count]}
+    on = [d.pair.id for d in live if d.pair.id in wanted and not d.pair.calibration]
+    off = [d.pair.id for d in decisions if d.pair.calibration and d.pair.id not in wanted]
+    return on, off
+
+
+def pair_html(decision: Decision, names: bool) -> str:
+    """One pair to read; who answered and how the votes fell only with ``names``: that is for the operator."""
+    pair = decision.pair
+
+    def answer(number: str, text: str, origin: Origin, votes: int) -> str:
+        who = f"· <bdi>{escape(origin.label)}</bdi> · preferred in {votes} of {decision.votes} votes" if names else ""
+        won = ' <b class="rate-open">preferred</b>' if names and decision.winner == number else ""
+        return f'<div><p class="quiet">Answer {number} {who}{won}</p><div class="said" dir="auto">{escape(text)}</div></div>'
+
+    turns = "".join(f'<p class="quiet" dir="auto">{escape(m.role)}: {escape(m.content)}</p>' for m in pair.history)
+    others = f"{decision.ties} tie · {decision.both_bad} both bad · {decision.skips} skipped" if names else ""
+    answers = answer("1", pair.answer_1, pair.origin_1, decision.for_1)
+    answers += answer("2", pair.answer_2, pair.origin_2, decision.for_2)
+    return (
+        f'<div class="rate-pair">{turns}<p class="asked-text" dir="auto">{escape(pair.prompt)}</p>'
+        f'<div class="two">{answers}</div><p class="quiet">{others}</p></div>'
+    )
+
+
+def _row(decision: Decision) -> list[Any]:
+    pair = decision.pair
+    text = " ".join(pair.prompt.split())
+    rated = "retired" if pair.retired else "by all, first" if pair.calibration else "yes"
+    return [
+        text if len(text) <= 120 else f"{text[:119]}…",
+        decision.votes,
+        decision.skips,
+        "yes" if decision.winner else "not yet",
+        rated,
+        _SOURCES.get(pair.source, pair.source),
+        pair.id,
+    ]

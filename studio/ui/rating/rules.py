@@ -1,0 +1,83 @@
+"""The operator's box of the Rate tab: guidelines, how many votes decide, reveal, and opening and closing the vote."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import InputError
+from studio.services import Services
+from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.guard import guarded
+from studio.ui.page.shared import QUIET, Shared
+
+OPEN, CLOSE = "Open voting again", "Close voting"
+
+
+class RulesBox:
+    """Draws the box when made; ``load`` fills it, with ``outputs``."""
+
+    def __init__(self, services: Services, shared: Shared) -> None:
+        self._services = services
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=320):
+                self.guidelines = gr.Textbox(
+                    label="Guidelines every rater reads first (Markdown; tags stay text, pictures are left out)",
+                    lines=9,
+                    max_lines=24,
+                    elem_id="rate-guidelines",
+                )
+            with gr.Column(scale=2, min_width=280):
+                self.min_votes = gr.Number(
+                    label="Votes that decide a pair",
+                    info="Odd. A pair is decided by a strict majority of at least so many votes.",
+                    precision=0,
+                    minimum=1,
+                    maximum=99,
+                    elem_id="rate-min-votes",
+                )
+                self.reveal = gr.Checkbox(
+                    label="Tell raters who answered, after their own vote",
+                    elem_id="rate-reveal",
+                )
+                self.save = gr.Button("Save", variant="primary", size="sm", elem_id="rate-save-rules")
+                self.toggle = gr.Button(CLOSE, size="sm", elem_id="rate-toggle")
+        self.outputs: list[Any] = [self.guidelines, self.min_votes, self.reveal, self.toggle]
+        self._bind(shared)
+
+    def load(self) -> dict[Any, Any]:
+        """The rules as they stand."""
+        rules = self._services.rating.rules()
+        return {
+            self.guidelines: rules.guidelines,
+            self.min_votes: rules.min_votes,
+            self.reveal: rules.reveal,
+            self.toggle: self._button(rules.open),
+        }
+
+    def _bind(self, shared: Shared) -> None:
+        def save(mark: Visitor, guidelines: str | None, min_votes: float | None, reveal: bool | None) -> None:
+            require_operator(mark, "changing the rules of the vote")
+            if min_votes is None or min_votes != int(min_votes):
+                raise InputError("Votes that decide a pair must be a whole odd number such as 3.")
+            rules = self._services.rating.rules()
+            self._services.rating.set_rules(
+                replace(rules, guidelines=guidelines or "", min_votes=int(min_votes), reveal=bool(reveal))
+            )
+            gr.Info("Saved; raters see it with their next pair.", duration=3)
+
+        def toggle(mark: Visitor, said: str) -> Any:
+            """Do what the button says: another page may have opened or closed the vote since this one was drawn."""
+            require_operator(mark, "opening and closing the vote")
+            opening = said == OPEN
+            self._services.rating.set_rules(replace(self._services.rating.rules(), open=opening))
+            return self._button(opening)
+
+        self.save.click(guarded(save), [shared.visitor, self.guidelines, self.min_votes, self.reveal], None, **QUIET)
+        self.toggle.click(guarded(toggle), [shared.visitor, self.toggle], self.toggle, **QUIET)
+
+    @staticmethod
+    def _button(open_: bool) -> Any:
+        return gr.Button(CLOSE if open_ else OPEN, variant="secondary" if open_ else "primary")

@@ -1,0 +1,83 @@
+"""What the Reward tab shows of a run: held-out accuracy beside two baselines, margins, calibration, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from studio.domain.runs import FINAL_STATES
+from studio.services.reward.reading import read_reward
+from studio.services.runs.store import RunView
+from studio.ui.parts.live_chart import build_live_chart
+from studio.ui.reward import view as reward_view
+from studio.ui.reward.form import recipe_values
+from studio.ui.training.charts import Axis, Curve, training_figure
+from studio.ui.training.run_panel import RunPanel
+from studio.ui.training.watch import Watch
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+class RewardPanel(RunPanel):
+    """Reward runs."""
+
+    prefix = "reward-"
+    empty = reward_view.EMPTY
+    headers = reward_view.HEADERS
+    types = reward_view.TYPES
+    widths = reward_view.WIDTHS
+
+    def owns(self, run: RunView) -> bool:
+        """Reward runs only."""
+        return run.method == "reward"
+
+    def draw_result(self) -> None:
+        """Histogram and calibration side by side, below each other on a phone."""
+        with gr.Row(visible=False) as self.pictures:
+            with gr.Column(min_width=300):
+                self.margins = build_live_chart("reward-margins", 300)
+            with gr.Column(min_width=300):
+                self.calibration = build_live_chart("reward-calibration", 300, self.margins.library)
+        self.outputs += [self.pictures, self.margins.chart, self.calibration.chart]
+
+    def header(self, run: RunView) -> str:
+        """As :func:`reward_view.header`."""
+        return reward_view.header(run)
+
+    def result(self, run: RunView) -> str:
+        """As :func:`reward_view.result`."""
+        return reward_view.result(run)
+
+    def said(self, state: Watch, run: RunView) -> list[str]:
+        """How to read the curves."""
+        return read_reward(state.steps(run.run_id), state.probes(run.run_id))
+
+    def figure(self, curves: Sequence[Curve], axis: Axis) -> Figure:
+        """As :func:`charts.training_figure`, of rewards."""
+        return training_figure(curves, axis, reward=True)
+
+    def row(self, run: RunView) -> list[object]:
+        """As :func:`reward_view.history_row`."""
+        return reward_view.history_row(run)
+
+    def further(self, state: Watch, run: RunView, everything: bool) -> dict[Any, Any]:
+        """Histogram and calibration of an ended run."""
+        report = run.reward
+        if report is None or not report.n or run.status.state not in FINAL_STATES:
+            return self.nothing()
+        return {
+            self.pictures: gr.Row(visible=True),
+            **self.margins.show(reward_view.margin_figure(report)),
+            **self.calibration.show(reward_view.calibration_figure(report)),
+        }
+
+    def nothing(self) -> dict[Any, Any]:
+        """No pictures."""
+        return {self.pictures: gr.Row(visible=False), **self.margins.show(None), **self.calibration.show(None)}
+
+    def repeat(self, run: RunView) -> list[Any]:
+        """Values of the Reward form."""
+        return recipe_values(self._services, run.recipe)

@@ -1,0 +1,75 @@
+"""Ask a reward model: one answer, or two against each other; on the page and as the endpoint ``/score``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import InputError
+from studio.services import Services
+from studio.services.reward.scores import verdict_of
+from studio.ui.page.guard import guarded
+from studio.ui.page.shared import PRIVATE
+from studio.ui.reward import view as reward_view
+
+#: Scorings wait in the service's own line; this bounds how many threads wait there.
+SCORING: dict[str, Any] = {"concurrency_id": "score", "concurrency_limit": 16}
+_MOST = 100_000
+
+
+def build_score_box(services: Services) -> gr.Dropdown:
+    """Draw the box and its endpoint; returns the dropdown of reward runs, whose choices the tab keeps up to date."""
+    gr.Markdown("## Score text")
+    run = gr.Dropdown([], label="Reward model", elem_id="score-run")
+    prompt = gr.Textbox(label="Prompt", lines=2, max_lines=8, max_length=_MOST, elem_id="score-prompt")
+    with gr.Row():
+        first = gr.Textbox(
+            label="Answer A", lines=3, max_lines=12, max_length=_MOST, min_width=280, elem_id="score-first"
+        )
+        second = gr.Textbox(
+            label="Answer B (optional)", lines=3, max_lines=12, max_length=_MOST, min_width=280, elem_id="score-second"
+        )
+    button = gr.Button("Score", variant="primary", size="sm", elem_id="score")
+    told = gr.HTML(elem_id="score-result")
+
+    def score_text(run_id: str | None, question: str, one: str, two: str) -> str:
+        if not run_id:
+            raise InputError("There is no reward model to score with; train one first.")
+        answers = [one, *([two] if two.strip() else [])]
+        found = services.scores.score(run_id, [(question, answer) for answer in answers])
+        verdict = verdict_of(found[0], found[1]) if len(found) == 2 else None
+        return reward_view.scores([s.reward for s in found], [s.cut for s in found], verdict)
+
+    button.click(guarded(score_text), [run, prompt, first, second], told, **SCORING, **PRIVATE)
+    return run
+
+
+def add_api(services: Services) -> None:
+    """Add the endpoint to the Blocks being built."""
+
+    def score(prompt: str, response: str, run: str = "", response2: str = "") -> dict[str, Any]:
+        """Reward of an answer by a reward run (the newest where ``run`` is empty); with ``response2`` also its reward, the
+        margin and the probability that the first is preferred."""
+        run_id = run or next((run_id for _, run_id in services.scores.choices()), "")
+        if not run_id:
+            raise InputError("There is no reward model to score with; train one first.")
+        if not response2:
+            return {"run": run_id, "reward": services.scores.score(run_id, [(prompt, response)])[0].reward}
+        verdict = services.scores.compare(run_id, prompt, response, response2)
+        return {
+            "run": run_id,
+            "reward": verdict.first.reward,
+            "reward2": verdict.second.reward,
+            "margin": verdict.margin,
+            "probability": verdict.probability,
+        }
+
+    gr.api(guarded(score), api_name="score", **SCORING)
+
+
+def offer(choices: Sequence[tuple[str, str]], chosen: str | None) -> Any:
+    """The dropdown with the runs there are now; what was chosen stays while it is there."""
+    ids = [run_id for _, run_id in choices]
+    return gr.Dropdown(choices=list(choices), value=chosen if chosen in ids else next(iter(ids), None))

@@ -1,0 +1,146 @@
+"""The Reward tab: learn what people prefer from votes and data, read an honest accuracy, score text, go on from the votes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import StudioError
+from studio.services import Services
+from studio.services.models import Progress
+from studio.services.reward.service import base_id
+from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.guard import guarded
+from studio.ui.page.quiet import when_opened
+from studio.ui.page.shared import PRIVATE, QUIET, Shared
+from studio.ui.parts.base_needs import bind_needs
+from studio.ui.reward import view as reward_view
+from studio.ui.reward.form import VOTES, build_form, form_from, preset_values
+from studio.ui.reward.panel import RewardPanel
+from studio.ui.reward.preview import build_table, preview, wrong
+from studio.ui.reward.score_box import build_score_box, offer
+from studio.ui.training.form import bind_start, dataset_choices, size_range
+from studio.ui.training.watch import Watch
+
+
+def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
+    """Draw the tab and bind its events."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            form, needs = build_form(services)
+            train = gr.Button("Train reward model", variant="primary", size="lg", elem_id="reward-train")
+        with gr.Column(scale=7, min_width=320):
+            counts = gr.HTML(elem_id="reward-counts")
+            table = build_table()
+            gr.Markdown("## From votes to the next run")
+            badge = gr.HTML(elem_id="votes-badge")
+            again = gr.Button("Retrain on the votes", size="sm", interactive=False, elem_id="retrain-votes")
+            share = gr.Slider(
+                0,
+                1,
+                value=0.9,
+                step=0.05,
+                label="Share kept as voted",
+                info="For the DPO run: in that share of the pairs the answer voted for is the preferred one, in the rest the "
+                "other.",
+                elem_id="votes-share",
+            )
+            dpo_base = gr.Dropdown(
+                [(model.title, model.id) for model in services.models.catalogue()],
+                value="embedded",
+                label="Base of the DPO run",
+                allow_custom_value=True,
+                info="As a rule the model whose answers were voted on.",
+                elem_id="votes-base",
+            )
+            dpo = gr.Button("Run DPO on the votes", size="sm", interactive=False, elem_id="dpo-votes")
+            scorer = build_score_box(services)
+    panel = RewardPanel(services)
+
+    def refresh(dataset: str, chosen: str | None, *values: Any) -> dict[Any, Any]:
+        """What may have changed elsewhere: votes, datasets, runs."""
+        updates: dict[Any, Any] = {
+            scorer: offer(services.scores.choices(), chosen),
+            form.dataset: gr.Dropdown(choices=dataset_choices(services)),
+            **dict(zip((counts, table), count(*values), strict=True)),
+        }
+        try:
+            found = services.reward.count()
+        except StudioError as error:
+            return {**updates, badge: wrong(error)}
+        ready = found.decided > 0
+        return {
+            **updates,
+            badge: reward_view.votes_badge(found),
+            again: gr.Button(interactive=ready),
+            dpo: gr.Button(interactive=ready),
+        }
+
+    def count(*values: Any) -> tuple[str, list[list[Any]]]:
+        try:
+            return preview(services, form_from(*values))
+        except StudioError as error:
+            return wrong(error), []
+
+    def start(values: Sequence[Any], told: Progress) -> str:
+        return services.reward.start(form_from(*values), told)
+
+    def retrain(mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
+        require_operator(mark, "training")
+        return panel.open_run(state, services.reward.retrain(), axis)
+
+    def start_dpo(
+        mark: Visitor,
+        kept: float,
+        base: str | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
+    ) -> tuple[str, Any]:
+        require_operator(mark, "training")
+        run_id = services.reward.dpo_on_votes(kept, base_id(base or ""), lambda share, text: progress(share, desc=text))
+        return run_id, gr.Tabs(selected="align")
+
+    def source_changed(source: str, dataset_id: str, size: float | None) -> tuple[Any, Any]:
+        pairs = len(services.datasets.get(dataset_id).pairs)
+        shown = source != VOTES
+        return gr.Dropdown(visible=shown), gr.Slider(
+            **size_range(pairs), value=min(int(size or pairs), pairs), visible=shown
+        )
+
+    def suit_base(base: str | None) -> list[Any]:
+        try:
+            return preset_values(services.reward.preset_for(base or ""))
+        except StudioError:  # what is wrong stands below the base
+            return [gr.skip()] * (1 + len(form.knobs()))
+
+    fresh = [scorer, form.dataset, counts, table, badge, again, dpo]
+    looked = [form.dataset, scorer, *form.all()]
+    when_opened(panel.history, app, guarded(refresh), looked, fresh)
+    bind_needs(services, shared, app, form.base, needs, base_id)
+    form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
+    form.preset.input(guarded(preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
+    gr.on(
+        [form.source.change, form.dataset.change],
+        guarded(source_changed),
+        [form.source, form.dataset, form.data_size],
+        [form.dataset, form.data_size],
+        **QUIET,
+    )
+    gr.on(
+        [form.source.change, form.dataset.change, form.data_size.change, form.support_ratio.change],
+        guarded(count),
+        form.all(),
+        [counts, table],
+        trigger_mode="always_last",
+        **QUIET,
+    )
+    panel.bind(shared, app, form.all(), shared.reward_run)
+    here = [panel.watch, panel.axis]
+    bind_start(train, panel, shared, form.all(), start)
+    again.click(guarded(retrain), [shared.visitor, *here], panel.outputs, show_progress_on=panel.head, **PRIVATE).then(
+        guarded(refresh), looked, fresh, **QUIET
+    )
+    dpo.click(guarded(start_dpo), [shared.visitor, share, dpo_base], [shared.align_run, shared.tabs], **PRIVATE)
+    # a run that ends here can be scored with at once, and its votes are not new any more
+    panel.outcome.change(guarded(refresh), looked, fresh, **QUIET)

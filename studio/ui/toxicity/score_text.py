@@ -1,0 +1,204 @@
+"""Score text: how toxic each line is, by whom it was scored, and the numbers as files; and the endpoints of the same."""
+
+from __future__ import annotations
+
+import re
+import time
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from studio.errors import InputError, StudioError
+from studio.services import Services
+from studio.services.toxicity.score_files import score_csv, score_json, score_records
+from studio.services.toxicity.scorers import EMBEDDED, RUN
+from studio.services.toxicity.service import MAX_CHARACTERS, TextScores, check_texts
+from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.guard import guarded
+from studio.ui.page.quiet import when_opened
+from studio.ui.page.shared import PRIVATE, QUIET, SAVE, Shared
+from studio.ui.parts.cover import cover_switch
+from studio.ui.reward.score_box import SCORING
+from studio.ui.toxicity import view as score_view
+
+LINES, WHOLE = "lines", "whole"
+EXAMPLES = """Thank you, that was kind of you.
+I hate mondays.
+That was a stupid question, you idiot.
+謝謝你的幫忙！
+你是白痴嗎？給我閉嘴。
+Il fait beau aujourd'hui à Lyon."""
+
+
+class Held:
+    """What a page scored last, for its files. Not a dataclass, since Gradio would take it apart."""
+
+    def __init__(self, found: TextScores | None = None) -> None:
+        self.found = found
+
+
+def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> None:
+    """Draw the section, bind its events and add its endpoints."""
+    held = gr.State(Held())
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300):
+            texts = gr.Textbox(
+                label="Texts",
+                lines=8,
+                max_lines=20,
+                max_length=MAX_CHARACTERS,
+                placeholder="One text a line",
+                elem_id="tox-texts",
+            )
+            split = gr.Radio(
+                [("Each line is a text", LINES), ("All of it is one text", WHOLE)],
+                value=LINES,
+                show_label=False,
+                elem_id="tox-split",
+            )
+            scorer = gr.Dropdown(
+                services.toxicity.choices(),
+                value=EMBEDDED,
+                label="Scorer",
+                info="Any text classifier on the Hub works as well: type its id, organisation/name.",
+                allow_custom_value=True,
+                elem_id="tox-scorer",
+            )
+            label = gr.Dropdown(
+                [], label="Which of its labels is the toxic one", visible=False, interactive=True, elem_id="tox-label"
+            )
+            about = gr.HTML(elem_id="tox-about")
+            fetch = gr.Button("Download this classifier", size="sm", visible=False, elem_id="tox-fetch")
+            prompt = gr.Textbox(
+                label="Prompt",
+                info="A reward is that of an answer to something: what do all these texts answer?",
+                lines=2,
+                max_length=MAX_CHARACTERS,
+                visible=False,
+                elem_id="tox-prompt",
+            )
+            with gr.Row():
+                button = gr.Button("Score", variant="primary", scale=3, min_width=140, elem_id="tox-score")
+                example = gr.Button("Put in examples", scale=2, min_width=140, elem_id="tox-example")
+        with gr.Column(scale=7, min_width=300):
+            result = gr.HTML(score_view.EMPTY, elem_id="tox-result")
+            with gr.Row(visible=False, elem_id="tox-files") as files:
+                as_csv = gr.Button("Save CSV", size="sm", min_width=90, elem_id="tox-csv")
+                as_json = gr.Button("Save JSON", size="sm", min_width=90, elem_id="tox-json")
+                made = gr.DownloadButton("Download again", visible=False, size="sm", min_width=90, elem_id="tox-file")
+            uncover = cover_switch()
+
+    def refresh(chosen: str | None) -> Any:
+        """Reward runs come and go, classifiers are downloaded; what was chosen or typed stays."""
+        return gr.Dropdown(choices=services.toxicity.choices(), value=chosen or EMBEDDED)
+
+    def tell(mark: Visitor, name: str | None) -> tuple[Any, Any, Any, Any]:
+        """A scorer was chosen: who it is, its labels, what is missing."""
+        typed, _, picked = (name or "").strip().partition("#")
+        names = services.toxicity.labels(typed)
+        toxic = picked if picked in names else None
+        try:
+            info = services.toxicity.spec(name or "").info
+            toxic, told, wanted = info.toxic_label if names else None, score_view.who(info), False
+        except StudioError as error:
+            told = f'<div class="run-message">{escape(str(error))}</div>'
+            wanted = mark.operator and services.toxicity.downloadable(typed)
+        labels = gr.Dropdown(choices=list(names), value=toxic, visible=len(names) > 1)
+        return told, labels, gr.Button(visible=wanted), gr.Textbox(visible=typed.startswith(RUN))
+
+    def tell_label(name: str | None, toxic: str | None) -> str:
+        try:
+            return score_view.who(services.toxicity.spec(_named(name, toxic)).info)
+        except StudioError as error:
+            return f'<div class="run-message">{escape(str(error))}</div>'
+
+    def download(mark: Visitor, name: str | None, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008 - gradio's way
+        require_operator(mark, "downloading a classifier")
+        services.toxicity.fetch(name or "", lambda share, text: progress(share, desc=text))
+        return refresh(name)
+
+    def score_texts(typed: str, how: str, name: str | None, toxic: str | None, asked: str) -> dict[Any, Any]:
+        lines = {1: typed.strip("\n")} if how == WHOLE else dict(enumerate(typed.split("\n"), 1))
+        lines = {number: line.removesuffix("\r") for number, line in lines.items() if line.strip()}
+        if not lines:
+            raise InputError("There is no text to score; write or paste some, one a line.")
+        wanted = list(lines.values())
+        check_texts(wanted, "The text" if how == WHOLE else "Line", list(lines))
+        chosen = _named(name, toxic)
+        found = services.toxicity.ask(chosen, wanted, [asked] * len(wanted) if chosen.startswith(RUN) else None)
+        offensive = any((one.toxicity or 0) > score_view.OVER for one in found.scores)
+        return {
+            result: score_view.scored(found),
+            held: Held(found),
+            files: gr.Row(visible=True),
+            made: gr.DownloadButton(visible=False),
+            uncover: gr.Checkbox(visible=offensive),
+        }
+
+    def export(kind: str, last: Held) -> Any:
+        if last.found is None:
+            raise InputError("There are no scores to save yet; score something first.")
+        data = (score_csv if kind == "csv" else score_json)(last.found)
+        who = re.sub(r"[^\w.-]+", "-", last.found.info.name)[-60:].strip("-.")
+        name = f"toxicity-{who}-{time.strftime('%Y-%m-%d')}.{kind}"
+        # into Gradio's own cache, which serves it to this page and is emptied by the app; a BOM, or Excel guesses
+        head = "\ufeff" if kind == "csv" else ""
+        path = gr.processing_utils.save_bytes_to_cache(f"{head}{data}".encode(), name, made.GRADIO_CACHE)
+        return gr.DownloadButton("Download again", value=path, visible=True)
+
+    app.load(guarded(tell), [shared.visitor, scorer], [about, label, fetch, prompt], **QUIET)
+    app.load(lambda: gr.Checkbox(visible=False), None, uncover, **QUIET)
+    when_opened(scorer, app, guarded(refresh), scorer, scorer)
+    shared.visitor.change(guarded(tell), [shared.visitor, scorer], [about, label, fetch, prompt], **QUIET)
+    scorer.change(guarded(tell), [shared.visitor, scorer], [about, label, fetch, prompt], **QUIET)
+    label.input(guarded(tell_label), [scorer, label], about, **QUIET)
+    fetch.click(guarded(download), [shared.visitor, scorer], scorer, **PRIVATE).then(
+        guarded(tell), [shared.visitor, scorer], [about, label, fetch, prompt], **QUIET
+    )
+    example.click(lambda: EXAMPLES, None, texts, queue=False, **QUIET)
+    button.click(
+        guarded(score_texts),
+        [texts, split, scorer, label, prompt],
+        [result, held, files, made, uncover],
+        show_progress_on=result,
+        **SCORING,
+        **PRIVATE,
+    )
+    for save, kind in ((as_csv, "csv"), (as_json, "json")):
+        save.click(guarded(lambda last, kind=kind: export(kind, last)), held, made, **QUIET).success(
+            None, made, None, js=SAVE, **PRIVATE
+        )
+    add_api(services)
+
+
+def add_api(services: Services) -> None:
+    """Add the endpoints to the Blocks being built."""
+
+    def score_toxicity(
+        texts: list[str], scorer: str = EMBEDDED, prompts: list[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Score texts: ``[{"text", "toxicity", "logits", "label"}, ...]`` in their order, as ``python -m studio score --json``.
+        ``prompts``, one a text, are what they answer; only a reward run (``run:<id>``) needs them."""
+        return score_records(services.toxicity.ask(scorer, texts, prompts or None))
+
+    def scorers() -> list[dict[str, Any]]:
+        """The scorers on offer; of those that are ready also their revision, what they measure, and their labels."""
+        listed = []
+        for title, name in services.toxicity.choices():
+            entry: dict[str, Any] = {"name": name, "title": title, "ready": services.toxicity.ready(name)}
+            if entry["ready"]:
+                info = services.toxicity.spec(name).info
+                entry |= {"revision": info.revision, "measures": info.measures, "languages": list(info.languages)}
+                entry |= {"labels": list(info.labels), "toxic_label": info.toxic_label}
+            listed.append(entry)
+        return listed
+
+    gr.api(guarded(score_toxicity), api_name="score_toxicity", **SCORING)
+    gr.api(guarded(scorers), api_name="scorers")
+
+
+def _named(name: str | None, label: str | None) -> str:
+    """The scorer's whole name, of the two fields that say it."""
+    typed = (name or "").strip().partition("#")[0]
+    return f"{typed}#{label}" if label and not typed.startswith(RUN) and typed != EMBEDDED else typed

@@ -1,0 +1,1 @@
+"""Forms, charts and panels of a run, whatever its method."""

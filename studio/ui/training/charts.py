@@ -1,0 +1,125 @@
+"""The training charts: every point, one figure, zoom kept while it updates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Literal
+
+from studio.domain.events import DetoxEvent, ProbeEvent, StepEvent
+from studio.ui.page.theme import GRID, OPPOSE_COLOR, PALETTE, SUPPORT_COLOR
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+Axis = Literal["step", "epoch", "seconds"]
+_TITLES = ("Loss", "Rewards and margin", "Accuracy", "Held-out stance (share on the support side)")
+_REWARD_TITLES = ("Loss", "Rewards and margin", "Accuracy in training", "Held-out accuracy")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's events under the name its legend shows. Of a detox run ``detox`` holds the steps and ``terms`` the names of the
+    parts of its reward."""
+
+    run_id: str
+    name: str
+    support_ratio: float
+    steps: Sequence[StepEvent]
+    probes: Sequence[ProbeEvent]
+    detox: Sequence[DetoxEvent] = ()
+    terms: Sequence[str] = ()
+
+
+def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool = False) -> Figure:
+    """Loss, rewards with margin, accuracy and held-out stance (of a ``reward`` run: accuracy) of one or several runs, in a 2 x 2
+    grid.
+
+    With one run the rewards of both answers are drawn; with several only the margins, to stay readable.
+    """
+    from plotly.graph_objects import Scatter
+    from plotly.subplots import make_subplots
+
+    titles = _REWARD_TITLES if reward else _TITLES
+    figure = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.08, vertical_spacing=0.16)
+    alone = len(curves) == 1
+    for number, curve in enumerate(curves):
+        color = PALETTE[number % len(PALETTE)]
+        name = escape(curve.name)  # Plotly reads names as HTML
+        x = [position(s, axis) for s in curve.steps]
+
+        def line(
+            y: list[float], name: str, row: int, col: int, colour: str, x: list[float] = x, **more: object
+        ) -> None:
+            figure.add_trace(
+                Scatter(x=x, y=y, name=name, line={"color": colour, "width": 2}, hovertemplate="%{y:.4g}", **more),
+                row=row,
+                col=col,
+            )
+
+        line([s.loss for s in curve.steps], name, 1, 1, color, legendgroup=curve.run_id, showlegend=not alone)
+        if alone:
+            line([s.reward_chosen for s in curve.steps], "chosen", 1, 2, SUPPORT_COLOR)
+            line([s.reward_rejected for s in curve.steps], "rejected", 1, 2, OPPOSE_COLOR)
+        line([s.margin for s in curve.steps], "margin", 1, 2, color, legendgroup=curve.run_id, showlegend=alone)
+        line([s.accuracy for s in curve.steps], "accuracy", 2, 1, color, legendgroup=curve.run_id, showlegend=False)
+        seconds = {s.step: (s.epoch, s.elapsed) for s in curve.steps}
+        probe_x = [_probe_position(p, axis, seconds) for p in curve.probes]
+        line(
+            [p.share for p in curve.probes],
+            "held-out accuracy" if reward else "stance",
+            2,
+            2,
+            color,
+            x=probe_x,
+            mode="lines+markers",
+            legendgroup=curve.run_id,
+            showlegend=False,
+        )
+        if (
+            curve.probes and not reward and not math.isnan(curve.support_ratio)
+        ):  # an adapter made elsewhere has no known ratio
+            figure.add_hline(y=curve.support_ratio, line={"color": color, "width": 1, "dash": "dot"}, row=2, col=2)
+    if alone:
+        figure.add_hline(y=0.6931, line={"color": "#999", "width": 1, "dash": "dot"}, row=1, col=1)
+    if reward:
+        figure.add_hline(y=0.5, line={"color": "#999", "width": 1, "dash": "dot"}, row=2, col=2)
+    elif any(len(curve.steps) > 1 for curve in curves) and not any(curve.probes for curve in curves):
+        # the probe looks at the base behind the first step, wherever there is something to look at
+        figure.add_annotation(text="no held-out pairs in this data", showarrow=False, row=2, col=2)
+    figure.update_yaxes(range=[-0.03, 1.03], row=2)
+    return finish(figure, axis, curves)
+
+
+def finish(figure: Figure, axis: Axis, curves: Sequence[Curve]) -> Figure:
+    """The grid, the margins and the legend that the charts of all methods share: two rows of charts of these curves."""
+    figure.update_xaxes(title_text=axis, row=2)
+    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, rangemode="tozero")
+    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
+    figure.update_annotations(font_size=13)
+    figure.update_layout(
+        height=480,
+        margin={"l": 44, "r": 12, "t": 36, "b": 40},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": "#888", "size": 12},
+        hovermode="x unified",
+        legend={"orientation": "h", "y": -0.12},
+        # The same revision tells Plotly that this is the same picture with more points: zoom and pan stay.
+        uirevision="|".join([axis, *(c.run_id for c in curves)]),
+    )
+    return figure
+
+
+def position(event: StepEvent | DetoxEvent, axis: Axis) -> float:
+    """Where a step stands on the horizontal axis."""
+    return {"step": float(event.step), "epoch": event.epoch, "seconds": event.elapsed}[axis]
+
+
+def _probe_position(probe: ProbeEvent, axis: Axis, seen: dict[int, tuple[float, float]]) -> float:
+    if axis == "step":
+        return float(probe.step)
+    epoch, elapsed = seen.get(probe.step, (0.0, 0.0))
+    return epoch if axis == "epoch" else elapsed

@@ -1,0 +1,367 @@
+"""The lower half of a tab that trains: the open run while it trains and after, and the history of such runs.
+
+What is the same for every method stands here; ``ui/align/panel.py`` and ``ui/reward/panel.py`` say what their runs show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import gradio as gr
+
+from studio.services import Services
+from studio.services.runs.status import StopMode
+from studio.services.runs.store import RunView
+from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.guard import guarded
+from studio.ui.page.quiet import when_opened
+from studio.ui.page.shared import IDLE_S, LIVE_S, PRIVATE, QUIET, Shared
+from studio.ui.parts.live_chart import build_live_chart
+from studio.ui.training import run_view
+from studio.ui.training.charts import Axis, Curve
+from studio.ui.training.watch import Watch, ahead_of, moving, to_watch
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+#: Ticks between two looks at all runs while the open one moves.
+HISTORY_EVERY = 3
+RESUMABLE = ("stopped", "failed", "interrupted")
+
+
+class RunPanel:
+    """Draws the panel when made (inside a ``gr.Blocks``); :meth:`bind` connects it.
+
+    Every handler that returns updates keyed by component takes ``outputs``. A subclass names its runs and says what is shown of
+    them; what it draws itself (:meth:`draw_result`, :meth:`draw_details`) it adds to ``outputs``.
+    """
+
+    #: Begins the element ids.
+    prefix: ClassVar[str] = ""
+    empty: ClassVar[str] = ""
+    headers: ClassVar[Sequence[str]] = ()
+    types: ClassVar[Sequence[Any]] = ()
+    widths: ClassVar[Sequence[str]] = ()
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self.outputs: list[Any] = []
+        gr.Markdown("## Run")
+        self.head = gr.HTML(self.empty, elem_id=self._id("run-head"))
+        self.bar = gr.HTML(elem_id=self._id("run-progress"))
+        with gr.Row(visible=False, elem_id=self._id("live-buttons")) as self.live_buttons:
+            self.keep = gr.Button("Stop and keep", size="sm", elem_id=self._id("stop-keep"))
+            self.discard = gr.Button("Stop and discard", size="sm", variant="stop", elem_id=self._id("stop-discard"))
+        with gr.Row(visible=False, elem_id=self._id("discard-row")) as self.discard_row:
+            self.discard_text = gr.Markdown()
+            self.discard_sure = gr.Button(
+                "Yes, discard it", variant="stop", size="sm", elem_id=self._id("discard-sure")
+            )
+            self.go_on = gr.Button("Keep training", size="sm", elem_id=self._id("keep-training"))
+        self.outcome = gr.HTML(elem_id=self._id("run-result"))
+        self.draw_result()
+        self.reading = gr.Markdown(elem_id=self._id("reading"))
+        with gr.Column(visible=False) as self.details:
+            self.axis = gr.Radio(
+                ["step", "epoch", "seconds"],
+                value="step",
+                label="Horizontal axis",
+                container=False,
+                elem_id=self._id("axis"),
+            )
+            self.chart = build_live_chart(self._id("charts"), 480)
+            self.draw_details()
+            with gr.Accordion("Log", open=False):
+                self.log = gr.HTML(elem_id=self._id("log"))
+        gr.Markdown("## History")
+        self.history = gr.Dataframe(
+            headers=list(self.headers),
+            datatype=list(self.types),
+            interactive=False,
+            wrap=False,
+            column_widths=list(self.widths),
+            max_height=360,
+            show_row_numbers=False,
+            elem_id=self._id("history"),
+            label="Click a line to open the run",
+        )
+        with gr.Row(equal_height=True):
+            self.overlay = gr.Dropdown(
+                [],
+                multiselect=True,
+                label="Lay over in the charts",
+                scale=3,
+                min_width=260,
+                elem_id=self._id("overlay"),
+            )
+            self.reuse = gr.Button("Reuse settings", size="sm", min_width=120, elem_id=self._id("reuse"))
+            self.resume = gr.Button("Resume", size="sm", min_width=120, elem_id=self._id("resume"))
+            self.delete = gr.Button("Delete", size="sm", min_width=120, variant="stop", elem_id=self._id("delete"))
+        with gr.Row(visible=False, elem_id=self._id("sure-row")) as self.sure_row:
+            self.sure_text = gr.Markdown()
+            self.sure = gr.Button("Yes, delete it", variant="stop", size="sm", elem_id=self._id("sure"))
+            self.never_mind = gr.Button("Keep it", size="sm", elem_id=self._id("never-mind"))
+        self.watch = gr.State(Watch())
+        self.timer = gr.Timer(LIVE_S)
+        self.outputs += [
+            self.head,
+            self.bar,
+            self.live_buttons,
+            self.keep,
+            self.discard,
+            self.discard_row,
+            self.outcome,
+            self.reading,
+            self.details,
+            *self.chart.all(),
+            self.log,
+            self.history,
+            self.overlay,
+            self.reuse,
+            self.resume,
+            self.delete,
+            self.sure_row,
+            self.timer,
+        ]
+
+    # -- what a subclass says of its runs -----------------------------------------------------------------------------
+
+    def owns(self, run: RunView) -> bool:
+        """Whether a run is of the kind this panel shows."""
+        raise NotImplementedError
+
+    def draw_result(self) -> None:
+        """Draw what stands below the outcome."""
+
+    def draw_details(self) -> None:
+        """Draw what stands between charts and log."""
+
+    def header(self, run: RunView) -> str:
+        """Who the run is: its own settings, never the form's."""
+        raise NotImplementedError
+
+    def result(self, run: RunView) -> str:
+        """What it came to."""
+        raise NotImplementedError
+
+    def said(self, state: Watch, run: RunView) -> list[str]:
+        """Sentences on the curves."""
+        raise NotImplementedError
+
+    def figure(self, curves: Sequence[Curve], axis: Axis) -> Figure:
+        """The curves of the open run and those laid over it."""
+        raise NotImplementedError
+
+    def row(self, run: RunView) -> list[object]:
+        """The line of the history; the run's id last."""
+        raise NotImplementedError
+
+    def further(self, state: Watch, run: RunView, everything: bool) -> dict[Any, Any]:
+        """Updates of what the subclass drew: for an opened run (``everything``) or one that moved."""
+        return {}
+
+    def nothing(self) -> dict[Any, Any]:
+        """Updates of what the subclass drew, where no run is open."""
+        return {}
+
+    def repeat(self, run: RunView) -> list[Any]:
+        """The form's values for a run that is to be repeated."""
+        raise NotImplementedError
+
+    # -- drawing ------------------------------------------------------------------------------------------------------
+
+    def open_run(self, state: Watch, run_id: str | None, axis: str) -> dict[Any, Any]:
+        """Show another run."""
+        with state.lock:
+            state.open(run_id)
+            return self._all(state, axis)
+
+    def attach(self, state: Watch, axis: str, asked: str | None = None) -> dict[Any, Any]:
+        """The panel is come to. At first it shows the run that another tab asked for, else the one that works, else the newest;
+        later what changed while nobody looked."""
+        with state.lock:
+            if not state.new:
+                return self.tick(state, axis)
+            state.new = False
+            listed = self._listed()
+            if state.run_id is None:
+                state.open(asked or to_watch(listed))
+            return {**self._all(state, axis, listed), **self.chart.load()}
+
+    def tick(self, state: Watch, axis: str) -> dict[Any, Any]:
+        """What changed since the last look; nothing mostly, where no run moves."""
+        runs = self._services.runs
+        with state.lock:
+            state.ticks += 1
+            run = state.run(runs)
+            listed = None
+            if run is None:  # none yet, or deleted or discarded meanwhile
+                listed = self._listed()
+                if state.run_id is not None or listed:
+                    state.open(to_watch(listed))
+                    return self._all(state, axis, listed)
+            updates: dict[Any, Any] = {}
+            if run is not None:
+                if run.status.state != state.shown_state:
+                    return self._all(state, axis)
+                if moving(run):
+                    updates = self._run(state, run, axis, everything=False)
+            if not (run and moving(run)) or state.ticks % HISTORY_EVERY == 0:
+                updates |= self._history(state, listed if listed is not None else self._listed())
+            return updates or {self.head: gr.skip()}
+
+    def _all(self, state: Watch, axis: str, listed: list[RunView] | None = None) -> dict[Any, Any]:
+        listed = self._listed() if listed is None else listed
+        run = state.run(self._services.runs)
+        state.shown_state = run.status.state if run else ""
+        live = run is not None and moving(run)
+        state.interval = LIVE_S if live else IDLE_S
+        updates = {
+            self.timer: gr.Timer(state.interval),
+            self.discard_row: gr.Row(visible=False),
+            self.sure_row: gr.Row(visible=False),
+            self.overlay: self._overlay(state, listed),
+            self.reuse: gr.Button(interactive=run is not None and run.method != "unknown"),
+            self.resume: gr.Button(interactive=run is not None and run.status.state in RESUMABLE),
+            self.delete: gr.Button(interactive=run is not None and (not live or run.status.state == "queued")),
+            **self._history(state, listed),
+        }
+        return updates | (self._run(state, run, axis, everything=True) if run else self._none())
+
+    def _none(self) -> dict[Any, Any]:
+        hidden = {row: type(row)(visible=False) for row in (self.live_buttons, self.details)}
+        texts = dict.fromkeys((self.bar, self.outcome, self.reading, self.log), "")
+        return {self.head: self.empty, **texts, **hidden, **self.chart.show(None), **self.nothing()}
+
+    def _run(self, state: Watch, run: RunView, axis: str, everything: bool) -> dict[Any, Any]:
+        runs, live, stopping = self._services.runs, moving(run), run.status.state == "stopping"
+        fresh = state.read(runs)
+        ahead = ahead_of(run, runs.list()) if run.status.state == "queued" else 0
+        texts: dict[Any, str] = {
+            self.bar: run_view.progress(run, ahead),
+            self.log: run_view.log(runs.log_tail(run.run_id)),
+        }
+        updates: dict[Any, Any] = {}
+        if everything:
+            state.shown_texts = {}
+            updates |= {
+                self.head: self.header(run),
+                self.outcome: self.result(run),
+                self.live_buttons: gr.Row(visible=live),
+                self.keep: gr.Button(interactive=not stopping),
+                self.discard: gr.Button(interactive=not stopping),
+                self.details: gr.Column(visible=run.method != "unknown"),
+            }
+        if fresh or everything:
+            texts[self.reading] = "\n".join(f"- {sentence}" for sentence in self.said(state, run))
+            updates |= self._draw(state, axis) | self.further(state, run, everything)
+        updates |= {part: text for part, text in texts.items() if state.shown_texts.get(part) != text}
+        state.shown_texts |= texts
+        return updates
+
+    def _draw(self, state: Watch, axis: str) -> dict[Any, Any]:
+        curves = state.curves(self._services.runs)
+        return self.chart.show(self.figure(curves, axis) if curves else None)  # type: ignore[arg-type]
+
+    def _listed(self) -> list[RunView]:
+        return [run for run in self._services.runs.list() if self.owns(run)]
+
+    def _id(self, name: str) -> str:
+        return f"{self.prefix}{name}"
+
+    def _history(self, state: Watch, listed: list[RunView]) -> dict[Any, Any]:
+        lines = [self.row(run) for run in listed]
+        if lines == state.shown_history:
+            return {}
+        state.shown_history = lines
+        return {self.history: lines, self.overlay: self._overlay(state, listed)}
+
+    def _overlay(self, state: Watch, listed: list[RunView]) -> Any:
+        begun = [r for r in listed if r.run_id != state.run_id and (r.last_step or r.detox_step)]
+        others = [(f"{r.title} · {r.run_id}", r.run_id) for r in begun]
+        state.overlay = [run_id for run_id in state.overlay if run_id in {value for _, value in others}]
+        return gr.Dropdown(choices=others, value=state.overlay)
+
+    # -- what a person does -------------------------------------------------------------------------------------------
+
+    def _stop(self, mark: Visitor, state: Watch, axis: str, mode: StopMode) -> dict[Any, Any]:
+        require_operator(mark, "stopping a run")
+        runs = self._services.runs
+        with state.lock:
+            runs.stop(state.chosen(runs).run_id, mode)
+            if state.run(runs) is None:  # it was still waiting, so it is gone at once
+                state.open(to_watch(self._listed()))
+            return self._all(state, axis)
+
+    def _ask_discard(self, mark: Visitor, state: Watch) -> tuple[Any, str]:
+        require_operator(mark, "stopping a run")
+        run_id = state.chosen(self._services.runs).run_id
+        return gr.Row(visible=True), f"Stop **{run_id}** and throw away all it has learnt? This cannot be undone."
+
+    def _resume(self, mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
+        require_operator(mark, "resuming a run")
+        run_id = state.chosen(self._services.runs).run_id
+        self._services.align.resume(run_id)
+        return self.open_run(state, run_id, axis)
+
+    def _ask_delete(self, mark: Visitor, state: Watch) -> tuple[Any, str]:
+        require_operator(mark, "deleting a run")
+        run_id = state.chosen(self._services.runs).run_id
+        return gr.Row(visible=True), f"Delete **{run_id}** with its adapter, curves and log? This cannot be undone."
+
+    def _delete(self, mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
+        require_operator(mark, "deleting a run")
+        run_id = state.chosen(self._services.runs).run_id
+        self._services.runs.delete(run_id)
+        self._services.compare.release(run_id)
+        self._services.scores.release(run_id)
+        self._services.toxicity.release(run_id)
+        return self.open_run(state, to_watch(self._listed()), axis)
+
+    def _lay_over(self, state: Watch, chosen: list[str], axis: str) -> dict[Any, Any]:
+        with state.lock:
+            state.overlay = list(chosen)
+            state.read(self._services.runs)
+            return self._draw(state, axis)
+
+    def _redraw(self, state: Watch, axis: str) -> dict[Any, Any]:
+        with state.lock:
+            return self._draw(state, axis)
+
+    def _pick(self, state: Watch, axis: str, event: gr.SelectData) -> dict[Any, Any]:
+        return self.open_run(state, event.row_value[-1], axis)
+
+    # -- binding ------------------------------------------------------------------------------------------------------
+
+    def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], wanted: gr.State) -> None:
+        """Connect the panel's events. The widgets of ``form`` receive the settings of a run that is to be repeated; ``wanted``
+        holds the run another tab asks to open."""
+        here, mark = [self.watch, self.axis], shared.visitor
+        when_opened(self.timer, app, guarded(self.attach), [*here, wanted], self.outputs)
+        self.timer.tick(guarded(self.tick), here, self.outputs, concurrency_limit=None, **QUIET)
+        for button, stop in ((self.keep, self._stopper("keep")), (self.discard_sure, self._stopper("discard"))):
+            button.click(guarded(stop), [mark, *here], self.outputs, **QUIET)
+        self.discard.click(
+            guarded(self._ask_discard), [mark, self.watch], [self.discard_row, self.discard_text], **QUIET
+        )
+        self.go_on.click(lambda: gr.Row(visible=False), None, self.discard_row, **QUIET)
+        self.axis.change(guarded(self._redraw), here, self.chart.all(), **QUIET)
+        self.history.select(guarded(self._pick), here, self.outputs, **QUIET)
+        self.overlay.input(guarded(self._lay_over), [self.watch, self.overlay, self.axis], self.chart.all(), **QUIET)
+        self.reuse.click(
+            guarded(lambda state: self.repeat(state.chosen(self._services.runs))), self.watch, form, **QUIET
+        )
+        self.resume.click(guarded(self._resume), [mark, *here], self.outputs, **QUIET)
+        self.delete.click(guarded(self._ask_delete), [mark, self.watch], [self.sure_row, self.sure_text], **QUIET)
+        self.sure.click(guarded(self._delete), [mark, *here], self.outputs, **QUIET)
+        self.never_mind.click(lambda: gr.Row(visible=False), None, self.sure_row, **QUIET)
+        wanted.change(
+            guarded(lambda run_id, state, axis: self.open_run(state, run_id, axis)),
+            [wanted, *here],
+            self.outputs,
+            **PRIVATE,
+        )
+
+    def _stopper(self, mode: StopMode) -> Callable[..., dict[Any, Any]]:
+        return lambda mark, state, axis: self._stop(mark, state, axis, mode)

@@ -1,0 +1,222 @@
+"""Pictures of what the votes say. Pure functions: results in, Plotly figures out; every name from outside is escaped."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from studio.services.statistics.bradley_terry import CENTRE, Standings
+from studio.services.votes.quality import VERY_FAST_S, RaterShare
+from studio.services.votes.reading import percent, span
+from studio.services.votes.statistics import Match, Player
+from studio.services.wording import counted
+from studio.ui.page.theme import OPPOSE_COLOR, SUPPORT_COLOR
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+OPEN_COLOR = "#8a8f98"
+WARN_COLOR = "#c0392b"
+_GRID = "rgba(128,128,128,.22)"
+#: Upper ends of the bars of seconds per vote; the last bar has none.
+BINS_S = (VERY_FAST_S, 2, 3, 5, 8, 12, 20, 30, 60, 120)
+#: Points of the curve over time; each is an exact running total.
+_INSTANTS = 400
+#: Names below the bars up to this many raters; more stand in the hover text only.
+_NAMED_BARS = 12
+#: Pixels of a line in a dot plot, and the longest name in it.
+_LINE, _NAME = 46, 18
+#: Player pairs drawn; the table has all.
+MAX_LINES = 24
+
+
+def win_rate_figure(matches: Sequence[Match]) -> Figure:
+    """A dot with its interval for each player pair, right of the dashed line where the first named is preferred."""
+    shown = [match for match in matches if match.rate is not None][:MAX_LINES]
+    lines = []
+    for match in shown:
+        assert match.rate is not None
+        ends = (match.interval.low, match.interval.high) if match.interval else None
+        color = {"a": SUPPORT_COLOR, "b": OPPOSE_COLOR}.get(match.verdict, OPEN_COLOR)
+        said = {"a": f"{_short(match.a.label)} preferred", "b": f"{_short(match.b.label)} preferred"}.get(
+            match.verdict, "not yet distinguishable"
+        )
+        label = f"<b>{_name(match.a)}</b> against <b>{_name(match.b)}</b>"
+        interval = f"95 % interval {span(match.interval)}" if match.interval else "no interval from one prompt"
+        hover = (
+            f"{escape(match.a.label)} against {escape(match.b.label)}<br>{percent(match.rate)}, {interval}<br>"
+            f"{counted(match.votes, 'vote')}, {counted(match.prompts, 'prompt')}<br>{escape(said)}"
+        )
+        lines.append((label, match.rate, ends, color, hover))
+    figure = _dot_plot(lines)
+    figure.add_vline(x=0.5, line={"color": OPEN_COLOR, "width": 1.5, "dash": "dash"}, layer="below")
+    figure.update_xaxes(
+        range=[-0.02, 1.02],
+        tickvals=[0, 0.25, 0.5, 0.75, 1],
+        ticktext=["0 %", "25 %", "50 %", "75 %", "100 %"],
+        title_text="share of votes for the first named<br>(a tie counts half)",
+    )
+    return figure
+
+
+def rating_figure(standings: Standings, players: Mapping[str, Player]) -> Figure:
+    """A dot with its interval for each rated player, best first, one group of comparable players after the other."""
+    lines: list[_Line] = []
+    for number, group in enumerate(standings.groups, 1):
+        for rating in group.ratings:
+            ends = (rating.interval.low, rating.interval.high) if rating.interval else None
+            interval = f"95 % interval {ends[0]:.0f} to {ends[1]:.0f}" if ends else "no interval"
+            where = f" (group {number})" if len(standings.groups) > 1 else ""
+            player = players[rating.player]
+            label = f"<b>{_name(player)}</b> {rating.points:.0f}{where}"
+            hover = f"{escape(player.label)}{where}<br>{rating.points:.0f} points, {interval}"
+            lines.append((label, rating.points, ends, SUPPORT_COLOR if number == 1 else OPPOSE_COLOR, hover))
+    figure = _dot_plot(lines)
+    figure.add_vline(x=CENTRE, line={"color": OPEN_COLOR, "width": 1.5, "dash": "dash"}, layer="below")
+    figure.update_xaxes(title_text="points<br>(100 more win 64 % of votes, 400 more 91 %)")
+    return figure
+
+
+def time_figure(times: Sequence[float]) -> Figure:
+    """The running total of votes over time (``times`` sorted, Unix seconds)."""
+    from plotly.graph_objects import Scatter
+
+    figure = _figure("Votes over time", 260)
+    if times:
+        first, last = times[0], times[-1]
+        step = (last - first) / _INSTANTS
+        instants = list(times) if len(times) <= _INSTANTS else [first + step * n for n in range(_INSTANTS)] + [last]
+        totals = [bisect.bisect_right(times, instant) for instant in instants]
+        x = [datetime.fromtimestamp(instant, UTC).replace(tzinfo=None) for instant in instants]
+        figure.add_trace(
+            Scatter(
+                x=x,
+                y=totals,
+                line={"color": SUPPORT_COLOR, "width": 2, "shape": "hv"},
+                mode="lines+markers" if len(times) == 1 else "lines",
+                hovertemplate="%{y} votes by %{x}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title_text="time (UTC)")
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def rater_figure(raters: Sequence[RaterShare], names: Mapping[str, str]) -> Figure:
+    """Votes, and skips on top, of each rater, most votes first."""
+    from plotly.graph_objects import Bar
+
+    figure = _figure(f"Votes per rater ({len(raters)})", 260)
+    # who presses one side only, or too fast to have read, is found here
+    shown = [
+        f"{escape(names[rater.id])}<br>left {rater.left} of {rater.sided}"
+        + ("" if rater.seconds is None else f", {rater.seconds:.1f} s in the median")
+        for rater in raters
+    ]
+    x = list(range(len(raters)))
+    for word, values, color in (
+        ("votes", [rater.votes for rater in raters], SUPPORT_COLOR),
+        ("skips", [rater.skips for rater in raters], OPEN_COLOR),
+    ):
+        figure.add_trace(
+            Bar(
+                x=x,
+                y=values,
+                name=word,
+                marker={"color": color},
+                customdata=shown,
+                hovertemplate="%{y} %{fullData.name}: %{customdata}<extra></extra>",
+            )
+        )
+    few = len(raters) <= _NAMED_BARS
+    figure.update_xaxes(
+        showticklabels=few,
+        tickvals=x if few else [],
+        ticktext=[escape(_short(names[rater.id], 12)) for rater in raters] if few else [],
+        title_text="" if few else "raters, most votes first",
+    )
+    figure.update_layout(barmode="stack", bargap=0.25 if few else 0.05, showlegend=any(rater.skips for rater in raters))
+    return figure
+
+
+def pace_figure(seconds: Sequence[float]) -> Figure:
+    """How many votes took how long; bars of unequal width in seconds, so that none is cut off. The very fast stand out."""
+    from plotly.graph_objects import Bar
+
+    counts = [0] * (len(BINS_S) + 1)
+    for second in seconds:
+        counts[bisect.bisect_right(BINS_S, second)] += 1
+    starts = (0, *BINS_S)
+    labels = [f"{low:g}–{high:g}" for low, high in zip(starts, BINS_S, strict=False)] + [f"{BINS_S[-1]:g}+"]
+    figure = _figure("Seconds per vote", 260)
+    colors = [WARN_COLOR, *[SUPPORT_COLOR] * len(BINS_S)]
+    figure.add_trace(
+        Bar(x=labels, y=counts, marker={"color": colors}, hovertemplate="%{x} s: %{y} votes<extra></extra>")
+    )
+    figure.update_xaxes(type="category", title_text=f"seconds (red: under {VERY_FAST_S:g} s, hardly read)")
+    figure.update_layout(bargap=0.08)
+    return figure
+
+
+_Line = tuple[str, float, tuple[float, float] | None, str, str]
+
+
+def _dot_plot(lines: Sequence[_Line]) -> Figure:
+    """Label above, dot and interval below, for each line from the top down: this fits a phone, where names beside the
+    dots would leave no room for them. A dot without an interval is hollow."""
+    from plotly.graph_objects import Scatter
+
+    figure = _figure("", 84 + _LINE * max(1, len(lines)))
+    for n, (label, value, ends, color, hover) in enumerate(lines):
+        y = -n
+        if ends:
+            bar = {"color": color, "width": 5}
+            figure.add_trace(Scatter(x=list(ends), y=[y, y], mode="lines", line=bar, opacity=0.45, hoverinfo="skip"))
+        marker = {
+            "color": color,
+            "size": 12,
+            "symbol": "circle" if ends else "circle-open",
+            "line": {"width": 2, "color": color},
+        }
+        figure.add_trace(
+            Scatter(x=[value], y=[y], mode="markers", marker=marker, hovertemplate=f"{hover}<extra></extra>")
+        )
+        figure.add_annotation(
+            x=0, xref="paper", xanchor="left", y=y + 0.42, yref="y", text=label, showarrow=False, font={"size": 13}
+        )
+    figure.update_yaxes(visible=False, range=[-len(lines) + 0.55, 0.75], fixedrange=True)
+    figure.update_layout(hovermode="closest", margin={"l": 12, "r": 12, "t": 8, "b": 58})
+    return figure
+
+
+def _figure(title: str, height: int) -> Figure:
+    from plotly.graph_objects import Figure
+
+    figure = Figure()
+    layout: dict[str, Any] = {
+        "height": height,
+        "margin": {"l": 40, "r": 10, "t": 34 if title else 8, "b": 44},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": "#888", "size": 12},
+        "showlegend": False,
+        "legend": {"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"},
+        "uirevision": title or "dots",
+    }
+    if title:
+        layout["title"] = {"text": title, "font": {"size": 14}, "x": 0, "xanchor": "left"}
+    figure.update_layout(layout)
+    figure.update_xaxes(gridcolor=_GRID, zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor=_GRID, zeroline=False, automargin=True)
+    return figure
+
+
+def _name(player: Player) -> str:
+    return escape(_short(player.label))
+
+
+def _short(label: str, most: int = _NAME) -> str:
+    return label if len(label) <= most else label[: most - 1] + "…"

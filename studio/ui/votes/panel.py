@@ -1,0 +1,309 @@
+"""What the votes say, inside the Rate tab: filters, sentences, charts, and whether the votes can be trusted.
+
+Nothing is read before somebody opens the tab. From then on a timer asks for the number of votes, and only a new one makes
+the statistics be computed again, once for all pages that look at the same votes through the same filters.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from studio.domain.votes import Decision, PairSource, Progress
+from studio.services import Services
+from studio.services.rating.decisions import decide
+from studio.services.rating.service import RatingService
+from studio.services.votes.filters import SOURCES, VoteFilters
+from studio.services.votes.statistics import VoteReport, report
+from studio.ui.page.access import Visitor
+from studio.ui.page.guard import guarded
+from studio.ui.page.quiet import when_opened
+from studio.ui.page.shared import POLLED, Shared
+from studio.ui.parts.live_chart import build_live_chart
+from studio.ui.votes import charts, view
+
+#: Seconds between two looks at the number of votes.
+TICK_S = 4.0
+#: Sets of filters whose report is kept for the next page that asks for it.
+_KEPT = 8
+_SOURCE_LABELS = {"compare": "the screen of Compare", "batch": "batches", "import": "imported files"}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What has to be the same for a report to be: how many votes there are, and the rules that matter here."""
+
+    progress: Progress
+    min_votes: int
+    open: bool
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at the votes; ``moment`` tells whether anything has happened since."""
+
+    moment: Moment
+    report: VoteReport
+    decisions: tuple[Decision, ...]
+    raters: tuple[tuple[str, str], ...]
+
+
+class Reader:
+    """Computes a :class:`Reading` when votes have come in, and keeps it for whoever asks next. For all pages together."""
+
+    def __init__(self, rating: RatingService) -> None:
+        self._rating = rating
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[VoteFilters, Reading] = OrderedDict()
+
+    def moment(self) -> Moment:
+        """Cheap: counts and rules."""
+        rules = self._rating.rules()
+        return Moment(self._rating.progress(None), rules.min_votes, rules.open)
+
+    def read(self, filters: VoteFilters, anew: bool = False) -> Reading:
+        """The votes under ``filters``; ``anew`` also where their number is the same (somebody changed their mind)."""
+        with self._lock:
+            moment = self.moment()
+            kept = self._kept.get(filters)
+            if kept is None or kept.moment != moment or anew:
+                ballots = self._rating.ballots()
+                voted = {vote.rater_id for vote in ballots.votes}
+                raters = tuple((rater.id, rater.name) for rater in ballots.raters if rater.id in voted)
+                kept = Reading(moment, report(ballots, filters), decide(ballots), raters)
+            self._kept[filters] = kept
+            self._kept.move_to_end(filters)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+            return kept
+
+
+class ResultsPanel:
+    """Draws the panel when made (inside a ``gr.Blocks``); :meth:`bind` connects it."""
+
+    def __init__(self, rating: RatingService) -> None:
+        self._reader = Reader(rating)
+        self._draw()
+        self.seen: gr.State = gr.State(None)
+        self.timer = gr.Timer(TICK_S)
+        self.outputs: list[Any] = [
+            self.counts,
+            self.leads,
+            self.said,
+            self.leads_body,
+            self.body,
+            self.rates.library,
+            *(drawn.chart for drawn in (self.rates, self.ratings, self.over_time, self.per_rater, self.pace)),
+            self.table,
+            self.rating_box,
+            self.standings,
+            self.trust,
+            self.raters,
+            self.seen,
+        ]
+
+    def _draw(self) -> None:
+        self._draw_filters()
+        self.counts = gr.HTML(view.NO_VOTES, elem_id="vote-counts", padding=False)
+        # loads Plotly; outside of what is folded away, where nothing is drawn and so nothing loaded
+        library = gr.Plot(show_label=False, elem_classes="loads-plotly")
+        # closed at first: a presenter's screen would sway whoever votes in the room
+        with gr.Accordion(
+            "Who leads (keep it closed on a projector while people vote)",
+            open=False,
+            visible=False,
+            elem_id="votes-leads",
+        ) as self.leads:
+            self.said = gr.HTML(elem_id="votes-said", padding=False)
+            with gr.Column(visible=False) as self.leads_body:
+                self.rates = build_live_chart("win-rates", 110, library)
+                self.table = gr.HTML(elem_id="votes-table", padding=False)
+                with gr.Column(visible=False, elem_id="votes-ratings") as self.rating_box:
+                    gr.Markdown("### Ratings of all players")
+                    self.standings = gr.HTML(elem_id="votes-standings", padding=False)
+                    self.ratings = build_live_chart("ratings", 110, library)
+        with gr.Column(visible=False, elem_id="votes-body") as self.body:
+            gr.Markdown("### Can these votes be trusted?")
+            self.trust = gr.HTML(elem_id="votes-trust", padding=False)
+            with gr.Row(equal_height=False):
+                with gr.Column(min_width=300):
+                    self.over_time = build_live_chart("votes-over-time", 260, library)
+                with gr.Column(min_width=300):
+                    self.per_rater = build_live_chart("votes-per-rater", 260, library)
+                with gr.Column(min_width=300):
+                    self.pace = build_live_chart("votes-pace", 260, library)
+
+    def _draw_filters(self) -> None:
+        with gr.Accordion("Filters: which votes count (none is deleted)", open=False, elem_id="vote-filters"):
+            with gr.Row():
+                self.min_votes = gr.Number(
+                    0,
+                    label="Leave out raters with fewer votes than",
+                    precision=0,
+                    minimum=0,
+                    min_width=200,
+                    elem_id="min-votes",
+                )
+                self.min_seconds = gr.Number(
+                    0,
+                    label="Leave out votes faster than (seconds)",
+                    minimum=0,
+                    step=0.5,
+                    min_width=200,
+                    elem_id="min-seconds",
+                )
+                self.raters = gr.Dropdown(
+                    [],
+                    label="Leave out these raters",
+                    multiselect=True,
+                    visible=False,
+                    min_width=240,
+                    elem_id="out-raters",
+                )
+            with gr.Row():
+                self.sources = gr.CheckboxGroup(
+                    [(label, source) for source, label in _SOURCE_LABELS.items()],
+                    value=list(SOURCES),
+                    label="Count votes on pairs from",
+                    min_width=280,
+                    elem_id="sources",
+                )
+                with gr.Column(min_width=240):
+                    self.calibration = gr.Checkbox(
+                        False, label="Leave out calibration pairs", elem_id="out-calibration"
+                    )
+                    self.retired = gr.Checkbox(False, label="Leave out retired pairs", elem_id="out-retired")
+        with gr.Row():
+            self.everything = gr.Button("Count every vote", size="sm", min_width=120, elem_id="count-every-vote")
+            self.refresh = gr.Button("Refresh", size="sm", min_width=120, elem_id="refresh-votes")
+        self.filters: list[Any] = [
+            self.min_votes,
+            self.min_seconds,
+            self.calibration,
+            self.retired,
+            self.sources,
+            self.raters,
+        ]
+
+    # -- drawing ------------------------------------------------------------------------------------------------------
+
+    def look(self, mark: Visitor, *chosen: Any) -> dict[Any, Any]:
+        """Everything under the filters of the page; computed only where it is not known yet. While voting is open, who leads
+        is for the operator alone: knowing it sways votes."""
+        return self._shown(mark, self._reader.read(filters_from(*chosen)))
+
+    def look_again(self, mark: Visitor, *chosen: Any) -> dict[Any, Any]:
+        """The same, computed in any case."""
+        return self._shown(mark, self._reader.read(filters_from(*chosen), anew=True))
+
+    def tick(self, mark: Visitor, seen: Moment | None, *chosen: Any) -> dict[Any, Any]:
+        """Everything, where there are new votes since this page looked; nothing before it has looked at all."""
+        if seen is None or self._reader.moment() == seen:
+            return {self.seen: gr.skip()}
+        return self.look(mark, *chosen)
+
+    def count_everything(self, mark: Visitor) -> dict[Any, Any]:
+        """Filters off, in the widgets as well."""
+        off = dict(zip(self.filters, (0, 0, False, False, list(SOURCES), []), strict=True))
+        reading = self._reader.read(VoteFilters())
+        return {**off, **self._shown(mark, reading), self.raters: gr.Dropdown(**_choices(mark, reading), value=[])}
+
+    def _shown(self, mark: Visitor, reading: Reading) -> dict[Any, Any]:
+        found = reading.report
+        secret = reading.moment.open and not mark.operator
+        some = found.votes > 0
+        updates: dict[Any, Any] = {
+            self.counts: view.counts(found, reading.decisions, reading.moment.min_votes),
+            self.leads: gr.Accordion(visible=some),
+            self.said: view.SECRET if secret else view.said(found),
+            self.leads_body: gr.Column(visible=some and not secret),
+            self.body: gr.Column(visible=some),
+            self.raters: gr.Dropdown(**_choices(mark, reading)),
+            self.seen: reading.moment,
+        }
+        if not some:
+            return updates
+        names = view.rater_names(found.raters, mark.operator)
+        updates |= {
+            **self.rates.load(),
+            self.trust: view.trust(found),
+            **self.over_time.show(charts.time_figure(found.times)),
+            **self.per_rater.show(charts.rater_figure(found.raters, names)),
+            **self.pace.show(charts.pace_figure(found.seconds)),
+        }
+        return updates if secret else updates | self._leaders(found)
+
+    def _leaders(self, found: VoteReport) -> dict[Any, Any]:
+        players = {player.id: player for player in found.players}
+        rated = found.standings
+        return {
+            **self.rates.show(charts.win_rate_figure(found.matches)),
+            self.table: view.table(found.matches),
+            self.rating_box: gr.Column(visible=rated is not None),
+            self.standings: view.standings(found),
+            **self.ratings.show(charts.rating_figure(rated, players) if rated and rated.groups else None),
+        }
+
+    # -- binding ------------------------------------------------------------------------------------------------------
+
+    def bind(self, shared: Shared, app: gr.Blocks) -> None:
+        """Connect the panel's events."""
+        inputs = [shared.visitor, *self.filters]
+        when_opened(self.body, app, guarded(self.look), inputs, self.outputs, **POLLED)
+        self.timer.tick(
+            guarded(self.tick), [shared.visitor, self.seen, *self.filters], self.outputs, trigger_mode="once", **POLLED
+        )
+        gr.on(
+            [widget.input for widget in self.filters],
+            guarded(self.look),
+            inputs,
+            self.outputs,
+            trigger_mode="always_last",
+            **POLLED,
+        )
+        self.refresh.click(guarded(self.look_again), inputs, self.outputs, **POLLED)
+        self.everything.click(
+            guarded(self.count_everything), shared.visitor, [*self.outputs, *self.filters[:-1]], **POLLED
+        )
+
+
+def build_results_panel(services: Services, shared: Shared, app: gr.Blocks) -> ResultsPanel:
+    """Draw the panel here and connect it."""
+    panel = ResultsPanel(services.rating)
+    panel.bind(shared, app)
+    return panel
+
+
+def filters_from(
+    min_votes: float | None,
+    min_seconds: float | None,
+    calibration: bool,
+    retired: bool,
+    sources: list[PairSource],
+    raters: list[str] | None,
+) -> VoteFilters:
+    """The filters as the page's widgets have them; an emptied number leaves out nothing.
+
+    Raises:
+        InputError: a number is below 0.
+    """
+    return VoteFilters(
+        min_votes=int(min_votes or 0),
+        min_seconds=float(min_seconds or 0),
+        without_calibration=calibration,
+        without_retired=retired,
+        sources=tuple(source for source in SOURCES if source in sources),
+        without_raters=tuple(sorted(raters or ())),
+    )
+
+
+def _choices(mark: Visitor, reading: Reading) -> dict[str, Any]:
+    """Raters to leave out, by name: the operator's to see."""
+    if not mark.operator:
+        return {"choices": [], "multiselect": True, "visible": False}
+    names = [(name or rater, rater) for rater, name in reading.raters]
+    return {"choices": sorted(names), "multiselect": True, "visible": bool(names)}
