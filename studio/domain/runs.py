@@ -16,12 +16,14 @@ FINAL_STATES: tuple[RunState, ...] = ("done", "stopped", "failed", "interrupted"
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """LoRA (Hu et al. 2021). ``target_modules`` is ``all-linear`` or comma-separated module names."""
+    """LoRA (Hu et al. 2021). ``target_modules`` is ``all-linear`` or comma-separated module names; ``layers`` is ``all``, a number of
+    layers counted from the top, or a share of them (``1/3``)."""
 
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0
     target_modules: str = "all-linear"
+    layers: str = "all"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class DpoSettings:
     loss_type: str = "sigmoid"
     beta: float = 0.5
     label_smoothing: float = 0.0
+    sft_weight: float = 0.0
     replay_weight: float = 0.0
     learning_rate: float = 2e-3
     epochs: float = 5.0

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from studio.ml.dpo.replay import Replay
-from studio.ml.training.logprobs import pad_answers, token_log_probs
+from studio.ml.training.logprobs import AnswerBatch, pad_answers, trunk_log_probs
 from studio.ml.training.pairs import EncodedAnswer
 from studio.ml.training.reference import ReferenceCache
 from studio.ml.training.trainer import Habits
+from studio.ml.training.trunk import Trunk
 
 if TYPE_CHECKING:
     import torch
@@ -62,10 +63,12 @@ def trainer_class() -> Any:
             reference: ReferenceCache,
             replay: Replay | None = None,
             replay_weight: float = 0.0,
+            trunk: Trunk | None = None,
             **options: Any,
         ) -> None:
             self._pairs, self._reference = pairs, reference
             self._replay, self._replay_weight = replay, replay_weight
+            self._trunk = trunk
             self._pad_id = options["data_collator"].pad_id
             super().__init__(**options)
             # After the parent's own (whole-dataset, keyed by weights) precomputation was passed by.
@@ -75,7 +78,9 @@ def trainer_class() -> Any:
             rows = inputs.pop("rows").tolist()
             chosen_ref, rejected_ref = self._references(rows, inputs["input_ids"].device)
             inputs["ref_chosen_logps"], inputs["ref_rejected_logps"] = chosen_ref, rejected_ref
-            scores = token_log_probs(model, inputs["input_ids"], inputs["completion_mask"])
+            answers = [self._pairs[row][side] for side in (0, 1) for row in rows]
+            batch = AnswerBatch(inputs["input_ids"], inputs["completion_mask"].bool(), 0)
+            scores = trunk_log_probs(model, batch, answers, self._trunk)
             nothing = torch.zeros_like(scores)
 
             def scored(**_: Any) -> Any:
@@ -108,7 +113,7 @@ def trainer_class() -> Any:
 
         def _references(self, rows: list[int], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
             answers = [self._pairs[row][side] for side in (0, 1) for row in rows]
-            values = self._reference.log_probs(self.model, answers, self._pad_id)
+            values = self._reference.log_probs(self.model, answers, self._pad_id, self._trunk)
             chosen, rejected = torch.tensor(values, device=device).chunk(2)
             return chosen, rejected
 

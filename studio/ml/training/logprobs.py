@@ -18,6 +18,8 @@ from studio.ml.training.seq2seq_logprobs import seq2seq_log_probs
 if TYPE_CHECKING:
     import torch
 
+    from studio.ml.training.trunk import Trunk
+
 #: Float32 logits held at a time: about what a core's cache takes, and far below a GPU's memory.
 _CPU_TILE, _GPU_TILE = 2**19, 2**26
 
@@ -46,15 +48,21 @@ def pad_answers(answers: Sequence[EncodedAnswer], pad_id: int, device: Any = "cp
 
 
 def token_log_probs(
-    model: Any, input_ids: torch.Tensor, completion_mask: torch.Tensor, temperature: float = 1.0
+    model: Any,
+    input_ids: torch.Tensor,
+    completion_mask: torch.Tensor,
+    temperature: float = 1.0,
+    states: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Log-probability of each token after the first, in nats: [rows, length - 1], zero outside the answers.
 
     ``model`` is a causal language model or a PEFT model around one; ``temperature`` divides its logits, for answers that were
-    sampled with one. Gradients flow to the hidden states, not to the LM head, which LoRA leaves frozen.
+    sampled with one. ``states`` [rows, length, hidden] are hidden states to start from in place of the ids' embeddings, where
+    ``model`` has only the layers above them (see :mod:`studio.ml.training.trunk`). Gradients flow to the hidden states, not to the LM head, which LoRA leaves frozen.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    hidden = causal.base_model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
+    start = {"input_ids": input_ids} if states is None else {"inputs_embeds": states}
+    hidden = causal.base_model(**start, use_cache=False).last_hidden_state[:, :-1]
     mask = completion_mask[:, 1:].bool()
     head = causal.get_output_embeddings()
     scale, softcap = _head_settings(causal.config.get_text_config())
@@ -64,9 +72,10 @@ def token_log_probs(
 
 
 def answer_log_probs(
-    model: Any, answers: Sequence[EncodedAnswer], pad_id: int, batch_tokens: int = 4096
+    model: Any, answers: Sequence[EncodedAnswer], pad_id: int, batch_tokens: int = 4096, trunk: Trunk | None = None
 ) -> list[float]:
-    """Summed log-probability of each answer in nats, without gradients, in batches of similar length."""
+    """Summed log-probability of each answer in nats, without gradients, in batches of similar length; with a ``trunk`` that
+    holds their states, through the layers above it alone."""
     import torch
 
     if model.config.is_encoder_decoder:
@@ -75,10 +84,20 @@ def answer_log_probs(
     for chosen in batches_by_length([len(answer) for answer in answers], batch_tokens):
         batch = pad_answers([answers[index] for index in chosen], pad_id, model.device)
         with torch.no_grad():
-            total = token_log_probs(model, batch.input_ids, batch.completion_mask).sum(1)
+            total = trunk_log_probs(model, batch, [answers[index] for index in chosen], trunk).sum(1)
         for index, value in zip(chosen, total.tolist(), strict=True):
             sums[index] = value
     return sums
+
+
+def trunk_log_probs(
+    model: Any, batch: AnswerBatch, answers: Sequence[EncodedAnswer], trunk: Trunk | None
+) -> torch.Tensor:
+    """:func:`token_log_probs` of a batch of ``answers``, from the kept states of ``trunk`` where there is one."""
+    if trunk is None:
+        return token_log_probs(model, batch.input_ids, batch.completion_mask)
+    with trunk.tail():
+        return token_log_probs(model, batch.input_ids, batch.completion_mask, states=trunk.states(answers))
 
 
 def _head_settings(config: Any) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.pairs import EncodedAnswer
+from studio.ml.training.trunk import Trunk
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +36,9 @@ class ReferenceCache:
         self._values = _read(self._path)
         self._fresh: dict[str, float] = {}
 
-    def log_probs(self, model: Any, answers: Sequence[EncodedAnswer], pad_id: int) -> list[float]:
+    def log_probs(
+        self, model: Any, answers: Sequence[EncodedAnswer], pad_id: int, trunk: Trunk | None = None
+    ) -> list[float]:
         """One summed log-probability an answer, in nats; those not known yet are computed with the adapter off.
 
         ``model`` is the PEFT model in training (or a bare base); its mode is left as it was.
@@ -44,7 +47,7 @@ class ReferenceCache:
         missing = {key: answer for key, answer in zip(keys, answers, strict=True) if key not in self._values}
         if missing:
             with base_of(model):
-                found = answer_log_probs(model, list(missing.values()), pad_id)
+                found = answer_log_probs(model, list(missing.values()), pad_id, trunk=trunk)
             self._fresh.update(zip(missing, found, strict=True))
             self._values.update(self._fresh)
         return [self._values[key] for key in keys]

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from studio.domain.runs import DpoSettings, LoraSettings, Recipe, RewardSettings
 from studio.errors import RecipeError
 from studio.ml.models.loading import choose_dtype, four_bit_reason, resolve_device
 from studio.ml.training.pairs import EncodedAnswer
+from studio.ml.training.trunk import decoder_of
 
 _log = logging.getLogger(__name__)
 
@@ -24,11 +26,44 @@ Pairs = Sequence[tuple[EncodedAnswer, EncodedAnswer]]
 _EAGER_BYTES, _BYTES_A_SCORE = 2**30, 8
 
 
-def lora_config(recipe: Recipe, task_type: str = "CAUSAL_LM") -> Any:
-    """PEFT's ``LoraConfig`` of a recipe."""
+def lora_config(recipe: Recipe, task_type: str = "CAUSAL_LM", model: Any = None) -> Any:
+    """PEFT's ``LoraConfig`` of a recipe; for a part of the layers it needs the ``model``."""
     from peft import LoraConfig
 
-    return LoraConfig(task_type=task_type, **lora_options(recipe))
+    options = lora_options(recipe)
+    if recipe.lora.layers.strip() != "all":
+        layers = decoder_of(model).layers
+        if options["target_modules"] == "all-linear":  # PEFT takes a part of the layers for named modules only
+            options["target_modules"] = linear_names(layers)
+        options["layers_to_transform"] = list(range(first_layer(recipe.lora.layers, len(layers)), len(layers)))
+    return LoraConfig(task_type=task_type, **options)
+
+
+def linear_names(layers: Any) -> list[str]:
+    """Last names of the linear modules inside ``layers``, sorted."""
+    import torch
+
+    return sorted({name.rpartition(".")[2] for name, m in layers.named_modules() if isinstance(m, torch.nn.Linear)})
+
+
+def first_layer(layers: str, count: int) -> int:
+    """Index of the lowest of ``count`` layers that a LoRA setting of ``layers`` trains: 0 for ``all``, the number counted from
+    the top, or a share of them; at least one layer is trained.
+
+    Raises:
+        RecipeError: neither of these.
+    """
+    text = layers.strip()
+    if text == "all":
+        return 0
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if value <= 0:
+        raise RecipeError(f"LoRA layers is {layers!r}; write all, a number of layers counted from the top, or a share such as 1/3.")
+    trained = round(value * count) if value < 1 else int(value)
+    return max(0, count - max(1, trained))
 
 
 def choose_attention(model: Any, device: str, pairs: Pairs, batch_size: int) -> None:

@@ -1,0 +1,211 @@
+"""Training the upper layers alone, over kept hidden states of the layers below.
+
+Where LoRA sits in the last layers only, nothing below the first of them changes during a run: what comes out of those layers
+(the *trunk*) is computed once for each prompt and answer and kept, in memory or in memory-mapped files, and each step runs the
+layers above (the *tail*) alone. The decoder is called as it is, with the kept states as its ``inputs_embeds`` and the tail as
+its ``layers``, so that rotary embeddings and masks stay the model's own affair. Families that change ``inputs_embeds`` on the
+way in (Gemma 2 scales them) give other numbers that way: :meth:`Trunk.difference` compares with the full forward pass first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.ml.models.batching import batches_by_length
+from studio.ml.training.pairs import EncodedAnswer
+
+if TYPE_CHECKING:
+    import torch
+
+_log = logging.getLogger(__name__)
+
+#: Rows compared with the full forward pass before a run relies on kept states.
+CHECKED_ROWS = 4
+#: Hidden states kept on disk, of all bases and runs together (bytes); the oldest files go first.
+DISK_BYTES = 2**32
+#: Tokens of a batch while the states are computed.
+_BATCH_TOKENS = 4096
+
+
+class Trunk:
+    """The kept states of one base below layer ``first``.
+
+    Args:
+        model: a causal language model or a PEFT model around one.
+        first: index of the first layer that is trained; layers ``0 … first - 1`` are the trunk.
+        folder: where states are kept between runs; None keeps them in memory only.
+        memory_bytes: states beyond this are read from their files at each step instead of being held in memory.
+    """
+
+    def __init__(self, model: Any, first: int, folder: Path | None, memory_bytes: int) -> None:
+        self.first = first
+        self._decoder = decoder_of(model)
+        self._folder, self._memory_bytes = folder, memory_bytes
+        self._kept: dict[str, torch.Tensor] = {}
+        self._held = 0
+
+    def add(self, answers: Sequence[EncodedAnswer], pad_id: int) -> None:
+        """Compute and keep the states of those ``answers`` that are not known yet.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        import torch
+
+        missing = list({a.key: a for a in answers if a.key not in self._kept and not self._read(a)}.values())
+        for chosen in batches_by_length([len(answer) for answer in missing], _BATCH_TOKENS):
+            batch = [missing[index] for index in chosen]
+            with torch.no_grad():
+                states = self._below(self._padded(batch, pad_id)).cpu()
+            for row, answer in enumerate(batch):
+                self._keep(answer, states[row, : len(answer)].clone())
+
+    def states(self, answers: Sequence[EncodedAnswer]) -> torch.Tensor:
+        """The kept states of ``answers`` as one batch ``[rows, tokens, hidden]``, zero where shorter rows end."""
+        import torch
+
+        device = next(self._decoder.parameters()).device
+        return torch.nn.utils.rnn.pad_sequence([self._kept[a.key] for a in answers], batch_first=True).to(device)
+
+    @contextlib.contextmanager
+    def tail(self) -> Iterator[None]:
+        """Within the block the decoder consists of the layers above the trunk; call it with ``inputs_embeds``."""
+        with _layers(self._decoder, slice(self.first, None)):
+            yield
+
+    def difference(self, answers: Sequence[EncodedAnswer], pad_id: int) -> float:
+        """Largest difference of a last hidden state between tail over kept states and the full forward pass, relative to the
+        largest value there (the adapter, if any, is in both); infinite where the layers cannot be called apart."""
+        import torch
+
+        rows = answers[:CHECKED_ROWS]
+        ids = self._padded(rows, pad_id)
+        with torch.no_grad():
+            full = self._decoder(input_ids=ids, use_cache=False).last_hidden_state.float()
+            states = self._below(ids)
+            try:
+                with self.tail():
+                    upper = self._decoder(inputs_embeds=states, use_cache=False).last_hidden_state.float()
+            except (TypeError, ValueError, IndexError, RuntimeError) as error:
+                _log.warning("The layers of this base cannot be called apart: %s", error)
+                return math.inf
+        worst = 0.0
+        for row, answer in enumerate(rows):
+            real = slice(0, len(answer))
+            apart = float((full[row, real] - upper[row, real]).abs().max() / full[row, real].abs().max())
+            worst = max(worst, apart if math.isfinite(apart) else math.inf)
+        return worst
+
+    def _padded(self, answers: Sequence[EncodedAnswer], pad_id: int) -> torch.Tensor:
+        """Token ids of ``answers``, padded on the right ``[rows, tokens]``, on the decoder's device."""
+        import torch
+
+        rows = [torch.tensor(answer.ids) for answer in answers]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
+        return ids.to(next(self._decoder.parameters()).device)
+
+    def _below(self, ids: torch.Tensor) -> torch.Tensor:
+        """Output of the last trunk layer ``[rows, tokens, hidden]`` for right-padded ``ids`` ``[rows, tokens]``."""
+        seen: list[torch.Tensor] = []
+
+        def record(_: Any, __: Any, output: Any) -> None:
+            seen.append(output[0] if isinstance(output, tuple) else output)
+
+        handle = self._decoder.layers[self.first - 1].register_forward_hook(record)
+        try:
+            with _layers(self._decoder, slice(0, self.first)):
+                self._decoder(input_ids=ids, use_cache=False)
+        finally:
+            handle.remove()
+        return seen[0]
+
+    def _path(self, answer: EncodedAnswer) -> Path | None:
+        return self._folder / f"{answer.key[:40]}.bin" if self._folder else None
+
+    def _read(self, answer: EncodedAnswer) -> bool:
+        """Take the states of ``answer`` from their file; whether they are there whole."""
+        import torch
+
+        path = self._path(answer)
+        weights = next(self._decoder.parameters())
+        size = len(answer) * self._decoder.config.get_text_config().hidden_size
+        if path is None or not path.is_file() or path.stat().st_size != size * weights.element_size():
+            return False
+        os.utime(path)
+        mapped = torch.from_file(str(path), shared=False, size=size, dtype=weights.dtype).view(len(answer), -1)
+        self._hold(answer, mapped)
+        return True
+
+    def _keep(self, answer: EncodedAnswer, states: torch.Tensor) -> None:
+        path = self._path(answer)
+        if path is None:
+            self._kept[answer.key] = states
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        import torch
+
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(states.contiguous().view(torch.uint8).numpy().tobytes())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        self._read(answer)
+
+    def _hold(self, answer: EncodedAnswer, mapped: torch.Tensor) -> None:
+        """Keep the states in memory while there is room, else as the mapped file they are."""
+        size = mapped.numel() * mapped.element_size()
+        if self._held + size <= self._memory_bytes:
+            mapped, self._held = mapped.clone(), self._held + size
+        self._kept[answer.key] = mapped
+
+
+def decoder_of(model: Any) -> Any:
+    """The decoder of a causal language model or of a PEFT model around one: the module that has ``layers``.
+
+    Raises:
+        AttributeError: it has none under that name.
+    """
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    decoder = causal.base_model
+    decoder.layers  # noqa: B018 - the error names what is missing
+    return decoder
+
+
+def prune(folder: Path, limit: int = DISK_BYTES) -> None:
+    """Delete the states unused for longest until those below ``folder`` take at most ``limit`` bytes."""
+    files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob("*/*.bin"))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in files:
+        if total <= limit:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
+
+
+@contextlib.contextmanager
+def _layers(decoder: Any, part: slice) -> Iterator[None]:
+    """Within the block ``decoder`` has only these of its layers; their kinds (sliding or full attention), which some families
+    look up by place, move along."""
+    from torch import nn
+
+    layers, config = decoder.layers, decoder.config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    decoder.layers = nn.ModuleList(list(layers)[part])
+    if kinds:
+        config.layer_types = list(kinds)[part]
+    try:
+        yield
+    finally:
+        decoder.layers = layers
+        if kinds:
+            config.layer_types = kinds
