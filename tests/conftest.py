@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,9 +19,8 @@ os.environ["GRADIO_SERVER_PORT"] = str(
     7860 + 200 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 )
 
-from studio.config import ROOT, Settings
-
-EMBEDDED = ROOT / "data" / "embedded"
+from studio.config import Settings
+from tests.helpers.chat_models import EMBEDDED
 
 
 @pytest.fixture
@@ -67,13 +64,3 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model.save_pretrained(folder)
     return folder
-
-
-def wait_until(condition: Callable[[], object], timeout: float = 60.0, every: float = 0.05) -> None:
-    """Poll ``condition`` until it is true; fail the test after ``timeout`` seconds."""
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(every)
-    pytest.fail(f"condition not met within {timeout} s")

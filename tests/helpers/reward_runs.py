@@ -1,0 +1,35 @@
+"""What tests of reward runs share beside a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studio.domain.events import RewardReport, StepEvent
+from studio.ml.reward.run import RewardJob, RewardResult, train_reward
+from tests.helpers.dpo import make_base
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+def run(
+    job: RewardJob, should_stop: Callable[[list[Any]], bool] = lambda events: False
+) -> tuple[RewardResult, list[Any]]:
+    events: list[Any] = []
+    result = train_reward(job, events.append, lambda: should_stop(events))
+    return result, events
+
+
+def steps(events: list[Any]) -> list[StepEvent]:
+    return [event for event in events if isinstance(event, StepEvent)]
+
+
+def report_of(events: list[Any]) -> RewardReport:
+    (report,) = [event for event in events if isinstance(event, RewardReport)]
+    return report
