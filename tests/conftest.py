@@ -20,6 +20,7 @@ os.environ["GRADIO_SERVER_PORT"] = str(
 )
 
 from studio.config import Settings
+from tests.fixtures.store import postgres_url as postgres_url  # here: one server a session
 from tests.helpers.chat_models import EMBEDDED
 
 
@@ -64,3 +65,8 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model.save_pretrained(folder)
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser files first: they are long and mostly wait, so that whatever the workers end with is short."""
+    items.sort(key=lambda item: not item.path.name.startswith("test_browser"))

@@ -252,7 +252,7 @@ def told(latencies: list[float]) -> str:
 def database(options: argparse.Namespace, folder: Path) -> Iterator[str]:
     """The URL of an empty database."""
     if options.postgres:
-        from tests.helpers.stores import private_cluster
+        from tests.helpers.postgres import private_cluster
 
         with private_cluster(durable=True) as url:
             yield url

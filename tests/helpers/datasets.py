@@ -5,37 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from studio.config import Settings
-from studio.services.data.datasets import DatasetService
 
 SIDES = [{"id": n, "prompt": f"question {n}?", "support": f"yes, {n}", "oppose": f"no, {n}"} for n in range(1, 11)]
 SHIPPED = ["live-action-en", "live-action-zh"]
-
-
-@pytest.fixture
-def service(settings: Settings) -> DatasetService:
-    return DatasetService(settings)
-
-
-@pytest.fixture
-def put(tmp_path: Path) -> Callable[[str, Any], Path]:
-    """Write a value (JSON), text or bytes to a file of that name."""
-
-    def write(name: str, content: Any) -> Path:
-        path = tmp_path / name
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        else:
-            path.write_text(content if isinstance(content, str) else json.dumps(content, ensure_ascii=False), "utf-8")
-        return path
-
-    return write
 
 
 def lines(rows: list[Any]) -> str:

@@ -135,3 +135,11 @@ def make_job(
         device="cpu",
         trust_remote_code=False,
     )
+
+
+def load(base: Path) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    return model.eval(), AutoTokenizer.from_pretrained(base)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from studio.config import Settings
 from studio.domain.chat import Sampling
@@ -17,7 +14,7 @@ from studio.services.evaluations.service import EvaluationService
 from studio.services.models import ModelService
 from studio.services.runs.store import RunStore
 from studio.store.database import Database
-from tests.helpers.evaluations import PROMPTS, ScriptedCompare, ScriptedToxicity
+from tests.helpers.evaluations import PROMPTS, ScriptedToxicity
 from tests.helpers.waiting import wait_until
 
 HOW = Sampling(temperature=1.2, top_p=0.95, max_new_tokens=12, seed=5)
@@ -51,21 +48,6 @@ class House:
         database = Database(self.settings.store_url)
         database.migrate()
         return database
-
-
-@pytest.fixture
-def house(settings: Settings) -> Iterator[House]:
-    made = House(settings)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def quick(settings: Settings) -> Iterator[House]:
-    """One whose engine is a script."""
-    made = House(settings, ScriptedCompare)
-    yield made
-    made.close()
 
 
 def form(*adapters: str, **changes: Any) -> EvaluationForm:

@@ -11,8 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from studio.config import Settings
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
 from studio.domain.runs import RunStatus
@@ -62,70 +60,6 @@ class FakeHub:
         names = [p.name for p in folder.iterdir()]
         for name in filter_repo_objects(names, allow_patterns=options["allow_patterns"]):
             self.files[name] = (folder / name).read_bytes()
-
-
-@pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder whose embedded base is a random Llama of a few thousand weights, in bf16."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("data") / "embedded"
-    words = {word: i for i, word in enumerate(["<pad>", "<eos>", "<unk>", *"abcdefghijklmnopqrstuvwxyz"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        vocab_size=32,
-        tie_word_embeddings=True,
-        pad_token_id=0,
-        eos_token_id=1,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def adapter(embedded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A plain PEFT adapter of that base, saved by PEFT itself, with weights that change every layer."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    folder = tmp_path_factory.mktemp("plain") / "my-adapter"
-    base = AutoModelForCausalLM.from_pretrained(embedded, dtype=torch.float32)
-    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear"))
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.3)
-    model.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def settings(settings: Settings, embedded: Path) -> Settings:
-    return dataclasses.replace(settings, data_dir=embedded.parent, models_dir=settings.cache_dir / "models")
-
-
-@pytest.fixture
-def hub() -> FakeHub:
-    return FakeHub()
-
-
-@pytest.fixture
-def library(settings: Settings, hub: FakeHub) -> LibraryService:
-    return make_library(settings, hub)
 
 
 def make_library(settings: Settings, hub: FakeHub | None = None) -> LibraryService:

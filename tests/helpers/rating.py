@@ -9,7 +9,7 @@ from sqlalchemy import select
 from studio.domain.votes import NewPair, Rater, Reveal, Served
 from studio.services.rating.service import RatingService
 from studio.store import tables
-from tests.helpers.stores import ADAPTER_ORIGIN, BASE_ORIGIN
+from tests.helpers.pairs import ADAPTER_ORIGIN, BASE_ORIGIN
 
 
 def pair(prompt: str = "Tea or coffee?", a: str = "Tea.", b: str = "Coffee.", **more: object) -> NewPair:

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from studio.domain.events import RewardReport, StepEvent
 from studio.ml.reward.run import RewardJob, RewardResult, train_reward
-from tests.helpers.dpo import make_base
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("base"))
 
 
 def run(

@@ -25,9 +25,7 @@ from studio.services import build_services
 from studio.services.rating.service import RatingService
 from studio.store import tables
 from studio.store.database import Database
-from tests.helpers.stores import new_pairs, postgres_url, press_until_done, rating, store_url
-
-__all__ = ["postgres_url", "rating", "store_url"]
+from tests.helpers.pairs import new_pairs, press_until_done
 
 VOTER = """
 import sys, threading

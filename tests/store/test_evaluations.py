@@ -13,9 +13,6 @@ from studio.store import evaluations as store
 from studio.store import tables
 from studio.store.database import Database
 from tests.helpers.evaluations import make_evaluation, make_rows, make_spec
-from tests.helpers.stores import postgres_url, store_url
-
-__all__ = ["postgres_url", "store_url"]
 
 
 @pytest.fixture

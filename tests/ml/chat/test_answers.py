@@ -1,6 +1,5 @@
 """Answers of the engine: how they are drawn, how they stream, how they stop."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import json
@@ -15,7 +14,7 @@ from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows
 from studio.ml.chat.engine import ChatEngine, GenRow
 from studio.ml.models.loading import load_model, load_tokenizer
 from tests.helpers.chat_models import make_base, make_tokenizer, source
-from tests.helpers.engine import ASK, GREEDY, base, engine, folders, texts  # noqa: F401
+from tests.helpers.engine import ASK, GREEDY, texts
 
 SAMPLED = Sampling(temperature=1, top_p=0.9, max_new_tokens=24, seed=7)
 

@@ -1,6 +1,5 @@
 """One base and many adapters: arithmetic, what goes wrong, memory and identity."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import json
@@ -16,7 +15,7 @@ from studio.ml.chat.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
 from studio.ml.lora.mixed import RowGroup, attached, read_adapter
 from studio.ml.models.loading import load_model, load_tokenizer, render_chat
 from tests.helpers.chat_models import make_adapter, make_base, source
-from tests.helpers.engine import ASK, GREEDY, base, engine, folders, last, texts  # noqa: F401
+from tests.helpers.engine import ASK, GREEDY, last, texts
 from tests.helpers.waiting import wait_until
 
 LONG = (Message("user", "A much longer question, so that rows are padded"),)

@@ -1,6 +1,5 @@
 """A DPO step has the numbers of TRL, PEFT and plain autograd."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,8 +13,7 @@ from studio.ml.lora.fused import fuse_lora
 from studio.ml.training.logprobs import answer_log_probs, token_log_probs
 from studio.ml.training.pairs import EncodedAnswer, encode_rows
 from studio.ml.training.reference import ReferenceCache
-from tests.fixtures.training_base import base, load  # noqa: F401
-from tests.helpers.dpo import make_job
+from tests.helpers.dpo import load, make_job
 
 
 def wrapped(base: Path, **lora: Any) -> tuple[Any, Any]:

@@ -1,6 +1,5 @@
 """The base's own answers beside the pairs: what they are, which tokens count, and that they keep the base's way of writing."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,8 +13,7 @@ from studio.ml.dpo.replay import FREE_TOKENS, SAMPLES, Replay
 from studio.ml.dpo.run import train_dpo
 from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.pairs import EncodedAnswer, encode_rows
-from tests.fixtures.training_base import base, load  # noqa: F401
-from tests.helpers.dpo import make_job
+from tests.helpers.dpo import load, make_job
 
 
 def replayed(base: Path, job: Any, seed: int = 3) -> tuple[Any, Replay, list[tuple[EncodedAnswer, EncodedAnswer]]]:

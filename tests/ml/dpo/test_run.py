@@ -1,6 +1,5 @@
 """A DPO run: what it tells, keeps and resumes, and what goes wrong."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import errno
@@ -23,8 +22,7 @@ from studio.ml.training import steps as dpo_steps
 from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.pairs import EncodedAnswer, encode_rows
 from studio.ml.training.reference import ReferenceCache
-from tests.fixtures.training_base import base, load  # noqa: F401
-from tests.helpers.dpo import make_job
+from tests.helpers.dpo import load, make_job
 
 
 def run(job: DpoJob, should_stop: Callable[[list[Any]], bool] = lambda events: False) -> tuple[DpoResult, list[Any]]:

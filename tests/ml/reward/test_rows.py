@@ -1,6 +1,5 @@
 """Rows of a reward run: tokens, loss and gradient of TRL, and what is too long."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import logging
@@ -17,7 +16,7 @@ from studio.ml.reward.base import load_reward_base
 from studio.ml.reward.rows import encode_answer, encode_rows
 from studio.ml.reward.trainer import RewardCollator, trainer_class
 from tests.helpers.reward import make_encoder, reward_job, word_rows
-from tests.helpers.reward_runs import base, report_of, run, steps  # noqa: F401
+from tests.helpers.reward_runs import report_of, run, steps
 
 # --- the same numbers as TRL ------------------------------------------------------------------------------------------
 

@@ -1,6 +1,5 @@
 """A reward run: what it learns, tells, keeps and resumes, and what goes wrong."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import json
@@ -20,7 +19,7 @@ from studio.ml.reward.rows import encode_answer
 from studio.ml.reward.run import RewardJob, RewardResult
 from studio.ml.reward.scorer import RewardScorer
 from tests.helpers.reward import make_encoder, reward_job, word_rows
-from tests.helpers.reward_runs import base, report_of, run, steps  # noqa: F401
+from tests.helpers.reward_runs import report_of, run, steps
 
 ENCODERS = ("roberta", "distilbert", "bert")
 

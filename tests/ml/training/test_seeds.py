@@ -3,7 +3,6 @@
 The adapter's first values, dropout, the order of rows and the answers of reinforcement learning are all drawn at random.
 """
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import hashlib
@@ -20,7 +19,6 @@ from studio.domain.toxicity import TestPrompt
 from studio.ml.detox.run import train_detox
 from studio.ml.dpo.run import train_dpo
 from studio.ml.reward.run import train_reward
-from tests.fixtures.training_base import base  # noqa: F401
 from tests.helpers.detox import make_job as detox_job
 from tests.helpers.dpo import make_job as dpo_job
 from tests.helpers.reward import reward_job

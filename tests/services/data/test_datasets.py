@@ -1,6 +1,5 @@
 """Preference data in the catalogue: shipped sets, what is kept of an import, the Hub, test prompts."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import json
@@ -19,7 +18,7 @@ from studio.services.data import hub_rows
 from studio.services.data import preference_rows as imports
 from studio.services.data.datasets import DatasetService
 from studio.services.data.formats import PromptFile, read_prompts
-from tests.helpers.datasets import BAD, SHIPPED, SIDES, USER, as_parquet, imported, put, service  # noqa: F401
+from tests.helpers.datasets import BAD, SHIPPED, SIDES, USER, as_parquet, imported
 
 # -- shipped ---------------------------------------------------------------------------------------------------------
 

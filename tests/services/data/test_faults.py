@@ -1,6 +1,5 @@
 """Faulty preference data is refused whole, each fault named by row and field."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import gzip
@@ -14,20 +13,7 @@ import pytest
 from studio.config import Settings
 from studio.errors import DatasetError, NotFoundError
 from studio.services.data.datasets import DatasetService
-from tests.helpers.datasets import (  # noqa: F401
-    BAD,
-    GOOD,
-    SECOND,
-    SHIPPED,
-    SIDES,
-    USER,
-    as_csv,
-    as_parquet,
-    imported,
-    lines,
-    put,
-    service,
-)
+from tests.helpers.datasets import BAD, GOOD, SECOND, SHIPPED, SIDES, USER, as_csv, as_parquet, imported, lines
 
 
 def broken(number: int, **changes: Any) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Files of preference data: the course's format, chosen and rejected in every shape, every kind of file."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import gzip
@@ -17,20 +16,7 @@ from studio.errors import DatasetError
 from studio.services.data import datasets as module
 from studio.services.data import preference_rows as imports
 from studio.services.data.datasets import DatasetService
-from tests.helpers.datasets import (  # noqa: F401
-    BAD,
-    GOOD,
-    SECOND,
-    SHIPPED,
-    SIDES,
-    USER,
-    as_csv,
-    as_parquet,
-    imported,
-    lines,
-    put,
-    service,
-)
+from tests.helpers.datasets import BAD, GOOD, SECOND, SHIPPED, SIDES, USER, as_csv, as_parquet, imported, lines
 
 # -- the course's format ---------------------------------------------------------------------------------------------
 

@@ -1,6 +1,5 @@
 """Evaluations that meet with change and bad input: what must stay the same, what is refused, what is kept and for how long."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import dataclasses
@@ -18,7 +17,7 @@ from studio.services.evaluations.queue import SILENT_S
 from studio.services.evaluations.rows import parts_left
 from studio.services.evaluations.service import NOT_KEPT, EvaluationStatus
 from studio.store import evaluations as store
-from tests.helpers.evaluation_services import House, form, quick  # noqa: F401
+from tests.helpers.evaluation_services import House, form
 from tests.helpers.evaluations import (
     SCORER,
     ScriptedToxicity,

@@ -1,7 +1,6 @@
 """Evaluations: paired answers of the real engine, scored, kept as they are made, gone on with after any end. The scorer is a
 script; so is the engine where no answer matters."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import os
@@ -21,7 +20,7 @@ from studio.errors import ConflictError
 from studio.services.compare import PaneChat, row_seed
 from studio.services.evaluations.rows import seed_of
 from tests.helpers.compare import add_run
-from tests.helpers.evaluation_services import HOW, House, form, house, quick  # noqa: F401
+from tests.helpers.evaluation_services import HOW, House, form
 from tests.helpers.evaluations import (
     PROMPTS,
     SCORER,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: F811 - fixtures are imported by name
 import dataclasses
 import json
 import re
@@ -20,21 +19,7 @@ from studio.services.files.records import write_record
 from studio.services.library.service import LibraryService
 from studio.services.models import ModelService
 from studio.services.runs.store import RunStore
-from tests.helpers.library import (  # noqa: F401
-    SHARE,
-    FakeEngine,
-    FakeHub,
-    adapter,
-    config_with,
-    embedded,
-    hub,
-    library,
-    make_library,
-    make_run,
-    nothing_kept,
-    settings,
-    zip_of,
-)
+from tests.helpers.library import SHARE, FakeEngine, FakeHub, make_library, make_run
 from tests.helpers.runs import make_dataset, make_recipe
 
 # -- out --------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: F811 - fixtures are imported by name
 import dataclasses
 import json
 import math
@@ -20,21 +19,7 @@ from studio.errors import InputError
 from studio.services.files.records import write_record
 from studio.services.library.service import LibraryService
 from studio.ui.training import run_view
-from tests.helpers.library import (  # noqa: F401
-    SHARE,
-    FakeEngine,
-    FakeHub,
-    adapter,
-    config_with,
-    embedded,
-    hub,
-    library,
-    make_library,
-    make_run,
-    nothing_kept,
-    settings,
-    zip_of,
-)
+from tests.helpers.library import config_with, make_library, make_run, nothing_kept, zip_of
 
 # -- in: what is accepted ---------------------------------------------------------------------------------------------
 

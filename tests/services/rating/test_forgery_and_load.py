@@ -14,11 +14,8 @@ from studio.domain.votes import Served
 from studio.errors import InputError, NotAllowedError
 from studio.services.rating.service import RatingService
 from studio.services.texts import MAX_TEXT
+from tests.helpers.pairs import BASE_ORIGIN, new_pairs, press_until_done
 from tests.helpers.rating import assert_counters_are_right, history, pair, press, served_to, somebody
-from tests.helpers.stores import BASE_ORIGIN, new_pairs, postgres_url, press_until_done, rating, store_url
-
-__all__ = ["postgres_url", "rating", "store_url"]
-
 
 # ---- who may do what
 

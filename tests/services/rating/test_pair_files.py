@@ -1,6 +1,5 @@
 """Pairs from files: comparison data in its shapes, a whole public preference set."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import json
@@ -16,7 +15,7 @@ from studio.errors import DatasetError, InputError, NotFoundError
 from studio.services import Services, build_services
 from studio.services.rating.pair_sources import ImportedPairs
 from studio.ui.rating.add_pairs import report_html
-from tests.helpers.pair_sources import both, put, services, stored  # noqa: F401
+from tests.helpers.pair_sources import both, stored
 from tests.helpers.preference_transcripts import transcript_rows, write_rows
 
 pytestmark = pytest.mark.timeout(300)

@@ -1,6 +1,5 @@
 """Pairs from answers on screen and from batches."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import json
@@ -23,7 +22,7 @@ from studio.ui.compare import talk as talks
 from studio.ui.compare.talk import Asked, Pane, Talk
 from studio.ui.rating.add_pairs import batch_html
 from tests.helpers.compare import add_run
-from tests.helpers.pair_sources import both, put, services, stored  # noqa: F401
+from tests.helpers.pair_sources import both, stored
 from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)

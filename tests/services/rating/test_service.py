@@ -20,19 +20,8 @@ from studio.services.rating.pair_id import conversation_hash, pair_identity
 from studio.services.rating.service import RatingService
 from studio.services.texts import normalised
 from studio.store import tables
+from tests.helpers.pairs import ADAPTER_ORIGIN, BASE_ORIGIN, new_pairs, press_until_done
 from tests.helpers.rating import assert_counters_are_right, pair, press, served_to, somebody
-from tests.helpers.stores import (
-    ADAPTER_ORIGIN,
-    BASE_ORIGIN,
-    new_pairs,
-    postgres_url,
-    press_until_done,
-    rating,
-    store_url,
-)
-
-__all__ = ["postgres_url", "rating", "store_url"]
-
 
 # ---- pairs
 

@@ -10,10 +10,8 @@ import pytest
 from studio.domain.votes import RatingRules, Reveal
 from studio.errors import ConflictError, InputError
 from studio.services.rating.service import RatingService
+from tests.helpers.pairs import new_pairs
 from tests.helpers.rating import assert_counters_are_right, history, pair, press, served_to, somebody
-from tests.helpers.stores import new_pairs, postgres_url, rating, store_url
-
-__all__ = ["postgres_url", "rating", "store_url"]
 
 
 @pytest.mark.parametrize("button", ["left", "right", "tie", "both_bad", "skip"])

@@ -1,6 +1,5 @@
 """The Library tab in a real browser, over real files: what a person clicks is what happens on the disk."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import dataclasses
@@ -21,7 +20,7 @@ from studio.services.runs.store import RunStore
 from studio.services.toxicity.service import ToxicityService
 from studio.ui.library.tab import build_library_tab
 from studio.ui.page.shared import Shared
-from tests.helpers.library import FakeEngine, FakeHub, adapter, config_with, embedded, make_run, settings  # noqa: F401
+from tests.helpers.library import FakeEngine, FakeHub, config_with, make_run
 from tests.helpers.pages import Builder, give, section_page
 from tests.helpers.waiting import wait_until
 

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from studio.domain.votes import NewPair, Vote
 from studio.services import Services
 from studio.ui.rating.voting_page import rate_routes
-from tests.helpers.stores import ADAPTER_ORIGIN, BASE_ORIGIN, new_pairs
+from tests.helpers.pairs import ADAPTER_ORIGIN, BASE_ORIGIN, new_pairs
 from tests.helpers.waiting import wait_until
 
 TABS = ("Rate",)

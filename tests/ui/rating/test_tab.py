@@ -20,7 +20,7 @@ from studio.ui.rating.qr import best_address, checked_address, only_here, qr_svg
 from studio.ui.rating.tab import code_html
 from studio.ui.rating.tally import PlayerTally, Tally, players, tally_html
 from studio.ui.shell import build_app
-from tests.helpers.stores import ADAPTER_ORIGIN, BASE_ORIGIN, new_pairs, press_until_done
+from tests.helpers.pairs import ADAPTER_ORIGIN, BASE_ORIGIN, new_pairs, press_until_done
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The voting page and its API: voting, guidelines."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import json
@@ -12,8 +11,8 @@ from starlette.applications import Starlette
 from studio.domain.data import Message
 from studio.domain.votes import NewPair, Origin
 from studio.ui.rating.voting_page import page, rate_routes, rendered
-from tests.helpers.stores import new_pairs
-from tests.helpers.voting_server import SCRIPT, Hall, hall, refused, server  # noqa: F401
+from tests.helpers.pairs import new_pairs
+from tests.helpers.voting_server import SCRIPT, Hall, refused
 
 # ---- the page
 

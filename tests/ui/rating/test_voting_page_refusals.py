@@ -1,6 +1,5 @@
 """What the voting page's API refuses, and who a Hugging Face account is."""
 
-# ruff: noqa: F811 - fixtures are imported by name
 from __future__ import annotations
 
 import asyncio
@@ -19,8 +18,8 @@ from studio.domain.votes import NewPair, Origin
 from studio.services.rating.service import RatingService
 from studio.ui.rating.hub_login import account_of, login_offered
 from studio.ui.rating.voting_page import MAX_BODY, rate_routes
-from tests.helpers.stores import new_pairs
-from tests.helpers.voting_server import SCRIPT, Hall, hall, refused, server  # noqa: F401
+from tests.helpers.pairs import new_pairs
+from tests.helpers.voting_server import SCRIPT, Hall, refused
 
 # ---- what nobody may
 

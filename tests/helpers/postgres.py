@@ -1,8 +1,4 @@
-"""Stores for tests: a fresh SQLite file, and a fresh database on a real PostgreSQL where one can be had.
-
-PostgreSQL is ``TEST_POSTGRES_URL`` (its user must be allowed to create databases), else a private cluster on loopback made
-with Debian's binaries and thrown away afterwards; else the tests on it skip and say why.
-"""
+"""PostgreSQL for tests: a private cluster on loopback made with Debian's binaries and thrown away afterwards."""
 
 from __future__ import annotations
 
@@ -22,44 +18,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from studio.config import Settings
-from studio.domain.votes import NewPair, Origin, Rater, Served
-from studio.services.rating.service import RatingService
-
-BASE_ORIGIN = Origin("base", "Base model", model="embedded", fingerprint="f" * 64)
-ADAPTER_ORIGIN = Origin(
-    "adapter", "Adapter .9", model="embedded", run_id="run-a", adapter_hash="abc123", ratio=0.9, seed=7
-)
-
 _numbers = itertools.count(1)
-
-
-def new_pairs(n: int, word: str = "question") -> list[NewPair]:
-    """``n`` pairs that differ in their prompt."""
-    return [
-        NewPair(f"{word} {i}", f"yes, {i}", f"no, {i}", BASE_ORIGIN, ADAPTER_ORIGIN, "batch", system_prompt="Be kind.")
-        for i in range(n)
-    ]
-
-
-def press_until_done(rating: RatingService, rater: Rater, press: str = "left") -> list[Served]:
-    """Vote on everything that is served to this rater; what was served, in order."""
-    seen: list[Served] = []
-    while (served := rating.serve(rater)) is not None:
-        seen.append(served)
-        rating.vote(rater, served.pair_id, served.token, press, 1.0)  # type: ignore[arg-type]
-    return seen
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server's URL; skips where there is none."""
-    given = os.environ.get("TEST_POSTGRES_URL")
-    if given:
-        yield make_url(given).set(drivername="postgresql").render_as_string(hide_password=False)
-        return
-    with private_cluster() as url:
-        yield url
 
 
 @contextlib.contextmanager
@@ -153,21 +112,3 @@ def scratch_database(server: str) -> Iterator[str]:
     finally:
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a new, empty store of either kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'votes' / 'studio.db'}"
-        return
-    with scratch_database(request.getfixturevalue("postgres_url")) as url:
-        yield url
-
-
-@pytest.fixture
-def rating(store_url: str) -> Iterator[RatingService]:
-    """A rating service on a new, empty store of either kind."""
-    service = RatingService(Settings(database_url=store_url))
-    yield service
-    service.close()
