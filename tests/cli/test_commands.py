@@ -94,9 +94,9 @@ def test_bad_input_is_one_line_and_exit_code_two(
 def test_runs_are_listed_newest_first(cli: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs"]) == 0
     assert "No runs" in capsys.readouterr().err
-    queue(cli, "first")
-    time.sleep(0.01)
-    queue(cli, "second")
+    now = time.time()
+    queue(cli, "first", created=now)
+    queue(cli, "second", created=now + 0.01)
     assert main(["runs"]) == 0
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
         ["second", "queued"],

@@ -12,7 +12,8 @@ from typing import Any
 
 
 class FakeHub:
-    """``script`` holds what the next calls of a method do first: an exception is raised, a number is slept (seconds)."""
+    """``script`` holds what the next calls of a method do first: an exception is raised, an event is waited
+    for, a number is slept (seconds)."""
 
     def __init__(self, folder: Path, private: bool = True) -> None:
         self.folder, self.private = folder, private
@@ -35,7 +36,10 @@ class FakeHub:
             step = self.script[name].pop(0)
             if isinstance(step, Exception):
                 raise step
-            time.sleep(step)
+            if isinstance(step, threading.Event):
+                step.wait(120)
+            else:
+                time.sleep(step)
 
     def create_repo(self, repo_id: str, *, repo_type: str, private: bool, exist_ok: bool) -> Any:
         self._play("create_repo")

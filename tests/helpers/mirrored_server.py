@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from studio.config import Settings
 from studio.services.rating.service import RatingService
@@ -13,10 +14,18 @@ from tests.helpers.fake_hub import FakeHub
 from tests.helpers.votes import cast, new_pair
 
 
+class TellingHub(FakeHub):
+    """Says when a push begins."""
+
+    def upload_folder(self, **options: Any) -> Any:
+        print("pushing", flush=True)
+        return super().upload_folder(**options)
+
+
 def main(folder: Path, slow: float) -> None:
     settings = Settings(database_url=f"sqlite:///{folder / 'studio.db'}", votes_repo="me/votes", votes_push_s=3600.0)
     rating = RatingService(settings)
-    hub = FakeHub(folder / "hub")
+    hub = TellingHub(folder / "hub")
     with mirrored(settings, rating, {"HF_TOKEN": "hf_x"}, lambda token: hub):
         ids = rating.add_pairs([new_pair(n) for n in range(4)]).ids
         hub.script["upload_folder"] = [slow]

@@ -55,8 +55,8 @@ def make_recipe(run_id: str, script: str = "steps=3", created: float | None = No
     )
 
 
-def queue(settings: Settings, run_id: str, script: str = "steps=3") -> Path:
-    return RunStore(settings).create(make_recipe(run_id, script), make_dataset())
+def queue(settings: Settings, run_id: str, script: str = "steps=3", created: float | None = None) -> Path:
+    return RunStore(settings).create(make_recipe(run_id, script, created), make_dataset())
 
 
 def command_environment(settings: Settings) -> dict[str, str]:

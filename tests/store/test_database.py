@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from studio.config import ROOT, Settings
@@ -30,7 +29,7 @@ from tests.helpers.pairs import new_pairs, press_until_done
 VOTER = """
 import sys, threading
 from studio.config import Settings
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
 
 service = RatingService(Settings(database_url=sys.argv[1]))
 service.store()
@@ -51,7 +50,7 @@ OPENER = """
 import sys, time
 from pathlib import Path
 from studio.config import Settings
-from studio.services.rating import RatingService
+from studio.services.rating.service import RatingService
 
 print("ready", flush=True)
 while not Path(sys.argv[2]).exists():
@@ -260,21 +259,25 @@ def test_the_other_process_is_waited_for(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'studio.db'}"
     one, two = Database(url), Database(url)
     one.migrate()
-    done = threading.Event()
+    two.migrate()
+    begins = threading.Event()
+    event.listen(two._engine, "before_cursor_execute", lambda *_: begins.set())
+    order = []
 
     def write_second() -> None:
         with two.write() as connection:
             connection.execute(text("DELETE FROM raters"))
-        done.set()
+            order.append("second")
 
     with one.write() as connection:
         connection.execute(text("DELETE FROM raters"))
         thread = threading.Thread(target=write_second)
         thread.start()
-        time.sleep(0.2)
-        assert not done.is_set()
+        assert begins.wait(30)
+        connection.execute(text("DELETE FROM raters"))
+        order.append("first")
     thread.join(30)
-    assert done.is_set()
+    assert order == ["first", "second"]
     one.close()
     two.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import httpx
@@ -14,6 +13,7 @@ from studio.config import Settings
 from studio.services import build_services
 from studio.ui.shell import DELETE_CACHE, build_app
 from tests.helpers.compare import add_run
+from tests.helpers.waiting import wait_until
 
 
 def test_uploads_and_served_copies_are_deleted_after_a_day_and_at_the_end(
@@ -33,9 +33,12 @@ def test_uploads_and_served_copies_are_deleted_after_a_day_and_at_the_end(
         assert uploaded.read_bytes() == b"One?\n"
         delete_files_created_by_app(app, age)
         assert uploaded.is_file(), "a fresh upload is still needed"
-        time.sleep(1.1)
-        delete_files_created_by_app(app, 1)
-        assert not uploaded.exists()
+
+        def deleted() -> bool:
+            delete_files_created_by_app(app, 1)
+            return not uploaded.exists()
+
+        wait_until(deleted)
         again = Path(httpx.post(f"{url}gradio_api/upload", files={"files": ("b.txt", b"Two?\n")}).json()[0])
         assert again.is_file()
     finally:

@@ -265,7 +265,7 @@ import sys
 from pathlib import Path
 from studio.config import ROOT, Settings
 from studio.errors import ModelLoadError
-from studio.ml.loading import load_model
+from studio.ml.models.loading import load_model
 from studio.services.models import ModelService
 service = ModelService(Settings(data_dir=Path(sys.argv[1])))
 asked = service.ask_hub("org/name")

@@ -69,15 +69,23 @@ def test_runs_are_done_first_in_first_out_one_at_a_time(settings: Settings, stor
     assert "of 3: loss" in (view.folder / "README.md").read_text(), "a run that reads done has its card"
 
 
-def test_a_run_queued_while_the_trainer_waits_starts_at_once(settings: Settings, store: RunStore) -> None:
+def test_a_waiting_trainer_looks_at_the_queue_when_a_run_comes(
+    settings: Settings, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = trainer.Trainer(settings)
+    monkeypatch.setattr(trainer, "SCAN_S", 60.0)
+    assert waiting._something_new(), "the first look"
+    assert not waiting._something_new(), "nothing came since"
+    queue(settings, "second")
+    assert waiting._something_new()
+    assert not waiting._something_new()
+
+
+def test_a_run_queued_while_the_trainer_waits_is_done(settings: Settings, store: RunStore) -> None:
     with scripted(settings):
-        queue(settings, "first", "steps=1")
-        wait_state(store, "first", "done")
-        time.sleep(0.2)
-        began = time.monotonic()
-        queue(settings, "second", "steps=1")
-        wait_until(lambda: store.events("second")[0], every=0.005)
-        assert time.monotonic() - began < 2.0  # 0.1 s on an idle machine
+        for name in ("first", "second"):
+            queue(settings, name, "steps=1")
+            wait_state(store, name, "done")
 
 
 def test_stop_and_keep_then_resume_goes_on_from_the_checkpoint(settings: Settings, store: RunStore) -> None:
@@ -217,13 +225,12 @@ def test_an_idle_trainer_that_nobody_wants_ends(settings: Settings, store: RunSt
         assert process.wait(60) == 0
 
 
-def test_ensure_trainer_starts_nothing_while_one_lives(settings: Settings, store: RunStore) -> None:
-    with scripted(settings):
-        log = settings.adapters_dir / ".trainer.log"
-        size = log.stat().st_size
+def test_ensure_trainer_starts_nothing_while_one_lives(
+    settings: Settings, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted(settings), monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", lambda *args, **options: pytest.fail("a second trainer is started"))
         ensure_trainer(settings)
-        time.sleep(0.3)
-        assert log.stat().st_size == size
 
 
 def test_the_trainers_environment_has_limits_but_no_password(settings: Settings, tmp_path: Path) -> None:
@@ -250,13 +257,13 @@ def test_a_trainer_older_than_the_program_steps_aside_before_the_next_run(
 ) -> None:
     aged = trainer.Trainer(settings)
     now = time.time()
+    aged._started = now - 1
     for stamp, at_once, wanted in (
         (now - 60, True, False),  # changed before this process began
-        (now + 0.001, True, True),
-        (now + 0.001, False, False),  # nothing waits: let the change settle
+        (now - 0.5, True, True),
+        (now - 0.5, False, False),  # nothing waits: let the change settle
         (now + 3600, True, False),  # a clock set back
     ):
-        time.sleep(0.01)
         monkeypatch.setattr(trainer, "_source_stamp", lambda stamp=stamp: stamp)
         assert aged._outdated(at_once) is wanted
     monkeypatch.undo()

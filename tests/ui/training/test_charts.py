@@ -68,5 +68,14 @@ def test_a_title_is_text_even_to_plotly() -> None:
 def test_no_points_and_no_numbers_make_a_figure_too() -> None:
     broken = curve(n=1)
     broken = Curve("run-1", "One", math.nan, [type(broken.steps[0])(**{**vars(broken.steps[0]), "loss": math.nan})], [])
-    for curves in ([Curve("run-1", "One", 0.5, [], [])], [broken]):
-        json.loads(training_figure(curves).to_json())
+
+    def drawn(curve: Curve) -> dict[str, tuple[list[float | None], list[float | None]]]:
+        traces = json.loads(training_figure([curve]).to_json(), parse_constant=pytest.fail)["data"]
+        return {trace["name"]: (trace["x"], trace["y"]) for trace in traces}
+
+    names = {"One", "chosen", "rejected", "margin", "accuracy", "stance"}
+    assert drawn(Curve("run-1", "One", 0.5, [], [])) == dict.fromkeys(names, ([], []))
+    gaps = drawn(broken)
+    assert gaps.keys() == names
+    assert gaps["One"] == ([1.0], [None]), "what is not a number is a gap"
+    assert gaps["margin"] == ([1.0], [0.2])
