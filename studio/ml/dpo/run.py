@@ -6,9 +6,7 @@ adapter and its checkpoints into the run's folder and hands everything else to `
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Any
 
 from studio.ml.dpo.observer import Observer
 from studio.ml.dpo.replay import Replay
@@ -32,7 +30,6 @@ from studio.ml.training.reference import ReferenceCache
 from studio.ml.training.setup import (
     OPTIMIZERS,
     SCHEDULERS,
-    Pairs,
     choose_attention,
     first_layer,
     lora_config,
@@ -42,7 +39,7 @@ from studio.ml.training.setup import (
 )
 from studio.ml.training.steps import Clock, teller_class
 from studio.ml.training.trainer import TrainingResult, train_to_end
-from studio.ml.training.trunk import Trunk
+from studio.ml.training.trunk import open_trunk
 
 __all__ = ["LOSS_TYPES", "MAX_REPLAY_WEIGHT", "OPTIMIZERS", "SCHEDULERS", "DpoJob", "DpoResult", "preload", "train_dpo"]
 
@@ -87,21 +84,6 @@ def train_dpo(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoRe
         return _train(job, emit, should_stop)
 
 
-def kept_trunk(job: DpoJob, model: Any, base: str, pairs: Pairs, pad: int) -> Trunk | None:
-    """The kept states below the first adapted layer, computed for all rows; None where all layers are trained or where the states
-    would give other numbers."""
-    first = first_layer(job.recipe.lora.layers, model.config.get_text_config().num_hidden_layers)
-    if first == 0:
-        return None
-    trunk = Trunk(model, first, job.cache_dir / "trunk" / f"{base}-{first}" if base else None, 512 * 2**20)
-    answers = [answer for pair in pairs for answer in pair]
-    began = time.monotonic()
-    print("difference", trunk.difference(answers, pad), time.monotonic() - began)
-    trunk.add(answers, pad)
-    print("trunk", time.monotonic() - began)
-    return trunk
-
-
 def _train(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResult:
     from datasets import Dataset
     from transformers import PrinterCallback
@@ -143,7 +125,10 @@ def _train(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResul
     )
     trainer.remove_callback(PrinterCallback)
     fuse_lora(trainer.model)
-    trainer._trunk = kept_trunk(job, trainer.model, reference.base, pairs, pad_id(tokenizer))
+    first = first_layer(recipe.lora.layers, model.config.get_text_config().num_hidden_layers)
+    states = job.cache_dir / "states" / f"{reference.base}-{first}" if reference.base else None
+    answers = [answer for pair in pairs for answer in pair]
+    trainer.trunk = open_trunk(trainer.model, first, answers, pad_id(tokenizer), states)
     observer = Observer(
         model=trainer.model,
         tokenizer=tokenizer,

@@ -63,12 +63,12 @@ def trainer_class() -> Any:
             reference: ReferenceCache,
             replay: Replay | None = None,
             replay_weight: float = 0.0,
-            trunk: Trunk | None = None,
             **options: Any,
         ) -> None:
             self._pairs, self._reference = pairs, reference
             self._replay, self._replay_weight = replay, replay_weight
-            self._trunk = trunk
+            #: Kept states of the layers that are not trained, set before training where there are such layers.
+            self.trunk: Trunk | None = None
             self._pad_id = options["data_collator"].pad_id
             super().__init__(**options)
             # After the parent's own (whole-dataset, keyed by weights) precomputation was passed by.
@@ -80,7 +80,7 @@ def trainer_class() -> Any:
             inputs["ref_chosen_logps"], inputs["ref_rejected_logps"] = chosen_ref, rejected_ref
             answers = [self._pairs[row][side] for side in (0, 1) for row in rows]
             batch = AnswerBatch(inputs["input_ids"], inputs["completion_mask"].bool(), 0)
-            scores = trunk_log_probs(model, batch, answers, self._trunk)
+            scores = trunk_log_probs(model, batch, answers, self.trunk)
             nothing = torch.zeros_like(scores)
 
             def scored(**_: Any) -> Any:
@@ -113,7 +113,7 @@ def trainer_class() -> Any:
 
         def _references(self, rows: list[int], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
             answers = [self._pairs[row][side] for side in (0, 1) for row in rows]
-            values = self._reference.log_probs(self.model, answers, self._pad_id, self._trunk)
+            values = self._reference.log_probs(self.model, answers, self._pad_id, self.trunk)
             chosen, rejected = torch.tensor(values, device=device).chunk(2)
             return chosen, rejected
 

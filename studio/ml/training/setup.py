@@ -32,7 +32,13 @@ def lora_config(recipe: Recipe, task_type: str = "CAUSAL_LM", model: Any = None)
 
     options = lora_options(recipe)
     if recipe.lora.layers.strip() != "all":
-        layers = decoder_of(model).layers
+        try:
+            layers = decoder_of(model).layers
+        except AttributeError:
+            raise RecipeError(
+                f"Layers is {recipe.lora.layers}, but the layers of this base ({model.config.model_type}) cannot be told apart; "
+                "choose all."
+            ) from None
         if options["target_modules"] == "all-linear":  # PEFT takes a part of the layers for named modules only
             options["target_modules"] = linear_names(layers)
         options["layers_to_transform"] = list(range(first_layer(recipe.lora.layers, len(layers)), len(layers)))
@@ -61,7 +67,9 @@ def first_layer(layers: str, count: int) -> int:
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
     if value <= 0:
-        raise RecipeError(f"LoRA layers is {layers!r}; write all, a number of layers counted from the top, or a share such as 1/3.")
+        raise RecipeError(
+            f"LoRA layers is {layers!r}; write all, a number of layers counted from the top, or a share such as 1/3."
+        )
     trained = round(value * count) if value < 1 else int(value)
     return max(0, count - max(1, trained))
 

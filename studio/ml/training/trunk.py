@@ -14,7 +14,7 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,49 @@ _log = logging.getLogger(__name__)
 
 #: Rows compared with the full forward pass before a run relies on kept states.
 CHECKED_ROWS = 4
-#: Hidden states kept on disk, of all bases and runs together (bytes); the oldest files go first.
-DISK_BYTES = 2**32
+#: Relative difference of a hidden state beyond which the two ways are not the same arithmetic: some steps of bfloat16.
+TOLERANCE = 0.02
+#: Hidden states held in memory, and kept on disk for all bases and runs together (bytes).
+MEMORY_BYTES, DISK_BYTES = 2**29, 2**32
 #: Tokens of a batch while the states are computed.
 _BATCH_TOKENS = 4096
+
+
+def open_trunk(
+    model: Any,
+    first: int,
+    answers: Sequence[EncodedAnswer],
+    pad_id: int,
+    folder: Path | None,
+    memory_bytes: int = MEMORY_BYTES,
+    disk_bytes: int = DISK_BYTES,
+) -> Trunk | None:
+    """The trunk of ``model`` below layer ``first`` with the states of ``answers`` in it; None where a run has to go through all
+    layers, which the log says: the states would take more than ``disk_bytes``, or give other numbers than the full forward
+    pass (:data:`CHECKED_ROWS` rows are compared).
+
+    Args:
+        folder: ``<cache>/<base and layer>``; None where the base has no name to keep states under.
+    """
+    if first == 0:
+        return None
+    trunk = Trunk(model, first, folder, memory_bytes)
+    size = trunk.size_of({answer.key: answer for answer in answers}.values())
+    if size > (disk_bytes if folder else memory_bytes):
+        _log.warning("Hidden states of this run would take %.1f GB; it goes through all layers instead.", size / 1e9)
+        return None
+    difference = trunk.difference(answers, pad_id)
+    if difference > TOLERANCE:
+        _log.warning(
+            "On this base the upper layers alone give other numbers than all layers (relative difference %.2g); "
+            "the run goes through all layers.",
+            difference,
+        )
+        return None
+    if folder:
+        prune(folder.parent, disk_bytes - size)
+    trunk.add(answers, pad_id)
+    return trunk
 
 
 class Trunk:
@@ -47,6 +86,7 @@ class Trunk:
     def __init__(self, model: Any, first: int, folder: Path | None, memory_bytes: int) -> None:
         self.first = first
         self._decoder = decoder_of(model)
+        self._width = int(self._decoder.config.get_text_config().hidden_size)
         self._folder, self._memory_bytes = folder, memory_bytes
         self._kept: dict[str, torch.Tensor] = {}
         self._held = 0
@@ -66,6 +106,11 @@ class Trunk:
                 states = self._below(self._padded(batch, pad_id)).cpu()
             for row, answer in enumerate(batch):
                 self._keep(answer, states[row, : len(answer)].clone())
+
+    def size_of(self, answers: Iterable[EncodedAnswer]) -> int:
+        """Bytes that the states of ``answers`` take."""
+        weights = next(self._decoder.parameters())
+        return sum(map(len, answers)) * self._width * weights.element_size()
 
     def states(self, answers: Sequence[EncodedAnswer]) -> torch.Tensor:
         """The kept states of ``answers`` as one batch ``[rows, tokens, hidden]``, zero where shorter rows end."""
@@ -135,7 +180,7 @@ class Trunk:
 
         path = self._path(answer)
         weights = next(self._decoder.parameters())
-        size = len(answer) * self._decoder.config.get_text_config().hidden_size
+        size = len(answer) * self._width
         if path is None or not path.is_file() or path.stat().st_size != size * weights.element_size():
             return False
         os.utime(path)
@@ -148,9 +193,9 @@ class Trunk:
         if path is None:
             self._kept[answer.key] = states
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         import torch
 
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
