@@ -58,7 +58,8 @@ class SampleEvent:
 class SupportShare:
     """Measured support share: of ``n`` judged answers sampled for unseen prompts, the share on the *support* side, with
     a 95 % Wilson interval; ``abstained`` further answers were too unclear for the judge, whose cross-validated accuracy
-    on the dataset's own answers is ``judge_accuracy`` over ``judge_n`` answers. ``share`` is NaN when ``n`` is 0."""
+    on the dataset's own answers is ``judge_accuracy`` over ``judge_n`` answers. ``share`` is NaN when ``n`` is 0. ``whole`` of all
+    these answers end in a sentence and repeat nothing over and over (None: not counted)."""
 
     share: float
     low: float
@@ -67,6 +68,7 @@ class SupportShare:
     abstained: int
     judge_accuracy: float
     judge_n: int
+    whole: int | None = None
 
 
 @dataclass(frozen=True)

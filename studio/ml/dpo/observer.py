@@ -11,6 +11,7 @@ from typing import Any
 
 from studio.domain.data import PreferencePair
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, SupportShare
+from studio.ml.lora.merged import merged
 from studio.ml.measure.answers import CHAT, greedy_answers
 from studio.ml.measure.stance import StanceJudge, measure_support, pad_id, stance_of
 from studio.ml.training.logprobs import answer_log_probs
@@ -79,7 +80,8 @@ class Observer:
         rounds = 1 if brief else max(1, round(self._wanted / len(self._asked)))
         self.emit(MeasureEvent("base", 0, self._base_share(judge, cache_dir, rounds)))
         self.model.eval()
-        self.emit(MeasureEvent("adapter", step, self._share(judge, rounds)))
+        with merged(self.model):
+            self.emit(MeasureEvent("adapter", step, self._share(judge, rounds)))
 
     def _base_share(self, judge: StanceJudge, cache_dir: Path, rounds: int) -> SupportShare:
         drawn = [CHAT.temperature, CHAT.top_p]

@@ -114,6 +114,7 @@ def _train(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> DpoResul
         reference=reference,
         replay=Replay(tokenizer, pairs, pad_id(tokenizer), dpo.seed) if dpo.replay_weight else None,
         replay_weight=dpo.replay_weight,
+        sft_weight=dpo.sft_weight,
         base_id=base_id,
         timed=clock.share if dpo.max_seconds > 0 else None,
         model=model,

@@ -86,8 +86,7 @@ def trl_arguments(job: DpoJob, device: str, parameters: int) -> Any:
     dpo = job.recipe.dpo_settings
     return DPOConfig(
         **shared_arguments(job.recipe, len(job.rows), job.folder, device, parameters),
-        loss_type=[dpo.loss_type, "sft"] if dpo.sft_weight else [dpo.loss_type],
-        loss_weights=[1.0, dpo.sft_weight] if dpo.sft_weight else None,
+        loss_type=[dpo.loss_type],
         beta=dpo.beta,
         label_smoothing=dpo.label_smoothing,
         router_aux_loss_coef=0.0,

@@ -63,10 +63,11 @@ def trainer_class() -> Any:
             reference: ReferenceCache,
             replay: Replay | None = None,
             replay_weight: float = 0.0,
+            sft_weight: float = 0.0,
             **options: Any,
         ) -> None:
             self._pairs, self._reference = pairs, reference
-            self._replay, self._replay_weight = replay, replay_weight
+            self._replay, self._replay_weight, self._sft_weight = replay, replay_weight, sft_weight
             #: Kept states of the layers that are not trained, set before training where there are such layers.
             self.trunk: Trunk | None = None
             self._pad_id = options["data_collator"].pad_id
@@ -105,6 +106,9 @@ def trainer_class() -> Any:
                 loss=value * len(rows),
                 **dict(zip(names, totals, strict=True)),
             )
+            if self._sft_weight:  # TRL's "sft" loss, added here so that the loss that is told stays the preference loss
+                preferred = inputs["completion_mask"][: len(rows), 1:].bool()
+                loss = loss - self._sft_weight * scores[: len(rows)][preferred].mean()
             if self._replay is None:
                 return loss
             kept = self._replay.loss(model, rows, self.state.global_step)

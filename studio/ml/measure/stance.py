@@ -16,6 +16,7 @@ from typing import Any
 from studio.domain.data import PreferencePair, Side
 from studio.domain.events import SupportShare
 from studio.ml.measure.answers import sample_answers
+from studio.ml.measure.whole import is_whole
 from studio.ml.measure.wilson import wilson
 from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.pairs import EncodedAnswer, encode_heldout
@@ -127,7 +128,16 @@ def measure_support(
     verdicts = judge.judge(answers)
     support, n = verdicts.count("support"), len(verdicts) - verdicts.count(None)
     low, high = wilson(support, n)
-    return SupportShare(support / n if n else math.nan, low, high, n, verdicts.count(None), judge.accuracy, judge.n)
+    return SupportShare(
+        support / n if n else math.nan,
+        low,
+        high,
+        n,
+        verdicts.count(None),
+        judge.accuracy,
+        judge.n,
+        sum(map(is_whole, answers)),
+    )
 
 
 def _classifier() -> Any:

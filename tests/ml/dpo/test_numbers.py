@@ -83,13 +83,14 @@ def test_tokens_and_log_probs_are_those_of_trl(base: Path, tmp_path: Path, syste
     assert ours == pytest.approx([*chosen_sums.tolist(), *rejected_sums.tolist()], abs=1e-4)
 
 
-@pytest.mark.parametrize("loss_type", LOSS_TYPES)
-def test_loss_and_gradient_are_those_of_trl(base: Path, tmp_path: Path, loss_type: str) -> None:
+@pytest.mark.parametrize(("loss_type", "sft_weight"), [*((name, 0.0) for name in LOSS_TYPES), ("sigmoid", 0.5)])
+def test_loss_and_gradient_are_those_of_trl(base: Path, tmp_path: Path, loss_type: str, sft_weight: float) -> None:
     import torch
 
     job = make_job(base, tmp_path / "run", count=6)
-    options = {"loss_type": [loss_type], "beta": 0.3, "label_smoothing": 0.1}
-    trl = trl_trainer(base, job, tmp_path / "trl", **options)
+    options = {"beta": 0.3, "label_smoothing": 0.1}
+    both = {"loss_type": [loss_type, "sft"], "loss_weights": [1.0, sft_weight]}
+    trl = trl_trainer(base, job, tmp_path / "trl", **options, **(both if sft_weight else {"loss_type": [loss_type]}))
     torch.manual_seed(3)
     for name, parameter in trl.model.named_parameters():
         if "lora_B" in name:
@@ -100,7 +101,7 @@ def test_loss_and_gradient_are_those_of_trl(base: Path, tmp_path: Path, loss_typ
     theirs.backward()
     gradients = {name: p.grad for name, p in trl.model.named_parameters() if p.requires_grad}
 
-    ours = studio_trainer(base, job, tmp_path / "ours", **options)
+    ours = studio_trainer(base, job, tmp_path / "ours", sft_weight, loss_type=[loss_type], **options)
     fuse_lora(ours.model)
     mine = dict(ours.model.named_parameters())
     with torch.no_grad():
@@ -114,7 +115,7 @@ def test_loss_and_gradient_are_those_of_trl(base: Path, tmp_path: Path, loss_typ
         torch.testing.assert_close(mine[name].grad, gradient, atol=1e-4, rtol=1e-3)
 
 
-def studio_trainer(base: Path, job: DpoJob, folder: Path, **options: Any) -> Any:
+def studio_trainer(base: Path, job: DpoJob, folder: Path, sft_weight: float = 0.0, **options: Any) -> Any:
     from datasets import Dataset
     from peft import LoraConfig
     from trl import DPOConfig
@@ -124,6 +125,7 @@ def studio_trainer(base: Path, job: DpoJob, folder: Path, **options: Any) -> Any
     return trainer_class()(
         pairs=pairs,
         reference=ReferenceCache(None, ""),
+        sft_weight=sft_weight,
         base_id="embedded",
         model=model,
         args=DPOConfig(
