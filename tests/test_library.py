@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from library_helpers import (  # noqa: F401
     SHARE,
@@ -29,6 +30,8 @@ from library_helpers import (  # noqa: F401
     zip_of,
 )
 from run_helpers import make_dataset, make_recipe
+from service_helpers import opened
+from ui_helpers import make_shared
 
 from studio.config import Settings
 from studio.errors import ConflictError, InputError, ModelLoadError, NotAllowedError, NotFoundError, StudioError
@@ -36,6 +39,9 @@ from studio.services.files.records import write_record
 from studio.services.library.service import LibraryService
 from studio.services.models import ModelService
 from studio.services.runs.store import RunStore
+from studio.ui.align.panel import AlignPanel
+from studio.ui.page.access import Visitor
+from studio.ui.training.watch import Watch
 
 # -- out --------------------------------------------------------------------------------------------------------------
 
@@ -145,6 +151,22 @@ def test_delete_removes_everything_and_tells_the_engine(settings: Settings, adap
     assert engine.released == ["toy-r50"]
     with pytest.raises(NotFoundError):
         library.delete("toy-r50")
+
+
+def test_deleting_in_the_run_panel_leaves_nothing_behind(settings: Settings, adapter: Path) -> None:
+    with opened(settings) as services, gr.Blocks() as app:
+        panel = AlignPanel(services)
+        panel.bind(make_shared(gr.State(), gr.Tabs()), app, [], gr.State())
+        folder = make_run(settings, adapter)
+        download, merged = services.library.zip("toy-r50"), services.library.merge("toy-r50")
+        watch = Watch()
+        watch.open("toy-r50")
+        [delete] = [event.fn for event in app.fns.values() if (panel.sure._id, "click") in event.targets]
+        delete(Visitor(operator=True), watch, "step")
+        assert services.runs.list() == []
+        assert not folder.exists()
+        assert not download.exists()
+        assert list(merged.parent.iterdir()) == []
 
 
 # -- the card ---------------------------------------------------------------------------------------------------------

@@ -313,10 +313,7 @@ class RunPanel:
     def _delete(self, mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
         require_operator(mark, "deleting a run")
         run_id = state.chosen(self._services.runs).run_id
-        self._services.runs.delete(run_id)
-        self._services.compare.release(run_id)
-        self._services.scores.release(run_id)
-        self._services.toxicity.release(run_id)
+        self._services.library.delete(run_id)
         return self.open_run(state, to_watch(self._listed()), axis)
 
     def _lay_over(self, state: Watch, chosen: list[str], axis: str) -> dict[Any, Any]:
