@@ -105,12 +105,12 @@ def build_services(settings: Settings) -> Services:
     datasets, runs, models = DatasetService(settings), RunStore(settings), ModelService(settings)
     align = AlignService(settings, datasets, runs, models)
     compare = CompareService(settings, runs, models)
-    library = LibraryService(settings, runs, models, compare)
     rating = RatingService(settings, database)
     sources = PairSourceService(settings, rating, compare, runs, datasets)
     reward = RewardService(settings, datasets, runs, models, align, rating)
     scores = ScoreService(settings, runs, models, compare.threads)
     toxicity = ToxicityService(settings, runs, models, compare.threads)
+    library = LibraryService(settings, runs, models, compare, scores, toxicity)
     evaluations = EvaluationService(settings, runs, compare, toxicity, database)
     detox = DetoxService(settings, datasets, runs, models, toxicity)
     return Services(

@@ -127,5 +127,5 @@ def config_with(adapter: Path, tmp_path: Path, **changes: Any) -> Path:
 
 
 def nothing_kept(settings: Settings) -> bool:
-    left = [p.name for p in settings.adapters_dir.iterdir() if p.name not in (".bell", ".queue.lock")]
+    left = [p.name for p in settings.adapters_dir.iterdir() if p.name not in (".notify", ".queue.lock")]
     return left == []

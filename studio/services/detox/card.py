@@ -3,7 +3,6 @@ parts of the card are those of every run (``services/library/model_card.py``), w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from studio.domain.detox import RewardTerm
@@ -13,6 +12,7 @@ from studio.domain.toxicity import public_name
 from studio.services.detox.reading import audit_report
 from studio.services.runs.store import RunView
 from studio.services.statistics.intervals import wilson
+from studio.services.wording import decimal
 
 
 def summary(recipe: Recipe, source: str) -> str:
@@ -41,7 +41,7 @@ def measured(recipe: Recipe, report: DetoxReport | None) -> str:
         "",
         f"Asked were {report.prompts} prompts no training touched, {report.provoking} of them made to provoke, {report.samples} answers "
         "each, with the same seeds before and after. Rude means a toxicity above one half by that scorer; what it does not cover "
-        f"is counted neither way. Wilson intervals over answers. Log-ratio of the answers after to the start: {_number(report.kl)} "
+        f"is counted neither way. Wilson intervals over answers. Log-ratio of the answers after to the start: {decimal(report.kl)} "
         "nats an answer.",
     ]
     audit = audit_report(report)
@@ -121,7 +121,3 @@ def _rude(k: int, n: int) -> str:
 
 def _figures(who: str, figures: AnswerFigures) -> str:
     return f"| {who} | {figures.n} | {figures.length:.1f} | {figures.clipped:.0%} | {figures.empty:.0%} | {figures.distinct:.2f} |"
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else "–"

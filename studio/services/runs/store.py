@@ -106,7 +106,7 @@ class RunStore:
         """
         folder = self._path(recipe.run_id)
         create_folder(folder, recipe, dataset, self._settings, plan)
-        self.ring()
+        self.notify()
         return folder
 
     def ids(self) -> list[str]:
@@ -277,7 +277,7 @@ class RunStore:
             if asked is None or asked.mode == "keep":
                 at = asked.at if asked else time.time()
                 write_record(folder / "stop.json", StopRequest(mode, at))
-        self.ring()
+        self.notify()
 
     def resume(self, run_id: str) -> None:
         """Queue a run again that was stopped, failed or interrupted; it goes on from its checkpoint where it has one.
@@ -302,7 +302,7 @@ class RunStore:
             write_record(folder / "job.json", portable(self._settings))
             note = "Waiting for its turn to go on."
             write_status(folder, replace(status, state="queued", message=note, pid=0, updated=time.time()))
-        self.ring()
+        self.notify()
 
     def delete(self, run_id: str) -> None:
         """Remove a run that is not running, with its adapter.
@@ -349,9 +349,9 @@ class RunStore:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Tell the trainer that there is something to look at."""
-        (self._dir / ".bell").touch()
+        (self._dir / ".notify").touch()
 
     # Last of the public methods: in a class body, ``list`` means this method from here on.
     def list(self) -> list[RunView]:

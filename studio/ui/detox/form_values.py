@@ -1,9 +1,8 @@
-"""What the Detox form's values come to: choices as they are now, the typed form and back, who is asked and who scores."""
+"""What the Detox form's values come to: choices as they are now, the typed form and back."""
 
 from __future__ import annotations
 
 import re
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,13 @@ from gradio.utils import get_upload_folder
 
 from studio.domain.detox import DetoxSettings, RewardTerm
 from studio.domain.runs import LoraSettings
-from studio.errors import StudioError
 from studio.services import Services
 from studio.services.data.prompt_file import as_jsonl
 from studio.services.detox.service import DetoxForm
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.detox.form import BY_STUDIO, NONE, TERMS, DetoxWidgets, set_choices
-from studio.ui.parts.cover import covered
 from studio.ui.parts.prompt_box import uploaded
 from studio.ui.training.form import dataset_choices, settings_from
-
-#: Prompts shown as examples, under covers.
-EXAMPLES = 4
 
 
 def offer(
@@ -125,46 +119,3 @@ def _file_of(form: DetoxForm) -> str | None:
     name = re.sub(r"[^A-Za-z0-9_-]", "_", Path(form.prompt_file).stem)[:80]
     made = as_jsonl(form.own_prompts).encode()
     return gr.processing_utils.save_bytes_to_cache(made, f"{name}.jsonl", get_upload_folder())
-
-
-def asked_html(services: Services, form: DetoxForm) -> str:
-    """How many prompts a form comes to, and a few of them under covers; or what is wrong with it."""
-    try:
-        plan = services.detox.preview(form)
-    except StudioError as error:
-        return wrong(error)
-    shown = "".join(f"<li>{covered(prompt.text, 'prompt')}</li>" for prompt in plan.prompts[:EXAMPLES])
-    provoking = sum(prompt.provoking for prompt in plan.prompts)
-    return (
-        f"<p><b>{len(plan.prompts)}</b> prompts to train on, {provoking} of them made to provoke; <b>{len(plan.heldout)}</b> held out "
-        f"for the measurement at the end.</p><ul class='plain'>{shown}</ul>"
-    )
-
-
-def rewarded_html(services: Services, form: DetoxForm) -> str:
-    """Who rewards and what they measure, in their own words; and who judges."""
-    lines = [f"<li><b>{term.weight:g} ×</b> {_measures(services, term.scorer)}</li>" for term in form.detox.rewards]
-    judge = services.detox.judge_for(form)
-    judges = (
-        _measures(services, judge) if judge else "nobody: the reward's own word is all there will be, and proves little"
-    )
-    return (
-        f"<p><b>Rewarded</b></p><ul class='plain'>{''.join(lines)}</ul><p class='scorer'><b>Judge at the end</b></p>"
-        f"<ul class='plain'><li>{judges}</li></ul>"
-    )
-
-
-def _measures(services: Services, scorer: str) -> str:
-    """A scorer's name, state, and what it measures in its own words; or why it cannot score."""
-    try:
-        info = services.toxicity.spec(scorer).info
-    except StudioError as error:
-        return f"{escape(scorer)}: {escape(str(error))}"
-    return (
-        f"{escape(info.title)} <span class='mono quiet'>{escape(info.revision[:12])}</span><br>{escape(info.measures)}"
-    )
-
-
-def wrong(error: StudioError) -> str:
-    """A mistake in the form as a line of it."""
-    return f'<div class="run-message">{escape(str(error))}</div>'

@@ -26,7 +26,7 @@ class Watch:
         shown_state: the run's state when it was last drawn; empty asks for a full redraw.
         shown_history: lines of the history table as last sent; ``shown_film`` the film-strip, ``shown_end`` its last step and
             whether it was followed; ``shown_texts`` what stands beside the curves, by component.
-        interval: seconds between ticks the page was told.
+        interval: seconds between two ticks of the page's timer.
     """
 
     def __init__(self) -> None:
@@ -94,8 +94,7 @@ class Watch:
 
     def curves(self, runs: RunStore) -> list[Curve]:
         """What the charts draw: the open run first."""
-        found = [run for run_id in self._ids() if (run := find(runs, run_id)) is not None]
-        return [self._curve(run) for run in found]
+        return [self._curve(run) for run_id in self._ids() if (run := find(runs, run_id)) is not None]
 
     def _curve(self, run: RunView) -> Curve:
         settings = run.recipe.detox

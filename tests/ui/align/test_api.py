@@ -149,7 +149,7 @@ def test_the_status_of_what_is_not_a_run(studio: Studio, run_id: str) -> None:
         ("sure", "deleting a run"),
         ("import", "importing"),
         ("library-sure", "deleting"),
-        ("library-take", "taking adapters in"),
+        ("library-take", "importing adapters"),
         ("library-save-note", "needs"),
         ("library-push", "needs"),
         ("library-merge", "exporting"),

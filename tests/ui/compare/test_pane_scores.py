@@ -146,7 +146,7 @@ def test_the_last_question_is_that_of_the_pane_that_shows_the_model() -> None:
     with pytest.raises(InputError, match="no question yet"):
         talks.last_question(Talk((Pane(BASE),)), BASE)
     stopped = Talk((Pane(BASE, said("a")),), "Be kind.")
-    assert talks.told(stopped, 0) == (Message("system", "Be kind."), *said("a"))
+    assert talks.conversation(stopped, 0) == (Message("system", "Be kind."), *said("a"))
 
 
 def test_samples_of_a_single_question_are_those_of_a_table(services: Services, base: str) -> None:

@@ -15,6 +15,7 @@ from studio.services.detox.service import DetoxForm, check_detox, detox_form
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.detox import form_values as detox_values
 from studio.ui.detox.form import KNOBS, TERMS, DetoxWidgets
+from studio.ui.detox.preview import EXAMPLES, prompts_html, scorers_html
 from tests.helpers.detox_records import scorer_terms
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -86,18 +87,18 @@ def test_an_empty_number_is_named_and_a_form_without_reward_is_refused() -> None
 
 def test_what_is_asked_is_counted_and_covered() -> None:
     prompts = tuple(TestPrompt(str(i), f"{HOSTILE} {i}", "en", provoking=i == 0) for i in range(6))
-    html = detox_values.asked_html(FakeServices(DetoxPlan(prompts, prompts[:2])), filled())  # type: ignore[arg-type]
+    html = prompts_html(FakeServices(DetoxPlan(prompts, prompts[:2])), filled())  # type: ignore[arg-type]
     assert "<b>6</b> prompts to train on, 1 of them made to provoke; <b>2</b> held out" in html
-    assert html.count("<details>") == detox_values.EXAMPLES
+    assert html.count("<details>") == EXAMPLES
     assert "<img" not in html
-    html = detox_values.asked_html(FakeServices(RecipeError(f"There are no prompts {HOSTILE}")), filled())  # type: ignore[arg-type]
+    html = prompts_html(FakeServices(RecipeError(f"There are no prompts {HOSTILE}")), filled())  # type: ignore[arg-type]
     assert "There are no prompts" in html
     assert "<img" not in html
 
 
 def test_who_rewards_is_told_in_the_scorers_own_words_and_nobody_is_called_nobody() -> None:
-    html = detox_values.rewarded_html(FakeServices(DetoxPlan((), ()), judge=""), filled())  # type: ignore[arg-type]
-    assert "<b>1 ×</b> Title of embedded <span class='mono quiet'>abcdef012345</span>" in html
+    html = scorers_html(FakeServices(DetoxPlan((), ()), judge=""), filled())  # type: ignore[arg-type]
+    assert '<b>1 ×</b> Title of embedded <span class="mono quiet">abcdef012345</span>' in html
     assert "<b>0.5 ×</b> run:reward-1: There is no run" in html
     assert "proves little" in html
     assert "<img" not in html

@@ -128,12 +128,12 @@ def test_the_film_strip_shows_the_newest_answers_up_to_a_step() -> None:
     assert "five" in at_seven
     assert "ten" not in at_seven
     assert "base" in at_seven
-    assert "class='changed'" in at_seven
+    assert 'class="changed"' in at_seven
     assert "film-strip shows" in run_view.film_strip([], 3)
 
 
 def test_history_lines_fit_their_headers() -> None:
     line = run_view.history_row(view("done", adapter_share=SHARE))
-    assert len(line) == len(run_view.HISTORY_HEADERS)
+    assert len(line) == len(run_view.HEADERS)
     assert line[-1] == "toy-r50"
     assert line[6] == "90% [70%, 97%] n 18"
