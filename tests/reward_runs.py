@@ -10,7 +10,8 @@ import pytest
 from dpo_helpers import make_base
 
 from studio.domain.events import RewardReport, StepEvent
-from studio.ml.reward.run import RewardJob, RewardResult, train_reward
+from studio.ml.reward.run import RewardJob, train_reward
+from studio.ml.training.fit import TrainingResult
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(
     job: RewardJob, should_stop: Callable[[list[Any]], bool] = lambda events: False
-) -> tuple[RewardResult, list[Any]]:
+) -> tuple[TrainingResult, list[Any]]:
     events: list[Any] = []
     result = train_reward(job, events.append, lambda: should_stop(events))
     return result, events

@@ -20,7 +20,7 @@ from studio.ml.models.prompts import end_tokens, plain_generation
 from studio.ml.training.reference import base_of
 from studio.ml.training.seq2seq_logprobs import decoder_log_probs, padded
 from studio.ml.training.setup import TIMED_STEPS, common_arguments
-from studio.ml.training.trainer import Habits
+from studio.ml.training.trainer import TrainerOverrides
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,7 @@ def trainer_class() -> Any:
     from peft import get_peft_model
     from transformers import Trainer, set_seed
 
-    class Seq2SeqDetoxTrainer(Habits, Trainer):
+    class Seq2SeqDetoxTrainer(TrainerOverrides, Trainer):
         """See the module. The training set's column ``prompt`` holds places in ``prompts`` (the questions as asked) and
         ``prompt_ids`` (the same as the encoder reads them). ``answers`` are those of the step in progress; ``tally`` sums its
         loss and its log-ratio to the start, ``kl``."""

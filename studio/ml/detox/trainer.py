@@ -1,8 +1,8 @@
-"""TRL's ``RLOOTrainer`` and ``GRPOTrainer`` with their cost on small models taken out and their silent habits switched off.
+"""TRL's ``RLOOTrainer`` and ``GRPOTrainer`` with their cost on small models taken out and what they do unasked switched off.
 
 What is TRL's stays TRL's: sampling, the leave-one-out or group-relative advantages, the loss, the training loop, the
 optimiser, checkpoints. What differs: prompts come as token ids of the base's own chat template; log-probabilities come from
-:mod:`studio.ml.training.logprobs` (LM head on answer tokens only); and the habits of :mod:`studio.ml.training.trainer`.
+:mod:`studio.ml.training.logprobs` (LM head on answer tokens only); and the overrides of :mod:`studio.ml.training.trainer`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.ml.detox.reward import Scored, Term, score_answers
 from studio.ml.training.logprobs import token_log_probs
-from studio.ml.training.trainer import Habits
+from studio.ml.training.trainer import TrainerOverrides
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ def distinct_share(answers: Sequence[Sequence[int]]) -> float:
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
-class DetoxHabits(Habits):
+class DetoxOverrides(TrainerOverrides):
     """Goes before a TRL trainer of reinforcement learning among a class's parents; see the module.
 
     The training set's column ``prompt`` holds places in ``prompts`` (the questions as asked) and ``prompt_ids`` (the same as
@@ -134,10 +134,10 @@ def trainer_class(algorithm: str) -> Any:
     """The trainer for ``rloo`` or ``grpo``, made on first use because torch and TRL are not imported with this module."""
     from trl import GRPOTrainer, RLOOTrainer
 
-    class StudioRLOOTrainer(DetoxHabits, RLOOTrainer):
+    class StudioRLOOTrainer(DetoxOverrides, RLOOTrainer):
         """See the module."""
 
-    class StudioGRPOTrainer(DetoxHabits, GRPOTrainer):
+    class StudioGRPOTrainer(DetoxOverrides, GRPOTrainer):
         """See the module."""
 
         def _loss_share(self) -> float:

@@ -24,11 +24,24 @@ Pairs = Sequence[tuple[EncodedAnswer, EncodedAnswer]]
 _EAGER_BYTES, _BYTES_A_SCORE = 2**30, 8
 
 
-def lora_config(recipe: Recipe, task_type: str = "CAUSAL_LM") -> Any:
-    """PEFT's ``LoraConfig`` of a recipe."""
+def lora_config(recipe: Recipe, task_type: str, modules_to_save: list[str] | None = None) -> Any:
+    """PEFT's ``LoraConfig`` of a recipe; ``modules_to_save`` are trained whole beside it."""
     from peft import LoraConfig
 
-    return LoraConfig(task_type=task_type, **lora_options(recipe))
+    targets = recipe.lora.target_modules.strip()
+    return LoraConfig(
+        task_type=task_type,
+        r=recipe.lora.rank,
+        lora_alpha=recipe.lora.alpha,
+        lora_dropout=recipe.lora.dropout,
+        target_modules=targets if targets == "all-linear" else [n.strip() for n in targets.split(",") if n.strip()],
+        modules_to_save=modules_to_save,
+    )
+
+
+def token_limit(model: Any, max_length: int) -> int:
+    """``max_length`` or the longest input the model has positions for, whichever is less, in tokens."""
+    return min(max_length, getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_length)
 
 
 def choose_attention(model: Any, device: str, pairs: Pairs, batch_size: int) -> None:
@@ -85,7 +98,7 @@ class TrainingJob:
     trust_remote_code: bool
 
 
-def start_device(job: TrainingJob, load_in_4bit: bool) -> str:
+def start_device(job: TrainingJob) -> str:
     """Set this process's CPU threads; the device the job trains on.
 
     Raises:
@@ -95,7 +108,7 @@ def start_device(job: TrainingJob, load_in_4bit: bool) -> str:
 
     torch.set_num_threads(job.threads)
     device = resolve_device(job.device)
-    if load_in_4bit and (reason := four_bit_reason(device, training=True)):
+    if job.recipe.settings.load_in_4bit and (reason := four_bit_reason(device, training=True)):
         raise RecipeError(reason)
     return device
 
@@ -199,16 +212,4 @@ def common_arguments(
         "remove_unused_columns": False,
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
-    }
-
-
-def lora_options(recipe: Recipe) -> dict[str, Any]:
-    """What PEFT's ``LoraConfig`` is given for any method; the task type is the method's own."""
-    targets = recipe.lora.target_modules.strip()
-    names: Sequence[str] = [name.strip() for name in targets.split(",") if name.strip()]
-    return {
-        "r": recipe.lora.rank,
-        "lora_alpha": recipe.lora.alpha,
-        "lora_dropout": recipe.lora.dropout,
-        "target_modules": targets if targets == "all-linear" else list(names),
     }

@@ -13,7 +13,7 @@ from studio.domain.data import PreferenceDataset, PreferenceRow
 from studio.domain.events import SupportShare
 from studio.domain.runs import DpoSettings, LoraSettings, Recipe
 from studio.errors import RecipeError
-from studio.ml.dpo.run import LOSS_TYPES, MAX_REPLAY_WEIGHT
+from studio.ml.dpo.setup import LOSS_TYPES, MAX_REPLAY_WEIGHT
 from studio.services.data.dial import build_preferences
 from studio.services.data.openings import can_open, with_openings
 from studio.services.files.records import finite
