@@ -14,7 +14,7 @@ from dpo_helpers import make_base
 
 from studio.domain.detox import DetoxSettings, RewardTerm
 from studio.domain.events import DetoxEvent, DetoxReport, TranscriptEvent
-from studio.domain.runs import LoraSettings
+from studio.domain.settings import LoraSettings
 from studio.errors import RecipeError, TrainingError
 from studio.ml.detox.reward import Term, score_answers
 from studio.ml.detox.run import DetoxJob, train_detox
@@ -288,7 +288,7 @@ def test_a_scorer_that_fails_ends_the_run_and_leaves_no_adapter(
         ({"batch_size": 3}, "does not divide the 8 answers"),
         ({"beta": -0.1}, "beta is -0.1"),
         ({"rewards": (RewardTerm("rule", 0.0),)}, "weight 0"),
-        ({"rewards": ()}, "0 reward terms and 1 scorers"),
+        ({"rewards": ()}, "0 reward terms"),
         ({"max_new_tokens": 8, "max_length": 10}, "leaves room for an answer"),
         ({"prompts": ()}, "no prompts"),
     ],

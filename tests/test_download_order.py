@@ -36,7 +36,7 @@ def test_dpo(services: Services) -> None:
     with pytest.raises(RecipeError, match="support_ratio"):
         services.align.start(replace(form, support_ratio=1.5))
     with pytest.raises(RecipeError, match="learning_rate"):
-        services.align.start(replace(form, dpo=replace(form.dpo, learning_rate=-1.0)))
+        services.align.start(replace(form, settings=replace(form.settings, learning_rate=-1.0)))
     with pytest.raises(ModelLoadError, match=TRIED):
         services.align.start(form)
     assert services.runs.ids() == []
@@ -48,7 +48,7 @@ def test_reward(services: Services) -> None:
         services.reward.start(form)
     form = replace(form, votes=False, dataset_id="live-action-en", data_size=20)
     with pytest.raises(RecipeError, match="center_rewards"):
-        services.reward.start(replace(form, reward=replace(form.reward, center_rewards=-1.0)))
+        services.reward.start(replace(form, settings=replace(form.settings, center_rewards=-1.0)))
     with pytest.raises(ModelLoadError, match=TRIED):
         services.reward.start(form)
     assert services.runs.ids() == []
@@ -56,13 +56,15 @@ def test_reward(services: Services) -> None:
 
 def test_detox(services: Services) -> None:
     form = replace(detox_form(NOT_HERE, "hub-small", prompt_sets=("prompts-en",)), judge="")
-    form = replace(form, detox=replace(form.detox, rewards=(RewardTerm("embedded"),)))
+    form = replace(form, settings=replace(form.settings, rewards=(RewardTerm("embedded"),)))
     with pytest.raises(RecipeError, match="beta"):
-        services.detox.start(replace(form, detox=replace(form.detox, beta=-1.0)))
+        services.detox.start(replace(form, settings=replace(form.settings, beta=-1.0)))
     with pytest.raises(RecipeError, match="judge is 'embedded', which is part of the reward"):
         services.detox.start(replace(form, judge="embedded"))
     with pytest.raises(RecipeError, match="trained by rloo"):
-        services.detox.start(replace(form, base="google/flan-t5-base", detox=replace(form.detox, algorithm="grpo")))
+        services.detox.start(
+            replace(form, base="google/flan-t5-base", settings=replace(form.settings, algorithm="grpo"))
+        )
     with pytest.raises(ModelLoadError, match=TRIED):
         services.detox.start(form)
     assert services.runs.ids() == []

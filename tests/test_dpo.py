@@ -17,7 +17,8 @@ from dpo_helpers import make_job
 from dpo_runs import base, load  # noqa: F401
 
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
-from studio.domain.runs import BaseModelRef, LoraSettings
+from studio.domain.runs import BaseModelRef
+from studio.domain.settings import LoraSettings
 from studio.errors import RecipeError, TrainingError
 from studio.ml.dpo.run import DpoJob, train_dpo
 from studio.ml.training import reference as reference_module

@@ -10,7 +10,8 @@ import pytest
 from dpo_helpers import make_job
 from dpo_runs import base, load  # noqa: F401
 
-from studio.ml.dpo.setup import LOSS_TYPES, DpoJob
+from studio.domain.settings import LOSS_TYPES
+from studio.ml.dpo.setup import DpoJob
 from studio.ml.dpo.trainer import PairCollator, trainer_class
 from studio.ml.lora.fused import fuse_lora
 from studio.ml.training.logprobs import answer_log_probs, token_log_probs

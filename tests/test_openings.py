@@ -62,7 +62,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
 def test_the_table_shows_the_openings_and_the_run_folder_holds_them(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studio.services.align.service.ensure_trainer", lambda settings: None)
+    monkeypatch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)
     form = preset_form("embedded", "live-action-en", 0.5, 10, "embedded")
     shown = services.align.preview(form)
     starts = tuple(opening for pair in OPENINGS["en"] for opening in pair)
@@ -72,19 +72,19 @@ def test_the_table_shows_the_openings_and_the_run_folder_holds_them(
 
     job = read_job(services.runs.get(services.align.start(form)).folder)
     assert recipe_rows(job.recipe, job.dataset) == shown
-    assert job.recipe.dpo_settings.side_first
-    off = dataclasses.replace(form, dpo=dataclasses.replace(form.dpo, side_first=False))
+    assert job.recipe.settings.stance_prefix
+    off = dataclasses.replace(form, settings=dataclasses.replace(form.settings, stance_prefix=False))
     assert not any(row.chosen.startswith(starts) for row in services.align.preview(off))
 
 
 def test_a_recipe_on_labels_does_not_claim_openings(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studio.services.align.service.ensure_trainer", lambda settings: None)
+    monkeypatch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)
     path = tmp_path / "labels.jsonl"
     path.write_text("\n".join(f'{{"prompt": "Q{i}?", "chosen": "Yes {i}.", "rejected": "No {i}."}}' for i in range(6)))
     made = services.datasets.import_file(path).dataset
     form = preset_form("embedded", made.id, 1.0, 4, "embedded")
     assert [row.chosen for row in services.align.preview(form)] == [f"Yes {i}." for i in range(4)]
     run = services.runs.get(services.align.start(form))
-    assert not run.recipe.dpo_settings.side_first
+    assert not run.recipe.settings.stance_prefix

@@ -16,7 +16,7 @@ from reward_runs import base, report_of, run, steps  # noqa: F401
 
 from studio.domain.data import Message
 from studio.domain.events import ProbeEvent, StepEvent
-from studio.domain.runs import LoraSettings
+from studio.domain.settings import LoraSettings
 from studio.errors import ModelLoadError, RecipeError, TrainingError
 from studio.ml.reward.rows import encode_answer
 from studio.ml.reward.run import RewardJob

@@ -16,7 +16,6 @@ from studio.config import Settings
 from studio.domain.votes import AnswerPair, Decision, NewPair, Origin
 from studio.services import Services
 from studio.services.rating.decisions import tally
-from studio.services.reward import service as reward
 from studio.services.reward.service import RewardForm, reward_form
 from studio.services.runs.job import read_job
 from studio.services.worker.run import train_run
@@ -27,7 +26,9 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture
 def services(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    monkeypatch.setattr(reward, "ensure_trainer", lambda settings: None)  # the worker's work is done by hand
+    monkeypatch.setattr(
+        "studio.services.runs.queue.ensure_trainer", lambda settings: None
+    )  # the worker's work is done by hand
     with opened(settings) as made:
         yield made
 

@@ -20,7 +20,7 @@ from dpo_runs import base  # noqa: F401
 from reward_helpers import reward_job
 from t5_helpers import ASK, make_t5
 
-from studio.domain.runs import LoraSettings
+from studio.domain.settings import LoraSettings
 from studio.domain.toxicity import TestPrompt
 from studio.ml.detox.run import train_detox
 from studio.ml.dpo.run import train_dpo

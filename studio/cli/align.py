@@ -6,8 +6,8 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell
-from studio.domain.runs import DpoSettings, LoraSettings
+from studio.cli.common import Commands, add_settings, changed, command, follow_and_tell
+from studio.domain.settings import DpoSettings, LoraSettings
 from studio.services import Services
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     align.add_argument("--preset", help="embedded, course or hub-small (default: what suits the base)")
     align.add_argument("--title", default="", help="name of the run")
     align.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
-    add_knobs(align, LoraSettings, DpoSettings)
+    add_settings(align, LoraSettings, DpoSettings)
 
 
 def _align(services: Services, options: argparse.Namespace) -> int:
@@ -57,7 +57,7 @@ def _form(services: Services, options: argparse.Namespace) -> AlignForm:
         system_prompt=options.system_prompt,
         title=options.title,
     )
-    return dataclasses.replace(form, lora=changed(form.lora, options), dpo=changed(form.dpo, options))
+    return dataclasses.replace(form, lora=changed(form.lora, options), settings=changed(form.settings, options))
 
 
 def _summary(result: dict[str, Any], ratio: float) -> list[str]:

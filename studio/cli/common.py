@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from studio.domain.chat import Sampling
 from studio.domain.events import DetoxEvent, StepEvent
+from studio.domain.settings import Declared
 from studio.errors import InputError, TrainingError
 from studio.services import Services
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from studio.services.runs.events import Event
     from studio.services.runs.store import RunView
 
+D = TypeVar("D", bound=Declared)
 #: Where a module's ``add`` registers its commands.
 Commands = argparse._SubParsersAction
 
@@ -31,26 +33,22 @@ def command(
     return sub
 
 
-def add_knobs(parser: argparse.ArgumentParser, *settings: Any, without: Sequence[str] = ()) -> None:
-    """A flag for each number, text or yes/no of these settings classes, but those in ``without``, with no default:
-    what is not given stays the preset's."""
-    knobs = parser.add_argument_group("hyper-parameters (default: the preset's)")
-    for field in (field for kind in settings for field in _knobs(kind) if field.name not in without):
-        flag, kind = f"--{field.name.replace('_', '-')}", type(field.default)
-        if kind is bool:
-            knobs.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
+def add_settings(parser: argparse.ArgumentParser, *kinds: type[Declared]) -> None:
+    """A flag for each setting of these classes, with no default: what is not given stays the preset's."""
+    group = parser.add_argument_group("hyper-parameters (default: the preset's)")
+    for known in (known for kind in kinds for known in kind.declared().values()):
+        flag, text = f"--{known.name.replace('_', '-')}", f"{known.label}. {known.help}".replace("%", "%%")
+        if known.kind is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            knobs.add_argument(flag, type=kind, metavar=kind.__name__.upper())
+            listed = f" One of: {', '.join(known.choices)}." if known.choices else ""
+            group.add_argument(flag, type=known.kind, metavar=known.kind.__name__.upper(), help=text + listed)
 
 
-def changed(settings: Any, options: argparse.Namespace) -> Any:
-    """``settings`` with the flags of :func:`add_knobs` that were given."""
-    given = {f.name: getattr(options, f.name, None) for f in _knobs(settings)}
-    return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
-
-
-def _knobs(settings: Any) -> list[dataclasses.Field[Any]]:
-    return [f for f in dataclasses.fields(settings) if type(f.default) in (bool, int, float, str)]
+def changed(settings: D, options: argparse.Namespace) -> D:
+    """``settings`` with the flags of :func:`add_settings` that were given."""
+    given = {name: getattr(options, name, None) for name in settings.declared()}
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -98,11 +96,11 @@ def follow(services: Services, run_id: str) -> RunView:
                     bar.set_description_str("measuring")
 
         try:
-            view = services.align.wait(run_id, show)
+            view = services.queue.wait(run_id, show)
         except KeyboardInterrupt:
             services.runs.stop(run_id, "keep")
             bar.set_description_str("stopping")
-            view = services.align.wait(run_id, lambda event: None)
+            view = services.queue.wait(run_id, lambda event: None)
         bar.set_description_str(view.status.state)
     return view
 

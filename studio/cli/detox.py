@@ -7,9 +7,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell
+from studio.cli.common import Commands, add_settings, changed, command, follow_and_tell
 from studio.domain.detox import DetoxSettings, RewardTerm
-from studio.domain.runs import LoraSettings
+from studio.domain.settings import LoraSettings
 from studio.errors import InputError
 from studio.services import Services
 
@@ -51,7 +51,7 @@ def add(commands: Commands) -> None:
     detox.add_argument("--preset", help="quick, course or hub-small (default: what suits the base)")
     detox.add_argument("--title", default="", help="name of the run")
     detox.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
-    add_knobs(detox, LoraSettings, DetoxSettings, without=("judge", "judge_revision", "prompt_file"))
+    add_settings(detox, LoraSettings, DetoxSettings)
 
 
 def _detox(services: Services, options: argparse.Namespace) -> int:
@@ -78,10 +78,10 @@ def _form(services: Services, options: argparse.Namespace) -> DetoxForm:
         prompt_file=own.name if own else "",
         own_prompts=prompts_from_file(own) if own else (),
     )
-    detox = changed(form.detox, options)
+    settings = changed(form.settings, options)
     if options.reward:
-        detox = dataclasses.replace(detox, rewards=tuple(_term(told) for told in options.reward))
-    return dataclasses.replace(form, lora=changed(form.lora, options), detox=detox)
+        settings = dataclasses.replace(settings, rewards=tuple(_term(told) for told in options.reward))
+    return dataclasses.replace(form, lora=changed(form.lora, options), settings=settings)
 
 
 def _term(told: str) -> RewardTerm:

@@ -7,8 +7,8 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell, warn
-from studio.domain.runs import LoraSettings, RewardSettings
+from studio.cli.common import Commands, add_settings, changed, command, follow_and_tell, warn
+from studio.domain.settings import LoraSettings, RewardSettings
 from studio.errors import InputError
 from studio.services import Services
 
@@ -36,7 +36,7 @@ def add(commands: Commands) -> None:
     reward.add_argument("--preset", help="embedded, encoder or hub-small (default: what suits the base)")
     reward.add_argument("--title", default="", help="name of the run")
     reward.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
-    add_knobs(reward, LoraSettings, RewardSettings)
+    add_settings(reward, LoraSettings, RewardSettings)
 
     score = command(commands, "reward-score", _score, "Score one answer, or two against each other, with a reward run.")
     score.add_argument("--run", required=True, metavar="RUN", help="id of a reward run")
@@ -72,7 +72,7 @@ def _form(services: Services, options: argparse.Namespace) -> RewardForm:
         data_size=size,
         title=options.title,
     )
-    return dataclasses.replace(form, lora=changed(form.lora, options), reward=changed(form.reward, options))
+    return dataclasses.replace(form, lora=changed(form.lora, options), settings=changed(form.settings, options))
 
 
 def _told(result: dict[str, Any]) -> list[str]:

@@ -47,7 +47,7 @@ class DetoxObserver(Observer):
     ) -> DetoxEvent:
         """As :meth:`Observer.step_event`."""
         answers, scored, tally = trainer.answers, trainer.answers.scored, trainer.tally
-        prompts = state.global_step * self.job.recipe.detox_settings.prompts_per_step
+        prompts = state.global_step * self.job.recipe.settings.prompts_per_step
         return DetoxEvent(
             step=state.global_step,
             total=total,
@@ -82,7 +82,7 @@ class DetoxObserver(Observer):
     def sample(self, step: int) -> None:
         """Transcripts of a few fixed prompts."""
         prompts = _shown(self.job.heldout or self.job.prompts)
-        detox, system = self.job.recipe.detox_settings, self.job.recipe.system_prompt
+        detox, system = self.job.recipe.settings, self.job.recipe.system_prompt
         answers = greedy_answers(self.model, self.tokenizer, prompts, system, detox.max_new_tokens)
         scored = score_answers(self.terms, prompts, answers, 1)
         for place, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
@@ -131,9 +131,9 @@ class DetoxObserver(Observer):
             self.tokenizer,
             [prompt.text for prompt in prompts],
             recipe.system_prompt,
-            seed=recipe.detox_settings.seed,
+            seed=recipe.settings.seed,
             sampling=sampling,
-            max_new_tokens=recipe.detox_settings.max_new_tokens,
+            max_new_tokens=recipe.settings.max_new_tokens,
         )
 
     def _ids(self, text: str) -> list[int]:
@@ -141,7 +141,7 @@ class DetoxObserver(Observer):
 
     def _figures(self, answers: Sequence[str]) -> AnswerFigures:
         ids = [self._ids(answer) for answer in answers]
-        limit = self.job.recipe.detox_settings.max_new_tokens
+        limit = self.job.recipe.settings.max_new_tokens
         return AnswerFigures(
             n=len(answers),
             length=sum(map(len, ids)) / len(ids),
@@ -177,8 +177,8 @@ class DetoxObserver(Observer):
             judge,
             recipe.system_prompt,
             rounds,
-            recipe.detox_settings.seed,
-            max_new_tokens=recipe.detox_settings.max_new_tokens,
+            recipe.settings.seed,
+            max_new_tokens=recipe.settings.max_new_tokens,
         )
 
 

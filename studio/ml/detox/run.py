@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from studio.domain.detox import ALGORITHMS
 from studio.domain.events import DetoxEvent, DetoxReport, MeasureEvent, TranscriptEvent
 from studio.domain.toxicity import TestPrompt
 from studio.errors import RecipeError
@@ -19,7 +20,7 @@ from studio.ml.detox.observer import DetoxObserver
 from studio.ml.detox.reward import Term
 from studio.ml.detox.seq2seq_trainer import arguments as seq2seq_arguments
 from studio.ml.detox.seq2seq_trainer import trainer_class as seq2seq_trainer_class
-from studio.ml.detox.setup import ALGORITHMS, DetoxJob, check_family, check_job, prompt_order, trl_arguments
+from studio.ml.detox.setup import DetoxJob, check_family, prompt_order, trl_arguments
 from studio.ml.detox.start_adapter import StartAdapter
 from studio.ml.detox.trainer import trainer_class
 from studio.ml.models.prompts import chat_ids
@@ -53,7 +54,6 @@ def train_detox(job: DetoxJob, emit: Callable[[Event], None], should_stop: Calla
         TrainingError: a scorer failed or gave no number, not-a-number loss, out of memory, full disk; the sentence says what
             to try.
     """
-    check_job(job)
     return fit(DetoxTraining(job), emit, should_stop)
 
 
@@ -64,7 +64,9 @@ class DetoxTraining(Training[DetoxJob]):
         """As :meth:`Training.trainer`."""
         from datasets import Dataset
 
-        job, detox, model = self.job, self.job.recipe.detox_settings, base.model
+        job, detox, model = self.job, self.job.recipe.settings, base.model
+        if not job.prompts:
+            raise RecipeError("There are no prompts to train on; choose a dataset or a prompt set.")
         seq2seq = bool(model.config.is_encoder_decoder)
         check_family(detox, seq2seq)
         prompts, prompt_ids = _encode(job, base.tokenizer, model)
@@ -93,7 +95,7 @@ class DetoxTraining(Training[DetoxJob]):
 
 def _encode(job: DetoxJob, tokenizer: Any, model: Any) -> tuple[list[TestPrompt], list[list[int]]]:
     """The prompts that leave room for an answer (whole to an encoder, whose answer stands apart), and their token ids."""
-    detox, system, seq2seq = job.recipe.detox_settings, job.recipe.system_prompt, bool(model.config.is_encoder_decoder)
+    detox, system, seq2seq = job.recipe.settings, job.recipe.system_prompt, bool(model.config.is_encoder_decoder)
     limit = token_limit(model, detox.max_length)
     limit = min(limit, tokenizer.model_max_length) if seq2seq else limit - detox.max_new_tokens
     encoded = [(prompt, chat_ids(tokenizer, conversation(prompt.text, system), seq2seq)) for prompt in job.prompts]

@@ -69,7 +69,7 @@ def arguments(job: DetoxJob, device: str, parameters: int) -> Any:
     """``TrainingArguments`` of a job on a base of ``parameters`` weights."""
     from transformers import TrainingArguments
 
-    detox = job.recipe.detox_settings
+    detox = job.recipe.settings
     shared = common_arguments(detox, detox.steps, job.folder, device, parameters)
     del shared["disable_dropout"]  # a setting of TRL's
     return TrainingArguments(

@@ -40,7 +40,7 @@ class DpoObserver(Observer):
         self.heldout = self.heldout[:PROBE_PAIRS]
         #: Unseen prompts; the first few make the film-strip, all of them are asked for the support share.
         self.prompts = job.test_prompts or tuple(p.prompt for p in job.heldout) or tuple(r.prompt for r in job.rows)
-        self.system_prompt, self.seed = job.recipe.system_prompt, job.recipe.dpo_settings.seed
+        self.system_prompt, self.seed = job.recipe.system_prompt, job.recipe.settings.seed
 
     def observe_base(self) -> None:
         """As :meth:`Observer.observe_base`; the base's log-probabilities are kept with those of the training rows."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from studio.errors import RecipeError
 from studio.ml.dpo.observer import DpoObserver
 from studio.ml.dpo.replay import Replay
-from studio.ml.dpo.setup import DpoJob, Emit, base_name, check_job, trl_arguments, warn_of_cuts
+from studio.ml.dpo.setup import DpoJob, Emit, base_name, trl_arguments, warn_of_cuts
 from studio.ml.dpo.trainer import PairCollator, trainer_class
 from studio.ml.measure.stance import pad_id
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
 from studio.ml.training.pairs import encode_heldout, encode_rows
 from studio.ml.training.reference import ReferenceCache
-from studio.ml.training.setup import choose_attention, token_limit
+from studio.ml.training.setup import NO_ROWS, choose_attention, token_limit
 from studio.ml.training.steps import progress_callback_class
 
 
@@ -52,7 +53,6 @@ def train_dpo(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> Train
         ModelLoadError: the base cannot be loaded.
         TrainingError: not-a-number loss, out of memory, full disk; the sentence says what to try.
     """
-    check_job(job)
     return fit(DpoTraining(job), emit, should_stop)
 
 
@@ -63,7 +63,9 @@ class DpoTraining(Training[DpoJob]):
         """As :meth:`Training.trainer`."""
         from datasets import Dataset
 
-        job, dpo, tokenizer = self.job, self.job.recipe.dpo_settings, base.tokenizer
+        job, dpo, tokenizer = self.job, self.job.recipe.settings, base.tokenizer
+        if not job.rows:
+            raise RecipeError(NO_ROWS)
         max_length = token_limit(base.model, dpo.max_length)
         pairs = encode_rows(tokenizer, job.rows, job.recipe.system_prompt, max_length)
         self._heldout = encode_heldout(tokenizer, job.heldout, job.recipe.system_prompt, max_length)

@@ -12,6 +12,7 @@ from typing import Any
 
 from studio.domain.data import PreferenceRow
 from studio.domain.events import ProbeEvent, RewardReport, StepEvent
+from studio.domain.runs import RewardRecipe
 from studio.errors import RecipeError
 from studio.ml.reward import base as reward_base
 from studio.ml.reward.base import load_reward_base
@@ -20,7 +21,7 @@ from studio.ml.reward.rows import EncodedRows, encode_rows, score_rows
 from studio.ml.reward.trainer import RewardCollator, trainer_class
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
 from studio.ml.training.observer import Observer
-from studio.ml.training.setup import TrainingJob, check_training, choose_attention, lora_config, shared_arguments
+from studio.ml.training.setup import NO_ROWS, TrainingJob, choose_attention, lora_config, pair_arguments
 
 RewardEvent = StepEvent | ProbeEvent | RewardReport
 #: Held-out pairs that the probe during training reads; the report at the end reads all of them.
@@ -36,6 +37,7 @@ class RewardJob(TrainingJob):
         heldout: rows kept aside (may be empty: then there is neither probe nor report).
     """
 
+    recipe: RewardRecipe
     rows: tuple[PreferenceRow, ...]
     heldout: tuple[PreferenceRow, ...]
 
@@ -61,9 +63,6 @@ def train_reward(
         ModelLoadError: the base cannot be loaded.
         TrainingError: not-a-number loss, out of memory, full disk; the sentence says what to try.
     """
-    check_training(job.recipe, len(job.rows))
-    if not job.recipe.reward_settings.center_rewards >= 0:
-        raise RecipeError(f"center_rewards is {job.recipe.reward_settings.center_rewards}; it must be at least 0.")
     return fit(RewardTraining(job), emit, should_stop)
 
 
@@ -72,7 +71,7 @@ class RewardTraining(Training[RewardJob]):
 
     def load(self, tokenizer: Any, device: str, dtype: str) -> Any:
         """As :meth:`Training.load`, with a scalar head on it."""
-        job, settings = self.job, self.job.recipe.reward_settings
+        job, settings = self.job, self.job.recipe.settings
         self._base = load_reward_base(
             job.base_path,
             tokenizer,
@@ -86,14 +85,16 @@ class RewardTraining(Training[RewardJob]):
 
     def lora(self, model: Any) -> Any:
         """As :meth:`Training.lora`, with the head."""
-        return lora_config(self.job.recipe, "SEQ_CLS", modules_to_save=list(self._base.heads))
+        return lora_config(self.job.recipe.lora, "SEQ_CLS", modules_to_save=list(self._base.heads))
 
     def trainer(self, base: Base, **shared: Any) -> Any:
         """As :meth:`Training.trainer`."""
         from datasets import Dataset
         from trl import RewardConfig
 
-        job, recipe, settings = self.job, self.job.recipe, self.job.recipe.reward_settings
+        job, recipe, settings = self.job, self.job.recipe, self.job.recipe.settings
+        if not job.rows:
+            raise RecipeError(NO_ROWS)
         limit = min(settings.max_length, self._base.limit)
         self._rows, self._heldout = (
             encode_rows(base.tokenizer, rows, recipe.system_prompt, limit, name)
@@ -106,7 +107,7 @@ class RewardTraining(Training[RewardJob]):
                 "are the same; raise max_length or choose other data."
             )
         choose_attention(base.model, base.device, pairs, settings.batch_size)
-        arguments = shared_arguments(recipe, len(pairs), job.folder, base.device, base.model.num_parameters())
+        arguments = pair_arguments(recipe, len(pairs), job.folder, base.device, base.model.num_parameters())
         return trainer_class()(
             args=RewardConfig(**arguments, center_rewards_coefficient=settings.center_rewards or None),
             data_collator=RewardCollator(pairs, base.tokenizer.pad_token_id),

@@ -63,7 +63,7 @@ class Training(ABC, Generic[J]):
 
     def lora(self, model: Any) -> Any:
         """PEFT's ``LoraConfig``."""
-        return lora_config(self.job.recipe, "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM")
+        return lora_config(self.job.recipe.lora, "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM")
 
     @abstractmethod
     def trainer(self, base: Base, **shared: Any) -> Any:
@@ -92,7 +92,10 @@ def fit(training: Training[Any], emit: Callable[[Any], None], should_stop: Calla
         ModelLoadError: the base cannot be loaded.
         TrainingError: not-a-number loss, out of memory, full disk; the sentence says what to try.
     """
-    with plain_failures(training.job.recipe):
+    recipe = training.job.recipe
+    with plain_failures(recipe):
+        recipe.lora.check()
+        recipe.settings.check()
         return _fit(training, emit, should_stop)
 
 

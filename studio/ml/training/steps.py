@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studio.domain.detox import DetoxSettings
-from studio.domain.runs import DpoSettings, RewardSettings
+from studio.domain.settings import TrainingSettings
 from studio.ml.training.observer import Observer
 
 #: A checkpoint is written this often (and at a stop), or rarer where writing it takes long.
@@ -48,7 +47,7 @@ def progress_callback_class() -> Any:
 
         def __init__(
             self,
-            settings: DpoSettings | RewardSettings | DetoxSettings,
+            settings: TrainingSettings,
             trainer: Any,
             observer: Observer,
             clock: Clock,

@@ -34,8 +34,8 @@ def add_api(services: Services, gate: Gate) -> None:
             mark = gate.unlock(operator_password, address_of(request))
         require_operator(mark, "training")
         form = preset_form(base, dataset, support_ratio, data_size, preset)
-        dpo = replace(form.dpo, seed=seed, epochs=epochs or form.dpo.epochs)
-        return services.align.start(replace(form, dpo=dpo))
+        changed = replace(form.settings, seed=seed, epochs=epochs or form.settings.epochs)
+        return services.align.start(replace(form, settings=changed))
 
     def status(run_id: str) -> dict[str, Any]:
         """State, step counts and, once measured, the result of a run: the keys of ``align --json``, of a reward run those of

@@ -9,7 +9,7 @@ from html import escape
 
 from studio.domain.detox import DetoxSettings
 from studio.domain.events import DetoxReport, RudeShare, TranscriptEvent
-from studio.domain.runs import FINAL_STATES
+from studio.domain.runs import FINAL_STATES, DetoxRecipe
 from studio.services.runs.store import RunView
 from studio.services.statistics.intervals import wilson
 from studio.ui.parts.cover import covered
@@ -37,7 +37,8 @@ WIDTHS = ("190px", "100px", "110px", "160px", "190px", "100px", "186px", "70px",
 
 def header(run: RunView) -> str:
     """Who this run is: its own settings, never the form's."""
-    r, detox = run.recipe, run.recipe.detox_settings
+    r = DetoxRecipe.of(run.recipe)
+    detox = r.settings
     length = f"{detox.max_seconds:g} s" if detox.max_seconds else f"{detox.steps} steps"
     facts = [
         ("base", r.base.id),
@@ -180,7 +181,7 @@ def _figures(run: RunView, report: DetoxReport) -> str:
         ("distinct 3-grams", f"{before.distinct:.2f}", f"{after.distinct:.2f}"),
     ]
     for term, was, now in zip(
-        run.recipe.detox_settings.rewards, report.rewards_before, report.rewards_after, strict=False
+        DetoxRecipe.of(run.recipe).settings.rewards, report.rewards_before, report.rewards_after, strict=False
     ):
         lines.append((f"mean reward by {term.scorer}", _number(was), _number(now)))
     rows = "".join(f"<tr><td>{escape(what)}</td><td>{was}</td><td>{now}</td></tr>" for what, was, now in lines)
@@ -204,14 +205,14 @@ def _number(value: float) -> str:
 
 def history_row(run: RunView) -> list[object]:
     """One line of the history table."""
-    recipe = run.recipe
+    recipe = DetoxRecipe.of(run.recipe)
     return [
         run.title,
         run.status.state,
         recipe.base.id,
         recipe.start_run or "the base",
-        reward_text(recipe.detox_settings),
-        recipe.detox_settings.beta,
+        reward_text(recipe.settings),
+        recipe.settings.beta,
         rude_text(run.detox),
         f"{run.detox_step.step}/{run.detox_step.total}" if run.detox_step else "–",
         started(run),

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from studio.domain.runs import PairRecipe
 from studio.errors import InputError, NotFoundError, StudioError
 from studio.services import Services
 from studio.services.library.upload import Imported
@@ -320,7 +321,7 @@ def _row(view: RunView) -> list[str]:
     return [
         view.title,
         Path(recipe.base.id).name,
-        f"{recipe.support_ratio:g}" if known and recipe.method != "detox" else "–",
+        f"{recipe.support_ratio:g}" if isinstance(recipe, PairRecipe) else "–",
         str(recipe.data_size) if known else "–",
         recipe.method.upper() if known else "uploaded",
         _measured(view),

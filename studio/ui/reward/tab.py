@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -10,6 +11,7 @@ import gradio as gr
 from studio.errors import StudioError
 from studio.services import Services
 from studio.services.models import Progress
+from studio.services.recipes.presets import REWARD_PRESETS
 from studio.services.reward.service import base_id
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
@@ -17,7 +19,7 @@ from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.base_needs import bind_needs
 from studio.ui.reward import view as reward_view
-from studio.ui.reward.form import VOTES, build_form, form_from, preset_values
+from studio.ui.reward.form import VOTES, RewardWidgets, build_form, form_from
 from studio.ui.reward.panel import RewardPanel
 from studio.ui.reward.preview import build_table, preview, wrong
 from studio.ui.reward.score_box import build_score_box, offer
@@ -110,7 +112,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
 
     def suit_base(base: str | None) -> list[Any]:
         try:
-            return preset_values(services.reward.preset_for(base or ""))
+            return RewardWidgets.preset_values(REWARD_PRESETS, services.reward.preset_for(base or ""))
         except StudioError:  # what is wrong stands below the base
             return [gr.skip()] * (1 + len(form.knobs()))
 
@@ -119,7 +121,12 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     when_opened(panel.history, app, guarded(refresh), looked, fresh)
     bind_needs(services, shared, app, form.base, needs, base_id)
     form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
-    form.preset.input(guarded(preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
+    form.preset.input(
+        guarded(partial(RewardWidgets.preset_values, REWARD_PRESETS)),
+        form.preset,
+        [form.preset, *form.knobs()],
+        **QUIET,
+    )
     gr.on(
         [form.source.change, form.dataset.change],
         guarded(source_changed),

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from studio.domain.events import RewardReport
-from studio.domain.runs import FINAL_STATES
+from studio.domain.runs import FINAL_STATES, RewardRecipe
 from studio.services.reward.reading import claim, majority_name
 from studio.services.reward.service import VoteCount
 from studio.services.runs.store import RunView
@@ -33,7 +33,8 @@ _BINS = 21
 
 def header(run: RunView) -> str:
     """Who this run is: its own settings, never the form's."""
-    r, reward = run.recipe, run.recipe.reward_settings
+    r = RewardRecipe.of(run.recipe)
+    reward = r.settings
     length = f"{reward.max_seconds:g} s" if reward.max_seconds else f"{reward.epochs:g} epochs"
     facts = [
         ("base", r.base.id),
@@ -85,7 +86,7 @@ def result(run: RunView) -> str:
 
 def history_row(run: RunView) -> list[object]:
     """One line of the history table."""
-    report, recipe = run.reward, run.recipe
+    report, recipe = run.reward, RewardRecipe.of(run.recipe)
     measured = f"{report.hits}/{report.n} [{report.low:.0%}, {report.high:.0%}]" if report and report.n else "–"
     return [
         run.title,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 
 from studio.domain.events import SampleEvent, StepEvent, SupportShare
-from studio.domain.runs import FINAL_STATES
+from studio.domain.runs import FINAL_STATES, DpoRecipe
 from studio.services.runs.store import RunView
 from studio.services.wording import percent
 from studio.ui.parts.chips import chips_html
@@ -30,8 +30,17 @@ EMPTY = (
 
 def header(run: RunView) -> str:
     """Who this run is: its own settings, never the form's."""
-    r = run.recipe
-    lora, dpo = r.lora, r.dpo_settings
+    r, lora = run.recipe, run.recipe.lora
+    if not isinstance(r, DpoRecipe):
+        return header_html(
+            run,
+            [
+                ("base", r.base.id),
+                ("LoRA", f"r {lora.rank}, alpha {lora.alpha}"),
+                ("training", "unknown: the adapter was uploaded without a record"),
+            ],
+        )
+    dpo = r.settings
     length = f"{dpo.max_seconds:g} s" if dpo.max_seconds else f"{dpo.epochs:g} epochs"
     facts = [
         ("base", r.base.id),
@@ -41,19 +50,13 @@ def header(run: RunView) -> str:
             "loss",
             f"{dpo.loss_type}, beta {dpo.beta:g}" + (f", replay {dpo.replay_weight:g}" if dpo.replay_weight else ""),
         ),
-        *([("answers", "open with their side")] if dpo.side_first else []),
+        *([("answers", "prefixed with their stance")] if dpo.stance_prefix else []),
         ("LoRA", f"r {lora.rank}, alpha {lora.alpha}"),
         ("lr", f"{dpo.learning_rate:g}"),
         ("length", length),
         ("batch", f"{dpo.batch_size} × {dpo.gradient_accumulation}"),
         ("seed", str(dpo.seed)),
     ]
-    if r.method == "unknown":
-        facts = [
-            ("base", r.base.id),
-            ("LoRA", f"r {lora.rank}, alpha {lora.alpha}"),
-            ("training", "unknown: the adapter was uploaded without a record"),
-        ]
     return header_html(run, facts)
 
 
@@ -74,14 +77,14 @@ def badge(run: RunView) -> str:
 def progress(run: RunView, ahead: int = 0) -> str:
     """Bar, step count, time left, speed; for a queued run how many come before it (``ahead``); for an ended run its
     message."""
-    status, last = run.status, run.detox_step or run.last_step
-    if run.method == "unknown":
+    status, last, settings = run.status, run.detox_step or run.last_step, run.recipe.settings
+    if settings is None:  # an imported adapter
         return ""
     total = (last.total if last else status.total) or 0
     step = last.step if last else status.step
     share = min(1.0, step / total) if total else 0.0
-    if run.recipe.settings.max_seconds and last:
-        share = max(share, min(1.0, last.elapsed / run.recipe.settings.max_seconds))
+    if settings.max_seconds and last:
+        share = max(share, min(1.0, last.elapsed / settings.max_seconds))
     if status.state == "done":
         share = 1.0
     parts = []
@@ -107,7 +110,7 @@ def progress(run: RunView, ahead: int = 0) -> str:
 
 def result(run: RunView) -> str:
     """Requested ratio beside the measured support share, once there is one."""
-    if run.status.state not in FINAL_STATES or run.method == "unknown":
+    if run.status.state not in FINAL_STATES or not isinstance(run.recipe, DpoRecipe):
         return ""
     if run.adapter_share is None:
         return (
@@ -195,7 +198,7 @@ def log(tail: str) -> str:
 
 def history_row(run: RunView) -> list[object]:
     """One line of the history table."""
-    share = run.adapter_share
+    share, recipe = run.adapter_share, run.recipe
     measured = f"{share.share:.0%} [{share.low:.0%}, {share.high:.0%}] n {share.n}" if share and share.n else "–"
     steps = f"{run.last_step.step}/{run.last_step.total}" if run.last_step else "–"
     return [
@@ -203,8 +206,7 @@ def history_row(run: RunView) -> list[object]:
         run.status.state,
         run.recipe.base.id,
         run.recipe.dataset_title,
-        run.recipe.support_ratio if run.recipe.method == "dpo" else None,
-        run.recipe.data_size if run.recipe.method == "dpo" else None,
+        *((recipe.support_ratio, recipe.data_size) if isinstance(recipe, DpoRecipe) else (None, None)),
         measured,
         steps,
         started(run),
