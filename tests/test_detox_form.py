@@ -12,8 +12,7 @@ from studio.domain.detox import DetoxPlan, DetoxSettings
 from studio.domain.settings import LoraSettings
 from studio.domain.toxicity import ScorerInfo, ScorerSpec, TestPrompt
 from studio.errors import InputError, RecipeError
-from studio.services.detox.service import DetoxForm, detox_form
-from studio.services.recipes.form import check_form
+from studio.services.detox.service import DetoxForm
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.detox import form_values as detox_values
 from studio.ui.detox.form import TERMS, DetoxWidgets
@@ -23,7 +22,9 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 def filled(**changes: Any) -> DetoxForm:
     settings = DetoxSettings(algorithm="grpo", rewards=scorer_terms("embedded", "run:reward-1"), beta=0.2, steps=7)
-    form = detox_form("embedded", "quick", dataset_id="live-action-en", prompt_sets=("prompts-en", "prompts-zh"))
+    form = DetoxForm.from_preset(
+        "embedded", "quick", dataset_id="live-action-en", prompt_sets=("prompts-en", "prompts-zh")
+    )
     return replace(form, settings=settings, lora=LoraSettings(rank=3), judge="words", title="Mine", **changes)
 
 
@@ -53,7 +54,7 @@ def test_a_form_comes_back_from_its_widgets_as_it_went_in() -> None:
     values = detox_values.form_values(form)
     assert len(values) == len(DetoxWidgets.knob_names()) + 5 + 2 * TERMS + 4
     assert detox_values.form_from(*values) == form
-    check_form(form, DETOX_PRESETS)
+    form.check()
 
 
 @pytest.mark.parametrize("name", DETOX_PRESETS)
@@ -84,7 +85,7 @@ def test_an_empty_number_is_named_and_a_form_without_reward_is_refused() -> None
         detox_values.form_from(*values)
     nothing = replace(filled(), settings=DetoxSettings(rewards=()))
     with pytest.raises(RecipeError, match="reward terms"):
-        check_form(detox_values.form_from(*detox_values.form_values(nothing)), DETOX_PRESETS)
+        detox_values.form_from(*detox_values.form_values(nothing)).check()
 
 
 def test_what_is_asked_is_counted_and_covered() -> None:

@@ -25,9 +25,8 @@ from studio.services import Services, build_services
 from studio.services.detox.inputs import read_inputs
 from studio.services.detox.prompts import normal, split_prompts
 from studio.services.detox.reading import audit, audit_report, read_detox
-from studio.services.detox.service import DetoxForm, detox_form
+from studio.services.detox.service import DetoxForm
 from studio.services.library.portable import portable_recipe
-from studio.services.recipes.form import check_form
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.services.recipes.queue import trainer_environment
 from studio.services.runs.events import in_force
@@ -56,7 +55,9 @@ def services(home: Settings) -> Iterator[Services]:
 
 @pytest.fixture(scope="module")
 def form(home: Settings) -> DetoxForm:
-    chosen = detox_form(str(home.models_dir / "tiny"), "quick", dataset_id="live-action-en", title="  A  trial ")
+    chosen = DetoxForm.from_preset(
+        str(home.models_dir / "tiny"), "quick", dataset_id="live-action-en", title="  A  trial "
+    )
     small = replace(
         chosen.detox,
         rewards=(RewardTerm("embedded"),),
@@ -206,7 +207,7 @@ def test_the_judge_of_stances_learns_from_held_out_pairs_too(services: Services,
 )
 def test_a_setting_out_of_range_is_named(form: DetoxForm, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        check_form(replace(form, settings=replace(form.settings, **changes)), DETOX_PRESETS)
+        replace(form, settings=replace(form.settings, **changes)).check()
 
 
 @pytest.mark.parametrize(
@@ -410,6 +411,6 @@ def test_steps_trained_anew_replace_the_old_ones() -> None:
 
 def test_forms_hold_every_setting_of_a_preset() -> None:
     for name in DETOX_PRESETS:
-        made = detox_form("embedded", name, dataset_id="live-action-en")
-        check_form(made, DETOX_PRESETS)
+        made = DetoxForm.from_preset("embedded", name, dataset_id="live-action-en")
+        made.check()
         assert dataclasses.replace(made, preset=name) == made

@@ -14,9 +14,9 @@ from studio.config import Settings
 from studio.domain.detox import RewardTerm
 from studio.errors import DatasetError, ModelLoadError, RecipeError
 from studio.services import Services
-from studio.services.align.service import preset_form
-from studio.services.detox.service import detox_form
-from studio.services.reward.service import reward_form
+from studio.services.align.service import AlignForm
+from studio.services.detox.service import DetoxForm
+from studio.services.reward.service import RewardForm
 from studio.ui.page.access import Visitor
 from studio.ui.shell import build_app
 
@@ -32,7 +32,7 @@ def services(settings: Settings) -> Iterator[Services]:
 
 
 def test_dpo(services: Services) -> None:
-    form = preset_form(NOT_HERE, "live-action-en", 0.9, 20, "hub-small")
+    form = AlignForm.from_preset(NOT_HERE, "hub-small", dataset_id="live-action-en", support_ratio=0.9, data_size=20)
     with pytest.raises(RecipeError, match="support_ratio"):
         services.align.start(replace(form, support_ratio=1.5))
     with pytest.raises(RecipeError, match="learning_rate"):
@@ -43,7 +43,7 @@ def test_dpo(services: Services) -> None:
 
 
 def test_reward(services: Services) -> None:
-    form = reward_form(NOT_HERE, "hub-small", votes=True)
+    form = RewardForm.from_preset(NOT_HERE, "hub-small", votes=True)
     with pytest.raises(DatasetError, match="strict majority"):
         services.reward.start(form)
     form = replace(form, votes=False, dataset_id="live-action-en", data_size=20)
@@ -55,7 +55,7 @@ def test_reward(services: Services) -> None:
 
 
 def test_detox(services: Services) -> None:
-    form = replace(detox_form(NOT_HERE, "hub-small", prompt_sets=("prompts-en",)), judge="")
+    form = replace(DetoxForm.from_preset(NOT_HERE, "hub-small", prompt_sets=("prompts-en",)), judge="")
     form = replace(form, settings=replace(form.settings, rewards=(RewardTerm("embedded"),)))
     with pytest.raises(RecipeError, match="beta"):
         services.detox.start(replace(form, settings=replace(form.settings, beta=-1.0)))

@@ -11,7 +11,7 @@ from service_helpers import opened, settings_in
 
 from studio.domain.data import PreferenceDataset, PreferencePair
 from studio.services import Services
-from studio.services.align.service import preset_form
+from studio.services.align.service import AlignForm
 from studio.services.data.openings import OPENINGS, can_open, with_openings
 
 
@@ -63,7 +63,7 @@ def test_the_table_shows_the_openings_and_the_run_folder_holds_them(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)
-    form = preset_form("embedded", "live-action-en", 0.5, 10, "embedded")
+    form = AlignForm.from_preset("embedded", "embedded", dataset_id="live-action-en", support_ratio=0.5, data_size=10)
     shown = services.align.preview(form)
     starts = tuple(opening for pair in OPENINGS["en"] for opening in pair)
     assert all(row.chosen.startswith(starts) and row.rejected.startswith(starts) for row in shown)
@@ -84,7 +84,7 @@ def test_a_recipe_on_labels_does_not_claim_openings(
     path = tmp_path / "labels.jsonl"
     path.write_text("\n".join(f'{{"prompt": "Q{i}?", "chosen": "Yes {i}.", "rejected": "No {i}."}}' for i in range(6)))
     made = services.datasets.import_file(path).dataset
-    form = preset_form("embedded", made.id, 1.0, 4, "embedded")
+    form = AlignForm.from_preset("embedded", "embedded", dataset_id=made.id, support_ratio=1.0, data_size=4)
     assert [row.chosen for row in services.align.preview(form)] == [f"Yes {i}." for i in range(4)]
     run = services.runs.get(services.align.start(form))
     assert not run.recipe.settings.stance_prefix

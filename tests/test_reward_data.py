@@ -11,10 +11,8 @@ import pytest
 
 from studio.domain.data import PreferenceDataset, PreferencePair
 from studio.errors import RecipeError
-from studio.services.recipes.form import check_form
-from studio.services.recipes.presets import REWARD_PRESETS
 from studio.services.reward.data import TableRow, gather, run_rows, sealed, table
-from studio.services.reward.service import reward_form
+from studio.services.reward.service import RewardForm
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -138,7 +136,7 @@ def test_data_that_does_not_do_is_named(votes: Any, data: Any, ratio: float, siz
     ],
 )
 def test_a_setting_out_of_range_is_named(change: dict[str, float], said: str) -> None:
-    form = reward_form("embedded", "embedded")
+    form = RewardForm.from_preset("embedded", "embedded")
     changed = dataclasses.replace(form.settings, **change)  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match=said):
-        check_form(replace(form, settings=changed), REWARD_PRESETS)
+        replace(form, settings=changed).check()

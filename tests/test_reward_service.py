@@ -30,7 +30,7 @@ from studio.services.recipes.queue import trainer_environment
 from studio.services.reward.data import heldout_rows
 from studio.services.reward.reading import claim, read_reward
 from studio.services.reward.scores import ranking, sigmoid
-from studio.services.reward.service import RewardForm, reward_form
+from studio.services.reward.service import RewardForm
 from studio.services.runs.events import in_force
 from studio.services.runs.status import StopRequest, read_status
 from studio.services.statistics.intervals import wilson
@@ -133,11 +133,11 @@ def trained(services: Services) -> str:
     patch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)  # the worker is started by hand
     try:
         with pytest.raises(DatasetError, match="strict majority"):
-            services.reward.start(reward_form("embedded", "embedded", votes=True))
+            services.reward.start(RewardForm.from_preset("embedded", "embedded", votes=True))
         cast_votes(services, 30)
         before = services.reward.count()
         assert (before.decided, before.new, before.last) == (30, 30, "")
-        run_id = services.reward.start(short(reward_form("embedded", "embedded", votes=True)))
+        run_id = services.reward.start(short(RewardForm.from_preset("embedded", "embedded", votes=True)))
     finally:
         patch.undo()
     folder = services.runs.folder(run_id)

@@ -26,7 +26,7 @@ from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.pairs import EncodedAnswer
 from studio.ml.training.seq2seq_logprobs import decoder_log_probs, padded
 from studio.services import build_services
-from studio.services.detox.service import detox_form
+from studio.services.detox.service import DetoxForm
 from studio.services.runs.job import read_job
 from studio.services.worker.run import train_run
 
@@ -229,7 +229,7 @@ def test_from_dialogues_to_a_detoxed_adapter_and_its_answers(
     ]
     (tmp_path / "talks.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = services.datasets.import_file(tmp_path / "talks.jsonl").dataset
-    form = detox_form(str(base), services.detox.preset_for(str(base)), dataset_id=data.id)
+    form = DetoxForm.from_preset(str(base), services.detox.preset_for(str(base)), dataset_id=data.id)
     assert (form.lora.rank, form.lora.target_modules) == (32, "q,v")
     with pytest.raises(RecipeError, match="an encoder-decoder model is trained by rloo here"):
         services.detox.start(replace(form, settings=replace(form.settings, algorithm="grpo")))

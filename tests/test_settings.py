@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from studio.cli.common import add_settings, changed
+from studio.cli.common import add_training, changed
 from studio.domain.detox import DetoxSettings
 from studio.domain.settings import DpoSettings, LoraSettings, PairSettings, RewardSettings, TrainingSettings, setting
 from studio.errors import RecipeError
@@ -60,7 +60,7 @@ def test_every_preset_is_within_bounds(preset: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_setting_has_a_flag_and_a_widget_of_its_kind(kind: Any) -> None:
     parser = argparse.ArgumentParser()
-    add_settings(parser, kind)
+    add_training(parser, "", kind)
     assert changed(kind(), parser.parse_args([])) == kind()
     helped = "".join(parser.format_help().split())
     with gr.Blocks():
@@ -76,7 +76,7 @@ def test_every_setting_has_a_flag_and_a_widget_of_its_kind(kind: Any) -> None:
 
 def test_flags_change_only_what_they_name() -> None:
     parser = argparse.ArgumentParser()
-    add_settings(parser, LoraSettings, DpoSettings)
+    add_training(parser, "", LoraSettings, DpoSettings)
     options = parser.parse_args(["--rank", "4", "--beta", "0.2", "--stance-prefix", "--no-load-in-4bit"])
     assert changed(LoraSettings(), options) == LoraSettings(rank=4)
     assert changed(DpoSettings(), options) == DpoSettings(beta=0.2, stance_prefix=True)

@@ -14,12 +14,14 @@ from studio.domain.events import DetoxEvent, StepEvent
 from studio.domain.settings import Declared
 from studio.errors import InputError, TrainingError
 from studio.services import Services
+from studio.services.recipes.form import TrainingForm
 
 if TYPE_CHECKING:
     from studio.services.runs.events import Event
     from studio.services.runs.store import RunView
 
 D = TypeVar("D", bound=Declared)
+F = TypeVar("F", bound=TrainingForm[Any])
 #: Where a module's ``add`` registers its commands.
 Commands = argparse._SubParsersAction
 
@@ -33,8 +35,13 @@ def command(
     return sub
 
 
-def add_settings(parser: argparse.ArgumentParser, *kinds: type[Declared]) -> None:
-    """A flag for each setting of these classes, with no default: what is not given stays the preset's."""
+def add_training(parser: argparse.ArgumentParser, presets: str, *kinds: type[Declared]) -> None:
+    """The flags that every training has, and one for each setting of these classes, with no default: what is not given stays
+    the preset's. ``presets`` names those there are."""
+    parser.add_argument("--base", default="embedded", help="embedded, a hub id or a folder (default: embedded)")
+    parser.add_argument("--preset", help=f"{presets} (default: what suits the base)")
+    parser.add_argument("--title", default="", help="name of the run")
+    parser.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
     group = parser.add_argument_group("hyper-parameters (default: the preset's)")
     for known in (known for kind in kinds for known in kind.declared().values()):
         flag, text = f"--{known.name.replace('_', '-')}", f"{known.label}. {known.help}".replace("%", "%%")
@@ -45,8 +52,18 @@ def add_settings(parser: argparse.ArgumentParser, *kinds: type[Declared]) -> Non
             group.add_argument(flag, type=known.kind, metavar=known.kind.__name__.upper(), help=text + listed)
 
 
+def training_form(kind: type[F], options: argparse.Namespace, preset: str, **fields: Any) -> F:
+    """A form with the flags of :func:`add_training` over a preset; ``fields`` are those of the method.
+
+    Raises:
+        RecipeError: there is no such preset.
+    """
+    form = kind.from_preset(options.base, preset, title=options.title, **fields)
+    return replace(form, lora=changed(form.lora, options), settings=changed(form.settings, options))
+
+
 def changed(settings: D, options: argparse.Namespace) -> D:
-    """``settings`` with the flags of :func:`add_settings` that were given."""
+    """``settings`` with the flags of :func:`add_training` that were given."""
     given = {name: getattr(options, name, None) for name in settings.declared()}
     return replace(settings, **{name: value for name, value in given.items() if value is not None})
 

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_settings, changed, command, follow_and_tell
+from studio.cli.common import Commands, add_training, command, follow_and_tell, training_form
 from studio.domain.detox import DetoxSettings, RewardTerm
 from studio.domain.settings import LoraSettings
 from studio.errors import InputError
@@ -22,7 +22,6 @@ AUTO = "auto"
 def add(commands: Commands) -> None:
     """Register the command."""
     detox = command(commands, "detox", _detox, "Train the rudeness out of a model in the foreground.")
-    detox.add_argument("--base", default="embedded", help="embedded, a hub id or a folder (default: embedded)")
     detox.add_argument("--start", default="", metavar="RUN", help="go on from the adapter of this run")
     detox.add_argument("--data", default="", metavar="DATASET", help="id of a dataset whose prompts to use")
     detox.add_argument(
@@ -48,10 +47,7 @@ def add(commands: Commands) -> None:
         help="scorer of the end that is not rewarded; none: '' (default: auto)",
     )
     detox.add_argument("--system-prompt", default="", help="said before every prompt")
-    detox.add_argument("--preset", help="quick, course or hub-small (default: what suits the base)")
-    detox.add_argument("--title", default="", help="name of the run")
-    detox.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
-    add_settings(detox, LoraSettings, DetoxSettings)
+    add_training(detox, "quick, course or hub-small", LoraSettings, DetoxSettings)
 
 
 def _detox(services: Services, options: argparse.Namespace) -> int:
@@ -62,26 +58,25 @@ def _detox(services: Services, options: argparse.Namespace) -> int:
 
 def _form(services: Services, options: argparse.Namespace) -> DetoxForm:
     from studio.services.data.prompt_file import prompts_from_file
-    from studio.services.detox.service import detox_form
+    from studio.services.detox.service import DetoxForm
 
-    base = options.base
     own = Path(options.own_prompts) if options.own_prompts else None
-    form = detox_form(
-        base,
-        options.preset or services.detox.preset_for(base),
+    form = training_form(
+        DetoxForm,
+        options,
+        options.preset or services.detox.preset_for(options.base),
         dataset_id=options.data,
         prompt_sets=tuple(options.prompts),
         start_run=options.start,
         judge=options.judge,
         system_prompt=options.system_prompt,
-        title=options.title,
         prompt_file=own.name if own else "",
         own_prompts=prompts_from_file(own) if own else (),
     )
-    settings = changed(form.settings, options)
-    if options.reward:
-        settings = dataclasses.replace(settings, rewards=tuple(_term(told) for told in options.reward))
-    return dataclasses.replace(form, lora=changed(form.lora, options), settings=settings)
+    if not options.reward:
+        return form
+    terms = tuple(_term(text) for text in options.reward)
+    return dataclasses.replace(form, settings=dataclasses.replace(form.settings, rewards=terms))
 
 
 def _term(told: str) -> RewardTerm:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_settings, changed, command, follow_and_tell, warn
+from studio.cli.common import Commands, add_training, command, follow_and_tell, training_form, warn
 from studio.domain.settings import LoraSettings, RewardSettings
 from studio.errors import InputError
 from studio.services import Services
@@ -21,7 +20,6 @@ VOTES = "votes"
 def add(commands: Commands) -> None:
     """Register the commands."""
     reward = command(commands, "reward", _reward, "Train a reward model in the foreground.")
-    reward.add_argument("--base", default="embedded", help="embedded, a hub id or a folder (default: embedded)")
     reward.add_argument(
         "--data",
         required=True,
@@ -33,10 +31,7 @@ def add(commands: Commands) -> None:
         "--support-ratio", type=float, default=1.0, help="share of the pairs kept as labelled, 0..1 (default: 1)"
     )
     reward.add_argument("--data-size", type=int, help="pairs of the dataset to use (default: all)")
-    reward.add_argument("--preset", help="embedded, encoder or hub-small (default: what suits the base)")
-    reward.add_argument("--title", default="", help="name of the run")
-    reward.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
-    add_settings(reward, LoraSettings, RewardSettings)
+    add_training(reward, "embedded, encoder or hub-small", LoraSettings, RewardSettings)
 
     score = command(commands, "reward-score", _score, "Score one answer, or two against each other, with a reward run.")
     score.add_argument("--run", required=True, metavar="RUN", help="id of a reward run")
@@ -55,7 +50,7 @@ def _reward(services: Services, options: argparse.Namespace) -> int:
 
 
 def _form(services: Services, options: argparse.Namespace) -> RewardForm:
-    from studio.services.reward.service import reward_form
+    from studio.services.reward.service import RewardForm
 
     named = [name for name in options.data if name != VOTES]
     if len(named) > 1:
@@ -63,16 +58,15 @@ def _form(services: Services, options: argparse.Namespace) -> RewardForm:
     size = options.data_size
     if size is None:
         size = len(services.datasets.get(named[0]).pairs) if named else 0
-    form = reward_form(
-        options.base,
+    return training_form(
+        RewardForm,
+        options,
         options.preset or services.reward.preset_for(options.base),
         votes=VOTES in options.data,
         dataset_id=named[0] if named else "",
         support_ratio=options.support_ratio,
         data_size=size,
-        title=options.title,
     )
-    return dataclasses.replace(form, lora=changed(form.lora, options), settings=changed(form.settings, options))
 
 
 def _told(result: dict[str, Any]) -> list[str]:

@@ -12,8 +12,8 @@ from studio.domain.settings import DpoSettings
 from studio.services.data.dial import build_preferences
 from studio.services.data.openings import can_open, with_openings
 from studio.services.files.records import finite
-from studio.services.recipes.form import TrainingForm, check_form, pair_fields, recipe_fields, with_pairs
-from studio.services.recipes.presets import PRESETS, find_preset
+from studio.services.recipes.form import TrainingForm, pair_fields, recipe_fields, with_pairs
+from studio.services.recipes.presets import PRESETS
 from studio.services.runs.folder import new_run_id
 from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
@@ -29,6 +29,8 @@ NOT_BY_DPO = "DPO here is for causal models, so choose one of those, or train th
 @dataclass(frozen=True, kw_only=True)
 class AlignForm(TrainingForm[DpoSettings]):
     """What a person chose for a DPO run, unchecked."""
+
+    presets = PRESETS
 
     support_ratio: float
     data_size: int
@@ -68,7 +70,7 @@ class AlignService:
             form = replace(form, settings=replace(form.settings, stance_prefix=False))
         dataset = _prefixed(form, dataset)
         rows = _rows(form, dataset)
-        check_form(form, PRESETS)
+        form.check()
         base, _ = self._models.resolve_causal(form.base, NOT_BY_DPO, progress)
         recipe = DpoRecipe(
             run_id=new_run_id(dataset.id, form.support_ratio),
@@ -114,27 +116,6 @@ def _prefixed(form: AlignForm, dataset: PreferenceDataset) -> PreferenceDataset:
 def _rows(form: AlignForm, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
     with_pairs(dataset, "DPO")
     return build_preferences(dataset.pairs, form.support_ratio, form.data_size, form.settings.seed, form.shuffle)
-
-
-def preset_form(
-    base: str, dataset_id: str, support_ratio: float, data_size: int, preset: str, **changes: Any
-) -> AlignForm:
-    """A form with a preset's settings; ``changes`` are further fields of :class:`AlignForm`.
-
-    Raises:
-        RecipeError: there is no such preset.
-    """
-    chosen = find_preset(PRESETS, preset)
-    form = AlignForm(
-        base=base,
-        dataset_id=dataset_id,
-        support_ratio=support_ratio,
-        data_size=data_size,
-        preset=preset,
-        lora=chosen.lora,
-        settings=chosen.settings,
-    )
-    return replace(form, **changes)
 
 
 def _share(share: SupportShare | None) -> dict[str, Any] | None:

@@ -16,8 +16,8 @@ from studio.ml.models.seq2seq import is_encoder_decoder
 from studio.services.data.prompt_sets import prompt_sets
 from studio.services.detox.prompts import normal, plan_hash, split_prompts
 from studio.services.detox.result import result_of
-from studio.services.recipes.form import TrainingForm, check_form, recipe_fields
-from studio.services.recipes.presets import DETOX_PRESETS, find_preset
+from studio.services.recipes.form import TrainingForm, recipe_fields
+from studio.services.recipes.presets import DETOX_PRESETS
 from studio.services.runs.folder import new_run_id
 from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
@@ -42,6 +42,8 @@ class DetoxForm(TrainingForm[DetoxSettings]):
         judge: name of the scorer that judges the end without being the reward, ``auto``, or empty for none.
         prompt_file, own_prompts: the name of a file somebody brought, and its prompts.
     """
+
+    presets = DETOX_PRESETS
 
     prompt_sets: tuple[str, ...] = ()
     start_run: str = ""
@@ -113,7 +115,7 @@ class DetoxService:
             RecipeError, ConflictError: a setting is out of range or does not fit; the message names it and its value.
             InputError, ModelLoadError: base or scorer are not to be had.
         """
-        check_form(form, DETOX_PRESETS)
+        form.check()
         dataset, plan, source = self._plan(form)
         known = self._models.info(form.base)
         check_family(form.settings, known.seq2seq)
@@ -236,13 +238,3 @@ class DetoxService:
             prompt_sets=tuple(form.prompt_sets),
             prompt_file=form.prompt_file,
         )
-
-
-def detox_form(base: str, preset: str, **changes: Any) -> DetoxForm:
-    """A form with a preset's settings; ``changes`` are further fields of :class:`DetoxForm`.
-
-    Raises:
-        RecipeError: there is no such preset.
-    """
-    chosen = find_preset(DETOX_PRESETS, preset)
-    return replace(DetoxForm(base=base, preset=preset, lora=chosen.lora, settings=chosen.settings), **changes)

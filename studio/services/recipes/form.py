@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic, Self
 
 from studio.domain.data import PreferenceDataset, PreferenceRow
 from studio.domain.runs import BaseModelRef
@@ -18,7 +18,9 @@ from studio.services.recipes.queue import library_versions
 @dataclass(frozen=True, kw_only=True)
 class TrainingForm(Generic[S]):
     """What a person chose for a run, unchecked. ``base`` and ``dataset_id`` are ids of the respective services; without a
-    ``title`` the run is named after its data."""
+    ``title`` the run is named after its data. ``presets`` are those of the method."""
+
+    presets: ClassVar[Presets[Any]]
 
     base: str
     dataset_id: str = ""
@@ -28,19 +30,28 @@ class TrainingForm(Generic[S]):
     settings: S
     title: str = ""
 
+    @classmethod
+    def from_preset(cls, base: str, preset: str, **fields: Any) -> Self:
+        """A form with a preset's settings; ``fields`` are further ones of the form.
 
-def check_form(form: TrainingForm[S], presets: Presets[S]) -> None:
-    """Check every setting of a form.
+        Raises:
+            RecipeError: there is no such preset.
+        """
+        chosen = find_preset(cls.presets, preset)
+        return cls(base=base, preset=preset, lora=chosen.lora, settings=chosen.settings, **fields)
 
-    Raises:
-        RecipeError: the first one out of range, with its value and what is allowed.
-    """
-    find_preset(presets, form.preset)
-    form.lora.check()
-    form.settings.check()
-    for name, text, longest in (("system_prompt", form.system_prompt, 8000), ("title", form.title, 120)):
-        if len(text) > longest:
-            raise RecipeError(f"{name} has {len(text)} characters; {longest} are allowed.")
+    def check(self) -> None:
+        """Check every setting.
+
+        Raises:
+            RecipeError: the first one out of range, with its value and what is allowed.
+        """
+        find_preset(self.presets, self.preset)
+        self.lora.check()
+        self.settings.check()
+        for name, text, longest in (("system_prompt", self.system_prompt, 8000), ("title", self.title, 120)):
+            if len(text) > longest:
+                raise RecipeError(f"{name} has {len(text)} characters; {longest} are allowed.")
 
 
 def recipe_fields(form: TrainingForm[Any], base: BaseModelRef, title: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.domain.data import PreferenceDataset
@@ -12,11 +12,11 @@ from studio.domain.runs import RewardRecipe
 from studio.domain.settings import RewardSettings
 from studio.domain.votes import Ballots, Decision
 from studio.errors import DatasetError, RecipeError
-from studio.services.align.service import AlignService, preset_form
+from studio.services.align.service import AlignForm, AlignService
 from studio.services.files.records import finite
 from studio.services.rating.decisions import decide, tally
-from studio.services.recipes.form import TrainingForm, check_form, pair_fields, recipe_fields, with_pairs
-from studio.services.recipes.presets import REWARD_PRESETS, find_preset
+from studio.services.recipes.form import TrainingForm, pair_fields, recipe_fields, with_pairs
+from studio.services.recipes.presets import REWARD_PRESETS
 from studio.services.reward.data import RewardData, TableRow, gather, sealed, table
 from studio.services.runs.folder import new_run_id
 from studio.services.runs.queue import RunQueue
@@ -51,6 +51,8 @@ class Votes(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class RewardForm(TrainingForm[RewardSettings]):
     """What a person chose for a reward run, unchecked: ``votes``, a dataset, or both."""
+
+    presets = REWARD_PRESETS
 
     votes: bool = False
     support_ratio: float = 1.0
@@ -142,7 +144,7 @@ class RewardService:
             InputError, ModelLoadError: the base model is not to be had.
         """
         data = self.preview(form).data
-        check_form(form, REWARD_PRESETS)
+        form.check()
         base, _ = self._models.resolve_causal(base_id(form.base), NO_HEAD, progress)
         dataset = sealed(data)
         recipe = RewardRecipe(
@@ -217,7 +219,7 @@ class RewardService:
                     lora=recipe.lora,
                     settings=recipe.settings,
                 )
-        return reward_form("embedded", "embedded", votes=True)
+        return RewardForm.from_preset("embedded", "embedded", votes=True)
 
     def dpo_on_votes(self, share: float, base: str = "embedded", progress: Progress | None = None) -> str:
         """Keep the votes as a dataset and start a DPO run on it, in which ``share`` of the pairs prefer the answer that was
@@ -231,7 +233,8 @@ class RewardService:
             raise RecipeError(f"share kept as voted is {share}; it must be between 0 and 1.")
         info = self._models.info(base)
         dataset = keep_votes_as_dataset(self._datasets, self._votes.ballots())
-        form = preset_form(base, dataset.id, share, len(dataset.pairs), info.preset)
+        data = {"dataset_id": dataset.id, "support_ratio": share, "data_size": len(dataset.pairs)}
+        form = AlignForm.from_preset(base, info.preset, **data)
         return self._align.start(form, progress)
 
     # -- within -------------------------------------------------------------------------------------------------------
@@ -248,16 +251,6 @@ class RewardService:
     def _decisions(self) -> tuple[tuple[Decision, ...], int]:
         ballots = self._votes.ballots()
         return decide(ballots), ballots.rules.min_votes
-
-
-def reward_form(base: str, preset: str, **changes: Any) -> RewardForm:
-    """A form with a preset's settings; ``changes`` are further fields of :class:`RewardForm`.
-
-    Raises:
-        RecipeError: there is no such preset.
-    """
-    chosen = find_preset(REWARD_PRESETS, preset)
-    return replace(RewardForm(base=base, preset=preset, lora=chosen.lora, settings=chosen.settings), **changes)
 
 
 def base_id(typed: str) -> str:

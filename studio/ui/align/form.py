@@ -31,6 +31,7 @@ PREVIEW_HEADERS = ["#", "Prompt", "Preferred", "Not preferred", "Side"]
 class FormWidgets(FormFields):
     """The form's widgets in the order :func:`form_from` expects their values."""
 
+    form = AlignForm
     kinds = (LoraSettings, DpoSettings)
 
     base: gr.Dropdown
@@ -105,18 +106,13 @@ def form_from(*values: Any) -> AlignForm:
     Raises:
         RecipeError: a field is empty; the message names it. Ranges are the align service's to check.
     """
-    named, (lora, settings) = FormWidgets.named(values, optional=("system_prompt", "title"))
+    named, shared = FormWidgets.named(values)
     return AlignForm(
-        base=str(named["base"]).strip(),
+        **shared,
         dataset_id=named["dataset"],
         support_ratio=float(named["support_ratio"]),
         data_size=int(named["data_size"]),
         shuffle=bool(named["shuffle"]),
-        system_prompt=str(named["system_prompt"]),
-        preset=named["preset"],
-        lora=lora,
-        settings=settings,
-        title=str(named["title"]).strip(),
     )
 
 

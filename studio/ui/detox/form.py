@@ -12,7 +12,7 @@ from studio.domain.detox import MAX_TERMS, DetoxSettings
 from studio.domain.settings import LoraSettings, TrainingSettings
 from studio.services import Services
 from studio.services.data.prompt_sets import prompt_sets
-from studio.services.detox.service import AUTO
+from studio.services.detox.service import AUTO, DetoxForm
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.parts.prompt_box import build_prompt_box
 from studio.ui.training.form import FormFields, SettingWidgets, build_base, build_preset, dataset_choices
@@ -27,6 +27,7 @@ BY_STUDIO = ("chosen by the studio: one that is not the reward", AUTO)
 class DetoxWidgets(FormFields):
     """The form's widgets in the order in which their values come back."""
 
+    form = DetoxForm
     kinds = (LoraSettings, DetoxSettings)
 
     base: gr.Dropdown

@@ -64,29 +64,25 @@ def form_from(*values: Any) -> DetoxForm:
         RecipeError: a field is empty; the message names it. Ranges are the service's to check.
     """
     scorers = [f"scorer{at}" for at in range(1, TERMS + 1)]
-    texts = ("title", "system_prompt", "start_run", "dataset", "prompt_sets", "prompt_file", "judge", *scorers)
-    named, (lora, settings) = DetoxWidgets.named(values, optional=texts)
-    name_of, own = uploaded(named["prompt_file"])
+    texts = ("start_run", "dataset", "prompt_sets", "prompt_file", "judge", *scorers)
+    named, shared = DetoxWidgets.named(values, optional=texts)
+    file_name, own = uploaded(named["prompt_file"])
     terms = [RewardTerm(named[name], float(named[f"weight{at}"])) for at, name in enumerate(scorers, 1) if named[name]]
+    shared["settings"] = replace(shared["settings"], rewards=tuple(terms))
     return DetoxForm(
-        base=str(named["base"]).strip(),
+        **shared,
         dataset_id=named["dataset"],
         prompt_sets=tuple(named["prompt_sets"]),
-        preset=named["preset"],
-        lora=lora,
-        settings=replace(settings, rewards=tuple(terms)),
         start_run=named["start_run"],
         judge=named["judge"],
-        system_prompt=str(named["system_prompt"]),
-        title=str(named["title"]).strip(),
-        prompt_file=name_of,
+        prompt_file=file_name,
         own_prompts=own,
     )
 
 
 def preset_values(name: str) -> list[Any]:
     """For a preset: its box with what it is for, and the other values of :meth:`DetoxWidgets.preset_sets`."""
-    box, *knobs = DetoxWidgets.preset_values(DETOX_PRESETS, name)
+    box, *knobs = DetoxWidgets.preset_values(name)
     return [box, *_term_values(DETOX_PRESETS[name].settings), *knobs]
 
 

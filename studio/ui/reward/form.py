@@ -28,6 +28,7 @@ VOTES, DATA, BOTH = "Votes", "A dataset", "Votes and a dataset"
 class RewardWidgets(FormFields):
     """The form's widgets in the order :func:`form_from` expects their values."""
 
+    form = RewardForm
     kinds = (LoraSettings, RewardSettings)
 
     source: gr.Radio
@@ -93,17 +94,13 @@ def form_from(*values: Any) -> RewardForm:
     Raises:
         RecipeError: a field is empty; the message names it. Ranges are the service's to check.
     """
-    named, (lora, settings) = RewardWidgets.named(values, optional=("title",))
+    named, shared = RewardWidgets.named(values)
     return RewardForm(
-        base=str(named["base"]).strip(),
+        **shared,
         votes=named["source"] in (VOTES, BOTH),
         dataset_id=named["dataset"] if named["source"] in (DATA, BOTH) else "",
         support_ratio=float(named["support_ratio"]),
         data_size=int(named["data_size"]),
-        preset=named["preset"],
-        lora=lora,
-        settings=settings,
-        title=str(named["title"]).strip(),
     )
 
 

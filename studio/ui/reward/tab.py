@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -11,7 +10,6 @@ import gradio as gr
 from studio.errors import StudioError
 from studio.services import Services
 from studio.services.models import Progress
-from studio.services.recipes.presets import REWARD_PRESETS
 from studio.services.reward.service import base_id
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
@@ -112,7 +110,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
 
     def suit_base(base: str | None) -> list[Any]:
         try:
-            return RewardWidgets.preset_values(REWARD_PRESETS, services.reward.preset_for(base or ""))
+            return RewardWidgets.preset_values(services.reward.preset_for(base or ""))
         except StudioError:  # what is wrong stands below the base
             return [gr.skip()] * (1 + len(form.knobs()))
 
@@ -122,7 +120,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     bind_needs(services, shared, app, form.base, needs, base_id)
     form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
     form.preset.input(
-        guarded(partial(RewardWidgets.preset_values, REWARD_PRESETS)),
+        guarded(RewardWidgets.preset_values),
         form.preset,
         [form.preset, *form.knobs()],
         **QUIET,

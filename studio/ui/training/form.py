@@ -13,6 +13,7 @@ from studio.domain.settings import Declared, Setting
 from studio.errors import RecipeError
 from studio.services import Services
 from studio.services.models import Progress
+from studio.services.recipes.form import TrainingForm
 from studio.services.recipes.presets import Preset, Presets
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
@@ -64,10 +65,11 @@ def _widget(known: Setting, value: Any, elem_id: str) -> Any:
 
 @dataclass(frozen=True)
 class FormFields:
-    """A form's widgets: the fields of a subclass, then ``settings``, one for each setting of ``kinds``. In this order their
-    values come back."""
+    """A form's widgets: the fields of a subclass, then ``settings``, one for each setting of ``kinds`` (LoRA's and the
+    method's). In this order their values come back, and become a ``form``."""
 
-    kinds: ClassVar[tuple[type[Declared], ...]]
+    form: ClassVar[type[TrainingForm[Any]]]
+    kinds: ClassVar[tuple[type[Declared], type[Declared]]]
 
     settings: dict[str, Any]
 
@@ -95,25 +97,33 @@ class FormFields:
         return [getattr(s, name) for s in settings for name in s.declared()]
 
     @classmethod
-    def named(cls, values: Sequence[Any], optional: Sequence[str]) -> tuple[dict[str, Any], list[Any]]:
-        """The values of the form's own widgets by name, and settings of ``kinds``; a text field of ``optional`` that nobody
-        touched is empty.
+    def named(cls, values: Sequence[Any], optional: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The values of the form's own widgets by name, and what every training's form has, as fields of ``form``. A text of
+        ``optional`` that nobody touched is empty, as are title and system prompt.
 
         Raises:
-            RecipeError: another field is empty; the message names it.
+            RecipeError: another field is empty; the message names it. Ranges are the service's to check.
         """
         named = dict(zip([*cls.own_names(), *cls.knob_names()], values, strict=True))
         for name, value in named.items():
-            if value is None and name in optional:
+            if value is None and name in ("title", "system_prompt", *optional):
                 named[name] = ""
             elif value is None:
                 raise RecipeError(f"{name} is empty; give it a value or choose the preset again.")
-        return named, [kind(**{name: named[name] for name in kind.declared()}) for kind in cls.kinds]
+        lora, settings = (kind(**{name: named[name] for name in kind.declared()}) for kind in cls.kinds)
+        return named, {
+            "base": str(named["base"]).strip(),
+            "system_prompt": named.get("system_prompt", ""),
+            "preset": named["preset"],
+            "lora": lora,
+            "settings": settings,
+            "title": str(named["title"]).strip(),
+        }
 
     @classmethod
-    def preset_values(cls, presets: Presets[Any], name: str) -> list[Any]:
+    def preset_values(cls, name: str) -> list[Any]:
         """For a preset: its box with what it is for, and the values of :meth:`knobs`."""
-        preset = presets[name]
+        preset = cls.form.presets[name]
         return [gr.Dropdown(value=name, info=preset.note), *cls.knob_values(preset.lora, preset.settings)]
 
 
