@@ -90,11 +90,11 @@ def test_an_empty_number_is_named_and_a_form_without_reward_is_refused() -> None
 
 def test_what_is_asked_is_counted_and_covered() -> None:
     prompts = tuple(TestPrompt(str(i), f"{HOSTILE} {i}", "en", provoking=i == 0) for i in range(6))
-    html = detox_values.asked_html(FakeServices(DetoxPlan(prompts, prompts[:2])), filled())  # type: ignore[arg-type]
+    html = detox_values.prompts_html(FakeServices(DetoxPlan(prompts, prompts[:2])), filled())  # type: ignore[arg-type]
     assert "<b>6</b> prompts to train on, 1 of them made to provoke; <b>2</b> held out" in html
     assert html.count("<details>") == detox_values.EXAMPLES
     assert "<img" not in html
-    html = detox_values.asked_html(FakeServices(RecipeError(f"There are no prompts {HOSTILE}")), filled())  # type: ignore[arg-type]
+    html = detox_values.prompts_html(FakeServices(RecipeError(f"There are no prompts {HOSTILE}")), filled())  # type: ignore[arg-type]
     assert "There are no prompts" in html
     assert "<img" not in html
 

@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
     align.add_argument("--support-ratio", type=float, default=0.9, help="0..1 (default: 0.9)")
     align.add_argument("--data-size", type=int, help="pairs to train on (default: 50, or all where there are fewer)")
     align.add_argument("--shuffle", action="store_true", help="draw which rows support, instead of the first ones")
-    align.add_argument("--system-prompt", default="", help="said before every prompt")
+    align.add_argument("--system-prompt", default="", help="put before every prompt")
     add_training(align, "embedded, course or hub-small", LoraSettings, DpoSettings)
 
 
@@ -59,9 +59,9 @@ def _summary(result: dict[str, Any], ratio: float) -> list[str]:
         lines.append(f"stance probe: support likelier in {probe['share']:.0%} of {probe['n']} held-out pairs")
     for name, key in (("base", "base_support_share"), ("adapter", "support_share")):
         if (share := result[key]) and share["n"]:
-            asked = f", asked for {ratio:.0%}" if name == "adapter" else ""
+            requested = f", asked for {ratio:.0%}" if name == "adapter" else ""
             lines.append(
                 f"measured support of the {name}: {share['share']:.0%} [{share['low']:.0%}, {share['high']:.0%}] "
-                f"(n {share['n']}, {share['abstained']} abstained{asked})"
+                f"(n {share['n']}, {share['abstained']} abstained{requested})"
             )
     return lines

@@ -90,10 +90,10 @@ def names(listed: str) -> tuple[str, ...]:
     Raises:
         InputError: there is none.
     """
-    found = tuple(name.strip() for name in listed.split(",") if name.strip())
-    if not found:
+    runs = tuple(name.strip() for name in listed.split(",") if name.strip())
+    if not runs:
         raise InputError(f"--adapters is {listed!r}; name at least one run (python -m studio runs lists them).")
-    return found
+    return runs
 
 
 def follow(services: Services, run_id: str) -> RunView:
@@ -133,9 +133,9 @@ def follow_and_tell(
     run_id: str,
     as_json: bool,
     result: Callable[[str], dict[str, Any]],
-    told: Callable[[dict[str, Any]], list[str]],
+    summary: Callable[[dict[str, Any]], list[str]],
 ) -> int:
-    """Follow a run to its end and print its result: as JSON, or a headline and the lines ``told`` makes of it.
+    """Follow a run to its end and print its result: as JSON, or a headline and the lines ``summary`` makes of it.
 
     Raises:
         TrainingError: it came to nothing.
@@ -144,12 +144,12 @@ def follow_and_tell(
     state = view.status.state
     if state not in ("done", "stopped"):
         raise TrainingError(f"Run {run_id} {state}: {view.status.message}")
-    found = result(run_id)
+    outcome = result(run_id)
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(outcome, ensure_ascii=False, allow_nan=False))
         return 0
-    print(f"{run_id} {state} after {found['seconds']:.1f} s: {view.folder}")
-    for line in told(found):
+    print(f"{run_id} {state} after {outcome['seconds']:.1f} s: {view.folder}")
+    for line in summary(outcome):
         print(line)
     return 0
 

@@ -46,14 +46,14 @@ def add(commands: Commands) -> None:
         metavar="SCORER",
         help="scorer of the end that is not rewarded; none: '' (default: auto)",
     )
-    detox.add_argument("--system-prompt", default="", help="said before every prompt")
+    detox.add_argument("--system-prompt", default="", help="put before every prompt")
     add_training(detox, "quick, course or hub-small", LoraSettings, DetoxSettings)
 
 
 def _detox(services: Services, options: argparse.Namespace) -> int:
     form = _form(services, options)
     run = services.detox.start(form)
-    return follow_and_tell(services, run.run_id, options.json, services.detox.result, _told)
+    return follow_and_tell(services, run.run_id, options.json, services.detox.result, _summary)
 
 
 def _form(services: Services, options: argparse.Namespace) -> DetoxForm:
@@ -79,18 +79,18 @@ def _form(services: Services, options: argparse.Namespace) -> DetoxForm:
     return dataclasses.replace(form, settings=dataclasses.replace(form.settings, rewards=terms))
 
 
-def _term(told: str) -> RewardTerm:
+def _term(text: str) -> RewardTerm:
     """``SCORER`` or ``SCORER=WEIGHT``."""
-    name, equals, weight = told.rpartition("=")
+    name, equals, weight = text.rpartition("=")
     if not equals:
-        return RewardTerm(told)
+        return RewardTerm(text)
     try:
         return RewardTerm(name, float(weight))
     except ValueError:
-        raise InputError(f"--reward is {told!r}; write SCORER or SCORER=WEIGHT with a number.") from None
+        raise InputError(f"--reward is {text!r}; write SCORER or SCORER=WEIGHT with a number.") from None
 
 
-def _told(result: dict[str, Any]) -> list[str]:
+def _summary(result: dict[str, Any]) -> list[str]:
     lines = []
     if result["reward"] is not None:
         toxicity = "" if result["toxicity"] is None else f", toxicity {result['toxicity']:.2f}"
@@ -108,7 +108,7 @@ def _told(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _share(found: dict[str, Any]) -> str:
-    if not found["n"]:
+def _share(count: dict[str, Any]) -> str:
+    if not count["n"]:
         return "no answer covered"
-    return f"{found['k']} of {found['n']} [{found['low']:.1%}, {found['high']:.1%}]"
+    return f"{count['k']} of {count['n']} [{count['low']:.1%}, {count['high']:.1%}]"

@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
 
     score = command(commands, "reward-score", _score, "Score one answer, or two against each other, with a reward run.")
     score.add_argument("--run", required=True, metavar="RUN", help="id of a reward run")
-    score.add_argument("--prompt", required=True, help="what was asked")
+    score.add_argument("--prompt", required=True, help="the prompt that was answered")
     score.add_argument("--response", required=True, help="the answer to score")
     score.add_argument("--response2", help="another answer: gives a margin and a probability")
     score.add_argument("--json", action="store_true", help="print one JSON object")
@@ -46,7 +46,7 @@ def _reward(services: Services, options: argparse.Namespace) -> int:
     lost = services.reward.preview(form).left_out
     if lost is not None and lost.total:
         warn([f"{lost.total} pairs of the votes are left out: {lost}."])
-    return follow_and_tell(services, services.reward.start(form), options.json, services.reward.result, _told)
+    return follow_and_tell(services, services.reward.start(form), options.json, services.reward.result, _summary)
 
 
 def _form(services: Services, options: argparse.Namespace) -> RewardForm:
@@ -69,14 +69,14 @@ def _form(services: Services, options: argparse.Namespace) -> RewardForm:
     )
 
 
-def _told(result: dict[str, Any]) -> list[str]:
-    found, baselines = result["accuracy"], result["baselines"]
-    if found is None:
+def _summary(result: dict[str, Any]) -> list[str]:
+    accuracy, baselines = result["accuracy"], result["baselines"]
+    if accuracy is None:
         return ["accuracy was not measured"]
     claim = "better than both baselines" if result["learned"] else "not shown to be better than the baselines"
     return [
-        f"held-out accuracy {found['k']} of {found['n']} = {found['k'] / found['n']:.0%} [{found['low']:.0%}, "
-        f"{found['high']:.0%}], always the majority side {baselines['majority']:.0%}, the longer answer "
+        f"held-out accuracy {accuracy['k']} of {accuracy['n']} = {accuracy['k'] / accuracy['n']:.0%} [{accuracy['low']:.0%}, "
+        f"{accuracy['high']:.0%}], always the majority side {baselines['majority']:.0%}, the longer answer "
         f"{baselines['longer']:.0%}: {claim}"
     ]
 
@@ -84,11 +84,11 @@ def _told(result: dict[str, Any]) -> list[str]:
 def _score(services: Services, options: argparse.Namespace) -> int:
     if options.response2 is None:
         one = services.scores.score(options.run, [(options.prompt, options.response)])[0]
-        found: dict[str, Any] = {"run": options.run, "reward": one.reward}
+        scores: dict[str, Any] = {"run": options.run, "reward": one.reward}
         line = f"reward {one.reward:+.3f}"
     else:
         verdict = services.scores.compare(options.run, options.prompt, options.response, options.response2)
-        found = {
+        scores = {
             "run": options.run,
             "reward": verdict.first.reward,
             "reward2": verdict.second.reward,
@@ -99,5 +99,5 @@ def _score(services: Services, options: argparse.Namespace) -> int:
             f"rewards {verdict.first.reward:+.3f} and {verdict.second.reward:+.3f}, margin {verdict.margin:+.3f}: the first is "
             f"preferred with probability {verdict.probability:.0%}"
         )
-    print(json.dumps(found, ensure_ascii=False, allow_nan=False) if options.json else line)
+    print(json.dumps(scores, ensure_ascii=False, allow_nan=False) if options.json else line)
     return 0

@@ -81,13 +81,13 @@ class Declared:
     def declared(cls) -> dict[str, Setting]:
         """Its settings by name, those that the class itself declares first, then its parents'."""
         kinds = {f.name: type(f.default) for f in fields(cls)}
-        found: dict[str, Setting] = {}
+        settings: dict[str, Setting] = {}
         for parent in cls.__mro__:
             for name in inspect.get_annotations(parent):
                 about = parent.__dict__["__dataclass_fields__"][name].metadata
-                if about and name not in found:
-                    found[name] = Setting(name=name, kind=kinds[name], **about)
-        return found
+                if about and name not in settings:
+                    settings[name] = Setting(name=name, kind=kinds[name], **about)
+        return settings
 
     def check(self) -> None:
         """Check every setting, then what must fit together.

@@ -30,7 +30,7 @@ from studio.ml.training.observer import Observer
 from studio.ml.training.pairs import EncodedAnswer, conversation
 from studio.ml.training.reference import base_of
 
-#: Prompts whose answers are told during training: the first provoking ones and the first others.
+#: Prompts whose answers are shown during training: the first provoking ones and the first others.
 TRANSCRIPT_PROMPTS = 4
 _QUICK_ANSWERS, _SLOW_ANSWERS = 128, 32
 

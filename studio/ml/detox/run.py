@@ -1,4 +1,4 @@
-"""A detox run: reinforcement learning of a LoRA adapter against what scorers call toxic, told as typed events.
+"""A detox run: reinforcement learning of a LoRA adapter against what scorers call toxic, reported as typed events.
 
 ``train_detox`` is a plain function like ``train_dpo``: it writes the adapter and its checkpoints into the run's folder and
 hands everything else to ``emit``.
@@ -44,7 +44,7 @@ def train_detox(job: DetoxJob, emit: Callable[[Event], None], should_stop: Calla
 
     The KL reference is the model the run starts from: the base, or base and ``job.start``; the adapter written holds both
     and is loaded on the plain base. Emits a ``DetoxEvent`` a step; ``TranscriptEvent``s of a few fixed prompts for the start
-    (step 0, told right after the first step), every ``sample_every`` steps and at the end; then a ``DetoxReport`` on the
+    (step 0, emitted right after the first step), every ``sample_every`` steps and at the end; then a ``DetoxReport`` on the
     held-out prompts and two ``MeasureEvent``s where there is a judge of stances, which a stopped run tells only where that
     takes a moment. ``should_stop`` and resuming work as in ``train_dpo``.
 

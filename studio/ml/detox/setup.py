@@ -18,7 +18,7 @@ from studio.errors import RecipeError
 from studio.ml.scorers.protocol import Scorer
 from studio.ml.training.setup import TIMED_STEPS, TrainingJob, common_arguments
 
-#: Below this a KL weight is nothing; TRL still computes the reference with it, so that the log-ratio can be told.
+#: Below this a KL weight is nothing; TRL still computes the reference with it, so that the log-ratio can be shown.
 _NO_BETA = 1e-12
 #: Steps whose prompts are drawn ahead for a run that a time limit ends; then they come again.
 _TIMED_PROMPT_STEPS = 4096
@@ -57,14 +57,14 @@ def check_family(detox: DetoxSettings, seq2seq: bool) -> None:
 
 
 def prompt_order(prompts: Sequence[TestPrompt], detox: DetoxSettings) -> list[int]:
-    """Which prompt is asked when: places in ``prompts``, ``prompts_per_step`` a step. Each kind (provoking, ordinary) is
+    """Which prompt is used when: indices in ``prompts``, ``prompts_per_step`` a step. Each kind (provoking, ordinary) is
     shuffled anew each time it has been gone through; ordinary ones get their share of the steps' places."""
     kinds = [[i for i, prompt in enumerate(prompts) if prompt.provoking is kind] for kind in (True, False)]
     share = detox.ordinary if all(kinds) else float(bool(kinds[1]))
     provoking, ordinary = (_cycle(kind, random.Random(f"{detox.seed} {n}")) for n, kind in enumerate(kinds))
     count = (_TIMED_PROMPT_STEPS if detox.max_seconds > 0 else detox.steps) * detox.prompts_per_step
-    wanted = [math.floor((place + 1) * share + 1e-9) - math.floor(place * share + 1e-9) for place in range(count)]
-    return [next(ordinary) if plain else next(provoking) for plain in wanted]
+    is_ordinary = [math.floor((place + 1) * share + 1e-9) - math.floor(place * share + 1e-9) for place in range(count)]
+    return [next(ordinary) if plain else next(provoking) for plain in is_ordinary]
 
 
 def _cycle(places: list[int], rng: random.Random) -> Iterator[int]:

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class StepAnswers:
-    """The answers of the step in progress and what was said of them."""
+    """The answers of the step in progress and their scores."""
 
     def __init__(self, scored: Scored, ids: Sequence[Sequence[int]], ends: frozenset[int]) -> None:
         self.scored = scored
-        spoken = [[token for token in answer if token not in ends] for answer in ids]
-        self.length = sum(map(len, spoken)) / len(spoken)
+        worded = [[token for token in answer if token not in ends] for answer in ids]
+        self.length = sum(map(len, worded)) / len(worded)
         self.clipped = sum(answer[-1] not in ends for answer in ids) / len(ids)
-        self.distinct = distinct_share(spoken)
+        self.distinct = distinct_share(worded)
 
 
 def distinct_share(answers: Sequence[Sequence[int]]) -> float:
@@ -39,7 +39,7 @@ def distinct_share(answers: Sequence[Sequence[int]]) -> float:
 class DetoxOverrides(TrainerOverrides):
     """Goes before a TRL trainer of reinforcement learning among a class's parents; see the module.
 
-    The training set's column ``prompt`` holds places in ``prompts`` (the questions as asked) and ``prompt_ids`` (the same as
+    The training set's column ``prompt`` holds places in ``prompts`` (the questions as text) and ``prompt_ids`` (the same as
     the model reads them). ``answers`` are those of the step in progress; ``tally`` sums its loss and its log-ratio to the
     start, ``kl``.
     """

@@ -1,4 +1,4 @@
-"""A DPO run: from preference rows to a LoRA adapter, told as typed events.
+"""A DPO run: from preference rows to a LoRA adapter, reported as typed events.
 
 ``train_dpo`` is a plain function: no gradio, no globals, no status files. The services decide where it runs; it writes the
 adapter and its checkpoints into the run's folder and hands everything else to ``emit``.
@@ -40,7 +40,7 @@ def preload() -> None:
 def train_dpo(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> TrainingResult:
     """Train an adapter and write it into ``job.folder``.
 
-    Emits a ``StepEvent`` a step; a ``ProbeEvent`` and ``SampleEvent``s for the base (step 0, told right after the first
+    Emits a ``StepEvent`` a step; a ``ProbeEvent`` and ``SampleEvent``s for the base (step 0, emitted right after the first
     step, so that training is under way at once), every ``probe_every`` and ``sample_every`` steps, and at the end; a
     ``MeasureEvent`` for base and adapter when the run reached its end. A run that was stopped is measured
     only where that takes a moment, with one answer a prompt.

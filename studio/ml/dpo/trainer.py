@@ -2,8 +2,8 @@
 
 What is TRL's stays TRL's: the loss (every loss type), the training loop, the optimiser, checkpoints. What differs: rows
 come tokenised; log-probabilities come from :mod:`studio.ml.training.logprobs` (LM head on answer tokens only); reference
-log-probabilities come from :class:`studio.ml.training.reference.ReferenceCache`; where asked for, the loss of :mod:`studio.ml.dpo.replay`
-is added (the loss that is told stays DPO's alone); and the overrides of :mod:`studio.ml.training.trainer`.
+log-probabilities come from :class:`studio.ml.training.reference.ReferenceCache`; where its weight is above 0, the loss of :mod:`studio.ml.dpo.replay`
+is added (the loss that is shown stays DPO's alone); and the overrides of :mod:`studio.ml.training.trainer`.
 """
 
 from __future__ import annotations

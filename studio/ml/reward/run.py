@@ -1,4 +1,4 @@
-"""A reward run: from preference rows to a scalar head and LoRA adapter, told as typed events.
+"""A reward run: from preference rows to a scalar head and LoRA adapter, reported as typed events.
 
 ``train_reward`` is a plain function like ``train_dpo``: it writes the adapter and its checkpoints into the run's folder and
 hands everything else to ``emit``.
@@ -53,10 +53,10 @@ def train_reward(
 ) -> TrainingResult:
     """Train a head and an adapter and write both into ``job.folder`` as one PEFT adapter (task type SEQ_CLS).
 
-    Emits a ``StepEvent`` a step; a ``ProbeEvent`` for the untrained head (step 0, told right after the first step), every
+    Emits a ``StepEvent`` a step; a ``ProbeEvent`` for the untrained head (step 0, emitted right after the first step), every
     ``probe_every`` steps and at the end; and one ``RewardReport`` at the end, which a stopped run emits only where that takes
-    a moment. What is too long is told in :mod:`studio.ml.reward.rows`; rows that cannot be used are counted in
-    the report and told in the log. ``should_stop`` and resuming work as in ``train_dpo``.
+    a moment. What is too long: see :mod:`studio.ml.reward.rows`; rows that cannot be used are counted in
+    the report and named in the log. ``should_stop`` and resuming work as in ``train_dpo``.
 
     Raises:
         RecipeError: a setting that cannot be trained with, or no row that can.

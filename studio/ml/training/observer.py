@@ -33,7 +33,7 @@ class Observer:
         return self.model.device.type == "cuda" or self.model.num_parameters() <= QUICK_PARAMETERS
 
     def observe_base(self) -> None:
-        """Probe and answers of what the model was before its first step, told as step 0."""
+        """Probe and answers of what the model was before its first step, emitted as step 0."""
         with base_of(self.model):
             self.probe(0)
             self.sample(0)

@@ -108,7 +108,7 @@ class DetoxService:
 
     def start(self, form: DetoxForm, progress: Progress | None = None) -> RunView:
         """Check the form, write the run folder, queue the run. Training goes on without the caller. A base that is not here
-        is downloaded first, told to ``progress``, once all else that can be known is known to be right.
+        is downloaded first, its share reported to ``progress``, once all else that can be known is known to be right.
 
         Raises:
             NotFoundError: there is no such dataset or run.
@@ -140,13 +140,13 @@ class DetoxService:
         return [view for view in self._runs.list() if view.method == "detox"]
 
     def again(self, run_id: str) -> DetoxForm:
-        """The form a run was started with, as far as its record tells (a prompt set is told by its id in the run's data).
+        """The form a run was started with, as far as its record holds it.
 
         Raises:
             InputError, NotFoundError: no such run; RecipeError: it is no detox run.
         """
         recipe = DetoxRecipe.of(self._runs.get(run_id).recipe)
-        detox, known = recipe.settings, {found.id for found in prompt_sets()}
+        detox, known = recipe.settings, {prompt_set.id for prompt_set in prompt_sets()}
         named = tuple(name for name in detox.prompt_sets if name in known)
         terms = tuple(replace(term, revision="") for term in detox.rewards)
         return DetoxForm(
@@ -185,17 +185,18 @@ class DetoxService:
     def _plan(self, form: DetoxForm) -> tuple[PreferenceDataset | None, DetoxPlan, str]:
         """Data, prompts, and where they are from."""
         dataset = self._datasets.get(form.dataset_id) if form.dataset_id else None
-        known = {found.id: found for found in prompt_sets()}
+        known = {prompt_set.id: prompt_set for prompt_set in prompt_sets()}
         if unknown := [name for name in form.prompt_sets if name not in known]:
             raise RecipeError(f"prompt_set is {unknown[0]!r}; use one of {', '.join(known) or 'none: none is there'}.")
         chosen = [known[name] for name in dict.fromkeys(form.prompt_sets)]
-        plan = split_prompts(dataset, [*(found.prompts for found in chosen), form.own_prompts])
-        titles = [dataset.title if dataset else "", *(found.title for found in chosen), form.prompt_file]
+        plan = split_prompts(dataset, [*(prompt_set.prompts for prompt_set in chosen), form.own_prompts])
+        titles = [dataset.title if dataset else "", *(prompt_set.title for prompt_set in chosen), form.prompt_file]
         return dataset, plan, " + ".join(filter(None, titles))
 
     def _own_prompts(self, run_id: str, dataset_id: str, sets: Sequence[str]) -> tuple[TestPrompt, ...]:
         """Those prompts of a run that neither its dataset nor its prompt sets gave: its file's."""
-        others = [prompt.text for found in prompt_sets() if found.id in sets for prompt in found.prompts]
+        chosen = [prompt_set for prompt_set in prompt_sets() if prompt_set.id in sets]
+        others = [prompt.text for prompt_set in chosen for prompt in prompt_set.prompts]
         if dataset_id:
             data = self._runs.dataset(run_id)
             others += [*(pair.prompt for pair in (*data.pairs, *data.heldout)), *data.prompts, *data.test_prompts]

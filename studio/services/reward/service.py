@@ -136,7 +136,7 @@ class RewardService:
 
     def start(self, form: RewardForm, progress: Progress | None = None) -> str:
         """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is
-        not here is downloaded first, told to ``progress``, once all else is known to be right.
+        not here is downloaded first, its share reported to ``progress``, once all else is known to be right.
 
         Raises:
             NotFoundError, DatasetError: as :meth:`preview`.

@@ -70,7 +70,7 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
         elem_id="data-size",
     )
     preset_box = build_preset(PRESETS, preset, "preset")
-    knobs = SettingWidgets("align", preset.lora, preset.settings)
+    setting_widgets = SettingWidgets("align", preset.lora, preset.settings)
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         with gr.Row():
             title = gr.Textbox("", label="Name of the run", placeholder="made from data and ratio", max_lines=1)
@@ -78,9 +78,11 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
                 False, label="Shuffle which rows support", info="Off: the first rows, as in the course."
             )
         system_prompt = gr.Textbox("", label="System prompt", lines=1, max_lines=4, placeholder="none")
-        knobs.draw_rest("LoRA", [*LoraSettings.declared()])
-        knobs.draw_rest("DPO", [name for name in DpoSettings.declared() if name not in PairSettings.declared()])
-        knobs.draw_rest("Training", [*PairSettings.declared()])
+        setting_widgets.draw_rest("LoRA", [*LoraSettings.declared()])
+        setting_widgets.draw_rest(
+            "DPO", [name for name in DpoSettings.declared() if name not in PairSettings.declared()]
+        )
+        setting_widgets.draw_rest("Training", [*PairSettings.declared()])
     widgets = FormWidgets(
         base=base,
         dataset=dataset,
@@ -90,7 +92,7 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
         system_prompt=system_prompt,
         title=title,
         preset=preset_box,
-        settings=knobs.drawn,
+        settings=setting_widgets.drawn,
     )
     return widgets, needs
 

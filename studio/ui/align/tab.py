@@ -45,8 +45,8 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             )
     panel = AlignPanel(services)
 
-    def start(values: Sequence[Any], told: Progress) -> str:
-        return services.align.start(form_from(*values), told)
+    def start(values: Sequence[Any], progress: Progress) -> str:
+        return services.align.start(form_from(*values), progress)
 
     def dataset_changed(dataset_id: str, size: float | None) -> tuple[Any, Any]:
         data = services.datasets.get(dataset_id)

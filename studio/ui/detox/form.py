@@ -48,8 +48,8 @@ class DetoxWidgets(FormFields):
     title: gr.Textbox
     preset: gr.Dropdown
 
-    def asked(self) -> list[Any]:
-        """The widgets that decide what is asked."""
+    def prompt_sources(self) -> list[Any]:
+        """The widgets that decide which prompts are used."""
         return [self.dataset, self.prompt_sets, self.prompt_file]
 
     def terms(self) -> list[Any]:
@@ -61,27 +61,27 @@ class DetoxWidgets(FormFields):
         return [*self.terms(), self.judge]
 
     def preset_sets(self) -> list[Any]:
-        """What a preset sets, its own box first: the reward it was tuned with, and the knobs."""
+        """What a preset sets, its own box first: the reward it was tuned with, and the settings."""
         return [self.preset, *self.terms(), *self.knobs()]
 
     def choices(self) -> list[gr.Dropdown]:
-        """The dropdowns whose choices may change elsewhere, in the order of :func:`detox_values.offer`."""
+        """The dropdowns whose choices may change elsewhere, in the order of :func:`form_values.offer`."""
         scorers = [getattr(self, f"scorer{at}") for at in range(1, TERMS + 1)]
         return [self.base, self.start_run, self.dataset, self.prompt_sets, *scorers, self.judge]
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the form tells: what the base needs, what a file gave, what is asked, who rewards and judges."""
+class FormTexts:
+    """The lines beside the form: what the base needs, what a file held, which prompts are used, who rewards and judges."""
 
     needs: gr.HTML
     read: gr.HTML
-    asked: gr.HTML
+    prompts: gr.HTML
     rewarded: gr.HTML
 
 
-def build_form(services: Services) -> tuple[DetoxWidgets, Told]:
-    """Draw the form; with it what is told beside it. Choices are read afresh on page load (see :func:`detox_values.offer`)."""
+def build_form(services: Services) -> tuple[DetoxWidgets, FormTexts]:
+    """Draw the form; with it the lines beside it. Choices are read again on page load (see :func:`form_values.offer`)."""
     preset = DETOX_PRESETS["quick"]
     detox = preset.settings
     datasets, offered = dataset_choices(services, prompts=True), set_choices()
@@ -113,7 +113,7 @@ def build_form(services: Services) -> tuple[DetoxWidgets, Told]:
             )
             with gr.Accordion("Prompts of a file of yours", open=False, elem_id="detox-own"):
                 file, read = build_prompt_box("detox-file")
-            asked = gr.HTML(elem_id="detox-asked")
+            prompts = gr.HTML(elem_id="detox-asked")
         with gr.Column(scale=7, min_width=320):
             with gr.Row():
                 first = detox.rewards[0]
@@ -136,19 +136,19 @@ def build_form(services: Services) -> tuple[DetoxWidgets, Told]:
             )
             rewarded = gr.HTML(elem_id="detox-rewarded")
             preset_box = build_preset(DETOX_PRESETS, preset, "detox-preset")
-            knobs = SettingWidgets("detox", preset.lora, detox)
-            knobs.draw("beta")
-            knobs.draw("steps", "max_seconds")
+            setting_widgets = SettingWidgets("detox", preset.lora, detox)
+            setting_widgets.draw("beta")
+            setting_widgets.draw("steps", "max_seconds")
             with gr.Accordion("Advanced", open=False, elem_id="detox-advanced"):
                 title = gr.Textbox("", label="Name of the run", placeholder="made from its prompts", max_lines=1)
                 system_prompt = gr.Textbox("", label="System prompt", lines=1, max_lines=4, placeholder="none")
-                knobs.draw("algorithm")
+                setting_widgets.draw("algorithm")
                 training = TrainingSettings.declared()
-                knobs.draw_rest(
+                setting_widgets.draw_rest(
                     "Answers of a step", [name for name in DetoxSettings.declared() if name not in training]
                 )
-                knobs.draw_rest("LoRA", [*LoraSettings.declared()])
-                knobs.draw_rest("Training", [*training])
+                setting_widgets.draw_rest("LoRA", [*LoraSettings.declared()])
+                setting_widgets.draw_rest("Training", [*training])
     widgets = DetoxWidgets(
         base=base,
         start_run=start_run,
@@ -159,10 +159,10 @@ def build_form(services: Services) -> tuple[DetoxWidgets, Told]:
         system_prompt=system_prompt,
         title=title,
         preset=preset_box,
-        settings=knobs.drawn,
+        settings=setting_widgets.drawn,
         **terms,
     )
-    return widgets, Told(needs, read, asked, rewarded)
+    return widgets, FormTexts(needs, read, prompts, rewarded)
 
 
 def _term(at: int, choices: list[tuple[str, str]], value: str, label: str, share: float = 1.0) -> dict[str, Any]:
@@ -176,10 +176,10 @@ def _term(at: int, choices: list[tuple[str, str]], value: str, label: str, share
         min_width=180,
         elem_id=f"detox-scorer-{at}",
     )
-    told = "In the sum." if at == 1 else None  # a line as the scorer has one, so that both fields stand level
-    weight = gr.Number(share, label="Weight", info=told, step=0.1, scale=1, min_width=90, elem_id=f"detox-weight-{at}")
+    info = "In the sum." if at == 1 else None  # a line as the scorer has one, so that both fields stand level
+    weight = gr.Number(share, label="Weight", info=info, step=0.1, scale=1, min_width=90, elem_id=f"detox-weight-{at}")
     return {f"scorer{at}": scorer, f"weight{at}": weight}
 
 
 def set_choices() -> list[tuple[str, str]]:
-    return [(f"{found.title} · {len(found.prompts)} prompts", found.id) for found in prompt_sets()]
+    return [(f"{known.title} · {len(known.prompts)} prompts", known.id) for known in prompt_sets()]

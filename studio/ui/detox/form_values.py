@@ -1,4 +1,4 @@
-"""What the Detox form's values come to: choices as they are now, the typed form and back, who is asked and who scores."""
+"""What the Detox form's values come to: choices as they are now, the typed form and back, which prompts are used and who scores."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _file_of(form: DetoxForm) -> str | None:
     return gr.processing_utils.save_bytes_to_cache(made, f"{name}.jsonl", get_upload_folder())
 
 
-def asked_html(services: Services, form: DetoxForm) -> str:
+def prompts_html(services: Services, form: DetoxForm) -> str:
     """How many prompts a form comes to, and a few of them under covers; or what is wrong with it."""
     try:
         plan = services.detox.preview(form)

@@ -11,7 +11,15 @@ from studio.errors import StudioError
 from studio.services import Services
 from studio.services.models import Progress
 from studio.ui.detox.form import build_form
-from studio.ui.detox.form_values import asked_html, form_from, offer, offer_starts, preset_values, rewarded_html, wrong
+from studio.ui.detox.form_values import (
+    form_from,
+    offer,
+    offer_starts,
+    preset_values,
+    prompts_html,
+    rewarded_html,
+    wrong,
+)
 from studio.ui.detox.panel import DetoxPanel
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET, Shared
@@ -28,12 +36,12 @@ ABOUT = (
 def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> None:
     """Draw the section and bind its events."""
     gr.Markdown(ABOUT, elem_classes="quiet")
-    form, told = build_form(services)
+    form, texts = build_form(services)
     train = gr.Button("Start detox run", variant="primary", size="lg", elem_id="detox-train")
     panel = DetoxPanel(services)
 
-    def start(values: Sequence[Any], told: Progress) -> str:
-        return services.detox.start(form_from(*values), told).run_id
+    def start(values: Sequence[Any], progress: Progress) -> str:
+        return services.detox.start(form_from(*values), progress).run_id
 
     def suit_base(base: str | None) -> list[Any]:
         """The adapters of a base to start from, the preset made for it, with its values."""
@@ -63,18 +71,18 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
             wanted = form_from(*values)
         except StudioError as error:
             return wrong(error), ""
-        return asked_html(services, wanted), rewarded_html(services, wanted)
+        return prompts_html(services, wanted), rewarded_html(services, wanted)
 
-    form.prompt_file.change(guarded(read_line), form.prompt_file, told.read, **QUIET)
-    lines = [told.asked, told.rewarded]
+    form.prompt_file.change(guarded(read_line), form.prompt_file, texts.read, **QUIET)
+    lines = [texts.prompts, texts.rewarded]
     looked = [shared.detox_start, *form.choices()]
     app.load(guarded(refresh), looked, form.choices(), **QUIET).then(guarded(tell), form.all(), lines, **QUIET)
     shared.toxicity_visit.change(guarded(refresh), looked, form.choices(), **QUIET)
-    bind_needs(services, shared, app, form.base, told.needs)
+    bind_needs(services, shared, app, form.base, texts.needs)
     form.base.input(guarded(suit_base), form.base, [form.start_run, *form.preset_sets()], **QUIET)
     form.preset.input(guarded(preset_values), form.preset, form.preset_sets(), **QUIET)
     gr.on(
-        [widget.change for widget in (*form.asked(), *form.rewarded())],
+        [widget.change for widget in (*form.prompt_sources(), *form.rewarded())],
         guarded(tell),
         form.all(),
         lines,

@@ -70,11 +70,11 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML]:
         "An encoder or a causal model. The embedded one needs no download; any Hub id or local folder may be typed.",
     )
     preset_box = build_preset(REWARD_PRESETS, preset, "reward-preset")
-    knobs = SettingWidgets("reward", preset.lora, preset.settings)
+    setting_widgets = SettingWidgets("reward", preset.lora, preset.settings)
     with gr.Accordion("Advanced", open=False, elem_id="reward-advanced"):
         title = gr.Textbox("", label="Name of the run", placeholder="made from its data", max_lines=1)
-        knobs.draw_rest("LoRA", [*LoraSettings.declared()])
-        knobs.draw_rest("Training", [*RewardSettings.declared()])
+        setting_widgets.draw_rest("LoRA", [*LoraSettings.declared()])
+        setting_widgets.draw_rest("Training", [*RewardSettings.declared()])
     widgets = RewardWidgets(
         source=source,
         dataset=dataset,
@@ -83,7 +83,7 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML]:
         base=base,
         preset=preset_box,
         title=title,
-        settings=knobs.drawn,
+        settings=setting_widgets.drawn,
     )
     return widgets, needs
 

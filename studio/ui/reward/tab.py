@@ -84,8 +84,8 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         except StudioError as error:
             return wrong(error), []
 
-    def start(values: Sequence[Any], told: Progress) -> str:
-        return services.reward.start(form_from(*values), told)
+    def start(values: Sequence[Any], progress: Progress) -> str:
+        return services.reward.start(form_from(*values), progress)
 
     def retrain(mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
         require_operator(mark, "training")
