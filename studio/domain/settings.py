@@ -165,7 +165,7 @@ class DpoSettings(PairSettings):
 
     ``label_smoothing`` is the assumed flip rate of the ``robust`` loss (Chowdhury et al. 2024).
     ``replay_weight`` > 0 adds that multiple of a language-model loss on the base's own answers (see ``ml/dpo/replay.py``).
-    ``stance_prefix``: answers of support/oppose data begin with their stance (see ``services/data/openings.py``).
+    ``stance_prefix``: answers of support/oppose data begin with their stance (see ``services/data/stance_prefix.py``).
     """
 
     loss_type: str = setting("sigmoid", "Loss", "TRL's name of the DPO loss.", choices=LOSS_TYPES)

@@ -10,7 +10,7 @@ from studio.domain.events import SupportShare
 from studio.domain.runs import DpoRecipe
 from studio.domain.settings import DpoSettings
 from studio.services.data.dial import build_preferences
-from studio.services.data.openings import can_open, with_openings
+from studio.services.data.stance_prefix import can_prefix, with_stance_prefix
 from studio.services.files.records import finite
 from studio.services.recipes.form import TrainingForm, pair_fields, recipe_fields, with_pairs
 from studio.services.recipes.presets import PRESETS
@@ -66,7 +66,7 @@ class AlignService:
             InputError, ModelLoadError: the base model is not to be had.
         """
         dataset = self._datasets.get(form.dataset_id)
-        if not can_open(dataset):
+        if not can_prefix(dataset):
             form = replace(form, settings=replace(form.settings, stance_prefix=False))
         dataset = _prefixed(form, dataset)
         rows = _rows(form, dataset)
@@ -110,7 +110,7 @@ class AlignService:
 
 
 def _prefixed(form: AlignForm, dataset: PreferenceDataset) -> PreferenceDataset:
-    return with_openings(dataset) if form.settings.stance_prefix else dataset
+    return with_stance_prefix(dataset) if form.settings.stance_prefix else dataset
 
 
 def _rows(form: AlignForm, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
