@@ -28,9 +28,9 @@ from studio.services.data import preference_rows as imports
 from studio.services.data.dialogues import split_prompts
 from studio.services.data.formats import PromptFile, read_document, read_prompts
 from studio.services.data.hub_rows import hub_rows
+from studio.services.data.parsing import parse_file, parse_rows
 from studio.services.data.preference_rows import Kind, Parsed
 from studio.services.data.prompt_key import normalised
-from studio.services.data.parsing import parse_file, parse_rows
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ import hashlib
 import json
 import math
 import random
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,8 +20,8 @@ from typing import Any, Literal
 from studio.domain.data import PreferencePair
 from studio.errors import DatasetError
 from studio.services.data.conversations import SameAnswersError, Split, split_row
-from studio.services.data.prompt_key import prompt_key
 from studio.services.data.formats import RawRow, TwiceNamed, checked_text, kind_of
+from studio.services.data.prompt_key import prompt_key
 
 Kind = Literal["sides", "labels"]
 #: The version of the studio's own JSON.
@@ -104,10 +103,6 @@ def parse_own(document: dict[str, Any], name: str) -> Parsed:
     check_split(parts[0], parts[1], name)
     warnings += [f"{name}: {warning}" for warning in reader.warnings()]
     return Parsed(kind, parts[0], parts[1], asked[1], tuple(warnings), **said, prompts=asked[0])
-
-
-
-
 
 
 def check_split(pairs: Iterable[PreferencePair], heldout: Iterable[PreferencePair], name: str) -> None:
