@@ -99,7 +99,7 @@ def make_run(settings: Settings, adapter: Path, run_id: str = "toy-r50", **chang
 
 
 def lora_of(adapter: Path) -> Any:
-    from studio.domain.runs import LoraSettings
+    from studio.domain.settings import LoraSettings
 
     config = json.loads((adapter / "adapter_config.json").read_text())
     return LoraSettings(config["r"], config["lora_alpha"], 0.0, "all-linear")

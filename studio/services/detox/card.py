@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from studio.domain.detox import RewardTerm
 from studio.domain.events import AnswerFigures, DetoxReport, RudeShare
-from studio.domain.runs import Recipe
+from studio.domain.runs import DetoxRecipe
 from studio.domain.toxicity import public_name
 from studio.services.detox.reading import audit_report
 from studio.services.runs.store import RunView
@@ -15,9 +15,9 @@ from studio.services.statistics.intervals import wilson
 from studio.services.wording import decimal
 
 
-def summary(recipe: Recipe, source: str) -> str:
+def summary(recipe: DetoxRecipe, source: str) -> str:
     """What it is, in a paragraph. ``source`` says where its prompts are from, ready for Markdown."""
-    detox = recipe.detox_settings
+    detox = recipe.settings
     name = {"rloo": "RLOO (REINFORCE with a leave-one-out baseline)", "grpo": "GRPO"}[detox.algorithm]
     start = f"the adapter of run `{recipe.start_run}`, which it contains" if recipe.start_run else "its base"
     return (
@@ -27,7 +27,7 @@ def summary(recipe: Recipe, source: str) -> str:
     )
 
 
-def measured(recipe: Recipe, report: DetoxReport | None) -> str:
+def measured(recipe: DetoxRecipe, report: DetoxReport | None) -> str:
     """Rude shares before and after by each scorer, what else changed, and the audit."""
     if report is None:
         return "Not measured."
@@ -48,9 +48,9 @@ def measured(recipe: Recipe, report: DetoxReport | None) -> str:
     return "\n".join([*lines, *([""] + [f"Audit: {said}" for said in audit] if audit else [])])
 
 
-def facts(recipe: Recipe, view: RunView) -> Iterator[tuple[str, str]]:
+def facts(recipe: DetoxRecipe, view: RunView) -> Iterator[tuple[str, str]]:
     """How it was made, as names and values in plain text."""
-    lora, detox = recipe.lora, recipe.detox_settings
+    lora, detox = recipe.lora, recipe.settings
     length = f"{detox.max_seconds:g} s of training" if detox.max_seconds else f"{detox.steps} steps"
     last = view.detox_step
     yield "Started from", f"run {recipe.start_run}, adapter {recipe.start_hash}" if recipe.start_run else "the base"

@@ -177,7 +177,7 @@ class LibraryService:
                 "This is a reward model: a head that gives a number, not answers, so there is nothing to merge into a chat model "
                 "(download the zip instead)."
             )
-        if view.recipe.settings.load_in_4bit:
+        if view.recipe.settings and view.recipe.settings.load_in_4bit:
             raise ConflictError(
                 "This adapter was trained on a base in 4 bit; merged into full-precision weights it would answer differently, so "
                 "it is only handed out as an adapter (download the zip instead)."

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 from studio.domain.events import RewardReport
-from studio.domain.runs import Recipe
+from studio.domain.runs import Recipe, RewardRecipe
 from studio.services.reward.reading import claim, majority_name
 from studio.services.wording import percent
 
@@ -20,7 +20,7 @@ def loading_lines(base_ref: str, adapter_ref: str) -> str:
     )
 
 
-def summary(recipe: Recipe, data: str) -> str:
+def summary(recipe: RewardRecipe, data: str) -> str:
     """What it is, in a paragraph. ``data`` is the name of its data, ready for Markdown."""
     kept = "as voted" if recipe.dataset_id.startswith("votes") else "with their label"
     supporting = sum(recipe.rows_support)

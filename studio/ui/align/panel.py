@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from studio.domain.runs import DpoRecipe
 from studio.errors import ConflictError
 from studio.services.align.reading import read_curve
 from studio.services.runs.store import RunView
-from studio.ui.align.form import recipe_knobs
+from studio.ui.align.form import FormWidgets
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, Shared
 from studio.ui.training import run_view
@@ -58,7 +59,9 @@ class AlignPanel(FilmPanel):
         """How to read the curves."""
         steps, probes = state.steps(run.run_id), state.probes(run.run_id)
         recipe = run.recipe
-        return read_curve(steps, probes, loss_type=recipe.dpo_settings.loss_type, support_ratio=recipe.support_ratio)
+        if not isinstance(recipe, DpoRecipe):
+            return []
+        return read_curve(steps, probes, loss_type=recipe.settings.loss_type, support_ratio=recipe.support_ratio)
 
     def figure(self, curves: Sequence[Curve], axis: Axis) -> Figure:
         """As :func:`charts.training_figure`."""
@@ -67,7 +70,7 @@ class AlignPanel(FilmPanel):
     def repeat(self, run: RunView) -> list[Any]:
         """Values of the Align form."""
         recipe = run.recipe
-        if run.method != "dpo":
+        if not isinstance(recipe, DpoRecipe):
             raise ConflictError(f"{run.run_id} was uploaded without a recipe; there are no settings to reuse.")
         dataset = self._services.datasets.get(recipe.dataset_id)
         return [
@@ -79,5 +82,5 @@ class AlignPanel(FilmPanel):
             recipe.system_prompt,
             "",
             recipe.preset,
-            *recipe_knobs(recipe.lora, recipe.dpo_settings),
+            *FormWidgets.knob_values(recipe.lora, recipe.settings),
         ]

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from studio.domain.chat import BASE, BaseCheck, PaneUpdate
 from studio.domain.data import Message
+from studio.domain.runs import PairRecipe
 from studio.services.runs.store import RunView
 from studio.services.wording import shortened
 from studio.ui.parts.html import Macros, parts
@@ -70,7 +71,7 @@ def identity(choice: str, run: RunView | None, base: BaseFacts, system_prompt: s
         return _HTML.identity(choice, (), parts.message(gone))
     recipe, step = run.recipe, run.detox_step or run.last_step
     known = recipe.method != "unknown"
-    ratio = f"{recipe.support_ratio:g}" if known else "unknown"
+    ratio = f"{recipe.support_ratio:g}" if isinstance(recipe, PairRecipe) else "unknown"
     chips = [
         ("trained by", "detox run") if recipe.method == "detox" else ("ratio", ratio),
         ("step", f"{step.step}" if step else ""),

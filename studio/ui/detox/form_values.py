@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,13 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from studio.domain.detox import DetoxSettings, RewardTerm
-from studio.domain.runs import LoraSettings
 from studio.services import Services
 from studio.services.data.prompt_file import as_jsonl
 from studio.services.detox.service import DetoxForm
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.detox.form import BY_STUDIO, NONE, TERMS, DetoxWidgets, set_choices
 from studio.ui.parts.prompt_box import uploaded
-from studio.ui.training.form import dataset_choices, settings_from
+from studio.ui.training.form import dataset_choices
 
 
 def offer(
@@ -58,32 +58,26 @@ def form_from(*values: Any) -> DetoxForm:
         RecipeError: a field is empty; the message names it. Ranges are the service's to check.
     """
     scorers = [f"scorer{at}" for at in range(1, TERMS + 1)]
-    texts = ("title", "system_prompt", "start_run", "dataset", "prompt_sets", "prompt_file", "judge", *scorers)
-    named = DetoxWidgets.named(values, optional=texts)
-    name_of, own = uploaded(named["prompt_file"])
+    texts = ("start_run", "dataset", "prompt_sets", "prompt_file", "judge", *scorers)
+    named, shared = DetoxWidgets.named(values, optional=texts)
+    file_name, own = uploaded(named["prompt_file"])
     terms = [RewardTerm(named[name], float(named[f"weight{at}"])) for at, name in enumerate(scorers, 1) if named[name]]
-    elsewhere = {"rewards": tuple(terms), "judge": "", "judge_revision": "", "prompt_sets": (), "prompt_file": ""}
+    shared["settings"] = replace(shared["settings"], rewards=tuple(terms))
     return DetoxForm(
-        base=str(named["base"]).strip(),
+        **shared,
         dataset_id=named["dataset"],
         prompt_sets=tuple(named["prompt_sets"]),
-        preset=named["preset"],
-        lora=settings_from(LoraSettings, named),
-        detox=settings_from(DetoxSettings, {**named, **elsewhere}),
         start_run=named["start_run"],
         judge=named["judge"],
-        system_prompt=str(named["system_prompt"]),
-        title=str(named["title"]).strip(),
-        prompt_file=name_of,
+        prompt_file=file_name,
         own_prompts=own,
     )
 
 
 def preset_values(name: str) -> list[Any]:
     """For a preset: its box with what it is for, and the other values of :meth:`DetoxWidgets.preset_sets`."""
-    preset = DETOX_PRESETS[name]
-    knobs = DetoxWidgets.knob_values(preset.lora, preset.detox)
-    return [gr.Dropdown(value=name, info=preset.note), *_term_values(preset.detox), *knobs]
+    box, *knobs = DetoxWidgets.preset_values(name)
+    return [box, *_term_values(DETOX_PRESETS[name].settings), *knobs]
 
 
 def _term_values(detox: DetoxSettings) -> list[Any]:
@@ -103,12 +97,12 @@ def form_values(form: DetoxForm) -> list[Any]:
         form.dataset_id,
         list(form.prompt_sets),
         _file_of(form),
-        *_term_values(form.detox),
+        *_term_values(form.settings),
         form.judge,
         form.system_prompt,
         form.title,
         form.preset,
-        *DetoxWidgets.knob_values(form.lora, form.detox),
+        *DetoxWidgets.knob_values(form.lora, form.settings),
     ]
 
 

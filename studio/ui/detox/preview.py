@@ -27,7 +27,7 @@ def prompts_html(services: Services, form: DetoxForm) -> Markup:
 def scorers_html(services: Services, form: DetoxForm) -> Markup:
     """Who rewards and what they measure, in their own words; and who judges."""
     judge = services.detox.judge_for(form)
-    rewards = [(f"{term.weight:g}", _scorer(services, term.scorer)) for term in form.detox.rewards]
+    rewards = [(f"{term.weight:g}", _scorer(services, term.scorer)) for term in form.settings.rewards]
     return _HTML.scorers(rewards, _scorer(services, judge) if judge else _NO_JUDGE)
 
 

@@ -69,7 +69,7 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         return prompts_html(services, typed), scorers_html(services, typed)
 
     form.prompt_file.change(guarded(read_line), form.prompt_file, notes.read, **QUIET)
-    lines = [notes.asked, notes.rewarded]
+    lines = [notes.prompts, notes.rewarded]
     looked = [shared.detox_start, *form.choices()]
     app.load(guarded(refresh), looked, form.choices(), **QUIET).then(guarded(tell), form.all(), lines, **QUIET)
     shared.toxicity_visit.change(guarded(refresh), looked, form.choices(), **QUIET)
@@ -77,7 +77,7 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
     form.base.input(guarded(suit_base), form.base, [form.start_run, *form.preset_sets()], **QUIET)
     form.preset.input(guarded(preset_values), form.preset, form.preset_sets(), **QUIET)
     gr.on(
-        [widget.change for widget in (*form.asked(), *form.rewarded())],
+        [widget.change for widget in (*form.prompt_sources(), *form.rewarded())],
         guarded(tell),
         form.all(),
         lines,

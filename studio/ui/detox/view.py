@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from studio.domain.detox import DetoxSettings
 from studio.domain.events import DetoxReport, RudeShare, TranscriptEvent
-from studio.domain.runs import FINAL_STATES
+from studio.domain.runs import FINAL_STATES, DetoxRecipe
 from studio.services.runs.store import RunView
 from studio.services.wording import NONE, ratio
 from studio.ui.parts.html import Macros
@@ -40,7 +40,8 @@ def empty() -> Markup:
 
 def header(run: RunView) -> Markup:
     """Who this run is: its own settings, never the form's."""
-    r, detox = run.recipe, run.recipe.detox_settings
+    r = DetoxRecipe.of(run.recipe)
+    detox = r.settings
     facts = [
         ("base", r.base.id),
         ("started from", f"{r.start_run} · sha256 {r.start_hash[:12]}" if r.start_run else "the base"),
@@ -85,7 +86,7 @@ def result(run: RunView) -> str:
     if shown is not None:
         by = "by a scorer that was not the reward" if judge else "by the reward itself, which proves little"
         title = f"Rude answers: {share_text(shown)}, {by}"
-    scorers = [term.scorer for term in run.recipe.detox_settings.rewards]
+    scorers = [term.scorer for term in DetoxRecipe.of(run.recipe).settings.rewards]
     rewards = list(zip(scorers, report.rewards_before, report.rewards_after, strict=False))
     return _HTML.result(title, report, rewards, run.base_share, run.adapter_share)
 
@@ -108,5 +109,6 @@ def share_text(share: RudeShare) -> str:
 
 def history_row(run: RunView) -> list[object]:
     """One line of the history table."""
-    detox = run.recipe.detox_settings
-    return history_line(run, run.recipe.start_run or "the base", reward_text(detox), detox.beta, rude_text(run.detox))
+    recipe = DetoxRecipe.of(run.recipe)
+    reward, beta = reward_text(recipe.settings), recipe.settings.beta
+    return history_line(run, recipe.start_run or "the base", reward, beta, rude_text(run.detox))

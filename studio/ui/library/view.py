@@ -7,6 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from studio.domain.runs import ImportedRecipe, PairRecipe
 from studio.services.files.markdown import plain
 from studio.services.library.upload import Imported
 from studio.services.runs.store import RunView
@@ -39,11 +40,11 @@ def header(run: RunView) -> Markup:
 def row(run: RunView) -> list[str]:
     """Its line of the table."""
     recipe = run.recipe
-    known = recipe.method != "unknown"
+    known = not isinstance(recipe, ImportedRecipe)
     return [
         run.title,
         Path(recipe.base.id).name,
-        f"{recipe.support_ratio:g}" if known and recipe.method != "detox" else NONE,
+        f"{recipe.support_ratio:g}" if isinstance(recipe, PairRecipe) else NONE,
         str(recipe.data_size) if known else NONE,
         recipe.method.upper() if known else "uploaded",
         _measured(run),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import gradio as gr
 
-from studio.domain.runs import FINAL_STATES
+from studio.domain.runs import FINAL_STATES, RewardRecipe
 from studio.services.reward.reading import read_reward
 from studio.services.runs.store import RunView
 from studio.ui.parts.live_chart import build_live_chart
@@ -65,4 +65,4 @@ class RewardPanel(RunPanel):
 
     def repeat(self, run: RunView) -> list[Any]:
         """Values of the Reward form."""
-        return recipe_values(self._services, run.recipe)
+        return recipe_values(self._services, RewardRecipe.of(run.recipe))

@@ -18,7 +18,7 @@ from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.base_needs import bind_needs
 from studio.ui.parts.html import parts
 from studio.ui.reward import view as reward_view
-from studio.ui.reward.form import VOTES, build_form, form_from, preset_values
+from studio.ui.reward.form import VOTES, RewardWidgets, build_form, form_from
 from studio.ui.reward.panel import RewardPanel
 from studio.ui.reward.preview import build_table, preview
 from studio.ui.reward.score_box import build_score_box, offer
@@ -111,7 +111,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
 
     def suit_base(base: str | None) -> list[Any]:
         try:
-            return preset_values(services.reward.preset_for(base or ""))
+            return RewardWidgets.preset_values(services.reward.preset_for(base or ""))
         except StudioError:  # what is wrong stands below the base
             return [gr.skip()] * (1 + len(form.knobs()))
 
@@ -120,7 +120,12 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     when_opened(panel.history, app, guarded(refresh), looked, fresh)
     bind_needs(services, shared, app, form.base, needs, base_id)
     form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
-    form.preset.input(guarded(preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
+    form.preset.input(
+        guarded(RewardWidgets.preset_values),
+        form.preset,
+        [form.preset, *form.knobs()],
+        **QUIET,
+    )
     gr.on(
         [form.source.change, form.dataset.change],
         guarded(source_changed),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from studio.domain.events import RewardReport
-from studio.domain.runs import FINAL_STATES
+from studio.domain.runs import FINAL_STATES, RewardRecipe
 from studio.services.reward.reading import claim, majority_name
 from studio.services.reward.service import VoteCount
 from studio.services.runs.store import RunView
@@ -38,7 +38,8 @@ def empty() -> Markup:
 
 def header(run: RunView) -> Markup:
     """Who this run is: its own settings, never the form's."""
-    r, reward = run.recipe, run.recipe.reward_settings
+    r = RewardRecipe.of(run.recipe)
+    reward = r.settings
     facts = [
         ("base", r.base.id),
         ("data", r.dataset_title),
@@ -71,7 +72,7 @@ def measured(report: RewardReport | None) -> str:
 
 def history_row(run: RunView) -> list[object]:
     """One line of the history table."""
-    recipe = run.recipe
+    recipe = RewardRecipe.of(run.recipe)
     return history_line(run, recipe.dataset_title, recipe.support_ratio, recipe.data_size, measured(run.reward))
 
 

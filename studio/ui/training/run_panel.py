@@ -289,7 +289,7 @@ class RunPanel:
     def _resume(self, mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
         require_operator(mark, "resuming a run")
         run_id = state.chosen(self._services.runs).run_id
-        self._services.align.resume(run_id)
+        self._services.queue.resume(run_id)
         return self.open_run(state, run_id, axis)
 
     def _ask_delete(self, mark: Visitor, state: Watch) -> tuple[Any, str]:

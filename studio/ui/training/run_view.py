@@ -9,7 +9,7 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from studio.domain.events import SampleEvent, StepEvent, TranscriptEvent
-from studio.domain.runs import FINAL_STATES
+from studio.domain.runs import FINAL_STATES, DpoRecipe
 from studio.services.runs.store import RunView
 from studio.services.wording import NONE, bounds, counted, duration
 from studio.ui.parts.html import Macros
@@ -30,10 +30,10 @@ def empty() -> Markup:
 def header(run: RunView) -> Markup:
     """Who this run is: its own settings, never the form's."""
     r = run.recipe
-    lora, dpo = r.lora, r.dpo_settings
-    facts = [("base", r.base.id), ("LoRA", f"r {lora.rank}, alpha {lora.alpha}")]
-    if r.method == "unknown":
+    facts = [("base", r.base.id), ("LoRA", f"r {r.lora.rank}, alpha {r.lora.alpha}")]
+    if not isinstance(r, DpoRecipe):
         return header_html(run, [*facts, ("training", "unknown: the adapter was uploaded without a record")])
+    dpo = r.settings
     replay = f", replay {dpo.replay_weight:g}" if dpo.replay_weight else ""
     return header_html(
         run,
@@ -42,7 +42,7 @@ def header(run: RunView) -> Markup:
             ("data", f"{r.dataset_title}, {r.data_size} pairs"),
             ("support_ratio", f"{r.support_ratio:g}"),
             ("loss", f"{dpo.loss_type}, beta {dpo.beta:g}{replay}"),
-            ("answers", "open with their side" if dpo.side_first else ""),
+            ("answers", "prefixed with their stance" if dpo.stance_prefix else ""),
             facts[1],
             ("lr", f"{dpo.learning_rate:g}"),
             ("length", f"{dpo.max_seconds:g} s" if dpo.max_seconds else f"{dpo.epochs:g} epochs"),
@@ -60,14 +60,14 @@ def header_html(run: RunView, facts: Sequence[tuple[str, str]]) -> Markup:
 def progress(run: RunView, ahead: int = 0) -> str:
     """Bar, step count, time left, speed; for a queued run how many come before it (``ahead``); for an ended run its
     message."""
-    status, last = run.status, run.detox_step or run.last_step
-    if run.method == "unknown":
+    status, last, settings = run.status, run.detox_step or run.last_step, run.recipe.settings
+    if settings is None:  # an imported adapter
         return ""
     total = (last.total if last else status.total) or 0
     step = last.step if last else status.step
     share = min(1.0, step / total) if total else 0.0
-    if run.recipe.settings.max_seconds and last:
-        share = max(share, min(1.0, last.elapsed / run.recipe.settings.max_seconds))
+    if settings.max_seconds and last:
+        share = max(share, min(1.0, last.elapsed / settings.max_seconds))
     if status.state == "done":
         share = 1.0
     figures = []
@@ -87,7 +87,7 @@ def progress(run: RunView, ahead: int = 0) -> str:
 
 def result(run: RunView) -> str:
     """Requested ratio beside the measured support share, once there is one."""
-    if run.status.state not in FINAL_STATES or run.method == "unknown":
+    if run.status.state not in FINAL_STATES or not isinstance(run.recipe, DpoRecipe):
         return ""
     if run.adapter_share is None:
         return "" if run.status.state in ("failed", "interrupted") else _HTML.not_measured()
@@ -117,12 +117,13 @@ def log(tail: str) -> Markup:
 
 def history_row(run: RunView) -> list[object]:
     """One line of the history table."""
-    share, dpo = run.adapter_share, run.recipe.method == "dpo"
+    share, recipe = run.adapter_share, run.recipe
+    dpo = recipe if isinstance(recipe, DpoRecipe) else None
     return history_line(
         run,
-        run.recipe.dataset_title,
-        run.recipe.support_ratio if dpo else None,
-        run.recipe.data_size if dpo else None,
+        recipe.dataset_title,
+        dpo.support_ratio if dpo else None,
+        dpo.data_size if dpo else None,
         f"{share.share:.0%} {bounds(share.low, share.high)} n {share.n}" if share and share.n else NONE,
     )
 

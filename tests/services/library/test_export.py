@@ -251,7 +251,8 @@ def test_merged_export_is_refused_where_it_would_be_wrong(
     with pytest.raises(ModelLoadError, match="files changed"):
         library.merge("toy-r50")
     write_record(
-        folder / "run.json", dataclasses.replace(recipe, dpo=dataclasses.replace(recipe.dpo, load_in_4bit=True))
+        folder / "run.json",
+        dataclasses.replace(recipe, settings=dataclasses.replace(recipe.settings, load_in_4bit=True)),
     )
     with pytest.raises(ConflictError, match="4 bit"):
         library.merge("toy-r50")

@@ -22,7 +22,7 @@ from tests.helpers.run_views import HOSTILE, SHARE, view
 
 def detox_run(state: RunState = "done", **changes: Any) -> RunView:
     recipe = detox_recipe(**changes.pop("recipe", {}))
-    return view(state, recipe.run_id, recipe=recipe, method="detox", last_step=None, **changes)
+    return view(state, recipe.run_id, recipe=recipe, last_step=None, **changes)
 
 
 def curve(events: list[Any], run_id: str = "detox-toy-1", terms: tuple[str, ...] = ("embedded",)) -> Curve:
@@ -41,7 +41,7 @@ def test_the_header_shows_the_runs_own_settings() -> None:
             "beta": 0.07,
             "start_run": "dpo-toy",
             "start_hash": "0123456789abcdef",
-            "data_size": 60,
+            "row_ids": tuple(f"p{i}" for i in range(60)),
         }
     )
     html = detox_view.header(run)
