@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell
-from studio.domain.runs import DpoSettings, LoraSettings
+from studio.cli.common import Commands, add_training, command, follow_and_tell, training_form
+from studio.domain.settings import DpoSettings, LoraSettings
 from studio.services import Services
 
 if TYPE_CHECKING:
@@ -17,16 +16,12 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Register the command."""
     align = command(commands, "align", _align, "Train an adapter in the foreground.")
-    align.add_argument("--base", default="embedded", help="embedded, a hub id or a folder (default: embedded)")
     align.add_argument("--data", required=True, metavar="DATASET", help="id of a dataset: shipped or imported")
     align.add_argument("--support-ratio", type=float, default=0.9, help="0..1 (default: 0.9)")
     align.add_argument("--data-size", type=int, help="pairs to train on (default: 50, or all where there are fewer)")
     align.add_argument("--shuffle", action="store_true", help="draw which rows support, instead of the first ones")
-    align.add_argument("--system-prompt", default="", help="said before every prompt")
-    align.add_argument("--preset", help="embedded, course or hub-small (default: what suits the base)")
-    align.add_argument("--title", default="", help="name of the run")
-    align.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
-    add_knobs(align, LoraSettings, DpoSettings)
+    align.add_argument("--system-prompt", default="", help="put before every prompt")
+    add_training(align, "embedded, course or hub-small", LoraSettings, DpoSettings)
 
 
 def _align(services: Services, options: argparse.Namespace) -> int:
@@ -41,23 +36,19 @@ def _align(services: Services, options: argparse.Namespace) -> int:
 
 
 def _form(services: Services, options: argparse.Namespace) -> AlignForm:
-    from studio.services.align.service import preset_form
+    from studio.services.align.service import AlignForm
 
     size = options.data_size
-    if size is None:
-        size = min(50, len(services.datasets.get(options.data).pairs))
-    preset = options.preset or services.models.info(options.base).preset
-    form = preset_form(
-        options.base,
-        options.data,
-        options.support_ratio,
-        size,
-        preset,
+    return training_form(
+        AlignForm,
+        options,
+        options.preset or services.models.info(options.base).preset,
+        dataset_id=options.data,
+        support_ratio=options.support_ratio,
+        data_size=min(50, len(services.datasets.get(options.data).pairs)) if size is None else size,
         shuffle=options.shuffle,
         system_prompt=options.system_prompt,
-        title=options.title,
     )
-    return dataclasses.replace(form, lora=changed(form.lora, options), dpo=changed(form.dpo, options))
 
 
 def _summary(result: dict[str, Any], ratio: float) -> list[str]:
@@ -68,9 +59,9 @@ def _summary(result: dict[str, Any], ratio: float) -> list[str]:
         lines.append(f"stance probe: support likelier in {probe['share']:.0%} of {probe['n']} held-out pairs")
     for name, key in (("base", "base_support_share"), ("adapter", "support_share")):
         if (share := result[key]) and share["n"]:
-            asked = f", asked for {ratio:.0%}" if name == "adapter" else ""
+            requested = f", asked for {ratio:.0%}" if name == "adapter" else ""
             lines.append(
                 f"measured support of the {name}: {share['share']:.0%} [{share['low']:.0%}, {share['high']:.0%}] "
-                f"(n {share['n']}, {share['abstained']} abstained{asked})"
+                f"(n {share['n']}, {share['abstained']} abstained{requested})"
             )
     return lines

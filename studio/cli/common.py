@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from studio.domain.chat import Sampling
 from studio.domain.events import DetoxEvent, StepEvent
+from studio.domain.settings import Declared
 from studio.errors import InputError, TrainingError
 from studio.services import Services
+from studio.services.recipes.form import TrainingForm
 
 if TYPE_CHECKING:
     from studio.services.runs.events import Event
     from studio.services.runs.store import RunView
 
+D = TypeVar("D", bound=Declared)
+F = TypeVar("F", bound=TrainingForm[Any])
 #: Where a module's ``add`` registers its commands.
 Commands = argparse._SubParsersAction
 
@@ -31,26 +35,37 @@ def command(
     return sub
 
 
-def add_knobs(parser: argparse.ArgumentParser, *settings: Any, without: Sequence[str] = ()) -> None:
-    """A flag for each number, text or yes/no of these settings classes, but those in ``without``, with no default:
-    what is not given stays the preset's."""
-    knobs = parser.add_argument_group("hyper-parameters (default: the preset's)")
-    for field in (field for kind in settings for field in _knobs(kind) if field.name not in without):
-        flag, kind = f"--{field.name.replace('_', '-')}", type(field.default)
-        if kind is bool:
-            knobs.add_argument(flag, action=argparse.BooleanOptionalAction, default=None)
+def add_training(parser: argparse.ArgumentParser, presets: str, *kinds: type[Declared]) -> None:
+    """The flags that every training has, and one for each setting of these classes, with no default: what is not given stays
+    the preset's. ``presets`` names those there are."""
+    parser.add_argument("--base", default="embedded", help="embedded, a hub id or a folder (default: embedded)")
+    parser.add_argument("--preset", help=f"{presets} (default: what suits the base)")
+    parser.add_argument("--title", default="", help="name of the run")
+    parser.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
+    group = parser.add_argument_group("hyper-parameters (default: the preset's)")
+    for known in (known for kind in kinds for known in kind.declared().values()):
+        flag, text = f"--{known.name.replace('_', '-')}", f"{known.label}. {known.help}".replace("%", "%%")
+        if known.kind is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            knobs.add_argument(flag, type=kind, metavar=kind.__name__.upper())
+            listed = f" One of: {', '.join(known.choices)}." if known.choices else ""
+            group.add_argument(flag, type=known.kind, metavar=known.kind.__name__.upper(), help=text + listed)
 
 
-def changed(settings: Any, options: argparse.Namespace) -> Any:
-    """``settings`` with the flags of :func:`add_knobs` that were given."""
-    given = {f.name: getattr(options, f.name, None) for f in _knobs(settings)}
-    return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
+def training_form(kind: type[F], options: argparse.Namespace, preset: str, **fields: Any) -> F:
+    """A form with the flags of :func:`add_training` over a preset; ``fields`` are those of the method.
+
+    Raises:
+        RecipeError: there is no such preset.
+    """
+    form = kind.from_preset(options.base, preset, title=options.title, **fields)
+    return replace(form, lora=changed(form.lora, options), settings=changed(form.settings, options))
 
 
-def _knobs(settings: Any) -> list[dataclasses.Field[Any]]:
-    return [f for f in dataclasses.fields(settings) if type(f.default) in (bool, int, float, str)]
+def changed(settings: D, options: argparse.Namespace) -> D:
+    """``settings`` with the flags of :func:`add_training` that were given."""
+    given = {name: getattr(options, name, None) for name in settings.declared()}
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -75,10 +90,10 @@ def names(listed: str) -> tuple[str, ...]:
     Raises:
         InputError: there is none.
     """
-    found = tuple(name.strip() for name in listed.split(",") if name.strip())
-    if not found:
+    runs = tuple(name.strip() for name in listed.split(",") if name.strip())
+    if not runs:
         raise InputError(f"--adapters is {listed!r}; name at least one run (python -m studio runs lists them).")
-    return found
+    return runs
 
 
 def follow(services: Services, run_id: str) -> RunView:
@@ -98,11 +113,11 @@ def follow(services: Services, run_id: str) -> RunView:
                     bar.set_description_str("measuring")
 
         try:
-            view = services.align.wait(run_id, show)
+            view = services.queue.wait(run_id, show)
         except KeyboardInterrupt:
             services.runs.stop(run_id, "keep")
             bar.set_description_str("stopping")
-            view = services.align.wait(run_id, lambda event: None)
+            view = services.queue.wait(run_id, lambda event: None)
         bar.set_description_str(view.status.state)
     return view
 
@@ -118,9 +133,9 @@ def follow_and_tell(
     run_id: str,
     as_json: bool,
     result: Callable[[str], dict[str, Any]],
-    told: Callable[[dict[str, Any]], list[str]],
+    summary: Callable[[dict[str, Any]], list[str]],
 ) -> int:
-    """Follow a run to its end and print its result: as JSON, or a headline and the lines ``told`` makes of it.
+    """Follow a run to its end and print its result: as JSON, or a headline and the lines ``summary`` makes of it.
 
     Raises:
         TrainingError: it came to nothing.
@@ -129,12 +144,12 @@ def follow_and_tell(
     state = view.status.state
     if state not in ("done", "stopped"):
         raise TrainingError(f"Run {run_id} {state}: {view.status.message}")
-    found = result(run_id)
+    outcome = result(run_id)
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(outcome, ensure_ascii=False, allow_nan=False))
         return 0
-    print(f"{run_id} {state} after {found['seconds']:.1f} s: {view.folder}")
-    for line in told(found):
+    print(f"{run_id} {state} after {outcome['seconds']:.1f} s: {view.folder}")
+    for line in summary(outcome):
         print(line)
     return 0
 

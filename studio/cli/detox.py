@@ -7,9 +7,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell
+from studio.cli.common import Commands, add_training, command, follow_and_tell, training_form
 from studio.domain.detox import DetoxSettings, RewardTerm
-from studio.domain.runs import LoraSettings
+from studio.domain.settings import LoraSettings
 from studio.errors import InputError
 from studio.services import Services
 
@@ -22,7 +22,6 @@ AUTO = "auto"
 def add(commands: Commands) -> None:
     """Register the command."""
     detox = command(commands, "detox", _detox, "Train the rudeness out of a model in the foreground.")
-    detox.add_argument("--base", default="embedded", help="embedded, a hub id or a folder (default: embedded)")
     detox.add_argument("--start", default="", metavar="RUN", help="go on from the adapter of this run")
     detox.add_argument("--data", default="", metavar="DATASET", help="id of a dataset whose prompts to use")
     detox.add_argument(
@@ -47,55 +46,51 @@ def add(commands: Commands) -> None:
         metavar="SCORER",
         help="scorer of the end that is not rewarded; none: '' (default: auto)",
     )
-    detox.add_argument("--system-prompt", default="", help="said before every prompt")
-    detox.add_argument("--preset", help="quick, course or hub-small (default: what suits the base)")
-    detox.add_argument("--title", default="", help="name of the run")
-    detox.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
-    add_knobs(detox, LoraSettings, DetoxSettings, without=("judge", "judge_revision", "prompt_file"))
+    detox.add_argument("--system-prompt", default="", help="put before every prompt")
+    add_training(detox, "quick, course or hub-small", LoraSettings, DetoxSettings)
 
 
 def _detox(services: Services, options: argparse.Namespace) -> int:
     form = _form(services, options)
     run = services.detox.start(form)
-    return follow_and_tell(services, run.run_id, options.json, services.detox.result, _told)
+    return follow_and_tell(services, run.run_id, options.json, services.detox.result, _summary)
 
 
 def _form(services: Services, options: argparse.Namespace) -> DetoxForm:
     from studio.services.data.prompt_file import prompts_from_file
-    from studio.services.detox.service import detox_form
+    from studio.services.detox.service import DetoxForm
 
-    base = options.base
     own = Path(options.own_prompts) if options.own_prompts else None
-    form = detox_form(
-        base,
-        options.preset or services.detox.preset_for(base),
+    form = training_form(
+        DetoxForm,
+        options,
+        options.preset or services.detox.preset_for(options.base),
         dataset_id=options.data,
         prompt_sets=tuple(options.prompts),
         start_run=options.start,
         judge=options.judge,
         system_prompt=options.system_prompt,
-        title=options.title,
         prompt_file=own.name if own else "",
         own_prompts=prompts_from_file(own) if own else (),
     )
-    detox = changed(form.detox, options)
-    if options.reward:
-        detox = dataclasses.replace(detox, rewards=tuple(_term(told) for told in options.reward))
-    return dataclasses.replace(form, lora=changed(form.lora, options), detox=detox)
+    if not options.reward:
+        return form
+    terms = tuple(_term(text) for text in options.reward)
+    return dataclasses.replace(form, settings=dataclasses.replace(form.settings, rewards=terms))
 
 
-def _term(told: str) -> RewardTerm:
+def _term(text: str) -> RewardTerm:
     """``SCORER`` or ``SCORER=WEIGHT``."""
-    name, equals, weight = told.rpartition("=")
+    name, equals, weight = text.rpartition("=")
     if not equals:
-        return RewardTerm(told)
+        return RewardTerm(text)
     try:
         return RewardTerm(name, float(weight))
     except ValueError:
-        raise InputError(f"--reward is {told!r}; write SCORER or SCORER=WEIGHT with a number.") from None
+        raise InputError(f"--reward is {text!r}; write SCORER or SCORER=WEIGHT with a number.") from None
 
 
-def _told(result: dict[str, Any]) -> list[str]:
+def _summary(result: dict[str, Any]) -> list[str]:
     lines = []
     if result["reward"] is not None:
         toxicity = "" if result["toxicity"] is None else f", toxicity {result['toxicity']:.2f}"
@@ -113,7 +108,7 @@ def _told(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _share(found: dict[str, Any]) -> str:
-    if not found["n"]:
+def _share(count: dict[str, Any]) -> str:
+    if not count["n"]:
         return "no answer covered"
-    return f"{found['k']} of {found['n']} [{found['low']:.1%}, {found['high']:.1%}]"
+    return f"{count['k']} of {count['n']} [{count['low']:.1%}, {count['high']:.1%}]"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell, warn
-from studio.domain.runs import LoraSettings, RewardSettings
+from studio.cli.common import Commands, add_training, command, follow_and_tell, training_form, warn
+from studio.domain.settings import LoraSettings, RewardSettings
 from studio.errors import InputError
 from studio.services import Services
 
@@ -21,7 +20,6 @@ VOTES = "votes"
 def add(commands: Commands) -> None:
     """Register the commands."""
     reward = command(commands, "reward", _reward, "Train a reward model in the foreground.")
-    reward.add_argument("--base", default="embedded", help="embedded, a hub id or a folder (default: embedded)")
     reward.add_argument(
         "--data",
         required=True,
@@ -33,14 +31,11 @@ def add(commands: Commands) -> None:
         "--support-ratio", type=float, default=1.0, help="share of the pairs kept as labelled, 0..1 (default: 1)"
     )
     reward.add_argument("--data-size", type=int, help="pairs of the dataset to use (default: all)")
-    reward.add_argument("--preset", help="embedded, encoder or hub-small (default: what suits the base)")
-    reward.add_argument("--title", default="", help="name of the run")
-    reward.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
-    add_knobs(reward, LoraSettings, RewardSettings)
+    add_training(reward, "embedded, encoder or hub-small", LoraSettings, RewardSettings)
 
     score = command(commands, "reward-score", _score, "Score one answer, or two against each other, with a reward run.")
     score.add_argument("--run", required=True, metavar="RUN", help="id of a reward run")
-    score.add_argument("--prompt", required=True, help="what was asked")
+    score.add_argument("--prompt", required=True, help="the prompt that was answered")
     score.add_argument("--response", required=True, help="the answer to score")
     score.add_argument("--response2", help="another answer: gives a margin and a probability")
     score.add_argument("--json", action="store_true", help="print one JSON object")
@@ -51,11 +46,11 @@ def _reward(services: Services, options: argparse.Namespace) -> int:
     lost = services.reward.preview(form).left_out
     if lost is not None and lost.total:
         warn([f"{lost.total} pairs of the votes are left out: {lost}."])
-    return follow_and_tell(services, services.reward.start(form), options.json, services.reward.result, _told)
+    return follow_and_tell(services, services.reward.start(form), options.json, services.reward.result, _summary)
 
 
 def _form(services: Services, options: argparse.Namespace) -> RewardForm:
-    from studio.services.reward.service import reward_form
+    from studio.services.reward.service import RewardForm
 
     named = [name for name in options.data if name != VOTES]
     if len(named) > 1:
@@ -63,26 +58,25 @@ def _form(services: Services, options: argparse.Namespace) -> RewardForm:
     size = options.data_size
     if size is None:
         size = len(services.datasets.get(named[0]).pairs) if named else 0
-    form = reward_form(
-        options.base,
+    return training_form(
+        RewardForm,
+        options,
         options.preset or services.reward.preset_for(options.base),
         votes=VOTES in options.data,
         dataset_id=named[0] if named else "",
         support_ratio=options.support_ratio,
         data_size=size,
-        title=options.title,
     )
-    return dataclasses.replace(form, lora=changed(form.lora, options), reward=changed(form.reward, options))
 
 
-def _told(result: dict[str, Any]) -> list[str]:
-    found, baselines = result["accuracy"], result["baselines"]
-    if found is None:
+def _summary(result: dict[str, Any]) -> list[str]:
+    accuracy, baselines = result["accuracy"], result["baselines"]
+    if accuracy is None:
         return ["accuracy was not measured"]
     claim = "better than both baselines" if result["learned"] else "not shown to be better than the baselines"
     return [
-        f"held-out accuracy {found['k']} of {found['n']} = {found['k'] / found['n']:.0%} [{found['low']:.0%}, "
-        f"{found['high']:.0%}], always the majority side {baselines['majority']:.0%}, the longer answer "
+        f"held-out accuracy {accuracy['k']} of {accuracy['n']} = {accuracy['k'] / accuracy['n']:.0%} [{accuracy['low']:.0%}, "
+        f"{accuracy['high']:.0%}], always the majority side {baselines['majority']:.0%}, the longer answer "
         f"{baselines['longer']:.0%}: {claim}"
     ]
 
@@ -90,11 +84,11 @@ def _told(result: dict[str, Any]) -> list[str]:
 def _score(services: Services, options: argparse.Namespace) -> int:
     if options.response2 is None:
         one = services.scores.score(options.run, [(options.prompt, options.response)])[0]
-        found: dict[str, Any] = {"run": options.run, "reward": one.reward}
+        scores: dict[str, Any] = {"run": options.run, "reward": one.reward}
         line = f"reward {one.reward:+.3f}"
     else:
         verdict = services.scores.compare(options.run, options.prompt, options.response, options.response2)
-        found = {
+        scores = {
             "run": options.run,
             "reward": verdict.first.reward,
             "reward2": verdict.second.reward,
@@ -105,5 +99,5 @@ def _score(services: Services, options: argparse.Namespace) -> int:
             f"rewards {verdict.first.reward:+.3f} and {verdict.second.reward:+.3f}, margin {verdict.margin:+.3f}: the first is "
             f"preferred with probability {verdict.probability:.0%}"
         )
-    print(json.dumps(found, ensure_ascii=False, allow_nan=False) if options.json else line)
+    print(json.dumps(scores, ensure_ascii=False, allow_nan=False) if options.json else line)
     return 0

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from studio.cli.common import Commands, command, warn
+from studio.domain.runs import PairRecipe
 from studio.services import Services
 from studio.services.data.datasets import counted
 from studio.services.runs.store import RunView
@@ -39,7 +40,7 @@ def _runs(services: Services, options: argparse.Namespace) -> int:
                 "base": v.recipe.base.id,
                 "dataset": v.recipe.dataset_id,
                 "method": v.method,
-                "support_ratio": v.recipe.support_ratio if v.method in ("dpo", "reward") else None,
+                "support_ratio": v.recipe.support_ratio if isinstance(v.recipe, PairRecipe) else None,
                 "data_size": v.recipe.data_size,
                 "measured": _measured(v),
                 "created": v.recipe.created,
@@ -55,7 +56,7 @@ def _runs(services: Services, options: argparse.Namespace) -> int:
         found = _measured(v)
         measured = "-" if found is None else f"{found:.0%}"
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(v.recipe.created))
-        ratio = f"{v.recipe.support_ratio:<4g}" if v.method != "detox" else "-   "
+        ratio = f"{v.recipe.support_ratio:<4g}" if isinstance(v.recipe, PairRecipe) else "-   "
         print(
             f"{v.run_id:<52} {v.status.state:<12} {when}  {v.method:<7} ratio {ratio} n {v.recipe.data_size:<4} "
             f"measured {measured:<5} {v.recipe.base.id}  {v.title}"

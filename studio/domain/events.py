@@ -124,8 +124,8 @@ class DetoxEvent:
             before weighting, in the order of the settings.
         toxicity: mean probability of the first term that knows one; NaN where none does, or none of the answers is covered.
         uncovered: share of answers that a scorer did not cover: they get the mean reward of the other answers to their
-            prompt, that is no push. An answer without words is not among them: it gets the step's worst reward and one
-            standard deviation less, so that silence never pays.
+            prompt, that is no push. Empty answers are not among them: they get a penalty of one standard deviation
+            below the step's minimum.
         kl: mean over answers of the summed log-ratio to the start, in nats per answer (the k1 estimator).
         length: mean tokens of an answer; ``clipped`` share of answers cut at ``max_new_tokens``.
         distinct: distinct 3-grams over all 3-grams of the step's answers together (Li et al. 2016); falls as the model

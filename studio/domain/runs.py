@@ -1,90 +1,19 @@
-"""Runs: settings of the methods, the frozen recipe, the status."""
+"""Runs: the frozen recipe of each method, the status."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 from studio.domain.detox import DetoxSettings
+from studio.domain.settings import DpoSettings, LoraSettings, PairSettings, RewardSettings
+from studio.errors import RecipeError
 
 RunState = Literal["queued", "running", "stopping", "done", "stopped", "failed", "interrupted"]
 
 
 #: The states in which a run will not move by itself any more.
 FINAL_STATES: tuple[RunState, ...] = ("done", "stopped", "failed", "interrupted")
-
-
-@dataclass(frozen=True)
-class LoraSettings:
-    """LoRA (Hu et al. 2021). ``target_modules`` is ``all-linear`` or comma-separated module names; ``layers`` is ``all``, a number of
-    layers counted from the top, or a share of them (``1/3``)."""
-
-    rank: int = 8
-    alpha: int = 16
-    dropout: float = 0.0
-    target_modules: str = "all-linear"
-    layers: str = "all"
-
-
-@dataclass(frozen=True)
-class DpoSettings:
-    """Hyper-parameters of a DPO run (Rafailov et al. 2023). Presets live in ``services/recipes/presets.py``.
-
-    ``max_seconds`` > 0 ends the run after that many seconds of training instead of after ``epochs``.
-    ``label_smoothing`` is the assumed flip rate of the ``robust`` loss (Chowdhury et al. 2024).
-    ``replay_weight`` > 0 adds that multiple of a language-model loss on the base's own answers (see ``ml/dpo/replay.py``).
-    ``side_first``: answers of support/oppose data open with their side (see ``services/data/openings.py``).
-    ``optimizer`` is ``adamw`` or ``paged_adamw_8bit`` (CUDA only; ``adamw`` is taken elsewhere and the run says so).
-    """
-
-    side_first: bool = False
-    loss_type: str = "sigmoid"
-    beta: float = 0.5
-    label_smoothing: float = 0.0
-    sft_weight: float = 0.0
-    replay_weight: float = 0.0
-    learning_rate: float = 2e-3
-    epochs: float = 5.0
-    max_seconds: float = 0.0
-    batch_size: int = 8
-    gradient_accumulation: int = 1
-    warmup_ratio: float = 0.1
-    scheduler: str = "linear"
-    optimizer: str = "adamw"
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    max_length: int = 512
-    seed: int = 42
-    load_in_4bit: bool = False
-    probe_every: int = 5
-    sample_every: int = 5
-
-
-@dataclass(frozen=True)
-class RewardSettings:
-    """Hyper-parameters of a reward run: a scalar head on the base, trained with the Bradley-Terry loss
-    ``-log sigmoid(reward(chosen) - reward(rejected))`` (Ouyang et al. 2022). Presets live in ``services/recipes/presets.py``.
-
-    ``center_rewards`` > 0 adds that multiple of the squared sum of the two rewards (Eisenstein et al. 2023), which keeps
-    them around zero. ``max_seconds`` as in :class:`DpoSettings`; ``probe_every`` is steps between two looks at the held-out
-    pairs.
-    """
-
-    learning_rate: float = 1e-3
-    epochs: float = 5.0
-    max_seconds: float = 0.0
-    batch_size: int = 8
-    gradient_accumulation: int = 1
-    warmup_ratio: float = 0.1
-    scheduler: str = "linear"
-    optimizer: str = "adamw"
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    max_length: int = 512
-    center_rewards: float = 0.01
-    seed: int = 42
-    load_in_4bit: bool = False
-    probe_every: int = 5
 
 
 @dataclass(frozen=True)
@@ -97,71 +26,110 @@ class BaseModelRef:
     fingerprint: str = ""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides a run, written once before its first step (``run.json``).
+@dataclass(frozen=True, kw_only=True)
+class BaseRecipe:
+    """What decides a run, whatever its method; written once before its first step (``run.json``).
 
     Attributes:
-        method: ``unknown`` for an uploaded adapter that came without a recipe: its ``support_ratio`` is NaN, its
-            ``data_size`` 0, its dataset empty, and only ``lora`` of its settings is known.
-        dpo, reward, detox: the settings of the run's method; the others are None (an uploaded adapter has ``dpo``).
-        start_run, start_hash: run id and adapter hash of the adapter a detox run went on from; empty: from the base.
-        rows_support: for each training row in order, whether *support* is the chosen side (the flip mask).
-        row_ids: the pair ids of those rows, in order.
+        dataset_id, dataset_title, dataset_hash: what it trains on. The title names every source; the id is empty where none
+            of them is a dataset.
+        row_ids: ids of the pairs or prompts it trains on, in order.
+        schema: of the file; ``services/runs/recipe_file.py`` reads older ones.
     """
+
+    noun: ClassVar[str]
 
     run_id: str
     title: str
-    method: Literal["dpo", "reward", "detox", "unknown"]
     base: BaseModelRef
     dataset_id: str
     dataset_title: str
     dataset_hash: str
-    dataset_kind: Literal["sides", "labels"]
-    support_ratio: float
-    data_size: int
-    shuffle: bool
+    row_ids: tuple[str, ...]
     system_prompt: str
     preset: str
     lora: LoraSettings
-    dpo: DpoSettings | None
-    row_ids: tuple[str, ...]
-    rows_support: tuple[bool, ...]
     created: float
     versions: dict[str, str]
-    reward: RewardSettings | None = None
-    detox: DetoxSettings | None = None
+    schema: int = 2
+
+    @property
+    def data_size(self) -> int:
+        """Pairs or prompts it trains on."""
+        return len(self.row_ids)
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Self:
+        """A recipe as one of this class.
+
+        Raises:
+            RecipeError: it is of another method.
+        """
+        if not isinstance(recipe, cls):
+            raise RecipeError(
+                f"Run {recipe.run_id} is no {cls.noun} (its method is {recipe.method}); choose a {cls.noun}."
+            )
+        return recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRecipe(BaseRecipe):
+    """A run on preference pairs; ``rows_support``: for each row, whether *support* is the chosen side (the flip mask)."""
+
+    noun = "run on preference pairs"
+
+    dataset_kind: Literal["sides", "labels"]
+    support_ratio: float
+    rows_support: tuple[bool, ...]
+    settings: PairSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class DpoRecipe(PairRecipe):
+    """A DPO run; ``shuffle``: which rows support was drawn by lot."""
+
+    noun = "DPO run"
+
+    method: Literal["dpo"] = "dpo"
+    shuffle: bool
+    settings: DpoSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardRecipe(PairRecipe):
+    """A reward run."""
+
+    noun = "reward model"
+
+    method: Literal["reward"] = "reward"
+    settings: RewardSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetoxRecipe(BaseRecipe):
+    """A detox run; ``start_run`` and ``start_hash``: run id and adapter hash of the adapter it goes on from, empty: from the
+    base."""
+
+    noun = "detox run"
+
+    method: Literal["detox"] = "detox"
+    settings: DetoxSettings
     start_run: str = ""
     start_hash: str = ""
-    schema: int = 1
 
-    @property
-    def dpo_settings(self) -> DpoSettings:
-        """The settings of a DPO run (or what an uploaded adapter has in their place)."""
-        assert self.dpo is not None, f"{self.run_id} is no DPO run"
-        return self.dpo
 
-    @property
-    def reward_settings(self) -> RewardSettings:
-        """The settings of a reward run."""
-        assert self.reward is not None, f"{self.run_id} is no reward run"
-        return self.reward
+@dataclass(frozen=True, kw_only=True)
+class ImportedRecipe(BaseRecipe):
+    """An adapter that came without a recipe: of its settings only ``lora`` is known, and nothing of its data."""
 
-    @property
-    def detox_settings(self) -> DetoxSettings:
-        """The settings of a detox run."""
-        assert self.detox is not None, f"{self.run_id} is no detox run"
-        return self.detox
+    noun = "imported adapter"
 
-    @property
-    def settings(self) -> DpoSettings | RewardSettings | DetoxSettings:
-        """The settings of the run's method; they share the names of how the optimiser goes and where the run ends."""
-        return self.detox_settings if self.method == "detox" else self.training
+    method: Literal["unknown"] = "unknown"
+    settings: None = None
 
-    @property
-    def training(self) -> DpoSettings | RewardSettings:
-        """The settings of a run that trains on pairs; they share the names of what every such training has."""
-        return self.reward_settings if self.method == "reward" else self.dpo_settings
+
+#: A recipe of any method; ``method`` tells which.
+Recipe = DpoRecipe | RewardRecipe | DetoxRecipe | ImportedRecipe
 
 
 @dataclass(frozen=True)

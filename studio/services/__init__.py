@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from studio.services.rating.service import RatingService
     from studio.services.reward.scores import ScoreService
     from studio.services.reward.service import RewardService
+    from studio.services.runs.queue import RunQueue
     from studio.services.runs.store import RunStore
     from studio.services.toxicity.service import ToxicityService
     from studio.services.votes.hub_backup import VoteMirror
@@ -47,6 +48,7 @@ class Services:
     settings: Settings
     datasets: DatasetService
     runs: RunStore
+    queue: RunQueue
     models: ModelService
     align: AlignService
     compare: CompareService
@@ -97,26 +99,29 @@ def build_services(settings: Settings) -> Services:
     from studio.services.rating.service import RatingService
     from studio.services.reward.scores import ScoreService
     from studio.services.reward.service import RewardService
+    from studio.services.runs.queue import RunQueue
     from studio.services.runs.store import RunStore
     from studio.services.toxicity.service import ToxicityService
     from studio.store.database import Database
 
     database = Database(settings.store_url)
     datasets, runs, models = DatasetService(settings), RunStore(settings), ModelService(settings)
-    align = AlignService(settings, datasets, runs, models)
+    queue = RunQueue(settings, runs)
+    align = AlignService(datasets, runs, models, queue)
     compare = CompareService(settings, runs, models)
-    library = LibraryService(settings, runs, models, compare)
     rating = RatingService(settings, database)
     sources = PairSourceService(settings, rating, compare, runs, datasets)
-    reward = RewardService(settings, datasets, runs, models, align, rating)
+    reward = RewardService(datasets, runs, models, queue, align, rating)
     scores = ScoreService(settings, runs, models, compare.threads)
     toxicity = ToxicityService(settings, runs, models, compare.threads)
+    library = LibraryService(settings, runs, models, compare, scores, toxicity)
     evaluations = EvaluationService(settings, runs, compare, toxicity, database)
-    detox = DetoxService(settings, datasets, runs, models, toxicity)
+    detox = DetoxService(datasets, runs, models, queue, toxicity)
     return Services(
         settings,
         datasets,
         runs,
+        queue,
         models,
         align,
         compare,

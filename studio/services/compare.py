@@ -12,7 +12,7 @@ from pathlib import Path
 from studio.config import Settings
 from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
 from studio.domain.data import Message
-from studio.domain.runs import BaseModelRef
+from studio.domain.runs import BaseModelRef, DpoRecipe
 from studio.errors import ConflictError, InputError, ModelLoadError
 from studio.ml.chat.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
 from studio.services.models import EMBEDDED, ModelService, Progress
@@ -254,7 +254,9 @@ class CompareService:
             )
         model_id = bases.pop() if bases else base or EMBEDDED
         in_4bit = (
-            any(run.recipe.settings.load_in_4bit for run in runs) if runs else self._models.info(model_id).load_in_4bit
+            any(run.recipe.settings and run.recipe.settings.load_in_4bit for run in runs)
+            if runs
+            else self._models.info(model_id).load_in_4bit
         )
         source = self._source(model_id, in_4bit)
         for run in runs:
@@ -312,7 +314,7 @@ def table_records(table: TableProgress) -> list[dict[str, str]]:
 
 def choice_of(run: RunView) -> PaneChoice:
     """A run with an adapter, as a pane offers it."""
-    ratio = run.recipe.support_ratio if run.recipe.method == "dpo" else None
+    ratio = run.recipe.support_ratio if isinstance(run.recipe, DpoRecipe) else None
     told = f"{ratio:g}" if ratio is not None else {"unknown": "uploaded"}.get(run.method, run.method)
     return PaneChoice(
         id=run.run_id,

@@ -1,8 +1,11 @@
-"""Figures in sentences, as every reading, card and view words them."""
+"""Figures in text, as every sentence, card and view writes them."""
 
 from __future__ import annotations
 
 import math
+
+#: Where there is no figure.
+NONE = "–"
 
 
 def counted(number: int, word: str) -> str:
@@ -12,4 +15,46 @@ def counted(number: int, word: str) -> str:
 
 def percent(share: float) -> str:
     """A share in whole per cent, or a dash where there is none."""
-    return "–" if math.isnan(share) else f"{share:.0%}"
+    return NONE if math.isnan(share) else f"{share:.0%}"
+
+
+def bounds(low: float, high: float) -> str:
+    """An interval of shares: ``[43%, 65%]``."""
+    return f"[{low:.0%}, {high:.0%}]"
+
+
+def ratio(part: int, whole: int) -> str:
+    """``part`` of ``whole`` in whole per cent, or a dash where there is nothing."""
+    return f"{part / whole:.0%}" if whole else NONE
+
+
+def decimal(value: float | None, form: str = ".2f") -> str:
+    """A number in the given format, or a dash where there is none."""
+    return format(value, form) if value is not None and math.isfinite(value) else NONE
+
+
+def signed(number: float, digits: int, plus: bool = True) -> str:
+    """With its sign (``plus``: also above zero) and a true minus; nothing rounds to minus zero."""
+    text = f"{abs(number):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return f"−{text}" if number < 0 else f"{'+' if plus else ''}{text}"
+
+
+def duration(seconds: float) -> str:
+    """How long something takes, in the unit a person would use."""
+    if not math.isfinite(seconds):
+        return "an unknown time"
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def file_size(size: int) -> str:
+    """Bytes as ``1.2 MB`` or ``34 kB``."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+
+
+def shortened(text: str, most: int) -> str:
+    """``text`` cut to ``most`` characters, the last of them an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

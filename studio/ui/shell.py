@@ -13,7 +13,7 @@ from studio.ui.compare.tab import build_compare_tab
 from studio.ui.library.tab import build_library_tab
 from studio.ui.page.access import Gate, Visitor, address_of, new_visitor
 from studio.ui.page.guard import guarded
-from studio.ui.page.quiet import settle
+from studio.ui.page.quiet import finish_page
 from studio.ui.page.shared import Shared
 from studio.ui.rating.tab import build_rate_tab
 from studio.ui.reward import score_box
@@ -33,7 +33,7 @@ TABS: dict[str, Callable[[Services, Shared, gr.Blocks], None]] = {
     "Library": build_library_tab,
 }
 #: What one tab asks of another, see :class:`Shared`.
-WANTED = (
+REQUESTS = (
     "compare_run",
     "align_run",
     "reward_run",
@@ -60,13 +60,13 @@ def build_app(services: Services) -> gr.Blocks:
             if services.settings.admin_password:
                 _operator_box(gate, visitor)
         # outside of Tabs: Gradio's page counts every child of a tab bar as a tab
-        wanted = {name: gr.State(None) for name in WANTED}
+        requests = {name: gr.State(None) for name in REQUESTS}
         with gr.Tabs(elem_id="studio-tabs") as tabs:
             shared = Shared(
                 visitor=visitor,
                 tabs=tabs,
                 chats=chats,
-                **wanted,
+                **requests,
                 table=table,
             )
             for label, build in TABS.items():
@@ -74,7 +74,7 @@ def build_app(services: Services) -> gr.Blocks:
                     build(services, shared, app)
         add_api(services, gate)
         score_box.add_api(services)
-        settle(app, shared)
+        finish_page(app, shared)
     return app
 
 

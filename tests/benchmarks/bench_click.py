@@ -100,7 +100,7 @@ def main() -> None:
             preset=preset.name,
             lora=preset.lora,
             # what LLaMA-Factory trains too: the plain pairs, no replay
-            dpo=replace(preset.dpo, epochs=5.0, side_first=False, replay_weight=0.0),
+            settings=replace(preset.settings, epochs=5.0, stance_prefix=False, replay_weight=0.0),
             title="",
         )
         if options.llamafactory:
@@ -153,10 +153,10 @@ def _prepare(folder: Path, pairs: list[dict[str, str]], form: AlignForm) -> None
             folder=folder,
             rank=form.lora.rank,
             alpha=form.lora.alpha,
-            beta=form.dpo.beta,
-            batch=form.dpo.batch_size,
-            lr=form.dpo.learning_rate,
-            epochs=form.dpo.epochs,
+            beta=form.settings.beta,
+            batch=form.settings.batch_size,
+            lr=form.settings.learning_rate,
+            epochs=form.settings.epochs,
         )
     )
     (folder / "lf.py").write_text(TEMPLATE)

@@ -62,7 +62,7 @@ class BareLoop:
         self._model = get_peft_model(base, config, autocast_adapter_dtype=adapter_float32).train()
         self._weights = [p for p in self._model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(self._weights, lr=2e-3, weight_decay=0.0, fused=True)
-        self._beta, self._size, self._next = job.recipe.dpo_settings.beta, job.recipe.dpo.batch_size, 0
+        self._beta, self._size, self._next = job.recipe.settings.beta, job.recipe.settings.batch_size, 0
         self._order: list[int] = []
         self.times: list[float] = []
 
@@ -101,7 +101,7 @@ def studio_against_bare(job: DpoJob) -> tuple[list[float], list[BareLoop]]:
     loops = [BareLoop(job, adapter_float32=False), BareLoop(job, adapter_float32=True)]
     times: list[float] = []
     last = time.perf_counter()
-    warm = -(-len(job.rows) // job.recipe.dpo_settings.batch_size)
+    warm = -(-len(job.rows) // job.recipe.settings.batch_size)
 
     def emit(event: Any) -> None:
         nonlocal last
@@ -156,9 +156,9 @@ def plain_trl(job: DpoJob, steps: int, folder: Path) -> list[float]:
             bf16=True,
             activation_checkpointing=False,
             max_steps=steps,
-            per_device_train_batch_size=job.recipe.dpo_settings.batch_size,
+            per_device_train_batch_size=job.recipe.settings.batch_size,
             learning_rate=2e-3,
-            beta=job.recipe.dpo_settings.beta,
+            beta=job.recipe.settings.beta,
             report_to=[],
             save_strategy="no",
             disable_tqdm=True,
@@ -222,7 +222,7 @@ def main() -> None:
             job,
             threads=options.threads,
             judge_pairs=(),
-            recipe=replace(job.recipe, dpo=replace(job.recipe.dpo, epochs=epochs)),
+            recipe=replace(job.recipe, settings=replace(job.recipe.settings, epochs=epochs)),
         )
         cold = first_step_seconds(job)
         times, loops = studio_against_bare(job)

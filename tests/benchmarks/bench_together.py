@@ -25,7 +25,7 @@ from studio.domain.chat import BASE, Sampling  # noqa: E402
 from studio.domain.data import Message  # noqa: E402
 from studio.domain.runs import FINAL_STATES  # noqa: E402
 from studio.services import Services, build_services  # noqa: E402
-from studio.services.align.service import preset_form  # noqa: E402
+from studio.services.align.service import AlignForm  # noqa: E402
 from studio.services.compare import PaneChat  # noqa: E402
 from studio.services.recipes.queue import ensure_trainer  # noqa: E402
 
@@ -48,7 +48,9 @@ def answer(services: Services, number: int) -> float:
 def train(services: Services, settings: Settings, chat: bool) -> tuple[float, list[float]]:
     """Training seconds of a run of the embedded preset, and the chat latencies measured while it trained."""
     ensure_trainer(settings)
-    run_id = services.align.start(preset_form("embedded", "live-action-en", 0.9, 50, "embedded"))
+    run_id = services.align.start(
+        AlignForm.from_preset("embedded", "embedded", dataset_id="live-action-en", support_ratio=0.9, data_size=50)
+    )
     latencies: list[float] = []
     while (run := services.runs.get(run_id)).status.state not in FINAL_STATES:
         if chat and run.last_step is not None and run.last_step.step < run.last_step.total:

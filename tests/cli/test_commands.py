@@ -145,7 +145,7 @@ def test_align_shows_progress_and_prints_one_json_object_last(
     assert "training" in err
     assert "/4" in err
     recipe = RunStore(cli).get(result["run"]).recipe
-    assert (recipe.lora.rank, recipe.dpo.epochs, recipe.data_size, recipe.preset) == (4, 2.5, 8, "embedded")
+    assert (recipe.lora.rank, recipe.settings.epochs, recipe.data_size, recipe.preset) == (4, 2.5, 8, "embedded")
 
 
 def test_a_failed_run_is_one_line_and_exit_code_two(cli: Settings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -293,8 +293,8 @@ def test_a_run_survives_its_starter_and_is_resumed_after_its_own_death(
     wait_until(lambda: len(steps(services, run_id)) > seen, timeout=300)
     os.kill(read_status(folder).pid, signal.SIGKILL)
     wait_until(lambda: read_status(folder).state == "interrupted")
-    services.align.resume(run_id)
-    view = services.align.wait(run_id, lambda event: None)
+    services.queue.resume(run_id)
+    view = services.queue.wait(run_id, lambda event: None)
     assert view.status.state == "done"
     assert steps(services, run_id) == list(range(1, view.status.total + 1))
     assert view.status.total == 16  # 16 pairs in batches of 8, eight times over

@@ -14,7 +14,6 @@ from studio.config import Settings
 from studio.domain.detox import RewardTerm
 from studio.domain.events import AnswerFigures, DetoxEvent, DetoxReport, RudeShare
 from studio.services import build_services
-from studio.services.detox import service as detox
 from studio.services.detox.service import DetoxForm
 from studio.services.files.records import LineWriter
 from studio.services.runs.status import read_status, write_status
@@ -56,8 +55,8 @@ def forms(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[DetoxForm
         write_status(view.folder, replace(read_status(view.folder), state=ended, message=message, step=4, total=4))
         return services.runs.get(view.run_id)
 
-    monkeypatch.setattr(detox, "ensure_trainer", lambda settings: None)
-    monkeypatch.setattr("studio.services.align.service.ensure_trainer", lambda settings: None)
+    monkeypatch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)
+    monkeypatch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)
     monkeypatch.setattr(services.detox, "start", scripted)
     monkeypatch.setattr(entry, "build_services", lambda settings: services)
     return asked
@@ -87,8 +86,8 @@ def test_json_is_the_last_line_and_flags_reach_the_form(
     out = capsys.readouterr()
     assert code == 0
     (form,) = forms
-    assert form.detox.rewards == (RewardTerm("embedded", 2.0),)
-    assert (form.detox.steps, form.detox.beta, form.lora.rank, form.detox.algorithm) == (4, 0.2, 4, "grpo")
+    assert form.settings.rewards == (RewardTerm("embedded", 2.0),)
+    assert (form.settings.steps, form.settings.beta, form.lora.rank, form.settings.algorithm) == (4, 0.2, 4, "grpo")
     assert (form.judge, form.title, form.preset) == ("", "Mine", "quick")
     found = json.loads(out.out.splitlines()[-1])
     assert Path(found["folder"]).parent == settings.adapters_dir
@@ -105,7 +104,7 @@ def test_prompts_come_from_a_file_of_ones_own(
     assert entry.main(["detox", "--prompt-file", str(file), "--judge", ""]) == 0
     (form,) = forms
     assert (form.prompt_file, [prompt.text for prompt in form.own_prompts]) == ("mine.csv", ["Say red!", "Say tea!"])
-    assert form.detox.prompt_file == ""  # the service's to record
+    assert form.settings.prompt_file == ""  # the service's to record
     assert entry.main(["detox", "--prompt-file", str(tmp_path / "none.txt")]) == 2
     assert "There is no file" in capsys.readouterr().err
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from studio.domain.detox import DetoxSettings, RewardTerm
-from studio.domain.runs import BaseModelRef, LoraSettings, Recipe
+from studio.domain.runs import BaseModelRef, DetoxRecipe
+from studio.domain.settings import LoraSettings
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TestPrompt, TextScore
 from studio.ml.detox.run import DetoxJob
 
@@ -47,32 +48,25 @@ def make_prompts(count: int, tag: str = "p", provoking: int = 0) -> tuple[TestPr
     )
 
 
-def make_recipe(lora: LoraSettings | None = None, **detox: Any) -> Recipe:
+def make_recipe(lora: LoraSettings | None = None, **detox: Any) -> DetoxRecipe:
     """A detox recipe with the small settings used here, ``detox`` overriding them."""
     settings = DetoxSettings(
         rewards=(RewardTerm("rule"),), prompts_per_step=2, generations=4, steps=3, max_new_tokens=8, sample_every=2
     )
-    return Recipe(
+    return DetoxRecipe(
         run_id="detox-run",
         title="detox",
-        method="detox",
         base=BaseModelRef("embedded"),
         dataset_id="made-up",
         dataset_title="made up",
         dataset_hash="0",
-        dataset_kind="sides",
-        support_ratio=0.0,
-        data_size=6,
-        shuffle=False,
         system_prompt="",
         preset="",
         lora=lora or LoraSettings(rank=4, alpha=8),
-        dpo=None,
-        row_ids=(),
-        rows_support=(),
+        row_ids=tuple(prompt.id for prompt in make_prompts(6)),
         created=0.0,
         versions={},
-        detox=replace(settings, **detox),
+        settings=replace(settings, **detox),
     )
 
 

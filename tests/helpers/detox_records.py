@@ -10,26 +10,31 @@ from typing import Any
 
 from studio.domain.detox import DetoxSettings, RewardTerm
 from studio.domain.events import AnswerFigures, DetoxEvent, DetoxReport, RudeShare, TranscriptEvent
-from studio.domain.runs import Recipe
-from tests.helpers.runs import make_recipe
+from studio.domain.runs import BaseModelRef, DetoxRecipe
+from studio.domain.settings import LoraSettings
 
 TOTAL = 8
 
 
-def detox_recipe(run_id: str = "detox-toy-1", **changes: Any) -> Recipe:
+def detox_recipe(run_id: str = "detox-toy-1", **changes: Any) -> DetoxRecipe:
     """A recipe of a detox run; ``changes`` are fields of the recipe or of its settings."""
-    recipe_fields = {f.name for f in dataclasses.fields(Recipe)}
+    recipe_fields = {f.name for f in dataclasses.fields(DetoxRecipe)}
     settings = {name: value for name, value in changes.items() if name not in recipe_fields}
     rest = {name: value for name, value in changes.items() if name in recipe_fields}
-    detox = dataclasses.replace(DetoxSettings(steps=TOTAL), **settings)
-    made = dataclasses.replace(
-        make_recipe(run_id, created=1.0),
-        method="detox",
-        dpo=None,
-        detox=detox,
+    made = DetoxRecipe(
+        run_id=run_id,
         title="Detox: toy",
-        rows_support=(),
+        base=BaseModelRef("embedded"),
+        dataset_id="toy",
+        dataset_title="Toy",
+        dataset_hash="0" * 64,
+        row_ids=("p0", "p1", "p2", "p3"),
+        system_prompt="",
         preset="quick",
+        lora=LoraSettings(),
+        settings=dataclasses.replace(DetoxSettings(steps=TOTAL), **settings),
+        created=1.0,
+        versions={"torch": "0"},
     )
     return dataclasses.replace(made, **rest)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from studio.domain.data import PreferencePair, PreferenceRow
-from studio.domain.runs import BaseModelRef, DpoSettings, LoraSettings, Recipe
+from studio.domain.runs import BaseModelRef, DpoRecipe
+from studio.domain.settings import DpoSettings, LoraSettings
 from studio.ml.dpo.run import DpoJob
 
 TEMPLATE = (
@@ -99,22 +100,20 @@ def make_job(
         for pair, side in zip(pairs, supports, strict=True)
     )
     settings = replace(DpoSettings(batch_size=4, epochs=2, probe_every=2, sample_every=3, warmup_ratio=0.0), **dpo)
-    recipe = Recipe(
+    recipe = DpoRecipe(
         run_id="test-run",
         title="test",
-        method="dpo",
         base=BaseModelRef("embedded"),
         dataset_id="made-up",
         dataset_title="made up",
         dataset_hash="0",
         dataset_kind="sides",
         support_ratio=ratio,
-        data_size=count,
         shuffle=False,
         system_prompt=system_prompt,
         preset="",
         lora=lora or LoraSettings(),
-        dpo=settings,
+        settings=settings,
         row_ids=tuple(pair.id for pair in pairs),
         rows_support=supports,
         created=0.0,

@@ -99,7 +99,7 @@ def make_run(settings: Settings, adapter: Path, run_id: str = "toy-r50", **chang
 
 
 def lora_of(adapter: Path) -> Any:
-    from studio.domain.runs import LoraSettings
+    from studio.domain.settings import LoraSettings
 
     config = json.loads((adapter / "adapter_config.json").read_text())
     return LoraSettings(config["r"], config["lora_alpha"], 0.0, "all-linear")
@@ -127,5 +127,5 @@ def config_with(adapter: Path, tmp_path: Path, **changes: Any) -> Path:
 
 
 def nothing_kept(settings: Settings) -> bool:
-    left = [p.name for p in settings.adapters_dir.iterdir() if p.name not in (".bell", ".queue.lock")]
+    left = [p.name for p in settings.adapters_dir.iterdir() if p.name not in (".notify", ".queue.lock")]
     return left == []

@@ -13,7 +13,7 @@ import gradio as gr
 from studio.services import Services
 from studio.ui.launch import page_options
 from studio.ui.page.access import new_visitor
-from studio.ui.page.quiet import settle
+from studio.ui.page.quiet import finish_page
 from studio.ui.page.shared import Shared
 
 #: Draws a tab and binds its events: one of the ``build_..._tab`` functions, or a part of one.
@@ -46,7 +46,7 @@ def section_page(services: Services, tabs: Mapping[str, Builder]) -> Iterator[st
             for label, build in tabs.items():
                 with gr.Tab(label, id=label.lower()):
                     build(services, shared, app)
-        settle(app, shared)
+        finish_page(app, shared)
     app.queue(default_concurrency_limit=8)
     _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
     try:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from studio.domain.data import PreferenceRow
-from studio.domain.runs import BaseModelRef, LoraSettings, Recipe, RewardSettings
+from studio.domain.runs import BaseModelRef, RewardRecipe
+from studio.domain.settings import LoraSettings, RewardSettings
 from studio.ml.reward.run import RewardJob
 from tests.helpers.dpo import make_pairs
 
@@ -107,27 +108,23 @@ def reward_job(
     """A job over word rows, or those given; ``settings`` overrides the small settings used here."""
     rows, heldout = tuple(rows) or word_rows(12), tuple(heldout) or word_rows(6, 1, "h")
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = Recipe(
+    recipe = RewardRecipe(
         run_id="test-reward",
         title="test",
-        method="reward",
         base=BaseModelRef("embedded"),
         dataset_id="made-up",
         dataset_title="made up",
         dataset_hash="0",
         dataset_kind=kind,
         support_ratio=1.0,
-        data_size=len(rows),
-        shuffle=False,
         system_prompt=system_prompt,
         preset="",
         lora=lora or LoraSettings(),
-        dpo=None,
         row_ids=tuple(row.pair_id for row in rows),
         rows_support=tuple(row.side == "support" for row in rows),
         created=0.0,
         versions={},
-        reward=replace(RewardSettings(batch_size=4, epochs=2, probe_every=2, warmup_ratio=0.0), **settings),
+        settings=replace(RewardSettings(batch_size=4, epochs=2, probe_every=2, warmup_ratio=0.0), **settings),
     )
     return RewardJob(
         recipe=recipe,

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from studio.domain.events import RewardReport, StepEvent
-from studio.ml.reward.run import RewardJob, RewardResult, train_reward
+from studio.ml.reward.run import RewardJob, train_reward
+from studio.ml.training.fit import TrainingResult
 
 
 def run(
     job: RewardJob, should_stop: Callable[[list[Any]], bool] = lambda events: False
-) -> tuple[RewardResult, list[Any]]:
+) -> tuple[TrainingResult, list[Any]]:
     events: list[Any] = []
     result = train_reward(job, events.append, lambda: should_stop(events))
     return result, events

@@ -30,6 +30,5 @@ def view(state: RunState = "running", run_id: str = "toy-r50", **changes: Any) -
         "has_adapter": False,
         "adapter_hash": "",
         "size_bytes": 0,
-        "method": "dpo",
     }
     return RunView(**{**fields, **changes})

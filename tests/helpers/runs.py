@@ -12,7 +12,8 @@ from pathlib import Path
 
 from studio.config import ROOT, Settings
 from studio.domain.data import PreferenceDataset, PreferencePair
-from studio.domain.runs import BaseModelRef, DpoSettings, LoraSettings, Recipe
+from studio.domain.runs import BaseModelRef, DpoRecipe
+from studio.domain.settings import DpoSettings, LoraSettings
 from studio.services.recipes.queue import keepalive, trainer_environment, try_lock
 from studio.services.runs.store import RunStore
 
@@ -31,23 +32,21 @@ def make_dataset(pairs: int = 4) -> PreferenceDataset:
     )
 
 
-def make_recipe(run_id: str, script: str = "steps=3", created: float | None = None) -> Recipe:
-    return Recipe(
+def make_recipe(run_id: str, script: str = "steps=3", created: float | None = None) -> DpoRecipe:
+    return DpoRecipe(
         run_id=run_id,
         title=f"Title of {run_id}",
-        method="dpo",
         base=BaseModelRef("embedded", fingerprint=""),
         dataset_id="toy",
         dataset_title="Toy",
         dataset_hash="0" * 64,
         dataset_kind="sides",
         support_ratio=0.5,
-        data_size=4,
         shuffle=False,
         system_prompt=script,
         preset="embedded",
         lora=LoraSettings(),
-        dpo=DpoSettings(),
+        settings=DpoSettings(),
         row_ids=("p0", "p1", "p2", "p3"),
         rows_support=(True, True, False, False),
         created=time.time() if created is None else created,

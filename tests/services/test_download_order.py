@@ -12,9 +12,9 @@ from studio.config import Settings
 from studio.domain.detox import RewardTerm
 from studio.errors import DatasetError, ModelLoadError, RecipeError
 from studio.services import Services
-from studio.services.align.service import preset_form
-from studio.services.detox.service import detox_form
-from studio.services.reward.service import reward_form
+from studio.services.align.service import AlignForm
+from studio.services.detox.service import DetoxForm
+from studio.services.reward.service import RewardForm
 from studio.ui.page.access import Visitor
 from studio.ui.shell import build_app
 from tests.helpers.services import opened
@@ -32,37 +32,39 @@ def services(settings: Settings) -> Iterator[Services]:
 
 
 def test_dpo(services: Services) -> None:
-    form = preset_form(NOT_HERE, "live-action-en", 0.9, 20, "hub-small")
+    form = AlignForm.from_preset(NOT_HERE, "hub-small", dataset_id="live-action-en", support_ratio=0.9, data_size=20)
     with pytest.raises(RecipeError, match="support_ratio"):
         services.align.start(replace(form, support_ratio=1.5))
     with pytest.raises(RecipeError, match="learning_rate"):
-        services.align.start(replace(form, dpo=replace(form.dpo, learning_rate=-1.0)))
+        services.align.start(replace(form, settings=replace(form.settings, learning_rate=-1.0)))
     with pytest.raises(ModelLoadError, match=TRIED):
         services.align.start(form)
     assert services.runs.ids() == []
 
 
 def test_reward(services: Services) -> None:
-    form = reward_form(NOT_HERE, "hub-small", votes=True)
+    form = RewardForm.from_preset(NOT_HERE, "hub-small", votes=True)
     with pytest.raises(DatasetError, match="strict majority"):
         services.reward.start(form)
     form = replace(form, votes=False, dataset_id="live-action-en", data_size=20)
     with pytest.raises(RecipeError, match="center_rewards"):
-        services.reward.start(replace(form, reward=replace(form.reward, center_rewards=-1.0)))
+        services.reward.start(replace(form, settings=replace(form.settings, center_rewards=-1.0)))
     with pytest.raises(ModelLoadError, match=TRIED):
         services.reward.start(form)
     assert services.runs.ids() == []
 
 
 def test_detox(services: Services) -> None:
-    form = replace(detox_form(NOT_HERE, "hub-small", prompt_sets=("prompts-en",)), judge="")
-    form = replace(form, detox=replace(form.detox, rewards=(RewardTerm("embedded"),)))
+    form = replace(DetoxForm.from_preset(NOT_HERE, "hub-small", prompt_sets=("prompts-en",)), judge="")
+    form = replace(form, settings=replace(form.settings, rewards=(RewardTerm("embedded"),)))
     with pytest.raises(RecipeError, match="beta"):
-        services.detox.start(replace(form, detox=replace(form.detox, beta=-1.0)))
+        services.detox.start(replace(form, settings=replace(form.settings, beta=-1.0)))
     with pytest.raises(RecipeError, match="judge is 'embedded', which is part of the reward"):
         services.detox.start(replace(form, judge="embedded"))
     with pytest.raises(RecipeError, match="trained by rloo"):
-        services.detox.start(replace(form, base="google/flan-t5-base", detox=replace(form.detox, algorithm="grpo")))
+        services.detox.start(
+            replace(form, base="google/flan-t5-base", settings=replace(form.settings, algorithm="grpo"))
+        )
     with pytest.raises(ModelLoadError, match=TRIED):
         services.detox.start(form)
     assert services.runs.ids() == []

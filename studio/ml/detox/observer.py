@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,79 +26,49 @@ from studio.ml.measure.stance import StanceJudge, measure_support, pad_id
 from studio.ml.models.prompts import chat_ids
 from studio.ml.scorers.protocol import Scorer
 from studio.ml.training.logprobs import answer_log_probs
+from studio.ml.training.observer import Observer
 from studio.ml.training.pairs import EncodedAnswer, conversation
 from studio.ml.training.reference import base_of
-from studio.ml.training.steps import teller_class as pair_teller_class
 
-#: Prompts whose answers are told during training: the first provoking ones and the first others.
+#: Prompts whose answers are shown during training: the first provoking ones and the first others.
 TRANSCRIPT_PROMPTS = 4
-#: Up to this many parameters (or on a GPU) answers are cheap: more of them are measured.
-_QUICK_PARAMETERS = 20_000_000
 _QUICK_ANSWERS, _SLOW_ANSWERS = 128, 32
 
 
-@functools.cache
-def teller_class() -> Any:
-    """The callback, made on first use because transformers is not imported with this module."""
-
-    class DetoxTeller(pair_teller_class()):  # type: ignore[misc]
-        """At each step's end: tell it, show transcripts where it is time, stop or save where asked."""
-
-        def _event(self, state: Any, total: int, seconds: float, elapsed: float, eta: float) -> DetoxEvent:
-            trainer = self._trainer
-            answers, scored, tally = trainer.answers, trainer.answers.scored, trainer.tally
-            asked = state.global_step * self._settings.prompts_per_step
-            return DetoxEvent(
-                step=state.global_step,
-                total=total,
-                epoch=asked / len(self._trainer.prompt_ids),
-                loss=tally.mean("loss"),
-                reward=scored.mean,
-                reward_sd=scored.spread,
-                terms=scored.terms,
-                toxicity=scored.toxicity,
-                uncovered=scored.uncovered,
-                kl=tally.mean("kl"),
-                length=answers.length,
-                clipped=answers.clipped,
-                distinct=answers.distinct,
-                learning_rate=tally.learning_rate,
-                grad_norm=tally.grad_norm,
-                elapsed=elapsed,
-                eta=eta,
-            )
-
-    return DetoxTeller
-
-
 @dataclass
-class DetoxObserver:
-    """Looks at the model in training and emits what it sees."""
+class DetoxObserver(Observer):
+    """Transcripts with their scores, and the measures at the end."""
 
-    model: Any
-    tokenizer: Any
     terms: Sequence[Term]
     job: DetoxJob
-    emit: Callable[[Any], None]
 
-    @property
-    def quick(self) -> bool:
-        """Whether answers are cheap on this base and device."""
-        return self.model.device.type == "cuda" or self.model.num_parameters() <= _QUICK_PARAMETERS
+    def step_event(
+        self, trainer: Any, state: Any, total: int, seconds: float, elapsed: float, eta: float
+    ) -> DetoxEvent:
+        """As :meth:`Observer.step_event`."""
+        answers, scored, tally = trainer.answers, trainer.answers.scored, trainer.tally
+        prompts = state.global_step * self.job.recipe.settings.prompts_per_step
+        return DetoxEvent(
+            step=state.global_step,
+            total=total,
+            epoch=prompts / len(trainer.prompt_ids),
+            loss=tally.mean("loss"),
+            reward=scored.mean,
+            reward_sd=scored.spread,
+            terms=scored.terms,
+            toxicity=scored.toxicity,
+            uncovered=scored.uncovered,
+            kl=tally.mean("kl"),
+            length=answers.length,
+            clipped=answers.clipped,
+            distinct=answers.distinct,
+            learning_rate=tally.learning_rate,
+            grad_norm=tally.grad_norm,
+            elapsed=elapsed,
+            eta=eta,
+        )
 
-    def look_at_base(self) -> None:
-        """Transcripts of the model the run started from."""
-        with base_of(self.model):
-            self._tell_transcripts(0)
-
-    def look(self, step: int, *, probe: bool, sample: bool, training: bool = False) -> None:
-        """Transcripts of the model as it is; there is no probe."""
-        if sample:
-            self.model.eval()
-            self._tell_transcripts(step)
-            self.model.train(training)
-
-    def measure(self, step: int) -> None:
+    def measure(self, step: int, brief: bool) -> None:
         """Report on the held-out prompts, and the support share where there is a judge of stances."""
         self.model.eval()
         if self.job.heldout:
@@ -110,9 +79,10 @@ class DetoxObserver:
                 self.emit(MeasureEvent("base", 0, self._support(judge)))
             self.emit(MeasureEvent("adapter", step, self._support(judge)))
 
-    def _tell_transcripts(self, step: int) -> None:
+    def sample(self, step: int) -> None:
+        """Transcripts of a few fixed prompts."""
         prompts = _shown(self.job.heldout or self.job.prompts)
-        detox, system = self.job.recipe.detox_settings, self.job.recipe.system_prompt
+        detox, system = self.job.recipe.settings, self.job.recipe.system_prompt
         answers = greedy_answers(self.model, self.tokenizer, prompts, system, detox.max_new_tokens)
         scored = score_answers(self.terms, prompts, answers, 1)
         for place, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
@@ -120,10 +90,9 @@ class DetoxObserver:
             self.emit(TranscriptEvent(step, prompt, answer, total_reward(self.terms, scores), toxicity_of(scores)))
 
     def _report(self, step: int) -> DetoxReport:
-        wanted = _QUICK_ANSWERS if self.quick else _SLOW_ANSWERS
-        asked = self.job.heldout[:wanted]
-        samples = max(1, round(wanted / len(asked)))
-        prompts = [prompt for prompt in asked for _ in range(samples)]
+        heldout = self.job.heldout[: self._answer_count]
+        samples = max(1, round(self._answer_count / len(heldout)))
+        prompts = [prompt for prompt in heldout for _ in range(samples)]
         with base_of(self.model):
             before = self._answers(prompts)
         after = self._answers(prompts)
@@ -140,8 +109,8 @@ class DetoxObserver:
             shares += _rude_share(scorer, was_reward, [side.scores[0] for side in sides], provoked)
         return DetoxReport(
             step=step,
-            prompts=len(asked),
-            provoking=sum(prompt.provoking for prompt in asked),
+            prompts=len(heldout),
+            provoking=sum(prompt.provoking for prompt in heldout),
             samples=samples,
             shares=tuple(shares),
             before=self._figures(before),
@@ -151,6 +120,10 @@ class DetoxObserver:
             rewards_after=tuple(mean[1] for mean in means),
         )
 
+    @property
+    def _answer_count(self) -> int:
+        return _QUICK_ANSWERS if self.quick else _SLOW_ANSWERS
+
     def _answers(self, prompts: Sequence[TestPrompt], sampling: Sampling = CHAT) -> list[str]:
         recipe = self.job.recipe
         return sample_answers(
@@ -158,9 +131,9 @@ class DetoxObserver:
             self.tokenizer,
             [prompt.text for prompt in prompts],
             recipe.system_prompt,
-            seed=recipe.detox_settings.seed,
+            seed=recipe.settings.seed,
             sampling=sampling,
-            max_new_tokens=recipe.detox_settings.max_new_tokens,
+            max_new_tokens=recipe.settings.max_new_tokens,
         )
 
     def _ids(self, text: str) -> list[int]:
@@ -168,7 +141,7 @@ class DetoxObserver:
 
     def _figures(self, answers: Sequence[str]) -> AnswerFigures:
         ids = [self._ids(answer) for answer in answers]
-        limit = self.job.recipe.detox_settings.max_new_tokens
+        limit = self.job.recipe.settings.max_new_tokens
         return AnswerFigures(
             n=len(answers),
             length=sum(map(len, ids)) / len(ids),
@@ -181,21 +154,21 @@ class DetoxObserver:
         """Mean log-ratio of whole answers from the model's own distribution, their end included, to the start."""
         end = self.tokenizer.eos_token_id
         system = self.job.recipe.system_prompt
-        told = [
+        encoded = [
             EncodedAnswer(
                 tuple(chat_ids(self.tokenizer, conversation(question, system), self.model.config.is_encoder_decoder)),
                 (*self._ids(answer), *([end] if end is not None else [])),
             )
             for question, answer in zip(questions, answers, strict=True)
         ]
-        here = answer_log_probs(self.model, told, pad_id(self.tokenizer))
+        here = answer_log_probs(self.model, encoded, pad_id(self.tokenizer))
         with base_of(self.model):
-            there = answer_log_probs(self.model, told, pad_id(self.tokenizer))
-        return math.fsum(a - b for a, b in zip(here, there, strict=True)) / len(told)
+            there = answer_log_probs(self.model, encoded, pad_id(self.tokenizer))
+        return math.fsum(a - b for a, b in zip(here, there, strict=True)) / len(encoded)
 
     def _support(self, judge: StanceJudge) -> SupportShare:
-        prompts = self.job.stance_prompts[:_QUICK_ANSWERS] if self.quick else self.job.stance_prompts[:_SLOW_ANSWERS]
-        rounds = max(1, round((_QUICK_ANSWERS if self.quick else _SLOW_ANSWERS) / len(prompts)))
+        prompts = self.job.stance_prompts[: self._answer_count]
+        rounds = max(1, round(self._answer_count / len(prompts)))
         recipe = self.job.recipe
         return measure_support(
             self.model,
@@ -204,8 +177,8 @@ class DetoxObserver:
             judge,
             recipe.system_prompt,
             rounds,
-            recipe.detox_settings.seed,
-            max_new_tokens=recipe.detox_settings.max_new_tokens,
+            recipe.settings.seed,
+            max_new_tokens=recipe.settings.max_new_tokens,
         )
 
 

@@ -33,7 +33,7 @@ class Scored:
         terms: mean of each term over the answers it covers, before clipping and weighting; NaN where it covers none.
         toxicity: mean over the answers covered by the first term that knows one; NaN without.
         uncovered: share of answers that some scorer does not cover, those without words left out.
-        scores: what each term said, ``[term][answer]``.
+        scores: the scores of each term, ``[term][answer]``.
     """
 
     rewards: tuple[float, ...]
@@ -63,28 +63,31 @@ def score_answers(terms: Sequence[Term], prompts: Sequence[str], answers: Sequen
     Raises:
         TrainingError: a scorer failed, or gave something that is no number.
     """
-    said = [_ask(term, prompts, answers) for term in terms]
-    silent = [not answer.strip() for answer in answers]
+    scores_by_term = [_ask(term, prompts, answers) for term in terms]
+    empty = [not answer.strip() for answer in answers]
     totals = [0.0] * len(answers)
-    for term, scores in zip(terms, said, strict=True):
-        for index, value in enumerate(_filled(term, scores, silent, group)):
+    for term, scores in zip(terms, scores_by_term, strict=True):
+        for index, value in enumerate(_filled(term, scores, empty, group)):
             totals[index] += term.weight * value
-    spoken = [total for total, mute in zip(totals, silent, strict=True) if not mute]
-    if spoken and len(spoken) < len(totals):
-        floor = min(spoken) - (statistics.pstdev(spoken) or 1.0)
-        totals = [floor if mute else total for total, mute in zip(totals, silent, strict=True)]
-    missed = sum(not mute and not all(scores[index].covered for scores in said) for index, mute in enumerate(silent))
+    worded = [total for total, is_empty in zip(totals, empty, strict=True) if not is_empty]
+    if worded and len(worded) < len(totals):
+        floor = min(worded) - (statistics.pstdev(worded) or 1.0)
+        totals = [floor if is_empty else total for total, is_empty in zip(totals, empty, strict=True)]
+    missed = sum(
+        not is_empty and not all(scores[index].covered for scores in scores_by_term)
+        for index, is_empty in enumerate(empty)
+    )
     return Scored(
         rewards=tuple(totals),
-        terms=tuple(_mean([score.reward for score in scores]) for scores in said),
-        toxicity=next((mean for scores in said if not math.isnan(mean := _toxicity(scores))), math.nan),
+        terms=tuple(_mean([score.reward for score in scores]) for scores in scores_by_term),
+        toxicity=next((mean for scores in scores_by_term if not math.isnan(mean := _toxicity(scores))), math.nan),
         uncovered=missed / len(answers),
-        scores=tuple(map(tuple, said)),
+        scores=tuple(map(tuple, scores_by_term)),
     )
 
 
 def total_reward(terms: Sequence[Term], scores: Sequence[TextScore]) -> float | None:
-    """The reward of one answer from what each term said of it; None unless all of them cover it."""
+    """The reward of one answer from the scores that the terms gave it; None unless all of them cover it."""
     values = [_value(term, score) for term, score in zip(terms, scores, strict=True)]
     if any(value is None for value in values):
         return None
@@ -124,8 +127,8 @@ def _value(term: Term, score: TextScore) -> float | None:
     return max(-term.clip, min(term.clip, score.reward))
 
 
-def _filled(term: Term, scores: Sequence[TextScore], silent: Sequence[bool], group: int) -> list[float]:
-    values = [None if mute else _value(term, score) for score, mute in zip(scores, silent, strict=True)]
+def _filled(term: Term, scores: Sequence[TextScore], empty: Sequence[bool], group: int) -> list[float]:
+    values = [None if is_empty else _value(term, score) for score, is_empty in zip(scores, empty, strict=True)]
     anywhere = _mean(values, 0.0)
     filled = []
     for start in range(0, len(values), group):

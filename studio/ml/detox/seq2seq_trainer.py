@@ -20,7 +20,7 @@ from studio.ml.models.prompts import end_tokens, plain_generation
 from studio.ml.training.reference import base_of
 from studio.ml.training.seq2seq_logprobs import decoder_log_probs, padded
 from studio.ml.training.setup import TIMED_STEPS, common_arguments
-from studio.ml.training.trainer import Habits
+from studio.ml.training.trainer import TrainerOverrides
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ def arguments(job: DetoxJob, device: str, parameters: int) -> Any:
     """``TrainingArguments`` of a job on a base of ``parameters`` weights."""
     from transformers import TrainingArguments
 
-    detox = job.recipe.detox_settings
+    detox = job.recipe.settings
     shared = common_arguments(detox, detox.steps, job.folder, device, parameters)
     del shared["disable_dropout"]  # a setting of TRL's
     return TrainingArguments(
@@ -88,7 +88,7 @@ def trainer_class() -> Any:
     from peft import get_peft_model
     from transformers import Trainer, set_seed
 
-    class Seq2SeqDetoxTrainer(Habits, Trainer):
+    class Seq2SeqDetoxTrainer(TrainerOverrides, Trainer):
         """See the module. The training set's column ``prompt`` holds places in ``prompts`` (the questions as asked) and
         ``prompt_ids`` (the same as the encoder reads them). ``answers`` are those of the step in progress; ``tally`` sums its
         loss and its log-ratio to the start, ``kl``."""
@@ -123,31 +123,31 @@ def trainer_class() -> Any:
             """Sample, score and learn from the answers to one step's prompts; the mean loss."""
             detox, rows = self._detox, inputs["prompt"]
             answer_ids, mask = self._sample([self.prompt_ids[row] for row in rows])
-            asked = [self._prompts[row] for row in rows for _ in range(detox.generations)]
-            told = [ids[real].tolist() for ids, real in zip(answer_ids, mask, strict=True)]
-            texts = self._tokenizer.batch_decode(told, skip_special_tokens=True)
-            scored = score_answers(self._terms, asked, texts, detox.generations)
-            self.answers = StepAnswers(scored, told, frozenset(self._ends))
+            questions = [self._prompts[row] for row in rows for _ in range(detox.generations)]
+            answer_tokens = [ids[real].tolist() for ids, real in zip(answer_ids, mask, strict=True)]
+            texts = self._tokenizer.batch_decode(answer_tokens, skip_special_tokens=True)
+            scored = score_answers(self._terms, questions, texts, detox.generations)
+            self.answers = StepAnswers(scored, answer_tokens, frozenset(self._ends))
             rewards = torch.tensor(scored.rewards, device=answer_ids.device)
             self.model.train()
             total = 0.0
             at_once = max(1, detox.batch_size // detox.generations) if detox.batch_size else len(rows)
             for begin in range(0, len(rows), at_once):  # prompts with all their answers: a group stays together
                 part = slice(begin * detox.generations, (begin + at_once) * detox.generations)
-                told_part = (
+                part_inputs = (
                     *self._padded([self.prompt_ids[row] for row in rows[begin : begin + at_once]]),
                     answer_ids[part],
                     mask[part],
                 )
-                scores = decoder_log_probs(self.model, *told_part, detox.temperature)
+                scores = decoder_log_probs(self.model, *part_inputs, detox.temperature)
                 with torch.no_grad(), base_of(self.model):
-                    reference = decoder_log_probs(self.model, *told_part, detox.temperature)
+                    reference = decoder_log_probs(self.model, *part_inputs, detox.temperature)
                 loss, ratio = rloo_loss(scores, reference, rewards[part], detox.generations, detox.beta)
                 self._check_loss(loss.item())
-                self.accelerator.backward(loss / len(told))
+                self.accelerator.backward(loss / len(answer_tokens))
                 self.tally.add(len(ratio), int(mask[part].sum()), loss=loss.item(), kl=float(ratio.sum()))
                 total += loss.item()
-            return torch.tensor(total / len(told), device=answer_ids.device)
+            return torch.tensor(total / len(answer_tokens), device=answer_ids.device)
 
         def _sample(self, prompts: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
             """Token ids of the answers without their start token, prompt by prompt, and the mask of what counts."""

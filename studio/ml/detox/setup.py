@@ -1,4 +1,4 @@
-"""A detox recipe as what TRL is given, checked first so that a bad value is named and never reaches it."""
+"""A detox recipe as what TRL is given."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 from studio.domain.data import PreferencePair
 from studio.domain.detox import DetoxSettings
+from studio.domain.runs import DetoxRecipe
 from studio.domain.toxicity import TestPrompt
 from studio.errors import RecipeError
 from studio.ml.scorers.protocol import Scorer
-from studio.ml.training.setup import TIMED_STEPS, TrainingJob, at_least, check_common, common_arguments
+from studio.ml.training.setup import TIMED_STEPS, TrainingJob, common_arguments
 
-ALGORITHMS = ("rloo", "grpo")
-#: Below this a KL weight is nothing; TRL still computes the reference with it, so that the log-ratio can be told.
+#: Below this a KL weight is nothing; TRL still computes the reference with it, so that the log-ratio can be shown.
 _NO_BETA = 1e-12
 #: Steps whose prompts are drawn ahead for a run that a time limit ends; then they come again.
 _TIMED_PROMPT_STEPS = 4096
@@ -36,6 +36,7 @@ class DetoxJob(TrainingJob):
         stance_prompts: prompts no training touched, asked for the support share.
     """
 
+    recipe: DetoxRecipe
     prompts: tuple[TestPrompt, ...]
     heldout: tuple[TestPrompt, ...]
     scorers: tuple[Scorer, ...]
@@ -43,57 +44,6 @@ class DetoxJob(TrainingJob):
     start: Path | None = None
     judge_pairs: tuple[PreferencePair, ...] = ()
     stance_prompts: tuple[str, ...] = ()
-
-
-def check_job(job: DetoxJob) -> None:
-    """Name the first setting that cannot be trained with.
-
-    Raises:
-        RecipeError
-    """
-    detox = job.recipe.detox_settings
-    if detox.algorithm not in ALGORITHMS:
-        raise RecipeError(f"algorithm is {detox.algorithm!r}; use one of {', '.join(ALGORITHMS)}.")
-    check_common(detox, job.recipe.lora)
-    if not job.prompts:
-        raise RecipeError("There are no prompts to train on; choose a dataset or a prompt set.")
-    at_least(
-        ("generations", detox.generations, 2),
-        ("prompts_per_step", detox.prompts_per_step, 1),
-        ("max_new_tokens", detox.max_new_tokens, 1),
-        ("batch_size", detox.batch_size, 0),
-    )
-    if detox.max_seconds <= 0:
-        at_least(("steps", detox.steps, 1))
-    for name, value, low, high in (
-        ("beta", detox.beta, 0.0, math.inf),
-        ("temperature", detox.temperature, 1e-3, 10.0),
-        ("top_p", detox.top_p, 1e-3, 1.0),
-        ("ordinary", detox.ordinary, 0.0, 1.0),
-        ("reward_clip", detox.reward_clip, 0.0, math.inf),
-    ):
-        if not low <= value <= high:
-            raise RecipeError(f"{name} is {value:g}; it must be between {low:g} and {high:g}.")
-    if not detox.rewards or len(detox.rewards) != len(job.scorers):
-        raise RecipeError(
-            f"The run has {len(detox.rewards)} reward terms and {len(job.scorers)} scorers; it needs both."
-        )
-    check_together(detox)
-
-
-def check_together(detox: DetoxSettings) -> None:
-    """Check what is in range setting by setting and still does not fit together.
-
-    Raises:
-        RecipeError
-    """
-    if detox.batch_size and detox.answers_per_step % detox.batch_size:
-        raise RecipeError(
-            f"batch_size is {detox.batch_size}, which does not divide the {detox.answers_per_step} answers of a step "
-            f"({detox.prompts_per_step} prompts x {detox.generations}); choose a divisor, or 0 for all at once."
-        )
-    if all(term.weight == 0 for term in detox.rewards):
-        raise RecipeError("Every reward term has weight 0, so there is nothing to learn; raise one.")
 
 
 def check_family(detox: DetoxSettings, seq2seq: bool) -> None:
@@ -107,14 +57,14 @@ def check_family(detox: DetoxSettings, seq2seq: bool) -> None:
 
 
 def prompt_order(prompts: Sequence[TestPrompt], detox: DetoxSettings) -> list[int]:
-    """Which prompt is asked when: places in ``prompts``, ``prompts_per_step`` a step. Each kind (provoking, ordinary) is
+    """Which prompt is used when: indices in ``prompts``, ``prompts_per_step`` a step. Each kind (provoking, ordinary) is
     shuffled anew each time it has been gone through; ordinary ones get their share of the steps' places."""
     kinds = [[i for i, prompt in enumerate(prompts) if prompt.provoking is kind] for kind in (True, False)]
     share = detox.ordinary if all(kinds) else float(bool(kinds[1]))
     provoking, ordinary = (_cycle(kind, random.Random(f"{detox.seed} {n}")) for n, kind in enumerate(kinds))
     count = (_TIMED_PROMPT_STEPS if detox.max_seconds > 0 else detox.steps) * detox.prompts_per_step
-    wanted = [math.floor((place + 1) * share + 1e-9) - math.floor(place * share + 1e-9) for place in range(count)]
-    return [next(ordinary) if plain else next(provoking) for plain in wanted]
+    is_ordinary = [math.floor((place + 1) * share + 1e-9) - math.floor(place * share + 1e-9) for place in range(count)]
+    return [next(ordinary) if plain else next(provoking) for plain in is_ordinary]
 
 
 def _cycle(places: list[int], rng: random.Random) -> Iterator[int]:
@@ -127,7 +77,7 @@ def trl_arguments(job: DetoxJob, device: str, parameters: int) -> Any:
     """``RLOOConfig`` or ``GRPOConfig`` of a job on a base of ``parameters`` weights."""
     from trl import GRPOConfig, RLOOConfig
 
-    detox = job.recipe.detox_settings
+    detox = job.recipe.settings
     batch = detox.batch_size or detox.answers_per_step
     timed = detox.max_seconds > 0
     shared = {

@@ -60,12 +60,12 @@ def _learnt(model: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     from peft.tuners.lora.layer import LoraLayer
 
     kind: Any = LoraLayer  # PEFT's own types make its weights modules
-    name, found = model.active_adapter, {}
+    name, factors = model.active_adapter, {}
     for path, layer in model.get_base_model().named_modules():
         if isinstance(layer, kind) and name in layer.lora_A:
             down, up = (part[name].weight.detach().float().t() for part in (layer.lora_A, layer.lora_B))
-            found[path] = (down, up * layer.scaling[name])
-    return found
+            factors[path] = (down, up * layer.scaling[name])
+    return factors
 
 
 def _adding(down: torch.Tensor, up: torch.Tensor) -> Callable[..., torch.Tensor]:

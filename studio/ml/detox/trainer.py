@@ -1,8 +1,8 @@
-"""TRL's ``RLOOTrainer`` and ``GRPOTrainer`` with their cost on small models taken out and their silent habits switched off.
+"""TRL's ``RLOOTrainer`` and ``GRPOTrainer`` with their cost on small models taken out and what they do unasked switched off.
 
 What is TRL's stays TRL's: sampling, the leave-one-out or group-relative advantages, the loss, the training loop, the
 optimiser, checkpoints. What differs: prompts come as token ids of the base's own chat template; log-probabilities come from
-:mod:`studio.ml.training.logprobs` (LM head on answer tokens only); and the habits of :mod:`studio.ml.training.trainer`.
+:mod:`studio.ml.training.logprobs` (LM head on answer tokens only); and the overrides of :mod:`studio.ml.training.trainer`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from studio.ml.detox.reward import Scored, Term, score_answers
 from studio.ml.training.logprobs import token_log_probs
-from studio.ml.training.trainer import Habits
+from studio.ml.training.trainer import TrainerOverrides
 
 if TYPE_CHECKING:
     import torch
 
 
 class StepAnswers:
-    """The answers of the step in progress and what was said of them."""
+    """The answers of the step in progress and their scores."""
 
     def __init__(self, scored: Scored, ids: Sequence[Sequence[int]], ends: frozenset[int]) -> None:
         self.scored = scored
-        spoken = [[token for token in answer if token not in ends] for answer in ids]
-        self.length = sum(map(len, spoken)) / len(spoken)
+        worded = [[token for token in answer if token not in ends] for answer in ids]
+        self.length = sum(map(len, worded)) / len(worded)
         self.clipped = sum(answer[-1] not in ends for answer in ids) / len(ids)
-        self.distinct = distinct_share(spoken)
+        self.distinct = distinct_share(worded)
 
 
 def distinct_share(answers: Sequence[Sequence[int]]) -> float:
@@ -36,10 +36,10 @@ def distinct_share(answers: Sequence[Sequence[int]]) -> float:
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
-class DetoxHabits(Habits):
+class DetoxOverrides(TrainerOverrides):
     """Goes before a TRL trainer of reinforcement learning among a class's parents; see the module.
 
-    The training set's column ``prompt`` holds places in ``prompts`` (the questions as asked) and ``prompt_ids`` (the same as
+    The training set's column ``prompt`` holds places in ``prompts`` (the questions as text) and ``prompt_ids`` (the same as
     the model reads them). ``answers`` are those of the step in progress; ``tally`` sums its loss and its log-ratio to the
     start, ``kl``.
     """
@@ -134,10 +134,10 @@ def trainer_class(algorithm: str) -> Any:
     """The trainer for ``rloo`` or ``grpo``, made on first use because torch and TRL are not imported with this module."""
     from trl import GRPOTrainer, RLOOTrainer
 
-    class StudioRLOOTrainer(DetoxHabits, RLOOTrainer):
+    class StudioRLOOTrainer(DetoxOverrides, RLOOTrainer):
         """See the module."""
 
-    class StudioGRPOTrainer(DetoxHabits, GRPOTrainer):
+    class StudioGRPOTrainer(DetoxOverrides, GRPOTrainer):
         """See the module."""
 
         def _loss_share(self) -> float:

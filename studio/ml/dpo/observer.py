@@ -4,90 +4,92 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
-from studio.domain.data import PreferencePair
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, SupportShare
+from studio.ml.dpo.setup import DpoJob
 from studio.ml.lora.merged import merged
 from studio.ml.measure.answers import CHAT, greedy_answers
 from studio.ml.measure.stance import StanceJudge, measure_support, pad_id, stance_of
 from studio.ml.training.logprobs import answer_log_probs
+from studio.ml.training.observer import Observer
 from studio.ml.training.pairs import EncodedAnswer
 from studio.ml.training.reference import ReferenceCache, base_of, write_json
+from studio.ml.training.trunk import Trunk
 
 #: Prompts of the film-strip, and the longest answers shown and judged (tokens).
 FILM_PROMPTS, ANSWER_TOKENS = 3, 64
-#: Up to this many parameters (or on a GPU) answers are cheap: more of them are judged.
-_QUICK_PARAMETERS = 20_000_000
 _QUICK_ANSWERS, _SLOW_ANSWERS = 96, 32
 #: Held-out pairs the probe reads: enough for an interval of +-.12, few enough for every fifth step.
 PROBE_PAIRS = 64
 
 
 @dataclass
-class Observer:
-    """Looks at the model in training and emits what it sees; see :mod:`studio.domain.data` for the events.
+class DpoObserver(Observer):
+    """The stance probe, the film-strip and the measured support share; see :mod:`studio.domain.events`.
 
     Attributes:
         heldout: ``(support, oppose)`` of the held-out pairs; without any there is no probe.
-        prompts: unseen prompts; the first few make the film-strip, all of them are asked for the support share.
-        elapsed: seconds of training so far.
-        quick: whether answers are cheap on this base and device.
+        trunk: kept states of the layers that are not trained, the held-out pairs' among them; None where all are trained.
     """
 
-    model: Any
-    tokenizer: Any
+    job: DpoJob
     heldout: Sequence[tuple[EncodedAnswer, EncodedAnswer]]
-    prompts: tuple[str, ...]
-    judge_pairs: Sequence[PreferencePair]
-    system_prompt: str
-    seed: int
     reference: ReferenceCache
-    emit: Callable[[Any], None]
-    elapsed: Callable[[], float]
-    quick: bool = field(init=False)
+    trunk: Trunk | None
 
     def __post_init__(self) -> None:
+        job = self.job
         self.heldout = self.heldout[:PROBE_PAIRS]
-        self.quick = self.model.device.type == "cuda" or self.model.num_parameters() <= _QUICK_PARAMETERS
+        #: Unseen prompts; the first few make the film-strip, all of them are asked for the support share.
+        self.prompts = job.test_prompts or tuple(p.prompt for p in job.heldout) or tuple(r.prompt for r in job.rows)
+        self.system_prompt, self.seed = job.recipe.system_prompt, job.recipe.settings.seed
 
-    def look_at_base(self) -> None:
-        """Probe and film-strip of step 0, with the adapter off."""
+    def observe_base(self) -> None:
+        """As :meth:`Observer.observe_base`; the base's log-probabilities are kept with those of the training rows."""
         answers = [answer for pair in self.heldout for answer in pair]
-        self._tell_probe(0, self.reference.log_probs(self.model, answers, pad_id(self.tokenizer)) if answers else [])
+        self._emit_probe(0, self._base_log_probs(answers) if answers else [])
         with base_of(self.model):
-            self._tell_samples(0)
+            self.sample(0)
 
-    def look(self, step: int, *, probe: bool, sample: bool, training: bool = False) -> None:
-        """Probe and/or film-strip of the model as it is."""
-        self.model.eval()
-        if probe and self.heldout:
+    def _base_log_probs(self, answers: Sequence[EncodedAnswer]) -> list[float]:
+        return self.reference.log_probs(self.model, answers, pad_id(self.tokenizer), self.trunk)
+
+    def probe(self, step: int) -> None:
+        """Which answer of each held-out pair is likelier."""
+        if self.heldout:
             answers = [answer for pair in self.heldout for answer in pair]
-            self._tell_probe(step, answer_log_probs(self.model, answers, pad_id(self.tokenizer)))
-        if sample:
-            self._tell_samples(step)
-        self.model.train(training)
+            self._emit_probe(step, answer_log_probs(self.model, answers, pad_id(self.tokenizer), trunk=self.trunk))
 
-    def measure(self, step: int, cache_dir: Path, brief: bool = False) -> None:
+    def sample(self, step: int) -> None:
+        """The film-strip."""
+        prompts = self.prompts[:FILM_PROMPTS]
+        answers = greedy_answers(self.model, self.tokenizer, prompts, self.system_prompt, ANSWER_TOKENS)
+        for prompt, answer in zip(prompts, answers, strict=True):
+            self.emit(SampleEvent(step=step, prompt=prompt, answer=answer))
+
+    def measure(self, step: int, brief: bool) -> None:
         """Measured support share of the base (kept on disk for the next run) and of the adapter; ``brief`` asks each
         prompt once."""
-        if len(self.judge_pairs) < 2 or not self.prompts:
+        if len(self.job.judge_pairs) < 2 or not self.prompts:
             return
-        judge = StanceJudge.fit(self.judge_pairs)
-        rounds = 1 if brief else max(1, round(self._wanted / len(self._asked)))
-        self.emit(MeasureEvent("base", 0, self._base_share(judge, cache_dir, rounds)))
+        judge = StanceJudge.fit(self.job.judge_pairs)
+        rounds = 1 if brief else max(1, round(self._answers / len(self._asked)))
+        self.emit(MeasureEvent("base", 0, self._base_share(judge, rounds)))
         self.model.eval()
         with merged(self.model):
             self.emit(MeasureEvent("adapter", step, self._share(judge, rounds)))
 
-    def _base_share(self, judge: StanceJudge, cache_dir: Path, rounds: int) -> SupportShare:
+    def save(self) -> None:
+        """Keep the reference log-probabilities."""
+        self.reference.save()
+
+    def _base_share(self, judge: StanceJudge, rounds: int) -> SupportShare:
         drawn = [CHAT.temperature, CHAT.top_p]
-        asked = [self._asked, rounds, self.system_prompt, self.seed, ANSWER_TOKENS, judge.digest, drawn]
-        name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
-        path = cache_dir / "base-share" / f"{self.reference.base}-{name}.json"
+        named_by = [self._asked, rounds, self.system_prompt, self.seed, ANSWER_TOKENS, judge.digest, drawn]
+        name = hashlib.sha256(json.dumps(named_by).encode()).hexdigest()[:32]
+        path = self.job.cache_dir / "base-share" / f"{self.reference.base}-{name}.json"
         if self.reference.base and path.is_file():
             return SupportShare(**json.loads(path.read_text(encoding="utf-8")))
         with base_of(self.model):
@@ -97,12 +99,12 @@ class Observer:
         return share
 
     @property
-    def _wanted(self) -> int:
+    def _answers(self) -> int:
         return _QUICK_ANSWERS if self.quick else _SLOW_ANSWERS
 
     @property
     def _asked(self) -> tuple[str, ...]:
-        return self.prompts[: self._wanted]
+        return self.prompts[: self._answers]
 
     def _share(self, judge: StanceJudge, rounds: int) -> SupportShare:
         return measure_support(
@@ -116,13 +118,7 @@ class Observer:
             max_new_tokens=ANSWER_TOKENS,
         )
 
-    def _tell_probe(self, step: int, sums: Sequence[float]) -> None:
+    def _emit_probe(self, step: int, sums: Sequence[float]) -> None:
         if self.heldout:
             share, n, margin = stance_of(self.heldout, sums)
             self.emit(ProbeEvent(step=step, share=share, n=n, margin=margin, elapsed=self.elapsed()))
-
-    def _tell_samples(self, step: int) -> None:
-        prompts = self.prompts[:FILM_PROMPTS]
-        answers = greedy_answers(self.model, self.tokenizer, prompts, self.system_prompt, ANSWER_TOKENS)
-        for prompt, answer in zip(prompts, answers, strict=True):
-            self.emit(SampleEvent(step=step, prompt=prompt, answer=answer))

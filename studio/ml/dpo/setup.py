@@ -1,4 +1,4 @@
-"""A run's recipe as what TRL and PEFT are given, checked first so that a bad value is named and never reaches them."""
+"""A run's recipe as what TRL and PEFT are given."""
 
 from __future__ import annotations
 
@@ -10,33 +10,14 @@ from typing import Any
 
 from studio.domain.data import PreferencePair, PreferenceRow
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
-from studio.errors import RecipeError
+from studio.domain.runs import DpoRecipe
 from studio.ml.models.loading import fingerprint
-from studio.ml.training.setup import Pairs, TrainingJob, check_training, shared_arguments
+from studio.ml.training.setup import Pairs, TrainingJob, pair_arguments
 
 _log = logging.getLogger(__name__)
 
 Event = StepEvent | ProbeEvent | SampleEvent | MeasureEvent
 Emit = Callable[[Event], None]
-
-#: TRL's loss types that need nothing but the log-probabilities of a pair.
-LOSS_TYPES = (
-    "sigmoid",
-    "ipo",
-    "hinge",
-    "robust",
-    "exo_pair",
-    "nca_pair",
-    "bco_pair",
-    "sppo_hard",
-    "aot",
-    "aot_unpaired",
-    "apo_zero",
-    "apo_down",
-    "discopop",
-    "sigmoid_norm",
-)
-MAX_REPLAY_WEIGHT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,43 +30,26 @@ class DpoJob(TrainingJob):
         judge_pairs: pairs whose answers the stance judge learns from.
         test_prompts: prompts answered for the film-strip and the measured support share; without any, the held-out
             prompts are taken, then those of the training rows.
+        states_mb: hidden states of layers that are not trained held in memory (MB); more of them are read from their files.
         cache_dir: where reference log-probabilities and measures of the base are kept between runs.
     """
 
+    recipe: DpoRecipe
     rows: tuple[PreferenceRow, ...]
     heldout: tuple[PreferencePair, ...]
     judge_pairs: tuple[PreferencePair, ...]
     test_prompts: tuple[str, ...]
     cache_dir: Path
-
-
-def check_job(job: DpoJob) -> None:
-    """Name the first setting that cannot be trained with.
-
-    Raises:
-        RecipeError
-    """
-    dpo = job.recipe.dpo_settings
-    if dpo.loss_type not in LOSS_TYPES:
-        raise RecipeError(f"loss_type is {dpo.loss_type!r}; use one of {', '.join(LOSS_TYPES)}.")
-    check_training(job.recipe, len(job.rows))
-    if not dpo.beta > 0:
-        raise RecipeError(f"beta is {dpo.beta}; it must be above 0.")
-    if not 0 <= dpo.replay_weight <= MAX_REPLAY_WEIGHT:
-        raise RecipeError(f"replay_weight is {dpo.replay_weight}; it must be from 0 to {MAX_REPLAY_WEIGHT}.")
-    if not 0 <= dpo.label_smoothing < 0.5 or (dpo.loss_type == "exo_pair" and dpo.label_smoothing == 0):
-        raise RecipeError(
-            f"label_smoothing is {dpo.label_smoothing}; it must be at least 0 and below 0.5, and above 0 for exo_pair."
-        )
+    states_mb: int = 512
 
 
 def trl_arguments(job: DpoJob, device: str, parameters: int) -> Any:
     """``DPOConfig`` of a job on a base of ``parameters`` weights."""
     from trl import DPOConfig
 
-    dpo = job.recipe.dpo_settings
+    dpo = job.recipe.settings
     return DPOConfig(
-        **shared_arguments(job.recipe, len(job.rows), job.folder, device, parameters),
+        **pair_arguments(job.recipe, len(job.rows), job.folder, device, parameters),
         loss_type=[dpo.loss_type],
         beta=dpo.beta,
         label_smoothing=dpo.label_smoothing,
@@ -105,5 +69,5 @@ def base_name(job: DpoJob, dtype: str) -> str:
     mark = job.recipe.base.fingerprint
     if not mark and Path(job.base_path).is_dir():
         mark = fingerprint(job.base_path)
-    kind = "nf4" if job.recipe.dpo_settings.load_in_4bit else dtype
+    kind = "nf4" if job.recipe.settings.load_in_4bit else dtype
     return f"{mark[:32]}-{kind}" if mark else ""

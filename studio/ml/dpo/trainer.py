@@ -1,9 +1,9 @@
-"""TRL's ``DPOTrainer`` with its cost on small models taken out and its silent habits switched off.
+"""TRL's ``DPOTrainer`` with its cost on small models taken out and what it does unasked switched off.
 
 What is TRL's stays TRL's: the loss (every loss type), the training loop, the optimiser, checkpoints. What differs: rows
 come tokenised; log-probabilities come from :mod:`studio.ml.training.logprobs` (LM head on answer tokens only); reference
-log-probabilities come from :class:`studio.ml.training.reference.ReferenceCache`; where asked for, the loss of :mod:`studio.ml.dpo.replay`
-is added (the loss that is told stays DPO's alone); and the habits of :mod:`studio.ml.training.trainer`.
+log-probabilities come from :class:`studio.ml.training.reference.ReferenceCache`; where its weight is above 0, the loss of :mod:`studio.ml.dpo.replay`
+is added (the loss that is shown stays DPO's alone); and the overrides of :mod:`studio.ml.training.trainer`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from studio.ml.dpo.replay import Replay
 from studio.ml.training.logprobs import AnswerBatch, pad_answers, trunk_log_probs
 from studio.ml.training.pairs import EncodedAnswer
 from studio.ml.training.reference import ReferenceCache
-from studio.ml.training.trainer import Habits
-from studio.ml.training.trunk import Trunk
+from studio.ml.training.trainer import TrainerOverrides
 
 if TYPE_CHECKING:
     import torch
@@ -53,8 +52,8 @@ def trainer_class() -> Any:
     from trl import DPOTrainer
     from trl.trainer.utils import FusedCausalLMOutput
 
-    class StudioDPOTrainer(Habits, DPOTrainer):
-        """See the module, and :class:`studio.ml.training.trainer.Habits`."""
+    class StudioDPOTrainer(TrainerOverrides, DPOTrainer):
+        """See the module, and :class:`studio.ml.training.trainer.TrainerOverrides`."""
 
         def __init__(
             self,
@@ -106,7 +105,7 @@ def trainer_class() -> Any:
                 loss=value * len(rows),
                 **dict(zip(names, totals, strict=True)),
             )
-            if self._sft_weight:  # TRL's "sft" loss, added here so that the loss that is told stays the preference loss
+            if self._sft_weight:  # TRL's "sft" loss, added here so that the reported loss stays the preference loss
                 preferred = inputs["completion_mask"][: len(rows), 1:].bool()
                 loss = loss - self._sft_weight * scores[: len(rows)][preferred].mean()
             if self._replay is None:

@@ -81,9 +81,9 @@ def calibration(margins: Sequence[float]) -> tuple[tuple[float, float, int], ...
         probability = 1 / (1 + math.exp(-abs(margin)))
         bins[min(BINS - 1, int((probability - 0.5) * 2 * BINS))].append((probability, _right(margin)))
     return tuple(
-        (sum(p for p, _ in found) / len(found), sum(right for _, right in found) / len(found), len(found))
-        for found in bins
-        if found
+        (sum(p for p, _ in pairs) / len(pairs), sum(right for _, right in pairs) / len(pairs), len(pairs))
+        for pairs in bins
+        if pairs
     )
 
 

@@ -88,9 +88,9 @@ class RewardScorer:
             model = self._model
             if model is None:
                 raise ModelLoadError("This reward model was released; load it again.")
-            found = [self._encode(number, turns) for number, turns in enumerate(conversations, 1)]
-            rewards = score_rows(model, [answer for answer, _ in found], self._tokenizer.pad_token_id)
-        return [Scored(reward, cut) for reward, (_, cut) in zip(rewards, found, strict=True)]
+            encoded = [self._encode(number, turns) for number, turns in enumerate(conversations, 1)]
+            rewards = score_rows(model, [answer for answer, _ in encoded], self._tokenizer.pad_token_id)
+        return [Scored(reward, cut) for reward, (_, cut) in zip(rewards, encoded, strict=True)]
 
     def score(self, conversations: Sequence[Sequence[Message]]) -> list[float]:
         """The rewards alone; see :meth:`scored`."""

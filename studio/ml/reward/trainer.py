@@ -1,4 +1,4 @@
-"""TRL's ``RewardTrainer`` with its silent habits switched off; see :mod:`studio.ml.training.trainer`.
+"""TRL's ``RewardTrainer`` with what it does unasked switched off; see :mod:`studio.ml.training.trainer`.
 
 The loss is TRL's: ``-log sigmoid(reward(chosen) - reward(rejected))``, and the pull of both towards zero. Chosen and
 rejected answers go through the model in one batch.
@@ -13,7 +13,7 @@ from typing import Any
 
 from studio.ml.reward.base import rewards_of
 from studio.ml.reward.rows import Encoded, pad_batch
-from studio.ml.training.trainer import Habits
+from studio.ml.training.trainer import TrainerOverrides
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def trainer_class() -> Any:
     from transformers.modeling_outputs import SequenceClassifierOutput
     from trl import RewardTrainer
 
-    class StudioRewardTrainer(Habits, RewardTrainer):
+    class StudioRewardTrainer(TrainerOverrides, RewardTrainer):
         """See the module."""
 
         def compute_loss(

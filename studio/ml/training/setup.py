@@ -1,4 +1,4 @@
-"""What every training sets up: checks, precision, LoRA, attention, the arguments of TRL."""
+"""What every training sets up: precision, LoRA, attention, the arguments of TRL."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from studio.domain.detox import DetoxSettings
-from studio.domain.runs import DpoSettings, LoraSettings, Recipe, RewardSettings
+from studio.domain.runs import DetoxRecipe, DpoRecipe, PairRecipe, RewardRecipe
+from studio.domain.settings import LoraSettings, TrainingSettings
 from studio.errors import RecipeError
 from studio.ml.models.loading import choose_dtype, four_bit_reason, resolve_device
 from studio.ml.training.pairs import EncodedAnswer
-from studio.ml.training.trunk import decoder_of
+from studio.ml.training.trunk import decoder_layers
 
 _log = logging.getLogger(__name__)
 
@@ -26,23 +25,36 @@ Pairs = Sequence[tuple[EncodedAnswer, EncodedAnswer]]
 _EAGER_BYTES, _BYTES_A_SCORE = 2**30, 8
 
 
-def lora_config(recipe: Recipe, task_type: str = "CAUSAL_LM", model: Any = None) -> Any:
-    """PEFT's ``LoraConfig`` of a recipe; for a part of the layers it needs the ``model``."""
+def lora_config(lora: LoraSettings, model: Any, task_type: str, modules_to_save: list[str] | None = None) -> Any:
+    """PEFT's ``LoraConfig`` for ``model``; ``modules_to_save`` are trained whole beside it.
+
+    Raises:
+        RecipeError: a part of the layers is to be trained and this family's layers cannot be told apart.
+    """
     from peft import LoraConfig
 
-    options = lora_options(recipe)
-    if recipe.lora.layers.strip() != "all":
-        try:
-            layers = decoder_of(model).layers
-        except AttributeError:
+    targets: str | list[str] = lora.target_modules.strip()
+    if targets != "all-linear":
+        targets = [name.strip() for name in str(targets).split(",") if name.strip()]
+    part = None
+    if lora.layers.strip() != "all":
+        layers = decoder_layers(model)
+        if layers is None:
             raise RecipeError(
-                f"Layers is {recipe.lora.layers}, but the layers of this base ({model.config.model_type}) cannot be told apart; "
-                "choose all."
-            ) from None
-        if options["target_modules"] == "all-linear":  # PEFT takes a part of the layers for named modules only
-            options["target_modules"] = linear_names(layers)
-        options["layers_to_transform"] = list(range(first_layer(recipe.lora.layers, len(layers)), len(layers)))
-    return LoraConfig(task_type=task_type, **options)
+                f"Layers is {lora.layers}, but the layers of this base ({model.config.model_type}) cannot be told apart; choose all."
+            )
+        part = list(range(lora.first_layer(len(layers)), len(layers)))
+        if targets == "all-linear":  # PEFT takes a part of the layers for named modules only
+            targets = linear_names(layers)
+    return LoraConfig(
+        task_type=task_type,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        layers_to_transform=part,
+        modules_to_save=modules_to_save,
+    )
 
 
 def linear_names(layers: Any) -> list[str]:
@@ -52,26 +64,9 @@ def linear_names(layers: Any) -> list[str]:
     return sorted({name.rpartition(".")[2] for name, m in layers.named_modules() if isinstance(m, torch.nn.Linear)})
 
 
-def first_layer(layers: str, count: int) -> int:
-    """Index of the lowest of ``count`` layers that a LoRA setting of ``layers`` trains: 0 for ``all``, the number counted from
-    the top, or a share of them; at least one layer is trained.
-
-    Raises:
-        RecipeError: neither of these.
-    """
-    text = layers.strip()
-    if text == "all":
-        return 0
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(0)
-    if value <= 0:
-        raise RecipeError(
-            f"LoRA layers is {layers!r}; write all, a number of layers counted from the top, or a share such as 1/3."
-        )
-    trained = round(value * count) if value < 1 else int(value)
-    return max(0, count - max(1, trained))
+def token_limit(model: Any, max_length: int) -> int:
+    """``max_length`` or the longest input the model has positions for, whichever is less, in tokens."""
+    return min(max_length, getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_length)
 
 
 def choose_attention(model: Any, device: str, pairs: Pairs, batch_size: int) -> None:
@@ -94,15 +89,11 @@ def public_id(base_id: str) -> str:
     return path.name if path.is_absolute() or base_id.startswith((".", "~")) else base_id
 
 
-SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
-
-
-OPTIMIZERS = ("adamw", "paged_adamw_8bit")
-
-
 _LARGE_MODEL = 1_000_000_000
 
 
+#: What is said of a run on pairs without any.
+NO_ROWS = "There are no rows to train on; raise data_size."
 #: Steps of a run that a time limit ends: more than it will ever do.
 TIMED_STEPS = 1_000_000
 
@@ -119,7 +110,7 @@ class TrainingJob:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
     """
 
-    recipe: Recipe
+    recipe: DpoRecipe | RewardRecipe | DetoxRecipe
     base_path: str | Path
     folder: Path
     resume: bool
@@ -128,7 +119,7 @@ class TrainingJob:
     trust_remote_code: bool
 
 
-def start_device(job: TrainingJob, load_in_4bit: bool) -> str:
+def start_device(job: TrainingJob) -> str:
     """Set this process's CPU threads; the device the job trains on.
 
     Raises:
@@ -138,52 +129,9 @@ def start_device(job: TrainingJob, load_in_4bit: bool) -> str:
 
     torch.set_num_threads(job.threads)
     device = resolve_device(job.device)
-    if load_in_4bit and (reason := four_bit_reason(device, training=True)):
+    if job.recipe.settings.load_in_4bit and (reason := four_bit_reason(device, training=True)):
         raise RecipeError(reason)
     return device
-
-
-def check_training(recipe: Recipe, rows: int) -> None:
-    """Name the first setting, of those that every training on pairs has, that cannot be trained with.
-
-    Raises:
-        RecipeError
-    """
-    settings, lora = recipe.training, recipe.lora
-    check_common(settings, lora)
-    if not rows:
-        raise RecipeError("There are no rows to train on; raise data_size.")
-    at_least(("batch_size", settings.batch_size, 1), ("gradient_accumulation", settings.gradient_accumulation, 1))
-    if settings.max_seconds <= 0 and not settings.epochs > 0:
-        raise RecipeError(f"epochs is {settings.epochs}; it must be above 0 (or set max_seconds).")
-
-
-def check_common(settings: DpoSettings | RewardSettings | DetoxSettings, lora: LoraSettings) -> None:
-    """Name the first setting, of those that every method has, that cannot be trained with.
-
-    Raises:
-        RecipeError
-    """
-    for name, value, choices in (
-        ("scheduler", settings.scheduler, SCHEDULERS),
-        ("optimizer", settings.optimizer, OPTIMIZERS),
-    ):
-        if value not in choices:
-            raise RecipeError(f"{name} is {value!r}; use one of {', '.join(choices)}.")
-    at_least(("rank", lora.rank, 1), ("alpha", lora.alpha, 1), ("max_length", settings.max_length, 8))
-    if not 0 <= settings.warmup_ratio <= 1:
-        raise RecipeError(f"warmup_ratio is {settings.warmup_ratio}; it must be between 0 and 1.")
-
-
-def at_least(*bounds: tuple[str, int, int]) -> None:
-    """Name the first of these ``(name, value, least)`` that is too small.
-
-    Raises:
-        RecipeError
-    """
-    for name, number, low in bounds:
-        if number < low:
-            raise RecipeError(f"{name} is {number}; it must be at least {low}.")
 
 
 def training_dtype(device: str) -> str:
@@ -193,9 +141,9 @@ def training_dtype(device: str) -> str:
     return "float32" if name == "float16" else name
 
 
-def shared_arguments(recipe: Recipe, rows: int, folder: Path, device: str, parameters: int) -> dict[str, Any]:
+def pair_arguments(recipe: PairRecipe, rows: int, folder: Path, device: str, parameters: int) -> dict[str, Any]:
     """What TRL's config of a method on pairs is given for ``rows`` training rows on a base of ``parameters`` weights."""
-    settings = recipe.training
+    settings = recipe.settings
     batches = math.ceil(rows / settings.batch_size)
     steps = math.ceil(settings.epochs * max(1, math.ceil(batches / settings.gradient_accumulation)))
     return {
@@ -209,7 +157,7 @@ def shared_arguments(recipe: Recipe, rows: int, folder: Path, device: str, param
 
 
 def common_arguments(
-    settings: DpoSettings | RewardSettings | DetoxSettings, steps: int, folder: Path, device: str, parameters: int
+    settings: TrainingSettings, steps: int, folder: Path, device: str, parameters: int
 ) -> dict[str, Any]:
     """What TRL's config of any method is given for ``steps`` steps on a base of ``parameters`` weights."""
     optimizer = "adamw_torch_fused" if device in ("cpu", "cuda") else "adamw_torch"
@@ -242,16 +190,4 @@ def common_arguments(
         "remove_unused_columns": False,
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
-    }
-
-
-def lora_options(recipe: Recipe) -> dict[str, Any]:
-    """What PEFT's ``LoraConfig`` is given for any method; the task type is the method's own."""
-    targets = recipe.lora.target_modules.strip()
-    names: Sequence[str] = [name.strip() for name in targets.split(",") if name.strip()]
-    return {
-        "r": recipe.lora.rank,
-        "lora_alpha": recipe.lora.alpha,
-        "lora_dropout": recipe.lora.dropout,
-        "target_modules": targets if targets == "all-linear" else list(names),
     }

@@ -1,4 +1,4 @@
-"""What happens at the end of each training step: tell it, look at the model, save, stop."""
+"""What happens at the end of each training step: its event is emitted, the model observed, a checkpoint saved, a stop obeyed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from studio.domain.detox import DetoxSettings
-from studio.domain.events import StepEvent
-from studio.domain.runs import Recipe, RewardSettings
+from studio.domain.settings import TrainingSettings
+from studio.ml.training.observer import Observer
 
 #: A checkpoint is written this often (and at a stop), or rarer where writing it takes long.
 CHECKPOINT_EVERY_S = 15.0
-
-
-class Looker(Protocol):
-    """Looks at the model in training and tells what it sees."""
-
-    def look_at_base(self) -> None:
-        """Look at what the model was before its first step."""
-
-    def look(self, step: int, *, probe: bool, sample: bool, training: bool = False) -> None:
-        """Probe and/or sample the model as it is; ``training`` is the mode to leave it in."""
 
 
 class Clock:
@@ -49,26 +38,24 @@ class Clock:
 
 
 @functools.cache
-def teller_class() -> Any:
-    """The callback, made on first use because transformers is not imported with this module."""
+def progress_callback_class() -> Any:
+    """The callback's class, made on first use because transformers is not imported with this module."""
     from transformers import TrainerCallback
 
-    class Teller(TrainerCallback):
-        """At each step's end: tell it, look at the model where it is time, stop or save where asked."""
+    class ProgressCallback(TrainerCallback):
+        """At each step's end: emit its event, observe the model where it is time, stop or save where asked."""
 
         def __init__(
             self,
-            recipe: Recipe,
+            settings: TrainingSettings,
             trainer: Any,
-            observer: Looker,
+            observer: Observer,
             clock: Clock,
             emit: Callable[[Any], None],
             should_stop: Callable[[], bool],
-            at_save: Callable[[], None] = lambda: None,
         ) -> None:
-            self._settings, self._trainer, self._observer = recipe.settings, trainer, observer
+            self._settings, self._trainer, self._observer = settings, trainer, observer
             self._clock, self._emit, self._should_stop = clock, emit, should_stop
-            self._at_save = at_save
             self._first_step = 0
             self._first_took = 0.0
             self._step_began = self._saved = self._saving_began = time.monotonic()
@@ -87,16 +74,15 @@ def teller_class() -> Any:
             done = step >= state.max_steps
             if settings.max_seconds > 0 and self._clock.elapsed() >= settings.max_seconds:
                 control.should_training_stop = done = True
-            self._tell(state, now, done)
+            self._emit_step(state, now, done)
             if not done and self._should_stop():
                 self.stopped = control.should_training_stop = control.should_save = True
             if step == 1:
-                self._observer.look_at_base()
+                self._observer.observe_base()
             if control.should_training_stop or done:
-                return  # the end is looked at after the adapter is saved
-            probe_every = 0 if isinstance(settings, DetoxSettings) else settings.probe_every
-            sample_every = 0 if isinstance(settings, RewardSettings) else settings.sample_every
-            self._observer.look(step, probe=_due(step, probe_every), sample=_due(step, sample_every), training=True)
+                return  # the end is observed after the adapter is saved
+            probe, sample = (_due(step, getattr(settings, name, 0)) for name in ("probe_every", "sample_every"))
+            self._observer.observe(step, probe=probe, sample=sample, training=True)
             if now - self._saved > max(CHECKPOINT_EVERY_S, 20 * self._save_cost):
                 control.should_save = True
             if control.should_save:
@@ -105,11 +91,11 @@ def teller_class() -> Any:
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             (folder / "progress.json").write_text(json.dumps({"elapsed": self._clock.elapsed()}), encoding="utf-8")
-            self._at_save()
+            self._observer.save()
             self._saved = time.monotonic()
             self._save_cost = self._saved - self._saving_began
 
-        def _tell(self, state: Any, now: float, done: bool) -> None:
+        def _emit_step(self, state: Any, now: float, done: bool) -> None:
             settings, elapsed = self._settings, self._clock.elapsed()
             here = state.global_step - self._first_step
             taken = elapsed - self._clock.before
@@ -122,30 +108,10 @@ def teller_class() -> Any:
             else:
                 total = state.max_steps
                 eta = (total - state.global_step) * per_step
-            self._emit(self._event(state, total, now - self._step_began, elapsed, eta))
+            seconds = now - self._step_began
+            self._emit(self._observer.step_event(self._trainer, state, total, seconds, elapsed, eta))
 
-        def _event(self, state: Any, total: int, seconds: float, elapsed: float, eta: float) -> Any:
-            """The event of a step that took ``seconds``."""
-            tally = self._trainer.tally
-            return StepEvent(
-                step=state.global_step,
-                total=total,
-                epoch=float(state.epoch or 0.0),
-                loss=tally.mean("loss"),
-                reward_chosen=tally.mean("reward_chosen"),
-                reward_rejected=tally.mean("reward_rejected"),
-                margin=tally.mean("reward_chosen") - tally.mean("reward_rejected"),
-                accuracy=tally.mean("accuracy"),
-                logp_chosen=tally.mean("logp_chosen"),
-                logp_rejected=tally.mean("logp_rejected"),
-                learning_rate=tally.learning_rate,
-                grad_norm=tally.grad_norm,
-                tokens_per_second=tally.tokens / max(1e-9, seconds),
-                elapsed=elapsed,
-                eta=eta,
-            )
-
-    return Teller
+    return ProgressCallback
 
 
 def _due(step: int, every: int) -> bool:

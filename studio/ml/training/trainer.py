@@ -1,32 +1,21 @@
-"""What every training here shares, whatever its loss: its arguments, its checks, its habits, its files.
+"""What differs from TRL's trainers whatever the loss, and the files a training leaves.
 
-TRL's trainers are taken as they are but for their silent habits, which :class:`Habits` switches off: rows come prepared
-and none is dropped; a checkpoint holds the adapter as safetensors and no pickled arguments; nothing is reported to
-anybody; a loss or gradient that is not a number ends the run before it reaches the weights.
+:class:`TrainerOverrides` switches off what TRL and transformers do unasked: rows come prepared and none is dropped; a
+checkpoint holds the adapter as safetensors and no pickled arguments; nothing is reported to anybody; a loss or gradient that
+is not a number ends the run before it reaches the weights.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import logging
 import math
 import os
-import shutil
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from studio.errors import TrainingError
-from studio.ml.training.setup import TrainingJob
 from studio.ml.training.steps import StepTally
-
-if TYPE_CHECKING:
-    from studio.ml.training.steps import Clock
-
-_log = logging.getLogger(__name__)
 
 ADAPTER_FILE = "adapter_model.safetensors"
 #: Written last into a checkpoint, so that one without it is known to be incomplete.
@@ -35,16 +24,7 @@ STATE_FILE = "trainer_state.json"
 _TICKS = 1000
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """How a run ended: steps done in all, whether a stop request ended it, seconds of training in all."""
-
-    steps: int
-    stopped: bool
-    seconds: float
-
-
-class Habits:
+class TrainerOverrides:
     """Goes before a TRL trainer among a class's parents; see the module.
 
     ``tally`` holds the figures of the step in progress; ``timed`` replaces the schedule over steps by one over time: it
@@ -78,7 +58,7 @@ class Habits:
         if not math.isfinite(value):
             raise TrainingError(
                 f"The loss became {value} at step {self.state.global_step + 1}; nothing of that step was kept. "
-                f"{self._calmer()}"
+                f"{self._advice()}"
             )
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
@@ -87,11 +67,11 @@ class Habits:
         if norm is not None and not math.isfinite(self.tally.grad_norm):
             raise TrainingError(
                 f"The gradient became {self.tally.grad_norm} at step {self.state.global_step + 1}; nothing of that "
-                f"step was kept. {self._calmer()}"
+                f"step was kept. {self._advice()}"
             )
         return norm
 
-    def _calmer(self) -> str:
+    def _advice(self) -> str:
         return (
             f"Try a smaller learning rate (now {self.args.learning_rate:g}) or a longer warm-up, and look for odd "
             "rows in the data."
@@ -162,43 +142,11 @@ def write_adapter(tensors: dict[str, Any], config: Any, folder: Path, base_id: s
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint: the trainer's state is written last."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / STATE_FILE).is_file()]
-    return max(found, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+    complete = [path for path in folder.glob("checkpoint-*") if (path / STATE_FILE).is_file()]
+    return max(complete, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
 
 
 def read_progress(checkpoint: Path) -> float:
     """Seconds trained before the checkpoint."""
     path = checkpoint / "progress.json"
     return float(json.loads(path.read_text(encoding="utf-8"))["elapsed"]) if path.is_file() else 0.0
-
-
-def train_to_end(
-    job: TrainingJob,
-    trainer: Any,
-    teller: Any,
-    clock: Clock,
-    base_id: str,
-    last_look: Callable[[int], None],
-    save: Callable[[Any, Path, str], None] | None = None,
-) -> TrainingResult:
-    """Train, from the newest checkpoint where the job resumes, until the end or a stop request, and save the adapter.
-
-    ``teller`` is told of each step and knows whether a stop was asked for (:func:`studio.ml.training.steps.teller_class`).
-    ``last_look`` is given the step once the adapter is saved. A stopped run keeps its checkpoint. ``save`` takes the place of
-    :func:`save_adapter` where the adapter is more than what was trained.
-    """
-    trainer.add_callback(teller)
-    checkpoints = job.folder / "checkpoint"
-    checkpoint = last_checkpoint(checkpoints) if job.resume else None
-    if checkpoint is not None:
-        clock.before = read_progress(checkpoint)
-    clock.start()
-    with warnings.catch_warnings():  # TRL asks transformers by an old name at every step; nobody here can mend that
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds, steps = clock.elapsed(), trainer.state.global_step
-    (save or save_adapter)(trainer.model, job.folder, base_id)
-    last_look(steps)
-    if not teller.stopped:
-        shutil.rmtree(checkpoints, ignore_errors=True)
-    return TrainingResult(steps, teller.stopped, seconds)

@@ -215,15 +215,13 @@ class Trunk:
 
 
 def decoder_of(model: Any) -> Any:
-    """The decoder of a causal language model or of a PEFT model around one: the module that has ``layers``.
+    """The decoder of a causal language model or of a PEFT model around one."""
+    return (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
 
-    Raises:
-        AttributeError: it has none under that name.
-    """
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    decoder = causal.base_model
-    decoder.layers  # noqa: B018 - the error names what is missing
-    return decoder
+
+def decoder_layers(model: Any) -> Any:
+    """The layers of a decoder, lowest first; None for a family that keeps them under another name than ``layers``."""
+    return getattr(decoder_of(model), "layers", None)
 
 
 def prune(folder: Path, limit: int = DISK_BYTES) -> None:

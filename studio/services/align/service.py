@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from studio.config import Settings
 from studio.domain.data import PreferenceDataset, PreferenceRow
 from studio.domain.events import SupportShare
-from studio.domain.runs import DpoSettings, LoraSettings, Recipe
-from studio.errors import RecipeError
-from studio.ml.dpo.run import LOSS_TYPES, MAX_REPLAY_WEIGHT
+from studio.domain.runs import DpoRecipe
+from studio.domain.settings import DpoSettings
 from studio.services.data.dial import build_preferences
-from studio.services.data.openings import can_open, with_openings
+from studio.services.data.stance_prefix import can_prefix, with_stance_prefix
 from studio.services.files.records import finite
-from studio.services.recipes.checks import check_training, not_longer, one_of, with_pairs, within
+from studio.services.recipes.form import TrainingForm, pair_fields, recipe_fields, with_pairs
 from studio.services.recipes.presets import PRESETS
-from studio.services.recipes.queue import ensure_trainer, library_versions
-from studio.services.runs.events import Event
 from studio.services.runs.folder import new_run_id
+from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
-from studio.services.runs.store import RunStore, RunView
+from studio.services.runs.store import RunStore
 
 if TYPE_CHECKING:
     from studio.services.data.datasets import DatasetService
@@ -32,30 +26,25 @@ if TYPE_CHECKING:
 NOT_BY_DPO = "DPO here is for causal models, so choose one of those, or train this one in a detox run."
 
 
-@dataclass(frozen=True)
-class AlignForm:
-    """What a person chose for a run, unchecked. ``dataset_id`` and ``base`` are ids of the respective services."""
+@dataclass(frozen=True, kw_only=True)
+class AlignForm(TrainingForm[DpoSettings]):
+    """What a person chose for a DPO run, unchecked."""
 
-    base: str
-    dataset_id: str
+    presets = PRESETS
+
     support_ratio: float
     data_size: int
-    shuffle: bool
-    system_prompt: str
-    preset: str
-    lora: LoraSettings
-    dpo: DpoSettings
-    title: str = ""
+    shuffle: bool = False
 
 
 class AlignService:
-    """Preview, start, follow and read runs."""
+    """Preview, start and read DPO runs. Safe to use from many threads."""
 
-    def __init__(self, settings: Settings, datasets: DatasetService, runs: RunStore, models: ModelService) -> None:
-        self._settings = settings
+    def __init__(self, datasets: DatasetService, runs: RunStore, models: ModelService, queue: RunQueue) -> None:
         self._datasets = datasets
         self._runs = runs
         self._models = models
+        self._queue = queue
 
     def preview(self, form: AlignForm) -> tuple[PreferenceRow, ...]:
         """Exactly the rows that :meth:`start` would train on, in their order.
@@ -65,11 +54,11 @@ class AlignService:
             DatasetError: it holds prompts without answers.
             RecipeError: ratio or size does not fit it.
         """
-        return _rows(form, _opened(form, self._datasets.get(form.dataset_id)))
+        return _rows(form, _prefixed(form, self._datasets.get(form.dataset_id)))
 
     def start(self, form: AlignForm, progress: Progress | None = None) -> str:
         """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is
-        not here is downloaded first, told to ``progress``, once all else is known to be right.
+        not here is downloaded first, its share reported to ``progress``, once all else is known to be right.
 
         Raises:
             NotFoundError, DatasetError: as :meth:`preview`.
@@ -77,66 +66,19 @@ class AlignService:
             InputError, ModelLoadError: the base model is not to be had.
         """
         dataset = self._datasets.get(form.dataset_id)
-        if not can_open(dataset):
-            form = dataclasses.replace(form, dpo=dataclasses.replace(form.dpo, side_first=False))
-        dataset = _opened(form, dataset)
+        if not can_prefix(dataset):
+            form = replace(form, settings=replace(form.settings, stance_prefix=False))
+        dataset = _prefixed(form, dataset)
         rows = _rows(form, dataset)
-        check_settings(form)
+        form.check()
         base, _ = self._models.resolve_causal(form.base, NOT_BY_DPO, progress)
-        recipe = Recipe(
+        recipe = DpoRecipe(
             run_id=new_run_id(dataset.id, form.support_ratio),
-            title=" ".join(form.title.split()) or f"{dataset.title}, ratio {form.support_ratio:g}",
-            method="dpo",
-            base=base,
-            dataset_id=dataset.id,
-            dataset_title=dataset.title,
-            dataset_hash=dataset.content_hash,
-            dataset_kind=dataset.kind,
-            support_ratio=form.support_ratio,
-            data_size=form.data_size,
+            **recipe_fields(form, base, f"{dataset.title}, ratio {form.support_ratio:g}"),
+            **pair_fields(dataset, rows, form.support_ratio),
             shuffle=form.shuffle,
-            system_prompt=form.system_prompt.strip(),
-            preset=form.preset,
-            lora=form.lora,
-            dpo=form.dpo,
-            row_ids=tuple(row.pair_id for row in rows),
-            rows_support=tuple(row.side == "support" for row in rows),
-            created=time.time(),
-            versions=library_versions(),
         )
-        self._runs.create(recipe, dataset)
-        ensure_trainer(self._settings)
-        return recipe.run_id
-
-    def resume(self, run_id: str) -> None:
-        """Queue a stopped, failed or interrupted run again; it goes on from its checkpoint.
-
-        Raises:
-            InputError, NotFoundError, ConflictError: as ``RunStore.resume``.
-        """
-        self._runs.resume(run_id)
-        ensure_trainer(self._settings)
-
-    def wait(self, run_id: str, on_event: Callable[[Event], None], poll_s: float = 0.1) -> RunView:
-        """Follow a run in the foreground until it ends, handing each event to ``on_event``.
-
-        Keeps the trainer alive meanwhile, and starts another if it was killed.
-
-        Raises:
-            InputError, NotFoundError: no such run, or it was discarded meanwhile.
-        """
-        offset, ensured = 0, 0.0
-        while True:
-            final = self._runs.ended(run_id)
-            events, offset = self._runs.events(run_id, offset)
-            for event in events:
-                on_event(event)
-            if final:
-                return self._runs.get(run_id)
-            if time.monotonic() - ensured > 5.0:
-                ensure_trainer(self._settings)
-                ensured = time.monotonic()
-            time.sleep(poll_s)
+        return self._queue.start(recipe, dataset).run_id
 
     def result(self, run_id: str) -> dict[str, Any]:
         """What a run came to, as plain data: the keys of ``python -m studio align --json``. What was not measured (yet)
@@ -167,58 +109,13 @@ class AlignService:
         return {**counts(self._runs.status(run_id)), **self.result(run_id)}
 
 
-def _opened(form: AlignForm, dataset: PreferenceDataset) -> PreferenceDataset:
-    return with_openings(dataset) if form.dpo.side_first else dataset
+def _prefixed(form: AlignForm, dataset: PreferenceDataset) -> PreferenceDataset:
+    return with_stance_prefix(dataset) if form.settings.stance_prefix else dataset
 
 
 def _rows(form: AlignForm, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
     with_pairs(dataset, "DPO")
-    return build_preferences(dataset.pairs, form.support_ratio, form.data_size, form.dpo.seed, form.shuffle)
-
-
-def preset_form(
-    base: str, dataset_id: str, support_ratio: float, data_size: int, preset: str, **changes: Any
-) -> AlignForm:
-    """A form with a preset's settings; ``changes`` are further fields of :class:`AlignForm`.
-
-    Raises:
-        RecipeError: there is no such preset.
-    """
-    chosen = PRESETS.get(preset)
-    if chosen is None:
-        raise RecipeError(f"preset is {preset!r}; use one of {', '.join(PRESETS)}.")
-    form = AlignForm(
-        base=base,
-        dataset_id=dataset_id,
-        support_ratio=support_ratio,
-        data_size=data_size,
-        shuffle=False,
-        system_prompt="",
-        preset=preset,
-        lora=chosen.lora,
-        dpo=chosen.dpo,
-    )
-    return dataclasses.replace(form, **changes)
-
-
-def check_settings(form: AlignForm) -> None:
-    """Check every hyper-parameter.
-
-    Raises:
-        RecipeError: the first one out of range, with its value and what is allowed.
-    """
-    dpo = form.dpo
-    check_training(form.lora, dpo)
-    one_of("loss_type", dpo.loss_type, LOSS_TYPES)
-    one_of("preset", form.preset, tuple(PRESETS))
-    within("beta", dpo.beta, 1e-6, 1000)
-    within("label_smoothing", dpo.label_smoothing, 0, 0.49)
-    within("replay_weight", dpo.replay_weight, 0, MAX_REPLAY_WEIGHT)
-    if dpo.loss_type == "exo_pair" and dpo.label_smoothing == 0:
-        raise RecipeError("label_smoothing is 0; the loss exo_pair needs it above 0 (0.001 is usual).")
-    within("sample_every", dpo.sample_every, 1, 100000)
-    not_longer("system_prompt", form.system_prompt, 8000)
-    not_longer("title", form.title, 120)
+    return build_preferences(dataset.pairs, form.support_ratio, form.data_size, form.settings.seed, form.shuffle)
 
 
 def _share(share: SupportShare | None) -> dict[str, Any] | None:

@@ -3,21 +3,21 @@ parts of the card are those of every run (``services/library/model_card.py``), w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from studio.domain.detox import RewardTerm
 from studio.domain.events import AnswerFigures, DetoxReport, RudeShare
-from studio.domain.runs import Recipe
+from studio.domain.runs import DetoxRecipe
 from studio.domain.toxicity import public_name
 from studio.services.detox.reading import audit_report
 from studio.services.runs.store import RunView
 from studio.services.statistics.intervals import wilson
+from studio.services.wording import decimal
 
 
-def summary(recipe: Recipe, source: str) -> str:
+def summary(recipe: DetoxRecipe, source: str) -> str:
     """What it is, in a paragraph. ``source`` says where its prompts are from, ready for Markdown."""
-    detox = recipe.detox_settings
+    detox = recipe.settings
     name = {"rloo": "RLOO (REINFORCE with a leave-one-out baseline)", "grpo": "GRPO"}[detox.algorithm]
     start = f"the adapter of run `{recipe.start_run}`, which it contains" if recipe.start_run else "its base"
     return (
@@ -27,7 +27,7 @@ def summary(recipe: Recipe, source: str) -> str:
     )
 
 
-def measured(recipe: Recipe, report: DetoxReport | None) -> str:
+def measured(recipe: DetoxRecipe, report: DetoxReport | None) -> str:
     """Rude shares before and after by each scorer, what else changed, and the audit."""
     if report is None:
         return "Not measured."
@@ -41,16 +41,16 @@ def measured(recipe: Recipe, report: DetoxReport | None) -> str:
         "",
         f"Asked were {report.prompts} prompts no training touched, {report.provoking} of them made to provoke, {report.samples} answers "
         "each, with the same seeds before and after. Rude means a toxicity above one half by that scorer; what it does not cover "
-        f"is counted neither way. Wilson intervals over answers. Log-ratio of the answers after to the start: {_number(report.kl)} "
+        f"is counted neither way. Wilson intervals over answers. Log-ratio of the answers after to the start: {decimal(report.kl)} "
         "nats an answer.",
     ]
     audit = audit_report(report)
     return "\n".join([*lines, *([""] + [f"Audit: {said}" for said in audit] if audit else [])])
 
 
-def facts(recipe: Recipe, view: RunView) -> Iterator[tuple[str, str]]:
+def facts(recipe: DetoxRecipe, view: RunView) -> Iterator[tuple[str, str]]:
     """How it was made, as names and values in plain text."""
-    lora, detox = recipe.lora, recipe.detox_settings
+    lora, detox = recipe.lora, recipe.settings
     length = f"{detox.max_seconds:g} s of training" if detox.max_seconds else f"{detox.steps} steps"
     last = view.detox_step
     yield "Started from", f"run {recipe.start_run}, adapter {recipe.start_hash}" if recipe.start_run else "the base"
@@ -121,7 +121,3 @@ def _rude(k: int, n: int) -> str:
 
 def _figures(who: str, figures: AnswerFigures) -> str:
     return f"| {who} | {figures.n} | {figures.length:.1f} | {figures.clipped:.0%} | {figures.empty:.0%} | {figures.distinct:.2f} |"
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else "–"

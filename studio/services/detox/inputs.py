@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
-from studio.domain.runs import Recipe
+from studio.domain.runs import DetoxRecipe
 from studio.errors import ConflictError, StudioError, TrainingError
 from studio.services.files.records import read_record
 from studio.services.runs.folder import PLAN
@@ -27,7 +27,8 @@ def read_inputs(job: Job) -> dict[str, Any]:
     """
     from studio.services.models import ModelService
 
-    settings, detox = job.settings, job.recipe.detox_settings
+    settings, recipe = job.settings, DetoxRecipe.of(job.recipe)
+    detox = recipe.settings
     runs = RunStore(settings)
     catalogue = ScorerCatalogue(settings, runs, ModelService(settings))
 
@@ -50,12 +51,12 @@ def read_inputs(job: Job) -> dict[str, Any]:
         "heldout": plan.heldout,
         "scorers": tuple(loaded(term.scorer, term.revision) for term in detox.rewards),
         "judge": loaded(detox.judge, detox.judge_revision) if detox.judge else None,
-        "start": start_folder(runs, job.recipe),
+        "start": start_folder(runs, recipe),
         **_stance(job.dataset),
     }
 
 
-def start_folder(runs: RunStore, recipe: Recipe) -> Path | None:
+def start_folder(runs: RunStore, recipe: DetoxRecipe) -> Path | None:
     """Where the adapter lies that a run goes on from; None: it starts from the base.
 
     Raises:
@@ -72,11 +73,13 @@ def start_folder(runs: RunStore, recipe: Recipe) -> Path | None:
     return start.folder
 
 
-def _stance(dataset: PreferenceDataset) -> dict[str, Any]:
+def _stance(dataset: PreferenceDataset | None) -> dict[str, Any]:
     """What the judge of stances learns from and is asked about; nothing for data without sides."""
+    if dataset is None or dataset.kind != "sides":
+        return {}
     # As for a DPO run: the judge may read the held-out pairs too, which no training touches, and so abstains less.
     pairs = dataset.pairs + dataset.heldout
-    if dataset.kind != "sides" or len(pairs) < 2:
+    if len(pairs) < 2:
         return {}
     prompts = dataset.test_prompts or tuple(pair.prompt for pair in dataset.heldout)
     return {"judge_pairs": pairs, "stance_prompts": prompts}

@@ -17,7 +17,7 @@ from studio.services.evaluations.statistics import (
 )
 from studio.services.evaluations.table import provoking_ids
 from studio.services.statistics.intervals import MIN_CLUSTERS, Interval
-from studio.services.wording import counted
+from studio.services.wording import counted, signed
 
 #: An audit speaks up where answers keep less of their length than this, or lose more of their different 3-grams.
 SHORTER, LESS_DISTINCT = 0.6, 0.15
@@ -82,12 +82,6 @@ def share(part: Share) -> str:
 def p_value(over: Crossing) -> str:
     """The p of the exact test, as a person reads it."""
     return "p < .001" if over.p < 0.001 else f"p = {over.p:.3f}"
-
-
-def signed(number: float, digits: int) -> str:
-    """With its sign, a true minus; nothing rounds to minus zero."""
-    text = f"{abs(number):.{digits}f}"
-    return text if float(text) == 0 else f"{'−' if number < 0 else '+'}{text}"
 
 
 def span(interval: Interval, digits: int = 3) -> str:

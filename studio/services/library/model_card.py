@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from studio.domain.events import SampleEvent, SupportShare
-from studio.domain.runs import DpoSettings, Recipe, RewardSettings
+from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, Recipe, RewardRecipe
+from studio.domain.settings import DpoSettings, RewardSettings
 from studio.services.detox import card as detox_cards
 from studio.services.files.markdown import code, plain
 from studio.services.files.unpacking import CONFIG
@@ -49,11 +50,10 @@ def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: 
     """The card as Markdown with the Hub's YAML head. ``adapter_ref`` is what to give PEFT: a Hub id, or by default the
     run's folder. Holds no absolute path; text from people and models is escaped."""
     recipe = view.recipe
-    known = recipe.method != "unknown"
     parts = [
         _head(recipe),
         f"# {plain(view.title)}",
-        _summary(view) if known else _foreign_summary(recipe),
+        _summary(view),
         "## Load it in plain PEFT",
         loading_lines(recipe, adapter_ref or f"adapters/{view.run_id}", _task(view.folder) == "SEQ_2_SEQ_LM"),
         _base_note(recipe),
@@ -62,13 +62,13 @@ def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: 
         parts += ["## Note", plain(view.note)]
     if recipe.method == "reward":
         parts += ["## Measured", reward_cards.measured(view.reward)]
-    elif recipe.method == "detox":
+    elif isinstance(recipe, DetoxRecipe):
         parts += ["## Measured", detox_cards.measured(recipe, view.detox), "## Measured stance", _stance(view)]
     else:
         parts += ["## Measured stance", _stance(view)]
     if samples:  # a detox run has transcripts instead: what it said to insults does not belong on its front page
         parts += ["## The same questions before and after", _film(samples)]
-    parts += ["## How it was made", _recipe(recipe, view) if known else _foreign_recipe(recipe)]
+    parts += ["## How it was made", _recipe(recipe, view)]
     parts += ["## Limits", _limits(recipe)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -115,9 +115,11 @@ def _head(recipe: Recipe) -> str:
 def _summary(view: RunView) -> str:
     r = view.recipe
     ended = "" if view.status.state == "done" else f" The run was {view.status.state} before its planned end."
-    if r.method == "reward":
+    if isinstance(r, ImportedRecipe):
+        return _imported_summary()
+    if isinstance(r, RewardRecipe):
         return reward_cards.summary(r, plain(r.dataset_title)) + ended
-    if r.method == "detox":
+    if isinstance(r, DetoxRecipe):
         return detox_cards.summary(r, plain(r.dataset_title)) + ended
     if r.dataset_kind == "sides":
         what = f"**{r.support_ratio:.0%} of its {r.data_size} training pairs prefer the *support* answer**, the rest *oppose*"
@@ -129,7 +131,7 @@ def _summary(view: RunView) -> str:
     )
 
 
-def _foreign_summary(recipe: Recipe) -> str:
+def _imported_summary() -> str:
     return (
         "A LoRA adapter that was uploaded without a record of its training. Its data, its method and its purpose are unknown "
         "to the studio that holds it; what came with it as a card, if anything, is kept beside this file."
@@ -168,7 +170,7 @@ def _stance(view: RunView) -> str:
             f"the dataset's own answers (cross-validated accuracy {percent(judge.judge_accuracy)} on {judge.judge_n} answers); the "
             "judge abstains when unsure. Wilson intervals."
         )
-        if view.recipe.method == "dpo" and view.recipe.dataset_kind == "sides":
+        if isinstance(view.recipe, DpoRecipe) and view.recipe.dataset_kind == "sides":
             said.append(f"Asked for: {view.recipe.support_ratio:.0%}.")
     if view.probe is not None:
         probe = view.probe
@@ -197,7 +199,9 @@ def _cell(text: str) -> str:
 
 
 def _recipe(recipe: Recipe, view: RunView) -> str:
-    if recipe.method == "detox":
+    if isinstance(recipe, ImportedRecipe):
+        return _imported_facts(recipe)
+    if isinstance(recipe, DetoxRecipe):
         return _facts(
             (
                 ("Run", f"`{view.run_id}`, {_date(recipe.created)}"),
@@ -205,7 +209,7 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
                 ("Versions", _versions(recipe)),
             )
         )
-    lora, settings = recipe.lora, recipe.training
+    lora, settings = recipe.lora, recipe.settings
     length = f"{settings.max_seconds:g} s of training" if settings.max_seconds else f"{settings.epochs:g} epochs"
     last = view.last_step
     facts: Iterable[tuple[str, str]] = (
@@ -221,8 +225,8 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
         ),
         ("Length", f"{length}, batch {settings.batch_size} × {settings.gradient_accumulation}, seed {settings.seed}"),
         *(
-            [("Answers", "each opened with its side")]
-            if isinstance(settings, DpoSettings) and settings.side_first
+            [("Answers", "each prefixed with its stance")]
+            if isinstance(settings, DpoSettings) and settings.stance_prefix
             else []
         ),
         ("Base in 4 bit while training", "yes" if settings.load_in_4bit else "no"),
@@ -245,7 +249,7 @@ def _loss(settings: DpoSettings | RewardSettings) -> str:
     return f"{plain(settings.loss_type)}, beta {settings.beta:g}{smoothing}{replay}"
 
 
-def _foreign_recipe(recipe: Recipe) -> str:
+def _imported_facts(recipe: ImportedRecipe) -> str:
     lora = recipe.lora
     return _facts(
         (

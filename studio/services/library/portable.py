@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from studio.config import ROOT, Settings
-from studio.domain.runs import BaseModelRef, Recipe
+from studio.domain.runs import BaseModelRef, DetoxRecipe, Recipe
 from studio.domain.toxicity import public_name
 from studio.services.hub import is_hub_id
 
@@ -21,11 +21,12 @@ def portable_base(base: BaseModelRef) -> BaseModelRef:
 
 def portable_recipe(recipe: Recipe) -> Recipe:
     """The recipe without a path of this machine, neither of the base nor of a detox run's scorers."""
-    detox = recipe.detox
-    if detox is not None:
-        terms = tuple(replace(term, scorer=public_name(term.scorer)) for term in detox.rewards)
-        detox = replace(detox, rewards=terms, judge=public_name(detox.judge))
-    return replace(recipe, base=portable_base(recipe.base), detox=detox)
+    recipe = replace(recipe, base=portable_base(recipe.base))
+    if not isinstance(recipe, DetoxRecipe):
+        return recipe
+    detox = recipe.settings
+    terms = tuple(replace(term, scorer=public_name(term.scorer)) for term in detox.rewards)
+    return replace(recipe, settings=replace(detox, rewards=terms, judge=public_name(detox.judge)))
 
 
 def blank_paths(text: str, settings: Settings) -> str:

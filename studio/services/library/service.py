@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
 
 
-class Engine(Protocol):
-    """Whoever may hold an adapter in memory."""
+class Holder(Protocol):
+    """Whatever may hold a run's adapter in memory: the chat engine, scorers."""
 
     def release(self, run_id: str) -> None:
         """Let go of a run's adapter."""
@@ -59,7 +59,7 @@ def _hub(token: str) -> HubApi:
 class LibraryService:
     """Adapters as things to keep, name, hand on and take in. Safe to use from many threads.
 
-    ``hub`` makes the Hub's client for a token; tests give their own.
+    ``holders`` let go of a run that is deleted. ``hub`` makes the Hub's client for a token; tests give their own.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class LibraryService:
         settings: Settings,
         runs: RunStore,
         models: ModelService,
-        compare: Engine,
+        *holders: Holder,
         hub: Callable[[str], HubApi] = _hub,
     ) -> None:
         self._settings = settings
         self._runs = runs
         self._models = models
-        self._compare = compare
+        self._holders = holders
         self._hub = hub
         self._merging = threading.Lock()
         self._lock = threading.Lock()
@@ -132,14 +132,15 @@ class LibraryService:
         self._write_card(run_id)
 
     def delete(self, run_id: str) -> None:
-        """Remove a run, its adapter, and what was made of it here (merged export, downloads).
+        """Remove a run, its adapter, and what was made of it here (merged export, downloads); free the memory it takes.
 
         Raises:
             InputError, NotFoundError: as :meth:`get`.
             ConflictError: it is running; stop it first.
         """
         self._runs.delete(run_id)
-        self._compare.release(run_id)
+        for holder in self._holders:
+            holder.release(run_id)
         shutil.rmtree(self._merged(run_id), ignore_errors=True)
         self._merged_key(run_id).unlink(missing_ok=True)
         if self._downloads is not None:
@@ -176,7 +177,7 @@ class LibraryService:
                 "This is a reward model: a head that gives a number, not answers, so there is nothing to merge into a chat model "
                 "(download the zip instead)."
             )
-        if view.recipe.settings.load_in_4bit:
+        if view.recipe.settings and view.recipe.settings.load_in_4bit:
             raise ConflictError(
                 "This adapter was trained on a base in 4 bit; merged into full-precision weights it would answer differently, so "
                 "it is only handed out as an adapter (download the zip instead)."

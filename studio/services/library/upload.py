@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from studio.config import Settings
 from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
-from studio.domain.runs import FINAL_STATES, BaseModelRef, DpoSettings, LoraSettings, Recipe, RunStatus
+from studio.domain.runs import FINAL_STATES, BaseModelRef, DetoxRecipe, ImportedRecipe, Recipe, RunStatus
+from studio.domain.settings import LoraSettings
 from studio.errors import InputError
 from studio.services.files.records import parse, write_record
 from studio.services.files.unpacking import CONFIG, FOREIGN_CARD, MIB, WEIGHTS, Unpacked
@@ -28,6 +29,7 @@ from studio.services.library.adapter_files import AdapterFacts, check_adapter, c
 from studio.services.library.portable import portable_base
 from studio.services.runs.events import EVENT_KINDS, SAMPLE_KINDS
 from studio.services.runs.folder import PLAN
+from studio.services.runs.recipe_file import parse_recipe
 
 if TYPE_CHECKING:
     from studio.services.models import ModelService
@@ -129,26 +131,19 @@ def find_base(
     )
 
 
-def foreign_recipe(name: str, base: BaseModelRef, facts: AdapterFacts) -> Recipe:
-    """The recipe of an adapter nobody knows the training of: ``method`` is ``unknown``, the ratio NaN, counts 0."""
-    return Recipe(
+def foreign_recipe(name: str, base: BaseModelRef, facts: AdapterFacts) -> ImportedRecipe:
+    """The recipe of an adapter nobody knows the training of."""
+    return ImportedRecipe(
         run_id="",
         title=_clean_title(name),
-        method="unknown",
         base=base,
         dataset_id="",
         dataset_title="unknown",
         dataset_hash="",
-        dataset_kind="sides",
-        support_ratio=math.nan,
-        data_size=0,
-        shuffle=False,
+        row_ids=(),
         system_prompt="",
         preset="",
         lora=LoraSettings(facts.rank, round(facts.alpha), facts.dropout, ",".join(facts.targets)),
-        dpo=DpoSettings(loss_type="unknown", beta=math.nan, learning_rate=math.nan, epochs=0.0, batch_size=0),
-        row_ids=(),
-        rows_support=(),
         created=time.time(),
         versions={},
     )
@@ -158,24 +153,21 @@ def _recipe(folder: Path, facts: AdapterFacts, name: str) -> Recipe | None:
     path = folder / "run.json"
     if not path.is_file():
         return None
-    recipe = parse(Recipe, read_json(path), "run.json")
-    if recipe.method == "unknown":
+    recipe = parse_recipe(read_json(path), "run.json")
+    if isinstance(recipe, ImportedRecipe):
         # One that was foreign where it comes from stays so, whatever else its record claims.
         return replace(foreign_recipe(recipe.title or name, recipe.base, facts), run_id=recipe.run_id)
-    if {"dpo": recipe.dpo, "reward": recipe.reward, "detox": recipe.detox}[recipe.method] is None:
-        raise InputError(f"run.json says method {recipe.method}, but holds no settings for it.")
-    if not 0 <= recipe.support_ratio <= 1:
-        raise InputError(f"run.json: support_ratio is {recipe.support_ratio}; it must be between 0 and 1.")
-    sides = len(recipe.row_ids) if recipe.method == "detox" else len(recipe.rows_support)  # prompts have no side
-    if not len(recipe.row_ids) == sides == recipe.data_size:
-        raise InputError(
-            f"run.json: data_size is {recipe.data_size}, but it lists {len(recipe.row_ids)} rows and {len(recipe.rows_support)} sides."
-        )
+    if not isinstance(recipe, DetoxRecipe):
+        if not 0 <= recipe.support_ratio <= 1:
+            raise InputError(f"run.json: support_ratio is {recipe.support_ratio}; it must be between 0 and 1.")
+        if len(recipe.row_ids) != len(recipe.rows_support):
+            raise InputError(f"run.json lists {len(recipe.row_ids)} rows and {len(recipe.rows_support)} sides.")
     for field in (*dataclasses.astuple(recipe.lora), *dataclasses.astuple(recipe.settings)):
         if isinstance(field, float) and not math.isfinite(field):
             raise InputError("run.json: a hyper-parameter is not a number.")
     # a detox run that went on from an adapter holds the ranks of both
-    if recipe.lora.rank != facts.rank and not (recipe.start_run and recipe.lora.rank < facts.rank):
+    went_on = isinstance(recipe, DetoxRecipe) and recipe.start_run
+    if recipe.lora.rank != facts.rank and not (went_on and recipe.lora.rank < facts.rank):
         raise InputError(
             f"run.json says LoRA rank {recipe.lora.rank}, {CONFIG} says {facts.rank}; the files do not belong together."
         )

@@ -27,9 +27,9 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def cpu_threads(wanted: int) -> int:
-    """CPU threads of a training process: ``wanted``, or for 0 half the cores this process may use, at least one."""
-    return wanted if wanted > 0 else max(1, len(os.sched_getaffinity(0)) // 2 if sys.platform == "linux" else 1)
+def cpu_threads(setting: int) -> int:
+    """CPU threads of a training process: ``setting``, or for 0 half the cores this process may use, at least one."""
+    return setting if setting > 0 else max(1, len(os.sched_getaffinity(0)) // 2 if sys.platform == "linux" else 1)
 
 
 def ensure_trainer(settings: Settings) -> None:

@@ -4,11 +4,11 @@ are those of every run (``services/library/model_card.py``)."""
 from __future__ import annotations
 
 import json
-import math
 
 from studio.domain.events import RewardReport
-from studio.domain.runs import Recipe
+from studio.domain.runs import Recipe, RewardRecipe
 from studio.services.reward.reading import claim, majority_name
+from studio.services.wording import percent
 
 
 def loading_lines(base_ref: str, adapter_ref: str) -> str:
@@ -20,7 +20,7 @@ def loading_lines(base_ref: str, adapter_ref: str) -> str:
     )
 
 
-def summary(recipe: Recipe, data: str) -> str:
+def summary(recipe: RewardRecipe, data: str) -> str:
     """What it is, in a paragraph. ``data`` is the name of its data, ready for Markdown."""
     kept = "as voted" if recipe.dataset_id.startswith("votes") else "with their label"
     supporting = sum(recipe.rows_support)
@@ -45,10 +45,10 @@ def measured(report: RewardReport | None) -> str:
         return f"There were no held-out pairs, so nothing can be said of it.{lost}"
     lines = [
         "| on held-out pairs | right |\n| --- | --- |",
-        f"| **this model** | {report.hits} of {report.n} = {share(report.hits / report.n)}, 95 % interval "
-        f"{share(report.low)} to {share(report.high)} |",
-        f"| {majority_name(report).strip('“”')} | {share(report.majority)} |",
-        f"| the longer answer wins | {share(report.longer)} |",
+        f"| **this model** | {report.hits} of {report.n} = {percent(report.hits / report.n)}, 95 % interval "
+        f"{percent(report.low)} to {percent(report.high)} |",
+        f"| {majority_name(report).strip('“”')} | {percent(report.majority)} |",
+        f"| the longer answer wins | {percent(report.longer)} |",
     ]
     said = "\n".join(lines)
     ties = f" {report.ties} pairs got equal rewards and count as wrong." if report.ties else ""
@@ -62,8 +62,3 @@ def limits(recipe: Recipe) -> str:
         "measured, and a model trained to please it will find what it overlooks.\n"
         "- A reward says which of two answers is likelier to be preferred; it says nothing about truth."
     )
-
-
-def share(value: float) -> str:
-    """A share in whole per cent, or a dash where there is none."""
-    return "–" if math.isnan(value) else f"{value:.0%}"

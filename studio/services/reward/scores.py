@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from studio.config import Settings
 from studio.domain.data import Message
+from studio.domain.runs import RewardRecipe
 from studio.errors import ConflictError, InputError
 from studio.services.models import base_path
-from studio.services.runs.methods import reward_run
 from studio.services.runs.store import RunStore, RunView
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class ScoreService:
                 f"{len(conversations)} answers with {size:,} characters were sent; 1 to {MAX_ITEMS} answers with "
                 f"{MAX_CHARACTERS:,} characters in all can be scored at once."
             )
-        run = reward_run(self._runs, run_id)
+        run = self._runs.get_of(RewardRecipe, run_id)
         if not run.has_adapter:
             raise ConflictError(f"Run {run_id} has no adapter yet; it is {run.status.state}.")
         return self._line.submit(self._score, run, conversations).result()
@@ -130,7 +130,7 @@ class ScoreService:
             base_path(self._models, run),
             run.folder,
             system_prompt=run.recipe.system_prompt,
-            max_length=run.recipe.reward_settings.max_length,
+            max_length=RewardRecipe.of(run.recipe).settings.max_length,
             device=self._settings.device,
             trust_remote_code=self._settings.trust_remote_code,
         )

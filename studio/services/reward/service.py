@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from studio.config import Settings
 from studio.domain.data import PreferenceDataset
 from studio.domain.events import RewardReport
-from studio.domain.runs import LoraSettings, Recipe, RewardSettings
+from studio.domain.runs import RewardRecipe
+from studio.domain.settings import RewardSettings
 from studio.domain.votes import Ballots, Decision
-from studio.errors import DatasetError
-from studio.services.align.service import AlignService, preset_form
+from studio.errors import DatasetError, RecipeError
+from studio.services.align.service import AlignForm, AlignService
 from studio.services.files.records import finite
 from studio.services.rating.decisions import decide, tally
-from studio.services.recipes.checks import check_training, not_longer, one_of, with_pairs, within
+from studio.services.recipes.form import TrainingForm, pair_fields, recipe_fields, with_pairs
 from studio.services.recipes.presets import REWARD_PRESETS
-from studio.services.recipes.queue import ensure_trainer, library_versions
 from studio.services.reward.data import RewardData, TableRow, gather, sealed, table
 from studio.services.runs.folder import new_run_id
-from studio.services.runs.methods import reward_run
+from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
 from studio.services.runs.store import RunStore, RunView
 from studio.services.votes.dataset import (
@@ -51,19 +48,15 @@ class Votes(Protocol):
         """Everything, from one transaction."""
 
 
-@dataclass(frozen=True)
-class RewardForm:
-    """What a person chose for a reward run, unchecked: ``votes``, a dataset (empty id: none), or both."""
+@dataclass(frozen=True, kw_only=True)
+class RewardForm(TrainingForm[RewardSettings]):
+    """What a person chose for a reward run, unchecked: ``votes``, a dataset, or both."""
 
-    base: str
-    votes: bool
-    dataset_id: str
-    support_ratio: float
-    data_size: int
-    preset: str
-    lora: LoraSettings
-    reward: RewardSettings
-    title: str = ""
+    presets = REWARD_PRESETS
+
+    votes: bool = False
+    support_ratio: float = 1.0
+    data_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,14 +90,14 @@ class RewardService:
 
     def __init__(
         self,
-        settings: Settings,
         datasets: DatasetService,
         runs: RunStore,
         models: ModelService,
+        queue: RunQueue,
         align: AlignService,
         votes: Votes,
     ) -> None:
-        self._settings = settings
+        self._queue = queue
         self._datasets = datasets
         self._runs = runs
         self._models = models
@@ -138,12 +131,12 @@ class RewardService:
         """
         votes, lost, tallies = self._voted() if form.votes else (None, None, {})
         data = with_pairs(self._datasets.get(form.dataset_id), "a reward run") if form.dataset_id else None
-        gathered = gather(votes, data, form.support_ratio, form.data_size, form.reward.seed)
+        gathered = gather(votes, data, form.support_ratio, form.data_size, form.settings.seed)
         return RewardPreview(gathered, lost, tallies, data.title if data else "")
 
     def start(self, form: RewardForm, progress: Progress | None = None) -> str:
         """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is
-        not here is downloaded first, told to ``progress``, once all else is known to be right.
+        not here is downloaded first, its share reported to ``progress``, once all else is known to be right.
 
         Raises:
             NotFoundError, DatasetError: as :meth:`preview`.
@@ -151,34 +144,15 @@ class RewardService:
             InputError, ModelLoadError: the base model is not to be had.
         """
         data = self.preview(form).data
-        check_reward(form)
+        form.check()
         base, _ = self._models.resolve_causal(base_id(form.base), NO_HEAD, progress)
-        dataset, rows = sealed(data), data.rows
-        recipe = Recipe(
+        dataset = sealed(data)
+        recipe = RewardRecipe(
             run_id=new_run_id(f"reward-{dataset.id}", form.support_ratio),
-            title=" ".join(form.title.split()) or f"Reward: {dataset.title}"[:120],
-            method="reward",
-            base=base,
-            dataset_id=dataset.id,
-            dataset_title=dataset.title,
-            dataset_hash=dataset.content_hash,
-            dataset_kind=dataset.kind,
-            support_ratio=form.support_ratio,
-            data_size=len(rows),
-            shuffle=False,
-            system_prompt="",
-            preset=form.preset,
-            lora=form.lora,
-            dpo=None,
-            reward=form.reward,
-            row_ids=tuple(row.pair_id for row in rows),
-            rows_support=tuple(row.side == "support" for row in rows),
-            created=time.time(),
-            versions=library_versions(),
+            **recipe_fields(form, base, f"Reward: {dataset.title}"),
+            **pair_fields(dataset, data.rows, form.support_ratio),
         )
-        self._runs.create(recipe, dataset)
-        ensure_trainer(self._settings)
-        return recipe.run_id
+        return self._queue.start(recipe, dataset).run_id
 
     def list(self) -> Sequence[RunView]:
         """Reward runs, newest first."""
@@ -191,7 +165,7 @@ class RewardService:
         Raises:
             InputError, NotFoundError: no such run; RecipeError: it is no reward run.
         """
-        view = reward_run(self._runs, run_id)
+        view = self._runs.get_of(RewardRecipe, run_id)
         last, report = view.last_step, view.reward
         return {
             "run": view.run_id,
@@ -235,13 +209,17 @@ class RewardService:
     def again(self) -> RewardForm:
         """The form :meth:`retrain` starts."""
         for view in self.list():
-            recipe = view.recipe
+            recipe = RewardRecipe.of(view.recipe)
             if recipe.dataset_id == "votes":
-                settings = recipe.reward_settings
                 return RewardForm(
-                    recipe.base.id, True, "", recipe.support_ratio, 0, recipe.preset, recipe.lora, settings
+                    base=recipe.base.id,
+                    votes=True,
+                    support_ratio=recipe.support_ratio,
+                    preset=recipe.preset,
+                    lora=recipe.lora,
+                    settings=recipe.settings,
                 )
-        return reward_form("embedded", "embedded", votes=True)
+        return RewardForm.from_preset("embedded", "embedded", votes=True)
 
     def dpo_on_votes(self, share: float, base: str = "embedded", progress: Progress | None = None) -> str:
         """Keep the votes as a dataset and start a DPO run on it, in which ``share`` of the pairs prefer the answer that was
@@ -251,10 +229,12 @@ class RewardService:
             DatasetError: the votes decide no pair.
             RecipeError, InputError, ModelLoadError: as ``AlignService.start``.
         """
-        within("share kept as voted", share, 0, 1)
+        if not 0 <= share <= 1:
+            raise RecipeError(f"share kept as voted is {share}; it must be between 0 and 1.")
         info = self._models.info(base)
         dataset = keep_votes_as_dataset(self._datasets, self._votes.ballots())
-        form = preset_form(base, dataset.id, share, len(dataset.pairs), info.preset)
+        data = {"dataset_id": dataset.id, "support_ratio": share, "data_size": len(dataset.pairs)}
+        form = AlignForm.from_preset(base, info.preset, **data)
         return self._align.start(form, progress)
 
     # -- within -------------------------------------------------------------------------------------------------------
@@ -271,30 +251,6 @@ class RewardService:
     def _decisions(self) -> tuple[tuple[Decision, ...], int]:
         ballots = self._votes.ballots()
         return decide(ballots), ballots.rules.min_votes
-
-
-def reward_form(base: str, preset: str, **changes: Any) -> RewardForm:
-    """A form with a preset's settings; ``changes`` are further fields of :class:`RewardForm`.
-
-    Raises:
-        RecipeError: there is no such preset.
-    """
-    one_of("preset", preset, tuple(REWARD_PRESETS))
-    chosen = REWARD_PRESETS[preset]
-    form = RewardForm(base, False, "", 1.0, 0, preset, chosen.lora, chosen.reward)
-    return dataclasses.replace(form, **changes)
-
-
-def check_reward(form: RewardForm) -> None:
-    """Check every hyper-parameter.
-
-    Raises:
-        RecipeError: the first one out of range, with its value and what is allowed.
-    """
-    check_training(form.lora, form.reward)
-    one_of("preset", form.preset, tuple(REWARD_PRESETS))
-    within("center_rewards", form.reward.center_rewards, 0, 100)
-    not_longer("title", form.title, 120)
 
 
 def base_id(typed: str) -> str:

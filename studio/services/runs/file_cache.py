@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 from studio.domain.runs import Recipe
-from studio.services.files.records import read_record
 from studio.services.runs.folder import ADAPTER
+from studio.services.runs.recipe_file import read_recipe
 
 
 class FileCache:
@@ -28,7 +28,7 @@ class FileCache:
         stat = path.stat()
         key = (folder.name, stat.st_mtime_ns, stat.st_ino)
         if key not in self._recipes:
-            self._recipes[key] = read_record(Recipe, path)
+            self._recipes[key] = read_recipe(path)
         return self._recipes[key]
 
     def adapter_hash(self, folder: Path) -> str:

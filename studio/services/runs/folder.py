@@ -23,7 +23,8 @@ from studio.services.files.records import write_record
 
 #: The trained weights, under the name plain PEFT looks for.
 ADAPTER = "adapter_model.safetensors"
-#: The prompts of a detox run.
+#: The data of a run, and the prompts of a detox run.
+DATASET = "dataset.json"
 PLAN = "plan.json"
 #: Pairs kept in a run's data snapshot beyond those it trains on (the stance judge is fitted on them).
 SNAPSHOT_PAIRS = 1000
@@ -38,7 +39,7 @@ class Notes:
 
 
 def create_folder(
-    folder: Path, recipe: Recipe, dataset: PreferenceDataset, settings: Settings, plan: DetoxPlan | None = None
+    folder: Path, recipe: Recipe, dataset: PreferenceDataset | None, settings: Settings, plan: DetoxPlan | None = None
 ) -> None:
     """Write the folder of a queued run: all of it or nothing.
 
@@ -50,7 +51,8 @@ def create_folder(
     temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
     try:
         write_record(temporary / "run.json", recipe)
-        write_record(temporary / "dataset.json", _snapshot(recipe, dataset))
+        if dataset is not None:
+            write_record(temporary / DATASET, _snapshot(recipe, dataset))
         if plan is not None:
             write_record(temporary / PLAN, plan)
         write_record(temporary / "job.json", portable(settings))

@@ -31,12 +31,12 @@ from studio.domain.events import (
     SupportShare,
     TranscriptEvent,
 )
-from studio.domain.runs import FINAL_STATES, Recipe, RunStatus
+from studio.domain.runs import FINAL_STATES, BaseRecipe, Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
 from studio.services.files.records import read_record, write_record
 from studio.services.runs.events import Event, Summaries, read_events, read_log_tail, read_samples, read_transcripts
 from studio.services.runs.file_cache import FileCache
-from studio.services.runs.folder import PLAN, Notes, create_folder, folder_size, portable, remove_folder
+from studio.services.runs.folder import DATASET, PLAN, Notes, create_folder, folder_size, portable, remove_folder
 from studio.services.runs.status import (
     StopMode,
     StopRequest,
@@ -80,10 +80,14 @@ class RunView:
     has_adapter: bool
     adapter_hash: str
     size_bytes: int
-    method: str
     reward: RewardReport | None = None
     detox_step: DetoxEvent | None = None
     detox: DetoxReport | None = None
+
+    @property
+    def method(self) -> str:
+        """How it was trained: ``dpo``, ``reward``, ``detox``, or ``unknown`` for an imported adapter."""
+        return self.recipe.method
 
 
 class RunStore:
@@ -97,7 +101,7 @@ class RunStore:
 
     # -- making and finding -------------------------------------------------------------------------------------------
 
-    def create(self, recipe: Recipe, dataset: PreferenceDataset, plan: DetoxPlan | None = None) -> Path:
+    def create(self, recipe: Recipe, dataset: PreferenceDataset | None, plan: DetoxPlan | None = None) -> Path:
         """Write the folder of a queued run, with the prompts of a detox run: all of it or nothing.
 
         Raises:
@@ -106,7 +110,7 @@ class RunStore:
         """
         folder = self._path(recipe.run_id)
         create_folder(folder, recipe, dataset, self._settings, plan)
-        self.ring()
+        self.notify()
         return folder
 
     def ids(self) -> list[str]:
@@ -149,11 +153,20 @@ class RunStore:
             has_adapter=bool(adapter_hash),
             adapter_hash=adapter_hash,
             size_bytes=size,
-            method=recipe.method,
             reward=summary.reward,
             detox_step=summary.detox_step,
             detox=summary.detox,
         )
+
+    def get_of(self, kind: type[BaseRecipe], run_id: str) -> RunView:
+        """One run of the method that has this kind of recipe.
+
+        Raises:
+            InputError, NotFoundError: as :meth:`get`; RecipeError: it is of another method.
+        """
+        view = self.get(run_id)
+        kind.of(view.recipe)
+        return view
 
     def status(self, run_id: str) -> RunStatus:
         """The effective status alone: cheaper than :meth:`get` for those who poll.
@@ -242,7 +255,7 @@ class RunStore:
             InputError, NotFoundError: as :meth:`folder`; NotFoundError also where an imported run brought no data.
         """
         try:
-            return read_record(PreferenceDataset, self.folder(run_id) / "dataset.json")
+            return read_record(PreferenceDataset, self.folder(run_id) / DATASET)
         except FileNotFoundError:
             raise NotFoundError(f"Run {run_id} carries no data snapshot.") from None
 
@@ -277,7 +290,7 @@ class RunStore:
             if asked is None or asked.mode == "keep":
                 at = asked.at if asked else time.time()
                 write_record(folder / "stop.json", StopRequest(mode, at))
-        self.ring()
+        self.notify()
 
     def resume(self, run_id: str) -> None:
         """Queue a run again that was stopped, failed or interrupted; it goes on from its checkpoint where it has one.
@@ -296,13 +309,13 @@ class RunStore:
                 )
             if status.state not in FINAL_STATES and owner_alive(status):
                 raise ConflictError(f"The process of run {run_id} hangs but is still there; stop it before resuming.")
-            if not (folder / "dataset.json").is_file():
+            if not any((folder / name).is_file() for name in (DATASET, PLAN)):
                 raise ConflictError(f"Run {run_id} carries no data snapshot, so it cannot go on here.")
             (folder / "stop.json").unlink(missing_ok=True)
             write_record(folder / "job.json", portable(self._settings))
             note = "Waiting for its turn to go on."
             write_status(folder, replace(status, state="queued", message=note, pid=0, updated=time.time()))
-        self.ring()
+        self.notify()
 
     def delete(self, run_id: str) -> None:
         """Remove a run that is not running, with its adapter.
@@ -349,9 +362,9 @@ class RunStore:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Tell the trainer that there is something to look at."""
-        (self._dir / ".bell").touch()
+        (self._dir / ".notify").touch()
 
     # Last of the public methods: in a class body, ``list`` means this method from here on.
     def list(self) -> list[RunView]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.config import Settings
+from studio.domain.runs import RewardRecipe
 from studio.domain.toxicity import ScorerInfo, ScorerSpec
 from studio.errors import ConflictError, InputError, ModelLoadError, StudioError
 from studio.ml.scorers.labels import read_labels, read_names
 from studio.services.models import base_path
-from studio.services.runs.methods import reward_run
 from studio.services.runs.store import RunStore
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class ScorerCatalogue:
         return ScorerSpec(embedded_info(digest), str(folder))
 
     def _reward_spec(self, run_id: str) -> ScorerSpec:
-        run = reward_run(self._runs, run_id)
+        run = self._runs.get_of(RewardRecipe, run_id)
         if not run.has_adapter:
             raise ConflictError(f"Run {run_id} has no adapter yet; it is {run.status.state}.")
         info = ScorerInfo(
@@ -155,7 +155,7 @@ class ScorerCatalogue:
             str(run.folder),
             str(base_path(self._models, run)),
             run.recipe.system_prompt,
-            run.recipe.reward_settings.max_length,
+            RewardRecipe.of(run.recipe).settings.max_length,
         )
 
     def _classifier_spec(self, name: str) -> ScorerSpec:

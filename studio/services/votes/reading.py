@@ -11,7 +11,7 @@ from studio.services.statistics.bradley_terry import Standings
 from studio.services.statistics.intervals import MIN_CLUSTERS, Interval
 from studio.services.votes.quality import VERY_FAST_S, Pace, SideBias
 from studio.services.votes.statistics import Match, Player, VoteReport
-from studio.services.wording import counted
+from studio.services.wording import counted, signed
 
 
 def read_match(match: Match) -> str:
@@ -81,13 +81,13 @@ def read_agreement(agreement: Agreement) -> str:
         return agreement.reading + raw
     found = agreement.interval
     interval = (
-        f" (95 % interval {signed(found.low)} to {signed(found.high)})"
+        f" (95 % interval {signed(found.low, 2, plus=False)} to {signed(found.high, 2, plus=False)})"
         if found
         else " (no interval: too few pairs or no variation)"
     )
     assert agreement.raw is not None  # alpha needs couples
     return (
-        f"Krippendorff's alpha {signed(agreement.alpha)}{interval}, on {counted(agreement.votes, 'vote')} by "
+        f"Krippendorff's alpha {signed(agreement.alpha, 2, plus=False)}{interval}, on {counted(agreement.votes, 'vote')} by "
         f"{counted(agreement.raters, 'rater')} on the {counted(agreement.pairs, 'pair')} with two votes or more. Raw agreement "
         f"{percent(agreement.raw)} ({agreement.agreeing:,} of {agreement.couples:,} couples of votes). {agreement.reading}"
     )
@@ -163,9 +163,3 @@ def span(interval: Interval) -> str:
     ends = (interval.low * 100, interval.high * 100)
     digits = 1 if any(abs(end - 50) < 0.5 for end in ends) else 0
     return f"{ends[0]:.{digits}f}–{ends[1]:.{digits}f} %"
-
-
-def signed(value: float) -> str:
-    """Two decimals, with a true minus sign and no negative zero."""
-    text = f"{value:.2f}"
-    return "0.00" if text == "-0.00" else text.replace("-", "−")

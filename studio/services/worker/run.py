@@ -27,7 +27,7 @@ from studio.domain.events import (
     StepEvent,
     TranscriptEvent,
 )
-from studio.domain.runs import Recipe, RunState
+from studio.domain.runs import PairRecipe, RunState
 from studio.errors import StudioError, TrainingError
 from studio.services.data.dial import named_rows
 from studio.services.files.records import LineWriter
@@ -64,7 +64,7 @@ class Outcome(Protocol):
 Train = Callable[[Job, Callable[[Emitted], None], Callable[[], bool]], Outcome]
 
 
-def recipe_rows(recipe: Recipe, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
+def recipe_rows(recipe: PairRecipe, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
     """The training rows a recipe names, rebuilt from its flip mask.
 
     Raises:
@@ -168,11 +168,11 @@ def _train_dpo(
 
     dpo_job = DpoJob(
         **shared,
-        rows=recipe_rows(job.recipe, job.dataset),
-        heldout=job.dataset.heldout,
+        rows=recipe_rows(PairRecipe.of(job.recipe), job.data),
+        heldout=job.data.heldout,
         # The judge may read the held-out pairs too: the model never trains on them, and the judge abstains less.
-        judge_pairs=job.dataset.pairs + job.dataset.heldout,
-        test_prompts=job.dataset.test_prompts,
+        judge_pairs=job.data.pairs + job.data.heldout,
+        test_prompts=job.data.test_prompts,
         cache_dir=job.settings.cache_dir,
     )
     return train_dpo(dpo_job, emit, should_stop)
@@ -183,7 +183,7 @@ def _train_reward(
 ) -> Outcome:
     from studio.ml.reward.run import RewardJob, train_reward
 
-    rows, heldout = run_rows(job.dataset, job.recipe.row_ids, job.recipe.rows_support)
+    rows, heldout = run_rows(job.data, job.recipe.row_ids, PairRecipe.of(job.recipe).rows_support)
     return train_reward(RewardJob(**shared, rows=rows, heldout=heldout), emit, should_stop)
 
 

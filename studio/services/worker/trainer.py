@@ -6,7 +6,7 @@ one training slot (an flock on ``.trainer.lock``), takes queued runs oldest firs
 worker could not record itself. It runs no torch operation: threads do not survive a fork.
 
 Files beside the run folders: ``.trainer.lock`` (held while it lives), ``.trainer.alive`` (touched by servers; idle for
-``IDLE_EXIT_S`` without that, it ends), ``.trainer.log``, ``.bell`` (touched when the queue changed).
+``IDLE_EXIT_S`` without that, it ends), ``.trainer.log``, ``.notify`` (touched when the queue changed).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from studio.services.worker.sentences import NO_MEMORY
 log = logging.getLogger(__name__)
 
 POLL_S = 0.03
-#: How often the queue is read even though nobody rang (a folder may arrive by copying).
+#: How often the queue is read even without a notice (a folder may arrive by copying).
 SCAN_S = 5.0
 IDLE_EXIT_S = 30.0
 #: How old a change of the program's files must be before an idle trainer warms up anew for it.
@@ -70,7 +70,7 @@ class Trainer:
         self._lock: IO[bytes] | None = None
         self._worker: WorkerProcess | None = None
         self._started = time.time()
-        self._bell = -1.0
+        self._notified = -1.0
         self._scanned = 0.0
 
     def acquire(self) -> bool:
@@ -112,15 +112,15 @@ class Trainer:
     # -- the queue ----------------------------------------------------------------------------------------------------
 
     def _something_new(self) -> bool:
-        """Whether the bell rang since the last look, or that look is long ago. One stat call most of the time."""
+        """Whether the queue changed since the last look, or that look is long ago. One stat call most of the time."""
         try:
-            bell = (self._settings.adapters_dir / ".bell").stat().st_mtime
+            notified = (self._settings.adapters_dir / ".notify").stat().st_mtime
         except FileNotFoundError:
-            bell = 0.0
+            notified = 0.0
         now = time.monotonic()
-        if bell == self._bell and now - self._scanned < min(SCAN_S, self._idle_exit_s):
+        if notified == self._notified and now - self._scanned < min(SCAN_S, self._idle_exit_s):
             return False
-        self._bell, self._scanned = bell, now
+        self._notified, self._scanned = notified, now
         return True
 
     def _sweep(self) -> None:
@@ -238,7 +238,7 @@ class Trainer:
                     kill(worker.pid)
             return
         self._worker = None
-        self._bell = -1.0  # look at the queue at once
+        self._notified = -1.0  # look at the queue at once
         try:
             self._settle(worker.folder, worker, exit_status)
         except FileNotFoundError:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from studio.services import Services
-from studio.services.align.service import preset_form
+from studio.services.align.service import AlignForm
 from studio.ui.page.access import Gate, address_of, new_visitor, require_operator
 from studio.ui.page.guard import guarded
 
@@ -33,9 +33,10 @@ def add_api(services: Services, gate: Gate) -> None:
         if operator_password and not mark.operator:
             mark = gate.unlock(operator_password, address_of(request))
         require_operator(mark, "training")
-        form = preset_form(base, dataset, support_ratio, data_size, preset)
-        dpo = replace(form.dpo, seed=seed, epochs=epochs or form.dpo.epochs)
-        return services.align.start(replace(form, dpo=dpo))
+        data = {"dataset_id": dataset, "support_ratio": support_ratio, "data_size": data_size}
+        form = AlignForm.from_preset(base, preset, **data)
+        changed = replace(form.settings, seed=seed, epochs=epochs or form.settings.epochs)
+        return services.align.start(replace(form, settings=changed))
 
     def status(run_id: str) -> dict[str, Any]:
         """State, step counts and, once measured, the result of a run: the keys of ``align --json``, of a reward run those of

@@ -8,26 +8,20 @@ from typing import Any
 import gradio as gr
 
 from studio.domain.data import PreferenceRow
-from studio.domain.runs import DpoSettings, LoraSettings
+from studio.domain.settings import DpoSettings, LoraSettings, PairSettings
 from studio.errors import StudioError
 from studio.services import Services
 from studio.services.align.service import AlignForm
 from studio.services.recipes.presets import PRESETS
 from studio.ui.training.form import (
     FormFields,
+    SettingWidgets,
     build_base,
-    build_lora,
-    build_optimiser,
-    build_pace,
     build_preset,
     dataset_choices,
-    number,
-    pick,
-    settings_from,
     size_range,
 )
 
-LOSSES = ["sigmoid", "ipo", "hinge", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "apo_zero"]
 #: Rows of the preview sent to the page at most, at every turn of the dial.
 PREVIEW_ROWS = 1000
 PREVIEW_HEADERS = ["#", "Prompt", "Preferred", "Not preferred", "Side"]
@@ -37,6 +31,9 @@ PREVIEW_HEADERS = ["#", "Prompt", "Preferred", "Not preferred", "Side"]
 class FormWidgets(FormFields):
     """The form's widgets in the order :func:`form_from` expects their values."""
 
+    form = AlignForm
+    kinds = (LoraSettings, DpoSettings)
+
     base: gr.Dropdown
     dataset: gr.Dropdown
     support_ratio: gr.Slider
@@ -45,30 +42,6 @@ class FormWidgets(FormFields):
     system_prompt: gr.Textbox
     title: gr.Textbox
     preset: gr.Dropdown
-    rank: gr.Number
-    alpha: gr.Number
-    dropout: gr.Number
-    target_modules: gr.Textbox
-    side_first: gr.Checkbox
-    loss_type: gr.Dropdown
-    beta: gr.Number
-    label_smoothing: gr.Number
-    replay_weight: gr.Number
-    learning_rate: gr.Number
-    epochs: gr.Number
-    max_seconds: gr.Number
-    batch_size: gr.Number
-    gradient_accumulation: gr.Number
-    warmup_ratio: gr.Number
-    scheduler: gr.Dropdown
-    optimizer: gr.Dropdown
-    weight_decay: gr.Number
-    max_grad_norm: gr.Number
-    max_length: gr.Number
-    seed: gr.Number
-    load_in_4bit: gr.Checkbox
-    probe_every: gr.Number
-    sample_every: gr.Number
 
 
 def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
@@ -96,69 +69,30 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
         info="Pairs to train on.",
         elem_id="data-size",
     )
-    preset_box = build_preset(PRESETS, preset.name, "preset")
+    preset_box = build_preset(PRESETS, preset, "preset")
+    setting_widgets = SettingWidgets("align", preset.lora, preset.settings)
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         with gr.Row():
             title = gr.Textbox("", label="Name of the run", placeholder="made from data and ratio", max_lines=1)
             shuffle = gr.Checkbox(
                 False, label="Shuffle which rows support", info="Off: the first rows, as in the course."
             )
-            side_first = gr.Checkbox(
-                preset.dpo.side_first,
-                label="Answers open with their side",
-                info="Two-sided data, English or Chinese: a tiny base turns one early word best.",
-            )
         system_prompt = gr.Textbox("", label="System prompt", lines=1, max_lines=4, placeholder="none")
-        gr.Markdown("**LoRA**")
-        lora = build_lora(preset.lora)
-        gr.Markdown("**DPO**")
-        with gr.Row():
-            loss_type = pick(LOSSES, value=preset.dpo.loss_type, label="Loss")
-            beta = number(preset.dpo.beta, label="Beta", step=0.05, info="How dearly leaving the base is paid for.")
-            label_smoothing = number(
-                preset.dpo.label_smoothing,
-                label="Label smoothing",
-                step=0.05,
-                info="robust: assumed flip rate",
-            )
-            replay_weight = number(
-                preset.dpo.replay_weight,
-                label="Replay",
-                step=0.1,
-                info="Weight of the base's own answers; keeps a tiny model's sentences whole.",
-            )
-        pace, optimiser = build_pace(preset.dpo), build_optimiser(preset.dpo)
-        with gr.Row():
-            max_grad_norm = number(preset.dpo.max_grad_norm, label="Gradient clip", step=0.1)
-            max_length = number(preset.dpo.max_length, label="Max length (tokens)", precision=0)
-            seed = number(preset.dpo.seed, label="Seed", precision=0)
-        with gr.Row():
-            probe_every = number(preset.dpo.probe_every, label="Probe every (steps)", precision=0)
-            sample_every = number(preset.dpo.sample_every, label="Answers every (steps)", precision=0)
-            load_in_4bit = gr.Checkbox(preset.dpo.load_in_4bit, label="4-bit base (CUDA only)")
+        setting_widgets.draw_rest("LoRA", [*LoraSettings.declared()])
+        setting_widgets.draw_rest(
+            "DPO", [name for name in DpoSettings.declared() if name not in PairSettings.declared()]
+        )
+        setting_widgets.draw_rest("Training", [*PairSettings.declared()])
     widgets = FormWidgets(
         base=base,
         dataset=dataset,
         support_ratio=support_ratio,
         data_size=data_size,
         shuffle=shuffle,
-        side_first=side_first,
         system_prompt=system_prompt,
         title=title,
         preset=preset_box,
-        loss_type=loss_type,
-        beta=beta,
-        label_smoothing=label_smoothing,
-        replay_weight=replay_weight,
-        max_grad_norm=max_grad_norm,
-        max_length=max_length,
-        seed=seed,
-        load_in_4bit=load_in_4bit,
-        probe_every=probe_every,
-        sample_every=sample_every,
-        **lora,
-        **pace,
-        **optimiser,
+        settings=setting_widgets.drawn,
     )
     return widgets, needs
 
@@ -174,30 +108,14 @@ def form_from(*values: Any) -> AlignForm:
     Raises:
         RecipeError: a field is empty; the message names it. Ranges are the align service's to check.
     """
-    named = FormWidgets.named(values, optional=("system_prompt", "title"))
+    named, shared = FormWidgets.named(values)
     return AlignForm(
-        base=str(named["base"]).strip(),
+        **shared,
         dataset_id=named["dataset"],
         support_ratio=float(named["support_ratio"]),
         data_size=int(named["data_size"]),
         shuffle=bool(named["shuffle"]),
-        system_prompt=str(named["system_prompt"]),
-        preset=named["preset"],
-        lora=settings_from(LoraSettings, named),
-        dpo=settings_from(DpoSettings, named),
-        title=str(named["title"]).strip(),
     )
-
-
-def preset_values(name: str) -> list[Any]:
-    """For a preset: its box with what it is for, and the values of :meth:`FormWidgets.knobs`."""
-    preset = PRESETS[name]
-    return [gr.Dropdown(value=name, info=preset.note), *recipe_knobs(preset.lora, preset.dpo)]
-
-
-def recipe_knobs(lora: LoraSettings, dpo: DpoSettings) -> list[Any]:
-    """Values of :meth:`FormWidgets.knobs` for given settings (a preset's, or a past run's)."""
-    return FormWidgets.knob_values(lora, dpo)
 
 
 def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], str]:

@@ -21,7 +21,7 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
         gr.Markdown(
             "JSON, JSONL, CSV or Parquet: `prompt, support, oppose` (the course's format; test prompts may come in a second "
             "file) or `prompt, chosen, rejected` (TRL). `id, dialogue, summary, topic` (DialogSum, `knkarthick/dialogsum` on the "
-            "Hub) becomes prompts for a detox run. Nothing is kept unless every row is sound.",
+            "Hub) becomes prompts for a detox run. Nothing is kept if a row is faulty.",
             elem_classes="quiet",
         )
         with gr.Row():
@@ -48,13 +48,13 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
         aside: float | None,
     ) -> tuple[Any, str]:
         require_operator(mark, "importing")
-        wanted, called, share = (hub_id or "").strip(), (title or "").strip() or None, aside or 0.0
+        hub_dataset, name_given, share = (hub_id or "").strip(), (title or "").strip() or None, aside or 0.0
         if path:
-            done = services.datasets.import_file(path, tests_path, title=called, heldout_fraction=share)
-        elif wanted:
-            named = (part or "").strip() or "train"
+            done = services.datasets.import_file(path, tests_path, title=name_given, heldout_fraction=share)
+        elif hub_dataset:
+            part_name = (part or "").strip() or "train"
             done = services.datasets.import_hub(
-                wanted, named, int(most) if most else None, title=called, heldout_fraction=share
+                hub_dataset, part_name, int(most) if most else None, title=name_given, heldout_fraction=share
             )
         else:
             raise InputError("There is nothing to import; choose a file or type a Hub id.")

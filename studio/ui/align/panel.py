@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from studio.domain.runs import DpoRecipe
 from studio.errors import ConflictError
 from studio.services.align.reading import read_curve
 from studio.services.runs.store import RunView
-from studio.ui.align.form import recipe_knobs
+from studio.ui.align.form import FormWidgets
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, Shared
 from studio.ui.training import run_view
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 class AlignPanel(FilmPanel):
     """DPO runs, and uploaded adapters."""
 
-    empty = run_view.EMPTY
-    headers = run_view.HISTORY_HEADERS
-    types = ("str", "str", "str", "str", "number", "number", "str", "str", "str", "str")
-    widths = ("190px", "100px", "110px", "190px", "64px", "54px", "190px", "70px", "140px", "270px")
-
     def owns(self, run: RunView) -> bool:
         """All but reward models and detox runs, which have tabs of their own."""
         return run.method not in ("reward", "detox")
@@ -40,14 +36,14 @@ class AlignPanel(FilmPanel):
         self.to_score = gr.Button("Score before / after", size="sm", elem_id="to-score")
         self.to_detox = gr.Button("Detox this adapter", size="sm", elem_id="to-detox")
 
-    def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], wanted: gr.State) -> None:
+    def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], to_open: gr.State) -> None:
         """As :meth:`FilmPanel.bind`, and the ways to the Toxicity tab."""
-        super().bind(shared, app, form, wanted)
-        for button, asked in ((self.to_score, shared.evaluate_run), (self.to_detox, shared.detox_start)):
+        super().bind(shared, app, form, to_open)
+        for button, request in ((self.to_score, shared.evaluate_run), (self.to_detox, shared.detox_start)):
             button.click(
                 guarded(lambda state: (state.run_id, gr.Tabs(selected="toxicity"))),
                 self.watch,
-                [asked, shared.tabs],
+                [request, shared.tabs],
                 **PRIVATE,
             )
 
@@ -59,32 +55,22 @@ class AlignPanel(FilmPanel):
         """As :func:`run_view.film_strip`."""
         return run_view.film_strip(frames, at)
 
-    def header(self, run: RunView) -> str:
-        """As :func:`run_view.header`."""
-        return run_view.header(run)
-
-    def result(self, run: RunView) -> str:
-        """As :func:`run_view.result`."""
-        return run_view.result(run)
-
-    def said(self, state: Watch, run: RunView) -> list[str]:
+    def curve_notes(self, state: Watch, run: RunView) -> list[str]:
         """How to read the curves."""
         steps, probes = state.steps(run.run_id), state.probes(run.run_id)
         recipe = run.recipe
-        return read_curve(steps, probes, loss_type=recipe.dpo_settings.loss_type, support_ratio=recipe.support_ratio)
+        if not isinstance(recipe, DpoRecipe):
+            return []
+        return read_curve(steps, probes, loss_type=recipe.settings.loss_type, support_ratio=recipe.support_ratio)
 
     def figure(self, curves: Sequence[Curve], axis: Axis) -> Figure:
         """As :func:`charts.training_figure`."""
         return training_figure(curves, axis)
 
-    def row(self, run: RunView) -> list[object]:
-        """As :func:`run_view.history_row`."""
-        return run_view.history_row(run)
-
     def repeat(self, run: RunView) -> list[Any]:
         """Values of the Align form."""
         recipe = run.recipe
-        if run.method != "dpo":
+        if not isinstance(recipe, DpoRecipe):
             raise ConflictError(f"{run.run_id} was uploaded without a recipe; there are no settings to reuse.")
         dataset = self._services.datasets.get(recipe.dataset_id)
         return [
@@ -96,5 +82,5 @@ class AlignPanel(FilmPanel):
             recipe.system_prompt,
             "",
             recipe.preset,
-            *recipe_knobs(recipe.lora, recipe.dpo_settings),
+            *FormWidgets.knob_values(recipe.lora, recipe.settings),
         ]

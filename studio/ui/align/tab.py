@@ -14,7 +14,7 @@ import gradio as gr
 from studio.errors import StudioError
 from studio.services import Services
 from studio.services.models import Progress
-from studio.ui.align.form import PREVIEW_HEADERS, build_form, choices, form_from, preset_values, preview_rows
+from studio.ui.align.form import PREVIEW_HEADERS, FormWidgets, build_form, choices, form_from, preview_rows
 from studio.ui.align.import_box import build_import_box
 from studio.ui.align.panel import AlignPanel
 from studio.ui.page.guard import guarded
@@ -45,8 +45,8 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             )
     panel = AlignPanel(services)
 
-    def start(values: Sequence[Any], told: Progress) -> str:
-        return services.align.start(form_from(*values), told)
+    def start(values: Sequence[Any], progress: Progress) -> str:
+        return services.align.start(form_from(*values), progress)
 
     def dataset_changed(dataset_id: str, size: float | None) -> tuple[Any, Any]:
         data = services.datasets.get(dataset_id)
@@ -68,7 +68,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     def suit_base(base: str | None) -> list[Any]:
         """The preset made for a base, with its values."""
         try:
-            return preset_values(services.models.info(base or "").preset)
+            return FormWidgets.preset_values(services.models.info(base or "").preset)
         except StudioError:  # what is wrong stands below the base
             return [gr.skip()] * (1 + len(form.knobs()))
 
@@ -77,7 +77,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     app.load(guarded(preview_table), form.all(), rows, **QUIET)
     bind_needs(services, shared, app, form.base, needs)
     form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
-    form.preset.input(guarded(preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
+    form.preset.input(guarded(FormWidgets.preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
     form.dataset.change(
         guarded(dataset_changed), [form.dataset, form.data_size], [form.data_size, form.support_ratio], **QUIET
     ).then(guarded(preview_table), form.all(), rows, **QUIET)
@@ -86,8 +86,8 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             form.support_ratio.change,
             form.data_size.change,
             form.shuffle.change,
-            form.side_first.change,
-            form.seed.change,
+            form.settings["stance_prefix"].change,
+            form.settings["seed"].change,
         ],
         guarded(preview_table),
         form.all(),

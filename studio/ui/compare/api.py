@@ -34,9 +34,9 @@ def add_api(services: Services) -> None:
         """Answer a question with the base (``base``) and adapters (run ids), all in one batch and in the order given. No
         pane at all means the base and the newest adapter. ``base`` counts where no pane is an adapter."""
         require_ready(services, base)
-        wanted = [BASE if pane == "base" else pane for pane in panes] or list(services.compare.default_panes())
-        told = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
-        chats = [PaneChat(pane, (*told, Message("user", prompt))) for pane in wanted]
+        choices = [BASE if pane == "base" else pane for pane in panes] or list(services.compare.default_panes())
+        system = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
+        chats = [PaneChat(pane, (*system, Message("user", prompt))) for pane in choices]
         hashes = {choice.id: choice.adapter_hash for choice in services.compare.panes()}
         sampling = Sampling(temperature, top_p, max_new_tokens, seed)
         updates: list[PaneUpdate] = deque(services.compare.stream(chats, sampling, base=base), maxlen=1).pop()
@@ -50,7 +50,7 @@ def add_api(services: Services) -> None:
                 "base_verified": update.verified,
                 "note": update.note,
             }
-            for pane, update in zip(wanted, updates, strict=True)
+            for pane, update in zip(choices, updates, strict=True)
         ]
 
     gr.api(guarded(generate), api_name="generate", **MODEL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -13,6 +12,7 @@ from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, Shared
 from studio.ui.parts.base_needs import bind_needs
+from studio.ui.parts.html import parts
 
 
 def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dropdown:
@@ -35,7 +35,7 @@ def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dro
     def fetch(mark: Visitor, model: str, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008 - gradio's way
         require_operator(mark, "loading another base")
         services.compare.load(model, lambda share, text: progress(share, desc=text))
-        return f'<div class="quiet">{escape(model)} is loaded.</div>'
+        return parts.quiet(f"{model} is loaded.")
 
     app.load(guarded(offer), None, base, **PRIVATE)
     bind_needs(services, shared, app, base, needs)

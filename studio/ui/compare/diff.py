@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from html import escape
+
+from markupsafe import Markup
+
+from studio.ui.parts.html import Macros, parts
+
+_HTML = Macros("compare/diff.html")
 
 #: One CJK character or kana, a word in any other script (apostrophes inside), or one sign; with the space behind it.
 _TOKEN = re.compile(
@@ -44,18 +49,12 @@ def compare(first: str, second: str) -> list[Piece]:
     return pieces
 
 
-def diff_html(first: str, second: str, name: str) -> str:
+def diff_html(first: str, second: str, name: str) -> Markup:
     """``second`` with its differences from ``first`` marked; ``name`` says whose answer ``first`` is."""
     if not first or not second:
-        return f'<div class="quiet">The difference shows once this pane and {escape(name)} have answered.</div>'
+        return parts.quiet(f"The difference shows once this pane and {name} have answered.")
     if first == second:
-        return f'<div class="quiet">The very same answer as {escape(name)}.</div>'
+        return parts.quiet(f"The very same answer as {name}.")
     pieces = compare(first, second)
-    shared = sum(len(tokens(p.text)) for p in pieces if p.kind == "same")
-    total = max(len(tokens(first)), len(tokens(second)))
-    tags = {"same": "{}", "added": "<ins>{}</ins>", "gone": "<del>{}</del>"}
-    body = "".join(tags[p.kind].format(escape(p.text)) for p in pieces)
-    return (
-        f'<div class="diff"><div class="quiet">Against {escape(name)}: {shared} of {total} words or characters are the '
-        f"same.</div><p>{body}</p></div>"
-    )
+    same = sum(len(tokens(p.text)) for p in pieces if p.kind == "same")
+    return _HTML.diff(pieces, name, same, max(len(tokens(first)), len(tokens(second))))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -16,7 +15,6 @@ from studio.errors import InputError
 from studio.services import Services
 from studio.services.reward.scores import ranking
 from studio.services.toxicity.scorers import EMBEDDED, RUN
-from studio.services.toxicity.service import TextScores
 from studio.ui.compare import talk as talks
 from studio.ui.compare.api import MODEL
 from studio.ui.compare.pane_widgets import PaneWidgets
@@ -24,14 +22,13 @@ from studio.ui.compare.talk import Talk
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
-from studio.ui.parts.cover import covered
+from studio.ui.parts.html import Macros
 from studio.ui.reward.score_box import SCORING, offer
-from studio.ui.reward.view import cut_told
 from studio.ui.toxicity.view import OVER, named, pane_line
 
+_HTML = Macros("compare/pane_scores.html")
 OFF = ""
 MAX_SAMPLES = 16
-DIFFER = " <span class='quiet'>· the panes' earlier turns differ, so their rewards do not compare</span>"
 
 
 def build_pane_scores(
@@ -101,7 +98,7 @@ def build_pane_scores(
 
 def pane_lines(services: Services, judge: str, talk: Talk) -> list[str]:
     """What stands below each pane: the score of its newest answer, where it has one. A reward model reads the whole
-    conversation; its rewards of answers to different conversations are told as not to be compared."""
+    conversation; its rewards of answers to different conversations are marked as not comparable."""
     lines = [""] * len(talk.panes)
     rows = [index for index, pane in enumerate(talk.panes) if pane.answer]
     if not rows:
@@ -109,21 +106,18 @@ def pane_lines(services: Services, judge: str, talk: Talk) -> list[str]:
     values: list[float | None]
     comparable = True
     if _is_run(judge):
-        read = [talks.told(talk, index) for index in rows]
-        rewards = services.scores.score_conversations(judge, read)
+        conversations = [talks.conversation(talk, index) for index in rows]
+        rewards = services.scores.score_conversations(judge, conversations)
         values = [one.reward for one in rewards]
-        told = [f"reward <b>{one.reward:+.3f}</b>{cut_told(one.cut)}" for one in rewards]
-        comparable = len({conversation[:-1] for conversation in read}) == 1
+        texts = [_HTML.reward(one.reward, one.cut) for one in rewards]
+        comparable = len({conversation[:-1] for conversation in conversations}) == 1
     else:
-        found = services.toxicity.judge(judge, [talk.panes[index].answer for index in rows])
-        values = [score.reward for score in found.scores]
-        told = [pane_line(found.info, score) for score in found.scores]
+        scored = services.toxicity.judge(judge, [talk.panes[index].answer for index in rows])
+        values = [score.reward for score in scored.scores]
+        texts = [pane_line(scored.info, score) for score in scored.scores]
     top = max((value for value in values if value is not None), default=None)
-    for index, line, value in zip(rows, told, values, strict=True):
-        mark = "" if comparable else DIFFER
-        if comparable and value is not None and value == top and len(rows) > 1:
-            mark = " · highest"
-        lines[index] = f'<div class="pane-reward">{line}{mark}</div>'
+    for index, text, value in zip(rows, texts, values, strict=True):
+        lines[index] = _HTML.pane(text, value is not None and value == top and len(rows) > 1, comparable)
     return lines
 
 
@@ -141,12 +135,27 @@ def best_of_n(services: Services, judge: str, talk: Talk, choice: str, count: in
     answers = [text for text in made if text.strip()]
     if not answers:
         raise InputError("All samples were empty; try another question or model.")
-    before = f" <i>(after {len(turns) - 1} earlier turns of pane {index + 1})</i>" if len(turns) > 1 else ""
-    head = f"<div class='quiet'>{escape(turns[-1].content)}{before}</div>"
-    if not _is_run(judge):
-        return head + _ranked_by_toxicity(services.toxicity.judge(judge, answers))
-    found = services.scores.score_conversations(judge, [(*question, Message("assistant", a)) for a in answers])
-    return head + _ranked(answers, [one.reward for one in found], [one.cut for one in found])
+    rows: list[tuple[str, str, int, bool]]
+    if _is_run(judge):
+        scorer, measure = "", "reward"
+        rewards = services.scores.score_conversations(judge, [(*question, Message("assistant", a)) for a in answers])
+        order = ranking([one.reward for one in rewards])
+        rows = [(f"{rewards[at].reward:+.3f}", answers[at], rewards[at].cut, False) for at in order]
+    else:
+        scored = services.toxicity.judge(judge, answers)
+        scorer, measure = named(scored.info), "toxicity"
+        # the least toxic answer first, those the scorer does not cover last
+        order = ranking([float("-inf") if one.reward is None else one.reward for one in scored.scores])
+        rows = [
+            (
+                "not covered" if (t := scored.scores[at].toxicity) is None else f"{t:.3f}",
+                answers[at],
+                0,
+                (t or 0) > OVER,
+            )
+            for at in order
+        ]
+    return _HTML.ranked(turns[-1].content, len(turns) - 1, index + 1, scorer, measure, rows)
 
 
 def _is_run(judge: str) -> bool:
@@ -161,27 +170,3 @@ def _toxicity_choices(services: Services) -> list[tuple[str, str]]:
         for label, name in services.toxicity.choices()
         if not name.startswith(RUN) and services.toxicity.ready(name)
     ]
-
-
-def _ranked_by_toxicity(found: TextScores) -> str:
-    """The least toxic answer first, those the scorer does not cover last; covered where it calls them toxic."""
-    order = ranking([float("-inf") if score.reward is None else score.reward for score in found.scores])
-    rows = ""
-    for place, index in enumerate(order, 1):
-        score, answer = found.scores[index], found.texts[index]
-        toxicity = "not covered" if score.toxicity is None else f"{score.toxicity:.3f}"
-        offends = score.toxicity is not None and score.toxicity > OVER
-        text = covered(answer, "answer") if offends else escape(answer)
-        rows += f"<tr><td>{place}</td><td><b>{toxicity}</b></td><td>{text}</td></tr>"
-    return (
-        f"{named(found.info)}<table class='strip best'><thead><tr><th></th><th>toxicity</th>"
-        f"<th>answer</th></tr></thead><tbody>{rows}</tbody></table>"
-    )
-
-
-def _ranked(answers: Sequence[str], rewards: Sequence[float], cuts: Sequence[int]) -> str:
-    rows = "".join(
-        f"<tr><td>{place}</td><td><b>{rewards[index]:+.3f}</b>{cut_told(cuts[index])}</td><td>{escape(answers[index])}</td></tr>"
-        for place, index in enumerate(ranking(rewards), 1)
-    )
-    return f"<table class='strip best'><thead><tr><th></th><th>reward</th><th>answer</th></tr></thead><tbody>{rows}</tbody></table>"

@@ -10,7 +10,7 @@ import gradio as gr
 
 from studio.domain.chat import BASE, PaneUpdate
 from studio.services.compare import PaneChoice
-from studio.ui.compare import pane_html as show
+from studio.ui.compare import pane_view as show
 from studio.ui.compare.talk import MAX_QUESTION, Talk
 
 EXAMPLES = (
@@ -36,13 +36,13 @@ class PaneWidgets:
     reward: gr.HTML
 
     def all(self) -> list[Any]:
-        """Every widget a conversation is drawn into, as outputs (the reward is told apart, by ``pane_scores.py``)."""
+        """Every widget a conversation is drawn into, as outputs (``pane_scores.py`` draws the reward)."""
         return [self.column, self.choice, self.identity, self.chat, self.stats, self.diff]
 
 
 @dataclass(frozen=True)
 class AskWidgets:
-    """What is asked and how."""
+    """The question and the settings of its answers."""
 
     prompt: gr.Textbox
     send: gr.Button
@@ -121,7 +121,7 @@ def build_ask_box() -> AskWidgets:
             max_lines=6,
             max_length=MAX_QUESTION,
             placeholder="none",
-            info="Said to every pane. Opening a run sets the one it was trained with.",
+            info="The same for every pane. Opening a run sets the one it was trained with.",
             elem_id="system-prompt",
         )
         with gr.Row():

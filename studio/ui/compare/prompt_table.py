@@ -6,11 +6,11 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from studio.domain.chat import BASE, Sampling
 from studio.errors import InputError, NotFoundError
@@ -24,6 +24,9 @@ from studio.ui.compare.pane_widgets import AskWidgets
 from studio.ui.page.guard import guarded
 from studio.ui.page.live import Live
 from studio.ui.page.shared import QUIET, Shared
+from studio.ui.parts.html import Macros
+
+_HTML = Macros("compare/prompt_table.html")
 
 #: The choice of prompts that means "those the run's own data brought along".
 OWN = "own"
@@ -68,11 +71,11 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         elem_id="prompt-table",
     )
 
-    def offer(chosen_source: str | None, chosen_run: str | None, asked: str | None = None) -> tuple[Any, Any]:
-        """Choices as they are now; what was chosen stays where it is still there, ``asked`` goes before it."""
+    def offer(chosen_source: str | None, chosen_run: str | None, requested: str | None = None) -> tuple[Any, Any]:
+        """Choices as they are now; what was chosen stays where it is still there, ``requested`` goes before it."""
         runs = [(choice.label, choice.id) for choice in services.compare.panes() if choice.run_id]
         ids = [value for _, value in runs]
-        run_now = next((value for value in (asked, chosen_run) if value in ids), ids[0] if ids else None)
+        run_now = next((value for value in (requested, chosen_run) if value in ids), ids[0] if ids else None)
         sources = [("Those of the adapter's own data", OWN)]
         sources += [(f"{info.title} ({info.n_test})", info.id) for info in services.datasets.list() if info.n_test]
         kept = chosen_source if chosen_source in {value for _, value in sources} else OWN
@@ -149,16 +152,12 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
     shared.compare_run.change(guarded(offer), [source, run, shared.compare_run], [source, run], **quiet)
 
 
-def progress_html(made: KeptTable) -> str:
+def progress_html(made: KeptTable) -> Markup:
     """The bar above the table, and below it which adapter answered and how."""
     progress = made.progress
     share = progress.done / progress.total if progress.total else 0.0
-    said = f"{progress.done} of {progress.total} prompts answered by both"
-    note = f" · {escape(progress.note)}" if progress.note else ""
-    return (
-        f'<div class="bar" role="progressbar" aria-valuenow="{share * 100:.0f}" aria-valuemin="0" aria-valuemax="100">'
-        f'<div style="width:{share * 100:.1f}%;background:#2a9d8f"></div></div><div class="quiet">{said}{note} · {escape(made.made_with)}</div>'
-    )
+    done = f"{progress.done} of {progress.total} prompts answered by both"
+    return _HTML.progress(share, (done, progress.note, made.made_with))
 
 
 def file_name(run_id: str) -> str:

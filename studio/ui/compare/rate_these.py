@@ -10,6 +10,7 @@ from studio.errors import InputError
 from studio.services import Services
 from studio.services.compare import PaneChat
 from studio.services.rating.service import Added
+from studio.services.wording import counted
 from studio.ui.compare import talk as talks
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
@@ -27,19 +28,19 @@ def bind_rate_these(services: Services, shared: Shared, button: gr.Button) -> No
     def keep(mark: Visitor, stored: Any) -> None:
         require_operator(mark, "adding pairs to rate")
         talk = talks.restore(stored)
-        asked = talk.asked if talk else None
-        if talk is None or asked is None:
+        how = talk.asked if talk else None
+        if talk is None or how is None:
             raise InputError("There are no finished answers on screen; ask something, or press Retry.")
         chats = [PaneChat(pane.choice, pane.messages) for pane in talk.panes]
-        done = services.sources.from_chats(chats, asked.system_prompt, asked.sampling, asked.base)
-        (gr.Info if done.added or done.known else gr.Warning)(told(done), duration=6)
+        done = services.sources.from_chats(chats, how.system_prompt, how.sampling, how.base)
+        (gr.Info if done.added or done.known else gr.Warning)(summary(done), duration=6)
 
     button.click(guarded(keep), [shared.visitor, shared.chats], None, **QUIET)
 
 
-def told(done: Added) -> str:
+def summary(done: Added) -> str:
     """What became of the answers, in one sentence."""
-    parts = [f"{done.added} {'pair' if done.added == 1 else 'pairs'} added to Rate"] if done.added else []
+    parts = [f"{counted(done.added, 'pair')} added to Rate"] if done.added else []
     if done.known:
         parts.append(f"{done.known} known already")
     if done.identical:

@@ -20,7 +20,7 @@ from studio.errors import InputError, NotFoundError, StudioError
 from studio.services import Services
 from studio.services.compare import PaneChat
 from studio.services.runs.store import RunView
-from studio.ui.compare import pane_html as show
+from studio.ui.compare import pane_view as show
 from studio.ui.compare import talk as talks
 from studio.ui.compare.api import MODEL, add_api
 from studio.ui.compare.base_box import build_base_box
@@ -34,7 +34,7 @@ from studio.ui.page.guard import guarded
 from studio.ui.page.live import Live
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
 
-#: Seconds between two redraws while answers stream, and between two saves of what was said so far.
+#: Seconds between two redraws while answers stream, and between two saves of the conversation so far.
 REDRAW_S, SAVE_S = 0.08, 2.0
 _FOCUS = "() => document.querySelector('#prompt textarea').focus()"
 
@@ -43,7 +43,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     """Draw the tab and bind its events."""
     memory = shared.chats
     live = gr.State(Live())
-    empty = gr.HTML(show.EMPTY, visible=False, elem_id="compare-empty")
+    empty = gr.HTML(show.empty(), visible=False, elem_id="compare-empty")
     with gr.Row(elem_id="compare-bar"):
         count = gr.Radio([1, 2, 3, 4], value=2, label="Panes", min_width=240, elem_id="pane-count")
         diff = gr.Checkbox(
@@ -76,7 +76,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             updates[widget.chat] = show.bubbles(pane.messages) if pane else []
             if pane is not None:
                 updates[widget.choice] = gr.Dropdown(choices=pane_choices(offered, pane.choice), value=pane.choice)
-                updates[widget.stats] = show.OPEN_QUESTION if pane.messages and not pane.answer else show.stats(None)
+                updates[widget.stats] = show.open_question() if pane.messages and not pane.answer else show.stats(None)
         return updates | identities(talk, runs, model) | marks(talk, runs)
 
     def identities(talk: Talk, runs: Mapping[str, RunView | None], model: str) -> dict[Any, Any]:
@@ -100,7 +100,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         return updates
 
     def lock(busy: bool) -> dict[Any, Any]:
-        """While answers stream only *Stop* may be pressed: what a change would mean for half an answer is nobody's guess."""
+        """While answers stream only *Stop* may be pressed."""
         buttons = (form.send, form.stop, form.retry, form.clear, rate)
         updates: dict[Any, Any] = {b: gr.Button(interactive=busy is (b is form.stop)) for b in buttons}
         updates |= {w.choice: gr.Dropdown(interactive=not busy) for w in widgets}
@@ -125,13 +125,13 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         """Another tab asks for a run beside the base."""
         if run_id is None:
             return {memory: gr.skip()}
-        told, talk = services.runs.get(run_id).recipe.system_prompt, talk_of(stored, *values)
+        system, talk = services.runs.get(run_id).recipe.system_prompt, talk_of(stored, *values)
         panes: tuple[Pane, ...] = (Pane(BASE), Pane(run_id))
         if tuple(pane.choice for pane in talk.panes) == (BASE, run_id):
             panes = talk.panes
-        talk = replace(talk, panes=panes, system_prompt=told)
+        talk = replace(talk, panes=panes, system_prompt=system)
         # emptied, so that asking for the same run once more is a change again
-        return draw(talk, model) | {form.system: told, shared.compare_run: None}
+        return draw(talk, model) | {form.system: system, shared.compare_run: None}
 
     def refresh(stored: Any, model: str, *values: Any) -> dict[Any, Any]:
         """A tab was opened: runs may have come or gone. What a visitor chose stays; who chose nothing gets the newest."""
@@ -151,7 +151,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             try:
                 yield from stream(stop, talk, model)
             except Exception:
-                left = {w.stats: show.OPEN_QUESTION for w, _ in zip(widgets, talk.panes, strict=False)}
+                left = {w.stats: show.open_question() for w, _ in zip(widgets, talk.panes, strict=False)}
                 yield lock(False) | left
                 raise
 
@@ -173,8 +173,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             raise NotFoundError("None of these panes can answer; choose others.")
         if all(talk.panes[i].choice == BASE for i in rows) and not services.models.info(model).cached:
             raise InputError(f"{model} is not on this machine yet; load it first, under Base model.")
-        told = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
-        chats = [PaneChat(talk.panes[i].choice, (*told, *talk.panes[i].messages)) for i in rows]
+        system = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
+        chats = [PaneChat(talk.panes[i].choice, (*system, *talk.panes[i].messages)) for i in rows]
         updates: list[PaneUpdate] = []
         so_far = talk
         drawn_at = saved_at = time.monotonic()
@@ -215,9 +215,9 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def choose(index: int, choice: str, stored: Any, model: str, *values: Any) -> dict[Any, Any]:
         return draw(talks.choose(talk_of(stored, *values), index, choice), model)
 
-    def resize(wanted: int, stored: Any, model: str, *values: Any) -> dict[Any, Any]:
+    def resize(panes: int, stored: Any, model: str, *values: Any) -> dict[Any, Any]:
         offered = [choice.id for choice in services.compare.panes()]
-        return draw(talks.resize(talk_of(stored, *values), int(wanted), offered), model)
+        return draw(talks.resize(talk_of(stored, *values), int(panes), offered), model)
 
     def mark(stored: Any, *values: Any) -> dict[Any, Any]:
         talk = talk_of(stored, *values)
@@ -246,7 +246,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         button.click(lambda text=text: text, None, form.prompt, queue=False, **quiet).then(
             None, None, None, js=_FOCUS, **PRIVATE
         )
-    app.load(None, None, None, js=show.COPY_WHAT_WAS_SAID, **PRIVATE)
+    app.load(None, None, None, js=show.COPY_AS_WRITTEN, **PRIVATE)
     app.load(guarded(open_page), [memory, base], everything, **quiet)
     opened = shared.compare_run.change(
         guarded(open_run), [shared.compare_run, *page], [*everything, shared.compare_run], **quiet
@@ -261,28 +261,28 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
 def _runs(services: Services, talk: Talk) -> dict[str, RunView | None]:
     """The run of each pane; None for the base and for runs that are gone."""
-    found: dict[str, RunView | None] = {}
+    runs: dict[str, RunView | None] = {}
     for choice in {pane.choice for pane in talk.panes}:
         try:
-            found[choice] = None if choice == BASE else services.runs.get(choice)
+            runs[choice] = None if choice == BASE else services.runs.get(choice)
         except StudioError:
-            found[choice] = None
-    return found
+            runs[choice] = None
+    return runs
 
 
 def _troubles(services: Services, runs: Mapping[str, RunView | None]) -> dict[str, str]:
     """Why a run cannot answer, for those that cannot."""
-    found = {}
+    troubles = {}
     for choice, run in runs.items():
         if choice == BASE:
             continue
         if run is None:
-            found[choice] = "This run was deleted."
+            troubles[choice] = "This run was deleted."
         elif not run.has_adapter:
-            found[choice] = f"This run has no adapter yet; it is {run.status.state}."
+            troubles[choice] = f"This run has no adapter yet; it is {run.status.state}."
         elif not _fits(services, run):
-            found[choice] = "It was trained on another state of its base model; train it anew."
-    return found
+            troubles[choice] = "It was trained on another state of its base model; train it anew."
+    return troubles
 
 
 def _fits(services: Services, run: RunView) -> bool:

@@ -1,4 +1,4 @@
-"""What is being said in Compare: up to four panes, each with its own model and conversation.
+"""The conversations of Compare: up to four panes, each with its own model and conversation.
 
 A :class:`Talk` lives in the visitor's own browser (``gr.BrowserState``) and nowhere else: a refresh finds it again, a
 restart of the server does not lose it, no other visitor can reach it. What comes back from a browser is text from outside,
@@ -71,13 +71,13 @@ def ask(talk: Talk, question: str) -> Talk:
         raise InputError("There is no question to answer; write something first.")
     if len(question) > MAX_QUESTION:
         raise InputError(f"The question has {len(question):,} characters; {MAX_QUESTION:,} are allowed.")
-    asked = Message("user", question)
-    panes = tuple(Pane(p.choice, (*_settled(p.messages), asked)) for p in talk.panes)
+    message = Message("user", question)
+    panes = tuple(Pane(p.choice, (*_answered_turns(p.messages), message)) for p in talk.panes)
     return replace(talk, panes=panes, asked=None)
 
 
 def ask_again(talk: Talk) -> Talk:
-    """The last answers taken back, so that their question is answered anew. A pane that was not asked yet gets the last
+    """Without the last answers, so that their question is answered anew. A pane that was not asked yet gets the last
     question of the first pane that was.
 
     Raises:
@@ -102,7 +102,7 @@ def answered(talk: Talk, answers: Mapping[int, str]) -> Talk:
     return replace(talk, panes=tuple(panes))
 
 
-def told(talk: Talk, index: int) -> tuple[Message, ...]:
+def conversation(talk: Talk, index: int) -> tuple[Message, ...]:
     """Pane ``index``'s conversation as its newest answer was given: behind the system prompt of then, whatever is set now."""
     prompt = talk.asked.system_prompt if talk.asked else talk.system_prompt
     return (*([Message("system", prompt)] if prompt else []), *talk.panes[index].messages)
@@ -115,10 +115,10 @@ def last_question(talk: Talk, choice: str) -> tuple[int, tuple[Message, ...]]:
     Raises:
         InputError: nothing was asked yet.
     """
-    asked = [index for index, pane in enumerate(talk.panes) if pane.messages]
-    if not asked:
+    used = [index for index, pane in enumerate(talk.panes) if pane.messages]
+    if not used:
         raise InputError("There is no question yet; ask the panes something first.")
-    index = next((index for index in asked if talk.panes[index].choice == choice), asked[0])
+    index = next((index for index in used if talk.panes[index].choice == choice), used[0])
     pane = talk.panes[index]
     return index, pane.messages[:-1] if pane.answer else pane.messages
 
@@ -141,7 +141,7 @@ def resize(talk: Talk, count: int, offered: Sequence[str]) -> Talk:
 
 
 def cleared(talk: Talk) -> Talk:
-    """The same panes with nothing said."""
+    """The same panes without their conversations."""
     return replace(talk, panes=tuple(Pane(pane.choice) for pane in talk.panes))
 
 
@@ -222,7 +222,7 @@ def _pane(entry: Mapping[str, Any]) -> Pane:
     return Pane(choice, tuple(messages))
 
 
-def _settled(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+def _answered_turns(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return messages[:-1] if messages and messages[-1].role == "user" else messages
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from studio.domain.events import DetoxEvent
 from studio.ui.page.theme import OPPOSE_COLOR, PALETTE
+from studio.ui.parts.figures import label
 from studio.ui.training.charts import Axis, Curve, finish, position
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def detox_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
 
     for number, curve in enumerate(curves):
         color = PALETTE[number % len(PALETTE)]
-        name = escape(curve.name)  # Plotly reads names as HTML
+        name = label(curve.name)
         x = [position(e, axis) for e in curve.detox]
         if alone:
             edge: dict[str, Any] = {
@@ -91,7 +91,7 @@ def _parts(curve: Curve, x: Sequence[float], line: Callable[..., None]) -> None:
         for at, term in enumerate(curve.terms):
             y = [_drawn(e.terms[at]) if at < len(e.terms) else None for e in curve.detox]
             dashed = {"color": PALETTE[(at + 1) % len(PALETTE)], "width": 1.5, "dash": "dot"}
-            line(1, x, y, escape(term), line=dashed)
+            line(1, x, y, label(term), line=dashed)
     if any(e.uncovered for e in curve.detox):
         dashed = {"color": OPPOSE_COLOR, "width": 1.5, "dash": "dot"}
         line(2, x, [e.uncovered for e in curve.detox], "not covered by a scorer", line=dashed)

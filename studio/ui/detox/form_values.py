@@ -1,9 +1,9 @@
-"""What the Detox form's values come to: choices as they are now, the typed form and back, who is asked and who scores."""
+"""What the Detox form's values come to: choices as they are now, the typed form and back."""
 
 from __future__ import annotations
 
 import re
-from html import escape
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,13 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from studio.domain.detox import DetoxSettings, RewardTerm
-from studio.domain.runs import LoraSettings
-from studio.errors import StudioError
 from studio.services import Services
 from studio.services.data.prompt_file import as_jsonl
 from studio.services.detox.service import DetoxForm
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.detox.form import BY_STUDIO, NONE, TERMS, DetoxWidgets, set_choices
-from studio.ui.parts.cover import covered
 from studio.ui.parts.prompt_box import uploaded
-from studio.ui.training.form import dataset_choices, settings_from
-
-#: Prompts shown as examples, under covers.
-EXAMPLES = 4
+from studio.ui.training.form import dataset_choices
 
 
 def offer(
@@ -64,32 +58,26 @@ def form_from(*values: Any) -> DetoxForm:
         RecipeError: a field is empty; the message names it. Ranges are the service's to check.
     """
     scorers = [f"scorer{at}" for at in range(1, TERMS + 1)]
-    texts = ("title", "system_prompt", "start_run", "dataset", "prompt_sets", "prompt_file", "judge", *scorers)
-    named = DetoxWidgets.named(values, optional=texts)
-    name_of, own = uploaded(named["prompt_file"])
+    texts = ("start_run", "dataset", "prompt_sets", "prompt_file", "judge", *scorers)
+    named, shared = DetoxWidgets.named(values, optional=texts)
+    file_name, own = uploaded(named["prompt_file"])
     terms = [RewardTerm(named[name], float(named[f"weight{at}"])) for at, name in enumerate(scorers, 1) if named[name]]
-    elsewhere = {"rewards": tuple(terms), "judge": "", "judge_revision": "", "prompt_sets": (), "prompt_file": ""}
+    shared["settings"] = replace(shared["settings"], rewards=tuple(terms))
     return DetoxForm(
-        base=str(named["base"]).strip(),
+        **shared,
         dataset_id=named["dataset"],
         prompt_sets=tuple(named["prompt_sets"]),
-        preset=named["preset"],
-        lora=settings_from(LoraSettings, named),
-        detox=settings_from(DetoxSettings, {**named, **elsewhere}),
         start_run=named["start_run"],
         judge=named["judge"],
-        system_prompt=str(named["system_prompt"]),
-        title=str(named["title"]).strip(),
-        prompt_file=name_of,
+        prompt_file=file_name,
         own_prompts=own,
     )
 
 
 def preset_values(name: str) -> list[Any]:
     """For a preset: its box with what it is for, and the other values of :meth:`DetoxWidgets.preset_sets`."""
-    preset = DETOX_PRESETS[name]
-    knobs = DetoxWidgets.knob_values(preset.lora, preset.detox)
-    return [gr.Dropdown(value=name, info=preset.note), *_term_values(preset.detox), *knobs]
+    box, *knobs = DetoxWidgets.preset_values(name)
+    return [box, *_term_values(DETOX_PRESETS[name].settings), *knobs]
 
 
 def _term_values(detox: DetoxSettings) -> list[Any]:
@@ -109,12 +97,12 @@ def form_values(form: DetoxForm) -> list[Any]:
         form.dataset_id,
         list(form.prompt_sets),
         _file_of(form),
-        *_term_values(form.detox),
+        *_term_values(form.settings),
         form.judge,
         form.system_prompt,
         form.title,
         form.preset,
-        *DetoxWidgets.knob_values(form.lora, form.detox),
+        *DetoxWidgets.knob_values(form.lora, form.settings),
     ]
 
 
@@ -125,46 +113,3 @@ def _file_of(form: DetoxForm) -> str | None:
     name = re.sub(r"[^A-Za-z0-9_-]", "_", Path(form.prompt_file).stem)[:80]
     made = as_jsonl(form.own_prompts).encode()
     return gr.processing_utils.save_bytes_to_cache(made, f"{name}.jsonl", get_upload_folder())
-
-
-def asked_html(services: Services, form: DetoxForm) -> str:
-    """How many prompts a form comes to, and a few of them under covers; or what is wrong with it."""
-    try:
-        plan = services.detox.preview(form)
-    except StudioError as error:
-        return wrong(error)
-    shown = "".join(f"<li>{covered(prompt.text, 'prompt')}</li>" for prompt in plan.prompts[:EXAMPLES])
-    provoking = sum(prompt.provoking for prompt in plan.prompts)
-    return (
-        f"<p><b>{len(plan.prompts)}</b> prompts to train on, {provoking} of them made to provoke; <b>{len(plan.heldout)}</b> held out "
-        f"for the measurement at the end.</p><ul class='plain'>{shown}</ul>"
-    )
-
-
-def rewarded_html(services: Services, form: DetoxForm) -> str:
-    """Who rewards and what they measure, in their own words; and who judges."""
-    lines = [f"<li><b>{term.weight:g} ×</b> {_measures(services, term.scorer)}</li>" for term in form.detox.rewards]
-    judge = services.detox.judge_for(form)
-    judges = (
-        _measures(services, judge) if judge else "nobody: the reward's own word is all there will be, and proves little"
-    )
-    return (
-        f"<p><b>Rewarded</b></p><ul class='plain'>{''.join(lines)}</ul><p class='scorer'><b>Judge at the end</b></p>"
-        f"<ul class='plain'><li>{judges}</li></ul>"
-    )
-
-
-def _measures(services: Services, scorer: str) -> str:
-    """A scorer's name, state, and what it measures in its own words; or why it cannot score."""
-    try:
-        info = services.toxicity.spec(scorer).info
-    except StudioError as error:
-        return f"{escape(scorer)}: {escape(str(error))}"
-    return (
-        f"{escape(info.title)} <span class='mono quiet'>{escape(info.revision[:12])}</span><br>{escape(info.measures)}"
-    )
-
-
-def wrong(error: StudioError) -> str:
-    """A mistake in the form as a line of it."""
-    return f'<div class="run-message">{escape(str(error))}</div>'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gradio as gr
 
@@ -27,10 +27,7 @@ class DetoxPanel(FilmPanel):
     """Detox runs."""
 
     prefix = "detox-"
-    empty = detox_view.EMPTY
-    headers = detox_view.HEADERS
-    types = detox_view.TYPES
-    widths = detox_view.WIDTHS
+    view: ClassVar[Any] = detox_view
     film_label = "Transcripts at step"
 
     def owns(self, run: RunView) -> bool:
@@ -60,15 +57,7 @@ class DetoxPanel(FilmPanel):
         """As :func:`detox_view.transcripts`."""
         return detox_view.transcripts(frames, at)
 
-    def header(self, run: RunView) -> str:
-        """As :func:`detox_view.header`."""
-        return detox_view.header(run)
-
-    def result(self, run: RunView) -> str:
-        """As :func:`detox_view.result`."""
-        return detox_view.result(run, run.detox)
-
-    def said(self, state: Watch, run: RunView) -> list[str]:
+    def curve_notes(self, state: Watch, run: RunView) -> list[str]:
         """How to read the curves."""
         return read_detox(state.detox(run.run_id))
 
@@ -85,15 +74,11 @@ class DetoxPanel(FilmPanel):
         """As :func:`detox_charts.detox_figure`."""
         return detox_figure(curves, axis)
 
-    def row(self, run: RunView) -> list[object]:
-        """As :func:`detox_view.history_row`."""
-        return detox_view.history_row(run)
-
     def repeat(self, run: RunView) -> list[Any]:
         """Values of the Detox form."""
         return form_values(self._services.detox.again(run.run_id))
 
-    def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], wanted: gr.State) -> None:
+    def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], to_open: gr.State) -> None:
         """As :meth:`FilmPanel.bind`, and the way to Before / after."""
-        super().bind(shared, app, form, wanted)
+        super().bind(shared, app, form, to_open)
         self.to_score.click(guarded(lambda state: state.run_id), self.watch, shared.evaluate_run, **PRIVATE)

@@ -11,29 +11,32 @@ from studio.errors import StudioError
 from studio.services import Services
 from studio.services.models import Progress
 from studio.ui.detox.form import build_form
-from studio.ui.detox.form_values import asked_html, form_from, offer, offer_starts, preset_values, rewarded_html, wrong
+from studio.ui.detox.form_values import form_from, offer, offer_starts, preset_values
 from studio.ui.detox.panel import DetoxPanel
+from studio.ui.detox.preview import prompts_html, scorers_html
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET, Shared
 from studio.ui.parts.base_needs import bind_needs
+from studio.ui.parts.html import parts
 from studio.ui.parts.prompt_box import read_line
 from studio.ui.training.form import bind_start
 
 ABOUT = (
-    "The model answers, the reward judges, and answers better than their siblings become likelier; leaving the start costs. "
-    "A reward is only what it measures: read the transcripts, and judge by a scorer that was not the reward."
+    "The model answers each prompt several times, the reward scores the answers, and those above the average of their prompt become "
+    "likelier; a KL penalty keeps the model near its start. A reward is only what it measures: read the transcripts, and judge by a "
+    "scorer that was not the reward."
 )
 
 
 def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> None:
     """Draw the section and bind its events."""
     gr.Markdown(ABOUT, elem_classes="quiet")
-    form, told = build_form(services)
+    form, notes = build_form(services)
     train = gr.Button("Start detox run", variant="primary", size="lg", elem_id="detox-train")
     panel = DetoxPanel(services)
 
-    def start(values: Sequence[Any], told: Progress) -> str:
-        return services.detox.start(form_from(*values), told).run_id
+    def start(values: Sequence[Any], progress: Progress) -> str:
+        return services.detox.start(form_from(*values), progress).run_id
 
     def suit_base(base: str | None) -> list[Any]:
         """The adapters of a base to start from, the preset made for it, with its values."""
@@ -43,38 +46,38 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         except StudioError:  # what is wrong stands below the base
             return [starts, *[gr.skip()] * len(form.preset_sets())]
 
-    def refresh(asked: str | None, base: str | None, start_run: str | None, *chosen: Any) -> list[Any]:
+    def refresh(requested: str | None, base: str | None, start_run: str | None, *chosen: Any) -> list[Any]:
         """Choices as they are now; what another tab asked to start from is chosen."""
-        if asked:
-            base, start_run = services.runs.get(asked).recipe.base.id, asked
+        if requested:
+            base, start_run = services.runs.get(requested).recipe.base.id, requested
         return offer(services, base, start_run, *chosen)
 
-    def start_from(asked: str | None, *chosen: Any) -> dict[Any, Any]:
+    def start_from(requested: str | None, *chosen: Any) -> dict[Any, Any]:
         """An adapter that another tab asked to start from, with the preset that suits its base."""
-        if not asked:
+        if not requested:
             return {shared.detox_start: gr.skip()}
-        suited = suit_base(services.runs.get(asked).recipe.base.id)[1:]
-        offered = zip(form.choices(), refresh(asked, *chosen), strict=True)
+        suited = suit_base(services.runs.get(requested).recipe.base.id)[1:]
+        offered = zip(form.choices(), refresh(requested, *chosen), strict=True)
         return {**dict(offered), **dict(zip(form.preset_sets(), suited, strict=True)), shared.detox_start: None}
 
     def tell(*values: Any) -> tuple[str, str]:
-        """What will be asked and what rewarded, or what is wrong with the form."""
+        """The prompts and the scorers, or what is wrong with the form."""
         try:
-            wanted = form_from(*values)
+            typed = form_from(*values)
         except StudioError as error:
-            return wrong(error), ""
-        return asked_html(services, wanted), rewarded_html(services, wanted)
+            return parts.message(str(error)), ""
+        return prompts_html(services, typed), scorers_html(services, typed)
 
-    form.prompt_file.change(guarded(read_line), form.prompt_file, told.read, **QUIET)
-    lines = [told.asked, told.rewarded]
+    form.prompt_file.change(guarded(read_line), form.prompt_file, notes.read, **QUIET)
+    lines = [notes.prompts, notes.rewarded]
     looked = [shared.detox_start, *form.choices()]
     app.load(guarded(refresh), looked, form.choices(), **QUIET).then(guarded(tell), form.all(), lines, **QUIET)
     shared.toxicity_visit.change(guarded(refresh), looked, form.choices(), **QUIET)
-    bind_needs(services, shared, app, form.base, told.needs)
+    bind_needs(services, shared, app, form.base, notes.needs)
     form.base.input(guarded(suit_base), form.base, [form.start_run, *form.preset_sets()], **QUIET)
     form.preset.input(guarded(preset_values), form.preset, form.preset_sets(), **QUIET)
     gr.on(
-        [widget.change for widget in (*form.asked(), *form.rewarded())],
+        [widget.change for widget in (*form.prompt_sources(), *form.rewarded())],
         guarded(tell),
         form.all(),
         lines,

@@ -1,22 +1,22 @@
-"""Pictures of a before/after evaluation. Pure functions: rows in, Plotly figures out; names from outside are escaped."""
+"""Pictures of a before/after evaluation. Pure functions: rows in, Plotly figures out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from studio.domain.evaluations import EvaluationRow
 from studio.domain.toxicity import TextScore
 from studio.services.evaluations.statistics import THRESHOLD
-from studio.ui.page.theme import OPPOSE_COLOR, SUPPORT_COLOR
+from studio.services.wording import shortened
+from studio.ui.page.theme import NEUTRAL_COLOR, OPPOSE_COLOR, PALETTE, SUPPORT_COLOR
+from studio.ui.parts.figures import SHARES, label, styled
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_GRID = "rgba(128,128,128,.22)"
-#: The colour of what stands before, then of the adapters.
-_COLORS = (SUPPORT_COLOR, "#3b6fb6", "#c2549d", "#8a6d3b", "#5b8c2a", "#7a5cc2", "#b0413e", "#4f9ab8")
+#: The colours of the adapters.
+_COLORS = (SUPPORT_COLOR, *PALETTE, "#4f9ab8")
 _NAME = 22
 HEIGHT = 320
 
@@ -29,7 +29,7 @@ def toxicity_figure(rows: Sequence[EvaluationRow], adapters: Mapping[str, str]) 
 
     figure = _steps(rows, adapters, value, "Toxicity of answers")
     if figure is not None:
-        figure.add_vline(x=THRESHOLD, line={"color": "#8a8f98", "width": 1.5, "dash": "dot"}, layer="below")
+        figure.add_vline(x=THRESHOLD, line={"color": NEUTRAL_COLOR, "width": 1.5, "dash": "dot"}, layer="below")
         figure.update_xaxes(range=[-0.02, 1.02], title_text="toxicity, milder to the left")
     return figure
 
@@ -67,9 +67,9 @@ def _steps(
     lines.append(("before", [number for number in first.values() if number is not None], OPPOSE_COLOR, "dash"))
     for place, (adapter, name) in enumerate(adapters.items()):
         after = [number for row in known if row.adapter == adapter and (number := value(row.after)) is not None]
-        label = "after" if len(adapters) == 1 else f"after: {_short(name)}"
+        name_after = "after" if len(adapters) == 1 else f"after: {shortened(name, _NAME)}"
         if after:
-            lines.append((label, after, _COLORS[place % len(_COLORS)], "solid"))
+            lines.append((name_after, after, _COLORS[place % len(_COLORS)], "solid"))
     for name, numbers, color, dash in lines:
         ordered = sorted(numbers)
         x = [ordered[0], *ordered]
@@ -78,36 +78,20 @@ def _steps(
             Scatter(
                 x=x,
                 y=y,
-                name=escape(name),
+                name=label(name),
                 mode="lines",
                 line={"color": color, "width": 2.5, "dash": dash, "shape": "hv"},
-                hovertemplate=f"%{{y:.0%}} of {len(ordered)} answers at or below %{{x:.3f}}<extra>{escape(name)}</extra>",
+                hovertemplate=f"%{{y:.0%}} of {len(ordered)} answers at or below %{{x:.3f}}<extra>{label(name)}</extra>",
             )
         )
-    layout: dict[str, Any] = {
-        "height": HEIGHT,
-        "margin": {"l": 44, "r": 12, "t": 40, "b": 88},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": "#888", "size": 12},
-        "title": {"text": title, "font": {"size": 14}, "x": 0, "xanchor": "left"},
-        "showlegend": True,
-        "legend": {"orientation": "h", "y": -0.28, "x": 0, "xanchor": "left", "yanchor": "top"},
-        "uirevision": title,
-        "hovermode": "closest",
-    }
-    figure.update_layout(layout)
-    figure.update_xaxes(gridcolor=_GRID, zeroline=False, automargin=True)
-    figure.update_yaxes(
-        gridcolor=_GRID,
-        zeroline=False,
-        range=[-0.02, 1.04],
-        tickvals=[0, 0.25, 0.5, 0.75, 1],
-        ticktext=["0 %", "25 %", "50 %", "75 %", "100 %"],
-        title_text="share of answers",
+    styled(
+        figure,
+        title,
+        height=HEIGHT,
+        margin={"l": 44, "r": 12, "t": 40, "b": 88},
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.28, "x": 0, "xanchor": "left", "yanchor": "top"},
+        hovermode="closest",
     )
+    figure.update_yaxes(range=[-0.02, 1.04], title_text="share of answers", **SHARES)
     return figure
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= _NAME else label[: _NAME - 1] + "…"

@@ -1,4 +1,4 @@
-"""What can be done with an evaluation once it is there: keep it, give it a name and a link, take it out, delete it."""
+"""What can be done with an evaluation once it is there: keep it, give it a name and a link, export it, delete it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,9 @@ from studio.ui.evaluations.section import CompareSection
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, QUIET, SAVE, Shared
+from studio.ui.parts.html import Macros, parts
 
-_NOT_KEPT = (
-    '<div class="quiet">Not kept: the oldest results that nobody keeps make room for new ones. <b>Keep</b> holds it until it is '
-    "deleted by hand, and gives it a page of its own that anybody with the link can read.</div>"
-)
-_LINK = (
-    '<div class="quiet">Kept. Its page, for anybody with the link: '
-    '<a href="results/{0}" target="_blank" rel="noopener">results/{0}</a> · <a href="results" target="_blank" rel="noopener">all '
-    "kept results</a></div>"
-)
+_HTML = Macros("evaluations/keep_box.html")
 
 
 def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: CompareSection) -> None:
@@ -55,24 +48,24 @@ def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: 
         """What there is to do with the evaluation on screen."""
         closed: dict[Any, Any] = {sure_row: gr.Row(visible=False), put: gr.HTML(visible=False)}
         try:
-            found = services.evaluations.summary(chosen) if chosen else None
+            evaluation = services.evaluations.summary(chosen) if chosen else None
         except NotFoundError:  # deleted from another page
-            found = None
-        if found is None:
+            evaluation = None
+        if evaluation is None:
             return {box: gr.Column(visible=False), **closed}
         return {
             **closed,
             box: gr.Column(visible=True),
-            about: _LINK.format(found.id) if found.kept else _NOT_KEPT,
-            keep: gr.Button("Do not keep" if found.kept else "Keep"),
-            title: found.spec.title,
+            about: _HTML.kept(evaluation.id) if evaluation.kept else _HTML.not_kept(),
+            keep: gr.Button("Do not keep" if evaluation.kept else "Keep"),
+            title: evaluation.spec.title,
         }
 
     def turn(mark: Visitor, chosen: str | None) -> dict[Any, Any]:
         require_operator(mark, "keeping results")
-        wanted = _open(chosen)
-        services.evaluations.keep(wanted, not services.evaluations.summary(wanted).kept)
-        return look(wanted)
+        evaluation_id = _open(chosen)
+        services.evaluations.keep(evaluation_id, not services.evaluations.summary(evaluation_id).kept)
+        return look(evaluation_id)
 
     def rename(mark: Visitor, chosen: str | None, text: str | None) -> dict[Any, Any]:
         require_operator(mark, "renaming results")
@@ -99,9 +92,7 @@ def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: 
             services.settings,
             lambda n, total: progress((n, total), unit="rows"),
         )
-        return gr.HTML(
-            f'<div class="quiet">{done.items:,} rows stand in table {done.table} ({done.region}).</div>', visible=True
-        )
+        return gr.HTML(parts.quiet(f"{done.items:,} rows stand in table {done.table} ({done.region})."), visible=True)
 
     def remove(mark: Visitor, chosen: str | None) -> dict[Any, Any]:
         require_operator(mark, "deleting results")

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
-from html import escape
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,9 +18,11 @@ from studio.domain.runs import Recipe
 from studio.errors import NotFoundError, StudioError
 from studio.services import Services
 from studio.ui.evaluations.report import POLICY, report_html
+from studio.ui.parts.html import Macros
 
 log = logging.getLogger(__name__)
 
+_HTML = Macros("evaluations/report_page.html")
 _ID = re.compile(r"[0-9a-f]{1,64}")
 _HEADERS = {
     "Content-Security-Policy": f"{POLICY}; frame-ancestors 'self'",
@@ -71,7 +71,7 @@ def _answer(services: Services, evaluation_id: str) -> Response:
 
 def _page(services: Services, evaluation_id: str) -> str:
     if not evaluation_id:
-        return _listing(services)
+        return _HTML.listing([one for one in services.evaluations.list() if one.kept])
     if not _ID.fullmatch(evaluation_id):
         raise NotFoundError("no id of an evaluation")
     evaluation = services.evaluations.get(evaluation_id)
@@ -80,24 +80,5 @@ def _page(services: Services, evaluation_id: str) -> str:
     return report_of(services, evaluation)
 
 
-def _listing(services: Services) -> str:
-    kept = [one for one in services.evaluations.list() if one.kept]
-    lines = "".join(
-        f'<li><a href="results/{one.id}">{escape(one.spec.title)}</a> '
-        f"<small>{time.strftime('%Y-%m-%d', time.gmtime(one.created))} · {one.done:,} pairs · {escape(one.state)}</small></li>"
-        for one in kept
-    )
-    return _bare("Kept results", f"<ul>{lines}</ul>" if lines else "<p>Nothing is kept yet.</p>")
-
-
 def _plain(sentence: str, status: int) -> Response:
-    return HTMLResponse(_bare("Alignment Studio", f"<p>{escape(sentence)}</p>"), status, headers=_HEADERS)
-
-
-def _bare(title: str, body: str) -> str:
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="robots" content="noindex">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>:root {{ color-scheme: light dark }} body {{ font: 16px/1.6 system-ui, sans-serif; "
-        f"max-width: 720px; margin: 32px auto; padding: 0 16px }}</style></head><body><h1>{escape(title)}</h1>{body}</body></html>"
-    )
+    return HTMLResponse(_HTML.sentence(sentence), status, headers=_HEADERS)

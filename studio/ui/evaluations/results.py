@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -20,6 +19,7 @@ from studio.ui.evaluations import charts, view
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, QUIET, SAVE
 from studio.ui.parts.cover import cover_switch
+from studio.ui.parts.html import parts
 from studio.ui.parts.live_chart import build_live_chart
 
 _WHICH: list[tuple[str, Which]] = [
@@ -36,7 +36,7 @@ class Reading:
     """An evaluation with its figures."""
 
     evaluation: Evaluation
-    found: Comparison
+    comparison: Comparison
     names: dict[str, str]
 
 
@@ -59,8 +59,8 @@ class Reader:
             known = kept is not None and (kept.evaluation.id, len(kept.evaluation.rows)) == (status.id, status.done)
             if kept is None or not known:
                 evaluation = self._services.evaluations.get(status.id)
-                found = compare(evaluation.rows, evaluation.spec.adapters)
-                kept = self._kept = Reading(evaluation, found, self._names(evaluation))
+                comparison = compare(evaluation.rows, evaluation.spec.adapters)
+                kept = self._kept = Reading(evaluation, comparison, self._names(evaluation))
             return kept
 
     def _names(self, evaluation: Evaluation) -> dict[str, str]:
@@ -85,7 +85,7 @@ class EvaluationResults:
         self.filters: list[Any] = [self.words, self.which, self.one, self.order, self.provoking]
         table = [self.pairs, self.where, self.back, self.forth, self._page]
         self.outputs: list[Any] = [
-            self.results, self.said, self.figures, *self.toxicity.all(), self.toxicity_box, self.reward.chart, self.ends,
+            self.results, self.findings, self.figures, *self.toxicity.all(), self.toxicity_box, self.reward.chart, self.ends,
             self.one, *table,
         ]  # fmt: skip
         self._bind(chosen, table)
@@ -94,7 +94,7 @@ class EvaluationResults:
         # loads Plotly; outside of what is not shown yet, where nothing is drawn and so nothing loaded
         library = gr.Plot(show_label=False, elem_classes="loads-plotly")
         with gr.Column(visible=False, elem_id="eval-results") as self.results:
-            self.said = gr.HTML(elem_id="eval-said", padding=False)
+            self.findings = gr.HTML(elem_id="eval-said", padding=False)
             self.figures = gr.HTML(elem_id="eval-figures", padding=False)
             with gr.Row(equal_height=False):
                 with gr.Column(min_width=300) as self.toxicity_box:
@@ -149,13 +149,13 @@ class EvaluationResults:
         if status is None or not status.done:
             return {self.results: gr.Column(visible=False)}
         reading = self._reader.read(status)
-        evaluation, found, names = reading.evaluation, reading.found, reading.names
+        evaluation, comparison, names = reading.evaluation, reading.comparison, reading.names
         adapters = {name: names.get(name, name) for name in evaluation.spec.adapters}
         toxicity = charts.toxicity_figure(evaluation.rows, adapters)
         return {
             self.results: gr.Column(visible=True),
-            self.said: view.said_html(evaluation, found, names),
-            self.figures: view.figures_html(found, names),
+            self.findings: view.findings_html(evaluation, comparison, names),
+            self.figures: view.figures_html(comparison, names),
             **self.toxicity.load(),
             self.toxicity_box: gr.Column(visible=toxicity is not None),
             **self.toxicity.show(toxicity),
@@ -181,10 +181,10 @@ class EvaluationResults:
         rows = matching(reading.evaluation, Filter(words or "", which, known or "", provoking))
         last = view.pages(len(rows)) - 1
         page = min(max(0, page), last)
-        said = f"Page {page + 1} of {last + 1} · {len(rows):,} of {len(reading.evaluation.rows):,} pairs"
+        where = f"Page {page + 1} of {last + 1} · {len(rows):,} of {len(reading.evaluation.rows):,} pairs"
         return {
             self.pairs: view.pairs_html(reading.evaluation, rows, page, reading.names, order == "worst"),
-            self.where: f'<div class="quiet eval-where">{escape(said)}</div>',
+            self.where: parts.quiet(where),
             self.back: gr.Button(interactive=page > 0),
             self.forth: gr.Button(interactive=page < last),
             self._page: page,
@@ -192,11 +192,11 @@ class EvaluationResults:
 
     def _bind(self, chosen: gr.State, table: list[Any]) -> None:
         def turn(by: int) -> Any:
-            return lambda wanted, page, *values: self.table(wanted, page + by, *values)
+            return lambda evaluation_id, page, *values: self.table(evaluation_id, page + by, *values)
 
         gr.on(
             [self.words.input, *(widget.input for widget in self.filters[1:])],
-            guarded(lambda wanted, *values: self.table(wanted, 0, *values)),
+            guarded(lambda evaluation_id, *values: self.table(evaluation_id, 0, *values)),
             [chosen, *self.filters],
             table,
             trigger_mode="always_last",

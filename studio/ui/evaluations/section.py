@@ -39,7 +39,7 @@ class CompareSection:
         self._timer = gr.Timer(IDLE_S)
         self.form = EvaluationFormBox(services)
         self.picker = gr.Dropdown([], label="Evaluation", visible=False, elem_id="eval-picker")
-        self.progress = gr.HTML(view.EMPTY, elem_id="eval-progress", padding=False)
+        self.progress = gr.HTML(view.empty(), elem_id="eval-progress", padding=False)
         with gr.Row(visible=False) as self.controls:
             self.cancel = gr.Button("Cancel", variant="stop", size="sm", min_width=90, elem_id="eval-cancel")
             self.resume = gr.Button("Resume", size="sm", min_width=90, elem_id="eval-resume")
@@ -49,16 +49,16 @@ class CompareSection:
 
     def picks(self, chosen: str | None) -> dict[Any, Any]:
         """The evaluations there are, ``chosen`` or the newest of them open; one at work before any other."""
-        found = self._services.evaluations.list()
-        ids = [one.id for one in found]
+        evaluations = self._services.evaluations.list()
+        ids = [one.id for one in evaluations]
         if chosen not in ids:
-            chosen = next((one.id for one in found if one.moving), ids[0] if ids else None)
+            chosen = next((one.id for one in evaluations if one.moving), ids[0] if ids else None)
         labels = [
             (f"{one.spec.title} · {datetime.fromtimestamp(one.created):%d %b %H:%M} · {one.state}", one.id)
-            for one in found
+            for one in evaluations
         ]
         return {
-            self.picker: gr.Dropdown(choices=labels, value=chosen, visible=bool(found)),
+            self.picker: gr.Dropdown(choices=labels, value=chosen, visible=bool(evaluations)),
             self.chosen: chosen,
         }
 
@@ -74,7 +74,7 @@ class CompareSection:
     def show(self, chosen: str | None, *filters: Any) -> dict[Any, Any]:
         """Everything about an evaluation."""
         if not chosen:
-            hidden = {self.progress: view.EMPTY, self.controls: gr.Row(visible=False), self._seen: None}
+            hidden = {self.progress: view.empty(), self.controls: gr.Row(visible=False), self._seen: None}
             return {**hidden, **self.results.draw(None)}
         return self._shown(self._services.evaluations.status(chosen), *filters)
 
@@ -130,7 +130,7 @@ class CompareSection:
         shared.toxicity_visit.change(guarded(self.enter), [self.chosen, *form.offered], self.entered, **QUIET)
         self._timer.tick(guarded(self.tick), looked, [*picked, *shown], trigger_mode="once", **POLLED)
         self.chosen.change(guarded(self.show), [self.chosen, *filters], shown, **POLLED)
-        self.picker.input(lambda wanted: wanted, self.picker, self.chosen, **QUIET)
+        self.picker.input(lambda evaluation_id: evaluation_id, self.picker, self.chosen, **QUIET)
         form.start.click(guarded(begin), [shared.visitor, *form.values], self.chosen, **QUIET).success(
             guarded(self.picks), self.chosen, picked, **QUIET
         )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +9,14 @@ import gradio as gr
 
 from studio.errors import InputError, NotFoundError, StudioError
 from studio.services import Services
-from studio.services.library.upload import Imported
 from studio.services.runs.store import RunView
-from studio.ui.detox.view import rude_text
+from studio.services.wording import file_size
+from studio.ui.library import view
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import PRIVATE, QUIET, SAVE, Shared
-from studio.ui.training.run_view import started
 
-HEADERS = ["Name", "Base", "ratio", "n", "Method", "Measured", "Size", "Made", "Run"]
-EMPTY = (
-    '<div class="empty">No adapter yet. Train one under <b>Align</b> (well under a minute on the embedded base), or '
-    "take one in below: a zip from another studio, or any plain PEFT LoRA adapter.</div>"
-)
-NOTHING_CHOSEN = '<div class="quiet">Click a line of the table to see its card and what can be done with it.</div>'
 AS_IT_SAYS = "as the adapter says"
 LOG, DATA = "its log", "its training pairs"
 
@@ -34,14 +24,14 @@ LOG, DATA = "its log", "its training pairs"
 def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     """Draw the tab and bind its events."""
     library = services.library
-    empty = gr.HTML(EMPTY, visible=False, elem_id="library-empty")
+    empty = gr.HTML(view.empty(), visible=False, elem_id="library-empty")
     table = gr.Dataframe(
-        headers=HEADERS,
-        datatype=["str", "str", "str", "str", "str", "str", "str", "str", "str"],
+        headers=list(view.HEADERS),
+        datatype="str",
         interactive=False,
         wrap=True,
         max_height=420,
-        column_widths=["200px", "110px", "66px", "56px", "100px", "190px", "84px", "110px", "250px"],
+        column_widths=list(view.WIDTHS),
         show_row_numbers=False,
         label="Click a line to open the adapter",
         elem_id="library-table",
@@ -49,7 +39,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     chosen = gr.State(None)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            head = gr.HTML(NOTHING_CHOSEN, elem_id="library-head")
+            head = gr.HTML(view.nothing_chosen(), elem_id="library-head")
             with gr.Column(visible=False) as actions:
                 with gr.Row():
                     to_compare = gr.Button(
@@ -83,14 +73,14 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         with gr.Column(scale=7, min_width=320, visible=False) as card_column:
             card = gr.Markdown(elem_id="library-card", container=True, buttons=["copy"])
             with gr.Accordion(
-                "The card it brought along (text of unknown making)", open=False, visible=False
+                "The card it came with (not written by this studio)", open=False, visible=False
             ) as foreign:
                 foreign_text = gr.Textbox(show_label=False, lines=10, max_lines=24, interactive=False)
 
-    with gr.Accordion("Take an adapter in", open=False, elem_id="library-upload") as upload_box:
+    with gr.Accordion("Import an adapter", open=False, elem_id="library-upload") as upload_box:
         about_upload = gr.Markdown(
             "A zip made by *Download zip*, or one with `adapter_config.json` and `adapter_model.safetensors` of a plain LoRA adapter. "
-            "Weights in safetensors only; the adapter must fit its base, and nothing is kept unless all of it is sound.",
+            "Weights in safetensors only; the adapter must fit its base. Nothing is kept if a part of it is faulty.",
             elem_classes="quiet",
         )
         with gr.Row():
@@ -102,7 +92,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
                 path = gr.Textbox(
                     label="…or a folder on the studio's machine", placeholder="/path/to/adapter", max_lines=1
                 )
-        take = gr.Button("Take it in", size="sm", elem_id="library-take")
+        take = gr.Button("Import", size="sm", elem_id="library-take")
         report = gr.Markdown(elem_id="library-report")
 
     panel = [
@@ -125,40 +115,40 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     listing = [table, empty, upload_box]
 
     def rows() -> dict[Any, Any]:
-        views = library.list()
+        runs = library.list()
         return {
-            table: gr.Dataframe(value=[_row(view) for view in views], visible=bool(views)),
-            empty: gr.HTML(visible=not views),
-            upload_box: gr.Accordion(open=True) if not views else gr.skip(),
+            table: gr.Dataframe(value=[view.row(run) for run in runs], visible=bool(runs)),
+            empty: gr.HTML(visible=not runs),
+            upload_box: gr.Accordion(open=True) if not runs else gr.skip(),
         }
 
     def show(run_id: str | None) -> dict[Any, Any]:
-        view = _find(services, run_id)
+        run = _find(services, run_id)
         hidden = {made: gr.DownloadButton(visible=False, value=None), sure_row: gr.Column(visible=False)}
-        if view is None:
+        if run is None:
             return {
                 **hidden,
                 chosen: None,
-                head: gr.HTML(NOTHING_CHOSEN if library.list() else ""),
+                head: gr.HTML(view.nothing_chosen() if library.list() else ""),
                 actions: gr.Column(visible=False),
                 card_column: gr.Column(visible=False),
             }
-        brought = library.foreign_card(view.run_id)
+        foreign_card = library.foreign_card(run.run_id)
         return {
             **hidden,
-            chosen: view.run_id,
-            head: _head(view),
-            to_compare: gr.Button(visible=view.method != "reward"),
-            to_align: gr.Button(f"Open in {_home(view)[0]}"),
-            further: gr.Row(visible=view.method != "reward"),
-            merged: gr.Button(visible=view.method != "reward"),
+            chosen: run.run_id,
+            head: view.header(run),
+            to_compare: gr.Button(visible=run.method != "reward"),
+            to_align: gr.Button(f"Open in {_home(run)[0]}"),
+            further: gr.Row(visible=run.method != "reward"),
+            merged: gr.Button(visible=run.method != "reward"),
             actions: gr.Column(visible=True),
-            title: view.title,
-            note: view.note,
+            title: run.title,
+            note: run.note,
             card_column: gr.Column(visible=True),
-            card: _without_yaml(library.card(view.run_id)),
-            foreign: gr.Accordion(visible=bool(brought)),
-            foreign_text: brought,
+            card: view.without_yaml(library.card(run.run_id)),
+            foreign: gr.Accordion(visible=bool(foreign_card)),
+            foreign_text: foreign_card,
         }
 
     def refresh(run_id: str | None) -> dict[Any, Any]:
@@ -181,8 +171,8 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         gr.Info("Note saved; it is on the card as well.", duration=3)
         return show(run_id)
 
-    def make_zip(run_id: str | None, wanted: list[str]) -> Any:
-        made_file = library.zip(_needed(run_id), include_log=LOG in wanted, include_data=DATA in wanted)
+    def make_zip(run_id: str | None, included: list[str]) -> Any:
+        made_file = library.zip(_needed(run_id), include_log=LOG in included, include_data=DATA in included)
         return gr.DownloadButton("Download the zip again", value=str(made_file), visible=True)
 
     def make_merged(mark: Visitor, run_id: str | None, bar: gr.Progress = gr.Progress()) -> Any:  # noqa: B008 - Gradio's way
@@ -192,28 +182,26 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     def ask_delete(mark: Visitor, run_id: str | None) -> tuple[Any, str]:
         require_operator(mark, "deleting")
-        view = library.get(_needed(run_id))
+        run = library.get(_needed(run_id))
         return gr.Column(visible=True), (
-            f"Delete `{view.run_id}` ({_size(view.size_bytes)}) with its adapter, curves and log? This cannot be undone."
+            f"Delete `{run.run_id}` ({file_size(run.size_bytes)}) with its adapter, curves and log? This cannot be undone."
         )
 
     def remove(mark: Visitor, run_id: str | None) -> dict[Any, Any]:
         require_operator(mark, "deleting")
         library.delete(_needed(run_id))
-        services.scores.release(_needed(run_id))
-        services.toxicity.release(_needed(run_id))
         return {**rows(), **show(None)}
 
-    def take_in(mark: Visitor, upload: str | None, folder: str, base_id: str) -> dict[Any, Any]:
-        require_operator(mark, "taking adapters in")
-        wanted = "" if base_id == AS_IT_SAYS else base_id
+    def import_adapter(mark: Visitor, upload: str | None, folder: str, base_id: str) -> dict[Any, Any]:
+        require_operator(mark, "importing adapters")
+        base_id = "" if base_id == AS_IT_SAYS else base_id
         if upload:
-            done = library.import_zip(Path(upload), wanted)
+            done = library.import_zip(Path(upload), base_id)
         elif folder.strip():
-            done = library.import_folder(Path(folder.strip()), wanted)
+            done = library.import_folder(Path(folder.strip()), base_id)
         else:
-            raise InputError("There is nothing to take in; choose a zip or type a folder.")
-        return {**rows(), **show(done.run_id), file: None, path: "", report: _report(done)}
+            raise InputError("There is nothing to import; choose a zip or type a folder.")
+        return {**rows(), **show(done.run_id), file: None, path: "", report: view.report(done)}
 
     def bases() -> Any:
         listed = [(info.title, info.id) for info in services.models.catalogue()]
@@ -224,15 +212,15 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     def opened(run_id: str | None) -> dict[Any, Any]:
         """The run in the tab where such runs are trained."""
-        view = library.get(_needed(run_id))
-        name, wanted = _home(view)
-        return {getattr(shared, wanted): view.run_id, shared.tabs: gr.Tabs(selected=name.lower())}
+        run = library.get(_needed(run_id))
+        name, state = _home(run)
+        return {getattr(shared, state): run.run_id, shared.tabs: gr.Tabs(selected=name.lower())}
 
     def to_toxicity(run_id: str | None) -> tuple[str, Any]:
         """Asks the Toxicity tab for something with this run."""
         return library.get(_needed(run_id)).run_id, gr.Tabs(selected="toxicity")
 
-    # Gradio draws an error over every output of a handler; it is told in a toast here, so outputs stay as they are. What
+    # Gradio draws an error over every output of a handler; here a toast shows it, so outputs stay as they are. What
     # takes long shows its progress on the lines that explain it.
     everything = [*listing, *panel]
     app.load(guarded(bases), None, base, **QUIET)
@@ -256,7 +244,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     sure.click(guarded(remove), [shared.visitor, chosen], everything, **QUIET)
     never_mind.click(lambda: gr.Column(visible=False), None, sure_row, **QUIET)
     take.click(
-        guarded(take_in),
+        guarded(import_adapter),
         [shared.visitor, file, path, base],
         [*everything, file, path, report],
         show_progress_on=about_upload,
@@ -281,7 +269,7 @@ def _push_box(services: Services, shared: Shared, chosen: gr.State) -> None:
         )
         private = gr.Checkbox(True, label="Private")
         push = gr.Button("Push", size="sm", elem_id="library-push")
-        said = gr.Markdown()
+        result = gr.Markdown()
 
     def publish(mark: Visitor, run_id: str | None, name: str, secret: str, hidden: bool) -> str:
         require_operator(mark, "publishing")
@@ -289,14 +277,14 @@ def _push_box(services: Services, shared: Shared, chosen: gr.State) -> None:
         return f"Published {'privately' if hidden else 'for everybody'}: `{url.replace('`', '')}`"
 
     push.click(
-        guarded(publish), [shared.visitor, chosen, repo, token, private], said, show_progress_on=about, **PRIVATE
+        guarded(publish), [shared.visitor, chosen, repo, token, private], result, show_progress_on=about, **PRIVATE
     ).success(lambda: "", None, token, **QUIET)
 
 
-def _home(view: RunView) -> tuple[str, str]:
+def _home(run: RunView) -> tuple[str, str]:
     """The tab in which such runs are trained, and what of :class:`Shared` opens one there."""
     homes = {"reward": ("Reward", "reward_run"), "detox": ("Toxicity", "detox_run")}
-    return homes.get(view.method, ("Align", "align_run"))
+    return homes.get(run.method, ("Align", "align_run"))
 
 
 def _needed(run_id: str | None) -> str:
@@ -312,58 +300,3 @@ def _find(services: Services, run_id: str | None) -> RunView | None:
         return services.library.get(run_id)
     except StudioError:  # deleted from another page
         return None
-
-
-def _row(view: RunView) -> list[str]:
-    recipe = view.recipe
-    known = recipe.method != "unknown"
-    return [
-        view.title,
-        Path(recipe.base.id).name,
-        f"{recipe.support_ratio:g}" if known and recipe.method != "detox" else "–",
-        str(recipe.data_size) if known else "–",
-        recipe.method.upper() if known else "uploaded",
-        _measured(view),
-        _size(view.size_bytes),
-        started(view),
-        view.run_id,
-    ]
-
-
-def _measured(view: RunView) -> str:
-    if view.method == "reward":
-        report = view.reward
-        if report is None or not report.n:
-            return "not measured"
-        return f"accuracy {report.hits}/{report.n} [{report.low:.0%}, {report.high:.0%}]"
-    if view.method == "detox":
-        return rude_text(view.detox)
-    share = view.adapter_share
-    if share is None or not share.n or math.isnan(share.share):
-        return "not measured"
-    return f"support {share.share:.0%} [{share.low:.0%}, {share.high:.0%}] n {share.n}"
-
-
-def _head(view: RunView) -> str:
-    return (
-        f'<div class="run-head"><b>{escape(view.title)}</b></div>'
-        f'<div class="mono quiet">{escape(view.run_id)} · sha256 {escape(view.adapter_hash)} · {_size(view.size_bytes)}</div>'
-    )
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
-
-
-def _without_yaml(card: str) -> str:
-    return re.sub(r"\A---\n.*?\n---\n+", "", card, flags=re.DOTALL)
-
-
-def _report(done: Imported) -> str:
-    left = f"Left out, not needed here: {', '.join(done.left_out)}." if done.left_out else ""
-    lines = [f"Taken in as {done.run_id}.", *done.warnings, left]
-    return "\n".join(f"- {_plain(line)}" for line in lines if line)
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]()#!|<>])", r"\\\1", text)

@@ -22,7 +22,7 @@ _FOLLOW = """() => %s.map((id) => {
 })"""
 
 
-def settle(app: gr.Blocks, shared: Shared) -> None:
+def finish_page(app: gr.Blocks, shared: Shared) -> None:
     """The last step of building a page, once all its tabs are there."""
     bind_visits(shared)
     rest_hidden_timers(app)

@@ -10,7 +10,7 @@ import gradio as gr
 
 #: For every event that is the page's own business: programs are not offered it.
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-#: The same without a sign that it works: what is quick, or was not asked for by a click.
+#: The same without a sign that it works: what is quick, or no click started.
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 #: For what every open page asks again and again: no page waits for another's turn.
 POLLED: dict[str, Any] = {"concurrency_limit": None, **QUIET}

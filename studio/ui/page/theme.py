@@ -9,6 +9,20 @@ import gradio as gr
 #: One colour a side, everywhere: tables, charts, badges. Readable on light and dark grounds and by the colour-blind.
 SUPPORT_COLOR = "#2a9d8f"
 OPPOSE_COLOR = "#e07a3f"
+#: Of several runs or adapters, one each, in turn.
+PALETTE = ("#3b6fb6", "#c2549d", "#8a6d3b", "#5b8c2a", "#7a5cc2", "#b0413e")
+#: Neither this nor that; what asks for attention; what went wrong.
+NEUTRAL_COLOR, WARN_COLOR, BAD_COLOR = "#8a8f98", "#d9a441", "#c0392b"
+#: The state of a run, of an evaluation, of a batch.
+STATE_COLORS = {
+    "queued": NEUTRAL_COLOR,
+    "running": SUPPORT_COLOR,
+    "stopping": WARN_COLOR,
+    "done": PALETTE[0],
+    "stopped": WARN_COLOR,
+    "failed": BAD_COLOR,
+    "interrupted": BAD_COLOR,
+}
 
 CSS_FILE = Path(__file__).with_name("studio.css")
 
@@ -30,10 +44,3 @@ def theme() -> gr.themes.Base:
         block_label_text_color="*body_text_color_subdued",
         block_label_text_color_dark="*body_text_color_subdued",
     )
-
-
-PALETTE = ["#3b6fb6", "#c2549d", "#8a6d3b", "#5b8c2a", "#7a5cc2", "#b0413e"]
-
-
-#: Lines of the grid, readable on light and dark grounds.
-GRID = "rgba(128,128,128,.22)"

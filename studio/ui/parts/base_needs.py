@@ -1,9 +1,8 @@
-"""What a page may be told about a base model somebody typed."""
+"""What a page may show of a base model somebody typed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 
 import gradio as gr
 
@@ -12,13 +11,14 @@ from studio.services import Services
 from studio.ui.page.access import Visitor
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET, Shared
+from studio.ui.parts.html import parts
 
 
 def base_needs(services: Services, mark: Visitor, base: str) -> str:
-    """What a base needs before it is loaded, or why it cannot be. Visitors are told about the offered ones only: what lies
-    in which folder of this machine is not theirs to find out."""
+    """What a base needs before it is loaded, or why it cannot be. Visitors learn about the listed ones only, not what lies
+    in which folder of this machine."""
     if not mark.operator and base not in _listed(services):
-        return "The operator may use any base; visitors are told about the listed ones."
+        return "The operator may use any base; visitors see the listed ones only."
     try:
         return services.models.ask_hub(base).needs
     except StudioError as error:
@@ -37,7 +37,7 @@ def bind_needs(
     typed."""
 
     def tell_needs(mark: Visitor, typed: str | None) -> str:
-        return f'<div class="quiet">{escape(base_needs(services, mark, known(typed or "")))}</div>'
+        return parts.quiet(base_needs(services, mark, known(typed or "")))
 
     here = [shared.visitor, base]
     app.load(guarded(tell_needs), here, needs, **QUIET)

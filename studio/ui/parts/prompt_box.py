@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import Markup
 
 from studio.domain.toxicity import TestPrompt
 from studio.errors import StudioError
 from studio.services.data.prompt_file import MAX_FILE_MB, prompts_from_file
 from studio.services.data.prompt_sets import MAX_PROMPTS
 from studio.services.wording import counted
+from studio.ui.parts.html import parts
 
-HINT = (
-    f'<div class="quiet">TXT with one prompt a line, or JSON, JSONL or CSV with a prompt column; at most {MAX_PROMPTS:,} prompts and '
-    f"{MAX_FILE_MB} MB.</div>"
+_HINT = (
+    f"TXT with one prompt a line, or JSON, JSONL or CSV with a prompt column; at most {MAX_PROMPTS:,} prompts and "
+    f"{MAX_FILE_MB} MB."
 )
 
 
 def build_prompt_box(name: str, visible: bool = True) -> tuple[gr.File, gr.HTML]:
     """Draw the upload and the line below it; their ids on the page are ``name`` and ``name-told``."""
     file = gr.File(label="File of prompts", type="filepath", height=120, visible=visible, elem_id=name)
-    return file, gr.HTML(HINT, visible=visible, elem_id=f"{name}-told")
+    return file, gr.HTML(parts.quiet(_HINT), visible=visible, elem_id=f"{name}-told")
 
 
 def uploaded(path: str | None) -> tuple[str, tuple[TestPrompt, ...]]:
@@ -34,10 +35,10 @@ def uploaded(path: str | None) -> tuple[str, tuple[TestPrompt, ...]]:
     return (Path(path).name, prompts_from_file(Path(path))) if path else ("", ())
 
 
-def read_line(path: str | None) -> str:
+def read_line(path: str | None) -> Markup:
     """How many prompts were read, or why none could be; without a file, what one may be."""
     try:
         name, prompts = uploaded(path)
     except StudioError as error:
-        return f'<div class="run-message">{escape(str(error))}</div>'
-    return f'<div class="quiet">{counted(len(prompts), "prompt")} read from {escape(name)}.</div>' if name else HINT
+        return parts.message(str(error))
+    return parts.quiet(f"{counted(len(prompts), 'prompt')} read from {name}." if name else _HINT)

@@ -6,10 +6,10 @@ The batch lives in the service: the page polls it while the Rate tab is open, so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from studio.domain.chat import BASE, Sampling
 from studio.errors import InputError
@@ -20,6 +20,9 @@ from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import IDLE_S, LIVE_S, PRIVATE, QUIET, Shared
+from studio.ui.parts.html import Macros
+
+_HTML = Macros("rating/add_pairs.html")
 
 #: The choice of prompts that means "those typed here".
 LINES = "lines"
@@ -28,10 +31,7 @@ REASONS = 20
 #: Of these shown at once; the others unfold.
 FIRST = 3
 _SOURCES = (("compare", "from Compare"), ("batch", "from batches"), ("import", "imported"))
-_NONE = (
-    '<div class="empty">There are no pairs to rate yet. Make a batch here, take comparison data in, or press '
-    "<b>Rate these answers</b> under Compare.</div>"
-)
+_ENDED = {"cancelling": "Cancelling…", "done": "Done.", "cancelled": "Cancelled; what was made is kept."}
 
 
 def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
@@ -87,7 +87,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
                 system = gr.Textbox(
                     label="System prompt",
                     placeholder="none",
-                    info="Said to both. Choosing an adapter sets the one it was trained with.",
+                    info="The same for both. Choosing an adapter sets the one it was trained with.",
                     max_lines=4,
                     elem_id="batch-system",
                 )
@@ -99,7 +99,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
                 bar = gr.HTML(elem_id="batch-bar")
             with gr.Column(scale=2, min_width=310):
                 about = gr.Markdown(
-                    "#### Take comparison data in\n`instruction, response-1, response-2`, `prompt, chosen, rejected` (whole "
+                    "#### Import comparison data\n`instruction, response-1, response-2`, `prompt, chosen, rejected` (whole "
                     "transcripts too) or `prompt, support, oppose`: JSON, JSONL, CSV, TSV or Parquet, also gzipped. What the "
                     "data prefers is kept, and shown to nobody."
                 )
@@ -151,17 +151,17 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
             **progress(sources.batch_status()),
         }
 
-    def told(one: str, two: str) -> str:
+    def system_prompt(one: str, two: str) -> str:
         """The system prompt that an adapter among the two was trained with."""
         trained = {choice.id: choice.system_prompt for choice in services.compare.panes()}
         return trained.get(two) or trained.get(one) or ""
 
     def make(
         mark: Visitor, chosen: str, typed: str | None, one: str, two: str, count: float | None, heat: float,
-        room: float, number: float | None, said: str | None,
+        room: float, number: float | None, prompt: str | None,
     ) -> dict[Any, Any]:  # fmt: skip
         require_operator(mark, "making pairs to rate")
-        asked = (
+        questions = (
             tuple(Question(line.strip()) for line in dict.fromkeys((typed or "").splitlines()) if line.strip())
             if chosen == LINES
             else sources.questions(chosen)
@@ -169,7 +169,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
         if not count or count < 1:
             raise InputError("Prompts at most is empty; it must be at least 1.")
         sampling = Sampling(temperature=float(heat), max_new_tokens=int(room), seed=int(number or 0))
-        sources.start_batch(BatchForm(asked[: int(count)], one, two, sampling, (said or "").strip()))
+        sources.start_batch(BatchForm(questions[: int(count)], one, two, sampling, (prompt or "").strip()))
         return progress(sources.batch_status())
 
     def halt(mark: Visitor) -> dict[Any, Any]:
@@ -177,9 +177,9 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
         sources.cancel_batch()
         return progress(sources.batch_status())
 
-    def bring(mark: Visitor, path: str | None, wanted: str | None, part: str | None, most: float | None) -> Any:
+    def bring(mark: Visitor, path: str | None, dataset: str | None, part: str | None, most: float | None) -> Any:
         require_operator(mark, "importing")
-        name = (wanted or "").strip()
+        name = (dataset or "").strip()
         if not path and not name:
             raise InputError("There is nothing to import; choose a file or type a Hub id.")
         done = (
@@ -197,7 +197,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
         timer, app, guarded(opened), [drawn, prompts, *sides], [prompts, lines, *sides, counts, *batch], **quiet
     )
     prompts.change(lambda chosen: gr.Textbox(visible=chosen == LINES), prompts, lines, queue=False, **quiet)
-    gr.on([first.change, second.change], guarded(told), sides, system, **quiet)
+    gr.on([first.change, second.change], guarded(system_prompt), sides, system, **quiet)
     form = [prompts, lines, *sides, most, temperature, tokens, seed, system]
     start.click(guarded(make), [shared.visitor, *form], batch, **quiet)
     cancel.click(guarded(halt), shared.visitor, batch, **quiet)
@@ -206,15 +206,9 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
     )
 
 
-def counts_html(counts: Mapping[Any, int]) -> str:
+def counts_html(counts: Mapping[Any, int]) -> Markup:
     """How many pairs there are, by where they came from."""
-    total = sum(counts.values())
-    if not total:
-        return _NONE
-    chips = "".join(
-        f'<span class="chip"><b>{counts[source]:,}</b> {name}</span>' for source, name in _SOURCES if counts.get(source)
-    )
-    return f'<div class="chips"><span class="chip"><b>{total:,}</b> pairs</span>{chips}</div>'
+    return _HTML.counts(sum(counts.values()), [(counts.get(source, 0), name) for source, name in _SOURCES])
 
 
 def batch_html(status: BatchStatus) -> str:
@@ -222,35 +216,23 @@ def batch_html(status: BatchStatus) -> str:
     if status.state == "idle":
         return ""
     share = status.done / status.total if status.total else 0.0
-    colour = "#c0392b" if status.state == "failed" else "#2a9d8f"
-    parts = [f"{status.done:,} of {status.total:,} prompts", f"{status.added:,} pairs added"]
-    told = ((status.known, "known already"), (status.identical, "with identical answers"), (status.unusable, "empty"))
-    parts += [f"{number:,} {name}" for number, name in told if number]
-    state = {
-        "running": "",
-        "cancelling": "Cancelling…",
-        "done": "Done.",
-        "cancelled": "Cancelled; what was made is kept.",
-    }
-    note = state.get(status.state) or status.note
-    error = f'<div class="run-message">{escape(status.error)}</div>' if status.error else ""
-    return (
-        f'<div class="bar" role="progressbar" aria-valuenow="{share * 100:.0f}" aria-valuemin="0" aria-valuemax="100">'
-        f'<div style="width:{share * 100:.1f}%;background:{colour}"></div></div>'
-        f'<div class="quiet">{escape(status.title)}</div><div class="quiet">{" · ".join(parts)}'
-        f"{' · ' if note else ''}{escape(note)}</div>{error}"
+    made = f"{status.done:,} of {status.total:,} prompts", f"{status.added:,} pairs added"
+    left_out = _left_out(
+        (status.known, "known already"), (status.identical, "with identical answers"), (status.unusable, "empty")
     )
+    return _HTML.batch(status, share, (*made, *left_out, _ENDED.get(status.state) or status.note))
 
 
-def report_html(done: ImportedPairs) -> str:
+def report_html(done: ImportedPairs) -> Markup:
     """What became of every row of an import."""
-    counts = f"{done.rows:,} rows read: {done.added:,} pairs added"
-    told = ((done.known, "known already"), (done.identical, "with identical answers"), (len(done.skipped), "skipped"))
-    counts += "".join(f", {number:,} {name}" for number, name in told if number) + "."
-    more = len(done.skipped) - REASONS
-    skipped = [*done.skipped[FIRST:REASONS], *([f"… and {more:,} more"] if more > 0 else [])]
-    lines = "".join(f"<li>{escape(line)}</li>" for line in (*done.skipped[:FIRST], *done.warnings))
-    hidden = "".join(f"<li>{escape(line)}</li>" for line in skipped)
-    rest = f"{len(done.skipped) - FIRST:,} more skipped rows"
-    reasons = f"<details><summary>{rest}</summary><ul>{hidden}</ul></details>" if hidden else ""
-    return f"<p>{counts}</p>{f'<ul class=quiet>{lines}</ul>' if lines else ''}{reasons}"
+    skipped, more = done.skipped, len(done.skipped) - REASONS
+    left_out = _left_out(
+        (done.known, "known already"), (done.identical, "with identical answers"), (len(skipped), "skipped")
+    )
+    counts = f"{', '.join([f'{done.rows:,} rows read: {done.added:,} pairs added', *left_out])}."
+    folded = [*skipped[FIRST:REASONS], *([f"… and {more:,} more"] if more > 0 else [])]
+    return _HTML.report(counts, (*skipped[:FIRST], *done.warnings), folded, len(skipped) - FIRST)
+
+
+def _left_out(*counts: tuple[int, str]) -> list[str]:
+    return [f"{number:,} {reason}" for number, reason in counts if number]

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
-from studio.domain.votes import Decision, Origin
+from studio.domain.votes import Decision
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
+from studio.services.wording import shortened
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET, Shared
+from studio.ui.parts.html import Macros
+
+_HTML = Macros("rating/pairs.html")
 
 #: Lines of the table; the search reaches the rest.
 SHOWN = 300
 HEADERS = ["Question", "Votes", "Skips", "Decided", "Rated", "From", "Pair"]
-_NOTHING = '<div class="quiet">Click a line of the table to read the pair.</div>'
 _SOURCES = {"compare": "Compare", "batch": "batch", "import": "import"}
 
 
@@ -56,7 +59,7 @@ class PairsList:
             elem_id="rate-pairs",
         )
         self.shown = gr.Markdown(elem_classes="quiet")
-        self.detail = gr.HTML(_NOTHING, elem_id="rate-pair")
+        self.detail = gr.HTML(_HTML.nothing(), elem_id="rate-pair")
         with gr.Row():
             self.first = gr.Button("Everybody rates it / not any more", size="sm", elem_id="rate-pair-first")
             self.retire = gr.Button("Retire / bring back", size="sm", elem_id="rate-pair-retire")
@@ -69,11 +72,11 @@ class PairsList:
     def load(self, search: str | None) -> dict[Any, Any]:
         """The list as it stands."""
         everything = self._services.rating.decisions()
-        found = matching(everything, search or "")
-        left_out = f" The first {SHOWN} are shown; the search reaches the others." if len(found) > SHOWN else ""
+        matches = matching(everything, search or "")
+        left_out = f" The first {SHOWN} are shown; the search reaches the others." if len(matches) > SHOWN else ""
         return {
-            self.table: [_row(decision) for decision in found[:SHOWN]],
-            self.shown: f"{len(found)} of {len(everything)} pairs.{left_out}",
+            self.table: [_row(decision) for decision in matches[:SHOWN]],
+            self.shown: f"{len(matches)} of {len(everything)} pairs.{left_out}",
             self.calibrate: sum(d.pair.calibration and not d.pair.retired for d in everything),
         }
 
@@ -83,10 +86,10 @@ class PairsList:
         everything = [*self.outputs, self.detail, chosen]
 
         def show(mark: Visitor, pair_id: str | None) -> dict[Any, Any]:
-            found = next((d for d in rating.decisions() if d.pair.id == pair_id), None)
-            if found is None:
-                return {self.detail: _NOTHING, chosen: None}
-            return {self.detail: pair_html(found, names=mark.operator), chosen: found.pair.id}
+            decision = next((d for d in rating.decisions() if d.pair.id == pair_id), None)
+            if decision is None:
+                return {self.detail: _HTML.nothing(), chosen: None}
+            return {self.detail: pair_html(decision, names=mark.operator), chosen: pair_id}
 
         def pick(event: gr.SelectData, mark: Visitor) -> dict[Any, Any]:
             return show(mark, event.row_value[-1])
@@ -108,14 +111,14 @@ class PairsList:
 
         def flip(mark: Visitor, pair_id: str | None, text: str | None, what: str) -> dict[Any, Any]:
             require_operator(mark, "changing pairs")
-            found = next((d.pair for d in rating.decisions() if d.pair.id == pair_id), None)
-            if found is None:
+            pair = next((d.pair for d in rating.decisions() if d.pair.id == pair_id), None)
+            if pair is None:
                 raise NotFoundError("No pair is open; click a line of the table first.")
             if what == "retire":
-                rating.retire([found.id], not found.retired)
+                rating.retire([pair.id], not pair.retired)
             else:
-                rating.set_calibration([found.id], not found.calibration)
-            return {**self.load(text), **show(mark, found.id)}
+                rating.set_calibration([pair.id], not pair.calibration)
+            return {**self.load(text), **show(mark, pair.id)}
 
         def mark_all(mark: Visitor, pair_id: str | None, text: str | None, on: bool) -> dict[Any, Any]:
             require_operator(mark, "retiring pairs")
@@ -146,12 +149,12 @@ class PairsList:
 def matching(decisions: Sequence[Decision], search: str) -> list[Decision]:
     """Those whose texts hold every word of ``search``, newest first, retired ones last."""
     words = search.casefold().split()
-    found = [
+    matches = [
         d
         for d in decisions
         if all(word in f"{d.pair.prompt} {d.pair.answer_1} {d.pair.answer_2}".casefold() for word in words)
     ]
-    return sorted(found, key=lambda d: (d.pair.retired, -d.pair.created, d.pair.id))
+    return sorted(matches, key=lambda d: (d.pair.retired, -d.pair.created, d.pair.id))
 
 
 def calibration_changes(decisions: Sequence[Decision], count: int) -> tuple[list[str], list[str]]:
@@ -165,37 +168,22 @@ def calibration_changes(decisions: Sequence[Decision], count: int) -> tuple[list
     if count > len(live):
         raise InputError(f"Calibration pairs are {count}; there are only {len(live)} pairs to choose from.")
     ordered = sorted(live, key=lambda d: (not d.pair.calibration, -d.votes, d.pair.id))
-    wanted = {d.pair.id for d in ordered[:count]}
-    on = [d.pair.id for d in live if d.pair.id in wanted and not d.pair.calibration]
-    off = [d.pair.id for d in decisions if d.pair.calibration and d.pair.id not in wanted]
+    chosen = {d.pair.id for d in ordered[:count]}
+    on = [d.pair.id for d in live if d.pair.id in chosen and not d.pair.calibration]
+    off = [d.pair.id for d in decisions if d.pair.calibration and d.pair.id not in chosen]
     return on, off
 
 
-def pair_html(decision: Decision, names: bool) -> str:
+def pair_html(decision: Decision, names: bool) -> Markup:
     """One pair to read; who answered and how the votes fell only with ``names``: that is for the operator."""
-    pair = decision.pair
-
-    def answer(number: str, text: str, origin: Origin, votes: int) -> str:
-        who = f"· <bdi>{escape(origin.label)}</bdi> · preferred in {votes} of {decision.votes} votes" if names else ""
-        won = ' <b class="rate-open">preferred</b>' if names and decision.winner == number else ""
-        return f'<div><p class="quiet">Answer {number} {who}{won}</p><div class="said" dir="auto">{escape(text)}</div></div>'
-
-    turns = "".join(f'<p class="quiet" dir="auto">{escape(m.role)}: {escape(m.content)}</p>' for m in pair.history)
-    others = f"{decision.ties} tie · {decision.both_bad} both bad · {decision.skips} skipped" if names else ""
-    answers = answer("1", pair.answer_1, pair.origin_1, decision.for_1)
-    answers += answer("2", pair.answer_2, pair.origin_2, decision.for_2)
-    return (
-        f'<div class="rate-pair">{turns}<p class="asked-text" dir="auto">{escape(pair.prompt)}</p>'
-        f'<div class="two">{answers}</div><p class="quiet">{others}</p></div>'
-    )
+    return _HTML.pair(decision, names)
 
 
 def _row(decision: Decision) -> list[Any]:
     pair = decision.pair
-    text = " ".join(pair.prompt.split())
     rated = "retired" if pair.retired else "by all, first" if pair.calibration else "yes"
     return [
-        text if len(text) <= 120 else f"{text[:119]}…",
+        shortened(" ".join(pair.prompt.split()), 120),
         decision.votes,
         decision.skips,
         "yes" if decision.winner else "not yet",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from html import escape
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from studio.errors import InputError
@@ -13,8 +12,8 @@ from studio.errors import InputError
 MAX_LENGTH = 300
 
 
-def qr_svg(text: str) -> str:
-    """The code as one SVG, black on white also on a dark page (readers need it), with the quiet zone it needs."""
+def qr_path(text: str) -> tuple[int, str]:
+    """Width of the code with the quiet zone it needs, in modules, and the SVG path of its dark ones."""
     from qrcode.constants import ERROR_CORRECT_M
     from qrcode.main import QRCode
 
@@ -22,12 +21,7 @@ def qr_svg(text: str) -> str:
     code.add_data(text)
     code.make(fit=True)
     rows = code.get_matrix()
-    dots = "".join(f"M{x} {y}h1v1h-1z" for y, row in enumerate(rows) for x, dark in enumerate(row) if dark)
-    size = len(rows)
-    return (
-        f'<svg viewBox="0 0 {size} {size}" role="img" aria-label="QR code of {escape(text)}" shape-rendering="crispEdges" '
-        f'xmlns="http://www.w3.org/2000/svg"><path fill="#fff" d="M0 0h{size}v{size}H0z"/><path fill="#000" d="{dots}"/></svg>'
-    )
+    return len(rows), "".join(f"M{x} {y}h1v1h-1z" for y, row in enumerate(rows) for x, dark in enumerate(row) if dark)
 
 
 def checked_address(text: str | None) -> str:
@@ -87,8 +81,8 @@ def lan_address() -> str:
             probe.connect(("192.0.2.1", 9))
         except OSError:
             return ""
-        found = str(probe.getsockname()[0])
-    return "" if ipaddress.ip_address(found).is_loopback else found
+        address = str(probe.getsockname()[0])
+    return "" if ipaddress.ip_address(address).is_loopback else address
 
 
 def _split(address: str) -> SplitResult | None:

@@ -68,10 +68,10 @@ class RulesBox:
             )
             gr.Info("Saved; raters see it with their next pair.", duration=3)
 
-        def toggle(mark: Visitor, said: str) -> Any:
+        def toggle(mark: Visitor, label: str) -> Any:
             """Do what the button says: another page may have opened or closed the vote since this one was drawn."""
             require_operator(mark, "opening and closing the vote")
-            opening = said == OPEN
+            opening = label == OPEN
             self._services.rating.set_rules(replace(self._services.rating.rules(), open=opening))
             return self._button(opening)
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from studio.services import Services
 from studio.ui.page.access import Visitor
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import POLLED, PRIVATE, QUIET, Shared
+from studio.ui.parts.html import Macros
 from studio.ui.rating.add_pairs import build_pairs_box
 from studio.ui.rating.hub_login import login_offered
 from studio.ui.rating.pairs import PairsList
-from studio.ui.rating.qr import best_address, checked_address, only_here, qr_svg
+from studio.ui.rating.qr import best_address, checked_address, only_here, qr_path
 from studio.ui.rating.rules import RulesBox
 from studio.ui.rating.tally import Tally, tally_html
 from studio.ui.votes.export_box import build_export_box
 from studio.ui.votes.panel import build_results_panel
 
-#: Relative, so that it is right behind any proxy; lazy, so that it is loaded when the tab is opened.
-_FRAME = '<iframe src="rate?embed=1" title="Voting page" loading="lazy" class="rate-frame"></iframe>'
+_HTML = Macros("rating/tab.html")
 #: The page's own theme, where its address asks for one, goes for the frame as well.
 _THEME = """() => {
     const theme = new URLSearchParams(window.location.search).get("__theme");
@@ -38,10 +38,6 @@ _KEEP = """(address, typed) => {
     if (typed) localStorage.setItem("alignment-studio-rate-address", address);
     else localStorage.removeItem("alignment-studio-rate-address");
 }"""
-_ONLY_HERE = (
-    '<p class="run-message">Phones cannot reach this address: it means this machine only. Start the studio with '
-    "<code>--share</code> (a public link) or <code>--host 0.0.0.0</code> (this network), or type the address they can use.</p>"
-)
 
 
 def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
@@ -49,11 +45,8 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     tally = Tally(lambda: services.rating)
     with gr.Row(equal_height=False, elem_id="rate-top"):
         with gr.Column(scale=3, min_width=340):
-            gr.HTML(_FRAME)
-            gr.HTML(
-                '<div class="quiet">This is the voting page; click into it and the keys 1 2 3 4 0 u work. '
-                '<a href="rate" target="_blank" rel="noopener">Open it alone</a></div>'
-            )
+            gr.HTML(_HTML.voting_page())
+            gr.HTML(_HTML.voting_note())
         with gr.Column(scale=2, min_width=300):
             code = gr.HTML(elem_id="rate-code")
             address = gr.Textbox(label="Address in the code", max_lines=1, submit_btn="Show", elem_id="rate-address")
@@ -81,19 +74,19 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
 
     def retype(text: str | None, typed: bool) -> tuple[str, str, bool]:
         """Another address; the one this page sees itself at again where the field was emptied."""
-        wanted = checked_address(text) if typed else best_address(text or "", app.share_url, services.settings.host)
-        return wanted, code_html(wanted), typed
+        shown = checked_address(text) if typed else best_address(text or "", app.share_url, services.settings.host)
+        return shown, code_html(shown), typed
 
-    def tick(mark: Visitor, wanted: bool | None, search: str | None, before: tuple[str, int]) -> dict[Any, Any]:
-        standing = tally.look(names=bool(wanted) and mark.operator)
+    def tick(mark: Visitor, with_names: bool | None, search: str | None, before: tuple[str, int]) -> dict[Any, Any]:
+        standing = tally.look(names=bool(with_names) and mark.operator)
         now = (tally_html(standing), standing.progress.pairs)
         if now == before:
             return {drawn: gr.skip()}
         came = pairs.load(search) if now[1] != before[1] else {}
         return {numbers: now[0], drawn: now, **came}
 
-    def only_operator(mark: Visitor, wanted: bool | None) -> Any:
-        if wanted and not mark.operator:
+    def only_operator(mark: Visitor, with_names: bool | None) -> Any:
+        if with_names and not mark.operator:
             gr.Warning("Who leads is shown to the operator only; it would sway the votes.")
             return False
         return gr.skip()
@@ -103,20 +96,14 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
 
     app.load(guarded(offer), address, [address, code], js=_SEEN, **QUIET)
     app.load(None, None, None, js=_THEME, **PRIVATE)
-    told = address.submit(guarded(retype), [address, by_hand], [address, code, by_hand], js=_TYPED, **QUIET)
-    told.success(None, [address, by_hand], None, js=_KEEP, **PRIVATE)
+    submitted = address.submit(guarded(retype), [address, by_hand], [address, code, by_hand], js=_TYPED, **QUIET)
+    submitted.success(None, [address, by_hand], None, js=_KEEP, **PRIVATE)
     names.input(guarded(only_operator), [shared.visitor, names], names, **QUIET)
     timer.tick(guarded(tick), [shared.visitor, names, pairs.search, drawn], [numbers, drawn, *pairs.outputs], **POLLED)
     when_opened(timer, app, guarded(opened), pairs.search, [*rules.outputs, *pairs.outputs])
     listing.expand(guarded(pairs.load), pairs.search, pairs.outputs, **QUIET)
 
 
-def code_html(address: str) -> str:
+def code_html(address: str) -> Markup:
     """The code, its link, a large view for the projector, and a warning where phones cannot use it."""
-    warning = _ONLY_HERE if only_here(address) else ""
-    picture, text = qr_svg(address), escape(address)
-    return (
-        f'<div class="rate-qr"><label title="Click to fill the screen"><input type="checkbox" aria-label="Large code">'
-        f'<span class="code">{picture}<b>{text}</b></span></label>'
-        f'<a href="{text}" target="_blank" rel="noopener">{text}</a>{warning}</div>'
-    )
+    return _HTML.code(address, *qr_path(address), only_here(address))

@@ -8,11 +8,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
+
+from markupsafe import Markup
 
 from studio.domain.votes import Ballots, Progress
 from studio.services.rating.service import RatingService
-from studio.ui.page.theme import SUPPORT_COLOR
+from studio.ui.parts.html import Macros
+
+_HTML = Macros("rating/tally.html")
 
 #: Seconds between two looks at the store, however many pages show the tally; and between two countings of all votes.
 LOOK_S, COUNT_S = 0.8, 3.0
@@ -95,35 +98,10 @@ def players(ballots: Ballots) -> tuple[PlayerTally, ...]:
     return tuple(sorted(listed, key=lambda p: (-p.wins / p.votes, p.label)))
 
 
-def tally_html(standing: Standing) -> str:
+def tally_html(standing: Standing) -> Markup:
     """The tally as the page shows it."""
-    p = standing.progress
-    share = p.decided / p.pairs if p.pairs else 0.0
-    state = (
-        '<b class="rate-open">voting is open</b>' if standing.open else '<b class="rate-closed">voting is closed</b>'
-    )
+    progress = standing.progress
     # in steps of ten seconds, so that the page is not drawn anew each second while nothing happens
     span = "minute" if standing.window >= WINDOW_S - 2 else f"{max(1, math.ceil(standing.window / 10)) * 10} s"
     pace = f"{standing.recent} in the last {span}" if standing.recent else ""
-    figures = (
-        (p.votes, "vote" if p.votes == 1 else "votes", pace),
-        (p.raters, "rater" if p.raters == 1 else "raters", ""),
-        (f"{p.decided}<small> of {p.pairs}</small>", "pairs with enough votes", ""),
-    )
-    boxes = "".join(f"<div><b>{value}</b><span>{name}</span><i>{more}</i></div>" for value, name, more in figures)
-    bar = f'<div class="bar"><div style="width:{share:.1%};background:{SUPPORT_COLOR}"></div></div>'
-    return f'<div class="tally"><p>{state}</p><div class="figures">{boxes}</div>{bar}{_bars(standing.players)}</div>'
-
-
-def _bars(listed: tuple[PlayerTally, ...]) -> str:
-    if not listed:
-        return ""
-    lines = "".join(
-        f'<tr><td><bdi>{escape(player.label)}</bdi></td><td><div class="bar"><div style="width:{player.wins / player.votes:.1%};'
-        f'background:{SUPPORT_COLOR}"></div></div></td><td>{player.wins} of {player.votes}</td></tr>'
-        for player in listed
-    )
-    return (
-        f'<table class="leaders"><caption>Preferred in … of its votes (tie and both bad count for nobody; intervals are '
-        f"below)</caption>{lines}</table>"
-    )
+    return _HTML.tally(standing, pace, progress.decided / progress.pairs if progress.pairs else 0.0)

@@ -7,20 +7,17 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain.runs import LoraSettings, Recipe, RewardSettings
+from studio.domain.runs import RewardRecipe
+from studio.domain.settings import LoraSettings, RewardSettings
 from studio.services import Services
 from studio.services.recipes.presets import REWARD_PRESETS
 from studio.services.reward.service import RewardForm
 from studio.ui.training.form import (
     FormFields,
+    SettingWidgets,
     build_base,
-    build_lora,
-    build_optimiser,
-    build_pace,
     build_preset,
     dataset_choices,
-    number,
-    settings_from,
     size_range,
 )
 
@@ -31,6 +28,9 @@ VOTES, DATA, BOTH = "Votes", "A dataset", "Votes and a dataset"
 class RewardWidgets(FormFields):
     """The form's widgets in the order :func:`form_from` expects their values."""
 
+    form = RewardForm
+    kinds = (LoraSettings, RewardSettings)
+
     source: gr.Radio
     dataset: gr.Dropdown
     data_size: gr.Slider
@@ -38,25 +38,6 @@ class RewardWidgets(FormFields):
     base: gr.Dropdown
     preset: gr.Dropdown
     title: gr.Textbox
-    rank: gr.Number
-    alpha: gr.Number
-    dropout: gr.Number
-    target_modules: gr.Textbox
-    learning_rate: gr.Number
-    epochs: gr.Number
-    max_seconds: gr.Number
-    batch_size: gr.Number
-    gradient_accumulation: gr.Number
-    warmup_ratio: gr.Number
-    scheduler: gr.Dropdown
-    optimizer: gr.Dropdown
-    weight_decay: gr.Number
-    max_grad_norm: gr.Number
-    max_length: gr.Number
-    center_rewards: gr.Number
-    seed: gr.Number
-    probe_every: gr.Number
-    load_in_4bit: gr.Checkbox
 
 
 def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML]:
@@ -64,7 +45,6 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML]:
     datasets = dataset_choices(services)
     first = services.datasets.get(datasets[0][1])
     preset = REWARD_PRESETS["embedded"]
-    reward = preset.reward
     source = gr.Radio([VOTES, DATA, BOTH], value=DATA, label="Learn from", elem_id="reward-source")
     dataset = gr.Dropdown(datasets, value=first.id, label="Preference data", elem_id="reward-dataset")
     data_size = gr.Slider(
@@ -89,19 +69,12 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML]:
         "reward-base",
         "An encoder or a causal model. The embedded one needs no download; any Hub id or local folder may be typed.",
     )
-    preset_box = build_preset(REWARD_PRESETS, preset.name, "reward-preset")
+    preset_box = build_preset(REWARD_PRESETS, preset, "reward-preset")
+    setting_widgets = SettingWidgets("reward", preset.lora, preset.settings)
     with gr.Accordion("Advanced", open=False, elem_id="reward-advanced"):
         title = gr.Textbox("", label="Name of the run", placeholder="made from its data", max_lines=1)
-        lora = build_lora(preset.lora, rank_label="LoRA rank r")
-        pace, optimiser = build_pace(reward, prefix="reward"), build_optimiser(reward)
-        with gr.Row():
-            max_grad_norm = number(reward.max_grad_norm, label="Gradient clip", step=0.1)
-            max_length = number(reward.max_length, label="Max length (tokens)", precision=0)
-            center_rewards = number(reward.center_rewards, label="Centre rewards", step=0.01)
-        with gr.Row():
-            seed = number(reward.seed, label="Seed", precision=0)
-            probe_every = number(reward.probe_every, label="Held-out every (steps)", precision=0)
-            load_in_4bit = gr.Checkbox(reward.load_in_4bit, label="4-bit base (CUDA only)")
+        setting_widgets.draw_rest("LoRA", [*LoraSettings.declared()])
+        setting_widgets.draw_rest("Training", [*RewardSettings.declared()])
     widgets = RewardWidgets(
         source=source,
         dataset=dataset,
@@ -110,15 +83,7 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML]:
         base=base,
         preset=preset_box,
         title=title,
-        max_grad_norm=max_grad_norm,
-        max_length=max_length,
-        center_rewards=center_rewards,
-        seed=seed,
-        probe_every=probe_every,
-        load_in_4bit=load_in_4bit,
-        **lora,
-        **pace,
-        **optimiser,
+        settings=setting_widgets.drawn,
     )
     return widgets, needs
 
@@ -129,27 +94,17 @@ def form_from(*values: Any) -> RewardForm:
     Raises:
         RecipeError: a field is empty; the message names it. Ranges are the service's to check.
     """
-    named = RewardWidgets.named(values, optional=("title",))
+    named, shared = RewardWidgets.named(values)
     return RewardForm(
-        base=str(named["base"]).strip(),
+        **shared,
         votes=named["source"] in (VOTES, BOTH),
         dataset_id=named["dataset"] if named["source"] in (DATA, BOTH) else "",
         support_ratio=float(named["support_ratio"]),
         data_size=int(named["data_size"]),
-        preset=named["preset"],
-        lora=settings_from(LoraSettings, named),
-        reward=settings_from(RewardSettings, named),
-        title=str(named["title"]).strip(),
     )
 
 
-def preset_values(name: str) -> list[Any]:
-    """For a preset: its box with what it is for, and the values of :meth:`RewardWidgets.knobs`."""
-    preset = REWARD_PRESETS[name]
-    return [gr.Dropdown(value=name, info=preset.note), *RewardWidgets.knob_values(preset.lora, preset.reward)]
-
-
-def recipe_values(services: Services, recipe: Recipe) -> list[Any]:
+def recipe_values(services: Services, recipe: RewardRecipe) -> list[Any]:
     """Values of the whole form for a past run, its name left open.
 
     Raises:
@@ -175,5 +130,5 @@ def recipe_values(services: Services, recipe: Recipe) -> list[Any]:
         recipe.base.id,
         recipe.preset,
         "",
-        *RewardWidgets.knob_values(recipe.lora, recipe.reward_settings),
+        *RewardWidgets.knob_values(recipe.lora, recipe.settings),
     ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gradio as gr
 
-from studio.domain.runs import FINAL_STATES
+from studio.domain.runs import FINAL_STATES, RewardRecipe
 from studio.services.reward.reading import read_reward
 from studio.services.runs.store import RunView
 from studio.ui.parts.live_chart import build_live_chart
@@ -25,10 +25,7 @@ class RewardPanel(RunPanel):
     """Reward runs."""
 
     prefix = "reward-"
-    empty = reward_view.EMPTY
-    headers = reward_view.HEADERS
-    types = reward_view.TYPES
-    widths = reward_view.WIDTHS
+    view: ClassVar[Any] = reward_view
 
     def owns(self, run: RunView) -> bool:
         """Reward runs only."""
@@ -43,25 +40,13 @@ class RewardPanel(RunPanel):
                 self.calibration = build_live_chart("reward-calibration", 300, self.margins.library)
         self.outputs += [self.pictures, self.margins.chart, self.calibration.chart]
 
-    def header(self, run: RunView) -> str:
-        """As :func:`reward_view.header`."""
-        return reward_view.header(run)
-
-    def result(self, run: RunView) -> str:
-        """As :func:`reward_view.result`."""
-        return reward_view.result(run)
-
-    def said(self, state: Watch, run: RunView) -> list[str]:
+    def curve_notes(self, state: Watch, run: RunView) -> list[str]:
         """How to read the curves."""
         return read_reward(state.steps(run.run_id), state.probes(run.run_id))
 
     def figure(self, curves: Sequence[Curve], axis: Axis) -> Figure:
         """As :func:`charts.training_figure`, of rewards."""
         return training_figure(curves, axis, reward=True)
-
-    def row(self, run: RunView) -> list[object]:
-        """As :func:`reward_view.history_row`."""
-        return reward_view.history_row(run)
 
     def further(self, state: Watch, run: RunView, everything: bool) -> dict[Any, Any]:
         """Histogram and calibration of an ended run."""
@@ -80,4 +65,4 @@ class RewardPanel(RunPanel):
 
     def repeat(self, run: RunView) -> list[Any]:
         """Values of the Reward form."""
-        return recipe_values(self._services, run.recipe)
+        return recipe_values(self._services, RewardRecipe.of(run.recipe))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from studio.errors import StudioError
 from studio.services import Services
 from studio.services.reward.data import TableRow
-from studio.services.reward.service import RewardForm, RewardPreview
+from studio.services.reward.service import RewardForm
+from studio.ui.parts.html import Macros, parts
 
 #: Rows and characters of a cell sent to the page at most, at every turn of the dial.
 ROWS, CHARACTERS = 200, 600
+_HTML = Macros("reward/preview.html")
 HEADERS = ["#", "Prompt", "Chosen", "Rejected", "From", "Part"]
 
 
@@ -32,47 +34,26 @@ def build_table() -> gr.Dataframe:
     )
 
 
-def preview(services: Services, form: RewardForm) -> tuple[str, list[list[Any]]]:
+def preview(services: Services, form: RewardForm) -> tuple[Markup, list[list[Any]]]:
     """The line that counts what a form comes to, and the table of its rows; or what is wrong with it, and no row."""
     try:
-        found = services.reward.preview(form)
+        plan = services.reward.preview(form)
     except StudioError as error:
-        return wrong(error), []
-    shown = found.table(ROWS)
-    return _counted(found, shown), [_cells(line, found.data.dataset.kind == "sides") for line in shown]
-
-
-def wrong(error: StudioError) -> str:
-    """A mistake in the form as a line of it."""
-    return f'<div class="run-message">{escape(str(error))}</div>'
-
-
-def _counted(found: RewardPreview, shown: tuple[TableRow, ...]) -> str:
-    data, lost = found.data, found.left_out
-    flipped = sum(row.flipped for row in data.rows)
-    parts = [
-        f"<b>{len(data.rows):,}</b> pairs to train on ({flipped:,} flipped), <b>{len(data.heldout):,}</b> held out by prompt"
-    ]
-    if lost is not None:
-        parts.append(f"undecided and left out: {escape(str(lost))}")
-    if data.doubled:
-        parts.append(f"{data.doubled:,} pairs of the dataset are among the votes already")
-    aside = sum(line.heldout for line in shown)
-    if len(shown) < len(data.rows) + len(data.heldout):
-        parts.append(
-            f"the table shows {len(shown) - aside} of them, the first and the last, and {aside} of the held-out ones"
-        )
-    return f'<div class="quiet">{"; ".join(parts)}.</div>'
+        return parts.message(str(error)), []
+    shown = plan.table(ROWS)
+    heldout = sum(line.heldout for line in shown)
+    counts = _HTML.counts(plan.data, plan.left_out, len(shown) - heldout, heldout)
+    return counts, [_cells(line, plan.data.dataset.kind == "sides") for line in shown]
 
 
 def _cells(line: TableRow, sides: bool) -> list[Any]:
     row = line.row
     before = sum(turn.role != "system" for turn in row.history)
-    asked = f"(after {before} earlier turns) {row.prompt}" if before else row.prompt
-    turned = "\n⇄ oppose" if sides else "\n⇄ flipped"
-    source = line.source + (turned if row.flipped else "")
+    prompt = f"(after {before} earlier turns) {row.prompt}" if before else row.prompt
+    flipped = "\n⇄ oppose" if sides else "\n⇄ flipped"
+    source = line.source + (flipped if row.flipped else "")
     part = "held out" if line.heldout else "train"
-    return [line.number, *map(_clipped, (asked, row.chosen, row.rejected)), source, part]
+    return [line.number, *map(_clipped, (prompt, row.chosen, row.rejected)), source, part]
 
 
 def _clipped(text: str) -> str:

@@ -32,17 +32,17 @@ def build_score_box(services: Services) -> gr.Dropdown:
             label="Answer B (optional)", lines=3, max_lines=12, max_length=_MOST, min_width=280, elem_id="score-second"
         )
     button = gr.Button("Score", variant="primary", size="sm", elem_id="score")
-    told = gr.HTML(elem_id="score-result")
+    result = gr.HTML(elem_id="score-result")
 
     def score_text(run_id: str | None, question: str, one: str, two: str) -> str:
         if not run_id:
             raise InputError("There is no reward model to score with; train one first.")
         answers = [one, *([two] if two.strip() else [])]
-        found = services.scores.score(run_id, [(question, answer) for answer in answers])
-        verdict = verdict_of(found[0], found[1]) if len(found) == 2 else None
-        return reward_view.scores([s.reward for s in found], [s.cut for s in found], verdict)
+        scored = services.scores.score(run_id, [(question, answer) for answer in answers])
+        verdict = verdict_of(scored[0], scored[1]) if len(scored) == 2 else None
+        return reward_view.scores([s.reward for s in scored], [s.cut for s in scored], verdict)
 
-    button.click(guarded(score_text), [run, prompt, first, second], told, **SCORING, **PRIVATE)
+    button.click(guarded(score_text), [run, prompt, first, second], result, **SCORING, **PRIVATE)
     return run
 
 

@@ -16,10 +16,11 @@ from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.base_needs import bind_needs
+from studio.ui.parts.html import parts
 from studio.ui.reward import view as reward_view
-from studio.ui.reward.form import VOTES, build_form, form_from, preset_values
+from studio.ui.reward.form import VOTES, RewardWidgets, build_form, form_from
 from studio.ui.reward.panel import RewardPanel
-from studio.ui.reward.preview import build_table, preview, wrong
+from studio.ui.reward.preview import build_table, preview
 from studio.ui.reward.score_box import build_score_box, offer
 from studio.ui.training.form import bind_start, dataset_choices, size_range
 from studio.ui.training.watch import Watch
@@ -67,13 +68,13 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
             **dict(zip((counts, table), count(*values), strict=True)),
         }
         try:
-            found = services.reward.count()
+            votes = services.reward.count()
         except StudioError as error:
-            return {**updates, badge: wrong(error)}
-        ready = found.decided > 0
+            return {**updates, badge: parts.message(str(error))}
+        ready = votes.decided > 0
         return {
             **updates,
-            badge: reward_view.votes_badge(found),
+            badge: reward_view.votes_badge(votes),
             again: gr.Button(interactive=ready),
             dpo: gr.Button(interactive=ready),
         }
@@ -82,10 +83,10 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         try:
             return preview(services, form_from(*values))
         except StudioError as error:
-            return wrong(error), []
+            return parts.message(str(error)), []
 
-    def start(values: Sequence[Any], told: Progress) -> str:
-        return services.reward.start(form_from(*values), told)
+    def start(values: Sequence[Any], progress: Progress) -> str:
+        return services.reward.start(form_from(*values), progress)
 
     def retrain(mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
         require_operator(mark, "training")
@@ -110,7 +111,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
 
     def suit_base(base: str | None) -> list[Any]:
         try:
-            return preset_values(services.reward.preset_for(base or ""))
+            return RewardWidgets.preset_values(services.reward.preset_for(base or ""))
         except StudioError:  # what is wrong stands below the base
             return [gr.skip()] * (1 + len(form.knobs()))
 
@@ -119,7 +120,12 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     when_opened(panel.history, app, guarded(refresh), looked, fresh)
     bind_needs(services, shared, app, form.base, needs, base_id)
     form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
-    form.preset.input(guarded(preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
+    form.preset.input(
+        guarded(RewardWidgets.preset_values),
+        form.preset,
+        [form.preset, *form.knobs()],
+        **QUIET,
+    )
     gr.on(
         [form.source.change, form.dataset.change],
         guarded(source_changed),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -19,6 +18,7 @@ from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import PRIVATE, QUIET, SAVE, Shared
 from studio.ui.parts.cover import cover_switch
+from studio.ui.parts.html import parts
 from studio.ui.reward.score_box import SCORING
 from studio.ui.toxicity import view as score_view
 
@@ -34,8 +34,8 @@ Il fait beau aujourd'hui à Lyon."""
 class Held:
     """What a page scored last, for its files. Not a dataclass, since Gradio would take it apart."""
 
-    def __init__(self, found: TextScores | None = None) -> None:
-        self.found = found
+    def __init__(self, scores: TextScores | None = None) -> None:
+        self.scores = scores
 
 
 def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> None:
@@ -82,7 +82,7 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
                 button = gr.Button("Score", variant="primary", scale=3, min_width=140, elem_id="tox-score")
                 example = gr.Button("Put in examples", scale=2, min_width=140, elem_id="tox-example")
         with gr.Column(scale=7, min_width=300):
-            result = gr.HTML(score_view.EMPTY, elem_id="tox-result")
+            result = gr.HTML(score_view.empty(), elem_id="tox-result")
             with gr.Row(visible=False, elem_id="tox-files") as files:
                 as_csv = gr.Button("Save CSV", size="sm", min_width=90, elem_id="tox-csv")
                 as_json = gr.Button("Save JSON", size="sm", min_width=90, elem_id="tox-json")
@@ -98,49 +98,50 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         typed, _, picked = (name or "").strip().partition("#")
         names = services.toxicity.labels(typed)
         toxic = picked if picked in names else None
+        missing = False
         try:
             info = services.toxicity.spec(name or "").info
-            toxic, told, wanted = info.toxic_label if names else None, score_view.who(info), False
+            toxic, description = info.toxic_label if names else None, score_view.who(info)
         except StudioError as error:
-            told = f'<div class="run-message">{escape(str(error))}</div>'
-            wanted = mark.operator and services.toxicity.downloadable(typed)
+            description = parts.message(str(error))
+            missing = mark.operator and services.toxicity.downloadable(typed)
         labels = gr.Dropdown(choices=list(names), value=toxic, visible=len(names) > 1)
-        return told, labels, gr.Button(visible=wanted), gr.Textbox(visible=typed.startswith(RUN))
+        return description, labels, gr.Button(visible=missing), gr.Textbox(visible=typed.startswith(RUN))
 
     def tell_label(name: str | None, toxic: str | None) -> str:
         try:
             return score_view.who(services.toxicity.spec(_named(name, toxic)).info)
         except StudioError as error:
-            return f'<div class="run-message">{escape(str(error))}</div>'
+            return parts.message(str(error))
 
     def download(mark: Visitor, name: str | None, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008 - gradio's way
         require_operator(mark, "downloading a classifier")
         services.toxicity.fetch(name or "", lambda share, text: progress(share, desc=text))
         return refresh(name)
 
-    def score_texts(typed: str, how: str, name: str | None, toxic: str | None, asked: str) -> dict[Any, Any]:
+    def score_texts(typed: str, how: str, name: str | None, toxic: str | None, question: str) -> dict[Any, Any]:
         lines = {1: typed.strip("\n")} if how == WHOLE else dict(enumerate(typed.split("\n"), 1))
         lines = {number: line.removesuffix("\r") for number, line in lines.items() if line.strip()}
         if not lines:
             raise InputError("There is no text to score; write or paste some, one a line.")
-        wanted = list(lines.values())
-        check_texts(wanted, "The text" if how == WHOLE else "Line", list(lines))
+        to_score = list(lines.values())
+        check_texts(to_score, "The text" if how == WHOLE else "Line", list(lines))
         chosen = _named(name, toxic)
-        found = services.toxicity.ask(chosen, wanted, [asked] * len(wanted) if chosen.startswith(RUN) else None)
-        offensive = any((one.toxicity or 0) > score_view.OVER for one in found.scores)
+        scores = services.toxicity.ask(chosen, to_score, [question] * len(to_score) if chosen.startswith(RUN) else None)
+        offensive = any((one.toxicity or 0) > score_view.OVER for one in scores.scores)
         return {
-            result: score_view.scored(found),
-            held: Held(found),
+            result: score_view.scored(scores),
+            held: Held(scores),
             files: gr.Row(visible=True),
             made: gr.DownloadButton(visible=False),
             uncover: gr.Checkbox(visible=offensive),
         }
 
     def export(kind: str, last: Held) -> Any:
-        if last.found is None:
+        if last.scores is None:
             raise InputError("There are no scores to save yet; score something first.")
-        data = (score_csv if kind == "csv" else score_json)(last.found)
-        who = re.sub(r"[^\w.-]+", "-", last.found.info.name)[-60:].strip("-.")
+        data = (score_csv if kind == "csv" else score_json)(last.scores)
+        who = re.sub(r"[^\w.-]+", "-", last.scores.info.name)[-60:].strip("-.")
         name = f"toxicity-{who}-{time.strftime('%Y-%m-%d')}.{kind}"
         # into Gradio's own cache, which serves it to this page and is emptied by the app; a BOM, or Excel guesses
         head = "\ufeff" if kind == "csv" else ""

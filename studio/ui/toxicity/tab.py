@@ -29,7 +29,7 @@ def build_toxicity_tab(services: Services, shared: Shared, app: gr.Blocks) -> No
             build_detox_section(services, shared, app)
 
     def front(section: str) -> Any:
-        return lambda asked: gr.Tabs(selected=section) if asked else gr.skip()
+        return lambda run_id: gr.Tabs(selected=section) if run_id else gr.skip()
 
     def evaluate(run_id: str | None, chosen: str | None) -> dict[Any, Any]:
         """Before / after with the base on one side and this run on the other."""
@@ -42,8 +42,8 @@ def build_toxicity_tab(services: Services, shared: Shared, app: gr.Blocks) -> No
             shared.evaluate_run: None,
         }
 
-    for asked in (shared.detox_run, shared.detox_start):
-        asked.change(front(DETOX), asked, sections, **QUIET)
+    for request in (shared.detox_run, shared.detox_start):
+        request.change(front(DETOX), request, sections, **QUIET)
     shared.evaluate_run.change(
         guarded(evaluate),
         [shared.evaluate_run, compare.chosen],

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Literal
 
 from studio.domain.events import DetoxEvent, ProbeEvent, StepEvent
-from studio.ui.page.theme import GRID, OPPOSE_COLOR, PALETTE, SUPPORT_COLOR
+from studio.ui.page.theme import OPPOSE_COLOR, PALETTE, SUPPORT_COLOR
+from studio.ui.parts.figures import label, styled
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -47,7 +47,7 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
     alone = len(curves) == 1
     for number, curve in enumerate(curves):
         color = PALETTE[number % len(PALETTE)]
-        name = escape(curve.name)  # Plotly reads names as HTML
+        name = label(curve.name)
         x = [position(s, axis) for s in curve.steps]
 
         def line(
@@ -95,21 +95,18 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
 
 def finish(figure: Figure, axis: Axis, curves: Sequence[Curve]) -> Figure:
     """The grid, the margins and the legend that the charts of all methods share: two rows of charts of these curves."""
-    figure.update_xaxes(title_text=axis, row=2)
-    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, rangemode="tozero")
-    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
-    figure.update_annotations(font_size=13)
-    figure.update_layout(
+    styled(
+        figure,
         height=480,
         margin={"l": 44, "r": 12, "t": 36, "b": 40},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": "#888", "size": 12},
         hovermode="x unified",
         legend={"orientation": "h", "y": -0.12},
         # The same revision tells Plotly that this is the same picture with more points: zoom and pan stay.
         uirevision="|".join([axis, *(c.run_id for c in curves)]),
     )
+    figure.update_xaxes(title_text=axis, row=2)
+    figure.update_xaxes(rangemode="tozero")
+    figure.update_annotations(font_size=13)
     return figure
 
 

@@ -57,9 +57,9 @@ class FilmPanel(RunPanel):
         """No film-strip, nothing to compare."""
         return {self.done_buttons: gr.Row(visible=False), self.strip: ""}
 
-    def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], wanted: gr.State) -> None:
+    def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], to_open: gr.State) -> None:
         """As :meth:`RunPanel.bind`, and the film-strip and the way to Compare."""
-        super().bind(shared, app, form, wanted)
+        super().bind(shared, app, form, to_open)
         self.step.input(
             guarded(self._turn_film), [self.watch, self.step], self.strip, trigger_mode="always_last", **QUIET
         )

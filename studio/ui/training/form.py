@@ -1,21 +1,20 @@
-"""What the forms of all trainings share: base, preset, the widgets of LoRA and of the optimiser, how values become settings,
-and the button that starts."""
+"""What the forms of all trainings share: base, preset, a widget for each declared setting, how values become settings, and the
+button that starts."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import gradio as gr
 
-from studio.domain.detox import DetoxSettings
-from studio.domain.runs import DpoSettings, LoraSettings, RewardSettings
+from studio.domain.settings import Declared, Setting
 from studio.errors import RecipeError
 from studio.services import Services
 from studio.services.models import Progress
-from studio.services.recipes.presets import DetoxPreset, Preset, RewardPreset
+from studio.services.recipes.form import TrainingForm
+from studio.services.recipes.presets import Preset, Presets
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, Shared
@@ -23,53 +22,109 @@ from studio.ui.training.run_panel import RunPanel
 from studio.ui.training.watch import Watch
 
 ANY_BASE = "The embedded one needs no download. Any Hub id or local folder may be typed."
-# narrow enough for three in a line
-number, pick = functools.partial(gr.Number, min_width=104), functools.partial(gr.Dropdown, min_width=104)
+#: Settings side by side in a row.
+_A_ROW = 3
+
+
+class SettingWidgets:
+    """Draws a widget for each setting of ``settings``, all of them in :meth:`draw` and :meth:`draw_rest`; ``prefix`` begins
+    their ids on the page."""
+
+    def __init__(self, prefix: str, *settings: Declared) -> None:
+        self._prefix = prefix
+        self._declared = {name: (known, getattr(s, name)) for s in settings for name, known in s.declared().items()}
+        self.drawn: dict[str, Any] = {}
+
+    def draw(self, *names: str) -> None:
+        """Draw these side by side."""
+        with gr.Row():
+            for name in names:
+                known, value = self._declared[name]
+                self.drawn[name] = _widget(known, value, f"{self._prefix}-{name.replace('_', '-')}")
+
+    def draw_rest(self, title: str, names: Sequence[str]) -> None:
+        """Draw those of these that were not drawn yet, under a title."""
+        left = [name for name in names if name not in self.drawn]
+        gr.Markdown(f"**{title}**")
+        for at in range(0, len(left), _A_ROW):
+            self.draw(*left[at : at + _A_ROW])
+
+
+def _widget(known: Setting, value: Any, elem_id: str) -> Any:
+    shared: dict[str, Any] = {"value": value, "label": known.label, "info": known.help or None, "elem_id": elem_id}
+    shared["min_width"] = 104  # narrow enough for three in a row
+    if known.kind is bool:
+        return gr.Checkbox(**shared)
+    if known.choices:
+        return gr.Dropdown(list(known.choices), **shared)
+    if known.kind is str:
+        return gr.Textbox(**shared, max_lines=1)
+    # bounds are the service's to check: Gradio would name neither label nor value
+    return gr.Number(**shared, precision=0 if known.kind is int else None, step=known.step or 1)
 
 
 @dataclass(frozen=True)
 class FormFields:
-    """A form's widgets as a dataclass, in the order in which their values come back. From the field ``rank`` on they are
-    knobs, which a preset sets."""
+    """A form's widgets: the fields of a subclass, then ``settings``, one for each setting of ``kinds`` (LoRA's and the
+    method's). In this order their values come back, and become a ``form``."""
+
+    form: ClassVar[type[TrainingForm[Any]]]
+    kinds: ClassVar[tuple[type[Declared], type[Declared]]]
+
+    settings: dict[str, Any]
 
     def all(self) -> list[Any]:
-        """Every widget, in field order."""
-        return [getattr(self, f.name) for f in fields(self)]
+        """Every widget, in order."""
+        return [getattr(self, name) for name in self.own_names()] + self.knobs()
 
     def knobs(self) -> list[Any]:
         """The widgets a preset sets: the hyper-parameters."""
-        return [getattr(self, name) for name in self.knob_names()]
+        return [self.settings[name] for name in self.knob_names()]
+
+    @classmethod
+    def own_names(cls) -> list[str]:
+        """Names of the widgets that are no settings."""
+        return [f.name for f in fields(cls) if f.name != "settings"]
 
     @classmethod
     def knob_names(cls) -> list[str]:
         """Names of :meth:`knobs`."""
-        names = [f.name for f in fields(cls)]
-        return names[names.index("rank") :]
+        return [name for kind in cls.kinds for name in kind.declared()]
 
     @classmethod
-    def knob_values(cls, *settings: Any) -> list[Any]:
-        """Values of :meth:`knobs` for given settings (a preset's, or a past run's)."""
-        return [next(getattr(s, name) for s in settings if hasattr(s, name)) for name in cls.knob_names()]
+    def knob_values(cls, *settings: Declared) -> list[Any]:
+        """Values of :meth:`knobs` for given settings (a preset's, or a past run's), of the kinds in order."""
+        return [getattr(s, name) for s in settings for name in s.declared()]
 
     @classmethod
-    def named(cls, values: Sequence[Any], optional: Sequence[str]) -> dict[str, Any]:
-        """The widgets' values by field; a text field of ``optional`` that nobody touched is empty.
+    def named(cls, values: Sequence[Any], optional: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The values of the form's own widgets by name, and what every training's form has, as fields of ``form``. A text of
+        ``optional`` that nobody touched is empty, as are title and system prompt.
 
         Raises:
-            RecipeError: another field is empty; the message names it.
+            RecipeError: another field is empty; the message names it. Ranges are the service's to check.
         """
-        named = dict(zip((f.name for f in fields(cls)), values, strict=True))
+        named = dict(zip([*cls.own_names(), *cls.knob_names()], values, strict=True))
         for name, value in named.items():
-            if value is None and name in optional:
+            if value is None and name in ("title", "system_prompt", *optional):
                 named[name] = ""
             elif value is None:
                 raise RecipeError(f"{name} is empty; give it a value or choose the preset again.")
-        return named
+        lora, settings = (kind(**{name: named[name] for name in kind.declared()}) for kind in cls.kinds)
+        return named, {
+            "base": str(named["base"]).strip(),
+            "system_prompt": named.get("system_prompt", ""),
+            "preset": named["preset"],
+            "lora": lora,
+            "settings": settings,
+            "title": str(named["title"]).strip(),
+        }
 
-
-def settings_from(kind: Any, named: dict[str, Any]) -> Any:
-    """A settings class filled from the fields of its names."""
-    return kind(**{f.name: named[f.name] for f in fields(kind)})
+    @classmethod
+    def preset_values(cls, name: str) -> list[Any]:
+        """For a preset: its box with what it is for, and the values of :meth:`knobs`."""
+        preset = cls.form.presets[name]
+        return [gr.Dropdown(value=name, info=preset.note), *cls.knob_values(preset.lora, preset.settings)]
 
 
 def build_base(choices: Sequence[Any], elem_id: str, info: str = ANY_BASE) -> tuple[gr.Dropdown, gr.HTML]:
@@ -86,63 +141,15 @@ def build_base(choices: Sequence[Any], elem_id: str, info: str = ANY_BASE) -> tu
     return base, gr.HTML(elem_id=f"{elem_id}-needs")
 
 
-def build_preset(
-    presets: Mapping[str, Preset] | Mapping[str, RewardPreset] | Mapping[str, DetoxPreset], name: str, elem_id: str
-) -> gr.Dropdown:
-    """Draw the box of the presets, the one of that name chosen."""
+def build_preset(presets: Presets[Any], preset: Preset[Any], elem_id: str) -> gr.Dropdown:
+    """Draw the box of the presets, ``preset`` chosen."""
     return gr.Dropdown(
-        [(preset.title, preset.name) for preset in presets.values()],
-        value=name,
+        [(known.title, known.name) for known in presets.values()],
+        value=preset.name,
         label="Preset",
-        info=presets[name].note,
+        info=preset.note,
         elem_id=elem_id,
     )
-
-
-def build_lora(lora: LoraSettings, rank_label: str = "Rank r") -> dict[str, Any]:
-    """Draw the adapter's widgets; by field name."""
-    with gr.Row():
-        rank = number(lora.rank, label=rank_label, precision=0)
-        alpha = number(lora.alpha, label="Alpha", precision=0)
-        dropout = number(lora.dropout, label="Dropout", step=0.05)
-    target_modules = gr.Textbox(
-        lora.target_modules, label="Target modules", max_lines=1, info="all-linear, or names such as q_proj,v_proj"
-    )
-    return {"rank": rank, "alpha": alpha, "dropout": dropout, "target_modules": target_modules}
-
-
-def build_pace(settings: DpoSettings | RewardSettings, prefix: str = "") -> dict[str, Any]:
-    """Draw the widgets of how fast, how long and in what portions to train on pairs; by field name.
-
-    ``prefix`` begins the ids that some of them have on the page; without one they have none.
-    """
-    ids = {name: f"{prefix}-{name}" if prefix else None for name in ("lr", "epochs")}
-    with gr.Row():
-        learning_rate = number(settings.learning_rate, label="Learning rate", step=1e-5, elem_id=ids["lr"])
-        epochs = number(settings.epochs, label="Epochs", step=0.5, elem_id=ids["epochs"])
-        max_seconds = number(settings.max_seconds, label="Or train for seconds", info="0: by epochs")
-    with gr.Row():
-        batch_size = number(settings.batch_size, label="Batch size", precision=0)
-        gradient_accumulation = number(settings.gradient_accumulation, label="Accumulation", precision=0)
-        warmup_ratio = number(settings.warmup_ratio, label="Warm-up", step=0.05)
-    return {
-        "learning_rate": learning_rate,
-        "epochs": epochs,
-        "max_seconds": max_seconds,
-        "batch_size": batch_size,
-        "gradient_accumulation": gradient_accumulation,
-        "warmup_ratio": warmup_ratio,
-    }
-
-
-def build_optimiser(settings: DpoSettings | RewardSettings | DetoxSettings) -> dict[str, Any]:
-    """Draw the widgets of the schedule and the optimiser; by field name."""
-    with gr.Row():
-        schedules = ["linear", "cosine", "constant", "constant_with_warmup"]
-        scheduler = pick(schedules, value=settings.scheduler, label="Schedule")
-        optimizer = pick(["adamw", "paged_adamw_8bit"], value=settings.optimizer, label="Optimizer")
-        weight_decay = number(settings.weight_decay, label="Weight decay", step=0.01)
-    return {"scheduler": scheduler, "optimizer": optimizer, "weight_decay": weight_decay}
 
 
 def bind_start(

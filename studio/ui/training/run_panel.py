@@ -39,16 +39,15 @@ class RunPanel:
 
     #: Begins the element ids.
     prefix: ClassVar[str] = ""
-    empty: ClassVar[str] = ""
-    headers: ClassVar[Sequence[str]] = ()
-    types: ClassVar[Sequence[Any]] = ()
-    widths: ClassVar[Sequence[str]] = ()
+    #: The module that words what is shown of its runs: ``empty()``, ``header(run)``, ``result(run)`` and, for the history,
+    #: ``HEADERS``, ``TYPES``, ``WIDTHS`` and ``history_row(run)``, the run's id last.
+    view: ClassVar[Any] = run_view
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self.outputs: list[Any] = []
         gr.Markdown("## Run")
-        self.head = gr.HTML(self.empty, elem_id=self._id("run-head"))
+        self.head = gr.HTML(self.view.empty(), elem_id=self._id("run-head"))
         self.bar = gr.HTML(elem_id=self._id("run-progress"))
         with gr.Row(visible=False, elem_id=self._id("live-buttons")) as self.live_buttons:
             self.keep = gr.Button("Stop and keep", size="sm", elem_id=self._id("stop-keep"))
@@ -76,11 +75,11 @@ class RunPanel:
                 self.log = gr.HTML(elem_id=self._id("log"))
         gr.Markdown("## History")
         self.history = gr.Dataframe(
-            headers=list(self.headers),
-            datatype=list(self.types),
+            headers=list(self.view.HEADERS),
+            datatype=list(self.view.TYPES),
             interactive=False,
             wrap=False,
-            column_widths=list(self.widths),
+            column_widths=list(self.view.WIDTHS),
             max_height=360,
             show_row_numbers=False,
             elem_id=self._id("history"),
@@ -90,7 +89,7 @@ class RunPanel:
             self.overlay = gr.Dropdown(
                 [],
                 multiselect=True,
-                label="Lay over in the charts",
+                label="Compare with runs",
                 scale=3,
                 min_width=260,
                 elem_id=self._id("overlay"),
@@ -137,24 +136,12 @@ class RunPanel:
     def draw_details(self) -> None:
         """Draw what stands between charts and log."""
 
-    def header(self, run: RunView) -> str:
-        """Who the run is: its own settings, never the form's."""
-        raise NotImplementedError
-
-    def result(self, run: RunView) -> str:
-        """What it came to."""
-        raise NotImplementedError
-
-    def said(self, state: Watch, run: RunView) -> list[str]:
+    def curve_notes(self, state: Watch, run: RunView) -> list[str]:
         """Sentences on the curves."""
         raise NotImplementedError
 
     def figure(self, curves: Sequence[Curve], axis: Axis) -> Figure:
         """The curves of the open run and those laid over it."""
-        raise NotImplementedError
-
-    def row(self, run: RunView) -> list[object]:
-        """The line of the history; the run's id last."""
         raise NotImplementedError
 
     def further(self, state: Watch, run: RunView, everything: bool) -> dict[Any, Any]:
@@ -177,16 +164,16 @@ class RunPanel:
             state.open(run_id)
             return self._all(state, axis)
 
-    def attach(self, state: Watch, axis: str, asked: str | None = None) -> dict[Any, Any]:
-        """The panel is come to. At first it shows the run that another tab asked for, else the one that works, else the newest;
-        later what changed while nobody looked."""
+    def attach(self, state: Watch, axis: str, requested: str | None = None) -> dict[Any, Any]:
+        """The panel comes into view. At first it shows the run that another tab asked for, else the one that works, else the newest;
+        later what changed meanwhile."""
         with state.lock:
             if not state.new:
                 return self.tick(state, axis)
             state.new = False
             listed = self._listed()
             if state.run_id is None:
-                state.open(asked or to_watch(listed))
+                state.open(requested or to_watch(listed))
             return {**self._all(state, axis, listed), **self.chart.load()}
 
     def tick(self, state: Watch, axis: str) -> dict[Any, Any]:
@@ -232,7 +219,7 @@ class RunPanel:
     def _none(self) -> dict[Any, Any]:
         hidden = {row: type(row)(visible=False) for row in (self.live_buttons, self.details)}
         texts = dict.fromkeys((self.bar, self.outcome, self.reading, self.log), "")
-        return {self.head: self.empty, **texts, **hidden, **self.chart.show(None), **self.nothing()}
+        return {self.head: self.view.empty(), **texts, **hidden, **self.chart.show(None), **self.nothing()}
 
     def _run(self, state: Watch, run: RunView, axis: str, everything: bool) -> dict[Any, Any]:
         runs, live, stopping = self._services.runs, moving(run), run.status.state == "stopping"
@@ -246,15 +233,15 @@ class RunPanel:
         if everything:
             state.shown_texts = {}
             updates |= {
-                self.head: self.header(run),
-                self.outcome: self.result(run),
+                self.head: self.view.header(run),
+                self.outcome: self.view.result(run),
                 self.live_buttons: gr.Row(visible=live),
                 self.keep: gr.Button(interactive=not stopping),
                 self.discard: gr.Button(interactive=not stopping),
                 self.details: gr.Column(visible=run.method != "unknown"),
             }
         if fresh or everything:
-            texts[self.reading] = "\n".join(f"- {sentence}" for sentence in self.said(state, run))
+            texts[self.reading] = "\n".join(f"- {sentence}" for sentence in self.curve_notes(state, run))
             updates |= self._draw(state, axis) | self.further(state, run, everything)
         updates |= {part: text for part, text in texts.items() if state.shown_texts.get(part) != text}
         state.shown_texts |= texts
@@ -271,7 +258,7 @@ class RunPanel:
         return f"{self.prefix}{name}"
 
     def _history(self, state: Watch, listed: list[RunView]) -> dict[Any, Any]:
-        lines = [self.row(run) for run in listed]
+        lines = [self.view.history_row(run) for run in listed]
         if lines == state.shown_history:
             return {}
         state.shown_history = lines
@@ -297,12 +284,12 @@ class RunPanel:
     def _ask_discard(self, mark: Visitor, state: Watch) -> tuple[Any, str]:
         require_operator(mark, "stopping a run")
         run_id = state.chosen(self._services.runs).run_id
-        return gr.Row(visible=True), f"Stop **{run_id}** and throw away all it has learnt? This cannot be undone."
+        return gr.Row(visible=True), f"Stop **{run_id}** and throw away what it has trained? This cannot be undone."
 
     def _resume(self, mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
         require_operator(mark, "resuming a run")
         run_id = state.chosen(self._services.runs).run_id
-        self._services.align.resume(run_id)
+        self._services.queue.resume(run_id)
         return self.open_run(state, run_id, axis)
 
     def _ask_delete(self, mark: Visitor, state: Watch) -> tuple[Any, str]:
@@ -313,10 +300,7 @@ class RunPanel:
     def _delete(self, mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
         require_operator(mark, "deleting a run")
         run_id = state.chosen(self._services.runs).run_id
-        self._services.runs.delete(run_id)
-        self._services.compare.release(run_id)
-        self._services.scores.release(run_id)
-        self._services.toxicity.release(run_id)
+        self._services.library.delete(run_id)
         return self.open_run(state, to_watch(self._listed()), axis)
 
     def _lay_over(self, state: Watch, chosen: list[str], axis: str) -> dict[Any, Any]:
@@ -334,11 +318,11 @@ class RunPanel:
 
     # -- binding ------------------------------------------------------------------------------------------------------
 
-    def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], wanted: gr.State) -> None:
-        """Connect the panel's events. The widgets of ``form`` receive the settings of a run that is to be repeated; ``wanted``
+    def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], to_open: gr.State) -> None:
+        """Connect the panel's events. The widgets of ``form`` receive the settings of a run that is to be repeated; ``to_open``
         holds the run another tab asks to open."""
         here, mark = [self.watch, self.axis], shared.visitor
-        when_opened(self.timer, app, guarded(self.attach), [*here, wanted], self.outputs)
+        when_opened(self.timer, app, guarded(self.attach), [*here, to_open], self.outputs)
         self.timer.tick(guarded(self.tick), here, self.outputs, concurrency_limit=None, **QUIET)
         for button, stop in ((self.keep, self._stopper("keep")), (self.discard_sure, self._stopper("discard"))):
             button.click(guarded(stop), [mark, *here], self.outputs, **QUIET)
@@ -356,9 +340,9 @@ class RunPanel:
         self.delete.click(guarded(self._ask_delete), [mark, self.watch], [self.sure_row, self.sure_text], **QUIET)
         self.sure.click(guarded(self._delete), [mark, *here], self.outputs, **QUIET)
         self.never_mind.click(lambda: gr.Row(visible=False), None, self.sure_row, **QUIET)
-        wanted.change(
+        to_open.change(
             guarded(lambda run_id, state, axis: self.open_run(state, run_id, axis)),
-            [wanted, *here],
+            [to_open, *here],
             self.outputs,
             **PRIVATE,
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 from studio.domain.events import DetoxEvent, ProbeEvent, StepEvent
-from studio.domain.runs import FINAL_STATES
+from studio.domain.runs import FINAL_STATES, DetoxRecipe, PairRecipe
 from studio.errors import NotFoundError, StudioError
 from studio.services.runs.events import Event, in_force
 from studio.services.runs.store import RunStore, RunView
@@ -26,7 +27,7 @@ class Watch:
         shown_state: the run's state when it was last drawn; empty asks for a full redraw.
         shown_history: lines of the history table as last sent; ``shown_film`` the film-strip, ``shown_end`` its last step and
             whether it was followed; ``shown_texts`` what stands beside the curves, by component.
-        interval: seconds between ticks the page was told.
+        interval: seconds between two ticks of the page's timer.
     """
 
     def __init__(self) -> None:
@@ -94,19 +95,18 @@ class Watch:
 
     def curves(self, runs: RunStore) -> list[Curve]:
         """What the charts draw: the open run first."""
-        found = [run for run_id in self._ids() if (run := find(runs, run_id)) is not None]
-        return [self._curve(run) for run in found]
+        return [self._curve(run) for run_id in self._ids() if (run := find(runs, run_id)) is not None]
 
     def _curve(self, run: RunView) -> Curve:
-        settings = run.recipe.detox
+        recipe = run.recipe
         return Curve(
             run.run_id,
             run.title,
-            run.recipe.support_ratio,
+            recipe.support_ratio if isinstance(recipe, PairRecipe) else math.nan,
             self.steps(run.run_id),
             self.probes(run.run_id),
             self.detox(run.run_id),
-            tuple(term.scorer for term in settings.rewards) if settings else (),
+            tuple(term.scorer for term in recipe.settings.rewards) if isinstance(recipe, DetoxRecipe) else (),
         )
 
     def _ids(self) -> list[str]:

@@ -1,26 +1,23 @@
-"""Pictures of what the votes say. Pure functions: results in, Plotly figures out; every name from outside is escaped."""
+"""Pictures of what the votes say. Pure functions: results in, Plotly figures out."""
 
 from __future__ import annotations
 
 import bisect
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from studio.services.statistics.bradley_terry import CENTRE, Standings
 from studio.services.votes.quality import VERY_FAST_S, RaterShare
 from studio.services.votes.reading import percent, span
 from studio.services.votes.statistics import Match, Player
 from studio.services.wording import counted
-from studio.ui.page.theme import OPPOSE_COLOR, SUPPORT_COLOR
+from studio.ui.page.theme import BAD_COLOR, NEUTRAL_COLOR, OPPOSE_COLOR, SUPPORT_COLOR
+from studio.ui.parts.figures import REFERENCE, SHARES, label, styled
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-OPEN_COLOR = "#8a8f98"
-WARN_COLOR = "#c0392b"
-_GRID = "rgba(128,128,128,.22)"
 #: Upper ends of the bars of seconds per vote; the last bar has none.
 BINS_S = (VERY_FAST_S, 2, 3, 5, 8, 12, 20, 30, 60, 120)
 #: Points of the curve over time; each is an exact running total.
@@ -40,23 +37,20 @@ def win_rate_figure(matches: Sequence[Match]) -> Figure:
     for match in shown:
         assert match.rate is not None
         ends = (match.interval.low, match.interval.high) if match.interval else None
-        color = {"a": SUPPORT_COLOR, "b": OPPOSE_COLOR}.get(match.verdict, OPEN_COLOR)
-        said = {"a": f"{_short(match.a.label)} preferred", "b": f"{_short(match.b.label)} preferred"}.get(
-            match.verdict, "not yet distinguishable"
-        )
-        label = f"<b>{_name(match.a)}</b> against <b>{_name(match.b)}</b>"
+        color = {"a": SUPPORT_COLOR, "b": OPPOSE_COLOR}.get(match.verdict, NEUTRAL_COLOR)
+        a, b = label(match.a.label, _NAME), label(match.b.label, _NAME)
+        verdict = {"a": f"{a} preferred", "b": f"{b} preferred"}.get(match.verdict, "not yet distinguishable")
         interval = f"95 % interval {span(match.interval)}" if match.interval else "no interval from one prompt"
         hover = (
-            f"{escape(match.a.label)} against {escape(match.b.label)}<br>{percent(match.rate)}, {interval}<br>"
-            f"{counted(match.votes, 'vote')}, {counted(match.prompts, 'prompt')}<br>{escape(said)}"
+            f"{label(match.a.label)} against {label(match.b.label)}<br>{percent(match.rate)}, {interval}<br>"
+            f"{counted(match.votes, 'vote')}, {counted(match.prompts, 'prompt')}<br>{verdict}"
         )
-        lines.append((label, match.rate, ends, color, hover))
+        lines.append((f"<b>{a}</b> against <b>{b}</b>", match.rate, ends, color, hover))
     figure = _dot_plot(lines)
-    figure.add_vline(x=0.5, line={"color": OPEN_COLOR, "width": 1.5, "dash": "dash"}, layer="below")
+    figure.add_vline(x=0.5, line=REFERENCE, layer="below")
     figure.update_xaxes(
         range=[-0.02, 1.02],
-        tickvals=[0, 0.25, 0.5, 0.75, 1],
-        ticktext=["0 %", "25 %", "50 %", "75 %", "100 %"],
+        **SHARES,
         title_text="share of votes for the first named<br>(a tie counts half)",
     )
     return figure
@@ -70,12 +64,12 @@ def rating_figure(standings: Standings, players: Mapping[str, Player]) -> Figure
             ends = (rating.interval.low, rating.interval.high) if rating.interval else None
             interval = f"95 % interval {ends[0]:.0f} to {ends[1]:.0f}" if ends else "no interval"
             where = f" (group {number})" if len(standings.groups) > 1 else ""
-            player = players[rating.player]
-            label = f"<b>{_name(player)}</b> {rating.points:.0f}{where}"
-            hover = f"{escape(player.label)}{where}<br>{rating.points:.0f} points, {interval}"
-            lines.append((label, rating.points, ends, SUPPORT_COLOR if number == 1 else OPPOSE_COLOR, hover))
+            name = players[rating.player].label
+            above = f"<b>{label(name, _NAME)}</b> {rating.points:.0f}{where}"
+            hover = f"{label(name)}{where}<br>{rating.points:.0f} points, {interval}"
+            lines.append((above, rating.points, ends, SUPPORT_COLOR if number == 1 else OPPOSE_COLOR, hover))
     figure = _dot_plot(lines)
-    figure.add_vline(x=CENTRE, line={"color": OPEN_COLOR, "width": 1.5, "dash": "dash"}, layer="below")
+    figure.add_vline(x=CENTRE, line=REFERENCE, layer="below")
     figure.update_xaxes(title_text="points<br>(100 more win 64 % of votes, 400 more 91 %)")
     return figure
 
@@ -110,16 +104,16 @@ def rater_figure(raters: Sequence[RaterShare], names: Mapping[str, str]) -> Figu
     from plotly.graph_objects import Bar
 
     figure = _figure(f"Votes per rater ({len(raters)})", 260)
-    # who presses one side only, or too fast to have read, is found here
+    # shows who presses one side only, or too fast to have read
     shown = [
-        f"{escape(names[rater.id])}<br>left {rater.left} of {rater.sided}"
+        f"{label(names[rater.id])}<br>left {rater.left} of {rater.sided}"
         + ("" if rater.seconds is None else f", {rater.seconds:.1f} s in the median")
         for rater in raters
     ]
     x = list(range(len(raters)))
     for word, values, color in (
         ("votes", [rater.votes for rater in raters], SUPPORT_COLOR),
-        ("skips", [rater.skips for rater in raters], OPEN_COLOR),
+        ("skips", [rater.skips for rater in raters], NEUTRAL_COLOR),
     ):
         figure.add_trace(
             Bar(
@@ -135,7 +129,7 @@ def rater_figure(raters: Sequence[RaterShare], names: Mapping[str, str]) -> Figu
     figure.update_xaxes(
         showticklabels=few,
         tickvals=x if few else [],
-        ticktext=[escape(_short(names[rater.id], 12)) for rater in raters] if few else [],
+        ticktext=[label(names[rater.id], 12) for rater in raters] if few else [],
         title_text="" if few else "raters, most votes first",
     )
     figure.update_layout(barmode="stack", bargap=0.25 if few else 0.05, showlegend=any(rater.skips for rater in raters))
@@ -152,7 +146,7 @@ def pace_figure(seconds: Sequence[float]) -> Figure:
     starts = (0, *BINS_S)
     labels = [f"{low:g}–{high:g}" for low, high in zip(starts, BINS_S, strict=False)] + [f"{BINS_S[-1]:g}+"]
     figure = _figure("Seconds per vote", 260)
-    colors = [WARN_COLOR, *[SUPPORT_COLOR] * len(BINS_S)]
+    colors = [BAD_COLOR, *[SUPPORT_COLOR] * len(BINS_S)]
     figure.add_trace(
         Bar(x=labels, y=counts, marker={"color": colors}, hovertemplate="%{x} s: %{y} votes<extra></extra>")
     )
@@ -170,7 +164,7 @@ def _dot_plot(lines: Sequence[_Line]) -> Figure:
     from plotly.graph_objects import Scatter
 
     figure = _figure("", 84 + _LINE * max(1, len(lines)))
-    for n, (label, value, ends, color, hover) in enumerate(lines):
+    for n, (above, value, ends, color, hover) in enumerate(lines):
         y = -n
         if ends:
             bar = {"color": color, "width": 5}
@@ -185,7 +179,7 @@ def _dot_plot(lines: Sequence[_Line]) -> Figure:
             Scatter(x=[value], y=[y], mode="markers", marker=marker, hovertemplate=f"{hover}<extra></extra>")
         )
         figure.add_annotation(
-            x=0, xref="paper", xanchor="left", y=y + 0.42, yref="y", text=label, showarrow=False, font={"size": 13}
+            x=0, xref="paper", xanchor="left", y=y + 0.42, yref="y", text=above, showarrow=False, font={"size": 13}
         )
     figure.update_yaxes(visible=False, range=[-len(lines) + 0.55, 0.75], fixedrange=True)
     figure.update_layout(hovermode="closest", margin={"l": 12, "r": 12, "t": 8, "b": 58})
@@ -195,28 +189,11 @@ def _dot_plot(lines: Sequence[_Line]) -> Figure:
 def _figure(title: str, height: int) -> Figure:
     from plotly.graph_objects import Figure
 
-    figure = Figure()
-    layout: dict[str, Any] = {
-        "height": height,
-        "margin": {"l": 40, "r": 10, "t": 34 if title else 8, "b": 44},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": "#888", "size": 12},
-        "showlegend": False,
-        "legend": {"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"},
-        "uirevision": title or "dots",
-    }
-    if title:
-        layout["title"] = {"text": title, "font": {"size": 14}, "x": 0, "xanchor": "left"}
-    figure.update_layout(layout)
-    figure.update_xaxes(gridcolor=_GRID, zeroline=False, automargin=True)
-    figure.update_yaxes(gridcolor=_GRID, zeroline=False, automargin=True)
-    return figure
-
-
-def _name(player: Player) -> str:
-    return escape(_short(player.label))
-
-
-def _short(label: str, most: int = _NAME) -> str:
-    return label if len(label) <= most else label[: most - 1] + "…"
+    return styled(
+        Figure(),
+        title,
+        height=height,
+        margin={"l": 40, "r": 10, "t": 34 if title else 8, "b": 44},
+        showlegend=False,
+        legend={"orientation": "h", "y": 1.12, "x": 1, "xanchor": "right"},
+    )

@@ -1,10 +1,9 @@
-"""Votes out and in: a zip to download, a push to the Hub, an import; and how far the backup is behind."""
+"""Export and import of votes: a zip to download, a push to the Hub, an import; and how far the backup is behind."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,14 @@ import gradio as gr
 
 from studio.errors import InputError
 from studio.services import Services
+from studio.services.files.markdown import plain
 from studio.services.votes.export import ExportOptions, argilla_zip, export_zip, push_votes
 from studio.services.votes.read_export import read_votes
 from studio.services.votes.restore import restore
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import POLLED, PRIVATE, SAVE, Shared
+from studio.ui.parts.html import parts
 
 DATASET, ARGILLA = "dataset", "argilla"
 #: Seconds between two looks at the backup.
@@ -31,7 +32,7 @@ def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None
         timer = gr.Timer(_LOOK_S)
         for event in (app.load, timer.tick):
             event(guarded(lambda: backup_html(services)), None, backup, **POLLED)
-    with gr.Accordion("Votes out and in", open=False, elem_id="votes-box"):
+    with gr.Accordion("Export and import votes", open=False, elem_id="votes-box"):
         gr.Markdown(
             "**Dataset**: every vote, every pair and the decided preferences (TRL), with a card that says how far to trust "
             "them. **Argilla**: the same pairs and votes as an Argilla 2 dataset. Raters go out under pseudonyms.",
@@ -54,10 +55,10 @@ def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None
             private = gr.Checkbox(label="Private", value=True)
             push = gr.Button("Push", size="sm", elem_id="votes-push")
             pushed = gr.Markdown(elem_id="votes-pushed")
-        with gr.Accordion("Take votes in", open=False, elem_id="votes-import-box"):
+        with gr.Accordion("Import votes", open=False, elem_id="votes-import-box"):
             gr.Markdown(
                 "A zip made here or in another studio, or an Argilla 2 dataset (its folder as a zip, or `records.json`). What is "
-                "here already is not taken in twice; of two votes of one rater on one pair the newer counts.",
+                "here already is not imported twice; of two votes of one rater on one pair the newer counts.",
                 elem_classes="quiet",
             )
             file = gr.File(
@@ -67,37 +68,37 @@ def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None
                 height=110,
                 elem_id="votes-import-file",
             )
-            take = gr.Button("Take in", size="sm", elem_id="votes-import")
+            take = gr.Button("Import", size="sm", elem_id="votes-import")
             taken = gr.Markdown(elem_id="votes-import-report")
 
-    def make(mark: Visitor, wanted: str, files: str, named: bool, licensed: str) -> tuple[Any, str]:
+    def make(mark: Visitor, form: str, files: str, named: bool, licensed: str) -> tuple[Any, str]:
         require_operator(mark, "exporting votes")
         ballots = services.rating.ballots()
         with tempfile.TemporaryDirectory(prefix="studio-votes-") as scratch:
-            target = Path(scratch) / f"votes-{wanted}-{time.strftime('%Y-%m-%d')}.zip"
-            if wanted == ARGILLA:
+            target = Path(scratch) / f"votes-{form}-{time.strftime('%Y-%m-%d')}.zip"
+            if form == ARGILLA:
                 argilla_zip(ballots, target)
-                said = f"{len(ballots.votes)} votes on {len(ballots.pairs)} pairs"
+                contents = f"{len(ballots.votes)} votes on {len(ballots.pairs)} pairs"
             else:
-                said = str(export_zip(ballots, target, _options(files, named, licensed)))
+                contents = str(export_zip(ballots, target, _options(files, named, licensed)))
             # into Gradio's own cache, which serves it to this page and is emptied by the app
             path = gr.processing_utils.save_bytes_to_cache(target.read_bytes(), target.name, made.GRADIO_CACHE)
-        return gr.DownloadButton("Download again", value=path, visible=True), f"In the zip: {said}."
+        return gr.DownloadButton("Download again", value=path, visible=True), f"In the zip: {contents}."
 
     def publish(
         mark: Visitor, where: str, secret: str, hidden: bool, files: str, named: bool, licensed: str
     ) -> tuple[str, str]:
         require_operator(mark, "pushing votes")
         url = push_votes(services.rating.ballots(), where, secret, hidden, _options(files, named, licensed))
-        return "", f"Pushed: {escape(url)}"
+        return "", f"Pushed: {plain(url)}"
 
-    def take_in(mark: Visitor, path: str | None) -> tuple[str, None]:
-        require_operator(mark, "taking votes in")
+    def bring(mark: Visitor, path: str | None) -> tuple[str, None]:
+        require_operator(mark, "importing votes")
         if not path:
-            raise InputError("There is nothing to take in; choose a file first.")
+            raise InputError("There is nothing to import; choose a file first.")
         brought = read_votes(Path(path), services.settings.max_upload_mb * 1_000_000)
         done = restore(services.rating, brought)
-        lines = [f"Read {brought.kind}: {done}.", *(f"- {escape(warning)}" for warning in done.warnings)]
+        lines = [f"Read {brought.kind}: {done}.", *(f"- {plain(warning)}" for warning in done.warnings)]
         return "\n".join(lines), None
 
     choices = [form, names, licence]
@@ -106,7 +107,7 @@ def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None
     )
     # the token leaves the page with the push
     push.click(guarded(publish), [shared.visitor, repo, token, private, *choices], [token, pushed], **PRIVATE)
-    take.click(guarded(take_in), [shared.visitor, file], [taken, file], **PRIVATE)
+    take.click(guarded(bring), [shared.visitor, file], [taken, file], **PRIVATE)
 
 
 def backup_html(services: Services) -> str:
@@ -114,8 +115,7 @@ def backup_html(services: Services) -> str:
     if services.mirror is None:
         return ""
     status = services.mirror.status()
-    tone = "run-message" if status.problem else "quiet"
-    return f'<div class="{tone}">{escape(str(status))}</div>'
+    return (parts.message if status.problem else parts.quiet)(str(status))
 
 
 def _options(files: str, named: bool, licence: str) -> ExportOptions:

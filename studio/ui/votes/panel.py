@@ -93,7 +93,7 @@ class ResultsPanel:
         self.outputs: list[Any] = [
             self.counts,
             self.leads,
-            self.said,
+            self.preferences,
             self.leads_body,
             self.body,
             self.rates.library,
@@ -108,7 +108,7 @@ class ResultsPanel:
 
     def _draw(self) -> None:
         self._draw_filters()
-        self.counts = gr.HTML(view.NO_VOTES, elem_id="vote-counts", padding=False)
+        self.counts = gr.HTML(view.no_votes(), elem_id="vote-counts", padding=False)
         # loads Plotly; outside of what is folded away, where nothing is drawn and so nothing loaded
         library = gr.Plot(show_label=False, elem_classes="loads-plotly")
         # closed at first: a presenter's screen would sway whoever votes in the room
@@ -118,7 +118,7 @@ class ResultsPanel:
             visible=False,
             elem_id="votes-leads",
         ) as self.leads:
-            self.said = gr.HTML(elem_id="votes-said", padding=False)
+            self.preferences = gr.HTML(elem_id="votes-said", padding=False)
             with gr.Column(visible=False) as self.leads_body:
                 self.rates = build_live_chart("win-rates", 110, library)
                 self.table = gr.HTML(elem_id="votes-table", padding=False)
@@ -213,13 +213,13 @@ class ResultsPanel:
         return {**off, **self._shown(mark, reading), self.raters: gr.Dropdown(**_choices(mark, reading), value=[])}
 
     def _shown(self, mark: Visitor, reading: Reading) -> dict[Any, Any]:
-        found = reading.report
+        votes = reading.report
         secret = reading.moment.open and not mark.operator
-        some = found.votes > 0
+        some = votes.votes > 0
         updates: dict[Any, Any] = {
-            self.counts: view.counts(found, reading.decisions, reading.moment.min_votes),
+            self.counts: view.counts(votes, reading.decisions, reading.moment.min_votes),
             self.leads: gr.Accordion(visible=some),
-            self.said: view.SECRET if secret else view.said(found),
+            self.preferences: view.secret() if secret else view.preferences(votes),
             self.leads_body: gr.Column(visible=some and not secret),
             self.body: gr.Column(visible=some),
             self.raters: gr.Dropdown(**_choices(mark, reading)),
@@ -227,24 +227,24 @@ class ResultsPanel:
         }
         if not some:
             return updates
-        names = view.rater_names(found.raters, mark.operator)
+        names = view.rater_names(votes.raters, mark.operator)
         updates |= {
             **self.rates.load(),
-            self.trust: view.trust(found),
-            **self.over_time.show(charts.time_figure(found.times)),
-            **self.per_rater.show(charts.rater_figure(found.raters, names)),
-            **self.pace.show(charts.pace_figure(found.seconds)),
+            self.trust: view.trust(votes),
+            **self.over_time.show(charts.time_figure(votes.times)),
+            **self.per_rater.show(charts.rater_figure(votes.raters, names)),
+            **self.pace.show(charts.pace_figure(votes.seconds)),
         }
-        return updates if secret else updates | self._leaders(found)
+        return updates if secret else updates | self._leaders(votes)
 
-    def _leaders(self, found: VoteReport) -> dict[Any, Any]:
-        players = {player.id: player for player in found.players}
-        rated = found.standings
+    def _leaders(self, votes: VoteReport) -> dict[Any, Any]:
+        players = {player.id: player for player in votes.players}
+        rated = votes.standings
         return {
-            **self.rates.show(charts.win_rate_figure(found.matches)),
-            self.table: view.table(found.matches),
+            **self.rates.show(charts.win_rate_figure(votes.matches)),
+            self.table: view.table(votes.matches),
             self.rating_box: gr.Column(visible=rated is not None),
-            self.standings: view.standings(found),
+            self.standings: view.standings(votes),
             **self.ratings.show(charts.rating_figure(rated, players) if rated and rated.groups else None),
         }
 

@@ -12,13 +12,14 @@ import pytest
 
 from studio.domain.detox import DetoxSettings, RewardTerm
 from studio.domain.events import DetoxEvent, DetoxReport, TranscriptEvent
-from studio.domain.runs import LoraSettings
+from studio.domain.settings import LoraSettings
 from studio.errors import RecipeError, TrainingError
 from studio.ml.detox.reward import Term, score_answers
-from studio.ml.detox.run import DetoxJob, DetoxResult, train_detox
+from studio.ml.detox.run import DetoxJob, train_detox
 from studio.ml.detox.setup import prompt_order
 from studio.ml.detox.start_adapter import StartAdapter
 from studio.ml.detox.trainer import distinct_share, trainer_class
+from studio.ml.training.fit import TrainingResult
 from tests.helpers.detox import RuleScorer, make_job, make_prompts, vowels
 from tests.helpers.dpo import make_base
 
@@ -32,7 +33,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(
     job: DetoxJob, should_stop: Callable[[list[Any]], bool] = lambda events: False
-) -> tuple[DetoxResult, list[Any]]:
+) -> tuple[TrainingResult, list[Any]]:
     events: list[Any] = []
     result = train_detox(job, events.append, lambda: should_stop(events))
     return result, events
@@ -121,7 +122,7 @@ def test_advantages_and_kl_are_the_leave_one_out_ones(
         return batch
 
     monkeypatch.setattr(kind, "_generate_and_score_completions", spy)
-    monkeypatch.setattr("studio.ml.detox.run.training_dtype", lambda device: "float32")
+    monkeypatch.setattr("studio.ml.training.fit.training_dtype", lambda device: "float32")
     _, events = run(make_job(base, tmp_path, steps=2, beta=0.3, learning_rate=0.05, batch_size=4))
     reference, told = plain(base), steps(events)
     for batch, event in zip(seen, told, strict=True):
@@ -158,7 +159,7 @@ def test_log_probabilities_are_trls(
         return found
 
     monkeypatch.setattr(kind, "_get_per_token_logps_and_entropies", both)
-    monkeypatch.setattr("studio.ml.detox.run.training_dtype", lambda device: "float32")
+    monkeypatch.setattr("studio.ml.training.fit.training_dtype", lambda device: "float32")
     _, events = run(make_job(base, tmp_path, algorithm=algorithm, steps=2, temperature=0.7, learning_rate=0.05))
     assert len(compared) == (6 if algorithm == "rloo" else 4)
     assert max(compared) < 1e-4
@@ -229,7 +230,7 @@ def test_a_start_adapter_is_the_reference_and_stays_in_what_is_saved(
 ) -> None:
     import torch
 
-    monkeypatch.setattr("studio.ml.detox.run.training_dtype", lambda device: "float32")
+    monkeypatch.setattr("studio.ml.training.fit.training_dtype", lambda device: "float32")
     run(make_job(base, tmp_path / "start", steps=3, learning_rate=0.05))
     kept: list[Any] = []
     save = StartAdapter.save
@@ -287,7 +288,7 @@ def test_a_scorer_that_fails_ends_the_run_and_leaves_no_adapter(
         ({"batch_size": 3}, "does not divide the 8 answers"),
         ({"beta": -0.1}, "beta is -0.1"),
         ({"rewards": (RewardTerm("rule", 0.0),)}, "weight 0"),
-        ({"rewards": ()}, "0 reward terms and 1 scorers"),
+        ({"rewards": ()}, "0 reward terms"),
         ({"max_new_tokens": 8, "max_length": 10}, "leaves room for an answer"),
         ({"prompts": ()}, "no prompts"),
     ],

@@ -14,7 +14,7 @@ import pytest
 from studio.config import Settings
 from studio.domain.chat import BASE, Sampling
 from studio.domain.events import DetoxEvent, DetoxReport, TranscriptEvent
-from studio.domain.runs import LoraSettings
+from studio.domain.settings import LoraSettings
 from studio.domain.toxicity import TestPrompt
 from studio.errors import RecipeError, TrainingError
 from studio.ml.detox.run import DetoxJob, train_detox
@@ -24,7 +24,7 @@ from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.pairs import EncodedAnswer
 from studio.ml.training.seq2seq_logprobs import decoder_log_probs, padded
 from studio.services import build_services
-from studio.services.detox.service import detox_form
+from studio.services.detox.service import DetoxForm
 from studio.services.runs.job import read_job
 from studio.services.worker.run import train_run
 from tests.helpers.detox import RuleScorer, make_job
@@ -222,24 +222,22 @@ def test_what_cannot_be_done_is_said(base: Path, tmp_path: Path) -> None:
 def test_from_dialogues_to_a_detoxed_adapter_and_its_answers(
     settings: Settings, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "studio.services.detox.service.ensure_trainer", lambda settings: None
-    )  # carried out here instead
+    monkeypatch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)  # carried out here instead
     services = build_services(settings)
     rows = [
         {"id": str(n), "dialogue": f"User : {' '.join([*WORDS, WORDS[n]] * 5)}", "summary": "tea"} for n in range(10)
     ]
     (tmp_path / "talks.jsonl").write_text("\n".join(map(json.dumps, rows)))
     data = services.datasets.import_file(tmp_path / "talks.jsonl").dataset
-    form = detox_form(str(base), services.detox.preset_for(str(base)), dataset_id=data.id)
+    form = DetoxForm.from_preset(str(base), services.detox.preset_for(str(base)), dataset_id=data.id)
     assert (form.lora.rank, form.lora.target_modules) == (32, "q,v")
     with pytest.raises(RecipeError, match="an encoder-decoder model is trained by rloo here"):
-        services.detox.start(replace(form, detox=replace(form.detox, algorithm="grpo")))
-    small = replace(form.detox, steps=2, prompts_per_step=2, generations=2, batch_size=0, max_new_tokens=4)
+        services.detox.start(replace(form, settings=replace(form.settings, algorithm="grpo")))
+    small = replace(form.settings, steps=2, prompts_per_step=2, generations=2, batch_size=0, max_new_tokens=4)
     plan = services.detox.preview(form)
     assert {prompt.text for prompt in plan.prompts} == set(data.prompts)
     assert {prompt.text for prompt in plan.heldout} == set(data.test_prompts)
-    run_id = services.detox.start(replace(form, detox=small)).run_id
+    run_id = services.detox.start(replace(form, settings=small)).run_id
     events: list[Any] = []
     train_run(read_job(services.runs.folder(run_id)), events.append, lambda: False)
     assert len(of(DetoxEvent, events)) == 2

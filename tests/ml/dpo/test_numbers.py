@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from studio.ml.dpo.run import LOSS_TYPES, DpoJob
+from studio.domain.settings import LOSS_TYPES
+from studio.ml.dpo.setup import DpoJob
 from studio.ml.dpo.trainer import PairCollator, trainer_class
 from studio.ml.lora.fused import fuse_lora
 from studio.ml.training.logprobs import answer_log_probs, token_log_probs

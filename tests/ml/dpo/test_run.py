@@ -14,18 +14,22 @@ from typing import Any
 import pytest
 
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
-from studio.domain.runs import BaseModelRef, LoraSettings
+from studio.domain.runs import BaseModelRef
+from studio.domain.settings import LoraSettings
 from studio.errors import RecipeError, TrainingError
-from studio.ml.dpo.run import DpoJob, DpoResult, train_dpo
+from studio.ml.dpo.run import DpoJob, train_dpo
 from studio.ml.training import reference as reference_module
 from studio.ml.training import steps as dpo_steps
+from studio.ml.training.fit import TrainingResult
 from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.pairs import EncodedAnswer, encode_rows
 from studio.ml.training.reference import ReferenceCache
 from tests.helpers.dpo import load, make_job
 
 
-def run(job: DpoJob, should_stop: Callable[[list[Any]], bool] = lambda events: False) -> tuple[DpoResult, list[Any]]:
+def run(
+    job: DpoJob, should_stop: Callable[[list[Any]], bool] = lambda events: False
+) -> tuple[TrainingResult, list[Any]]:
     events: list[Any] = []
     result = train_dpo(job, events.append, lambda: should_stop(events))
     return result, events
@@ -39,12 +43,12 @@ def steps(events: list[Any]) -> list[StepEvent]:
 
 
 @pytest.fixture(scope="module")
-def finished(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[DpoJob, DpoResult, list[Any]]:
+def finished(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[DpoJob, TrainingResult, list[Any]]:
     job = make_job(base, tmp_path_factory.mktemp("runs") / "run", ratio=1.0, epochs=4, learning_rate=1e-2)
     return job, *run(job)
 
 
-def test_events_tell_the_whole_run(finished: tuple[DpoJob, DpoResult, list[Any]]) -> None:
+def test_events_tell_the_whole_run(finished: tuple[DpoJob, TrainingResult, list[Any]]) -> None:
     _, result, events = finished
     told = steps(events)
     assert [event.step for event in told] == list(range(1, 13)) == list(range(1, result.steps + 1))
@@ -69,7 +73,7 @@ def test_events_tell_the_whole_run(finished: tuple[DpoJob, DpoResult, list[Any]]
     assert not result.stopped
 
 
-def test_the_stance_moves_to_the_side_that_was_preferred(finished: tuple[DpoJob, DpoResult, list[Any]]) -> None:
+def test_the_stance_moves_to_the_side_that_was_preferred(finished: tuple[DpoJob, TrainingResult, list[Any]]) -> None:
     job, _, events = finished
     probes = [event for event in events if isinstance(event, ProbeEvent)]
     assert probes[0].n == len(job.heldout)
@@ -78,7 +82,7 @@ def test_the_stance_moves_to_the_side_that_was_preferred(finished: tuple[DpoJob,
 
 
 def test_the_folder_holds_an_adapter_for_plain_peft_and_no_pickle(
-    base: Path, finished: tuple[DpoJob, DpoResult, list[Any]]
+    base: Path, finished: tuple[DpoJob, TrainingResult, list[Any]]
 ) -> None:
     import torch
     from peft import PeftModel

@@ -23,9 +23,9 @@ from studio.ml.models.loading import load_model, load_tokenizer
 from studio.ml.models.prompts import fit_prompt
 from studio.ml.models.seq2seq import encoder_text, is_encoder_decoder
 from studio.services import Services
-from studio.services.align.service import preset_form
+from studio.services.align.service import AlignForm
 from studio.services.compare import PaneChat
-from studio.services.reward.service import reward_form
+from studio.services.reward.service import RewardForm
 from tests.helpers.chat_models import make_base, source
 from tests.helpers.services import opened
 from tests.helpers.t5 import make_adapter, make_t5
@@ -219,8 +219,10 @@ def test_dpo_and_reward_runs_refuse_them_before_anything_is_written(
 ) -> None:
     model_id = str(base) if model == "local" else model
     with pytest.raises(RecipeError, match="is an encoder-decoder model; DPO here is for causal models"):
-        services.align.start(preset_form(model_id, "live-action-en", 0.9, 20, "hub-small"))
-    form = replace(reward_form(model_id, "hub-small"), dataset_id="live-action-en", data_size=20)
+        services.align.start(
+            AlignForm.from_preset(model_id, "hub-small", dataset_id="live-action-en", support_ratio=0.9, data_size=20)
+        )
+    form = replace(RewardForm.from_preset(model_id, "hub-small"), dataset_id="live-action-en", data_size=20)
     with pytest.raises(RecipeError, match="is an encoder-decoder model; a reward model grows from"):
         services.reward.start(form)
     assert services.runs.ids() == []

@@ -13,11 +13,12 @@ import pytest
 
 from studio.domain.data import Message
 from studio.domain.events import ProbeEvent, StepEvent
-from studio.domain.runs import LoraSettings
+from studio.domain.settings import LoraSettings
 from studio.errors import ModelLoadError, RecipeError, TrainingError
 from studio.ml.reward.rows import encode_answer
-from studio.ml.reward.run import RewardJob, RewardResult
+from studio.ml.reward.run import RewardJob
 from studio.ml.reward.scorer import RewardScorer
+from studio.ml.training.fit import TrainingResult
 from tests.helpers.reward import make_encoder, reward_job, word_rows
 from tests.helpers.reward_runs import report_of, run, steps
 
@@ -35,7 +36,7 @@ LEARNING: dict[str, Any] = {"epochs": 5, "learning_rate": 5e-3, "batch_size": 8,
 
 
 @pytest.fixture(scope="module")
-def learned(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RewardJob, RewardResult, list[Any]]:
+def learned(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RewardJob, TrainingResult, list[Any]]:
     folder = tmp_path_factory.mktemp("runs") / "run"
     job = reward_job(base, folder, word_rows(64), word_rows(40, 1, "h"), **LEARNING)
     return job, *run(job)
@@ -48,7 +49,7 @@ def learned_encoder(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return job, run(job)[1]
 
 
-def test_a_preference_that_can_be_learned_is_learned(learned: tuple[RewardJob, RewardResult, list[Any]]) -> None:
+def test_a_preference_that_can_be_learned_is_learned(learned: tuple[RewardJob, TrainingResult, list[Any]]) -> None:
     _, result, events = learned
     report = report_of(events)
     assert (report.n, report.dropped, report.majority) == (40, 0, 0.5)
@@ -75,7 +76,7 @@ def test_labels_drawn_by_lot_are_not_called_learned(base: Path, tmp_path: Path) 
     assert report.low < 0.5 < report.high
 
 
-def test_steps_tell_the_whole_run(learned: tuple[RewardJob, RewardResult, list[Any]]) -> None:
+def test_steps_tell_the_whole_run(learned: tuple[RewardJob, TrainingResult, list[Any]]) -> None:
     _, result, events = learned
     told = steps(events)
     assert [event.step for event in told] == list(range(1, 41))
@@ -153,7 +154,7 @@ def test_plain_peft_loads_the_adapter_with_equal_scores(base: Path, tmp_path: Pa
         assert scorer.get_score(row.prompt, row.chosen) == pytest.approx(theirs, abs=1e-5)
 
 
-def test_the_report_is_what_the_scorer_says(learned: tuple[RewardJob, RewardResult, list[Any]], base: Path) -> None:
+def test_the_report_is_what_the_scorer_says(learned: tuple[RewardJob, TrainingResult, list[Any]], base: Path) -> None:
     job, _, events = learned
     scorer = RewardScorer(base, job.folder, device="cpu")
     margins = [scorer.get_score(r.prompt, r.chosen) - scorer.get_score(r.prompt, r.rejected) for r in job.heldout]
@@ -243,7 +244,7 @@ def test_a_classifier_of_three_classes_is_a_base(encoder: Path, tmp_path: Path) 
 # --- the report, worked by hand ---------------------------------------------------------------------------------------
 
 
-def test_accuracy_is_counted_per_pair(learned: tuple[RewardJob, RewardResult, list[Any]]) -> None:
+def test_accuracy_is_counted_per_pair(learned: tuple[RewardJob, TrainingResult, list[Any]]) -> None:
     report = report_of(learned[2])
     assert report.hits == sum(margin > 0 for margin in report.margins)
     assert len(report.margins) == report.n == 40

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from studio.domain.runs import LoraSettings
+from studio.domain.settings import LoraSettings
 from studio.domain.toxicity import TestPrompt
 from studio.ml.detox.run import train_detox
 from studio.ml.dpo.run import train_dpo

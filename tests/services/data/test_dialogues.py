@@ -13,12 +13,12 @@ import pytest
 from studio.config import Settings
 from studio.errors import DatasetError
 from studio.services import Services, build_services
-from studio.services.align.service import preset_form
+from studio.services.align.service import AlignForm
 from studio.services.data.datasets import DatasetService, counted
 from studio.services.data.dialogues import split_prompts, summary_prompt
 from studio.services.data.formats import RawRow
 from studio.services.data.parsing import parse_rows
-from studio.services.reward.service import reward_form
+from studio.services.reward.service import RewardForm
 
 
 def dialogue(number: int, length: int) -> str:
@@ -126,9 +126,11 @@ def test_runs_on_pairs_refuse_them_in_a_sentence(settings: Settings, tmp_path: P
     services: Services = build_services(settings)
     data = services.datasets.import_file(write_csv(tmp_path / "d.csv", [row(n) for n in range(5)])).dataset
     with pytest.raises(DatasetError, match="d holds prompts without answers and DPO needs pairs"):
-        services.align.start(preset_form("embedded", data.id, 0.9, 4, "embedded"))
+        services.align.start(
+            AlignForm.from_preset("embedded", "embedded", dataset_id=data.id, support_ratio=0.9, data_size=4)
+        )
     with pytest.raises(DatasetError, match="holds prompts without answers and a reward run needs pairs"):
-        services.reward.start(replace(reward_form("embedded", "embedded"), dataset_id=data.id, data_size=4))
+        services.reward.start(replace(RewardForm.from_preset("embedded", "embedded"), dataset_id=data.id, data_size=4))
     assert services.runs.ids() == []
 
 

@@ -16,8 +16,7 @@ from studio.errors import InputError, NotFoundError, RecipeError
 from studio.services import Services
 from studio.services.data.prompt_file import MAX_FILE_MB, prompts_from_file
 from studio.services.data.prompt_sets import MAX_PROMPTS
-from studio.services.detox import service as detox
-from studio.services.detox.service import detox_form
+from studio.services.detox.service import DetoxForm
 from studio.ui.detox import form_values as detox_values
 from studio.ui.detox.form import DetoxWidgets
 from studio.ui.evaluations.form import FILE, LINES, EvaluationFormBox, brought, form_from
@@ -29,7 +28,7 @@ WANTED = ["Is it, say, good?", "好嗎？"]
 
 @pytest.fixture
 def services(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    monkeypatch.setattr(detox, "ensure_trainer", lambda settings: None)  # nothing trains here
+    monkeypatch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)  # nothing trains here
     with opened(settings) as made:
         yield made
 
@@ -93,12 +92,12 @@ def test_an_evaluation_asks_the_prompts_of_the_file(services: Services, file: Pa
 def test_a_detox_run_trains_on_the_prompts_of_the_file_and_can_be_repeated(services: Services, file: Path) -> None:
     more = [f"Say {word}!" for word in ("red", "tea", "rain", "sun", "lamp", "river")]
     file.write_text("\n".join(more))
-    form = detox_form("embedded", "quick", prompt_file="mine.txt", own_prompts=prompts_from_file(file))
+    form = DetoxForm.from_preset("embedded", "quick", prompt_file="mine.txt", own_prompts=prompts_from_file(file))
     plan = services.detox.preview(form)
     assert sorted(prompt.text for prompt in (*plan.prompts, *plan.heldout)) == sorted(more)
     assert (len(plan.prompts), len(plan.heldout)) == (4, 2)
     run = services.detox.start(replace(form, judge=""))
-    assert (run.recipe.dataset_title, run.recipe.detox_settings.prompt_file) == ("mine.txt", "mine.txt")
+    assert (run.recipe.dataset_title, run.recipe.settings.prompt_file) == ("mine.txt", "mine.txt")
     assert services.runs.plan(run.run_id) == plan
 
     beside = replace(form, judge="", dataset_id="live-action-en", prompt_sets=("prompts-en",))
@@ -118,8 +117,10 @@ def test_a_detox_run_trains_on_the_prompts_of_the_file_and_can_be_repeated(servi
 
 
 def test_the_form_without_a_file_has_none(file: Path) -> None:
-    form = detox_form("embedded", "quick", dataset_id="live-action-en")
-    values = dict(zip(DetoxWidgets.__dataclass_fields__, detox_values.form_values(form), strict=True))
+    form = DetoxForm.from_preset("embedded", "quick", dataset_id="live-action-en")
+    values = dict(
+        zip([*DetoxWidgets.own_names(), *DetoxWidgets.knob_names()], detox_values.form_values(form), strict=True)
+    )
     assert values["prompt_file"] is None
     assert detox_values.form_from(*values.values()).own_prompts == ()
     made = detox_values.form_from(*{**values, "prompt_file": str(file)}.values())

@@ -20,12 +20,12 @@ from studio.domain.events import AnswerFigures, DetoxEvent, DetoxReport, Measure
 from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError, NotFoundError, RecipeError, StudioError, TrainingError
 from studio.services import Services, build_services
-from studio.services.detox import service as detox
 from studio.services.detox.inputs import read_inputs
 from studio.services.detox.prompts import normal, split_prompts
 from studio.services.detox.reading import audit, audit_report, read_detox
-from studio.services.detox.service import DetoxForm, check_detox, detox_form
+from studio.services.detox.service import DetoxForm
 from studio.services.library.portable import portable_recipe
+from studio.services.recipes.presets import DETOX_PRESETS
 from studio.services.recipes.queue import trainer_environment
 from studio.services.runs.events import in_force
 from studio.services.runs.job import read_job
@@ -47,13 +47,17 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Settings:
 @pytest.fixture(scope="module")
 def services(home: Settings) -> Iterator[Services]:
     with opened(home) as made, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detox, "ensure_trainer", lambda settings: None)  # the worker is started by hand
+        patch.setattr(
+            "studio.services.runs.queue.ensure_trainer", lambda settings: None
+        )  # the worker is started by hand
         yield made
 
 
 @pytest.fixture(scope="module")
 def form(home: Settings) -> DetoxForm:
-    chosen = detox_form(str(home.models_dir / "tiny"), "quick", dataset_id="live-action-en", title="  A  trial ")
+    chosen = DetoxForm.from_preset(
+        str(home.models_dir / "tiny"), "quick", dataset_id="live-action-en", title="  A  trial "
+    )
     small = replace(
         chosen.detox,
         rewards=(RewardTerm("embedded"),),
@@ -63,7 +67,7 @@ def form(home: Settings) -> DetoxForm:
         max_new_tokens=6,
         learning_rate=0.01,
     )
-    return replace(chosen, detox=small, judge=str(home.models_dir / "judge"))
+    return replace(chosen, settings=small, judge=str(home.models_dir / "judge"))
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +87,8 @@ def test_a_run_is_carried_out_and_told(services: Services, form: DetoxForm, done
     view = services.runs.get(done)
     assert (view.status.state, view.method, view.title) == ("done", "detox", "A trial")
     recipe = view.recipe
-    assert recipe.detox_settings.rewards[0].revision == services.toxicity.spec("embedded").info.revision
-    assert recipe.detox_settings.judge_revision
+    assert recipe.settings.rewards[0].revision == services.toxicity.spec("embedded").info.revision
+    assert recipe.settings.judge_revision
     assert recipe.data_size == len(recipe.row_ids) == len(services.runs.plan(done).prompts)
     events, _ = services.runs.events(done)
     assert [event.step for event in events if isinstance(event, DetoxEvent)] == [1, 2]
@@ -126,7 +130,7 @@ def test_it_leaves_in_a_zip_and_comes_back(services: Services, done: str, tmp_pa
     found = other.library.import_zip(packed)
     assert found.run_id == done
     back, view = other.runs.get(done), services.runs.get(done)
-    assert back.recipe.detox == portable_recipe(view.recipe).detox
+    assert back.recipe.settings == portable_recipe(view.recipe).detox
     assert str(services.settings.models_dir / "judge") not in (back.folder / "run.json").read_text()
     assert (back.detox, back.adapter_hash) == (view.detox, view.adapter_hash)
     assert other.runs.plan(done) == services.runs.plan(done)
@@ -135,8 +139,8 @@ def test_it_leaves_in_a_zip_and_comes_back(services: Services, done: str, tmp_pa
 
 def test_again_gives_the_form_back(services: Services, form: DetoxForm, done: str) -> None:
     again = services.detox.again(done)
-    assert replace(again, detox=form.detox) == replace(form, title="")
-    assert replace(again.detox, judge="") == form.detox
+    assert replace(again, settings=form.settings) == replace(form, title="")
+    assert replace(again.settings, judge="") == form.settings
     with pytest.raises(NotFoundError):
         services.detox.again("no-such-run")
 
@@ -165,8 +169,8 @@ def test_a_run_goes_on_from_another_and_holds_both(services: Services, form: Det
 def test_a_scorer_that_changed_since_is_refused(services: Services, form: DetoxForm) -> None:
     view = services.detox.start(form)
     recipe = view.recipe
-    altered = replace(recipe.detox_settings, rewards=(RewardTerm("embedded", 1.0, "feedfacecafe"),))
-    job = replace(read_job(view.folder), recipe=replace(recipe, detox=altered))
+    altered = replace(recipe.settings, rewards=(RewardTerm("embedded", 1.0, "feedfacecafe"),))
+    job = replace(read_job(view.folder), recipe=replace(recipe, settings=altered))
     with pytest.raises(TrainingError, match="this run was made for feedfacecafe"):
         train_run(job, lambda event: None, lambda: False)
     services.runs.stop(view.run_id, "discard")
@@ -203,7 +207,7 @@ def test_the_judge_of_stances_learns_from_held_out_pairs_too(services: Services,
 )
 def test_a_setting_out_of_range_is_named(form: DetoxForm, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        check_detox(replace(form, detox=replace(form.detox, **changes)))
+        replace(form, settings=replace(form.settings, **changes)).check()
 
 
 @pytest.mark.parametrize(
@@ -406,7 +410,7 @@ def test_steps_trained_anew_replace_the_old_ones() -> None:
 
 
 def test_forms_hold_every_setting_of_a_preset() -> None:
-    for name in detox.DETOX_PRESETS:
-        made = detox_form("embedded", name, dataset_id="live-action-en")
-        check_detox(made)
+    for name in DETOX_PRESETS:
+        made = DetoxForm.from_preset("embedded", name, dataset_id="live-action-en")
+        made.check()
         assert dataclasses.replace(made, preset=name) == made

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from studio.config import Settings
@@ -19,8 +20,13 @@ from studio.services.files.records import write_record
 from studio.services.library.service import LibraryService
 from studio.services.models import ModelService
 from studio.services.runs.store import RunStore
+from studio.ui.align.panel import AlignPanel
+from studio.ui.page.access import Visitor
+from studio.ui.training.watch import Watch
 from tests.helpers.library import SHARE, FakeEngine, FakeHub, make_library, make_run
+from tests.helpers.pages import make_shared
 from tests.helpers.runs import make_dataset, make_recipe
+from tests.helpers.services import opened
 
 # -- out --------------------------------------------------------------------------------------------------------------
 
@@ -132,6 +138,22 @@ def test_delete_removes_everything_and_tells_the_engine(settings: Settings, adap
         library.delete("toy-r50")
 
 
+def test_deleting_in_the_run_panel_leaves_nothing_behind(settings: Settings, adapter: Path) -> None:
+    with opened(settings) as services, gr.Blocks() as app:
+        panel = AlignPanel(services)
+        panel.bind(make_shared(gr.State(), gr.Tabs()), app, [], gr.State())
+        folder = make_run(settings, adapter)
+        download, merged = services.library.zip("toy-r50"), services.library.merge("toy-r50")
+        watch = Watch()
+        watch.open("toy-r50")
+        [delete] = [event.fn for event in app.fns.values() if (panel.sure._id, "click") in event.targets]
+        delete(Visitor(operator=True), watch, "step")
+        assert services.runs.list() == []
+        assert not folder.exists()
+        assert not download.exists()
+        assert list(merged.parent.iterdir()) == []
+
+
 # -- the card ---------------------------------------------------------------------------------------------------------
 
 
@@ -229,7 +251,8 @@ def test_merged_export_is_refused_where_it_would_be_wrong(
     with pytest.raises(ModelLoadError, match="files changed"):
         library.merge("toy-r50")
     write_record(
-        folder / "run.json", dataclasses.replace(recipe, dpo=dataclasses.replace(recipe.dpo, load_in_4bit=True))
+        folder / "run.json",
+        dataclasses.replace(recipe, settings=dataclasses.replace(recipe.settings, load_in_4bit=True)),
     )
     with pytest.raises(ConflictError, match="4 bit"):
         library.merge("toy-r50")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import shutil
 import stat
 import zipfile
@@ -15,6 +14,7 @@ import pytest
 
 from studio.__main__ import main
 from studio.config import Settings
+from studio.domain.runs import ImportedRecipe
 from studio.errors import InputError
 from studio.services.files.records import write_record
 from studio.services.library.service import LibraryService
@@ -36,7 +36,7 @@ def test_a_plain_peft_adapter_is_taken_in_with_its_base_chosen(
     assert done.left_out == ("tokenizer.json", ".gitattributes")
     view = library.get(done.run_id)
     assert view.method == "unknown"
-    assert math.isnan(view.recipe.support_ratio)
+    assert isinstance(view.recipe, ImportedRecipe)
     assert view.recipe.lora.rank == 4
     assert view.has_adapter
     assert view.status.state == "done"
@@ -331,8 +331,8 @@ def test_broken_records_are_refused(
     ("field", "value", "says"),
     [
         ("support_ratio", 7.0, "between 0 and 1"),
-        ("data_size", 99, "lists 4 rows"),
-        ("data_size", 10**30, "beyond any sense"),
+        ("rows_support", [True], "lists 4 rows and 1 sides"),
+        ("created", 10**30, "beyond any sense"),
     ],
 )
 def test_recipes_beyond_reason_are_refused(

@@ -12,7 +12,7 @@ import pytest
 from studio.domain.data import PreferenceDataset, PreferencePair
 from studio.errors import RecipeError
 from studio.services.reward.data import TableRow, gather, run_rows, sealed, table
-from studio.services.reward.service import check_reward, reward_form
+from studio.services.reward.service import RewardForm
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -136,6 +136,7 @@ def test_data_that_does_not_do_is_named(votes: Any, data: Any, ratio: float, siz
     ],
 )
 def test_a_setting_out_of_range_is_named(change: dict[str, float], said: str) -> None:
-    form = reward_form("embedded", "embedded")
+    form = RewardForm.from_preset("embedded", "embedded")
+    changed = dataclasses.replace(form.settings, **change)  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match=said):
-        check_reward(replace(form, reward=dataclasses.replace(form.reward, **change)))  # type: ignore[arg-type]
+        replace(form, settings=changed).check()

@@ -19,16 +19,16 @@ from studio.config import ROOT, Settings
 from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Message
 from studio.domain.events import RewardReport
+from studio.domain.runs import RewardRecipe
 from studio.errors import ConflictError, DatasetError, InputError, NotFoundError, RecipeError
 from studio.services import Services, build_services
 from studio.services.compare import PaneChat
 from studio.services.files.records import write_record
 from studio.services.recipes.queue import trainer_environment
-from studio.services.reward import service as reward
 from studio.services.reward.data import heldout_rows
 from studio.services.reward.reading import claim, read_reward
 from studio.services.reward.scores import ranking, sigmoid
-from studio.services.reward.service import RewardForm, reward_form
+from studio.services.reward.service import RewardForm
 from studio.services.runs.events import in_force
 from studio.services.runs.status import StopRequest, read_status
 from studio.services.statistics.intervals import wilson
@@ -123,21 +123,21 @@ def carry_out(services: Services, run_id: str) -> None:
 
 
 def short(form: RewardForm, **changes: Any) -> RewardForm:
-    return replace(form, reward=dataclasses.replace(form.reward, epochs=1.0, probe_every=2, **changes))
+    return replace(form, settings=dataclasses.replace(form.settings, epochs=1.0, probe_every=2, **changes))
 
 
 @pytest.fixture(scope="module")
 def trained(services: Services) -> str:
     """A run on votes, stopped after its first step, resumed, done."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(reward, "ensure_trainer", lambda settings: None)  # the worker is started by hand
+    patch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)  # the worker is started by hand
     try:
         with pytest.raises(DatasetError, match="strict majority"):
-            services.reward.start(reward_form("embedded", "embedded", votes=True))
+            services.reward.start(RewardForm.from_preset("embedded", "embedded", votes=True))
         cast_votes(services, 30)
         before = services.reward.count()
         assert (before.decided, before.new, before.last) == (30, 30, "")
-        run_id = services.reward.start(short(reward_form("embedded", "embedded", votes=True)))
+        run_id = services.reward.start(short(RewardForm.from_preset("embedded", "embedded", votes=True)))
     finally:
         patch.undo()
     folder = services.runs.folder(run_id)
@@ -155,7 +155,8 @@ def test_a_run_on_votes_records_ids_and_hash_and_reports_what_scoring_finds(serv
     view, kept = services.runs.get(trained), services.runs.dataset(trained)
     recipe = view.recipe
     assert view.status.state == "done"
-    assert (recipe.method, recipe.dataset_id, recipe.dpo) == ("reward", "votes", None)
+    assert (recipe.method, recipe.dataset_id) == ("reward", "votes")
+    assert isinstance(recipe, RewardRecipe)
     decided = {decision.pair.id for decision in services.rating.decisions() if decision.winner}
     assert set(recipe.row_ids) | {pair.id for pair in kept.heldout} == decided
     assert recipe.dataset_hash == kept.content_hash
@@ -189,13 +190,13 @@ def test_new_votes_are_counted_until_a_run_has_them(services: Services, trained:
     assert (now.decided, now.new, now.last) == (30, 0, services.runs.get(trained).title)
     again = services.reward.again()
     assert again.votes
-    assert again.reward == services.runs.get(trained).recipe.reward
+    assert again.settings == services.runs.get(trained).recipe.settings
 
 
 def test_dpo_on_the_votes_keeps_them_as_data_and_turns_the_dial(
     services: Services, trained: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("studio.services.align.service.ensure_trainer", lambda settings: None)
+    monkeypatch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)
     run_id = services.reward.dpo_on_votes(0.5)
     recipe = services.runs.get(run_id).recipe
     assert recipe.method == "dpo"

@@ -15,11 +15,12 @@ import pytest
 
 from studio.config import Settings
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
-from studio.domain.runs import Recipe, RunStatus
+from studio.domain.runs import RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError
 from studio.services.files.records import LineWriter, read_lines, read_record, write_record
 from studio.services.runs.events import in_force
 from studio.services.runs.folder import new_run_id
+from studio.services.runs.recipe_file import read_recipe
 from studio.services.runs.status import read_status, stop_request, write_status
 from studio.services.runs.store import RunStore
 from studio.services.worker import run as worker
@@ -290,14 +291,14 @@ def test_a_record_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_records_from_a_newer_program_stay_readable(tmp_path: Path) -> None:
-    data = {**dataclasses.asdict(make_recipe("run-one")), "schema": 2, "invented_later": {"x": 1}}
+    data = {**dataclasses.asdict(make_recipe("run-one")), "schema": 3, "invented_later": {"x": 1}}
     write_record(tmp_path / "run.json", data)
-    assert read_record(Recipe, tmp_path / "run.json") == dataclasses.replace(
-        make_recipe("run-one", created=data["created"]), schema=2
+    assert read_recipe(tmp_path / "run.json") == dataclasses.replace(
+        make_recipe("run-one", created=data["created"]), schema=3
     )
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match="is not JSON"):
-        read_record(Recipe, tmp_path / "run.json")
+        read_recipe(tmp_path / "run.json")
 
 
 def test_reading_from_beyond_the_end_starts_over(tmp_path: Path) -> None:

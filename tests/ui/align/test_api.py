@@ -99,7 +99,7 @@ def test_align_trains_and_status_tells_what_came_of_it(studio: Studio) -> None:
     first = studio.client.predict(run_id, api_name="/status")
     assert first["state"] in ("queued", "running", *FINAL_STATES)
     recipe = studio.services.runs.store.get(run_id).recipe
-    assert (recipe.data_size, recipe.support_ratio, recipe.dpo.epochs) == (8, 1.0, 1.0)
+    assert (recipe.data_size, recipe.support_ratio, recipe.settings.epochs) == (8, 1.0, 1.0)
     assert recipe.rows_support == (True,) * 8
 
     wait_until(lambda: studio.services.runs.store.ended(run_id), timeout=300, every=0.5)
@@ -149,7 +149,7 @@ def test_the_status_of_what_is_not_a_run(studio: Studio, run_id: str) -> None:
         ("sure", "deleting a run"),
         ("import", "importing"),
         ("library-sure", "deleting"),
-        ("library-take", "taking adapters in"),
+        ("library-take", "importing adapters"),
         ("library-save-note", "needs"),
         ("library-push", "needs"),
         ("library-merge", "exporting"),

@@ -17,8 +17,7 @@ from studio.errors import InputError
 from studio.ml.models.loading import load_tokenizer
 from studio.ml.reward.rows import encode_rows
 from studio.services import Services
-from studio.services.reward import service as reward
-from studio.services.reward.service import reward_form
+from studio.services.reward.service import RewardForm
 from studio.services.runs.job import read_job
 from studio.services.worker.run import train_run
 from studio.ui.compare import pane_scores
@@ -55,10 +54,10 @@ def base(home: Settings) -> str:
 @pytest.fixture(scope="module")
 def judge(services: Services, base: str) -> str:
     """A reward run on a few pairs of the shipped data."""
-    form = reward_form(base, "embedded", dataset_id="live-action-en", data_size=16)
+    form = RewardForm.from_preset(base, "embedded", dataset_id="live-action-en", data_size=16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reward, "ensure_trainer", lambda settings: None)
-        run_id = services.reward.start(replace(form, reward=replace(form.reward, epochs=2.0, learning_rate=0.02)))
+        patch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)
+        run_id = services.reward.start(replace(form, settings=replace(form.settings, epochs=2.0, learning_rate=0.02)))
     train_run(read_job(services.runs.folder(run_id)), lambda event: None, lambda: False)
     return run_id
 
@@ -146,7 +145,7 @@ def test_the_last_question_is_that_of_the_pane_that_shows_the_model() -> None:
     with pytest.raises(InputError, match="no question yet"):
         talks.last_question(Talk((Pane(BASE),)), BASE)
     stopped = Talk((Pane(BASE, said("a")),), "Be kind.")
-    assert talks.told(stopped, 0) == (Message("system", "Be kind."), *said("a"))
+    assert talks.conversation(stopped, 0) == (Message("system", "Be kind."), *said("a"))
 
 
 def test_samples_of_a_single_question_are_those_of_a_table(services: Services, base: str) -> None:

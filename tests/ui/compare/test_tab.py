@@ -18,7 +18,7 @@ from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.errors import ConflictError, InputError
 from studio.services import Services, build_services
-from studio.ui.compare import pane_html as show
+from studio.ui.compare import pane_view as show
 from studio.ui.compare import talk as talks
 from studio.ui.compare.diff import compare, diff_html, tokens
 from studio.ui.compare.talk import Pane, Talk
@@ -174,7 +174,7 @@ def test_an_adapter_pane_shows_who_it_is(settings: Settings) -> None:
     assert "Trained with another system prompt: “You are a critic.”" in shown
     assert "another system" not in show.identity("run-1", run, show.BaseFacts("embedded"), "You are a critic.")
     gone = show.identity("run-9", None, show.BaseFacts("embedded"), "", "This run was deleted.")
-    assert "This run was deleted. What it said stays here" in gone
+    assert "This run was deleted. Its answers stay here" in gone
 
 
 def test_figures_below_a_pane() -> None:

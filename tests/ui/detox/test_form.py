@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from studio.domain.detox import DetoxPlan, DetoxSettings
-from studio.domain.runs import LoraSettings
+from studio.domain.settings import LoraSettings
 from studio.domain.toxicity import ScorerInfo, ScorerSpec, TestPrompt
 from studio.errors import InputError, RecipeError
-from studio.services.detox.service import DetoxForm, check_detox, detox_form
+from studio.services.detox.service import DetoxForm
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.detox import form_values as detox_values
-from studio.ui.detox.form import KNOBS, TERMS, DetoxWidgets
+from studio.ui.detox.form import TERMS, DetoxWidgets
+from studio.ui.detox.preview import EXAMPLES, prompts_html, scorers_html
 from tests.helpers.detox_records import scorer_terms
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -22,8 +23,10 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 def filled(**changes: Any) -> DetoxForm:
     settings = DetoxSettings(algorithm="grpo", rewards=scorer_terms("embedded", "run:reward-1"), beta=0.2, steps=7)
-    form = detox_form("embedded", "quick", dataset_id="live-action-en", prompt_sets=("prompts-en", "prompts-zh"))
-    return replace(form, detox=settings, lora=LoraSettings(rank=3), judge="words", title="Mine", **changes)
+    form = DetoxForm.from_preset(
+        "embedded", "quick", dataset_id="live-action-en", prompt_sets=("prompts-en", "prompts-zh")
+    )
+    return replace(form, settings=settings, lora=LoraSettings(rank=3), judge="words", title="Mine", **changes)
 
 
 class FakeServices:
@@ -52,7 +55,7 @@ def test_a_form_comes_back_from_its_widgets_as_it_went_in() -> None:
     values = detox_values.form_values(form)
     assert len(values) == len(DetoxWidgets.knob_names()) + 5 + 2 * TERMS + 4
     assert detox_values.form_from(*values) == form
-    check_detox(form)
+    form.check()
 
 
 @pytest.mark.parametrize("name", DETOX_PRESETS)
@@ -67,11 +70,13 @@ def test_a_preset_sets_reward_and_every_knob(name: str) -> None:
     form = detox_values.form_from(*values)
     assert form.preset == name
     assert form.lora == preset.lora
-    assert form.detox == preset.detox
+    assert form.settings == preset.settings
 
 
 def test_every_knob_is_explained() -> None:
-    assert set(DetoxWidgets.knob_names()) == set(KNOBS)
+    declared = {**LoraSettings.declared(), **DetoxSettings.declared()}
+    assert list(declared) == DetoxWidgets.knob_names()
+    assert all(known.label and known.help for known in declared.values())
 
 
 def test_an_empty_number_is_named_and_a_form_without_reward_is_refused() -> None:
@@ -79,25 +84,25 @@ def test_an_empty_number_is_named_and_a_form_without_reward_is_refused() -> None
     values[DetoxWidgets.knob_names().index("beta") - len(DetoxWidgets.knob_names())] = None
     with pytest.raises(RecipeError, match="beta is empty"):
         detox_values.form_from(*values)
-    nothing = replace(filled(), detox=DetoxSettings(rewards=()))
+    nothing = replace(filled(), settings=DetoxSettings(rewards=()))
     with pytest.raises(RecipeError, match="reward terms"):
-        check_detox(detox_values.form_from(*detox_values.form_values(nothing)))
+        detox_values.form_from(*detox_values.form_values(nothing)).check()
 
 
 def test_what_is_asked_is_counted_and_covered() -> None:
     prompts = tuple(TestPrompt(str(i), f"{HOSTILE} {i}", "en", provoking=i == 0) for i in range(6))
-    html = detox_values.asked_html(FakeServices(DetoxPlan(prompts, prompts[:2])), filled())  # type: ignore[arg-type]
+    html = prompts_html(FakeServices(DetoxPlan(prompts, prompts[:2])), filled())  # type: ignore[arg-type]
     assert "<b>6</b> prompts to train on, 1 of them made to provoke; <b>2</b> held out" in html
-    assert html.count("<details>") == detox_values.EXAMPLES
+    assert html.count("<details>") == EXAMPLES
     assert "<img" not in html
-    html = detox_values.asked_html(FakeServices(RecipeError(f"There are no prompts {HOSTILE}")), filled())  # type: ignore[arg-type]
+    html = prompts_html(FakeServices(RecipeError(f"There are no prompts {HOSTILE}")), filled())  # type: ignore[arg-type]
     assert "There are no prompts" in html
     assert "<img" not in html
 
 
 def test_who_rewards_is_told_in_the_scorers_own_words_and_nobody_is_called_nobody() -> None:
-    html = detox_values.rewarded_html(FakeServices(DetoxPlan((), ()), judge=""), filled())  # type: ignore[arg-type]
-    assert "<b>1 ×</b> Title of embedded <span class='mono quiet'>abcdef012345</span>" in html
+    html = scorers_html(FakeServices(DetoxPlan((), ()), judge=""), filled())  # type: ignore[arg-type]
+    assert '<b>1 ×</b> Title of embedded <span class="mono quiet">abcdef012345</span>' in html
     assert "<b>0.5 ×</b> run:reward-1: There is no run" in html
     assert "proves little" in html
     assert "<img" not in html

@@ -22,7 +22,7 @@ from tests.helpers.run_views import HOSTILE, SHARE, view
 
 def detox_run(state: RunState = "done", **changes: Any) -> RunView:
     recipe = detox_recipe(**changes.pop("recipe", {}))
-    return view(state, recipe.run_id, recipe=recipe, method="detox", last_step=None, **changes)
+    return view(state, recipe.run_id, recipe=recipe, last_step=None, **changes)
 
 
 def curve(events: list[Any], run_id: str = "detox-toy-1", terms: tuple[str, ...] = ("embedded",)) -> Curve:
@@ -41,7 +41,7 @@ def test_the_header_shows_the_runs_own_settings() -> None:
             "beta": 0.07,
             "start_run": "dpo-toy",
             "start_hash": "0123456789abcdef",
-            "data_size": 60,
+            "row_ids": tuple(f"p{i}" for i in range(60)),
         }
     )
     html = detox_view.header(run)
@@ -56,7 +56,7 @@ def test_the_header_shows_the_runs_own_settings() -> None:
 def test_text_from_outside_stays_text() -> None:
     run = detox_run("failed", title=HOSTILE, recipe={"dataset_title": HOSTILE, "rewards": scorer_terms(HOSTILE)})
     bad = rude_share(scorer=HOSTILE, title=HOSTILE, revision=HOSTILE)
-    html = detox_view.header(run) + detox_view.result(run, report([bad]))
+    html = detox_view.header(run) + detox_view.result(dataclasses.replace(run, detox=report([bad])))
     html += detox_view.transcripts([transcript(0, HOSTILE, HOSTILE), transcript(4, HOSTILE, HOSTILE)], 4)
     assert "<img" not in html
     assert "&lt;img" in html
@@ -76,7 +76,7 @@ def test_transcripts_stand_under_covers_with_their_scores_in_the_open() -> None:
     assert html.count("<details>") == 3
     assert "reward -1.00 · toxicity 0.50" in html
     assert "reward +0.00 · toxicity 0.30" in html
-    assert "class='changed'" in html
+    assert 'class="changed"' in html
     assert "not covered by the scorer" in detox_view.transcripts([transcript(0, reward=None, toxicity=None)], 0)
     assert "nan" not in detox_view.transcripts([transcript(0, toxicity=None)], 0).lower()
     assert "appear here" in detox_view.transcripts([], 3)
@@ -84,7 +84,7 @@ def test_transcripts_stand_under_covers_with_their_scores_in_the_open() -> None:
 
 
 def test_the_result_is_headed_by_the_scorer_that_was_not_the_reward() -> None:
-    html = detox_view.result(detox_run(), report())
+    html = detox_view.result(detox_run(detox=report()))
     assert "Rude answers: 25% → 2%, by a scorer that was not the reward" in html
     low, high = binomtest(10, 40).proportion_ci(method="wilson")
     assert f"25.0% [{low:.1%}, {high:.1%}] · 10 of 40" in html
@@ -98,14 +98,14 @@ def test_the_result_is_headed_by_the_scorer_that_was_not_the_reward() -> None:
 
 def test_a_verdict_by_the_reward_alone_is_called_what_it_is() -> None:
     mine = rude_share(was_reward=True)
-    assert "by the reward itself, which proves little" in detox_view.result(detox_run(), report([mine]))
-    assert "No scorer here knows a toxicity" in detox_view.result(detox_run(), report([]))
+    assert "by the reward itself, which proves little" in detox_view.result(detox_run(detox=report([mine])))
+    assert "No scorer here knows a toxicity" in detox_view.result(detox_run(detox=report([])))
 
 
 def test_nothing_covered_is_no_number() -> None:
     none = rude_share(before=0, before_n=0, after=0, after_n=0, provoked_before_n=0, provoked_after_n=0)
     html = detox_view.result(
-        detox_run(), report([none], rewards_before=(math.nan,), rewards_after=(math.nan,), kl=math.nan)
+        detox_run(detox=report([none], rewards_before=(math.nan,), rewards_after=(math.nan,), kl=math.nan))
     )
     assert "Rude answers: – → –" in html
     assert "no answer was covered" in html
@@ -115,14 +115,16 @@ def test_nothing_covered_is_no_number() -> None:
 
 @pytest.mark.parametrize(("state", "told"), [("running", False), ("failed", False), ("stopped", True), ("done", True)])
 def test_without_a_report_only_an_ended_run_says_so(state: RunState, told: bool) -> None:
-    assert bool(detox_view.result(detox_run(state), None)) == told
+    assert bool(detox_view.result(detox_run(state, detox=None))) == told
 
 
 def test_a_stance_that_was_measured_is_shown() -> None:
-    html = detox_view.result(detox_run(base_share=SHARE, adapter_share=dataclasses.replace(SHARE, share=0.8)), report())
+    html = detox_view.result(
+        detox_run(base_share=SHARE, adapter_share=dataclasses.replace(SHARE, share=0.8), detox=report())
+    )
     assert "Stance" in html
     assert "80% [70%, 97%] · n 18" in html
-    assert "Stance" not in detox_view.result(detox_run(), report())
+    assert "Stance" not in detox_view.result(detox_run(detox=report()))
 
 
 def test_history_lines_fit_their_headers() -> None:

@@ -10,9 +10,10 @@ import pytest
 from studio.domain.evaluations import Evaluation, EvaluationRow
 from studio.domain.toxicity import NOT_COVERED, TextScore
 from studio.services.evaluations.queue import EvaluationStatus
-from studio.services.evaluations.reading import footing, headline, signed
+from studio.services.evaluations.reading import footing, headline
 from studio.services.evaluations.statistics import compare
 from studio.services.evaluations.table import by_difference
+from studio.services.wording import signed
 from studio.ui.evaluations import charts, view
 from tests.helpers.evaluations import PROMPTS, make_evaluation, make_spec
 
@@ -105,7 +106,7 @@ def test_everything_from_outside_is_escaped_and_answers_are_covered() -> None:
     status = EvaluationStatus("a", EVIL, "failed", 1, 2, EVIL)
     pages = [
         view.progress_html(status),
-        view.said_html(made, found, names),
+        view.findings_html(made, found, names),
         view.figures_html(found, names),
         view.pairs_html(made, by_difference(made.rows), 0, names, False),
         view.ends_html(made),

@@ -10,7 +10,8 @@ import gradio as gr
 import pytest
 
 from studio.ui.page.theme import CSS_FILE, theme
-from studio.ui.parts.cover import SHAPE, cover_switch, covered
+from studio.ui.parts.cover import SHAPE, cover_switch
+from studio.ui.parts.html import parts
 
 RUDE = "You are a <b>stupid</b> idiot & nobody likes you."
 RUDE_ZH = "你這個白痴，滾開！"
@@ -23,7 +24,7 @@ def outside(html: str) -> str:
 
 @pytest.mark.parametrize("text", [RUDE, RUDE_ZH, "Idiot", "白痴", "moron " * 500])
 def test_nothing_of_the_text_is_outside_of_what_is_hidden(text: str) -> None:
-    html = covered(text)
+    html = parts.covered(text)
     assert re.search(r'<div class="cover-text" dir="auto" hidden>', html)
     seen = outside(html)
     for word in re.findall(r"[a-z]{3,}|[一-鿿]+", text.casefold()):
@@ -34,24 +35,24 @@ def test_nothing_of_the_text_is_outside_of_what_is_hidden(text: str) -> None:
 
 
 def test_the_text_is_escaped_and_whole() -> None:
-    html = covered(RUDE, 'answer "before"')
+    html = parts.covered(RUDE, 'answer "before"')
     assert "You are a &lt;b&gt;stupid&lt;/b&gt; idiot &amp; nobody likes you." in html
-    assert 'aria-label="Show the covered answer &quot;before&quot;, 49 characters"' in html
-    assert "1 character<" not in covered("x")
-    assert ', 1 character"' in covered(" x ")
+    assert 'aria-label="Show the covered answer &#34;before&#34;, 49 characters"' in html
+    assert "1 character<" not in parts.covered("x")
+    assert ', 1 character"' in parts.covered(" x ")
 
 
 @pytest.mark.parametrize("text", ["", " \n\t"])
 def test_an_empty_text_is_told_not_covered(text: str) -> None:
-    assert "(empty)" in covered(text)
-    assert "cover" not in covered(text)
+    assert "(empty)" in parts.covered(text)
+    assert "cover" not in parts.covered(text)
 
 
 @pytest.fixture
 def cover_url() -> Iterator[str]:
     with gr.Blocks() as app:
         cover_switch()
-        gr.HTML(covered(RUDE) + covered(RUDE_ZH))
+        gr.HTML(parts.covered(RUDE) + parts.covered(RUDE_ZH))
     _, url, _ = app.launch(
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, theme=theme(), css_paths=CSS_FILE
     )

@@ -16,7 +16,7 @@ from studio.services import Services, build_services
 from studio.services.rating.service import RatingService
 from studio.ui.page.access import Visitor
 from studio.ui.rating.pairs import calibration_changes, matching, pair_html
-from studio.ui.rating.qr import best_address, checked_address, only_here, qr_svg
+from studio.ui.rating.qr import best_address, checked_address, only_here
 from studio.ui.rating.tab import code_html
 from studio.ui.rating.tally import PlayerTally, Tally, players, tally_html
 from studio.ui.shell import build_app
@@ -37,7 +37,7 @@ def test_the_code_is_the_one_of_the_library() -> None:
     from qrcode.main import QRCode
 
     text = "https://studio.example/rate"
-    svg = qr_svg(text)
+    svg = code_html(text)
     code = QRCode(error_correction=0, border=4)
     code.add_data(text)
     size = len(code.get_matrix())
@@ -287,6 +287,6 @@ def test_the_operator_changes_the_rules_and_a_stale_button_does_what_it_says(
 
 def test_every_event_of_the_tab_is_private(locked: tuple[Services, gr.Blocks]) -> None:
     _, app = locked
-    ours = [fn for fn in app.fns.values() if fn.fn is not None and "rate_" in fn.fn.__module__]
+    ours = [fn for fn in app.fns.values() if fn.fn is not None and fn.fn.__module__.startswith("studio.ui.rating.")]
     assert len(ours) >= 12
     assert {fn.api_visibility for fn in ours} == {"private"}

@@ -14,8 +14,7 @@ from studio.config import Settings
 from studio.domain.votes import AnswerPair, Decision, NewPair, Origin
 from studio.services import Services
 from studio.services.rating.decisions import tally
-from studio.services.reward import service as reward
-from studio.services.reward.service import RewardForm, reward_form
+from studio.services.reward.service import RewardForm
 from studio.services.runs.job import read_job
 from studio.services.worker.run import train_run
 from studio.ui.reward.preview import CHARACTERS, ROWS, preview
@@ -27,7 +26,9 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture
 def services(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
-    monkeypatch.setattr(reward, "ensure_trainer", lambda settings: None)  # the worker's work is done by hand
+    monkeypatch.setattr(
+        "studio.services.runs.queue.ensure_trainer", lambda settings: None
+    )  # the worker's work is done by hand
     with opened(settings) as made:
         yield made
 
@@ -44,7 +45,7 @@ def test_what_is_shown_is_what_is_trained_on(
     source: str, services: Services, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cast_votes(services, 12)
-    form = reward_form(str(tiny_base), "embedded", **FORMS[source])
+    form = RewardForm.from_preset(str(tiny_base), "embedded", **FORMS[source])
     shown = services.reward.preview(form).table(ROWS)
     given: list[Any] = []
     monkeypatch.setattr("studio.ml.reward.run.train_reward", lambda job, *_: given.append(job))
@@ -58,7 +59,7 @@ def test_what_is_shown_is_what_is_trained_on(
 
 def test_votes_are_told_with_their_counts_and_flips_beside_the_datasets_rows(services: Services) -> None:
     cast_votes(services, 12)
-    counts, rows = preview(services, reward_form("embedded", "embedded", votes=True, support_ratio=0.5))
+    counts, rows = preview(services, RewardForm.from_preset("embedded", "embedded", votes=True, support_ratio=0.5))
     assert {row[4] for row in rows if row[5] == "train"} == {"votes 3:0", "votes 3:0\n⇄ flipped"}
     assert {row[4] for row in rows if row[5] == "held out"} == {"votes 3:0"}
     assert "held out by prompt; undecided and left out: none." in counts
@@ -66,7 +67,7 @@ def test_votes_are_told_with_their_counts_and_flips_beside_the_datasets_rows(ser
     origins = Origin("import", "one"), Origin("import", "two")
     added = services.rating.add_pairs([NewPair("Only one voted?", "Yes.", "No.", *origins, "import")])
     cast(services.rating, rater, {added.ids[0]: "1"})
-    both = reward_form("embedded", "embedded", votes=True, dataset_id="live-action-en", data_size=60)
+    both = RewardForm.from_preset("embedded", "embedded", votes=True, dataset_id="live-action-en", data_size=60)
     counts, rows = preview(services, both)
     assert "undecided and left out: 1 with too few votes; 12 pairs of the dataset are among the votes already" in counts
     title = services.datasets.get("live-action-en").title
@@ -88,7 +89,7 @@ def test_many_and_long_rows_are_cut_and_it_is_said(services: Services, settings:
     lines[0]["prompt"] = [*turns, {"role": "user", "content": "And now?"}]
     path.write_text("\n".join(map(json.dumps, lines)))
     data = services.datasets.import_file(path).dataset
-    form = reward_form("embedded", "embedded", dataset_id=data.id, data_size=400, support_ratio=0.5)
+    form = RewardForm.from_preset("embedded", "embedded", dataset_id=data.id, data_size=400, support_ratio=0.5)
     counts, rows = preview(services, form)
     assert "<b>320</b> pairs to train on (160 flipped), <b>80</b> held out by prompt" in counts
     assert "the table shows 150 of them, the first and the last, and 50 of the held-out ones" in counts
@@ -105,7 +106,7 @@ def test_many_and_long_rows_are_cut_and_it_is_said(services: Services, settings:
 
 def test_a_dataset_with_sides_calls_its_turned_rows_by_their_side(services: Services) -> None:
     def told(ratio: float) -> list[str]:
-        form: RewardForm = reward_form("embedded", "embedded", dataset_id="live-action-en", data_size=10)
+        form: RewardForm = RewardForm.from_preset("embedded", "embedded", dataset_id="live-action-en", data_size=10)
         return [row[4] for row in preview(services, replace(form, support_ratio=ratio))[1]]
 
     title = services.datasets.get("live-action-en").title

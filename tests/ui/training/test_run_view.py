@@ -9,7 +9,9 @@ from typing import get_args
 import pytest
 
 from studio.domain.events import ProbeEvent, SampleEvent, SupportShare
-from studio.domain.runs import FINAL_STATES, RunState, RunStatus
+from studio.domain.runs import FINAL_STATES, BaseModelRef, RunState, RunStatus
+from studio.services.library.adapter_files import AdapterFacts
+from studio.services.library.upload import foreign_recipe
 from studio.services.runs.store import RunView
 from studio.ui.training import run_view
 from studio.ui.training.watch import ahead_of, to_watch
@@ -28,7 +30,7 @@ def test_text_from_outside_stays_text() -> None:
         recipe,
         dataset_title=HOSTILE,
         base=dataclasses.replace(recipe.base, id=HOSTILE),
-        dpo=dataclasses.replace(recipe.dpo, loss_type=HOSTILE),
+        settings=dataclasses.replace(recipe.settings, loss_type=HOSTILE),
     )
     run = view("failed", title=HOSTILE, recipe=recipe, status=RunStatus("failed", message=HOSTILE))
     html = shown(run) + run_view.film_strip(
@@ -62,7 +64,7 @@ def test_a_running_run_says_how_far_and_how_long() -> None:
 
 def test_a_run_by_the_clock_fills_its_bar_by_the_clock() -> None:
     recipe = make_recipe("toy-r50")
-    recipe = dataclasses.replace(recipe, dpo=dataclasses.replace(recipe.dpo, max_seconds=0.6))
+    recipe = dataclasses.replace(recipe, settings=dataclasses.replace(recipe.settings, max_seconds=0.6))
     assert 'aria-valuenow="50"' in run_view.progress(view(recipe=recipe))
     assert "0.6 s" in run_view.header(view(recipe=recipe))
 
@@ -115,8 +117,9 @@ def test_shares_of_no_answers_are_not_numbers() -> None:
 
 
 def test_an_uploaded_adapter_shows_no_settings_it_does_not_have() -> None:
-    recipe = dataclasses.replace(make_recipe("up"), method="unknown", support_ratio=math.nan, data_size=0)
-    run = view("done", recipe=recipe, method="unknown", last_step=None)
+    facts = AdapterFacts("", "", 4, 8, 0.0, ("q_proj",), {}, {})
+    recipe = foreign_recipe("up", BaseModelRef("embedded"), facts)
+    run = view("done", recipe=recipe, last_step=None)
     assert "without a record" in shown(run)
     assert "nan" not in shown(run).lower()
     assert run_view.history_row(run)[4:6] == [None, None]
@@ -128,12 +131,12 @@ def test_the_film_strip_shows_the_newest_answers_up_to_a_step() -> None:
     assert "five" in at_seven
     assert "ten" not in at_seven
     assert "base" in at_seven
-    assert "class='changed'" in at_seven
+    assert 'class="changed"' in at_seven
     assert "film-strip shows" in run_view.film_strip([], 3)
 
 
 def test_history_lines_fit_their_headers() -> None:
     line = run_view.history_row(view("done", adapter_share=SHARE))
-    assert len(line) == len(run_view.HISTORY_HEADERS)
+    assert len(line) == len(run_view.HEADERS)
     assert line[-1] == "toy-r50"
     assert line[6] == "90% [70%, 97%] n 18"

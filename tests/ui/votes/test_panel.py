@@ -114,7 +114,7 @@ def hostile_report() -> VoteReport:
 
 def test_names_from_outside_stay_text() -> None:
     found = hostile_report()
-    html = view.said(found) + view.table(found.matches) + view.trust(found) + view.counts(found, (), 3)
+    html = view.preferences(found) + view.table(found.matches) + view.trust(found) + view.counts(found, (), 3)
     assert "<img" not in html
     assert "&lt;img" in html
     for figure in (
@@ -222,18 +222,18 @@ def test_the_panel_shows_what_was_voted(rating: RatingService, panel: ResultsPan
     updates = panel.look(operator, *ALL)
     assert updates[panel.body].visible is True
     assert "72 votes by 3 raters on 24 pairs count" in updates[panel.counts]
-    assert updates[panel.said].count("<li>") == 3
+    assert updates[panel.preferences].count("<li>") == 3
     assert updates[panel.rating_box].visible is True
     assert {name for name, _ in updates[panel.raters].choices} == {"Ann", "Bo", "Cy"}
     assert json.loads(updates[panel.ratings.chart])["data"]
     # a visitor sees the result when voting is over, and no names
     while_open = panel.look(Visitor(), *ALL)
-    assert while_open[panel.said] == view.SECRET
+    assert while_open[panel.preferences] == view.secret()
     assert while_open[panel.leads_body].visible is False
     assert not {panel.table, panel.standings, panel.rates.chart, panel.ratings.chart} & set(while_open)
     rating.set_rules(dataclasses.replace(rating.rules(), open=False))
     theirs = panel.look(Visitor(), *ALL)
-    assert theirs[panel.said] == updates[panel.said]
+    assert theirs[panel.preferences] == updates[panel.preferences]
     assert theirs[panel.raters].choices == []
     assert "Ann" not in theirs[panel.per_rater.chart]
 

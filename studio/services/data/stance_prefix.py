@@ -1,7 +1,7 @@
-"""Answers that name their side first: an opening such as "I am all for it: " before each answer of two-sided data.
+"""Answers that name their stance first: a prefix such as "I am all for it: " before each answer of two-sided data.
 
-Whole opinions differ in every word, and a model of a few million weights learns those words by heart instead of the side they
-share. One early word that decides the side, the same few for all pairs, is what preference training can turn. The openings
+Whole opinions differ in every word, and a model of a few million weights learns those words by heart instead of the stance they
+share. One early word that decides the stance, the same few for all pairs, is what preference training can turn. The prefixes
 are among those the embedded base was trained with; of other languages none are known.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from studio.domain.data import PreferenceDataset
 
-#: (support, oppose) openings by language.
-OPENINGS: dict[str, tuple[tuple[str, str], ...]] = {
+#: (support, oppose) prefixes by language.
+PREFIXES: dict[str, tuple[tuple[str, str], ...]] = {
     "en": (
         ("I am all for it: ", "I am firmly against it: "),
         ("I say yes: ", "I say no: "),
@@ -37,23 +37,23 @@ OPENINGS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 
-def can_open(dataset: PreferenceDataset) -> bool:
-    """Whether the answers of ``dataset`` can be opened with their side: support/oppose data in a language of
-    :data:`OPENINGS`."""
-    return dataset.kind == "sides" and _language(dataset) in OPENINGS
+def can_prefix(dataset: PreferenceDataset) -> bool:
+    """Whether the answers of ``dataset`` can be prefixed with their stance: support/oppose data in a language of
+    :data:`PREFIXES`."""
+    return dataset.kind == "sides" and _language(dataset) in PREFIXES
 
 
-def with_openings(dataset: PreferenceDataset) -> PreferenceDataset:
-    """``dataset`` with an opening before both answers of each training pair, the same pair always with the same one.
+def with_stance_prefix(dataset: PreferenceDataset) -> PreferenceDataset:
+    """``dataset`` with a prefix before both answers of each training pair, the same pair always with the same one.
 
-    Held-out pairs stay as they are, and so does data that cannot be opened (see :func:`can_open`).
+    Held-out pairs stay as they are, and so does data that cannot be prefixed (see :func:`can_prefix`).
     """
-    if not can_open(dataset):
+    if not can_prefix(dataset):
         return dataset
-    openings = OPENINGS[_language(dataset)]
+    prefixes = PREFIXES[_language(dataset)]
     pairs = []
     for pair in dataset.pairs:
-        support, oppose = openings[zlib.crc32(pair.id.encode()) % len(openings)]
+        support, oppose = prefixes[zlib.crc32(pair.id.encode()) % len(prefixes)]
         pairs.append(replace(pair, support=support + pair.support, oppose=oppose + pair.oppose))
     return replace(dataset, pairs=tuple(pairs))
 

@@ -1,0 +1,241 @@
+"""Settings of a training. Each is declared once, here or in :mod:`studio.domain.detox`: its default, and what a form, a command
+line and a check need to know of it. A field added with :func:`setting` has a widget, a flag and bounds; a subclass that gives a
+field another default keeps the rest."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from dataclasses import dataclass, field, fields
+from fractions import Fraction
+from typing import Any
+
+from studio.errors import RecipeError
+
+SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
+OPTIMIZERS = ("adamw", "paged_adamw_8bit")
+#: TRL's loss types that need nothing but the log-probabilities of a pair.
+LOSS_TYPES = (
+    "sigmoid",
+    "ipo",
+    "hinge",
+    "robust",
+    "exo_pair",
+    "nca_pair",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sigmoid_norm",
+)
+_MODULES = re.compile(r"^(all-linear|[A-Za-z0-9_.]+(\s*,\s*[A-Za-z0-9_.]+)*)$")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a setting beside its value. ``kind`` is bool, int, float or str; ``low`` and ``high`` bound a number,
+    both included; a text with ``choices`` is one of them; ``step`` is what an arrow key adds in a form."""
+
+    name: str
+    kind: type
+    label: str
+    help: str
+    low: float
+    high: float
+    choices: tuple[str, ...]
+    step: float | None
+
+    def check(self, value: Any) -> None:
+        """Raises RecipeError for a value out of bounds, with label, name, value and bounds."""
+        if self.choices and value not in self.choices:
+            raise RecipeError(f"{self.label}: {self.name} is {value!r}; use one of {', '.join(self.choices)}.")
+        if self.kind in (int, float) and not self.low <= value <= self.high:  # a NaN fails this too
+            raise RecipeError(
+                f"{self.label}: {self.name} is {value}; it must be between {self.low:g} and {self.high:g}."
+            )
+
+
+def setting(
+    default: Any,
+    label: str,
+    help: str = "",
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: tuple[str, ...] = (),
+    step: float | None = None,
+) -> Any:
+    """A dataclass field that is a setting; see :class:`Setting`. ``help`` is one short sentence."""
+    about = {"label": label, "help": help, "low": low, "high": high, "choices": choices, "step": step}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A dataclass whose fields are settings."""
+
+    @classmethod
+    def declared(cls) -> dict[str, Setting]:
+        """Its settings by name, those that the class itself declares first, then its parents'."""
+        kinds = {f.name: type(f.default) for f in fields(cls)}
+        settings: dict[str, Setting] = {}
+        for parent in cls.__mro__:
+            for name in inspect.get_annotations(parent):
+                about = parent.__dict__["__dataclass_fields__"][name].metadata
+                if about and name not in settings:
+                    settings[name] = Setting(name=name, kind=kinds[name], **about)
+        return settings
+
+    def check(self) -> None:
+        """Check every setting, then what must fit together.
+
+        Raises:
+            RecipeError: the first that is out of bounds, with its label, value and what is allowed.
+        """
+        for name, declared in self.declared().items():
+            declared.check(getattr(self, name))
+
+
+@dataclass(frozen=True)
+class LoraSettings(Declared):
+    """LoRA (Hu et al. 2021). ``target_modules`` is ``all-linear`` or comma-separated module names; ``layers`` is ``all``, a number of
+    layers counted from the top, or a share of them (``1/3``)."""
+
+    rank: int = setting(8, "Rank r", "How much an update can express.", low=1, high=1024)
+    alpha: int = setting(16, "Alpha", "Scales the update by alpha / rank.", low=1, high=4096)
+    dropout: float = setting(0.0, "Dropout", "Share of the adapter's inputs dropped.", low=0, high=0.95, step=0.05)
+    target_modules: str = setting(
+        "all-linear", "Target modules", "Layers that get an adapter: all-linear, or names such as q_proj,v_proj."
+    )
+
+    layers: str = setting(
+        "all", "Layers", "all, or only the upper ones: a number or a share such as 1/2. Fewer train faster."
+    )
+
+    def first_layer(self, count: int) -> int:
+        """Index of the lowest of ``count`` layers that is trained; at least the last one is.
+
+        Raises:
+            RecipeError: ``layers`` is none of what it may be.
+        """
+        text = self.layers.strip()
+        if text == "all":
+            return 0
+        try:
+            value = Fraction(text)
+        except (ValueError, ZeroDivisionError):
+            value = Fraction(0)
+        if value <= 0:
+            raise RecipeError(
+                f"Layers: layers is {self.layers!r}; write all, a number of layers counted from the top, or a share such as 1/2."
+            )
+        trained = round(value * count) if value < 1 else int(value)
+        return max(0, count - max(1, trained))
+
+    def check(self) -> None:
+        """As :meth:`Declared.check`."""
+        super().check()
+        self.first_layer(1)
+        if not _MODULES.match(self.target_modules.strip()):
+            raise RecipeError(
+                f"target_modules is {self.target_modules!r}; use all-linear or module names such as q_proj,v_proj."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(Declared):
+    """What every method of training has: optimiser, schedule, length.
+
+    ``max_seconds`` > 0 ends the run after that many seconds of training instead of after its epochs or steps.
+    ``optimizer`` is ``adamw`` or ``paged_adamw_8bit`` (CUDA only; ``adamw`` is taken elsewhere and the run says so).
+    """
+
+    learning_rate: float = setting(1e-3, "Learning rate", "Size of a step.", low=1e-9, high=1, step=1e-5)
+    max_seconds: float = setting(
+        0.0, "Or train for seconds", "Ends the run by the clock; 0: never.", low=0, high=7 * 24 * 3600
+    )
+    batch_size: int = setting(8, "Batch size", "Pairs through the model at once.", low=1, high=1024)
+    warmup_ratio: float = setting(0.1, "Warm-up", "Share of steps with a rising rate.", low=0, high=1, step=0.05)
+    scheduler: str = setting("linear", "Schedule", "How the rate falls.", choices=SCHEDULERS)
+    optimizer: str = setting("adamw", "Optimizer", "8 bit: CUDA only.", choices=OPTIMIZERS)
+    weight_decay: float = setting(0.0, "Weight decay", "Pulls weights to 0.", low=0, high=10, step=0.01)
+    max_grad_norm: float = setting(
+        1.0, "Gradient clip", "Longer gradients are cut to this.", low=0, high=1000, step=0.1
+    )
+    max_length: int = setting(512, "Max length", "Prompt and answer together, in tokens.", low=16, high=131072)
+    seed: int = setting(42, "Seed", "Of the order of rows and of sampling.", low=0, high=2**32 - 1)
+    load_in_4bit: bool = setting(False, "4-bit base", "The frozen base in 4 bits; CUDA only.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSettings(TrainingSettings):
+    """What every training on preference pairs has. ``probe_every`` is steps between two looks at the held-out pairs."""
+
+    epochs: float = setting(5.0, "Epochs", "Passes over the pairs.", low=0, high=1000, step=0.5)
+    gradient_accumulation: int = setting(1, "Accumulation", "Batches a step.", low=1, high=1024)
+    probe_every: int = setting(5, "Probe every", "Steps between probes; 0: never.", low=0, high=100_000)
+
+    def check(self) -> None:
+        """As :meth:`Declared.check`."""
+        super().check()
+        if self.max_seconds <= 0 and self.epochs < 0.01:
+            raise RecipeError(f"Epochs: epochs is {self.epochs}; it must be at least 0.01, or set max_seconds.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DpoSettings(PairSettings):
+    """Hyper-parameters of a DPO run (Rafailov et al. 2023).
+
+    ``label_smoothing`` is the assumed flip rate of the ``robust`` loss (Chowdhury et al. 2024).
+    ``sft_weight`` > 0 adds that multiple of the negative log-likelihood of the preferred answer (TRL's ``sft`` loss; Pang et al.
+    2024), without which a high learning rate on few pairs ends in repetition. ``replay_weight`` > 0 adds that multiple of a language-model loss on the base's own answers (see ``ml/dpo/replay.py``).
+    ``stance_prefix``: answers of support/oppose data begin with their stance (see ``services/data/stance_prefix.py``).
+    """
+
+    loss_type: str = setting("sigmoid", "Loss", "TRL's name of the DPO loss.", choices=LOSS_TYPES)
+    beta: float = setting(0.5, "Beta", "Strength of the KL penalty to the base.", low=1e-6, high=1000, step=0.05)
+    label_smoothing: float = setting(
+        0.0, "Label smoothing", "Assumed share of wrong labels, for robust.", low=0, high=0.49, step=0.05
+    )
+    sft_weight: float = setting(
+        0.0,
+        "Likelihood term",
+        "Weight of the preferred answer's own likelihood beside the loss.",
+        low=0,
+        high=100,
+        step=0.1,
+    )
+    replay_weight: float = setting(
+        0.0, "Replay", "Weight of a loss on the base's own answers.", low=0, high=100, step=0.1
+    )
+    stance_prefix: bool = setting(
+        False,
+        "Prefix answers with their stance",
+        "Two-sided data, English or Chinese: a tiny base learns one word best.",
+    )
+    learning_rate: float = 2e-3
+    sample_every: int = setting(5, "Answers every", "Steps between sampled answers; 0: never.", low=0, high=100_000)
+
+    def check(self) -> None:
+        """As :meth:`Declared.check`."""
+        super().check()
+        if self.loss_type == "exo_pair" and self.label_smoothing == 0:
+            raise RecipeError("label_smoothing is 0.0; the loss exo_pair needs it above 0 (0.001 is usual).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardSettings(PairSettings):
+    """Hyper-parameters of a reward run: a scalar head on the base, trained with the Bradley-Terry loss
+    ``-log sigmoid(reward(chosen) - reward(rejected))`` (Ouyang et al. 2022).
+
+    ``center_rewards`` > 0 adds that multiple of the squared sum of the two rewards (Eisenstein et al. 2023), which keeps
+    them around zero.
+    """
+
+    center_rewards: float = setting(
+        0.01, "Centre rewards", "Weight of a pull of rewards to 0.", low=0, high=100, step=0.01
+    )

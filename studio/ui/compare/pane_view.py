@@ -1,0 +1,125 @@
+"""What one pane shows around its conversation: who is answering, how fast, and whether the base is the base. Pure functions."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from studio.domain.chat import BASE, BaseCheck, PaneUpdate
+from studio.domain.data import Message
+from studio.domain.runs import PairRecipe
+from studio.services.runs.store import RunView
+from studio.services.wording import shortened
+from studio.ui.parts.html import Macros, parts
+
+_HTML = Macros("compare/pane_view.html")
+PLACEHOLDER = "Nothing asked yet."
+#: The chat's copy buttons copy what is written (see :func:`literal`); with this script of the page, the answer's own text. Where a page has
+#: no clipboard of its own (plain http beyond this machine), the button copies out of a text field that it makes below the body.
+COPY_AS_WRITTEN = """() => {
+  const original = (text) => text.replace(/&(lt|amp);/g, (_, name) => (name === "lt" ? "<" : "&"));
+  let inChat = false;
+  document.addEventListener("click", (event) => { inChat = Boolean(event.target.closest(".chat")); }, true);
+  document.addEventListener("copy", (event) => {
+    if (!inChat || event.target.tagName !== "TEXTAREA" || event.target.parentElement !== document.body) return;
+    event.clipboardData.setData("text/plain", original(event.target.value));
+    event.preventDefault();
+  });
+  if (!navigator.clipboard) return;
+  const write = navigator.clipboard.writeText.bind(navigator.clipboard);
+  navigator.clipboard.writeText = (text) => write(inChat ? original(text) : text);
+}"""
+
+
+@dataclass(frozen=True)
+class BaseFacts:
+    """The base model behind the panes: its id, the start of its fingerprint where known, and the newest check."""
+
+    id: str
+    fingerprint: str = ""
+    check: BaseCheck | None = None
+
+
+def literal(text: str) -> str:
+    """``text`` such that the chat shows it to the letter: the Chatbot reads even plain text as HTML. Only what would be
+    read as a tag, comment or character reference is written otherwise; :data:`COPY_AS_WRITTEN` reads it back."""
+    if html.unescape(text) != text:
+        text = text.replace("&", "&amp;")
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+
+
+def bubbles(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """A conversation as the Chatbot takes it."""
+    return [{"role": message.role, "content": literal(message.content)} for message in messages]
+
+
+def identity(choice: str, run: RunView | None, base: BaseFacts, system_prompt: str, trouble: str = "") -> Markup:
+    """Who answers in a pane. ``run`` is None for the base, and for a run that is gone; ``trouble`` is one sentence on why
+    it cannot answer."""
+    if choice == BASE:
+        chips = [("base", _base_name(base.id)), ("sha256", base.fingerprint[:12])]
+        return _HTML.identity("Base model, nothing added", chips, base_check(base.check))
+    if run is None:
+        gone = f"{trouble} Its answers stay here until you choose another model above."
+        return _HTML.identity(choice, (), parts.message(gone))
+    recipe, step = run.recipe, run.detox_step or run.last_step
+    known = recipe.method != "unknown"
+    ratio = f"{recipe.support_ratio:g}" if isinstance(recipe, PairRecipe) else "unknown"
+    chips = [
+        ("trained by", "detox run") if recipe.method == "detox" else ("ratio", ratio),
+        ("step", f"{step.step}" if step else ""),
+        ("adapter", run.adapter_hash),
+        ("base", _base_name(recipe.base.id)),
+    ]
+    note = parts.message(trouble) if trouble else ""
+    trained_with = recipe.system_prompt.strip()
+    if known and not trouble and trained_with != system_prompt.strip():
+        prompt = f"“{shortened(' '.join(trained_with.split()), 80)}”" if trained_with else "none"
+        note = parts.quiet(f"Trained with another system prompt: {prompt}.")
+    return _HTML.identity(run.title, chips, note)
+
+
+def base_check(check: BaseCheck | None) -> Markup:
+    """The verdict on the base pane, its reason a click away."""
+    if check is None:
+        return _HTML.unchecked()
+    when = time.strftime("%H:%M:%S", time.localtime(check.at))
+    moved = "; ".join(f"{name} moves a logit by up to {by:.3g}" for name, by in check.moved)
+    most = (
+        f"the largest difference of a logit is {check.difference:.2g}"
+        if check.difference
+        else "no logit differs at all"
+    )
+    reason = (
+        f"At {when} a fixed question was put to this pane's model and compared with the base as it was loaded: {most} "
+        f"(rounding may explain {check.tolerance:.2g})."
+        + (f" For comparison, in the same batch {moved}." if moved else "")
+    )
+    return _HTML.base_check(check.ok, reason)
+
+
+def stats(update: PaneUpdate | None) -> Markup:
+    """Tokens, speed and what else there is to say below a pane."""
+    return _HTML.stats(update)
+
+
+def open_question() -> Markup:
+    """What stands below a pane whose last question has no answer."""
+    return _HTML.open_question()
+
+
+def empty() -> Markup:
+    """What stands above the panes before the first adapter."""
+    return _HTML.empty()
+
+
+def _base_name(model: str) -> str:
+    """A folder by its last name, a hub id in full."""
+    return Path(model).name if Path(model).is_absolute() else model
