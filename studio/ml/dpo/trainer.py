@@ -18,6 +18,7 @@ from studio.ml.training.logprobs import AnswerBatch, pad_answers, trunk_log_prob
 from studio.ml.training.pairs import EncodedAnswer
 from studio.ml.training.reference import ReferenceCache
 from studio.ml.training.trainer import TrainerOverrides
+from studio.ml.training.trunk import Trunk
 
 if TYPE_CHECKING:
     import torch

@@ -62,8 +62,14 @@ def seeded(model: Any, seed: int) -> Iterator[None]:
 
 
 def drawing(sampling: Sampling) -> dict[str, Any]:
-    """Options of ``generate`` that draw at the temperature and top-p of ``sampling``, whatever the base's own settings say."""
-    return {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    """Options of ``generate`` that draw as ``sampling`` says, whatever the base's own settings say."""
+    return {
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,
+        "repetition_penalty": sampling.repetition_penalty,
+    }
 
 
 def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt: str, **options: Any) -> list[str]:

@@ -122,7 +122,11 @@ def test_every_weight_of_the_adapter_gets_its_own_steps(base: Path, tmp_path: Pa
         assert (value - one[name]).abs().max() > 1e-4, name
 
 
-def test_accumulated_micro_batches_are_told_as_one_step(base: Path, tmp_path: Path) -> None:
+def test_accumulated_micro_batches_are_told_as_one_step(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # in bfloat16 a product over two rows rounds otherwise than over four, and how much so depends on the processor
+    monkeypatch.setattr("studio.ml.training.fit.training_dtype", lambda device: "float32")
     whole, split = (
         make_job(base, tmp_path / f"batch-{size}", heldout=0, epochs=2, batch_size=size, gradient_accumulation=parts)
         for size, parts in ((4, 1), (2, 2))
@@ -130,8 +134,8 @@ def test_accumulated_micro_batches_are_told_as_one_step(base: Path, tmp_path: Pa
     first, second = steps(run(whole)[1]), steps(run(split)[1])
     assert [e.step for e in second] == [e.step for e in first]
     for a, b in zip(first, second, strict=True):
-        assert b.loss == pytest.approx(a.loss, abs=0.02)
-        assert b.logp_chosen == pytest.approx(a.logp_chosen, abs=0.2)
+        assert b.loss == pytest.approx(a.loss, abs=1e-3)
+        assert b.logp_chosen == pytest.approx(a.logp_chosen, abs=1e-2)
 
 
 def test_a_time_limit_ends_the_run_as_done(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

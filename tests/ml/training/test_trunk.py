@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from studio.domain.events import StepEvent
-from studio.domain.runs import LoraSettings
+from studio.domain.settings import LoraSettings
 from studio.errors import RecipeError
 from studio.ml.dpo.run import train_dpo
 from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.pairs import EncodedAnswer, encode_rows
-from studio.ml.training.setup import first_layer
 from studio.ml.training.trunk import open_trunk, prune
 from tests.helpers.dpo import load, make_base, make_job
 
@@ -106,7 +105,7 @@ def test_the_states_unused_for_longest_are_deleted_first(tmp_path: Path) -> None
     ("layers", "first"), [("all", 0), ("10", 20), ("1/3", 20), ("0.5", 15), ("99", 0), ("1/100", 29)]
 )
 def test_layers_are_counted_from_the_top(layers: str, first: int) -> None:
-    assert first_layer(layers, 30) == first
+    assert LoraSettings(layers=layers).first_layer(30) == first
 
 
 def test_a_run_of_the_upper_layers_equals_the_same_run_through_all_layers(
