@@ -312,7 +312,7 @@ def test_a_full_disk_still_lets_the_last_word_be_written(settings: Settings, mon
     def full(folder: Path, status: RunStatus) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(worker, "write_status", full)
+    monkeypatch.setattr("studio.services.worker.status.write_status", full)
     keeper.end("failed", worker.NO_SPACE)
     status = read_status(folder)
     assert (status.state, status.message) == ("failed", worker.NO_SPACE)
