@@ -24,6 +24,8 @@ from studio.services.runs.recipe_file import read_recipe
 from studio.services.runs.status import read_status, stop_request, write_status
 from studio.services.runs.store import RunStore
 from studio.services.worker import run as worker
+from studio.services.worker.sentences import NO_SPACE
+from studio.services.worker.status import StatusKeeper
 from tests.helpers.runs import make_dataset, make_recipe, queue
 from tests.helpers.scripted_trainer import step_event
 
@@ -308,15 +310,15 @@ def test_reading_from_beyond_the_end_starts_over(tmp_path: Path) -> None:
 
 def test_a_full_disk_still_lets_the_last_word_be_written(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = queue(settings, "run-one")
-    keeper = worker.StatusKeeper(folder, read_status(folder))
+    keeper = StatusKeeper(folder, read_status(folder))
 
     def full(folder: Path, status: RunStatus) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(worker, "write_status", full)
-    keeper.end("failed", worker.NO_SPACE)
+    monkeypatch.setattr("studio.services.worker.status.write_status", full)
+    keeper.end("failed", NO_SPACE)
     status = read_status(folder)
-    assert (status.state, status.message) == ("failed", worker.NO_SPACE)
+    assert (status.state, status.message) == ("failed", NO_SPACE)
 
 
 def test_the_rows_of_a_job_follow_the_flip_mask() -> None:
