@@ -26,7 +26,9 @@ class Settings:
         adapters_dir: folder of run folders.
         data_dir: folder of shipped datasets and the embedded base.
         imported_dir: folder of datasets imported by users.
-        models_dir: each model folder in it is listed as a base.
+        models_dir: each model folder and GGUF file in it is listed as a base; fetched bases lie there.
+        base: what forms begin with once it is on this machine; a server fetches it in the background. ``embedded``: nothing
+            is fetched.
         cache_dir: reference log-probabilities and other things that can be recomputed.
         database_url: where pairs and votes are kept, as an SQLAlchemy URL; empty means SQLite in ``data_dir``/studio.db.
         votes_repo: private dataset on the Hub that keeps a copy of the votes; empty: none. Needs ``HF_TOKEN``.
@@ -49,6 +51,7 @@ class Settings:
     data_dir: Path = ROOT / "data"
     imported_dir: Path = ROOT / "data" / "imported"
     models_dir: Path = ROOT / "data" / "models"
+    base: str = "smollm2-135m"
     cache_dir: Path = ROOT / "data" / "cache"
     database_url: str = ""
     votes_repo: str = ""

@@ -12,6 +12,8 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Forms begin with the embedded base, and no server fetches another.
+os.environ["STUDIO_BASE"] = "embedded"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 # Two workers (pytest -n 2) that look for a free port at one moment would find the same one.
@@ -19,7 +21,7 @@ os.environ["GRADIO_SERVER_PORT"] = str(
     7860 + 200 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 )
 
-from studio.config import Settings
+from studio.config import Settings, load_settings
 from tests.fixtures.store import postgres_url as postgres_url  # here: one server a session
 from tests.helpers.chat_models import EMBEDDED
 
@@ -31,12 +33,23 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(
         adapters_dir=tmp_path / "adapters",
         imported_dir=tmp_path / "imported",
+        models_dir=tmp_path / "models",
+        base="embedded",
         cache_dir=tmp_path / "cache",
         database_url=f"sqlite:///{tmp_path / 'studio.db'}",
         device="cpu",
         train_threads=1,
         chat_threads=1,
     )
+
+
+@pytest.fixture(scope="session")
+def real_base() -> Path:
+    """SmolLM2 135M as the studio fetches it. Skips where it was not fetched: ``.ci/run`` does that."""
+    folder = load_settings().models_dir / "smollm2-135m"
+    if not (folder / "config.json").is_file():
+        pytest.skip(f"SmolLM2 is not in {folder.parent}: python -m studio bases get smollm2-135m")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ def _align(services: Services, options: argparse.Namespace) -> int:
 def _form(services: Services, options: argparse.Namespace) -> AlignForm:
     from studio.services.align.service import AlignForm
 
+    options.base = options.base or services.models.default_base()
     size = options.data_size
     return training_form(
         AlignForm,

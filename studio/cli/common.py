@@ -38,7 +38,11 @@ def command(
 def add_training(parser: argparse.ArgumentParser, presets: str, *kinds: type[Declared]) -> None:
     """The flags that every training has, and one for each setting of these classes, with no default: what is not given stays
     the preset's. ``presets`` names those there are."""
-    parser.add_argument("--base", default="embedded", help="embedded, a hub id or a folder (default: embedded)")
+    parser.add_argument(
+        "--base",
+        default="",
+        help="a name of `bases`, a Hub id, a folder or a GGUF file (default: STUDIO_BASE once it is here, else embedded)",
+    )
     parser.add_argument("--preset", help=f"{presets} (default: what suits the base)")
     parser.add_argument("--title", default="", help="name of the run")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on stdout")

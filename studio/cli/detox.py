@@ -60,6 +60,7 @@ def _form(services: Services, options: argparse.Namespace) -> DetoxForm:
     from studio.services.data.prompt_file import prompts_from_file
     from studio.services.detox.service import DetoxForm
 
+    options.base = options.base or services.models.default_base()
     own = Path(options.own_prompts) if options.own_prompts else None
     form = training_form(
         DetoxForm,

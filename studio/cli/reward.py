@@ -55,6 +55,7 @@ def _form(services: Services, options: argparse.Namespace) -> RewardForm:
     named = [name for name in options.data if name != VOTES]
     if len(named) > 1:
         raise InputError(f"--data names {len(named)} datasets ({', '.join(named)}); name one, and votes beside it.")
+    options.base = options.base or services.models.default_base()
     size = options.data_size
     if size is None:
         size = len(services.datasets.get(named[0]).pairs) if named else 0

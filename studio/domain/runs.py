@@ -18,12 +18,14 @@ FINAL_STATES: tuple[RunState, ...] = ("done", "stopped", "failed", "interrupted"
 
 @dataclass(frozen=True)
 class BaseModelRef:
-    """A base model as a run remembers it: ``id`` is ``embedded``, a hub id or a folder; ``fingerprint`` is the sha256 of
-    its config and weight files (``revision`` of the hub where known), so an adapter is never put on another base."""
+    """A base model as a run remembers it: ``id`` is ``embedded``, the name of a known base, a hub id or a folder;
+    ``fingerprint`` is the sha256 of its config and weight files (``revision`` of the hub where known), so an adapter is never
+    put on another base. ``frame`` names the frame in which a base without a chat template is asked, else it is empty."""
 
     id: str
     revision: str = ""
     fingerprint: str = ""
+    frame: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from studio.services.detox.service import DetoxService
     from studio.services.evaluations.service import EvaluationService
     from studio.services.library.service import LibraryService
-    from studio.services.models import ModelService
+    from studio.services.models.service import ModelService
     from studio.services.rating.pair_sources import PairSourceService
     from studio.services.rating.service import RatingService
     from studio.services.reward.scores import ScoreService
@@ -94,7 +94,7 @@ def build_services(settings: Settings) -> Services:
     from studio.services.detox.service import DetoxService
     from studio.services.evaluations.service import EvaluationService
     from studio.services.library.service import LibraryService
-    from studio.services.models import ModelService
+    from studio.services.models.service import ModelService
     from studio.services.rating.pair_sources import PairSourceService
     from studio.services.rating.service import RatingService
     from studio.services.reward.scores import ScoreService

@@ -15,7 +15,7 @@ from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef, DpoRecipe
 from studio.errors import ConflictError, InputError, ModelLoadError
 from studio.ml.chat.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
-from studio.services.models import EMBEDDED, ModelService, Progress
+from studio.services.models.service import ModelService, Progress
 from studio.services.runs.store import RunStore, RunView
 
 #: Answers made together while a table is filled: enough to use the hardware, few enough that a chat gets its turn.
@@ -97,12 +97,12 @@ class CompareService:
         return tuple(choice.id for choice in self.panes()[:2])
 
     def warm_up(self) -> None:
-        """Import torch and load the embedded base, so that the first answer comes at once. Blocks.
+        """Import torch and load the base that forms begin with, so that the first answer comes at once. Blocks.
 
         Raises:
             ModelLoadError: the embedded base is missing.
         """
-        self._engine.warm_up(self._source(EMBEDDED, False)).result()
+        self._engine.warm_up(self._source(self._models.default_base(), False)).result()
 
     def load(self, base: str, progress: Progress | None = None) -> None:
         """Download a base if it has to be and load it; the base held so far is freed.
@@ -123,7 +123,7 @@ class CompareService:
         """Answer every pane's conversation in one batch; yields all panes together, in the order given.
 
         Args:
-            base: base model where no pane names a run (empty: the embedded one).
+            base: base model where no pane names a run (empty: the one that forms begin with).
             cancel: set it to stop; closing the iterator stops too. What was answered so far is kept.
 
         Raises:
@@ -252,7 +252,7 @@ class CompareService:
             raise InputError(
                 f"These panes need different base models ({', '.join(sorted(bases))}); show one base at a time."
             )
-        model_id = bases.pop() if bases else base or EMBEDDED
+        model_id = bases.pop() if bases else base or self._models.default_base()
         in_4bit = (
             any(run.recipe.settings and run.recipe.settings.load_in_4bit for run in runs)
             if runs

@@ -11,7 +11,7 @@ from studio.domain.evaluations import Evaluation
 from studio.services.compare import CompareService
 from studio.services.evaluations.form import EvaluationForm
 from studio.services.evaluations.service import EvaluationService
-from studio.services.models import ModelService
+from studio.services.models.service import ModelService
 from studio.services.runs.store import RunStore
 from studio.store.database import Database
 from tests.helpers.evaluations import PROMPTS, ScriptedToxicity

@@ -16,7 +16,7 @@ from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEven
 from studio.domain.runs import RunStatus
 from studio.services.files.records import LineWriter, write_record
 from studio.services.library.service import LibraryService
-from studio.services.models import ModelService
+from studio.services.models.service import ModelService
 from studio.services.runs.store import RunStore
 from tests.helpers.runs import make_dataset, make_recipe
 

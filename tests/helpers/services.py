@@ -17,6 +17,8 @@ def settings_in(folder: Path, **changes: Any) -> Settings:
     fields = {
         "adapters_dir": folder / "adapters",
         "imported_dir": folder / "imported",
+        "models_dir": folder / "models",
+        "base": "embedded",
         "cache_dir": folder / "cache",
         "database_url": f"sqlite:///{folder / 'studio.db'}",
         "device": "cpu",

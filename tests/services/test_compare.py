@@ -18,7 +18,7 @@ from studio.domain.runs import BaseModelRef, RunStatus
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
 from studio.ml.models.loading import fingerprint
 from studio.services.compare import CompareService, PaneChat, TableProgress, TableRow, check_sampling, table_records
-from studio.services.models import ModelService
+from studio.services.models.service import ModelService
 from studio.services.runs.status import write_status
 from studio.services.runs.store import RunStore
 from tests.helpers.chat_models import make_adapter, make_base

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from studio.domain.chat import Sampling
+from studio.ml.models.prompts import cut_answer
 
 if TYPE_CHECKING:
     import torch
@@ -150,9 +151,7 @@ class RowStreamer:
         text = str(
             self._tokenizer.decode(self.tokens[row], skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
-        if self._cut_at:
-            text = text.split(self._cut_at)[0]
-        return text.rstrip("\ufffd").strip()
+        return cut_answer(text.rstrip("\ufffd"), self._cut_at)
 
     def _cut(self) -> None:
         for row, ids in enumerate(self.tokens):

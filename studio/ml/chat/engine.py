@@ -25,8 +25,8 @@ from studio.ml.chat.base_check import BaseChecker
 from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows
 from studio.ml.chat.stream import PaneStream
 from studio.ml.lora.mixed import Adapter, RowGroup, adapter_stamp, attached, read_adapter
-from studio.ml.models.loading import PLAIN_TURNS, Progress, load_model, load_tokenizer, prepare_torch, release_memory
-from studio.ml.models.prompts import end_tokens, fit_prompt, plain_generation
+from studio.ml.models.loading import Progress, load_model, load_tokenizer, prepare_torch, release_memory
+from studio.ml.models.prompts import end_tokens, fit_prompt, next_turn, plain_generation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -349,7 +349,7 @@ class ChatEngine:
                 )
             stream.publish(shown)
 
-        cut_at = "" if loaded.tokenizer.chat_template or loaded.seq2seq else "\n" + PLAIN_TURNS["user"][:4]
+        cut_at = "" if loaded.seq2seq else next_turn(loaded.tokenizer)
         streamer = RowStreamer(loaded.tokenizer, ended, loaded.eos, publish, cut_at)
         generate: Any = loaded.model.generate
         with torch.inference_mode(), attached(loaded.model, groups):

@@ -23,7 +23,7 @@ from studio.ml.detox.seq2seq_trainer import trainer_class as seq2seq_trainer_cla
 from studio.ml.detox.setup import DetoxJob, check_family, prompt_order, trl_arguments
 from studio.ml.detox.start_adapter import StartAdapter
 from studio.ml.detox.trainer import trainer_class
-from studio.ml.models.prompts import chat_ids
+from studio.ml.models.prompts import chat_ids, end_tokens
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
 from studio.ml.training.pairs import conversation
 from studio.ml.training.setup import token_limit
@@ -69,6 +69,9 @@ class DetoxTraining(Training[DetoxJob]):
             raise RecipeError("There are no prompts to train on; choose a dataset or a prompt set.")
         seq2seq = bool(model.config.is_encoder_decoder)
         check_family(detox, seq2seq)
+        model.generation_config.eos_token_id = (
+            sorted(end_tokens(model, base.tokenizer)) or None
+        )  # TRL's answers end there
         prompts, prompt_ids = _encode(job, base.tokenizer, model)
         self._start = StartAdapter(model, job.start) if job.start else None
         terms = zip(job.scorers, detox.rewards, strict=True)

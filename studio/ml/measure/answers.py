@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from studio.domain.chat import Sampling
-from studio.ml.models.prompts import chat_ids
+from studio.ml.models.prompts import StopAtTurn, before_turn, chat_ids, end_tokens, next_turn
 from studio.ml.training.pairs import conversation
 
 #: How measured answers are drawn: as the chat draws by default, so that what is counted is what a person reads there.
@@ -80,8 +80,8 @@ def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt:
 
 
 def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **options: Any) -> list[list[int]]:
-    """What the model writes behind each row of token ids, to its first end token (included); ``options`` go to
-    ``generate``. All rows in one batch; leaves the model's mode alone."""
+    """What the model writes behind each row of token ids, to its first end token (included) or to where it begins a new turn;
+    ``options`` go to ``generate``. All rows in one batch; leaves the model's mode alone."""
     import torch
 
     if not rows:
@@ -97,7 +97,10 @@ def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **op
     else:
         ids = torch.tensor([[*[pad] * gap, *row] for row, gap in zip(rows, gaps, strict=True)])
         mask = torch.tensor([[0] * gap + [1] * (length - gap) for gap in gaps])
-    ends = _end_ids(model, end)
+    ends = sorted(end_tokens(model, tokenizer)) or None
+    mark = "" if seq2seq else next_turn(tokenizer)
+    if mark:
+        options["stopping_criteria"] = [StopAtTurn(tokenizer, mark, length)]
     training = model.training
     model.eval()
     try:
@@ -113,11 +116,5 @@ def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **op
         model.train(training)
     written: list[list[int]] = out[:, 1 if seq2seq else length :].tolist()
     stops = [next((place for place, token in enumerate(row, 1) if token in (ends or ())), len(row)) for row in written]
-    return [row[:stop] for row, stop in zip(written, stops, strict=True)]
-
-
-def _end_ids(model: Any, end: int | None) -> list[int] | None:
-    """Every id that ends an answer: the tokenizer's, and those the model's generation settings name."""
-    named = getattr(model, "generation_config", None) and model.generation_config.eos_token_id
-    ids = {*(named if isinstance(named, list) else [named]), end} - {None}
-    return sorted(ids) or None
+    answers = [row[:stop] for row, stop in zip(written, stops, strict=True)]
+    return [before_turn(tokenizer, answer, mark) for answer in answers] if mark else answers

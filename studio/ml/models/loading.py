@@ -1,4 +1,4 @@
-"""Loading a base model and its tokenizer, the same way for chat and for training; and writing a chat down as text.
+"""Loading a base model and its tokenizer from a folder, the same way for chat and for training; and writing a chat down as text.
 
 Reads safetensors only: no pickle is ever opened, and a model's own code runs only where the operator allowed it.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import json
 import os
 import re
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
+from studio.ml.models.frames import QUESTION_ANSWER
 from studio.ml.models.seq2seq import is_encoder_decoder
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 #: Called while a model loads: a fraction 0..1 and what is being done, fit to be shown.
 Progress = Callable[[float, str], None]
 
-#: What of a hub repository is used: no pickles, no other frameworks' weights.
-HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
-#: How a turn begins for a tokenizer that has no chat template; the engine ends an answer where a new turn begins.
-PLAIN_TURNS = {"system": "### System:\n", "user": "### User:\n", "assistant": "### Assistant:\n"}
 _BLOB = re.compile(r"^[0-9a-f]{64}$")
 
 
@@ -120,7 +116,7 @@ def load_model(
     """A causal language model, or an encoder-decoder where the base is one, in evaluation mode on one device.
 
     Args:
-        base_path: a local folder, or a hub id that is already in the local cache.
+        base_path: a model folder.
         device: as for :func:`resolve_device`.
         dtype: ``auto`` (see :func:`choose_dtype`), ``float32``, ``bfloat16`` or ``float16``.
         load_in_4bit: NF4 weights with double quantisation, arithmetic in bfloat16 (CUDA; generation only on a CPU).
@@ -136,7 +132,7 @@ def load_model(
     name = choose_dtype(place) if dtype == "auto" else dtype
     say(0.1, f"Reading the weights ({'4-bit' if load_in_4bit else name} on {place})")
     options = {"trust_remote_code": trust_remote_code}
-    loader = AutoModelForSeq2SeqLM if is_encoder_decoder(_local_folder(base_path)) else AutoModelForCausalLM
+    loader = AutoModelForSeq2SeqLM if is_encoder_decoder(base_path) else AutoModelForCausalLM
     model = load_weights(loader, base_path, place, name, load_in_4bit, options)
     say(1.0, "Ready")
     return model.eval()
@@ -212,35 +208,18 @@ def fingerprint(folder: str | Path) -> str:
     return total.hexdigest()
 
 
-def cached_snapshot(model_id: str) -> Path | None:
-    """The folder of a hub model that is completely in the local cache, or None. Needs no network.
-
-    Raises:
-        huggingface_hub.errors.HFValidationError: not of the form of a hub id.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(model_id, local_files_only=True, allow_patterns=list(HUB_FILES)))
-    except LocalEntryNotFoundError:
-        return None
-    index = folder / "model.safetensors.index.json"
-    shards = {"*.safetensors"}
-    if index.is_file():
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    complete = (folder / "config.json").is_file() and all(any(folder.glob(shard)) for shard in shards)
-    return folder if complete else None
-
-
 def render_chat(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool = True
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    add_generation_prompt: bool = True,
+    frame: str = QUESTION_ANSWER,
 ) -> str:
-    """A conversation as the text the model reads, special tokens written out: tokenize it with
+    """A conversation as the text the model reads, special tokens (one BOS at most) written out: tokenize it with
     ``add_special_tokens=False``.
 
     An empty system message is left out; where a template knows no system role its text opens the first question. A
-    tokenizer without a template gets plain headed turns. Thinking modes are off: answers are compared, not thoughts.
+    tokenizer without a template gets ``frame`` (see ``frames.py``). Thinking modes are off: answers are compared, not
+    thoughts.
 
     Raises:
         InputError: no message, or the tokenizer's template refuses the conversation.
@@ -248,14 +227,16 @@ def render_chat(
     turns = [{"role": m.role, "content": m.content} for m in messages if m.role != "system" or m.content.strip()]
     if not turns:
         raise InputError("The conversation is empty; write something first.")
-    if not tokenizer.chat_template:
-        return _plain_chat(tokenizer, turns, add_generation_prompt)
     from jinja2 import TemplateError
 
     def render(chat: list[dict[str, str]]) -> str:
         return str(
             tokenizer.apply_chat_template(
-                chat, tokenize=False, add_generation_prompt=add_generation_prompt, enable_thinking=False
+                chat,
+                chat_template=None if tokenizer.chat_template else frame,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                enable_thinking=False,
             )
         )
 
@@ -288,12 +269,6 @@ def release_memory() -> None:
             trim(0)
 
 
-def _plain_chat(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], open_answer: bool) -> str:
-    parts = [f"{PLAIN_TURNS[turn['role']]}{turn['content'].strip()}\n\n" for turn in turns]
-    start = tokenizer.bos_token or ""
-    return start + "".join(parts) + (PLAIN_TURNS["assistant"] if open_answer else "")
-
-
 def _without_system(turns: list[dict[str, str]]) -> list[dict[str, str]]:
     system, first, *rest = turns
     return [{"role": first["role"], "content": f"{system['content'].strip()}\n\n{first['content']}"}, *rest]
@@ -301,7 +276,11 @@ def _without_system(turns: list[dict[str, str]]) -> list[dict[str, str]]:
 
 def _load(loader: Any, base_path: str | Path, options: dict[str, Any]) -> Any:
     """``from_pretrained`` on a local folder, with what goes wrong told in one sentence."""
-    folder = _local_folder(base_path)
+    folder = Path(base_path)
+    if not folder.is_dir():
+        raise ModelLoadError(f"There is no model folder {base_path}.")
+    if (folder / "adapter_config.json").exists():
+        raise ModelLoadError(f"{base_path} is an adapter, not a base model; import it in the Library.")
     try:
         return loader.from_pretrained(str(folder), local_files_only=True, **options)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -311,25 +290,6 @@ def _load(loader: Any, base_path: str | Path, options: dict[str, Any]) -> Any:
         elif "tokenizer" in text and "backend" in text:
             text = "it has no tokenizer that can be read (tokenizer.json)."
         raise ModelLoadError(f"{base_path} could not be loaded: {text}") from error
-
-
-def _local_folder(base_path: str | Path) -> Path:
-    """Where a base lies on this machine. Never reaches for the network: what has to be downloaded is downloaded before,
-    with its size shown."""
-    folder = Path(base_path)
-    if folder.is_dir():
-        if (folder / "adapter_config.json").exists():
-            raise ModelLoadError(f"{base_path} is an adapter, not a base model; import it in the Library.")
-        return folder
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        snapshot = cached_snapshot(str(base_path))
-    except HFValidationError:
-        snapshot = None
-    if snapshot is None:
-        raise ModelLoadError(f"{base_path} is neither a model folder nor in the local model cache.")
-    return snapshot
 
 
 def _content_hash(path: Path) -> str:

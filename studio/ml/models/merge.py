@@ -32,6 +32,7 @@ def merge_adapter(
     from peft import PeftModel
     from transformers import AutoConfig
 
+    from studio.ml.models.frames import QUESTION_ANSWER, framed
     from studio.ml.models.loading import load_model, load_tokenizer, release_memory
 
     say = progress or (lambda fraction, text: None)
@@ -54,7 +55,10 @@ def merge_adapter(
         say(0.7, "Writing the merged model")
         target = Path(name) / out.name
         merged.save_pretrained(target)
-        load_tokenizer(base_path, trust_remote_code=trust_remote_code).save_pretrained(target)
+        tokenizer = load_tokenizer(base_path, trust_remote_code=trust_remote_code)
+        if framed(tokenizer) and not merged.config.is_encoder_decoder:
+            tokenizer.chat_template = QUESTION_ANSWER  # so that other programs ask it as it was trained
+        tokenizer.save_pretrained(target)
         del model, merged
         release_memory()
         shutil.rmtree(out, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a chat is to the model: token ids that fit its context, and the tokens that end an answer."""
+"""What a chat is to the model: token ids that fit its context, and where an answer ends."""
 
 from __future__ import annotations
 
@@ -7,18 +7,78 @@ from typing import TYPE_CHECKING, Any
 
 from studio.domain.data import Message
 from studio.errors import InputError
+from studio.ml.models.frames import NEXT_TURN, framed
 from studio.ml.models.loading import render_chat
 from studio.ml.models.seq2seq import encoder_text
 
 if TYPE_CHECKING:
+    import torch
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
+#: An answer that no template writes itself, to see what follows one.
+_MARK = "qzjx"
+
+
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Every token that ends an answer, as the model's generation settings and the tokenizer name them."""
+    """Every token that ends an answer: those the model's generation settings name, the tokenizer's, and the one with which the
+    chat template closes an answer (of models like Qwen it is another than the end of the text)."""
     named: Any = model.generation_config.eos_token_id if model.generation_config is not None else None
     ids = set(named) if isinstance(named, list | tuple) else {named}
-    return {int(i) for i in ids | {tokenizer.eos_token_id} if i is not None}
+    return {int(i) for i in ids | {tokenizer.eos_token_id, _turn_end(tokenizer)} if i is not None}
+
+
+def _turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The special token that stands behind an answer in the chat template; None where there is none."""
+    if framed(tokenizer):
+        return None
+    try:
+        text = render_chat(tokenizer, (Message("user", "a"), Message("assistant", _MARK)), add_generation_prompt=False)
+    except InputError:
+        return None
+    _, mark, rest = text.rpartition(_MARK)
+    ids = tokenizer(rest.lstrip(), add_special_tokens=False)["input_ids"] if mark else []
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    return int(ids[0]) if ids and ids[0] in special else None
+
+
+def next_turn(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The text at which an answer ends because a new turn begins; empty where a token says so."""
+    return NEXT_TURN if framed(tokenizer) else ""
+
+
+def cut_answer(text: str, mark: str) -> str:
+    """An answer up to the next turn (see :func:`next_turn`), without white space around it."""
+    return (text.split(mark)[0] if mark else text).strip()
+
+
+def before_turn(tokenizer: PreTrainedTokenizerBase, ids: list[int], mark: str) -> list[int]:
+    """The tokens of an answer before a new turn begins; all of them where none does."""
+    text = str(tokenizer.decode(ids))
+    if mark not in text:
+        return ids
+    answer = text.split(mark)[0].rstrip()
+    kept = next(n for n in range(len(ids) + 1) if len(str(tokenizer.decode(ids[:n]))) >= len(answer))
+    return ids[:kept]
+
+
+class StopAtTurn:
+    """A stopping criterion for ``generate``: rows of ids whose answers have begun a new turn are done.
+
+    ``start`` is the length of the prompts in tokens.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, mark: str, start: int) -> None:
+        self._tokenizer, self._mark, self._start = tokenizer, mark, start
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        """Which rows are done, ``[rows]``."""
+        import torch
+
+        # the mark is a few tokens long, and it was looked for at every token before
+        tail = input_ids[:, max(self._start, input_ids.shape[1] - 2 * len(self._mark)) :]
+        ended = [self._mark in text for text in self._tokenizer.batch_decode(tail)]
+        return torch.tensor(ended, dtype=torch.bool, device=input_ids.device)
 
 
 def plain_generation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ends: set[int]) -> GenerationConfig:

@@ -15,6 +15,7 @@ from typing import Any
 from studio.domain.data import Message, PreferenceRow
 from studio.errors import InputError, RecipeError
 from studio.ml.models.batching import batches_by_length
+from studio.ml.models.frames import HEADED
 from studio.ml.models.loading import render_chat
 from studio.ml.reward.base import rewards_of
 from studio.ml.training.logprobs import pad_answers
@@ -82,9 +83,9 @@ def encode_answer(
     Raises:
         InputError: the tokenizer's chat template refuses the conversation.
     """
-    prompt = _ids(tokenizer, render_chat(tokenizer, list(before)))
+    prompt = _ids(tokenizer, render_chat(tokenizer, list(before), frame=HEADED))
     whole = [*before, Message("assistant", answer)]
-    full = _ids(tokenizer, render_chat(tokenizer, whole, add_generation_prompt=False))
+    full = _ids(tokenizer, render_chat(tokenizer, whole, add_generation_prompt=False, frame=HEADED))
     first, last = _frame(tokenizer)
     if getattr(tokenizer, "chat_template", None):  # it writes all special tokens itself
         first, last = first if full[: len(first)] == first else [], []

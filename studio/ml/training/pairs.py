@@ -10,6 +10,7 @@ from typing import Any
 
 from studio.domain.data import Message, PreferencePair, PreferenceRow
 from studio.errors import RecipeError
+from studio.ml.models.frames import framed
 from studio.ml.models.loading import render_chat
 
 
@@ -111,8 +112,8 @@ def _full_ids(tokenizer: Any, messages: Sequence[Message], answer: str) -> list[
     text = render_chat(tokenizer, [*messages, Message("assistant", answer)], add_generation_prompt=False)
     ids = _ids(tokenizer, text)
     end = tokenizer.eos_token_id
-    # A template that does not close the last turn would teach answers that never end.
-    if end is not None and not getattr(tokenizer, "chat_template", None) and ids[-1:] != [end]:
+    # The frame does not close the last answer, which would teach answers that never end.
+    if end is not None and framed(tokenizer) and ids[-1:] != [end]:
         ids.append(end)
     return ids
 

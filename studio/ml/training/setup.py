@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from studio.domain.bases import hub_id
 from studio.domain.runs import DetoxRecipe, DpoRecipe, PairRecipe, RewardRecipe
 from studio.domain.settings import LoraSettings, TrainingSettings
 from studio.errors import RecipeError
@@ -84,9 +85,9 @@ def choose_attention(model: Any, device: str, pairs: Pairs, batch_size: int) -> 
 
 
 def public_id(base_id: str) -> str:
-    """A base's id as it may leave this machine: of a local folder only its last name."""
+    """A base's id as other programs know it: its name on the Hub where it has one, of a local folder only its last name."""
     path = Path(base_id)
-    return path.name if path.is_absolute() or base_id.startswith((".", "~")) else base_id
+    return path.name if path.is_absolute() or base_id.startswith((".", "~")) else hub_id(base_id)
 
 
 _LARGE_MODEL = 1_000_000_000

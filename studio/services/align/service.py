@@ -21,7 +21,7 @@ from studio.services.runs.store import RunStore
 
 if TYPE_CHECKING:
     from studio.services.data.datasets import DatasetService
-    from studio.services.models import ModelService, Progress
+    from studio.services.models.service import ModelService, Progress
 
 NOT_BY_DPO = "DPO here is for causal models, so choose one of those, or train this one in a detox run."
 

@@ -25,7 +25,7 @@ def read_inputs(job: Job) -> dict[str, Any]:
     Raises:
         TrainingError: a scorer or the adapter it goes on from is gone, or is not what it was when the run was queued.
     """
-    from studio.services.models import ModelService
+    from studio.services.models.service import ModelService
 
     settings, recipe = job.settings, DetoxRecipe.of(job.recipe)
     detox = recipe.settings

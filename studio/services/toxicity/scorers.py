@@ -12,11 +12,11 @@ from studio.domain.runs import RewardRecipe
 from studio.domain.toxicity import ScorerInfo, ScorerSpec
 from studio.errors import ConflictError, InputError, ModelLoadError, StudioError
 from studio.ml.scorers.labels import read_labels, read_names
-from studio.services.models import base_path
+from studio.services.models.service import base_path
 from studio.services.runs.store import RunStore
 
 if TYPE_CHECKING:
-    from studio.services.models import ModelService, Progress
+    from studio.services.models.service import ModelService, Progress
 
 EMBEDDED, WORD_LIST = "embedded", "word-list"
 #: How the name of a reward run begins; the run id follows.

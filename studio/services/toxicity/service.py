@@ -19,7 +19,7 @@ from studio.services.toxicity.scorers import EMBEDDED, RUN, ScorerCatalogue
 
 if TYPE_CHECKING:
     from studio.ml.scorers.protocol import Scorer
-    from studio.services.models import ModelService, Progress
+    from studio.services.models.service import ModelService, Progress
 
 #: What people may send at once: texts, characters of one, and of all together.
 MAX_TEXTS, MAX_TEXT_CHARACTERS, MAX_CHARACTERS = 2_000, 100_000, 5_000_000

@@ -140,7 +140,7 @@ def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[
     Raises:
         StudioError: the base cannot be loaded or is another one, or the training cannot go on.
     """
-    from studio.services.models import ModelService
+    from studio.services.models.service import ModelService
 
     recipe, settings = job.recipe, job.settings
     base, base_path = ModelService(settings).resolve(recipe.base.id)

@@ -13,7 +13,7 @@ import gradio as gr
 
 from studio.errors import StudioError
 from studio.services import Services
-from studio.services.models import Progress
+from studio.services.models.service import Progress
 from studio.ui.align.form import PREVIEW_HEADERS, FormWidgets, build_form, choices, form_from, preview_rows
 from studio.ui.align.import_box import build_import_box
 from studio.ui.align.panel import AlignPanel

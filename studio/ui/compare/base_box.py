@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from studio.services import Services
-from studio.services.models import EMBEDDED
+from studio.services.models.service import EMBEDDED
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, Shared

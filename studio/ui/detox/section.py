@@ -9,7 +9,7 @@ import gradio as gr
 
 from studio.errors import StudioError
 from studio.services import Services
-from studio.services.models import Progress
+from studio.services.models.service import Progress
 from studio.ui.detox.form import build_form
 from studio.ui.detox.form_values import form_from, offer, offer_starts, preset_values
 from studio.ui.detox.panel import DetoxPanel

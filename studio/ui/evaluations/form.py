@@ -13,7 +13,7 @@ from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.services.data.prompt_sets import prompt_sets, prompts_from_text
 from studio.services.evaluations.form import MAX_SAMPLES, EvaluationForm
-from studio.services.models import EMBEDDED
+from studio.services.models.service import EMBEDDED
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET
 from studio.ui.parts.prompt_box import build_prompt_box, read_line, uploaded

@@ -9,7 +9,7 @@ import gradio as gr
 
 from studio.errors import StudioError
 from studio.services import Services
-from studio.services.models import Progress
+from studio.services.models.service import Progress
 from studio.services.reward.service import base_id
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded

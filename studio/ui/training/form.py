@@ -12,7 +12,7 @@ import gradio as gr
 from studio.domain.settings import Declared, Setting
 from studio.errors import RecipeError
 from studio.services import Services
-from studio.services.models import Progress
+from studio.services.models.service import Progress
 from studio.services.recipes.form import TrainingForm
 from studio.services.recipes.presets import Preset, Presets
 from studio.ui.page.access import Visitor, require_operator

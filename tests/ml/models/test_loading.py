@@ -20,6 +20,7 @@ import pytest
 from studio.config import ROOT, Settings
 from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
+from studio.ml.models.frames import HEADED, QUESTION_ANSWER
 from studio.ml.models.loading import (
     choose_dtype,
     fingerprint,
@@ -29,7 +30,8 @@ from studio.ml.models.loading import (
     render_chat,
     resolve_device,
 )
-from studio.services.models import ModelService
+from studio.ml.models.prompts import StopAtTurn, before_turn, chat_ids, end_tokens, next_turn
+from studio.services.models.service import ModelService
 from tests.helpers.chat_models import make_adapter, make_base, make_tokenizer
 
 ASK = (Message("system", "Be brief."), Message("user", "Hi"))
@@ -161,10 +163,62 @@ def test_a_template_that_refuses_is_an_input_error(tmp_path: Path) -> None:
         render_chat(load_tokenizer(tmp_path), (Message("user", "Hi"),))
 
 
-def test_a_tokenizer_without_template_gets_headed_turns(tmp_path: Path) -> None:
+def test_a_tokenizer_without_template_gets_questions_and_answers(tmp_path: Path) -> None:
     make_tokenizer(tmp_path, None)
-    text = render_chat(load_tokenizer(tmp_path), ASK)
-    assert text == "### System:\nBe brief.\n\n### User:\nHi\n\n### Assistant:\n"
+    tokenizer = load_tokenizer(tmp_path)
+    assert render_chat(tokenizer, ASK) == "Be brief.\n\nQuestion: Hi\nAnswer:"
+    talk = (*ASK, Message("assistant", " Yes "), Message("user", "Why?"), Message("assistant", "So."))
+    told = "Be brief.\n\nQuestion: Hi\nAnswer: Yes\n\nQuestion: Why?\nAnswer:"
+    assert render_chat(tokenizer, talk[:-1]) == told
+    assert render_chat(tokenizer, talk, add_generation_prompt=False) == f"{told} So."
+    assert render_chat(tokenizer, ASK, frame=HEADED) == "### System:\nBe brief.\n\n### User:\nHi\n\n### Assistant:\n"
+
+
+def test_a_tokenizer_that_adds_its_own_start_is_given_one(tmp_path: Path) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    make_tokenizer(tmp_path, None)
+    tokenizer = load_tokenizer(tmp_path)
+    start = tokenizer.convert_tokens_to_ids("<|user|>")
+    tokenizer.bos_token = "<|user|>"
+    tokenizer._tokenizer.post_processor = TemplateProcessing(single="<|user|> $A", special_tokens=[("<|user|>", start)])
+    assert tokenizer("a")["input_ids"][0] == start
+    for template in (None, "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"):
+        tokenizer.chat_template = template
+        assert chat_ids(tokenizer, ASK).count(start) == 1
+
+
+def test_an_answer_ends_where_the_template_ends_a_turn(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    model, tokenizer = load_model(base, device="cpu"), load_tokenizer(base)
+    end = tokenizer.convert_tokens_to_ids("<|end|>")
+    assert end_tokens(model, tokenizer) == {end}
+    # as Qwen's: text ends with one token, a turn of the template with another
+    tokenizer.eos_token = "<|pad|>"
+    model.generation_config.eos_token_id = None
+    assert end_tokens(model, tokenizer) == {tokenizer.pad_token_id, end}
+    tokenizer.chat_template = None
+    assert end_tokens(model, tokenizer) == {tokenizer.pad_token_id}
+
+
+def test_a_measured_answer_stops_before_the_next_question(tmp_path: Path) -> None:
+    make_tokenizer(tmp_path, None)
+    tokenizer = load_tokenizer(tmp_path)
+    ids = tokenizer(" Yes.\n\nQuestion: More?\nAnswer: No", add_special_tokens=False)["input_ids"]
+    assert next_turn(tokenizer) == "\nQuestion:"
+    assert tokenizer.decode(before_turn(tokenizer, ids, next_turn(tokenizer))) == " Yes."
+    assert before_turn(tokenizer, ids[:5], next_turn(tokenizer)) == ids[:5]
+    import torch
+
+    rows = torch.tensor([ids[:24], ids[:24]])
+    rows[1, 10] = ids[0]
+    stop = StopAtTurn(tokenizer, next_turn(tokenizer), 0)
+    assert stop(rows, None).tolist() == [True, False]
+    # what an export wrote into the tokenizer is still the studio's frame
+    tokenizer.chat_template = QUESTION_ANSWER
+    assert next_turn(tokenizer) == "\nQuestion:"
+    make_tokenizer(tmp_path)
+    assert next_turn(load_tokenizer(tmp_path)) == ""
 
 
 # -- the catalogue ----------------------------------------------------------------------------------------------------
@@ -266,7 +320,7 @@ from pathlib import Path
 from studio.config import ROOT, Settings
 from studio.errors import ModelLoadError
 from studio.ml.models.loading import load_model
-from studio.services.models import ModelService
+from studio.services.models.service import ModelService
 service = ModelService(Settings(data_dir=Path(sys.argv[1])))
 asked = service.ask_hub("org/name")
 assert asked.download_mb >= 0 and not asked.cached and "Download" in asked.needs, asked
@@ -276,7 +330,6 @@ assert (ref.id, ref.revision) == ("org/name", "a" * 40), ref
 assert not (path / "pytorch_model.bin").exists() and not (path / "own.py").exists()
 assert all(0 <= share <= 1 and "org/name" in text for share, text in said)
 load_model(path, device="cpu")
-load_model("org/name", device="cpu")
 assert service.info("org/name").cached
 try:
     service.resolve("org/missing")

@@ -7,7 +7,7 @@ import pytest
 from studio.config import Settings
 from studio.ml.scorers.load import load_scorer
 from studio.ml.scorers.word_list import WordScorer
-from studio.services.models import ModelService
+from studio.services.models.service import ModelService
 from studio.services.runs.store import RunStore
 from studio.services.toxicity.service import ToxicityService
 

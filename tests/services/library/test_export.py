@@ -18,7 +18,7 @@ from studio.config import Settings
 from studio.errors import ConflictError, InputError, ModelLoadError, NotAllowedError, NotFoundError, StudioError
 from studio.services.files.records import write_record
 from studio.services.library.service import LibraryService
-from studio.services.models import ModelService
+from studio.services.models.service import ModelService
 from studio.services.runs.store import RunStore
 from studio.ui.align.panel import AlignPanel
 from studio.ui.page.access import Visitor

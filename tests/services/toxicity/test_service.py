@@ -21,7 +21,7 @@ from studio.ml.reward.run import train_reward
 from studio.ml.reward.scorer import RewardScorer
 from studio.ml.scorers.classifier import ClassifierScorer
 from studio.ml.scorers.embedded import EmbeddedScorer
-from studio.services.models import ModelService
+from studio.services.models.service import ModelService
 from studio.services.runs.store import RunStore
 from studio.services.toxicity.service import MAX_TEXTS, ToxicityService, check_texts
 from tests.helpers.reward import make_encoder, reward_job

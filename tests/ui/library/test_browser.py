@@ -14,7 +14,7 @@ import pytest
 from studio.config import Settings
 from studio.services import Services
 from studio.services.library.service import LibraryService
-from studio.services.models import ModelService
+from studio.services.models.service import ModelService
 from studio.services.reward.scores import ScoreService
 from studio.services.runs.store import RunStore
 from studio.services.toxicity.service import ToxicityService
