@@ -11,6 +11,7 @@ from studio.services import Services
 
 if TYPE_CHECKING:
     from studio.services.align.service import AlignForm
+    from studio.services.recipes.presets import PRESETS, find_preset
 
 
 def add(commands: Commands) -> None:
@@ -20,7 +21,7 @@ def add(commands: Commands) -> None:
     align.add_argument("--support-ratio", type=float, default=0.9, help="0..1 (default: 0.9)")
     align.add_argument("--data-size", type=int, help="pairs to train on (default: 50, or all where there are fewer)")
     align.add_argument("--shuffle", action="store_true", help="draw which rows support, instead of the first ones")
-    align.add_argument("--system-prompt", default="", help="put before every prompt")
+    align.add_argument("--system-prompt", help="put before every prompt (default: the preset's)")
     add_training(align, "embedded, course or hub-small", LoraSettings, DpoSettings)
 
 
@@ -40,15 +41,20 @@ def _form(services: Services, options: argparse.Namespace) -> AlignForm:
 
     options.base = options.base or services.models.default_base()
     size = options.data_size
+    preset = options.preset or services.models.info(options.base).preset
+    dataset = services.datasets.get(options.data)
+    system_prompt = options.system_prompt
+    if system_prompt is None:
+        system_prompt = find_preset(PRESETS, preset).system_prompt(dataset.language)
     return training_form(
         AlignForm,
         options,
-        options.preset or services.models.info(options.base).preset,
+        preset,
         dataset_id=options.data,
         support_ratio=options.support_ratio,
-        data_size=min(50, len(services.datasets.get(options.data).pairs)) if size is None else size,
+        data_size=min(50, len(dataset.pairs)) if size is None else size,
         shuffle=options.shuffle,
-        system_prompt=options.system_prompt,
+        system_prompt=system_prompt,
     )
 
 

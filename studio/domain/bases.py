@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from studio.domain.chat import Sampling
+
 #: The frame in which a base without a chat template is asked (``ml/models/frames.py``), as a recipe names it.
 QUESTION_ANSWER = "question-answer"
 #: The base that ships with the studio.
@@ -54,6 +56,7 @@ class KnownBase:
         package: where it lies in the package registry, or None.
         chat: has a chat template; without one it is asked in the studio's own frame.
         preset: training preset that suits it (``services/recipes/presets.py``).
+        sampling: how its answers are drawn unless somebody says otherwise.
         measured: whether training it was measured for this studio.
     """
 
@@ -70,6 +73,7 @@ class KnownBase:
     load_in_4bit: bool = False
     preset: str = "hub-small"
     seq2seq: bool = False
+    sampling: Sampling | None = None
     measured: bool = True
 
 
@@ -104,6 +108,8 @@ _GEMMA = Package(
     "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
     253_113_024,
 )
+#: A model of this size rambles at the usual temperatures; its card recommends .2 (SmolLM2), and the penalty ends loops.
+_SURE = Sampling(temperature=0.3, top_p=0.9, repetition_penalty=1.1)
 _GEMMA_LICENCE, _GEMMA_TERMS = "Gemma terms of use", "https://ai.google.dev/gemma/terms"
 
 #: By size on the Hub. Figures are those of their safetensors files there; of those not measured, by their number of weights.
@@ -117,6 +123,8 @@ KNOWN_BASES = (
         "Apache-2.0",
         "English",
         package=_SMOLLM2,
+        preset="real-small",
+        sampling=_SURE,
     ),
     KnownBase(
         "LiquidAI/LFM2.5-230M",
@@ -127,6 +135,7 @@ KNOWN_BASES = (
         "LFM Open License 1.0",
         "10 languages, Chinese among them",
         measured=False,
+        preset="real-small",
     ),
     KnownBase(
         "gemma-3-270m",
@@ -139,6 +148,8 @@ KNOWN_BASES = (
         terms=_GEMMA_TERMS,
         package=_GEMMA,
         chat=False,
+        preset="real-small",
+        sampling=_SURE,
     ),
     KnownBase(
         "google/gemma-3-270m-it",
@@ -150,6 +161,7 @@ KNOWN_BASES = (
         "more than 140 languages",
         terms=_GEMMA_TERMS,
         measured=False,
+        preset="real-small",
     ),
     KnownBase(
         "LiquidAI/LFM2.5-350M",
@@ -160,6 +172,7 @@ KNOWN_BASES = (
         "LFM Open License 1.0",
         "9 languages, Chinese among them",
         measured=False,
+        preset="real-small",
     ),
     KnownBase(
         "ibm-granite/granite-4.0-350m",
@@ -170,6 +183,7 @@ KNOWN_BASES = (
         "Apache-2.0",
         "12 languages, Chinese among them",
         measured=False,
+        preset="real-small",
     ),
     KnownBase(
         "HuggingFaceTB/SmolLM2-360M-Instruct",
@@ -179,6 +193,7 @@ KNOWN_BASES = (
         727,
         "Apache-2.0",
         "English",
+        preset="real-small",
     ),
     KnownBase(
         "google/flan-t5-base",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
+from studio.domain.chat import Sampling
 from studio.domain.detox import DetoxSettings
 from studio.domain.settings import DpoSettings, LoraSettings, PairSettings, RewardSettings
 from studio.errors import RecipeError
@@ -36,6 +37,7 @@ class BaseRecipe:
         dataset_id, dataset_title, dataset_hash: what it trains on. The title names every source; the id is empty where none
             of them is a dataset.
         row_ids: ids of the pairs or prompts it trains on, in order.
+        sampling: how answers are drawn when the run is measured: as the chat draws those of this base.
         schema: of the file; ``services/runs/recipe_file.py`` reads older ones.
     """
 
@@ -53,6 +55,7 @@ class BaseRecipe:
     lora: LoraSettings
     created: float
     versions: dict[str, str]
+    sampling: Sampling = field(default_factory=Sampling)
     schema: int = 2
 
     @property

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from studio.config import Settings
 from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
@@ -16,6 +16,7 @@ from studio.domain.runs import BaseModelRef, DpoRecipe
 from studio.errors import ConflictError, InputError, ModelLoadError
 from studio.ml.chat.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
 from studio.services.models.service import ModelService, Progress
+from studio.services.recipes.queue import cores, mark_chat, training_threads
 from studio.services.runs.store import RunStore, RunView
 
 #: Answers made together while a table is filled: enough to use the hardware, few enough that a chat gets its turn.
@@ -33,6 +34,7 @@ class PaneChoice:
         adapter_hash: first 12 hex digits of the sha256 of its weights; empty for the base.
         base: id of the base model it needs; empty for the base pane, which takes the base of the panes beside it.
         system_prompt: what the run was trained with.
+        sampling: how its answers are drawn unless somebody says otherwise.
     """
 
     id: str
@@ -42,6 +44,7 @@ class PaneChoice:
     adapter_hash: str
     base: str
     system_prompt: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class CompareService:
 
     def panes(self) -> list[PaneChoice]:
         """The base, then every run that has an adapter that answers, newest first (a reward model gives numbers)."""
-        choices = [PaneChoice(BASE, "Base model", None, None, "", "")]
+        choices = [PaneChoice(BASE, "Base model", None, None, "", "", sampling=self._sampling(""))]
         choices += [choice_of(run) for run in self._runs.list() if run.has_adapter and run.method != "reward"]
         return choices
 
@@ -123,6 +126,7 @@ class CompareService:
         """Answer every pane's conversation in one batch; yields all panes together, in the order given.
 
         Args:
+            sampling: a repetition penalty of 1 takes the base's own.
             base: base model where no pane names a run (empty: the one that forms begin with).
             cancel: set it to stop; closing the iterator stops too. What was answered so far is kept.
 
@@ -138,7 +142,7 @@ class CompareService:
                 raise InputError("There is no question to answer; write something first.")
         source, folders = self._prepare([chat.pane_id for chat in chats], base)
         rows = [GenRow(chat.messages, chat.pane_id, chat.seed) for chat in chats]
-        yield from self._engine.generate(source, rows, folders, sampling, cancel)
+        yield from self._generate(source, rows, folders, self._as_base(sampling, source), cancel)
 
     def table(
         self,
@@ -168,6 +172,7 @@ class CompareService:
             raise InputError(f"There are {len(asked)} prompts and {len(names)} ids; each prompt needs one.")
         panes = tuple(pane_ids)
         source, folders = self._prepare(panes, base)
+        sampling = self._as_base(sampling, source)
         stop = cancel or threading.Event()
         system = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
         rows: list[TableRow] = []
@@ -181,7 +186,7 @@ class CompareService:
                 for pane in panes
             ]
             updates: list[PaneUpdate] = []
-            for updates in self._engine.generate(source, batch, folders, sampling, stop):
+            for updates in self._generate(source, batch, folders, sampling, stop):
                 if updates[0].note and not updates[0].tokens:
                     yield TableProgress(panes, len(rows), len(asked), tuple(rows), False, updates[0].note)
             if stop.is_set():
@@ -235,6 +240,12 @@ class CompareService:
 
     # -- within -------------------------------------------------------------------------------------------------------
 
+    def _generate(self, *request: Any) -> Iterator[list[PaneUpdate]]:
+        """The engine's answers; a training gives half of the cores back meanwhile."""
+        for updates in self._engine.generate(*request):
+            mark_chat(self._settings.adapters_dir)
+            yield updates
+
     def _prepare(self, pane_ids: Sequence[str], base: str) -> tuple[BaseSource, dict[str, Path]]:
         """The one base that all panes share, and the folder of each adapter."""
         if not pane_ids:
@@ -272,15 +283,23 @@ class CompareService:
         ref, path = self._models.resolve(model_id, progress)
         return BaseSource(ref, path, load_in_4bit)
 
+    def _as_base(self, sampling: Sampling, source: BaseSource) -> Sampling:
+        """``sampling`` with the base's own repetition penalty, which no form asks for."""
+        penalty = self._sampling(source.ref.id).repetition_penalty
+        return replace(sampling, repetition_penalty=penalty) if sampling.repetition_penalty == 1 else sampling
+
+    def _sampling(self, base: str) -> Sampling:
+        return self._models.info(base or self._models.default_base()).sampling
+
     def threads(self) -> int:
         """All cores while nothing trains; beside a training only those it leaves, since threads that fight for a core
         slow both down."""
         if self._settings.chat_threads:
             return self._settings.chat_threads
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        mark_chat(self._settings.adapters_dir)
         if not any(run.status.state in ("running", "stopping") for run in self._runs.list()):
-            return cores
-        return max(1, cores - (self._settings.train_threads or max(1, cores // 2)))
+            return cores()
+        return max(1, cores() - training_threads(self._settings))
 
 
 def check_sampling(sampling: Sampling) -> None:
@@ -324,6 +343,7 @@ def choice_of(run: RunView) -> PaneChoice:
         adapter_hash=run.adapter_hash,
         base=run.recipe.base.id,
         system_prompt=run.recipe.system_prompt,
+        sampling=run.recipe.sampling,
     )
 
 

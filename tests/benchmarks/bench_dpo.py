@@ -220,7 +220,7 @@ def main() -> None:
         epochs = 1 + options.steps * options.batch / count
         job = replace(
             job,
-            threads=options.threads,
+            threads=lambda: options.threads,
             judge_pairs=(),
             recipe=replace(job.recipe, settings=replace(job.recipe.settings, epochs=epochs)),
         )

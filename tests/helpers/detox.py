@@ -79,7 +79,7 @@ def make_job(base: Path, folder: Path, *scorers: Any, lora: LoraSettings | None 
         base_path=base,
         folder=folder,
         resume=False,
-        threads=1,
+        threads=lambda: 1,
         device="cpu",
         trust_remote_code=False,
         prompts=make_prompts(6, provoking=2),

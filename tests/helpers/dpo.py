@@ -130,7 +130,7 @@ def make_job(
         folder=folder,
         cache_dir=folder.parent / "cache",
         resume=resume,
-        threads=1,
+        threads=lambda: 1,
         device="cpu",
         trust_remote_code=False,
     )

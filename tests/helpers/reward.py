@@ -133,7 +133,7 @@ def reward_job(
         base_path=base,
         folder=folder,
         resume=False,
-        threads=1,
+        threads=lambda: 1,
         device="cpu",
         trust_remote_code=False,
     )

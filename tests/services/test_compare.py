@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -19,6 +20,7 @@ from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundErr
 from studio.ml.models.loading import fingerprint
 from studio.services.compare import CompareService, PaneChat, TableProgress, TableRow, check_sampling, table_records
 from studio.services.models.service import ModelService
+from studio.services.recipes.queue import cores, mark_chat, training_threads
 from studio.services.runs.status import write_status
 from studio.services.runs.store import RunStore
 from tests.helpers.chat_models import make_adapter, make_base
@@ -233,16 +235,24 @@ def test_test_prompts_come_from_the_runs_own_data(studio: tuple[CompareService, 
 
 
 def test_chat_shares_the_cores_with_a_training(studio: tuple[CompareService, RunStore, Settings]) -> None:
-    import os
-
     import psutil
 
     service, runs, settings = studio
     assert service.threads() == settings.chat_threads == 1
-    cores = len(os.sched_getaffinity(0))
     free = CompareService(replace(settings, chat_threads=0, train_threads=0), runs, ModelService(settings))
-    assert free.threads() == cores
+    assert free.threads() == cores()
     me = psutil.Process()
     busy = RunStatus("running", pid=me.pid, pid_started=me.create_time(), heartbeat=time.time())
     write_status(runs.folder("run-three"), busy)
-    assert free.threads() == max(1, cores - max(1, cores // 2))
+    assert free.threads() == max(1, cores() - max(1, cores() // 2))
+
+
+def test_a_training_gives_half_of_the_cores_back_while_somebody_chats(settings: Settings) -> None:
+    free = replace(settings, train_threads=0)
+    assert training_threads(free) == cores()
+    mark_chat(settings.adapters_dir)
+    assert training_threads(free) == max(1, cores() // 2)
+    assert training_threads(replace(settings, train_threads=3)) == 3
+    long_ago = time.time() - 60
+    os.utime(settings.adapters_dir / ".chat", (long_ago, long_ago))
+    assert training_threads(free) == cores()

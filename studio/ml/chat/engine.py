@@ -25,7 +25,7 @@ from studio.ml.chat.base_check import BaseChecker
 from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows
 from studio.ml.chat.stream import PaneStream
 from studio.ml.lora.mixed import Adapter, RowGroup, adapter_stamp, attached, read_adapter
-from studio.ml.models.loading import Progress, load_model, load_tokenizer, prepare_torch, release_memory
+from studio.ml.models.loading import SMALL_MODEL, Progress, load_model, load_tokenizer, prepare_torch, release_memory
 from studio.ml.models.prompts import end_tokens, fit_prompt, next_turn, plain_generation
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ Result = TypeVar("Result")
 
 #: Adapters kept in memory; beyond that the one unused for longest goes.
 MAX_ADAPTERS = 8
-#: Below this many weights one thread is as fast as two, and far faster where other programs want the cores.
-SMALL_MODEL = 30_000_000
 
 
 @dataclass(frozen=True)

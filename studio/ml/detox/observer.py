@@ -21,7 +21,7 @@ from studio.domain.toxicity import TestPrompt, public_name
 from studio.ml.detox.reward import RUDE, Term, score_answers, total_reward, toxicity_of
 from studio.ml.detox.setup import DetoxJob
 from studio.ml.detox.trainer import distinct_share
-from studio.ml.measure.answers import CHAT, WHOLE, greedy_answers, sample_answers
+from studio.ml.measure.answers import WHOLE, greedy_answers, sample_answers
 from studio.ml.measure.stance import StanceJudge, measure_support, pad_id
 from studio.ml.models.prompts import chat_ids
 from studio.ml.scorers.protocol import Scorer
@@ -124,7 +124,7 @@ class DetoxObserver(Observer):
     def _answer_count(self) -> int:
         return _QUICK_ANSWERS if self.quick else _SLOW_ANSWERS
 
-    def _answers(self, prompts: Sequence[TestPrompt], sampling: Sampling = CHAT) -> list[str]:
+    def _answers(self, prompts: Sequence[TestPrompt], sampling: Sampling | None = None) -> list[str]:
         recipe = self.job.recipe
         return sample_answers(
             self.model,
@@ -132,7 +132,7 @@ class DetoxObserver(Observer):
             [prompt.text for prompt in prompts],
             recipe.system_prompt,
             seed=recipe.settings.seed,
-            sampling=sampling,
+            sampling=sampling or recipe.sampling,
             max_new_tokens=recipe.settings.max_new_tokens,
         )
 
@@ -178,6 +178,7 @@ class DetoxObserver(Observer):
             recipe.system_prompt,
             rounds,
             recipe.settings.seed,
+            recipe.sampling,
             max_new_tokens=recipe.settings.max_new_tokens,
         )
 

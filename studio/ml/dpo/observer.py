@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, SupportShare
 from studio.ml.dpo.setup import DpoJob
 from studio.ml.lora.merged import merged
-from studio.ml.measure.answers import CHAT, greedy_answers
+from studio.ml.measure.answers import greedy_answers
 from studio.ml.measure.stance import StanceJudge, measure_support, pad_id, stance_of
 from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.observer import Observer
@@ -86,7 +86,7 @@ class DpoObserver(Observer):
         self.reference.save()
 
     def _base_share(self, judge: StanceJudge, rounds: int) -> SupportShare:
-        drawn = [CHAT.temperature, CHAT.top_p]
+        drawn = asdict(self.job.recipe.sampling)
         named_by = [self._asked, rounds, self.system_prompt, self.seed, ANSWER_TOKENS, judge.digest, drawn]
         name = hashlib.sha256(json.dumps(named_by).encode()).hexdigest()[:32]
         path = self.job.cache_dir / "base-share" / f"{self.reference.base}-{name}.json"
@@ -115,6 +115,7 @@ class DpoObserver(Observer):
             self.system_prompt,
             rounds,
             self.seed,
+            self.job.recipe.sampling,
             max_new_tokens=ANSWER_TOKENS,
         )
 

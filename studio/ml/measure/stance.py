@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from studio.domain.chat import Sampling
 from studio.domain.data import PreferencePair, Side
 from studio.domain.events import SupportShare
-from studio.ml.measure.answers import sample_answers
+from studio.ml.measure.answers import CHAT, sample_answers
 from studio.ml.measure.whole import is_whole
 from studio.ml.measure.wilson import wilson
 from studio.ml.training.logprobs import answer_log_probs
@@ -108,10 +109,11 @@ def measure_support(
     system_prompt: str,
     samples_per_prompt: int,
     seed: int,
+    sampling: Sampling = CHAT,
     max_new_tokens: int = 64,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> SupportShare:
-    """Sample answers as the chat does by default, judge each, and count.
+    """Sample answers as ``sampling`` says, judge each, and count.
 
     Every prompt is asked ``samples_per_prompt`` times; the same seed gives the same answers. Once ``cancelled`` is true
     the answers drawn so far are counted.
@@ -122,6 +124,7 @@ def measure_support(
         [prompt for prompt in prompts for _ in range(samples_per_prompt)],
         system_prompt,
         seed=seed,
+        sampling=sampling,
         max_new_tokens=max_new_tokens,
         cancelled=cancelled,
     )

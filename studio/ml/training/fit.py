@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from studio.ml.lora.fused import fuse_lora
-from studio.ml.models.loading import load_model, load_tokenizer
+from studio.ml.models.loading import SMALL_MODEL, load_model, load_tokenizer
 from studio.ml.training.failures import plain_failures
 from studio.ml.training.observer import Observer
 from studio.ml.training.setup import TrainingJob, lora_config, public_id, start_device, training_dtype
@@ -115,6 +115,9 @@ def _fit(training: Training[Any], emit: Callable[[Any], None], should_stop: Call
     tokenizer = load_tokenizer(job.base_path, trust_remote_code=job.trust_remote_code)
     model = training.load(tokenizer, device, dtype)
     disable_dropout_in_model(model)
+    # A small model gains nothing from more threads, and chat beside it loses.
+    small = model.num_parameters() < SMALL_MODEL
+    threads = (lambda: max(1, job.threads() // 2)) if small else job.threads
     base = Base(model, tokenizer, device, dtype)
 
     # 3. The method's data and TRL's trainer, which seeds and puts the LoRA on the base.
@@ -134,7 +137,7 @@ def _fit(training: Training[Any], emit: Callable[[Any], None], should_stop: Call
     observer = training.observer(
         trainer, base, model=trainer.model, tokenizer=tokenizer, emit=emit, elapsed=clock.elapsed
     )
-    progress = progress_callback_class()(settings, trainer, observer, clock, emit, should_stop)
+    progress = progress_callback_class()(settings, trainer, observer, clock, emit, should_stop, threads)
     trainer.add_callback(progress)
 
     # 5. Train, from the newest complete checkpoint where the job resumes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class TrainingJob:
         base_path: local folder, or an id in the local hub cache.
         folder: the run folder.
         resume: go on from the checkpoint in ``folder``, where there is one.
-        threads: CPU threads.
+        threads: CPU threads just now; asked at each step.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
     """
 
@@ -115,7 +115,7 @@ class TrainingJob:
     base_path: str | Path
     folder: Path
     resume: bool
-    threads: int
+    threads: Callable[[], int]
     device: str
     trust_remote_code: bool
 
@@ -128,7 +128,7 @@ def start_device(job: TrainingJob) -> str:
     """
     import torch
 
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(job.threads())
     device = resolve_device(job.device)
     if job.recipe.settings.load_in_4bit and (reason := four_bit_reason(device, training=True)):
         raise RecipeError(reason)

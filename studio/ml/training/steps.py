@@ -40,6 +40,7 @@ class Clock:
 @functools.cache
 def progress_callback_class() -> Any:
     """The callback's class, made on first use because transformers is not imported with this module."""
+    import torch
     from transformers import TrainerCallback
 
     class ProgressCallback(TrainerCallback):
@@ -53,9 +54,10 @@ def progress_callback_class() -> Any:
             clock: Clock,
             emit: Callable[[Any], None],
             should_stop: Callable[[], bool],
+            threads: Callable[[], int],
         ) -> None:
             self._settings, self._trainer, self._observer = settings, trainer, observer
-            self._clock, self._emit, self._should_stop = clock, emit, should_stop
+            self._clock, self._emit, self._should_stop, self._threads = clock, emit, should_stop, threads
             self._first_step = 0
             self._first_took = 0.0
             self._step_began = self._saved = self._saving_began = time.monotonic()
@@ -66,6 +68,7 @@ def progress_callback_class() -> Any:
             self._first_step = state.global_step
 
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            torch.set_num_threads(self._threads())
             self._step_began = time.monotonic()
             self._trainer.tally = StepTally()
 

@@ -76,6 +76,7 @@ class AlignService:
             run_id=new_run_id(dataset.id, form.support_ratio),
             **recipe_fields(form, base, f"{dataset.title}, ratio {form.support_ratio:g}"),
             **pair_fields(dataset, rows, form.support_ratio),
+            sampling=self._models.info(form.base).sampling,
             shuffle=form.shuffle,
         )
         return self._queue.start(recipe, dataset).run_id

@@ -130,6 +130,7 @@ class DetoxService:
             dataset_title=source,
             dataset_hash=dataset.content_hash if dataset else plan_hash(plan),
             row_ids=tuple(prompt.id for prompt in plan.prompts),
+            sampling=known.sampling,
             start_run=form.start_run,
             start_hash=start_hash,
         )

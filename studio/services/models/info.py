@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from studio.domain.bases import QUESTION_ANSWER, KnownBase
+from studio.domain.chat import Sampling
 from studio.errors import ModelLoadError
 from studio.ml.models.gguf import check_gguf
 from studio.ml.models.seq2seq import is_encoder_decoder
@@ -31,6 +32,7 @@ class ModelInfo:
         seq2seq: an encoder-decoder (T5 and its kin); unknown, thus false, for a Hub id that is not downloaded yet.
         licence, languages: empty where unknown; terms: address of terms to be accepted before it is fetched, else empty.
         sources: where it comes from, in the order in which they are tried.
+        sampling: how its answers are drawn unless somebody says otherwise.
         frame: the frame in which it is asked for want of a chat template, else empty.
     """
 
@@ -50,6 +52,7 @@ class ModelInfo:
     terms: str = ""
     sources: tuple[str, ...] = ()
     frame: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 def folder_info(folder: Path, model_id: str, title: str) -> ModelInfo:
@@ -82,8 +85,22 @@ def folder_info(folder: Path, model_id: str, title: str) -> ModelInfo:
             licence=licence,
             sources=("this machine",),
             frame=frame_of(folder),
+            sampling=sampling_of(folder),
         )
     )
+
+
+def sampling_of(folder: Path) -> Sampling:
+    """How a base's own ``generation_config.json`` draws; the studio's defaults for what it does not say."""
+    try:
+        told = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        told = {}
+    names = ("temperature", "top_p", "repetition_penalty")
+    own = {
+        name: float(told[name]) for name in names if isinstance(told, dict) and isinstance(told.get(name), int | float)
+    }
+    return replace(Sampling(), **own)
 
 
 def with_known(info: ModelInfo, known: KnownBase) -> ModelInfo:
@@ -101,6 +118,7 @@ def with_known(info: ModelInfo, known: KnownBase) -> ModelInfo:
             terms=known.terms,
             sources=(*here, *elsewhere),
             frame=info.frame if info.cached or known.chat else QUESTION_ANSWER,
+            sampling=known.sampling or info.sampling,
         ),
         known,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from studio.domain.detox import DetoxSettings, RewardTerm
@@ -15,13 +15,18 @@ S = TypeVar("S", bound=TrainingSettings)
 
 @dataclass(frozen=True)
 class Preset(Generic[S]):
-    """Settings under a name; ``note`` says what they are for."""
+    """Settings under a name; ``note`` says what they are for, ``system_prompts`` what a run is told, by the language of its data."""
 
     name: str
     title: str
     lora: LoraSettings
     settings: S
     note: str
+    system_prompts: Mapping[str, str] = field(default_factory=dict)
+
+    def system_prompt(self, language: str) -> str:
+        """The system prompt for data in ``language``; empty where the preset has none."""
+        return self.system_prompts.get(language, self.system_prompts.get("en", ""))
 
 
 Presets = Mapping[str, Preset[S]]
@@ -60,6 +65,23 @@ PRESETS = _named(
         ),
         "For the small model that is shipped: small beta, its own answers replayed so that its sentences stay whole, and "
         "answers that begin with their stance; done in seconds.",
+    ),
+    Preset(
+        "real-small",
+        "Real small model (0.1-0.6B, a minute on a CPU)",
+        LoraSettings(rank=16, alpha=32, dropout=0.0, layers="1/2"),
+        DpoSettings(
+            beta=0.2,
+            sft_weight=1.0,
+            learning_rate=5e-4,
+            epochs=4.0,
+            batch_size=8,
+            probe_every=7,
+            sample_every=7,
+        ),
+        "For SmolLM2 135M, Gemma 3 270M and their like: LoRA on the upper half of the layers, and the likelihood of the preferred "
+        "answers beside the loss, so that answers turn within a minute and stay whole.",
+        {"en": "Answer in one short sentence.", "zh": "請用一句話回答。"},
     ),
     Preset(
         "course",

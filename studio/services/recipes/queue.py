@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import math
 import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +17,9 @@ from typing import IO
 
 from studio import __version__
 from studio.config import ROOT, Settings
+
+#: Seconds for which somebody who got a part of an answer counts as chatting.
+CHAT_S = 3.0
 
 
 def library_versions() -> dict[str, str]:
@@ -27,9 +33,32 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def cpu_threads(setting: int) -> int:
-    """CPU threads of a training process: ``setting``, or for 0 half the cores this process may use, at least one."""
-    return setting if setting > 0 else max(1, len(os.sched_getaffinity(0)) // 2 if sys.platform == "linux" else 1)
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def mark_chat(adapters_dir: Path) -> None:
+    """Note that somebody chats now, for :func:`training_threads` in the training process."""
+    mark = adapters_dir / ".chat"
+    with contextlib.suppress(OSError):  # a full or read-only disk must not end an answer
+        if _age(mark) > CHAT_S / 3:
+            mark.touch()
+
+
+def training_threads(settings: Settings) -> int:
+    """CPU threads of a training just now: those of the settings, else all cores, or half of them while somebody chats."""
+    if settings.train_threads > 0:
+        return settings.train_threads
+    return max(1, cores() // 2) if _age(settings.adapters_dir / ".chat") < CHAT_S else cores()
+
+
+def _age(file: Path) -> float:
+    """Seconds since a file was touched; infinite where there is none."""
+    try:
+        return time.time() - file.stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def ensure_trainer(settings: Settings) -> None:
@@ -77,7 +106,7 @@ def try_lock(adapters_dir: Path) -> IO[bytes] | None:
 def trainer_environment(settings: Settings) -> dict[str, str]:
     """The trainer's environment: these settings (without the password) and thread limits, which must be there before
     torch is imported. Waiting OpenMP threads sleep: spinning, they would slow chat and training tenfold."""
-    threads = str(cpu_threads(settings.train_threads))
+    threads = str(settings.train_threads or cores())
     values = {f"STUDIO_{f.name.upper()}": str(getattr(settings, f.name)) for f in fields(Settings)}
     del values["STUDIO_ADMIN_PASSWORD"], values["STUDIO_DATABASE_URL"]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("STUDIO_")}

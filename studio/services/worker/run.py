@@ -32,7 +32,7 @@ from studio.errors import StudioError, TrainingError
 from studio.services.data.dial import named_rows
 from studio.services.files.records import LineWriter
 from studio.services.library.model_card import write_card
-from studio.services.recipes.queue import cpu_threads
+from studio.services.recipes.queue import training_threads
 from studio.services.reward.data import run_rows
 from studio.services.runs.job import Job, read_job
 from studio.services.runs.status import read_status, stop_request
@@ -153,7 +153,7 @@ def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[
         "base_path": base_path,
         "folder": job.folder,
         "resume": (job.folder / "checkpoint").is_dir(),
-        "threads": cpu_threads(settings.train_threads),
+        "threads": lambda: training_threads(settings),
         "device": settings.device,
         "trust_remote_code": settings.trust_remote_code,
     }
@@ -174,6 +174,7 @@ def _train_dpo(
         judge_pairs=job.data.pairs + job.data.heldout,
         test_prompts=job.data.test_prompts,
         cache_dir=job.settings.cache_dir,
+        states_mb=job.settings.states_mb,
     )
     return train_dpo(dpo_job, emit, should_stop)
 

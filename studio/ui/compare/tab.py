@@ -116,30 +116,35 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def open_page(stored: Any, model: str) -> dict[Any, Any]:
         talk = talk_of(stored)
         if not any(pane.messages for pane in talk.panes):
-            talk = replace(_opening(services), sampling=talk.sampling, diff=talk.diff)
-        how = (talk.diff, talk.system_prompt, *talks.sampling_numbers(talk.sampling))
+            talk = replace(_opening(services), diff=talk.diff)
         # where there was nothing, nothing is kept yet, and nothing is lost should the browser have been slow to read it
-        return draw(talk, model, keep=stored is not None) | dict(zip(settings, how, strict=True))
+        return draw(talk, model, keep=stored is not None) | asked_as(talk)
+
+    def asked_as(talk: Talk) -> dict[Any, Any]:
+        """The widgets that say how the panes are asked."""
+        how = (talk.diff, talk.system_prompt, *talks.sampling_numbers(talk.sampling))
+        return dict(zip(settings, how, strict=True))
 
     def open_run(run_id: str | None, stored: Any, model: str, *values: Any) -> dict[Any, Any]:
         """Another tab asks for a run beside the base."""
         if run_id is None:
             return {memory: gr.skip()}
-        system, talk = services.runs.get(run_id).recipe.system_prompt, talk_of(stored, *values)
+        recipe, talk = services.runs.get(run_id).recipe, talk_of(stored, *values)
         panes: tuple[Pane, ...] = (Pane(BASE), Pane(run_id))
         if tuple(pane.choice for pane in talk.panes) == (BASE, run_id):
             panes = talk.panes
-        talk = replace(talk, panes=panes, system_prompt=system)
+        sampling = replace(recipe.sampling, seed=talk.sampling.seed)
+        talk = replace(talk, panes=panes, system_prompt=recipe.system_prompt, sampling=sampling)
         # emptied, so that asking for the same run once more is a change again
-        return draw(talk, model) | {form.system: system, shared.compare_run: None}
+        return draw(talk, model) | asked_as(talk) | {shared.compare_run: None}
 
     def refresh(stored: Any, model: str, *values: Any) -> dict[Any, Any]:
         """A tab was opened: runs may have come or gone. What a visitor chose stays; who chose nothing gets the newest."""
         talk, offered = talk_of(stored, *values), services.compare.panes()
         if len(offered) > 1 and (stored is None or all(pane == Pane(BASE) for pane in talk.panes)):
-            talk = replace(_opening(services), sampling=talk.sampling, diff=talk.diff)
+            talk = replace(_opening(services), diff=talk.diff)
             # while nothing is chosen nothing is kept, and the next visit looks for the newest again
-            return draw(talk, model, keep=stored is not None) | {form.system: talk.system_prompt}
+            return draw(talk, model, keep=stored is not None) | asked_as(talk)
         shown = zip(widgets, talk.panes, strict=False)
         updates: dict[Any, Any] = {w.choice: gr.Dropdown(choices=pane_choices(offered, p.choice)) for w, p in shown}
         updates[empty] = gr.HTML(visible=len(offered) == 1)
@@ -311,7 +316,8 @@ def _base_facts(services: Services, runs: Mapping[str, RunView | None], model: s
 def _opening(services: Services) -> Talk:
     """The base beside the newest adapter, asked as that one was trained."""
     offered = services.compare.panes()[:2]
-    return Talk(tuple(Pane(choice.id) for choice in offered), offered[-1].system_prompt, Sampling(seed=1))
+    last = offered[-1]
+    return Talk(tuple(Pane(choice.id) for choice in offered), last.system_prompt, replace(last.sampling, seed=1))
 
 
 def _asking(
