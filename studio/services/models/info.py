@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from studio.domain.bases import QUESTION_ANSWER, KnownBase
 from studio.domain.chat import Sampling
@@ -96,9 +96,10 @@ def sampling_of(folder: Path) -> Sampling:
         told = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         told = {}
-    names = ("temperature", "top_p", "repetition_penalty")
-    own = {
-        name: float(told[name]) for name in names if isinstance(told, dict) and isinstance(told.get(name), int | float)
+    own: dict[str, Any] = {
+        name: float(told[name])
+        for name in ("temperature", "top_p", "repetition_penalty")
+        if isinstance(told, dict) and isinstance(told.get(name), int | float)
     }
     return replace(Sampling(), **own)
 
