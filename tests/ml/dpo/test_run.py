@@ -162,9 +162,9 @@ def test_reference_log_probs_are_computed_once_for_all_ratios(
 ) -> None:
     counted: list[int] = []
 
-    def counting(model: Any, answers: list[EncodedAnswer], *rest: Any) -> list[float]:
+    def counting(model: Any, answers: list[EncodedAnswer], *rest: Any, **named: Any) -> list[float]:
         counted.append(len(answers))
-        return answer_log_probs(model, answers, *rest)
+        return answer_log_probs(model, answers, *rest, **named)
 
     monkeypatch.setattr(reference_module, "answer_log_probs", counting)
     first = steps(run(make_job(base, tmp_path / "a", ratio=1.0))[1])
