@@ -11,7 +11,6 @@ from studio.services import Services
 
 if TYPE_CHECKING:
     from studio.services.align.service import AlignForm
-    from studio.services.recipes.presets import PRESETS, find_preset
 
 
 def add(commands: Commands) -> None:
@@ -39,22 +38,17 @@ def _align(services: Services, options: argparse.Namespace) -> int:
 def _form(services: Services, options: argparse.Namespace) -> AlignForm:
     from studio.services.align.service import AlignForm
 
-    options.base = options.base or services.models.default_base()
+    options.base, preset, prompt = services.align.suited(options.base, options.preset or "", options.data)
     size = options.data_size
-    preset = options.preset or services.models.info(options.base).preset
-    dataset = services.datasets.get(options.data)
-    system_prompt = options.system_prompt
-    if system_prompt is None:
-        system_prompt = find_preset(PRESETS, preset).system_prompt(dataset.language)
     return training_form(
         AlignForm,
         options,
         preset,
         dataset_id=options.data,
         support_ratio=options.support_ratio,
-        data_size=min(50, len(dataset.pairs)) if size is None else size,
+        data_size=min(50, len(services.datasets.get(options.data).pairs)) if size is None else size,
         shuffle=options.shuffle,
-        system_prompt=system_prompt,
+        system_prompt=prompt if options.system_prompt is None else options.system_prompt,
     )
 
 

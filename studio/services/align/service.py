@@ -13,7 +13,7 @@ from studio.services.data.dial import build_preferences
 from studio.services.data.stance_prefix import can_prefix, with_stance_prefix
 from studio.services.files.records import finite
 from studio.services.recipes.form import TrainingForm, pair_fields, recipe_fields, with_pairs
-from studio.services.recipes.presets import PRESETS
+from studio.services.recipes.presets import PRESETS, find_preset
 from studio.services.runs.folder import new_run_id
 from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
@@ -45,6 +45,17 @@ class AlignService:
         self._runs = runs
         self._models = models
         self._queue = queue
+
+    def suited(self, base: str, preset: str, dataset_id: str) -> tuple[str, str, str]:
+        """Base, preset and system prompt of a run for which nobody chose: the base that forms begin with, the preset made for
+        the base, the preset's prompt in the language of the data. What is given stays.
+
+        Raises:
+            InputError, ModelLoadError, NotFoundError, RecipeError: there is no such base, dataset or preset.
+        """
+        base = base or self._models.default_base()
+        preset = preset or self._models.info(base).preset
+        return base, preset, find_preset(PRESETS, preset).system_prompt(self._datasets.get(dataset_id).language)
 
     def preview(self, form: AlignForm) -> tuple[PreferenceRow, ...]:
         """Exactly the rows that :meth:`start` would train on, in their order.

@@ -18,23 +18,24 @@ def add_api(services: Services, gate: Gate) -> None:
 
     def align(
         request: gr.Request,
-        base: str = "embedded",
+        base: str = "",
         dataset: str = "live-action-en",
         support_ratio: float = 0.9,
         data_size: int = 50,
-        preset: str = "embedded",
+        preset: str = "",
         seed: int = 42,
         epochs: float = 0.0,
         operator_password: str = "",
     ) -> str:
-        """Queue a DPO run and return its run id. ``epochs`` 0 takes the preset's. Needs the operator's password where one
-        is set."""
+        """Queue a DPO run and return its run id. An empty base is the default one, an empty preset the one made for the base;
+        ``epochs`` 0 takes the preset's. Needs the operator's password where one is set."""
         mark = new_visitor(services.settings)
         if operator_password and not mark.operator:
             mark = gate.unlock(operator_password, address_of(request))
         require_operator(mark, "training")
         data = {"dataset_id": dataset, "support_ratio": support_ratio, "data_size": data_size}
-        form = AlignForm.from_preset(base, preset, **data)
+        base, preset, prompt = services.align.suited(base, preset, dataset)
+        form = AlignForm.from_preset(base, preset, system_prompt=prompt, **data)
         changed = replace(form.settings, seed=seed, epochs=epochs or form.settings.epochs)
         return services.align.start(replace(form, settings=changed))
 

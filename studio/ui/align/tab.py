@@ -14,6 +14,7 @@ import gradio as gr
 from studio.errors import StudioError
 from studio.services import Services
 from studio.services.models.service import Progress
+from studio.services.recipes.presets import PRESETS
 from studio.ui.align.form import PREVIEW_HEADERS, FormWidgets, build_form, choices, form_from, preview_rows
 from studio.ui.align.import_box import build_import_box
 from studio.ui.align.panel import AlignPanel
@@ -65,19 +66,31 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         datasets, bases = choices(services)
         return gr.Dropdown(choices=datasets), gr.Dropdown(choices=bases)
 
-    def suit_base(base: str | None) -> list[Any]:
+    def suit_preset(name: str, dataset_id: str) -> list[Any]:
+        """A preset's values, and its system prompt in the language of the data."""
+        return [*FormWidgets.preset_values(name), services.align.suited("", name, dataset_id)[2]]
+
+    def suit_base(base: str | None, dataset_id: str) -> list[Any]:
         """The preset made for a base, with its values."""
         try:
-            return FormWidgets.preset_values(services.models.info(base or "").preset)
+            return suit_preset(services.models.info(base or "").preset, dataset_id)
         except StudioError:  # what is wrong stands below the base
-            return [gr.skip()] * (1 + len(form.knobs()))
+            return [gr.skip()] * (2 + len(form.knobs()))
+
+    def suit_language(dataset_id: str, name: str, system_prompt: str) -> Any:
+        """The preset's system prompt in the language of the data, where it was not written over."""
+        own = system_prompt in ("", *PRESETS[name].system_prompts.values())
+        return services.align.suited("", name, dataset_id)[2] if own else gr.skip()
 
     rows = [preview, count]
     app.load(guarded(refresh_choices), None, [form.dataset, form.base], **QUIET)
     app.load(guarded(preview_table), form.all(), rows, **QUIET)
     bind_needs(services, shared, app, form.base, needs)
-    form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
-    form.preset.input(guarded(FormWidgets.preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
+    suited = [form.preset, *form.knobs(), form.system_prompt]
+    form.base.input(guarded(suit_base), [form.base, form.dataset], suited, **QUIET)
+    form.preset.input(guarded(suit_preset), [form.preset, form.dataset], suited, **QUIET)
+    asked = [form.dataset, form.preset, form.system_prompt]
+    form.dataset.input(guarded(suit_language), asked, form.system_prompt, **QUIET)
     form.dataset.change(
         guarded(dataset_changed), [form.dataset, form.data_size], [form.data_size, form.support_ratio], **QUIET
     ).then(guarded(preview_table), form.all(), rows, **QUIET)
