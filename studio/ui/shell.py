@@ -86,7 +86,7 @@ def _operator_box(gate: Gate, visitor: gr.State) -> None:
 
     def enter(value: str | None, request: gr.Request) -> tuple[Visitor, str]:
         mark = gate.unlock(value or "", address_of(request))
-        gr.Info("This page is the operator's now: training, importing, deleting and publishing are open.")
+        gr.Info("Unlocked: this page may train, import, delete and publish.")
         return mark, ""
 
     password.submit(guarded(enter), password, [visitor, password], api_visibility="private")

@@ -29,11 +29,11 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
             tests = gr.File(label="Test prompts (optional)", type="filepath", height=110, elem_id="import-tests")
         hub = gr.Textbox(label="…or a dataset id on the Hub", placeholder="owner/name", max_lines=1)
         with gr.Row():
-            split = gr.Textbox("train", label="Its split", max_lines=1, min_width=100, elem_id="import-split")
+            split = gr.Textbox("train", label="Split", max_lines=1, min_width=100, elem_id="import-split")
             limit = gr.Number(0, label="Rows at most (0: all)", precision=0, minimum=0, min_width=100)
         with gr.Row():
             name = gr.Textbox(label="Title", placeholder="from the file name", max_lines=1)
-            heldout = gr.Slider(0, 0.5, value=0, step=0.05, label="Keep aside as held-out pairs")
+            heldout = gr.Slider(0, 0.5, value=0, step=0.05, label="Share held out")
         button = gr.Button("Import", size="sm", elem_id="import")
         report = gr.Markdown(elem_id="import-report")
 

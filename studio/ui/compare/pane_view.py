@@ -65,7 +65,7 @@ def identity(choice: str, run: RunView | None, base: BaseFacts, system_prompt: s
     it cannot answer."""
     if choice == BASE:
         chips = [("base", _base_name(base.id)), ("sha256", base.fingerprint[:12])]
-        return _HTML.identity("Base model, nothing added", chips, base_check(base.check))
+        return _HTML.identity("Base model, no adapter", chips, base_check(base.check))
     if run is None:
         gone = f"{trouble} Its answers stay here until you choose another model above."
         return _HTML.identity(choice, (), parts.message(gone))

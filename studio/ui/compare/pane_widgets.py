@@ -126,11 +126,18 @@ def build_ask_box() -> AskWidgets:
         )
         with gr.Row():
             temperature = gr.Slider(
-                0, 2, value=0.8, step=0.05, label="Temperature", info="0: always the likeliest token."
+                0, 2, value=0.8, step=0.05, label="Temperature", info="0: greedy, always the likeliest token."
             )
-            top_p = gr.Slider(0.05, 1, value=0.95, step=0.05, label="Top-p", info="Draw from the likeliest share only.")
+            top_p = gr.Slider(
+                0.05,
+                1,
+                value=0.95,
+                step=0.05,
+                label="Top-p",
+                info="Sample from the smallest set of tokens with this total probability.",
+            )
         with gr.Row():
-            max_tokens = gr.Slider(8, 1024, value=128, step=8, label="Max tokens", info="An answer is cut there.")
+            max_tokens = gr.Slider(8, 1024, value=128, step=8, label="Max tokens", info="Longer answers are cut.")
             seed = gr.Number(
                 1,
                 label="Seed",

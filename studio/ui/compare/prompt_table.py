@@ -24,6 +24,7 @@ from studio.ui.compare.pane_widgets import AskWidgets
 from studio.ui.page.guard import guarded
 from studio.ui.page.live import Live
 from studio.ui.page.shared import QUIET, Shared
+from studio.ui.parts.downloads import served
 from studio.ui.parts.html import Macros
 
 _HTML = Macros("compare/prompt_table.html")
@@ -122,10 +123,7 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         records = table_records(made.progress)
         updates = {}
         for button, kind, text in ((as_csv, "csv", to_csv(records)), (as_json, "json", to_json(records))):
-            # into Gradio's own cache, which serves it to this page and is emptied by the app
-            path = gr.processing_utils.save_bytes_to_cache(
-                text.encode(), f"before-after-{file_name(made.run_id)}.{kind}", button.GRADIO_CACHE
-            )
+            path = served(text.encode(), f"before-after-{file_name(made.run_id)}.{kind}")
             updates[button] = gr.DownloadButton(value=path, interactive=True)
         return updates
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from studio.domain.detox import DetoxSettings, RewardTerm
 from studio.services import Services
@@ -16,6 +15,7 @@ from studio.services.data.prompt_file import as_jsonl
 from studio.services.detox.service import DetoxForm
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.detox.form import BY_STUDIO, NONE, TERMS, DetoxWidgets, set_choices
+from studio.ui.parts.downloads import served
 from studio.ui.parts.prompt_box import uploaded
 from studio.ui.training.form import dataset_choices
 
@@ -111,5 +111,4 @@ def _file_of(form: DetoxForm) -> str | None:
     if not form.own_prompts:
         return None
     name = re.sub(r"[^A-Za-z0-9_-]", "_", Path(form.prompt_file).stem)[:80]
-    made = as_jsonl(form.own_prompts).encode()
-    return gr.processing_utils.save_bytes_to_cache(made, f"{name}.jsonl", get_upload_folder())
+    return served(as_jsonl(form.own_prompts).encode(), f"{name}.jsonl")

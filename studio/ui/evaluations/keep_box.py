@@ -14,7 +14,8 @@ from studio.ui.evaluations.report_page import report_of
 from studio.ui.evaluations.section import CompareSection
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
-from studio.ui.page.shared import PRIVATE, QUIET, SAVE, Shared
+from studio.ui.page.shared import PRIVATE, QUIET, Shared
+from studio.ui.parts.downloads import save_after, served
 from studio.ui.parts.html import Macros, parts
 
 _HTML = Macros("evaluations/keep_box.html")
@@ -76,9 +77,7 @@ def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: 
         evaluation = services.evaluations.get(_open(chosen))
         if not evaluation.rows:
             raise ConflictError("This evaluation has no pair yet; there is nothing to report.")
-        path = gr.processing_utils.save_bytes_to_cache(
-            report_of(services, evaluation).encode(), file_name(evaluation, "html"), made.GRADIO_CACHE
-        )
+        path = served(report_of(services, evaluation).encode(), file_name(evaluation, "html"))
         return gr.DownloadButton(value=path, visible=True)
 
     def send(
@@ -104,7 +103,7 @@ def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: 
     section.chosen.change(guarded(look), section.chosen, outputs, **QUIET)
     keep.click(guarded(turn), [shared.visitor, section.chosen], outputs, **QUIET)
     title.submit(guarded(rename), [shared.visitor, section.chosen, title], [*outputs, *picked], **QUIET)
-    report.click(guarded(write), section.chosen, made, **QUIET).success(None, made, None, js=SAVE, **PRIVATE)
+    save_after(report.click(guarded(write), section.chosen, made, **QUIET), made)
     publish.click(guarded(send), [shared.visitor, section.chosen], put, show_progress_on=put, **PRIVATE)
     delete.click(lambda: gr.Row(visible=True), None, sure_row, **QUIET)
     unsure.click(lambda: gr.Row(visible=False), None, sure_row, **QUIET)

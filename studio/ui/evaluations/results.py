@@ -17,8 +17,9 @@ from studio.services.evaluations.statistics import Comparison, compare
 from studio.services.evaluations.table import Filter, Which, matching
 from studio.ui.evaluations import charts, view
 from studio.ui.page.guard import guarded
-from studio.ui.page.shared import PRIVATE, QUIET, SAVE
+from studio.ui.page.shared import QUIET
 from studio.ui.parts.cover import cover_switch
+from studio.ui.parts.downloads import save_after, served
 from studio.ui.parts.html import parts
 from studio.ui.parts.live_chart import build_live_chart
 
@@ -205,19 +206,14 @@ class EvaluationResults:
         for button, by in ((self.back, -1), (self.forth, 1)):
             button.click(guarded(turn(by)), [chosen, self._page, *self.filters], table, **QUIET)
         for kind, button in self.downloads.items():
-            button.click(guarded(self._file(kind)), chosen, self.made, **QUIET).success(
-                None, self.made, None, js=SAVE, **PRIVATE
-            )
+            save_after(button.click(guarded(self._file(kind)), chosen, self.made, **QUIET), self.made)
 
     def _file(self, kind: Format) -> Any:
         def make(chosen: str | None) -> Any:
             if not chosen:
                 raise NotFoundError("No evaluation is open; choose one first.")
             evaluation = self._services.evaluations.get(chosen)
-            # into Gradio's own cache, which serves it to this page and is emptied by the app
-            path = gr.processing_utils.save_bytes_to_cache(
-                export(evaluation, kind), file_name(evaluation, kind), self.made.GRADIO_CACHE
-            )
+            path = served(export(evaluation, kind), file_name(evaluation, kind))
             return gr.DownloadButton(value=path, visible=True)
 
         return make

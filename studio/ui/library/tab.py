@@ -15,7 +15,8 @@ from studio.ui.library import view
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
-from studio.ui.page.shared import PRIVATE, QUIET, SAVE, Shared
+from studio.ui.page.shared import PRIVATE, QUIET, Shared
+from studio.ui.parts.downloads import save_after
 
 AS_IT_SAYS = "as the adapter says"
 LOG, DATA = "its log", "its training pairs"
@@ -228,18 +229,10 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     table.select(guarded(pick), None, panel, **QUIET)
     title.submit(guarded(rename), [shared.visitor, chosen, title], everything, **QUIET)
     save_note.click(guarded(keep_note), [shared.visitor, chosen, note], panel, **QUIET)
-    download.click(guarded(make_zip), [chosen, extras], made, show_progress_on=about_zip, **PRIVATE).success(
-        None, made, None, js=SAVE, **PRIVATE
-    )
-    merged.click(
-        guarded(make_merged),
-        [shared.visitor, chosen],
-        made,
-        show_progress_on=about_zip,
-        concurrency_limit=1,
-        concurrency_id="merge",
-        **PRIVATE,
-    ).success(None, made, None, js=SAVE, **PRIVATE)
+    zips: dict[str, Any] = {"show_progress_on": about_zip, **PRIVATE}
+    save_after(download.click(guarded(make_zip), [chosen, extras], made, **zips), made)
+    one_at_a_time: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "merge", **zips}
+    save_after(merged.click(guarded(make_merged), [shared.visitor, chosen], made, **one_at_a_time), made)
     delete.click(guarded(ask_delete), [shared.visitor, chosen], [sure_row, sure_text], **QUIET)
     sure.click(guarded(remove), [shared.visitor, chosen], everything, **QUIET)
     never_mind.click(lambda: gr.Column(visible=False), None, sure_row, **QUIET)

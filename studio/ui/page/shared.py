@@ -14,14 +14,6 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 #: For what every open page asks again and again: no page waits for another's turn.
 POLLED: dict[str, Any] = {"concurrency_limit": None, **QUIET}
-#: For ``js`` after a handler that filled a DownloadButton: one click makes the file and saves it, since the browser is sent
-#: to the file's address once it is there.
-SAVE = """(file) => {
-    const link = document.createElement("a");
-    link.href = file.url;
-    link.download = file.orig_name;
-    link.click();
-}"""
 
 
 @dataclass(frozen=True)

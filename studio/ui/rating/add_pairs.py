@@ -1,4 +1,4 @@
-"""Bringing pairs in, in the Rate tab: a batch answered in the background, and comparison data from a file or the Hub.
+"""Adding pairs, in the Rate tab: a batch answered in the background, and comparison data from a file or the Hub.
 
 The batch lives in the service: the page polls it while the Rate tab is open, so that a refresh, or another page, finds it.
 """
@@ -37,7 +37,7 @@ _ENDED = {"cancelling": "Cancelling…", "done": "Done.", "cancelled": "Cancelle
 def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
     """Draw the section and bind its events."""
     sources = services.sources
-    with gr.Accordion("Bring pairs in", open=False, elem_id="pairs-box"):
+    with gr.Accordion("Add pairs", open=False, elem_id="pairs-box"):
         counts = gr.HTML(elem_id="pairs-counts")
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=310):

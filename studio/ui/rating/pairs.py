@@ -47,7 +47,7 @@ class PairsList:
                 min_width=160,
                 elem_id="rate-calibrate",
             )
-            self.set_calibration = gr.Button("Choose so many", size="sm", min_width=120, elem_id="rate-calibrate-set")
+            self.set_calibration = gr.Button("Set", size="sm", min_width=120, elem_id="rate-calibrate-set")
         self.table = gr.Dataframe(
             headers=HEADERS,
             datatype=["str", "number", "number", "str", "str", "str", "str"],
@@ -61,10 +61,10 @@ class PairsList:
         self.shown = gr.Markdown(elem_classes="quiet")
         self.detail = gr.HTML(_HTML.nothing(), elem_id="rate-pair")
         with gr.Row():
-            self.first = gr.Button("Everybody rates it / not any more", size="sm", elem_id="rate-pair-first")
-            self.retire = gr.Button("Retire / bring back", size="sm", elem_id="rate-pair-retire")
+            self.first = gr.Button("Make a calibration pair / undo", size="sm", elem_id="rate-pair-first")
+            self.retire = gr.Button("Retire / restore", size="sm", elem_id="rate-pair-retire")
             self.retire_all = gr.Button("Retire all listed", size="sm", variant="stop", elem_id="rate-retire-all")
-            self.revive_all = gr.Button("Bring all listed back", size="sm", elem_id="rate-revive-all")
+            self.revive_all = gr.Button("Restore all listed", size="sm", elem_id="rate-revive-all")
         self.chosen = gr.State(None)
         self.outputs: list[Any] = [self.table, self.shown, self.calibrate]
         self._bind(shared)
@@ -124,7 +124,7 @@ class PairsList:
             require_operator(mark, "retiring pairs")
             ids = [d.pair.id for d in matching(rating.decisions(), text or "") if d.pair.retired != on]
             rating.retire(ids, on)
-            gr.Info(f"{len(ids)} pairs {'retired; their votes are kept' if on else 'brought back'}.", duration=4)
+            gr.Info(f"{len(ids)} pairs {'retired; their votes are kept' if on else 'restored'}.", duration=4)
             return {**self.load(text), **show(mark, pair_id)}
 
         self.table.select(guarded(pick), visitor, [self.detail, chosen], **QUIET)

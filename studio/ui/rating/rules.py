@@ -32,14 +32,14 @@ class RulesBox:
             with gr.Column(scale=2, min_width=280):
                 self.min_votes = gr.Number(
                     label="Votes that decide a pair",
-                    info="Odd. A pair is decided by a strict majority of at least so many votes.",
+                    info="An odd number. A strict majority of at least this many votes decides a pair.",
                     precision=0,
                     minimum=1,
                     maximum=99,
                     elem_id="rate-min-votes",
                 )
                 self.reveal = gr.Checkbox(
-                    label="Tell raters who answered, after their own vote",
+                    label="Show raters which model answered, after their own vote",
                     elem_id="rate-reveal",
                 )
                 self.save = gr.Button("Save", variant="primary", size="sm", elem_id="rate-save-rules")

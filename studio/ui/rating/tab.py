@@ -55,7 +55,7 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             numbers = gr.HTML(elem_id="rate-tally")
             names = gr.Checkbox(label="Show who leads (operator)", elem_id="rate-names")
     build_pairs_box(services, shared, app)
-    with gr.Accordion("Rules of the vote", open=False, elem_id="rate-rules"):
+    with gr.Accordion("Voting rules", open=False, elem_id="rate-rules"):
         rules = RulesBox(services, shared)
     with gr.Accordion("Pairs", open=False, elem_id="rate-list") as listing:
         pairs = PairsList(services, shared)

@@ -53,7 +53,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
                 value="embedded",
                 label="Base of the DPO run",
                 allow_custom_value=True,
-                info="As a rule the model whose answers were voted on.",
+                info="Usually the model whose answers were voted on.",
                 elem_id="votes-base",
             )
             dpo = gr.Button("Run DPO on the votes", size="sm", interactive=False, elem_id="dpo-votes")

@@ -16,8 +16,9 @@ from studio.services.toxicity.service import MAX_CHARACTERS, TextScores, check_t
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
-from studio.ui.page.shared import PRIVATE, QUIET, SAVE, Shared
+from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.cover import cover_switch
+from studio.ui.parts.downloads import save_after, served
 from studio.ui.parts.html import parts
 from studio.ui.reward.score_box import SCORING
 from studio.ui.toxicity import view as score_view
@@ -65,14 +66,12 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
                 allow_custom_value=True,
                 elem_id="tox-scorer",
             )
-            label = gr.Dropdown(
-                [], label="Which of its labels is the toxic one", visible=False, interactive=True, elem_id="tox-label"
-            )
+            label = gr.Dropdown([], label="Toxic label", visible=False, interactive=True, elem_id="tox-label")
             about = gr.HTML(elem_id="tox-about")
             fetch = gr.Button("Download this classifier", size="sm", visible=False, elem_id="tox-fetch")
             prompt = gr.Textbox(
                 label="Prompt",
-                info="A reward is that of an answer to something: what do all these texts answer?",
+                info="A reward model scores an answer to a prompt: the prompt of all these texts.",
                 lines=2,
                 max_length=MAX_CHARACTERS,
                 visible=False,
@@ -80,7 +79,7 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
             )
             with gr.Row():
                 button = gr.Button("Score", variant="primary", scale=3, min_width=140, elem_id="tox-score")
-                example = gr.Button("Put in examples", scale=2, min_width=140, elem_id="tox-example")
+                example = gr.Button("Insert examples", scale=2, min_width=140, elem_id="tox-example")
         with gr.Column(scale=7, min_width=300):
             result = gr.HTML(score_view.empty(), elem_id="tox-result")
             with gr.Row(visible=False, elem_id="tox-files") as files:
@@ -143,9 +142,8 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         data = (score_csv if kind == "csv" else score_json)(last.scores)
         who = re.sub(r"[^\w.-]+", "-", last.scores.info.name)[-60:].strip("-.")
         name = f"toxicity-{who}-{time.strftime('%Y-%m-%d')}.{kind}"
-        # into Gradio's own cache, which serves it to this page and is emptied by the app; a BOM, or Excel guesses
-        head = "\ufeff" if kind == "csv" else ""
-        path = gr.processing_utils.save_bytes_to_cache(f"{head}{data}".encode(), name, made.GRADIO_CACHE)
+        head = "\ufeff" if kind == "csv" else ""  # a BOM, or Excel guesses
+        path = served(f"{head}{data}".encode(), name)
         return gr.DownloadButton("Download again", value=path, visible=True)
 
     app.load(guarded(tell), [shared.visitor, scorer], [about, label, fetch, prompt], **QUIET)
@@ -167,9 +165,7 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         **PRIVATE,
     )
     for save, kind in ((as_csv, "csv"), (as_json, "json")):
-        save.click(guarded(lambda last, kind=kind: export(kind, last)), held, made, **QUIET).success(
-            None, made, None, js=SAVE, **PRIVATE
-        )
+        save_after(save.click(guarded(lambda last, kind=kind: export(kind, last)), held, made, **QUIET), made)
     add_api(services)
 
 

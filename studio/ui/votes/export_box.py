@@ -17,7 +17,8 @@ from studio.services.votes.read_export import read_votes
 from studio.services.votes.restore import restore
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
-from studio.ui.page.shared import POLLED, PRIVATE, SAVE, Shared
+from studio.ui.page.shared import POLLED, PRIVATE, Shared
+from studio.ui.parts.downloads import save_after, served
 from studio.ui.parts.html import parts
 
 DATASET, ARGILLA = "dataset", "argilla"
@@ -81,8 +82,7 @@ def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None
                 contents = f"{len(ballots.votes)} votes on {len(ballots.pairs)} pairs"
             else:
                 contents = str(export_zip(ballots, target, _options(files, named, licensed)))
-            # into Gradio's own cache, which serves it to this page and is emptied by the app
-            path = gr.processing_utils.save_bytes_to_cache(target.read_bytes(), target.name, made.GRADIO_CACHE)
+            path = served(target.read_bytes(), target.name)
         return gr.DownloadButton("Download again", value=path, visible=True), f"In the zip: {contents}."
 
     def publish(
@@ -102,9 +102,7 @@ def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None
         return "\n".join(lines), None
 
     choices = [form, names, licence]
-    download.click(guarded(make), [shared.visitor, kind, *choices], [made, report], **PRIVATE).success(
-        None, made, None, js=SAVE, **PRIVATE
-    )
+    save_after(download.click(guarded(make), [shared.visitor, kind, *choices], [made, report], **PRIVATE), made)
     # the token leaves the page with the push
     push.click(guarded(publish), [shared.visitor, repo, token, private, *choices], [token, pushed], **PRIVATE)
     take.click(guarded(bring), [shared.visitor, file], [taken, file], **PRIVATE)

@@ -68,7 +68,7 @@ def test_from_nothing_to_scores_covers_labels_and_files(open_page: Any, score_ur
     assert f"{direct.scores[0].toxicity:.3f}" in rows.nth(0).inner_text()
     assert f"{direct.scores[1].reward:+.3f}" in rows.nth(1).inner_text()
     assert "not covered" in rows.nth(2).inner_text()
-    assert "not covered, thus not counted: 1" in said
+    assert "not covered, not counted: 1" in said
     assert direct.info.revision[:12] in said
     # what is over a half is under a cover until it is asked for
     assert "stupid" not in said.casefold()
