@@ -13,6 +13,7 @@ from studio.errors import StudioError
 from studio.services import Services
 from studio.services.align.service import AlignForm
 from studio.services.recipes.presets import PRESETS
+from studio.ui.parts.base_fetch import BaseNeeds
 from studio.ui.training.form import (
     FormFields,
     SettingWidgets,
@@ -44,13 +45,14 @@ class FormWidgets(FormFields):
     preset: gr.Dropdown
 
 
-def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
-    """Draw the form; and the line below the base that says what it needs. Choices are read afresh on page load by the tab (see :func:`choices`)."""
+def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds]:
+    """Draw the form; and what stands below the base. Choices are read afresh on page load by the tab (see :func:`choices`)."""
     datasets, bases = choices(services)
     first = services.datasets.get(datasets[0][1])
     size = len(first.pairs)
-    preset = PRESETS["embedded"]
-    base, needs = build_base(bases, "base")
+    default = services.models.default_base()
+    preset = PRESETS[services.models.info(default).preset]
+    base, needs = build_base(bases, default, "base")
     dataset = gr.Dropdown(datasets, value=first.id, label="Preference data", elem_id="dataset")
     support_ratio = gr.Slider(
         0,

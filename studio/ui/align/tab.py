@@ -19,6 +19,7 @@ from studio.ui.align.import_box import build_import_box
 from studio.ui.align.panel import AlignPanel
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET, Shared
+from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
 from studio.ui.training.form import bind_start, size_range
 
@@ -77,6 +78,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     app.load(guarded(preview_table), form.all(), rows, **QUIET)
     bind_needs(services, shared, app, form.base, needs)
     form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
+    bind_default(services, shared, form.base, lambda: choices(services)[1], suit_base, [form.preset, *form.knobs()])
     form.preset.input(guarded(FormWidgets.preset_values), form.preset, [form.preset, *form.knobs()], **QUIET)
     form.dataset.change(
         guarded(dataset_changed), [form.dataset, form.data_size], [form.data_size, form.support_ratio], **QUIET
