@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studio.config import Settings
+from studio.errors import StudioError
 
 if TYPE_CHECKING:
     from studio.services.align.service import AlignService
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from studio.services.detox.service import DetoxService
     from studio.services.evaluations.service import EvaluationService
     from studio.services.library.service import LibraryService
+    from studio.services.models.background import BaseFetches
     from studio.services.models.service import ModelService
     from studio.services.rating.pair_sources import PairSourceService
     from studio.services.rating.service import RatingService
@@ -50,6 +52,7 @@ class Services:
     runs: RunStore
     queue: RunQueue
     models: ModelService
+    fetches: BaseFetches
     align: AlignService
     compare: CompareService
     library: LibraryService
@@ -71,12 +74,24 @@ class Services:
         engine = threading.Thread(target=self._warm_engine, name="warm-engine", daemon=True)
         ensure_trainer(self.settings)
         engine.start()
+        self.fetch_default_base()
         stop = threading.Event()
         while not stop.wait(KEEPALIVE_S):
             try:
                 ensure_trainer(self.settings)
             except OSError:
                 log.exception("the trainer could not be kept alive; trying again")
+
+    def fetch_default_base(self) -> None:
+        """Begin to fetch the base that ``STUDIO_BASE`` names, where it is not on this machine; once it is, the chat engine
+        loads it."""
+        wanted = self.settings.base
+        if self.models.default_base() == wanted:
+            return
+        try:
+            self.fetches.start(wanted, done=self._warm_engine)
+        except StudioError as error:
+            log.warning("the default base is not fetched, forms begin with the embedded one: %s", error)
 
     def _warm_engine(self) -> None:
         try:
@@ -94,6 +109,7 @@ def build_services(settings: Settings) -> Services:
     from studio.services.detox.service import DetoxService
     from studio.services.evaluations.service import EvaluationService
     from studio.services.library.service import LibraryService
+    from studio.services.models.background import BaseFetches
     from studio.services.models.service import ModelService
     from studio.services.rating.pair_sources import PairSourceService
     from studio.services.rating.service import RatingService
@@ -123,6 +139,7 @@ def build_services(settings: Settings) -> Services:
         runs,
         queue,
         models,
+        BaseFetches(models),
         align,
         compare,
         library,

@@ -15,6 +15,7 @@ from studio.ui.page.access import Gate, Visitor, address_of, new_visitor
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import finish_page
 from studio.ui.page.shared import Shared
+from studio.ui.parts.base_fetch import bind_fetch_line, build_fetch_line
 from studio.ui.rating.tab import build_rate_tab
 from studio.ui.reward import score_box
 from studio.ui.reward.tab import build_reward_tab
@@ -42,6 +43,7 @@ REQUESTS = (
     "evaluate_run",
     "compare_visit",
     "toxicity_visit",
+    "base_ready",
 )
 
 
@@ -59,6 +61,8 @@ def build_app(services: Services) -> gr.Blocks:
             gr.Markdown("# Alignment Studio\nChange what a language model prefers, and see it happen.")
             if services.settings.admin_password:
                 _operator_box(gate, visitor)
+        with gr.Row():
+            fetch_line = build_fetch_line()
         # outside of Tabs: Gradio's page counts every child of a tab bar as a tab
         requests = {name: gr.State(None) for name in REQUESTS}
         with gr.Tabs(elem_id="studio-tabs") as tabs:
@@ -67,11 +71,13 @@ def build_app(services: Services) -> gr.Blocks:
                 tabs=tabs,
                 chats=chats,
                 **requests,
+                fetch_timer=fetch_line.timer,
                 table=table,
             )
             for label, build in TABS.items():
                 with gr.Tab(label, id=label.lower()):
                     build(services, shared, app)
+        bind_fetch_line(services, shared, app, fetch_line)
         add_api(services, gate)
         score_box.add_api(services)
         finish_page(app, shared)

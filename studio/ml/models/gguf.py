@@ -8,6 +8,7 @@ fails (exit code 2).
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +125,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def main(file: str, folder: str) -> int:
-    """Convert and tell; the exit code."""
+    """Convert and tell; the exit code. Gives way to whatever else wants the cores."""
+    if hasattr(os, "nice"):
+        os.nice(10)
     try:
         convert(Path(file), Path(folder), lambda fraction, text: print(f"{fraction:.2f} {text}", flush=True))
     except StudioError as error:

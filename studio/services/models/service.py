@@ -155,6 +155,20 @@ class ModelService:
         code = self._settings.trust_remote_code
         return self._resolved(model_id, cached_snapshot(model_id) or download(model_id, say, cancelled, code))
 
+    def check_terms(self, model_id: str, accepted: bool) -> None:
+        """Refuse to fetch a base whose terms of use nobody accepted.
+
+        Raises:
+            InputError: not a base's id.
+            ModelLoadError: it has terms, it is not on this machine, and they are not ``accepted``.
+        """
+        info = self.info(model_id)
+        if info.terms and not info.cached and not accepted:
+            raise ModelLoadError(
+                f"{info.id} stands under the {info.licence} ({info.terms}): accept them beside the base field, or with "
+                f"python -m studio bases get {info.id} --accept-terms."
+            )
+
     def remove(self, model_id: str) -> None:
         """Delete a base that the studio fetched or converted.
 
@@ -221,11 +235,7 @@ class ModelService:
         return cached_snapshot(known.hub)
 
     def _fetch(self, known: KnownBase, say: Progress, accept_terms: bool, cancelled: Cancelled) -> Path:
-        if known.terms and not accept_terms:
-            raise ModelLoadError(
-                f"{known.id} stands under the {known.licence} ({known.terms}): accept them beside the base field, or with "
-                f"python -m studio bases get {known.id} --accept-terms."
-            )
+        self.check_terms(known.id, accept_terms)
         try:
             return download(known.hub, say, cancelled, self._settings.trust_remote_code)
         except ModelLoadError as error:

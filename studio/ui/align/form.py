@@ -13,6 +13,7 @@ from studio.errors import StudioError
 from studio.services import Services
 from studio.services.align.service import AlignForm
 from studio.services.recipes.presets import PRESETS
+from studio.ui.parts.base_fetch import BaseNeeds
 from studio.ui.training.form import (
     FormFields,
     SettingWidgets,
@@ -44,13 +45,14 @@ class FormWidgets(FormFields):
     preset: gr.Dropdown
 
 
-def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
-    """Draw the form; and the line below the base that says what it needs. Choices are read afresh on page load by the tab (see :func:`choices`)."""
+def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds]:
+    """Draw the form; and what stands below the base. Choices are read afresh on page load by the tab (see :func:`choices`)."""
     datasets, bases = choices(services)
     first = services.datasets.get(datasets[0][1])
     size = len(first.pairs)
-    preset = PRESETS["embedded"]
-    base, needs = build_base(bases, "base")
+    default, name, prompt = services.align.suited("", "", first.id)
+    preset = PRESETS[name]
+    base, needs = build_base(bases, default, "base")
     dataset = gr.Dropdown(datasets, value=first.id, label="Preference data", elem_id="dataset")
     support_ratio = gr.Slider(
         0,
@@ -77,7 +79,7 @@ def build_form(services: Services) -> tuple[FormWidgets, gr.HTML]:
             shuffle = gr.Checkbox(
                 False, label="Shuffle which rows support", info="Off: the first rows, as in the course."
             )
-        system_prompt = gr.Textbox("", label="System prompt", lines=1, max_lines=4, placeholder="none")
+        system_prompt = gr.Textbox(prompt, label="System prompt", lines=1, max_lines=4, placeholder="none")
         setting_widgets.draw_rest("LoRA", [*LoraSettings.declared()])
         setting_widgets.draw_rest(
             "DPO", [name for name in DpoSettings.declared() if name not in PairSettings.declared()]

@@ -20,6 +20,7 @@ from studio.ui.align.import_box import build_import_box
 from studio.ui.align.panel import AlignPanel
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET, Shared
+from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
 from studio.ui.training.form import bind_start, size_range
 
@@ -91,6 +92,8 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     form.preset.input(guarded(suit_preset), [form.preset, form.dataset], suited, **QUIET)
     asked = [form.dataset, form.preset, form.system_prompt]
     form.dataset.input(guarded(suit_language), asked, form.system_prompt, **QUIET)
+    first = choices(services)[0][0][1]
+    bind_default(services, shared, form.base, lambda: choices(services)[1], lambda base: suit_base(base, first), suited)
     form.dataset.change(
         guarded(dataset_changed), [form.dataset, form.data_size], [form.data_size, form.support_ratio], **QUIET
     ).then(guarded(preview_table), form.all(), rows, **QUIET)

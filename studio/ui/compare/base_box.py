@@ -7,30 +7,34 @@ from typing import Any
 import gradio as gr
 
 from studio.services import Services
-from studio.services.models.service import EMBEDDED
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, Shared
+from studio.ui.parts.base_fetch import bind_default, build_needs
 from studio.ui.parts.base_needs import bind_needs
 from studio.ui.parts.html import parts
 
 
 def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dropdown:
     """Draw the box; its dropdown holds the id of the base."""
+    default = services.models.default_base()
     with gr.Accordion("Base model", open=False, elem_id="base-box"):
         base = gr.Dropdown(
-            [EMBEDDED],
-            value=EMBEDDED,
+            [default],
+            value=default,
             label="Base model where no pane shows an adapter",
-            info="A pane with an adapter brings the base it was trained on. Any Hub id or local folder may be typed.",
+            info="A pane with an adapter brings the base it was trained on. Any Hub id, local folder or GGUF file may be typed.",
             allow_custom_value=True,
             elem_id="compare-base",
         )
-        needs = gr.HTML(elem_id="compare-base-needs")
+        needs = build_needs("compare-base")
         load = gr.Button("Load it now", size="sm", elem_id="load-base")
 
+    def choices() -> list[tuple[str, str]]:
+        return [(info.title, info.id) for info in services.models.catalogue()]
+
     def offer() -> Any:
-        return gr.Dropdown(choices=[(info.title, info.id) for info in services.models.catalogue()])
+        return gr.Dropdown(choices=choices())
 
     def fetch(mark: Visitor, model: str, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008 - gradio's way
         require_operator(mark, "loading another base")
@@ -39,5 +43,6 @@ def build_base_box(services: Services, shared: Shared, app: gr.Blocks) -> gr.Dro
 
     app.load(guarded(offer), None, base, **PRIVATE)
     bind_needs(services, shared, app, base, needs)
-    load.click(guarded(fetch), [shared.visitor, base], needs, **PRIVATE)
+    bind_default(services, shared, base, choices)
+    load.click(guarded(fetch), [shared.visitor, base], needs.line, **PRIVATE)
     return base

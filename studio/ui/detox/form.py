@@ -14,6 +14,7 @@ from studio.services import Services
 from studio.services.data.prompt_sets import prompt_sets
 from studio.services.detox.service import AUTO, DetoxForm
 from studio.services.recipes.presets import DETOX_PRESETS
+from studio.ui.parts.base_fetch import BaseNeeds
 from studio.ui.parts.prompt_box import build_prompt_box
 from studio.ui.training.form import FormFields, SettingWidgets, build_base, build_preset, dataset_choices
 
@@ -74,7 +75,7 @@ class DetoxWidgets(FormFields):
 class FormTexts:
     """The lines beside the form: what the base needs, what a file held, which prompts are used, who rewards and judges."""
 
-    needs: gr.HTML
+    needs: BaseNeeds
     read: gr.HTML
     prompts: gr.HTML
     rewarded: gr.HTML
@@ -82,13 +83,14 @@ class FormTexts:
 
 def build_form(services: Services) -> tuple[DetoxWidgets, FormTexts]:
     """Draw the form; with it the lines beside it. Choices are read again on page load (see :func:`form_values.offer`)."""
-    preset = DETOX_PRESETS["quick"]
+    default = services.models.default_base()
+    preset = DETOX_PRESETS[services.detox.preset_for(default)]
     detox = preset.settings
     datasets, offered = dataset_choices(services, prompts=True), set_choices()
     terms: dict[str, Any] = {}
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            base, needs = build_base(["embedded"], "detox-base")
+            base, needs = build_base([default], default, "detox-base")
             start_run = gr.Dropdown(
                 [("The base itself", "")],
                 value="",

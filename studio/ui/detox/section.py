@@ -16,6 +16,7 @@ from studio.ui.detox.panel import DetoxPanel
 from studio.ui.detox.preview import prompts_html, scorers_html
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET, Shared
+from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
 from studio.ui.parts.html import parts
 from studio.ui.parts.prompt_box import read_line
@@ -50,7 +51,9 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         """Choices as they are now; what another tab asked to start from is chosen."""
         if requested:
             base, start_run = services.runs.get(requested).recipe.base.id, requested
-        return offer(services, base, start_run, *chosen)
+        offered = offer(services, base, start_run, *chosen)
+        # the base stays as it is: another event may change it meanwhile
+        return offered if requested else [gr.Dropdown(choices=offered[0].choices), *offered[1:]]
 
     def start_from(requested: str | None, *chosen: Any) -> dict[Any, Any]:
         """An adapter that another tab asked to start from, with the preset that suits its base."""
@@ -75,6 +78,14 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
     shared.toxicity_visit.change(guarded(refresh), looked, form.choices(), **QUIET)
     bind_needs(services, shared, app, form.base, notes.needs)
     form.base.input(guarded(suit_base), form.base, [form.start_run, *form.preset_sets()], **QUIET)
+    bind_default(
+        services,
+        shared,
+        form.base,
+        lambda: [(info.title, info.id) for info in services.models.catalogue()],
+        suit_base,
+        [form.start_run, *form.preset_sets()],
+    )
     form.preset.input(guarded(preset_values), form.preset, form.preset_sets(), **QUIET)
     gr.on(
         [widget.change for widget in (*form.prompt_sources(), *form.rewarded())],

@@ -13,7 +13,6 @@ from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.services.data.prompt_sets import prompt_sets, prompts_from_text
 from studio.services.evaluations.form import MAX_SAMPLES, EvaluationForm
-from studio.services.models.service import EMBEDDED
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET
 from studio.ui.parts.prompt_box import build_prompt_box, read_line, uploaded
@@ -35,7 +34,8 @@ class EvaluationFormBox:
         with gr.Accordion("A new evaluation", open=True, elem_id="eval-form"):
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=300):
-                    self.base = gr.Dropdown([EMBEDDED], value=EMBEDDED, label="Base model", elem_id="eval-base")
+                    default = services.models.default_base()
+                    self.base = gr.Dropdown([default], value=default, label="Base model", elem_id="eval-base")
                     self.before = gr.Dropdown(
                         [("The base", BASE)],
                         value=BASE,
@@ -113,7 +113,7 @@ class EvaluationFormBox:
     ) -> dict[Any, Any]:
         """Choices as they are now; what was chosen stays where it is still there."""
         panes = [pane for pane in self._services.compare.panes() if pane.run_id]
-        bases = list(dict.fromkeys([*(pane.base for pane in panes), EMBEDDED]))
+        bases = list(dict.fromkeys([*(pane.base for pane in panes), self._services.models.default_base()]))
         base = base if base in bases and (adapters or not panes) else bases[0]
         sets = [(f"{one.title} ({len(one.prompts)})", one.id) for one in prompt_sets()]
         # data with answers has its before/after table in Compare

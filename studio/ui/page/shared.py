@@ -36,6 +36,8 @@ class Shared:
         compare_visit, toxicity_visit: ``gr.State`` that changes when a person opens that tab by a click, and not when a button
             of another tab leads there and asks for something: what a section would look up anew at a visit might then undo
             what it was asked. See :func:`bind_visits`.
+        base_ready: ``gr.State`` with the id of the base that this server fetched last.
+        fetch_timer: ticks while a base is being fetched.
     """
 
     visitor: gr.State
@@ -50,6 +52,8 @@ class Shared:
     evaluate_run: gr.State
     compare_visit: gr.State
     toxicity_visit: gr.State
+    base_ready: gr.State
+    fetch_timer: gr.Timer
 
 
 def bind_visits(shared: Shared) -> None:

@@ -11,6 +11,7 @@ from studio.services import Services
 from studio.ui.page.access import Visitor
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET, Shared
+from studio.ui.parts.base_fetch import BaseNeeds, bind_fetch
 from studio.ui.parts.html import parts
 
 
@@ -30,18 +31,18 @@ def bind_needs(
     shared: Shared,
     app: gr.Blocks,
     base: gr.Dropdown,
-    needs: gr.HTML,
+    needs: BaseNeeds,
     known: Callable[[str], str] = str,
 ) -> None:
-    """Have ``needs`` tell what the model in ``base`` needs, now and whenever it changes; ``known`` makes an id of what was
-    typed."""
+    """Have ``needs`` tell what the model in ``base`` needs, now and whenever it changes, and fetch it; ``known`` makes an id of
+    what was typed."""
 
     def tell_needs(mark: Visitor, typed: str | None) -> str:
         return parts.quiet(base_needs(services, mark, known(typed or "")))
 
     here = [shared.visitor, base]
-    app.load(guarded(tell_needs), here, needs, **QUIET)
-    base.change(guarded(tell_needs), here, needs, **QUIET)
+    gr.on([app.load, base.change, shared.base_ready.change], guarded(tell_needs), here, needs.line, **QUIET)
+    bind_fetch(services, shared, app, base, needs, known)
 
 
 def require_ready(services: Services, base: str) -> None:

@@ -12,6 +12,7 @@ from studio.domain.settings import LoraSettings, RewardSettings
 from studio.services import Services
 from studio.services.recipes.presets import REWARD_PRESETS
 from studio.services.reward.service import RewardForm
+from studio.ui.parts.base_fetch import BaseNeeds
 from studio.ui.training.form import (
     FormFields,
     SettingWidgets,
@@ -40,11 +41,12 @@ class RewardWidgets(FormFields):
     title: gr.Textbox
 
 
-def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML]:
+def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
     """Draw the form; with it the line that says what the base needs."""
     datasets = dataset_choices(services)
     first = services.datasets.get(datasets[0][1])
-    preset = REWARD_PRESETS["embedded"]
+    default = services.models.default_base()
+    preset = REWARD_PRESETS[services.reward.preset_for(default)]
     source = gr.Radio([VOTES, DATA, BOTH], value=DATA, label="Learn from", elem_id="reward-source")
     dataset = gr.Dropdown(datasets, value=first.id, label="Preference data", elem_id="reward-dataset")
     data_size = gr.Slider(
@@ -66,6 +68,7 @@ def build_form(services: Services) -> tuple[RewardWidgets, gr.HTML]:
     )
     base, needs = build_base(
         services.reward.bases(),
+        default,
         "reward-base",
         "An encoder or a causal model. The embedded one needs no download; any Hub id or local folder may be typed.",
     )

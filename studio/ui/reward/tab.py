@@ -15,6 +15,7 @@ from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
+from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
 from studio.ui.parts.html import parts
 from studio.ui.reward import view as reward_view
@@ -50,7 +51,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
             )
             dpo_base = gr.Dropdown(
                 [(model.title, model.id) for model in services.models.catalogue()],
-                value="embedded",
+                value=services.models.default_base(),
                 label="Base of the DPO run",
                 allow_custom_value=True,
                 info="Usually the model whose answers were voted on.",
@@ -120,6 +121,8 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     when_opened(panel.history, app, guarded(refresh), looked, fresh)
     bind_needs(services, shared, app, form.base, needs, base_id)
     form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
+    bind_default(services, shared, form.base, services.reward.bases, suit_base, [form.preset, *form.knobs()])
+    bind_default(services, shared, dpo_base, lambda: [(model.title, model.id) for model in services.models.catalogue()])
     form.preset.input(
         guarded(RewardWidgets.preset_values),
         form.preset,

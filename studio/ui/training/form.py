@@ -18,10 +18,11 @@ from studio.services.recipes.presets import Preset, Presets
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, Shared
+from studio.ui.parts.base_fetch import BaseNeeds, build_needs
 from studio.ui.training.run_panel import RunPanel
 from studio.ui.training.watch import Watch
 
-ANY_BASE = "The embedded one needs no download. Any Hub id or local folder may be typed."
+ANY_BASE = "The embedded one needs no download. Any Hub id, local folder or GGUF file may be typed."
 #: Settings side by side in a row.
 _A_ROW = 3
 
@@ -127,18 +128,18 @@ class FormFields:
         return [gr.Dropdown(value=name, info=preset.note), *cls.knob_values(preset.lora, preset.settings)]
 
 
-def build_base(choices: Sequence[Any], elem_id: str, info: str = ANY_BASE) -> tuple[gr.Dropdown, gr.HTML]:
-    """Draw the box of the base and the line below it that tells what it needs."""
+def build_base(choices: Sequence[Any], value: str, elem_id: str, info: str = ANY_BASE) -> tuple[gr.Dropdown, BaseNeeds]:
+    """Draw the box of the base, ``value`` chosen, and what stands below it: what it needs, and fetching it."""
     base = gr.Dropdown(
         choices,
-        value="embedded",
+        value=value,
         label="Base model",
         allow_custom_value=True,
         filterable=True,
         info=info,
         elem_id=elem_id,
     )
-    return base, gr.HTML(elem_id=f"{elem_id}-needs")
+    return base, build_needs(elem_id)
 
 
 def build_preset(presets: Presets[Any], preset: Preset[Any], elem_id: str) -> gr.Dropdown:
