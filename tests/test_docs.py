@@ -13,6 +13,7 @@ import pytest
 
 from studio.__main__ import _parser, main
 from studio.config import ROOT, Settings
+from studio.domain.bases import KNOWN_BASES
 from tests.helpers.documentation import PAGES, blocks, commands, prose, text_of
 from tests.helpers.runs import command_environment
 
@@ -98,6 +99,11 @@ def test_every_scorer_offered_by_name_is_in_the_table() -> None:
     assert offered <= set(re.findall(r"\| `([^`]+)`", text_of(DOCS / "scorers.md")))
 
 
+def test_every_known_base_is_in_the_table_with_its_licence() -> None:
+    table = re.findall(r"^\| `([^`]+)` \| [\d,]+ M \| [\d,]+ MB \| ([^|]+) \|", text_of(DOCS / "bases.md"), re.M)
+    assert table == [(base.id, base.licence) for base in KNOWN_BASES]
+
+
 @pytest.fixture
 def scratch(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A folder to run commands and examples in, and settings they see."""
@@ -113,11 +119,11 @@ def test_cheap_commands_run_as_written(scratch: Settings, capsys: pytest.Capture
     Path("pairs.json").write_text(json.dumps(rows))
     Path("tests.json").write_text(json.dumps([{"id": 1, "prompt": "More tea?"}]))
     Path("texts.txt").write_text("Thank you.\nShut up, you stupid idiot.\n")
-    cheap = ("runs", "import pairs", "score texts")
+    cheap = ("runs", "import pairs", "score texts", "bases")
     printed: dict[str, str] = {}
     for line in commands(DOCS / "command-line.md"):
         arguments = line.removeprefix("-m studio ")
-        if arguments.startswith(cheap):
+        if arguments.startswith(cheap) and "bases " not in arguments:
             assert main(shlex.split(arguments)) == 0, line
             printed[arguments] = capsys.readouterr().out
     assert len(printed) >= 5

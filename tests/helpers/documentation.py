@@ -28,6 +28,7 @@ def prose(page: Path) -> str:
 
 
 def commands(page: Path) -> list[str]:
-    """The lines of its shell blocks that run this repository's code, without ``python``."""
+    """What it shows of this repository's commands, in shell blocks and in its sentences, without ``python``."""
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
-    return [line.removeprefix("python ") for line in lines if line.startswith("python -m studio")]
+    lines += re.findall(r"`(python -m studio\S* [^`\n]+)`", prose(page))
+    return [line.removeprefix("python ") for line in dict.fromkeys(lines) if line.startswith("python -m studio")]
