@@ -17,7 +17,7 @@ CORPUS_DIR = ROOT / "data" / "corpus"
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things lie and what is allowed. README's settings table lists every field.
+    """Where things lie and what is allowed. The table in docs/settings.md lists every field.
 
     Attributes:
         host: address to bind; localhost unless told otherwise.

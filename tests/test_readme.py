@@ -1,4 +1,4 @@
-"""README is the face: what it says of settings, files and versions must be so."""
+"""What README and the pages say of settings, files and versions is so."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from studio.config import ROOT, Settings
+import pytest
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+from studio.config import ROOT, Settings
+from tests.helpers.documentation import PAGES, blocks, text_of
+
+README = text_of(ROOT / "README.md")
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:
-    table = dict(re.findall(r"^\| `STUDIO_(\w+)` \| (.+?) \|", README, re.M))
+    settings = text_of(ROOT / "docs" / "settings.md")
+    table = dict(re.findall(r"^\| `STUDIO_(\w+)` \| (.+?) \|", settings, re.M))
     assert set(table) == {f.name.upper() for f in fields(Settings)}
     for f in fields(Settings):
         shown, default = table[f.name.upper()].strip("`"), f.default
@@ -23,6 +27,12 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
         )
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_a_page_names_is_one(page: Path) -> None:
+    named = set(re.findall(r"STUDIO_([A-Z_]+)", text_of(page)))
+    assert named - {f.name.upper() for f in fields(Settings)} == set()
+
+
 def test_front_matter_matches_the_pins() -> None:
     pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.M))
     front = README.split("---")[1]
@@ -30,16 +40,23 @@ def test_front_matter_matches_the_pins() -> None:
     assert "app_file: app.py" in front
     for name in ("torch", "transformers", "trl", "peft", "gradio", "bitsandbytes", "datasets", "pandas"):
         assert name in pins
+    for page in PAGES:  # a version named elsewhere is the pinned one
+        for name, version in re.findall(r"\b([\w-]+)==(\d[\w.]*)", text_of(page)):
+            assert pins.get(name) == version, page
 
 
-def test_every_file_named_in_the_tree_exists() -> None:
-    tree = re.search(r"## What is where\s+```\n(.*?)```", README, re.S)
-    assert tree is not None
-    named = set(re.findall(r"\b(\w+\.(?:py|css))\b", tree.group(1)))
-    there = {path.name for path in [ROOT / "app.py", *(ROOT / "studio").rglob("*.*")]}
-    assert named - there == set()
-
-
-def test_every_relative_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+def test_the_source_tree_lists_every_package_and_nothing_else() -> None:
+    (tree,) = [block for block in blocks(ROOT / "docs" / "architecture.md") if block.startswith("app.py")]
+    listed: set[Path] = set()
+    parents = [ROOT]
+    for line in tree.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        parents[depth + 1 :] = [parents[depth] / name]
+        listed.add(parents[depth + 1])
+        assert parents[depth + 1].exists(), line
+    for floor in ("ui", "services", "ml"):
+        there = {p for p in (ROOT / "studio" / floor).iterdir() if not p.name.startswith("_")}
+        assert there - listed == set()
+    there = {p for p in (ROOT / "studio").iterdir() if p.name not in ("__init__.py", "__pycache__")}
+    assert there - listed == set()

@@ -51,7 +51,7 @@ PRESETS = _named(
     Preset(
         "embedded",
         "Embedded base (seconds on a CPU)",
-        # Each part was measured to be needed (README, "Measured"): without replay the answers of a base this small
+        # Each part was measured to be needed (docs/measured.md): without replay the answers of a base this small
         # garble, with a larger beta its pairs are learned by heart before the stance has turned.
         LoraSettings(rank=16, alpha=32, dropout=0.0, target_modules="all-linear"),
         DpoSettings(
