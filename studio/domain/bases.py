@@ -74,7 +74,7 @@ class KnownBase:
     preset: str = "hub-small"
     seq2seq: bool = False
     sampling: Sampling | None = None
-    measured: bool = True
+    measured: bool = False
 
 
 _SMOLLM2 = Package(
@@ -125,6 +125,7 @@ KNOWN_BASES = (
         package=_SMOLLM2,
         preset="real-small",
         sampling=_SURE,
+        measured=True,
     ),
     KnownBase(
         "LiquidAI/LFM2.5-230M",
@@ -134,7 +135,6 @@ KNOWN_BASES = (
         465,
         "LFM Open License 1.0",
         "10 languages, Chinese among them",
-        measured=False,
         preset="real-small",
     ),
     KnownBase(
@@ -150,6 +150,7 @@ KNOWN_BASES = (
         chat=False,
         preset="real-small",
         sampling=_SURE,
+        measured=True,
     ),
     KnownBase(
         "google/gemma-3-270m-it",
@@ -160,7 +161,6 @@ KNOWN_BASES = (
         _GEMMA_LICENCE,
         "more than 140 languages",
         terms=_GEMMA_TERMS,
-        measured=False,
         preset="real-small",
     ),
     KnownBase(
@@ -171,7 +171,6 @@ KNOWN_BASES = (
         714,
         "LFM Open License 1.0",
         "9 languages, Chinese among them",
-        measured=False,
         preset="real-small",
     ),
     KnownBase(
@@ -182,7 +181,6 @@ KNOWN_BASES = (
         714,
         "Apache-2.0",
         "12 languages, Chinese among them",
-        measured=False,
         preset="real-small",
     ),
     KnownBase(
@@ -213,7 +211,6 @@ KNOWN_BASES = (
         1_520,
         "Apache-2.0",
         "more than 100 languages, Traditional Chinese among them",
-        measured=False,
     ),
     KnownBase(
         "Qwen/Qwen2.5-1.5B-Instruct",
