@@ -91,7 +91,8 @@ class Services:
         try:
             self.fetches.start(wanted, done=self._warm_engine)
         except StudioError as error:
-            log.warning("the default base is not fetched, forms begin with the embedded one: %s", error)
+            log.warning("the default base is not fetched: %s", error)
+            self.fetches.report(wanted, str(error))
 
     def _warm_engine(self) -> None:
         try:

@@ -15,6 +15,7 @@ from studio.ui.launch import page_options
 from studio.ui.page.access import new_visitor
 from studio.ui.page.quiet import finish_page
 from studio.ui.page.shared import Shared
+from studio.ui.parts.base_fetch import bind_fetch_line, build_fetch_line
 
 #: Draws a tab and binds its events: one of the ``build_..._tab`` functions, or a part of one.
 Builder = Callable[[Services, Shared, gr.Blocks], object]
@@ -24,8 +25,9 @@ def make_shared(visitor: gr.State, tabs: gr.Tabs) -> Shared:
     """What one tab alone needs of the shell: every state empty, nothing kept by the browser before."""
     states: dict[str, Any] = {}
     for field in dataclasses.fields(Shared):
-        if field.name not in ("visitor", "tabs"):
+        if field.name not in ("visitor", "tabs", "fetch_timer"):
             states[field.name] = gr.BrowserState(None) if "BrowserState" in str(field.type) else gr.State(None)
+    states["fetch_timer"] = gr.Timer(1, active=False)
     return Shared(visitor=visitor, tabs=tabs, **states)
 
 
@@ -41,11 +43,14 @@ def section_page(services: Services, tabs: Mapping[str, Builder]) -> Iterator[st
     with gr.Blocks(analytics_enabled=False, fill_width=True) as app:
         visitor = gr.State(lambda: new_visitor(services.settings))
         bar = gr.Tabs(elem_id="studio-tabs")
-        shared = make_shared(visitor, bar)  # outside of the bar, whose every child counts as a tab
+        line = build_fetch_line()
+        # outside of the bar, whose every child counts as a tab
+        shared = dataclasses.replace(make_shared(visitor, bar), fetch_timer=line.timer)
         with bar:
             for label, build in tabs.items():
                 with gr.Tab(label, id=label.lower()):
                     build(services, shared, app)
+        bind_fetch_line(services, shared, app, line)
         finish_page(app, shared)
     app.queue(default_concurrency_limit=8)
     _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))

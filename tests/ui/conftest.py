@@ -1,5 +1,8 @@
 """The whole page in a real browser, for whichever test asks for it."""
 
+from tests.fixtures.bases import gguf as gguf
+from tests.fixtures.bases import index as index
+from tests.fixtures.bases import tiny as tiny
 from tests.fixtures.browser import chromium as chromium
 from tests.fixtures.browser import open_page as open_page
 from tests.fixtures.browser import page as page

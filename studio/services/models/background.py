@@ -37,6 +37,10 @@ class BaseFetches:
         """The newest fetch of this server, None before the first."""
         return self._last
 
+    def report(self, base: str, text: str) -> None:
+        """Note why a base is not fetched."""
+        self._last = Fetch(base, "failed", text=text)
+
     def start(self, base: str, accept_terms: bool = False, done: Callable[[], None] = lambda: None) -> None:
         """Begin to fetch a base; ``done`` is called in the thread once it is on this machine.
 

@@ -90,11 +90,13 @@ def bind_fetch_line(services: Services, shared: Shared, app: gr.Blocks, line: Fe
             html = parts.progress_bar(fetch.share, PALETTE[0], fetch.text) + parts.quiet(fetch.text)
         elif fetch is not None and fetch.state in ("failed", "cancelled"):
             html = parts.quiet(fetch.text)
+        # a server that has just begun starts to fetch its default base in a moment
+        waiting = fetch is None and services.models.default_base() != services.settings.base
         come = fetch.base if fetch is not None and fetch.state == "done" else None
         return (
             gr.HTML(html, visible=bool(html)),
             gr.Button(visible=fetching and mark.operator),
-            gr.Timer(active=fetching),
+            gr.Timer(active=fetching or waiting),
             come if come != ready else gr.skip(),
         )
 
