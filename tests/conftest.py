@@ -22,6 +22,7 @@ os.environ["GRADIO_SERVER_PORT"] = str(
 )
 
 from studio.config import Settings, load_settings
+from studio.services.models.service import ModelService
 from tests.fixtures.store import postgres_url as postgres_url  # here: one server a session
 from tests.helpers.chat_models import EMBEDDED
 
@@ -46,10 +47,10 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def real_base() -> Path:
     """SmolLM2 135M as the studio fetches it. Skips where it was not fetched: ``.ci/run`` does that."""
-    folder = load_settings().models_dir / "smollm2-135m"
-    if not (folder / "config.json").is_file():
-        pytest.skip(f"SmolLM2 is not in {folder.parent}: python -m studio bases get smollm2-135m")
-    return folder
+    models = ModelService(load_settings())
+    if not models.info("smollm2-135m").cached:
+        pytest.skip("SmolLM2 is not on this machine: python -m studio bases get smollm2-135m")
+    return models.resolve("smollm2-135m").path
 
 
 @pytest.fixture(scope="session")
