@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import wait_until
-from evaluation_helpers import PROMPTS, ScriptedCompare, ScriptedToxicity
+from evaluation_helpers import PROMPTS, ScriptedCompare, ScriptedScoring
 
 from studio.config import Settings
 from studio.domain.chat import Sampling
@@ -30,14 +30,14 @@ class House:
         self.settings = settings
         self.runs, self.models = RunStore(settings), ModelService(settings)
         self.compare = compare(settings, self.runs, self.models)
-        self.toxicity = ScriptedToxicity()
+        self.scoring = ScriptedScoring()
         self.evaluations = self.service()
 
     def service(self) -> EvaluationService:
-        return EvaluationService(self.settings, self.runs, self.compare, self.toxicity)  # type: ignore[arg-type]
+        return EvaluationService(self.settings, self.runs, self.compare, self.scoring)  # type: ignore[arg-type]
 
     def close(self) -> None:
-        self.toxicity.gate.set()
+        self.scoring.gate.set()
         self.evaluations.close()
         self.compare.close()
 

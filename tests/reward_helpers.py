@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from dpo_helpers import make_pairs
 
-from studio.domain.data import PreferenceRow
+from studio.domain.data import Message, PreferenceRow
 from studio.domain.runs import BaseModelRef, LoraSettings, Recipe, RewardSettings
 from studio.ml.reward.run import RewardJob
+from studio.ml.reward.scorer import RewardScorer
 
 _WORDS = ["river", "stone", "cloud", "lamp", "garden", "window", "paper", "silver", "morning", "bread"]
 
@@ -141,3 +142,13 @@ def reward_job(
         device="cpu",
         trust_remote_code=False,
     )
+
+
+def rewards(scorer: RewardScorer, conversations: Sequence[Sequence[Message]]) -> list[float]:
+    """The rewards of conversations, without what was cut."""
+    return [scored.reward for scored in scorer.scored(conversations)]
+
+
+def reward_of(scorer: RewardScorer, prompt: str, response: str) -> float:
+    """The reward of one answer to one prompt."""
+    return rewards(scorer, [[Message("user", prompt), Message("assistant", response)]])[0]

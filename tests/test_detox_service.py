@@ -83,7 +83,7 @@ def test_a_run_is_carried_out_and_told(services: Services, form: DetoxForm, done
     view = services.runs.get(done)
     assert (view.status.state, view.method, view.title) == ("done", "detox", "A trial")
     recipe = view.recipe
-    assert recipe.detox_settings.rewards[0].revision == services.toxicity.spec("embedded").info.revision
+    assert recipe.detox_settings.rewards[0].revision == services.scoring.spec("embedded").info.revision
     assert recipe.detox_settings.judge_revision
     assert recipe.data_size == len(recipe.row_ids) == len(services.runs.plan(done).prompts)
     events, _ = services.runs.events(done)

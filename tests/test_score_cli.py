@@ -19,8 +19,8 @@ from studio.__main__ import main
 from studio.config import ROOT, Settings
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TextScore
 from studio.ml.scorers.classifier import ClassifierScorer
-from studio.services.toxicity.score_files import score_csv, score_json, score_records
-from studio.services.toxicity.service import TextScores
+from studio.services.scoring.score_files import score_csv, score_json, score_records
+from studio.services.scoring.service import TextScores
 
 NAME = "facebook/roberta-hate-speech-dynabench-r4-target"
 HATE = ("nothate", "hate")

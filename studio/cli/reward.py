@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.cli.common import Commands, add_knobs, changed, command, follow_and_tell, warn
 from studio.domain.runs import LoraSettings, RewardSettings
+from studio.domain.toxicity import reward_scorer
 from studio.errors import InputError
 from studio.services import Services
 
@@ -88,12 +89,13 @@ def _told(result: dict[str, Any]) -> list[str]:
 
 
 def _score(services: Services, options: argparse.Namespace) -> int:
+    scorer = reward_scorer(options.run)
     if options.response2 is None:
-        one = services.scores.score(options.run, [(options.prompt, options.response)])[0]
+        one = services.scoring.score_checked(scorer, [options.response], [options.prompt], "Answer").scores[0]
         found: dict[str, Any] = {"run": options.run, "reward": one.reward}
         line = f"reward {one.reward:+.3f}"
     else:
-        verdict = services.scores.compare(options.run, options.prompt, options.response, options.response2)
+        verdict = services.scoring.compare(scorer, options.prompt, options.response, options.response2)
         found = {
             "run": options.run,
             "reward": verdict.first.reward,

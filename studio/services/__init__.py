@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from studio.services.models import ModelService
     from studio.services.rating.pair_sources import PairSourceService
     from studio.services.rating.service import RatingService
-    from studio.services.reward.scores import ScoreService
     from studio.services.reward.service import RewardService
     from studio.services.runs.store import RunStore
-    from studio.services.toxicity.service import ToxicityService
+    from studio.services.scoring.service import ScoringService
     from studio.services.votes.hub_backup import VoteMirror
 
 log = logging.getLogger(__name__)
@@ -49,8 +48,7 @@ class Services:
     rating: RatingService
     sources: PairSourceService
     reward: RewardService
-    scores: ScoreService
-    toxicity: ToxicityService
+    scoring: ScoringService
     evaluations: EvaluationService
     detox: DetoxService
     #: The copy of the votes on the Hub; a server sets it where the settings ask for one.
@@ -90,10 +88,9 @@ def build_services(settings: Settings) -> Services:
     from studio.services.models import ModelService
     from studio.services.rating.pair_sources import PairSourceService
     from studio.services.rating.service import RatingService
-    from studio.services.reward.scores import ScoreService
     from studio.services.reward.service import RewardService
     from studio.services.runs.store import RunStore
-    from studio.services.toxicity.service import ToxicityService
+    from studio.services.scoring.service import ScoringService
     from studio.store.database import Database
 
     database = Database(settings.store_url)
@@ -104,10 +101,9 @@ def build_services(settings: Settings) -> Services:
     rating = RatingService(settings, database)
     sources = PairSourceService(settings, rating, compare, runs, datasets)
     reward = RewardService(settings, datasets, runs, models, align, rating)
-    scores = ScoreService(settings, runs, models, compare.threads)
-    toxicity = ToxicityService(settings, runs, models, compare.threads)
-    evaluations = EvaluationService(settings, runs, compare, toxicity, database)
-    detox = DetoxService(settings, datasets, runs, models, toxicity)
+    scoring = ScoringService(settings, runs, models, compare.threads)
+    evaluations = EvaluationService(settings, runs, compare, scoring, database)
+    detox = DetoxService(settings, datasets, runs, models, scoring)
     return Services(
         settings,
         datasets,
@@ -119,8 +115,7 @@ def build_services(settings: Settings) -> Services:
         rating,
         sources,
         reward,
-        scores,
-        toxicity,
+        scoring,
         evaluations,
         detox,
     )

@@ -30,7 +30,7 @@ from studio.services.runs.store import RunStore, RunView
 if TYPE_CHECKING:
     from studio.services.data.datasets import DatasetService
     from studio.services.models import ModelService, Progress
-    from studio.services.toxicity.service import ToxicityService
+    from studio.services.scoring.service import ScoringService
 
 #: In a form: choose a scorer that is no part of the reward, if there is one.
 AUTO = "auto"
@@ -72,7 +72,7 @@ class DetoxService:
         datasets: DatasetService,
         runs: RunStore,
         models: ModelService,
-        toxicity: ToxicityService,
+        toxicity: ScoringService,
     ) -> None:
         self._settings = settings
         self._datasets = datasets

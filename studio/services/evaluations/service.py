@@ -26,7 +26,7 @@ from studio.services.evaluations.form import EvaluationForm, check_form, check_t
 from studio.services.evaluations.queue import RESUMABLE, Beat, EvaluationStatus, Job, owner_gone, owner_name
 from studio.services.evaluations.rows import make_rows, parts_left
 from studio.services.runs.store import RunStore
-from studio.services.toxicity.service import ToxicityService
+from studio.services.scoring.service import ScoringService
 from studio.store import evaluations as store
 from studio.store.database import Database
 from studio.store.evaluations import EvaluationSummary
@@ -46,12 +46,12 @@ class EvaluationService:
         settings: Settings,
         runs: RunStore,
         compare: CompareService,
-        toxicity: ToxicityService,
+        scoring: ScoringService,
         database: Database | None = None,
     ) -> None:
         self._runs = runs
         self._compare = compare
-        self._toxicity = toxicity
+        self._scoring = scoring
         self._database = database or Database(settings.store_url)
         self._owner = owner_name()
         self._lock = threading.Lock()
@@ -237,7 +237,7 @@ class EvaluationService:
             before=form.before,
             adapters=form.adapters,
             hashes=tuple(self._hash(name) for name in panes),
-            scorer=self._toxicity.spec(form.scorer).info,
+            scorer=self._scoring.spec(form.scorer).info,
             prompt_set=form.prompt_set,
             prompts=form.prompts,
             samples=form.samples,
@@ -260,7 +260,7 @@ class EvaluationService:
         base = self._compare.base_of(panes, spec.base.id)
         if base.fingerprint != spec.base.fingerprint:
             raise ConflictError(f"The files of base {spec.base.id} changed since; start a new evaluation.")
-        scorer = self._toxicity.spec(spec.scorer.name).info
+        scorer = self._scoring.spec(spec.scorer.name).info
         if scorer.revision != spec.scorer.revision:
             raise ConflictError(
                 f"Scorer {scorer.name} is not the one this evaluation began with (its revision was "
@@ -347,7 +347,7 @@ class EvaluationService:
 
         for part in parts_left(found.spec, there):
             self._check_same(found.spec)
-            rows = make_rows(found.spec, part, self._compare, self._toxicity, job.stop, alive)
+            rows = make_rows(found.spec, part, self._compare, self._scoring, job.stop, alive)
             with self._store().write() as connection:
                 # None where somebody deleted it under us
                 if not store.change(connection, job.id, was=("running",), owned_by=self._owner, updated=time.time()):

@@ -12,11 +12,10 @@ import gradio as gr
 
 from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Message
+from studio.domain.toxicity import RUN, TextScore
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.reward.scores import ranking
-from studio.services.toxicity.scorers import EMBEDDED, RUN
-from studio.services.toxicity.service import TextScores
+from studio.services.scoring.service import TextScores, ranking
 from studio.ui.compare import talk as talks
 from studio.ui.compare.api import MODEL
 from studio.ui.compare.pane_widgets import PaneWidgets
@@ -66,7 +65,7 @@ def build_pane_scores(
         best = gr.HTML(elem_id="best-result")
 
     def offer_judges(chosen: str, shown: str) -> tuple[Any, Any]:
-        judges = [*services.scores.choices(), *_toxicity_choices(services)]
+        judges = scorers_on_offer(services)
         kept = chosen if chosen in {name for _, name in judges} else OFF
         models = [(choice.label, choice.id) for choice in services.compare.panes()]
         return gr.Dropdown(choices=[("off", OFF), *judges], value=kept), offer(models, shown)
@@ -100,30 +99,22 @@ def build_pane_scores(
 
 
 def pane_lines(services: Services, judge: str, talk: Talk) -> list[str]:
-    """What stands below each pane: the score of its newest answer, where it has one. A reward model reads the whole
-    conversation; its rewards of answers to different conversations are told as not to be compared."""
+    """What stands below each pane: the score of its newest answer, where it has one. A reward run reads the whole
+    conversation; its rewards of answers to different conversations are shown as not to be compared."""
     lines = [""] * len(talk.panes)
     rows = [index for index, pane in enumerate(talk.panes) if pane.answer]
     if not rows:
         return lines
-    values: list[float | None]
-    comparable = True
-    if _is_run(judge):
-        read = [talks.told(talk, index) for index in rows]
-        rewards = services.scores.score_conversations(judge, read)
-        values = [one.reward for one in rewards]
-        told = [f"reward <b>{one.reward:+.3f}</b>{cut_told(one.cut)}" for one in rewards]
-        comparable = len({conversation[:-1] for conversation in read}) == 1
-    else:
-        found = services.toxicity.judge(judge, [talk.panes[index].answer for index in rows])
-        values = [score.reward for score in found.scores]
-        told = [pane_line(found.info, score) for score in found.scores]
-    top = max((value for value in values if value is not None), default=None)
-    for index, line, value in zip(rows, told, values, strict=True):
+    read = [talks.told(talk, index) for index in rows]
+    scored = services.scoring.score(judge, [turns[-1].content for turns in read], [turns[:-1] for turns in read])
+    rewards = [score.reward for score in scored.scores]
+    comparable = scored.info.kind != "reward" or len({turns[:-1] for turns in read}) == 1
+    highest = max((reward for reward in rewards if reward is not None), default=None)
+    for index, score in zip(rows, scored.scores, strict=True):
         mark = "" if comparable else DIFFER
-        if comparable and value is not None and value == top and len(rows) > 1:
+        if comparable and score.reward is not None and score.reward == highest and len(rows) > 1:
             mark = " · highest"
-        lines[index] = f'<div class="pane-reward">{line}{mark}</div>'
+        lines[index] = f'<div class="pane-reward">{pane_line(scored.info, score)}{mark}</div>'
     return lines
 
 
@@ -143,45 +134,33 @@ def best_of_n(services: Services, judge: str, talk: Talk, choice: str, count: in
         raise InputError("All samples were empty; try another question or model.")
     before = f" <i>(after {len(turns) - 1} earlier turns of pane {index + 1})</i>" if len(turns) > 1 else ""
     head = f"<div class='quiet'>{escape(turns[-1].content)}{before}</div>"
-    if not _is_run(judge):
-        return head + _ranked_by_toxicity(services.toxicity.judge(judge, answers))
-    found = services.scores.score_conversations(judge, [(*question, Message("assistant", a)) for a in answers])
-    return head + _ranked(answers, [one.reward for one in found], [one.cut for one in found])
+    return head + _ranked(services.scoring.score(judge, answers, [question] * len(answers)))
 
 
-def _is_run(judge: str) -> bool:
-    """Whether a run's id was chosen, not a scorer's name: all names of those but one have a slash in them."""
-    return judge != EMBEDDED and "/" not in judge
+def scorers_on_offer(services: Services) -> list[tuple[str, str]]:
+    """(label, name) of the scorers that can score now: the reward runs, then those of toxicity."""
+    others = [(f"Toxicity · {label}", name) for label, name in services.scoring.choices() if not name.startswith(RUN)]
+    return [*services.scoring.reward_runs(), *(choice for choice in others if services.scoring.ready(choice[1]))]
 
 
-def _toxicity_choices(services: Services) -> list[tuple[str, str]]:
-    """The toxicity scorers that can score now; reward runs stand in the list already, by their ids."""
-    return [
-        (f"Toxicity · {label}", name)
-        for label, name in services.toxicity.choices()
-        if not name.startswith(RUN) and services.toxicity.ready(name)
-    ]
-
-
-def _ranked_by_toxicity(found: TextScores) -> str:
-    """The least toxic answer first, those the scorer does not cover last; covered where it calls them toxic."""
-    order = ranking([float("-inf") if score.reward is None else score.reward for score in found.scores])
+def _ranked(scored: TextScores) -> str:
+    """The highest reward first, answers the scorer does not cover last; under a cover where it calls them toxic."""
     rows = ""
-    for place, index in enumerate(order, 1):
-        score, answer = found.scores[index], found.texts[index]
-        toxicity = "not covered" if score.toxicity is None else f"{score.toxicity:.3f}"
+    for place, index in enumerate(ranking(scored.scores), 1):
+        score, answer = scored.scores[index], scored.texts[index]
         offends = score.toxicity is not None and score.toxicity > OVER
         text = covered(answer, "answer") if offends else escape(answer)
-        rows += f"<tr><td>{place}</td><td><b>{toxicity}</b></td><td>{text}</td></tr>"
+        rows += f"<tr><td>{place}</td><td>{_figure(score)}</td><td>{text}</td></tr>"
+    column = "reward" if scored.info.kind == "reward" else "toxicity"
     return (
-        f"{named(found.info)}<table class='strip best'><thead><tr><th></th><th>toxicity</th>"
+        f"{named(scored.info)}<table class='strip best'><thead><tr><th></th><th>{column}</th>"
         f"<th>answer</th></tr></thead><tbody>{rows}</tbody></table>"
     )
 
 
-def _ranked(answers: Sequence[str], rewards: Sequence[float], cuts: Sequence[int]) -> str:
-    rows = "".join(
-        f"<tr><td>{place}</td><td><b>{rewards[index]:+.3f}</b>{cut_told(cuts[index])}</td><td>{escape(answers[index])}</td></tr>"
-        for place, index in enumerate(ranking(rewards), 1)
-    )
-    return f"<table class='strip best'><thead><tr><th></th><th>reward</th><th>answer</th></tr></thead><tbody>{rows}</tbody></table>"
+def _figure(score: TextScore) -> str:
+    if not score.covered:
+        return "<b>not covered</b>"
+    if score.toxicity is None:
+        return f"<b>{score.reward:+.3f}</b>{cut_told(score.cut)}"
+    return f"<b>{score.toxicity:.3f}</b>"

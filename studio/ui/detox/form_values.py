@@ -35,7 +35,7 @@ def offer(
     *scorers: str | None,
 ) -> list[Any]:
     """What there is to choose now, in the order of :meth:`DetoxWidgets.choices`; what was chosen stays while it is there."""
-    known = list(services.toxicity.choices())
+    known = list(services.scoring.choices())
     # the reward's first scorer cannot be none
     lists = [known, *[[NONE, *known]] * (TERMS - 1), [BY_STUDIO, NONE, *known]]
     return [
@@ -157,7 +157,7 @@ def rewarded_html(services: Services, form: DetoxForm) -> str:
 def _measures(services: Services, scorer: str) -> str:
     """A scorer's name, state, and what it measures in its own words; or why it cannot score."""
     try:
-        info = services.toxicity.spec(scorer).info
+        info = services.scoring.spec(scorer).info
     except StudioError as error:
         return f"{escape(scorer)}: {escape(str(error))}"
     return (

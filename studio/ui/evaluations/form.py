@@ -125,7 +125,7 @@ class EvaluationFormBox:
         listed = [*sets, ("Prompts typed here", LINES), ("Prompts of a file of yours", FILE)]
         fresh = scorer is None
         chosen = prompts if not fresh and prompts in {value for _, value in listed} else listed[0][1]
-        scorers = self._services.toxicity.choices()
+        scorers = self._services.scoring.choices()
         return {
             self.base: gr.Dropdown(choices=bases, value=base),
             self.prompts: gr.Dropdown(choices=listed, value=chosen),

@@ -200,8 +200,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def remove(mark: Visitor, run_id: str | None) -> dict[Any, Any]:
         require_operator(mark, "deleting")
         library.delete(_needed(run_id))
-        services.scores.release(_needed(run_id))
-        services.toxicity.release(_needed(run_id))
+        services.scoring.release(_needed(run_id))
         return {**rows(), **show(None)}
 
     def take_in(mark: Visitor, upload: str | None, folder: str, base_id: str) -> dict[Any, Any]:

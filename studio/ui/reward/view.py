@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from studio.domain.events import RewardReport
 from studio.domain.runs import FINAL_STATES
+from studio.domain.toxicity import TextScore
 from studio.services.reward.reading import claim, majority_name
 from studio.services.reward.service import VoteCount
 from studio.services.runs.store import RunView
@@ -18,7 +19,7 @@ from studio.ui.training.run_view import bar, header_html, started
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from studio.services.reward.scores import Verdict
+    from studio.services.scoring.service import Verdict
 
 EMPTY = (
     '<div class="empty">No reward model yet. Choose votes or a dataset, press <b>Train reward model</b>, and the curves appear '
@@ -186,11 +187,11 @@ def votes_badge(count: VoteCount) -> str:
     )
 
 
-def scores(rewards: Sequence[float], cuts: Sequence[int], verdict: Verdict | None) -> str:
+def scores(answers: Sequence[TextScore], verdict: Verdict | None) -> str:
     """Rewards of one or two answers; of two the margin and the probability."""
     lines = [
-        f"<div><b>{name}</b> reward <b>{reward:+.3f}</b>{cut_told(cut)}</div>"
-        for name, reward, cut in zip(("Answer A", "Answer B"), rewards, cuts, strict=False)
+        f"<div><b>{name}</b> reward <b>{score.reward:+.3f}</b>{cut_told(score.cut)}</div>"
+        for name, score in zip(("Answer A", "Answer B"), answers, strict=False)
     ]
     if verdict is None:
         lines.append(

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from html import escape
 
 from studio.domain.toxicity import ScorerInfo, TextScore
-from studio.services.toxicity.service import TextScores
+from studio.services.scoring.service import TextScores
 from studio.ui.parts.chips import chips_html
 from studio.ui.parts.cover import covered
+from studio.ui.reward.view import cut_told
 
 EMPTY = (
     '<div class="empty">Nothing scored yet. Write or paste texts, one a line, choose who scores, and press <b>Score</b>: '
@@ -79,7 +80,7 @@ def pane_line(info: ScorerInfo, score: TextScore) -> str:
     if not score.covered:
         told = "<b>not covered</b>"
     elif score.toxicity is None:
-        told = f"reward <b>{score.reward:+.3f}</b>"
+        told = f"reward <b>{score.reward:+.3f}</b>{cut_told(score.cut)}"
     else:
         told = f"toxicity <b>{score.toxicity:.3f}</b> · reward <b>{score.reward:+.3f}</b>"
     return f'{told} <span class="quiet mono" title="{title}">{escape(info.name)} @ {escape(info.revision[:12])}</span>'

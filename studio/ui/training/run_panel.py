@@ -315,8 +315,7 @@ class RunPanel:
         run_id = state.chosen(self._services.runs).run_id
         self._services.runs.delete(run_id)
         self._services.compare.release(run_id)
-        self._services.scores.release(run_id)
-        self._services.toxicity.release(run_id)
+        self._services.scoring.release(run_id)
         return self.open_run(state, to_watch(self._listed()), axis)
 
     def _lay_over(self, state: Watch, chosen: list[str], axis: str) -> dict[Any, Any]:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from studio.services.files.csv_text import csv_text
-from studio.services.toxicity.service import TextScores
+from studio.services.scoring.service import TextScores
 
 
 def score_records(found: TextScores) -> list[dict[str, Any]]:
