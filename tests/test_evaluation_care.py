@@ -24,9 +24,9 @@ from evaluation_house import House, form, quick  # noqa: F401
 from studio.domain.chat import Sampling
 from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError, StudioError
-from studio.services.evaluations.queue import SILENT_S
 from studio.services.evaluations.rows import parts_left
 from studio.services.evaluations.service import NOT_KEPT, EvaluationStatus
+from studio.services.jobs import SILENT_S
 from studio.store import evaluations as store
 
 pytestmark = pytest.mark.timeout(300)

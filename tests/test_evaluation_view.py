@@ -10,9 +10,9 @@ from evaluation_helpers import PROMPTS, make_evaluation, make_spec
 
 from studio.domain.evaluations import Evaluation, EvaluationRow
 from studio.domain.toxicity import NOT_COVERED, TextScore
-from studio.services.evaluations.queue import EvaluationStatus
 from studio.services.evaluations.reading import footing, headline, signed
 from studio.services.evaluations.statistics import compare
+from studio.services.evaluations.status import EvaluationStatus
 from studio.services.evaluations.table import by_difference
 from studio.ui.evaluations import charts, view
 
