@@ -17,9 +17,9 @@ from studio.domain.data import PreferencePair
 from studio.errors import ConflictError, DatasetError, NotFoundError
 from studio.services.data import datasets as module
 from studio.services.data import hub_rows
-from studio.services.data import preference_rows as imports
 from studio.services.data.datasets import DatasetService
 from studio.services.data.formats import PromptFile, read_prompts
+from studio.services.data.prompt_key import normalised
 
 # -- shipped ---------------------------------------------------------------------------------------------------------
 
@@ -31,7 +31,7 @@ def test_shipped_sets_are_what_they_promise(service: DatasetService, dataset_id:
     assert data.test_prompts == tuple(pair.prompt for pair in data.heldout)
     everything = data.pairs + data.heldout
     for field in ("id", "prompt", "support", "oppose"):
-        assert len({imports.normalised(getattr(pair, field)) for pair in everything}) == 80
+        assert len({normalised(getattr(pair, field)) for pair in everything}) == 80
     lengths = [(len(pair.support), len(pair.oppose)) for pair in everything]
     # length must not give the side away
     assert 0.98 < sum(a for a, _ in lengths) / sum(b for _, b in lengths) < 1.02
@@ -67,8 +67,8 @@ def test_held_out_fraction_splits_by_prompt(service: DatasetService, put: Callab
     path = put("a.json", rows)
     data = service.import_file(path, heldout_fraction=0.2, seed=3).dataset
     assert (len(data.pairs), len(data.heldout)) == (32, 8)  # 4 of 20 distinct prompts, both rows of each
-    trained = {imports.normalised(pair.prompt) for pair in data.pairs}
-    assert not trained & {imports.normalised(pair.prompt) for pair in data.heldout}
+    trained = {normalised(pair.prompt) for pair in data.pairs}
+    assert not trained & {normalised(pair.prompt) for pair in data.heldout}
     assert data.test_prompts == tuple(pair.prompt for pair in data.heldout)
     assert service.import_file(path, heldout_fraction=0.2, seed=3).dataset.content_hash == data.content_hash
     assert service.import_file(path, heldout_fraction=0.2, seed=4).dataset.content_hash != data.content_hash

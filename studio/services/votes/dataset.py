@@ -11,8 +11,9 @@ from studio.domain.data import Message, PreferenceDataset, PreferencePair
 from studio.domain.votes import Ballots, Decision
 from studio.errors import DatasetError, NotFoundError
 from studio.services.data.datasets import DatasetService
-from studio.services.data.preference_rows import Parsed, content_hash
+from studio.services.data.preference_rows import content_hash
 from studio.services.data.prompt_key import normalised
+from studio.services.data.row_reader import Parsed
 from studio.services.rating.decisions import decide
 from studio.services.runs.store import RunStore, RunView
 from studio.services.votes.rows import conversation, decision_of, used_by, votes_hash
