@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import re
-import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -18,6 +17,7 @@ from studio.domain.runs import BaseModelRef
 from studio.errors import InputError, ModelLoadError, RecipeError
 from studio.ml.models.loading import HUB_FILES, cached_snapshot, fingerprint
 from studio.ml.models.seq2seq import is_encoder_decoder
+from studio.services.hub import hub_client, is_hub_id
 from studio.services.runs.store import RunView
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 Progress = Callable[[float, str], None]
 
 EMBEDDED = "embedded"
-_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$")
 _TIMEOUT_S = 10.0
 
 
@@ -284,7 +283,7 @@ def _as_folder(model_id: str) -> Path | None:
 
 
 def _check_hub_id(model_id: str) -> None:
-    if not _HUB_ID.match(model_id):
+    if not is_hub_id(model_id):
         raise InputError(
             f"{model_id[:120]!r} is not a base model: give {EMBEDDED}, a folder's full path, or a hub id like organisation/name."
         )
@@ -296,21 +295,12 @@ def _count_weights(path: Path) -> int:
     Raises:
         ModelLoadError: it is not a safetensors file.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > 100_000_000:
-                raise ValueError("header too long")
-            header = json.loads(file.read(length))
-        total = 0
-        for name, entry in header.items():
-            if name != "__metadata__":
-                count = 1
-                for size in entry["shape"]:
-                    count *= size
-                total += count
-        return total
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        with safe_open(path, framework="numpy") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, ValueError) as error:
         raise ModelLoadError(f"{path} is not a safetensors file.") from error
 
 
@@ -320,11 +310,10 @@ def _hub_sizes(model_id: str) -> dict[str, int]:
     Raises:
         ModelLoadError: the hub cannot be reached, has no such model, or the model no safetensors.
     """
-    from huggingface_hub import HfApi
     from huggingface_hub.utils import filter_repo_objects
 
     try:
-        siblings = HfApi().model_info(model_id, files_metadata=True, timeout=_TIMEOUT_S).siblings or []
+        siblings = hub_client().model_info(model_id, files_metadata=True, timeout=_TIMEOUT_S).siblings or []
     except Exception as error:
         raise _hub_error(model_id, error) from error
     sizes = {entry.rfilename: entry.size or 0 for entry in siblings}

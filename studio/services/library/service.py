@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from studio.config import Settings
-from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError, StudioError
+from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
+from studio.services.files.disk import needs_room
 from studio.services.files.unpacking import FOREIGN_CARD, copy_folder, unpack_zip
 from studio.services.files.zips import pack
-from studio.services.hub import checked_repo, checked_token, hub_sentence
+from studio.services.hub import HubApi, hub_client, push_folder
 from studio.services.library.bundle import PUBLISHED, staged
 from studio.services.library.model_card import model_card, write_card
 from studio.services.library.upload import Imported, take_in
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
+_WAY_OUT = "delete old runs or merged exports, then try again."
 
 
 class Engine(Protocol):
@@ -36,24 +36,6 @@ class Engine(Protocol):
 
     def release(self, run_id: str) -> None:
         """Let go of a run's adapter."""
-
-
-class HubApi(Protocol):
-    """What is used of ``huggingface_hub.HfApi``."""
-
-    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> Any: ...
-
-    def repo_info(self, repo_id: str) -> Any: ...
-
-    def upload_folder(
-        self, *, repo_id: str, folder_path: str, allow_patterns: list[str], commit_message: str
-    ) -> Any: ...
-
-
-def _hub(token: str) -> HubApi:
-    from huggingface_hub import HfApi
-
-    return HfApi(token=token)
 
 
 class LibraryService:
@@ -68,7 +50,7 @@ class LibraryService:
         runs: RunStore,
         models: ModelService,
         compare: Engine,
-        hub: Callable[[str], HubApi] = _hub,
+        hub: Callable[[str], HubApi] = hub_client,
     ) -> None:
         self._settings = settings
         self._runs = runs
@@ -158,7 +140,10 @@ class LibraryService:
             ConflictError: the disk is full.
         """
         view = self.get(run_id)
-        with _room(), staged(view, self._settings, include_log=include_log, include_data=include_data) as folder:
+        with (
+            needs_room(_WAY_OUT),
+            staged(view, self._settings, include_log=include_log, include_data=include_data) as folder,
+        ):
             return pack(folder, self._download_folder(run_id) / f"{run_id}.zip", run_id)
 
     def merge(self, run_id: str, out: Path | None = None, progress: Progress | None = None) -> Path:
@@ -196,7 +181,7 @@ class LibraryService:
                 return target
             from studio.ml.models.merge import merge_adapter
 
-            with _room():
+            with needs_room(_WAY_OUT):
                 merge_adapter(
                     base_path,
                     view.folder,
@@ -215,7 +200,7 @@ class LibraryService:
             StudioError: as :meth:`merge`.
         """
         folder = self.merge(run_id, progress=progress)
-        with _room():
+        with needs_room(_WAY_OUT):
             return pack(folder, self._download_folder(run_id) / f"{run_id}-merged.zip", f"{run_id}-merged")
 
     def push(self, run_id: str, repo: str, token: str, private: bool = True) -> str:
@@ -228,29 +213,16 @@ class LibraryService:
             StudioError: the Hub cannot be reached or refuses the upload.
         """
         view = self.get(run_id)
-        repo, token = checked_repo(repo), checked_token(token)
-        try:
-            api = self._hub(token)
-            url = api.create_repo(repo, private=private, exist_ok=True)
-            full = str(getattr(url, "repo_id", repo))
-            if private and api.repo_info(full).private is False:
-                raise ConflictError(
-                    f"{full} exists already and is public. Choose another name, or untick private to publish there."
-                )
-            with staged(view, self._settings, adapter_ref=full) as folder:
-                api.upload_folder(
-                    repo_id=full,
-                    folder_path=str(folder),
-                    allow_patterns=list(PUBLISHED),
-                    commit_message=f"Adapter {view.run_id} from Alignment Studio",
-                )
-        except StudioError:
-            raise
-        except Exception as error:
-            # The client can raise anything, and its texts may carry request headers: only the kind is told and logged.
-            log.warning("push of %s failed: %s", run_id, type(error).__name__)
-            raise hub_sentence(error, "the adapter is untouched, download its zip instead.") from None
-        return str(url)
+        return push_folder(
+            self._hub,
+            repo,
+            token,
+            private,
+            lambda full: staged(view, self._settings, adapter_ref=full),
+            f"Adapter {view.run_id} from Alignment Studio",
+            "the adapter is untouched, download its zip instead.",
+            allow_patterns=list(PUBLISHED),
+        )
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -266,7 +238,7 @@ class LibraryService:
         """
         if not path.is_file():
             raise InputError(f"There is no file {path.name}.")
-        with _room():
+        with needs_room(_WAY_OUT):
             done = take_in(
                 lambda folder, limit: unpack_zip(path, folder, limit), path.stem, self._settings, self._models, base
             )
@@ -280,7 +252,7 @@ class LibraryService:
             InputError, ModelLoadError, ConflictError: as :meth:`import_zip`.
         """
         path = path.expanduser()
-        with _room():
+        with needs_room(_WAY_OUT):
             done = take_in(
                 lambda folder, limit: copy_folder(path, folder, limit), path.name, self._settings, self._models, base
             )
@@ -292,7 +264,7 @@ class LibraryService:
     def _write_card(self, run_id: str) -> None:
         view = self._runs.get(run_id)
         if view.has_adapter:
-            with _room():
+            with needs_room(_WAY_OUT):
                 write_card(view.folder, view)
 
     def _merged(self, run_id: str) -> Path:
@@ -306,17 +278,6 @@ class LibraryService:
             if self._downloads is None:
                 self._downloads = tempfile.TemporaryDirectory(prefix="studio-downloads-", ignore_cleanup_errors=True)
         return Path(self._downloads.name) / run_id
-
-
-@contextlib.contextmanager
-def _room() -> Iterator[None]:
-    """A full disk, told in a sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ConflictError("The disk is full; delete old runs or merged exports, then try again.") from error
-        raise
 
 
 def _text(path: Path) -> str:

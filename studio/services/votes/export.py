@@ -4,26 +4,26 @@ the Hub."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import errno
 import json
 import logging
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from studio import __version__
 from studio.domain.votes import Ballots, Decision, Origin
-from studio.errors import ConflictError, DatasetError, InputError, NotFoundError, StudioError
+from studio.errors import ConflictError, DatasetError, InputError, NotFoundError
 from studio.services.files.csv_text import csv_text
+from studio.services.files.disk import needs_room
 from studio.services.files.zips import pack
-from studio.services.hub import checked_repo, checked_token, hub_sentence
+from studio.services.hub import HubApi, hub_client, push_folder
 from studio.services.rating.decisions import decide
 from studio.services.votes.argilla_export import write_argilla
 from studio.services.votes.dataset import LeftOut, left_out, preference_dataset
@@ -43,6 +43,7 @@ from studio.services.votes.rows import (
 log = logging.getLogger(__name__)
 
 Format = Literal["jsonl", "parquet", "both"]
+_WAY_OUT = "make room, then export again."
 FORMATS: tuple[Format, ...] = ("jsonl", "parquet", "both")
 #: By this file in it a folder is known as an export; ``format`` counts up when older programs could not read it.
 MARK = "export.json"
@@ -85,23 +86,6 @@ class Exported:
         )
 
 
-class HubApi(Protocol):
-    """What is used of ``huggingface_hub.HfApi`` to publish."""
-
-    def create_repo(self, repo_id: str, *, repo_type: str, private: bool, exist_ok: bool) -> Any: ...
-
-    def repo_info(self, repo_id: str, *, repo_type: str) -> Any: ...
-
-    def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: str, commit_message: str) -> Any: ...
-
-
-def hub(token: str) -> HubApi:
-    """The Hub's client for a token."""
-    from huggingface_hub import HfApi
-
-    return HfApi(token=token)
-
-
 def export_votes(ballots: Ballots, out: Path, options: ExportOptions | None = None) -> Exported:
     """Write an export to the folder ``out``, whole or not at all. One that is there already is replaced.
 
@@ -114,7 +98,7 @@ def export_votes(ballots: Ballots, out: Path, options: ExportOptions | None = No
     if not out.parent.is_dir():
         raise NotFoundError(f"There is no folder {out.parent} to write into.")
     check_target(out)
-    with _room(), tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+    with needs_room(_WAY_OUT), tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
         made = Path(scratch) / "new"
         made.mkdir(mode=0o755)
         report = write_files(ballots, made, options)
@@ -193,7 +177,7 @@ def export_zip(ballots: Ballots, target: Path, options: ExportOptions | None = N
     Raises:
         InputError, NotFoundError, ConflictError: as :func:`export_votes`.
     """
-    with _room(), tempfile.TemporaryDirectory(prefix="studio-votes-") as scratch:
+    with needs_room(_WAY_OUT), tempfile.TemporaryDirectory(prefix="studio-votes-") as scratch:
         report = write_files(ballots, Path(scratch), options)
         pack(Path(scratch), target, target.stem)
     return report
@@ -207,7 +191,7 @@ def argilla_zip(ballots: Ballots, target: Path) -> None:
     """
     if not ballots.pairs:
         raise NotFoundError("There are no pairs of answers yet, so there is nothing to export.")
-    with _room(), tempfile.TemporaryDirectory(prefix="studio-argilla-") as scratch:
+    with needs_room(_WAY_OUT), tempfile.TemporaryDirectory(prefix="studio-argilla-") as scratch:
         write_argilla(ballots, Path(scratch), target.stem)
         pack(Path(scratch), target, target.stem)
 
@@ -218,7 +202,7 @@ def push_votes(
     token: str,
     private: bool = True,
     options: ExportOptions | None = None,
-    client: Callable[[str], HubApi] = hub,
+    client: Callable[[str], HubApi] = hub_client,
 ) -> str:
     """Publish an export as a dataset on the Hub; its address. The token is used for this and forgotten.
 
@@ -228,30 +212,18 @@ def push_votes(
         NotAllowedError: the Hub refuses the token.
         StudioError: the Hub cannot be reached or refuses the upload.
     """
-    repo, token = checked_repo(repo), checked_token(token)
-    with _room(), tempfile.TemporaryDirectory(prefix="studio-votes-") as scratch:
+    with needs_room(_WAY_OUT), tempfile.TemporaryDirectory(prefix="studio-votes-") as scratch:
         report = write_files(ballots, Path(scratch), options)
-        try:
-            api = client(token)
-            url = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
-            full = str(getattr(url, "repo_id", repo))
-            if private and api.repo_info(full, repo_type="dataset").private is False:
-                raise ConflictError(
-                    f"{full} exists already and is public. Choose another name, or untick private to publish there."
-                )
-            api.upload_folder(
-                repo_id=full,
-                repo_type="dataset",
-                folder_path=scratch,
-                commit_message=f"{report.votes} votes on {report.pairs} pairs from Alignment Studio",
-            )
-        except StudioError:
-            raise
-        except Exception as error:
-            # The client can raise anything, and its texts may carry request headers: only the kind is told and logged.
-            log.warning("push of votes failed: %s", type(error).__name__)
-            raise hub_sentence(error, "nothing is lost, download the zip instead.") from None
-    return str(url)
+        return push_folder(
+            client,
+            repo,
+            token,
+            private,
+            lambda full: contextlib.nullcontext(scratch),
+            f"{report.votes} votes on {report.pairs} pairs from Alignment Studio",
+            "nothing is lost, download the zip instead.",
+            repo_type="dataset",
+        )
 
 
 # -- within ---------------------------------------------------------------------------------------------------------------
@@ -333,13 +305,3 @@ def _swap(made: Path, out: Path, old: Path) -> None:
         raise
     if replaced:
         shutil.rmtree(old)
-
-
-@contextmanager
-def _room() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ConflictError("The disk is full; make room, then export again.") from error
-        raise

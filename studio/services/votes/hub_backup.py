@@ -23,15 +23,15 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from studio.config import Settings
 from studio.domain.votes import Ballots, PastChoice, Rater
 from studio.errors import ConflictError, InputError, StudioError
 from studio.services.files.records import parse
-from studio.services.hub import checked_repo, checked_token, hub_sentence
+from studio.services.hub import HubApi, checked_repo, checked_token, hub_client, hub_sentence
 from studio.services.rating.service import RatingService
-from studio.services.votes.export import FILES, MARK, ExportOptions, HubApi, write_files
+from studio.services.votes.export import FILES, MARK, ExportOptions, write_files
 from studio.services.votes.read_export import check_number, read_votes
 from studio.services.votes.restore import restore
 from studio.services.votes.rows import judge_of
@@ -50,21 +50,6 @@ _LONGEST_WAIT = 600.0
 _LAST_PUSH = 25.0
 #: Files the Hub puts into a dataset by itself.
 _HUBS_OWN = frozenset({".gitattributes", "README.md"})
-
-
-class MirrorHub(HubApi, Protocol):
-    """What is used of ``huggingface_hub.HfApi``."""
-
-    def list_repo_files(self, repo_id: str, *, repo_type: str) -> list[str]: ...
-
-    def snapshot_download(self, repo_id: str, *, repo_type: str, local_dir: str, allow_patterns: list[str]) -> Any: ...
-
-
-def hub(token: str) -> MirrorHub:
-    """The Hub's client for a token."""
-    from huggingface_hub import HfApi
-
-    return HfApi(token=token)
 
 
 @dataclass(frozen=True)
@@ -99,7 +84,7 @@ class VoteMirror:
         repo: str,
         token: str,
         every_s: float = 60.0,
-        client: Callable[[str], MirrorHub] = hub,
+        client: Callable[[str], HubApi] = hub_client,
     ) -> None:
         self._rating = rating
         self._repo = checked_repo(repo)
@@ -238,7 +223,7 @@ class VoteMirror:
 
 @contextlib.contextmanager
 def mirrored(
-    settings: Settings, rating: RatingService, environ: Mapping[str, str], client: Callable[[str], MirrorHub] = hub
+    settings: Settings, rating: RatingService, environ: Mapping[str, str], client: Callable[[str], HubApi] = hub_client
 ) -> Iterator[VoteMirror | None]:
     """The mirror the settings ask for, started, and closed at the end, also when the process is told to end by SIGTERM;
     None where they ask for none. To be entered in the main thread.
