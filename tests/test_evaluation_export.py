@@ -14,8 +14,7 @@ from evaluation_helpers import make_evaluation
 from studio.domain.toxicity import NOT_COVERED, TextScore
 from studio.errors import InputError, NotFoundError
 from studio.services.compare import row_seed
-from studio.services.evaluations.export import export, file_name
-from studio.services.evaluations.table import COLUMNS, Filter, by_difference, matching, records
+from studio.services.evaluations.table import COLUMNS, Filter, by_difference, export, file_name, matching, records
 
 MADE = make_evaluation()
 

@@ -15,9 +15,8 @@ from studio.domain.data import Message
 from studio.domain.votes import AnswerPair, Ballots, NewPair, RatingRules, Vote
 from studio.errors import ConflictError, InputError, NotFoundError
 from studio.services.rating import tokens
-from studio.services.rating.decisions import decide
-from studio.services.rating.guidelines import GUIDELINES
 from studio.services.rating.pair_id import conversation_hash, pair_identity
+from studio.services.rating.rules import GUIDELINES, decide
 from studio.services.rating.service import RatingService
 from studio.services.texts import normalised
 from studio.store import tables

@@ -15,7 +15,7 @@ from vote_helpers import cast, cast_votes
 from studio.config import Settings
 from studio.domain.votes import AnswerPair, Decision, NewPair, Origin
 from studio.services import Services
-from studio.services.rating.decisions import tally
+from studio.services.rating.rules import tally
 from studio.services.reward import service as reward
 from studio.services.reward.service import RewardForm, reward_form
 from studio.services.runs.job import read_job

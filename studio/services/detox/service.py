@@ -16,7 +16,7 @@ from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError, RecipeError, StudioError
 from studio.ml.detox.setup import ALGORITHMS, check_family, check_together
 from studio.ml.models.seq2seq import is_encoder_decoder
-from studio.services.data.prompt_sets import prompt_sets
+from studio.services.data.prompts import prompt_sets
 from studio.services.detox.prompts import normal, plan_hash, split_prompts
 from studio.services.detox.result import result_of
 from studio.services.recipes.checks import check_common, not_longer, one_of, within

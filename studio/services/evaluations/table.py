@@ -1,7 +1,9 @@
-"""The pairs of an evaluation as a table: sorted by difference, filtered, and with everything that says where a row is from."""
+"""The pairs of an evaluation as a table: sorted by difference, filtered, with everything that says where a row is from; and that
+table as a file: CSV for spreadsheets, JSON and Parquet with the exact texts."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,9 +11,13 @@ from typing import Any, Literal
 from studio.domain.chat import BASE
 from studio.domain.evaluations import Evaluation, EvaluationRow
 from studio.domain.toxicity import TextScore
+from studio.errors import InputError, NotFoundError
 from studio.services.evaluations.rows import seed_of
 from studio.services.evaluations.statistics import THRESHOLD
+from studio.services.files.tables import BOM, csv_text, parquet_bytes
 
+Format = Literal["csv", "json", "parquet"]
+FORMATS: tuple[Format, ...] = ("csv", "json", "parquet")
 Which = Literal["all", "better", "worse", "over", "uncovered"]
 
 #: Every column with its type; the first six are the course's table.
@@ -136,6 +142,29 @@ def records(evaluation: Evaluation) -> list[dict[str, Any]]:
         }
         made.append({name: record[name] for name in COLUMNS})
     return made
+
+
+def export(evaluation: Evaluation, kind: Format) -> bytes:
+    """The rows there are, sorted by difference, as a file's content.
+
+    Raises:
+        InputError: ``kind`` is no format; NotFoundError: there are no rows yet.
+    """
+    if kind not in FORMATS:
+        raise InputError(f"format is {kind!r}; use {', '.join(FORMATS)}.")
+    if not evaluation.rows:
+        raise NotFoundError("This evaluation has no rows yet, so there is nothing to export.")
+    rows = records(evaluation)
+    if kind == "json":
+        return (json.dumps(rows, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+    if kind == "csv":
+        return f"{BOM}{csv_text(tuple(COLUMNS), rows)}".encode()
+    return parquet_bytes(COLUMNS, rows)
+
+
+def file_name(evaluation: Evaluation, kind: str) -> str:
+    """What to call the file: nothing of a title, which is a person's, goes into it."""
+    return f"before-after-{evaluation.id}.{kind}"
 
 
 def _scored(side: str, score: TextScore) -> dict[str, Any]:

@@ -36,8 +36,7 @@ from studio.domain.votes import (
 from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError
 from studio.services.rating import pair_id as identity
 from studio.services.rating import tokens
-from studio.services.rating.decisions import decide
-from studio.services.rating.guidelines import GUIDELINES, check_rules
+from studio.services.rating.rules import GUIDELINES, check_rules, decide
 from studio.store import pairs as pair_rows
 from studio.store import raters as rater_rows
 from studio.store import rules as rule_rows

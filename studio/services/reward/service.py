@@ -16,7 +16,7 @@ from studio.domain.votes import Ballots, Decision
 from studio.errors import DatasetError
 from studio.services.align.service import AlignService, preset_form
 from studio.services.files.records import finite
-from studio.services.rating.decisions import decide, tally
+from studio.services.rating.rules import decide, tally
 from studio.services.recipes.checks import check_training, not_longer, one_of, with_pairs, within
 from studio.services.recipes.presets import REWARD_PRESETS
 from studio.services.recipes.queue import ensure_trainer, library_versions

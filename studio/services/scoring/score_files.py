@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from studio.services.files.csv_text import csv_text
+from studio.services.files.tables import csv_text
 from studio.services.scoring.service import TextScores
 
 

@@ -14,7 +14,7 @@ from studio.services.data.datasets import DatasetService
 from studio.services.data.preference_rows import content_hash
 from studio.services.data.prompt_key import normalised
 from studio.services.data.row_reader import Parsed
-from studio.services.rating.decisions import decide
+from studio.services.rating.rules import decide
 from studio.services.runs.store import RunStore, RunView
 from studio.services.votes.rows import conversation, decision_of, used_by, votes_hash
 

@@ -20,11 +20,11 @@ from typing import Any, Literal
 from studio import __version__
 from studio.domain.votes import Ballots, Decision, Origin
 from studio.errors import ConflictError, DatasetError, InputError, NotFoundError
-from studio.services.files.csv_text import csv_text
 from studio.services.files.disk import needs_room
+from studio.services.files.tables import BOM, csv_text, parquet_bytes
 from studio.services.files.zips import pack
 from studio.services.hub import HubApi, hub_client, push_folder
-from studio.services.rating.decisions import decide
+from studio.services.rating.rules import decide
 from studio.services.votes.argilla_export import write_argilla
 from studio.services.votes.dataset import LeftOut, left_out, preference_dataset
 from studio.services.votes.dataset_card import CardFacts, dataset_card
@@ -157,14 +157,13 @@ def write_files(ballots: Ballots, folder: Path, options: ExportOptions | None = 
         if options.format != "parquet":
             _write(folder / config / f"{split}.jsonl", _jsonl(rows))
         if options.format != "jsonl":
-            _write_parquet(folder / config / f"{split}.parquet", columns, rows)
+            _write(folder / config / f"{split}.parquet", _parquet(columns, rows))
         # The Hub's reader cannot tell the columns of an empty JSONL file.
         if rows or options.format != "jsonl":
             kind = "jsonl" if options.format == "jsonl" else "parquet"
             files.setdefault(config, {})[split] = f"{config}/{split}.{kind}"
     wide = (*CSV_COLUMNS, "judge_name") if options.names else CSV_COLUMNS
-    # with a mark at its start, or Excel takes UTF-8 for an old code page
-    _write(folder / "votes" / "votes.csv", f"\ufeff{csv_text(wide, csv_rows(ballots, options.names))}")
+    _write(folder / "votes" / "votes.csv", f"{BOM}{csv_text(wide, csv_rows(ballots, options.names))}")
     facts = CardFacts(files, report.train, report.test, report.left_out, options.licence, options.names)
     _write(folder / "README.md", dataset_card(ballots, decisions, facts))
     _write(folder / MARK, json.dumps(_mark(ballots), ensure_ascii=False, indent=1) + "\n")
@@ -271,23 +270,19 @@ def _jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
-def _write_parquet(path: Path, columns: Mapping[str, str], rows: list[dict[str, Any]]) -> None:
+def _parquet(columns: Mapping[str, str], rows: list[dict[str, Any]]) -> bytes:
     import pyarrow
-    import pyarrow.parquet
 
-    plain = {"text": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(), "bool": pyarrow.bool_()}
+    plain = {"text": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64()}
     turn = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
     origin = [(field.name, plain[_ORIGIN_TYPES.get(field.name, "text")]) for field in dataclasses.fields(Origin)]
-    types = {**plain, "chat": pyarrow.list_(turn), "origin": pyarrow.struct(origin)}
-    schema = pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), path)
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    nested = {"chat": pyarrow.list_(turn), "origin": pyarrow.struct(origin)}
+    return parquet_bytes({name: nested.get(kind, kind) for name, kind in columns.items()}, rows)
 
 
-def _write(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
+def _write(path: Path, content: str | bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
 

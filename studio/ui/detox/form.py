@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from studio.services import Services
-from studio.services.data.prompt_sets import prompt_sets
+from studio.services.data.prompts import prompt_sets
 from studio.services.detox.service import AUTO, MAX_TERMS
 from studio.services.recipes.presets import DETOX_PRESETS, DetoxPreset
 from studio.ui.parts.prompt_box import build_prompt_box

@@ -14,7 +14,7 @@ from studio.domain.detox import DetoxSettings, RewardTerm
 from studio.domain.runs import LoraSettings
 from studio.errors import StudioError
 from studio.services import Services
-from studio.services.data.prompt_file import as_jsonl
+from studio.services.data.prompts import as_jsonl
 from studio.services.detox.service import DetoxForm
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.detox.form import BY_STUDIO, NONE, TERMS, DetoxWidgets, set_choices

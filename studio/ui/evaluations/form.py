@@ -11,7 +11,7 @@ from studio.domain.chat import BASE, Sampling
 from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
-from studio.services.data.prompt_sets import prompt_sets, prompts_from_text
+from studio.services.data.prompts import prompt_sets, prompts_from_text
 from studio.services.evaluations.form import MAX_SAMPLES, EvaluationForm
 from studio.services.models import EMBEDDED
 from studio.ui.page.guard import guarded

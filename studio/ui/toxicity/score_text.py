@@ -12,6 +12,7 @@ import gradio as gr
 from studio.domain.toxicity import RUN
 from studio.errors import InputError, StudioError
 from studio.services import Services
+from studio.services.files.tables import BOM
 from studio.services.scoring.score_files import score_csv, score_json, score_records
 from studio.services.scoring.scorers import EMBEDDED
 from studio.services.scoring.service import MAX_CHARACTERS, TextScores, check_texts
@@ -145,8 +146,8 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         data = (score_csv if kind == "csv" else score_json)(last.found)
         who = re.sub(r"[^\w.-]+", "-", last.found.info.name)[-60:].strip("-.")
         name = f"toxicity-{who}-{time.strftime('%Y-%m-%d')}.{kind}"
-        # into Gradio's own cache, which serves it to this page and is emptied by the app; a BOM, or Excel guesses
-        head = "\ufeff" if kind == "csv" else ""
+        # into Gradio's own cache, which serves it to this page and is emptied by the app
+        head = BOM if kind == "csv" else ""
         path = gr.processing_utils.save_bytes_to_cache(f"{head}{data}".encode(), name, made.GRADIO_CACHE)
         return gr.DownloadButton("Download again", value=path, visible=True)
 
