@@ -29,7 +29,7 @@ from studio.services.detox.reading import audit, audit_report, read_detox
 from studio.services.detox.service import DetoxForm, check_detox, detox_form
 from studio.services.library.portable import portable_recipe
 from studio.services.recipes.queue import trainer_environment
-from studio.services.runs.events import in_force
+from studio.services.runs.events import drop_superseded
 from studio.services.runs.job import read_job
 from studio.services.worker.run import cold_command, train_run
 
@@ -400,7 +400,7 @@ def test_the_report_is_audited_on_prompts_nobody_trained_on() -> None:
 def test_steps_trained_anew_replace_the_old_ones() -> None:
     report = DetoxReport(3, 1, 0, 1, (), *[AnswerFigures(1, 1, 0, 0, 1)] * 2, 0.0, (), ())
     told = [event(1), event(2), event(3), event(2, reward=5.0), event(3, reward=6.0), report, replace(report, kl=1.0)]
-    kept = in_force(told)
+    kept = drop_superseded(told)
     assert [(e.step, e.reward) for e in kept if isinstance(e, DetoxEvent)] == [(1, 1.0), (2, 5.0), (3, 6.0)]
     assert [e.kl for e in kept if isinstance(e, DetoxReport)] == [1.0]
 

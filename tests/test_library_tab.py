@@ -110,7 +110,7 @@ def test_an_empty_library_says_what_to_do_and_takes_a_zip(studio: Page, adapter:
     page.get_by_label("Its base model").click()
     page.get_by_role("option", name="Embedded").click()
     page.click("#library-take")
-    studio.sees("Taken in as upload-plain-adapter.")
+    studio.sees("Imported as upload-plain-adapter.")
     page.wait_for_selector("#library-card h1:has-text('plain adapter')")
     assert [view.run_id for view in studio.library.list()] == ["upload-plain-adapter"]
 
@@ -187,7 +187,7 @@ def test_visitors_look_and_download_but_change_nothing(run: Path, visited: Page)
     page.get_by_text("Take an adapter in").click()
     page.get_by_label("…or a folder on the studio's machine").fill("/etc")
     page.click("#library-take")
-    visited.sees("taking adapters in needs the operator's password")
+    visited.sees("importing adapters needs the operator's password")
     with page.expect_download():
         page.click("#library-download")
     assert run.exists()

@@ -31,7 +31,7 @@ from studio.services.reward import service as reward
 from studio.services.reward.data import heldout_rows
 from studio.services.reward.reading import claim, read_reward
 from studio.services.reward.service import RewardForm, reward_form
-from studio.services.runs.events import in_force
+from studio.services.runs.events import drop_superseded
 from studio.services.runs.status import StopRequest, read_status
 from studio.services.scoring.service import ranking, sigmoid
 from studio.services.statistics.intervals import wilson
@@ -162,7 +162,7 @@ def test_a_run_on_votes_records_ids_and_hash_and_reports_what_scoring_finds(serv
     assert recipe.dataset_hash == kept.content_hash
     assert kept.source.startswith("votes:")
 
-    events = in_force(services.runs.events(trained)[0])
+    events = drop_superseded(services.runs.events(trained)[0])
     assert [e.step for e in events if e.type == "step"] == list(range(1, view.status.total + 1))
     found = view.reward
     assert found is not None
@@ -255,7 +255,7 @@ def test_a_reward_model_without_its_record_is_refused(services: Services, traine
     folder.mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (folder / name).write_bytes((services.runs.folder(trained) / name).read_bytes())
-    with pytest.raises(InputError, match=r"taken in with the run\.json"):
+    with pytest.raises(InputError, match=r"imported with the run\.json"):
         services.library.import_folder(folder)
 
 

@@ -77,8 +77,8 @@ class DatasetService:
         """Shipped datasets by id, then imported ones, newest first. A file that cannot be read is logged and left out."""
         imported = [(path.stat().st_mtime_ns, path) for path in _files(self._imported_dir)]
         newest = [path for _, path in sorted(imported, key=lambda item: (-item[0], item[1].name))]
-        found = (self._info(path) for path in [*_files(self._shipped_dir), *newest])
-        return [info for info in found if info is not None]
+        infos = (self._info(path) for path in [*_files(self._shipped_dir), *newest])
+        return [info for info in infos if info is not None]
 
     def get(self, dataset_id: str) -> PreferenceDataset:
         """The dataset of that id.
@@ -228,9 +228,9 @@ class DatasetService:
         """Split, check and write; the dataset as it was written."""
         warnings = list(parsed.warnings)
         if parsed.prompts and not parsed.test_prompts:
-            trained, asked = split_prompts(parsed.prompts, fraction, seed)
-            parsed = dataclasses.replace(parsed, prompts=trained, test_prompts=asked)
-            warnings.append(f"{len(asked)} of the prompts were kept aside for before/after answers.")
+            trained, aside = split_prompts(parsed.prompts, fraction, seed)
+            parsed = dataclasses.replace(parsed, prompts=trained, test_prompts=aside)
+            warnings.append(f"{len(aside)} of the prompts were kept aside for before/after answers.")
         elif fraction and parsed.prompts:
             warnings.append("There are test prompts already; no more were kept aside.")
         elif fraction and parsed.heldout:
@@ -265,9 +265,9 @@ class DatasetService:
                 out.flush()
                 os.fsync(out.fileno())
             temporary.chmod(0o644)
-            wanted = _slug(parsed.title)
+            slug = _slug(parsed.title)
             for number in count(1):
-                name = f"{wanted}.json" if number == 1 else f"{wanted}-{number}.json"
+                name = f"{slug}.json" if number == 1 else f"{slug}-{number}.json"
                 if (self._shipped_dir / name).exists():
                     continue
                 if _take_name(temporary, self._imported_dir / name):
@@ -306,8 +306,8 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
 
 
 def _stem(path: Path) -> str:
@@ -376,8 +376,8 @@ def _overlap(parsed: Parsed) -> list[str]:
 
 def _language(parsed: Parsed) -> str:
     """A guess from the script of the first prompts and answers: zh, ja, ko, en, or empty where it is not clear."""
-    told = [*(f"{pair.prompt} {pair.support}" for pair in parsed.pairs[:50]), *parsed.prompts[:50]]
-    text = " ".join(told).casefold()
+    texts = [*(f"{pair.prompt} {pair.support}" for pair in parsed.pairs[:50]), *parsed.prompts[:50]]
+    text = " ".join(texts).casefold()
     letters = [char for char in text if char.isalpha()]
     if not letters:
         return ""

@@ -83,8 +83,8 @@ def split_prompts(prompts: Sequence[str], fraction: float, seed: int) -> tuple[t
         raise DatasetError(f"heldout_fraction is {fraction}; it must be at least 0 and below 1.")
     if len(prompts) < 2:
         raise DatasetError("There is only one prompt, so none is left to ask before and after; import more.")
-    wanted = round(fraction * len(prompts)) if fraction else min(round(ASIDE * len(prompts)), ASIDE_MOST)
-    places = set(random.Random(seed).sample(range(len(prompts)), min(max(1, wanted), len(prompts) - 1)))
+    count = round(fraction * len(prompts)) if fraction else min(round(ASIDE * len(prompts)), ASIDE_MOST)
+    places = set(random.Random(seed).sample(range(len(prompts)), min(max(1, count), len(prompts) - 1)))
     return (
         tuple(prompt for place, prompt in enumerate(prompts) if place not in places),
         tuple(prompt for place, prompt in enumerate(prompts) if place in places),

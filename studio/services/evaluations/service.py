@@ -83,10 +83,10 @@ class EvaluationService:
             NotFoundError: no such evaluation, or a run of it is gone.
             ConflictError: it is done or at work; or an adapter, the base or the scorer is not the one it began with.
         """
-        found = self.summary(evaluation_id)
-        if found.state not in RESUMABLE:
-            raise ConflictError(f"This evaluation is {found.state}; there is nothing to resume.")
-        self._check_same(found.spec)
+        summary = self.summary(evaluation_id)
+        if summary.state not in RESUMABLE:
+            raise ConflictError(f"This evaluation is {summary.state}; there is nothing to resume.")
+        self._check_same(summary.spec)
         ours: dict[str, Any] = {"state": "queued", "owner": self._owner, "message": "", "updated": time.time()}
         with self._queue.adding(self._job(evaluation_id)), self._store().write() as connection:
             if not store.change(connection, evaluation_id, was=RESUMABLE, **ours):
@@ -115,17 +115,19 @@ class EvaluationService:
         Raises:
             NotFoundError: no such evaluation.
         """
-        found = self.summary(evaluation_id)
-        status = EvaluationStatus(found.id, found.spec.title, found.state, found.done, found.total, found.message)
+        summary = self.summary(evaluation_id)
+        status = EvaluationStatus(
+            summary.id, summary.spec.title, summary.state, summary.done, summary.total, summary.message
+        )
         queued = self._queue.find(evaluation_id)
-        if queued is None or not found.moving:
+        if queued is None or not summary.moving:
             return status
         job, ahead = queued
         if not job.began:
             return replace(status, note=job.note, ahead=ahead)
         seconds = time.monotonic() - job.began
-        made = found.done - job.done_before
-        eta = seconds / made * (found.total - found.done) if made > 0 else None
+        made = summary.done - job.done_before
+        eta = seconds / made * (summary.total - summary.done) if made > 0 else None
         note = "Cancelling: the answers under way are left." if job.stop.is_set() else job.note
         return replace(status, note=note, seconds=seconds, eta=eta)
 
@@ -136,10 +138,10 @@ class EvaluationService:
             NotFoundError: no such evaluation.
         """
         with self._store().read() as connection:
-            found = store.find_summary(connection, evaluation_id)
-        if found is None:
+            summary = store.find_summary(connection, evaluation_id)
+        if summary is None:
             raise _unknown(evaluation_id)
-        return self._recover(found)
+        return self._recover(summary)
 
     def get(self, evaluation_id: str) -> Evaluation:
         """An evaluation with all its rows so far.
@@ -149,16 +151,16 @@ class EvaluationService:
         """
         self.summary(evaluation_id)
         with self._store().read() as connection:
-            found = store.find_evaluation(connection, evaluation_id)
-        if found is None:
+            evaluation = store.find_evaluation(connection, evaluation_id)
+        if evaluation is None:
             raise _unknown(evaluation_id)
-        return found
+        return evaluation
 
     def list(self) -> tuple[EvaluationSummary, ...]:
         """Every evaluation, newest first, without rows and prompts."""
         with self._store().read() as connection:
-            found = store.all_summaries(connection)
-        return tuple(self._recover(one) for one in found)
+            summaries = store.all_summaries(connection)
+        return tuple(self._recover(one) for one in summaries)
 
     # -- keeping and deleting -------------------------------------------------------------------------------------------
 

@@ -89,10 +89,10 @@ def by_difference(rows: Sequence[EvaluationRow]) -> list[EvaluationRow]:
     )
 
 
-def matching(evaluation: Evaluation, wanted: Filter) -> list[EvaluationRow]:
+def matching(evaluation: Evaluation, filters: Filter) -> list[EvaluationRow]:
     """The rows that pass the filter, sorted by difference."""
     provoking = provoking_ids(evaluation)
-    return by_difference([row for row in evaluation.rows if _passes(row, wanted, provoking)])
+    return by_difference([row for row in evaluation.rows if _passes(row, filters, provoking)])
 
 
 def provoking_ids(evaluation: Evaluation) -> frozenset[str]:
@@ -168,20 +168,20 @@ def file_name(evaluation: Evaluation, kind: str) -> str:
 
 
 def _scored(side: str, score: TextScore) -> dict[str, Any]:
-    told = {"reward": score.reward, "toxicity": score.toxicity, "label": score.label, "cut": score.cut}
-    return {f"{name}_{side}": value for name, value in told.items()}
+    fields = {"reward": score.reward, "toxicity": score.toxicity, "label": score.label, "cut": score.cut}
+    return {f"{name}_{side}": value for name, value in fields.items()}
 
 
-def _passes(row: EvaluationRow, wanted: Filter, provoking: Collection[str]) -> bool:
-    if wanted.adapter and row.adapter != wanted.adapter:
+def _passes(row: EvaluationRow, filters: Filter, provoking: Collection[str]) -> bool:
+    if filters.adapter and row.adapter != filters.adapter:
         return False
-    if wanted.provoking and row.prompt_id not in provoking:
+    if filters.provoking and row.prompt_id not in provoking:
         return False
-    said = f"{row.query}\n{row.response_before}\n{row.response_after}".casefold()
-    if not all(word in said for word in wanted.words.casefold().split()):
+    text = f"{row.query}\n{row.response_before}\n{row.response_after}".casefold()
+    if not all(word in text for word in filters.words.casefold().split()):
         return False
     difference = row.difference
-    match wanted.which:
+    match filters.which:
         case "better":
             return difference is not None and difference > 0
         case "worse":

@@ -1,4 +1,4 @@
-"""Take in files from a zip or a folder that somebody else made: a run's, or an export of votes. Names are allow-listed,
+"""Import files from a zip or a folder that somebody else made: a run's, or an export of votes. Names are allow-listed,
 sizes counted while they are read, nothing is trusted: not a path, not a declared size, not a file type. No torch, no
 gradio."""
 
@@ -62,7 +62,7 @@ _ADVICE = f"A zip made here holds {WEIGHTS}, {CONFIG} and the run's JSON files; 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What was taken in: ``names`` lie in the target folder, ``left_out`` were skipped."""
+    """What was imported: ``names`` lie in the target folder, ``left_out`` were skipped."""
 
     names: frozenset[str]
     left_out: tuple[str, ...]
@@ -83,7 +83,7 @@ class _Budget:
                 self._left -= len(block)
                 if self._left < 0:
                     raise InputError(
-                        f"Unpacked, this is more than {self._limit / MIB:.0f} MB (STUDIO_MAX_UPLOAD_MB), so it was not taken in."
+                        f"Unpacked, this is more than {self._limit / MIB:.0f} MB (STUDIO_MAX_UPLOAD_MB), so it was not imported."
                     )
                 if most is not None and written > most:
                     raise InputError(f"{name} is larger than {most // MIB} MB; that is no adapter's {name}.")
@@ -152,7 +152,7 @@ def copy_folder(source: Path, target: Path, limit: int) -> Unpacked:
     for entry in sorted(os.scandir(source), key=lambda e: e.name):
         name = entry.name
         if entry.is_symlink():
-            raise InputError(f"{name} is a link; only plain files are taken in.")
+            raise InputError(f"{name} is a link; only plain files are imported.")
         if (entry.is_dir() and name.startswith("checkpoint")) or name in LEFT_OUT or name.startswith("."):
             left_out.append(name)
             continue
@@ -206,7 +206,7 @@ def _safe_parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
         raise InputError(f"The zip holds the path {name!r}, which leads out of its folder; it was not unpacked.")
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        raise InputError(f"{name!r} is a link or a device in the zip; only plain files are taken in.")
+        raise InputError(f"{name!r} is a link or a device in the zip; only plain files are imported.")
     if info.flag_bits & 0x1:
         raise InputError(f"{name!r} is encrypted; make a zip without a password.")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -219,9 +219,9 @@ def _check_name(name: str) -> None:
         return
     if name.endswith((".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz", ".joblib")):
         raise InputError(
-            f"{name} can run code when it is loaded, so it is refused: only safetensors weights are taken in."
+            f"{name} can run code when it is loaded, so it is refused: only safetensors weights are imported."
         )
-    raise InputError(f"{name!r} is not a file of an adapter, so nothing was taken in. {_ADVICE}")
+    raise InputError(f"{name!r} is not a file of an adapter, so nothing was imported. {_ADVICE}")
 
 
 def _complete(names: set[str], left_out: list[str]) -> Unpacked:

@@ -156,27 +156,27 @@ def _base_note(recipe: Recipe) -> str:
 
 def _stance(view: RunView) -> str:
     rows = [(who, s) for who, s in (("base", view.base_share), ("**adapter**", view.adapter_share)) if s is not None]
-    said = []
+    lines = []
     if rows:
-        said.append(
+        lines.append(
             "| model | support share | 95 % interval | judged answers (n) | abstained |\n| --- | --- | --- | --- | --- |\n"
             + "\n".join(_share_row(who, share) for who, share in rows)
         )
         judge = rows[-1][1]
-        said.append(
+        lines.append(
             "Answers were sampled for prompts no training touched and judged by character n-grams + logistic regression fitted on "
             f"the dataset's own answers (cross-validated accuracy {percent(judge.judge_accuracy)} on {judge.judge_n} answers); the "
             "judge abstains when unsure. Wilson intervals."
         )
         if view.recipe.method == "dpo" and view.recipe.dataset_kind == "sides":
-            said.append(f"Asked for: {view.recipe.support_ratio:.0%}.")
+            lines.append(f"Asked for: {view.recipe.support_ratio:.0%}.")
     if view.probe is not None:
         probe = view.probe
-        said.append(
+        lines.append(
             f"Likelihood probe, a different measure: on {probe.n} held-out pairs the support answer is the likelier one in "
             f"{probe.share:.0%} (mean difference {probe.margin:+.3f} nats per token)."
         )
-    return "\n\n".join(said) or "Not measured."
+    return "\n\n".join(lines) or "Not measured."
 
 
 def _share_row(who: str, share: SupportShare) -> str:
@@ -249,7 +249,7 @@ def _foreign_recipe(recipe: Recipe) -> str:
     lora = recipe.lora
     return _facts(
         (
-            ("Taken in", _date(recipe.created)),
+            ("Imported", _date(recipe.created)),
             ("Training", "unknown"),
             (
                 "LoRA",
@@ -265,30 +265,30 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def _limits(recipe: Recipe) -> str:
-    said = []
+    lines = []
     if recipe.method == "reward":
-        said.append(reward_cards.limits(recipe))
+        lines.append(reward_cards.limits(recipe))
     elif recipe.method == "detox":
-        said.append(detox_cards.limits())
+        lines.append(detox_cards.limits())
     elif recipe.method == "dpo":
-        said.append(
+        lines.append(
             f"- It learned one preference from {recipe.data_size} pairs on one subject. What it does elsewhere was not measured; "
             "answers on other subjects may have changed as well."
         )
-        said.append(
+        lines.append(
             "- The share above counts which side an answer takes. It says nothing about whether the answer is true, sensible or "
             "polite, and the judge that counted can err."
         )
     else:
-        said.append("- Nothing about its behaviour was measured here when it was taken in.")
+        lines.append("- Nothing about its behaviour was measured here when it was imported.")
     if recipe.base.id == "embedded":
-        said.append(
+        lines.append(
             "- The base is a toy of a few million parameters that knows one debate; it is for seeing how alignment works."
         )
-    said.append(
+    lines.append(
         "- It was made to study how preference data steers a model. It is not advice, and not fit to persuade anybody unasked."
     )
-    return "\n".join(said)
+    return "\n".join(lines)
 
 
 def _date(seconds: float) -> str:

@@ -18,7 +18,7 @@ from studio.services.files.zips import pack
 from studio.services.hub import HubApi, hub_client, push_folder
 from studio.services.library.bundle import PUBLISHED, staged
 from studio.services.library.model_card import model_card, write_card
-from studio.services.library.upload import Imported, take_in
+from studio.services.library.upload import Imported, import_adapter
 from studio.services.runs.events import read_samples
 from studio.services.runs.store import RunStore, RunView
 
@@ -39,7 +39,7 @@ class Engine(Protocol):
 
 
 class LibraryService:
-    """Adapters as things to keep, name, hand on and take in. Safe to use from many threads.
+    """Adapters as things to keep, name, hand on and import. Safe to use from many threads.
 
     ``hub`` makes the Hub's client for a token; tests give their own.
     """
@@ -227,7 +227,7 @@ class LibraryService:
     # -- in -----------------------------------------------------------------------------------------------------------
 
     def import_zip(self, path: Path, base: str = "") -> Imported:
-        """Take in an adapter from a zip: made by :meth:`zip`, or holding a plain PEFT LoRA adapter.
+        """Import an adapter from a zip: made by :meth:`zip`, or holding a plain PEFT LoRA adapter.
 
         ``base`` names the base model where the adapter does not say it in a way this studio knows.
 
@@ -239,21 +239,21 @@ class LibraryService:
         if not path.is_file():
             raise InputError(f"There is no file {path.name}.")
         with needs_room(_WAY_OUT):
-            done = take_in(
+            done = import_adapter(
                 lambda folder, limit: unpack_zip(path, folder, limit), path.stem, self._settings, self._models, base
             )
         self._write_card(done.run_id)
         return done
 
     def import_folder(self, path: Path, base: str = "") -> Imported:
-        """Take in an adapter from a folder on this machine. For the operator only: it reads the machine's disk.
+        """Import an adapter from a folder on this machine. For the operator only: it reads the machine's disk.
 
         Raises:
             InputError, ModelLoadError, ConflictError: as :meth:`import_zip`.
         """
         path = path.expanduser()
         with needs_room(_WAY_OUT):
-            done = take_in(
+            done = import_adapter(
                 lambda folder, limit: copy_folder(path, folder, limit), path.name, self._settings, self._models, base
             )
         self._write_card(done.run_id)

@@ -135,7 +135,7 @@ class BatchRunner:
     def _answers(self, form: BatchForm, part: Sequence[tuple[int, Question]], stop: threading.Event) -> list[str]:
         """Two answers a question, in order."""
         chats = [
-            PaneChat(pane, _asked(form, question), seed)
+            PaneChat(pane, _conversation(form, question), seed)
             for place, question in part
             for pane, seed in zip((form.first, form.second), _seeds(form, place), strict=True)
         ]
@@ -204,10 +204,10 @@ def check_form(form: BatchForm) -> None:
         )
 
 
-def _asked(form: BatchForm, question: Question) -> tuple[Message, ...]:
+def _conversation(form: BatchForm, question: Question) -> tuple[Message, ...]:
     system = _system_prompt(form, question)
-    told = (Message("system", system),) if system else ()
-    return (*told, *question.history, Message("user", question.prompt.strip()))
+    before = (Message("system", system),) if system else ()
+    return (*before, *question.history, Message("user", question.prompt.strip()))
 
 
 def _system_prompt(form: BatchForm, question: Question) -> str:

@@ -18,16 +18,14 @@ from studio.errors import InputError
 from studio.services.texts import check_text, normalised
 
 
-def conversation_hash(prompt: str, history: Sequence[Message] = (), system_prompt: str = "") -> str:
-    """What identifies a question with everything said before it: 24 hex digits."""
-    return _hash(_conversation(prompt, history, system_prompt))
-
-
 def pair_identity(
     prompt: str, answer_a: str, answer_b: str, history: Sequence[Message] = (), system_prompt: str = ""
 ) -> str:
     """The id of a pair, 24 hex digits; the order of the answers makes no difference."""
-    return _hash([*_conversation(prompt, history, system_prompt), sorted((normalised(answer_a), normalised(answer_b)))])
+    turns = [[message.role, normalised(message.content)] for message in history]
+    answers = sorted((normalised(answer_a), normalised(answer_b)))
+    parts = [normalised(system_prompt), turns, normalised(prompt), answers]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def in_order(answer_a: str, answer_b: str) -> bool:
@@ -86,15 +84,6 @@ def stored_pair(pair: NewPair, now: float) -> AnswerPair:
         system_prompt=pair.system_prompt,
         preferred="" if not pair.preferred else labels["ab".index(pair.preferred)],
     )
-
-
-def _conversation(prompt: str, history: Sequence[Message], system_prompt: str) -> list[object]:
-    turns = [[message.role, normalised(message.content)] for message in history]
-    return [normalised(system_prompt), turns, normalised(prompt)]
-
-
-def _hash(parts: list[object]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def _finite(origin: Origin) -> Origin:

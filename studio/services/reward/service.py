@@ -20,7 +20,7 @@ from studio.services.rating.rules import decide, tally
 from studio.services.recipes.checks import check_training, not_longer, one_of, with_pairs, within
 from studio.services.recipes.presets import REWARD_PRESETS
 from studio.services.recipes.queue import ensure_trainer, library_versions
-from studio.services.reward.data import RewardData, TableRow, gather, sealed, table
+from studio.services.reward.data import RewardData, TableRow, gather, table, to_dataset
 from studio.services.runs.folder import new_run_id
 from studio.services.runs.methods import reward_run
 from studio.services.runs.status import counts
@@ -153,7 +153,7 @@ class RewardService:
         data = self.preview(form).data
         check_reward(form)
         base, _ = self._models.resolve_causal(base_id(form.base), NO_HEAD, progress)
-        dataset, rows = sealed(data), data.rows
+        dataset, rows = to_dataset(data), data.rows
         recipe = Recipe(
             run_id=new_run_id(f"reward-{dataset.id}", form.support_ratio),
             title=" ".join(form.title.split()) or f"Reward: {dataset.title}"[:120],

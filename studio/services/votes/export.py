@@ -122,9 +122,9 @@ def check_target(out: Path) -> None:
         if path.is_symlink() or (not path.is_dir() and path.relative_to(out).as_posix() not in FILES)
     )
     if read_mark(out) is None or foreign:
-        told = f" ({foreign[0]})" if foreign else ""
+        example = f" ({foreign[0]})" if foreign else ""
         raise ConflictError(
-            f"{out} holds other things than an export of votes{told}; name an empty folder or one that does not exist."
+            f"{out} holds other things than an export of votes{example}; name an empty folder or one that does not exist."
         )
 
 

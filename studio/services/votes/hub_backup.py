@@ -64,10 +64,10 @@ class MirrorStatus:
 
     def __str__(self) -> str:
         if self.pending:
-            said = f"{self.pending} vote{'s' * (self.pending != 1)} not yet backed up"
+            state = f"{self.pending} vote{'s' * (self.pending != 1)} not yet backed up"
         else:
-            said = "All votes are backed up"
-        return f"{said} ({self.repo}). {self.problem}".strip()
+            state = "All votes are backed up"
+        return f"{state} ({self.repo}). {self.problem}".strip()
 
 
 class VoteMirror:
@@ -162,8 +162,8 @@ class VoteMirror:
                 f"The dataset {self._repo} holds something else than votes of a studio; name another one in STUDIO_VOTES_REPO."
             )
         with tempfile.TemporaryDirectory(prefix="studio-mirror-") as scratch:
-            wanted = sorted(FILES | {BACKUP, HISTORY})
-            self._api.snapshot_download(self._repo, repo_type="dataset", local_dir=scratch, allow_patterns=wanted)
+            names = sorted(FILES | {BACKUP, HISTORY})
+            self._api.snapshot_download(self._repo, repo_type="dataset", local_dir=scratch, allow_patterns=names)
             self._restore(Path(scratch))
 
     def _restore(self, folder: Path) -> None:
@@ -286,10 +286,10 @@ def _read_history(path: Path, raters: Collection[str]) -> tuple[PastChoice, ...]
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         where = f"{HISTORY}, line {number}"
         try:
-            said = json.loads(line)
+            record = json.loads(line)
         except ValueError:
             raise InputError(f"{where} of the copy is broken, so nothing was brought in.") from None
-        past = parse(PastChoice, said, where)
+        past = parse(PastChoice, record, where)
         if past.rater_id not in raters:
             raise InputError(f"{where}: rater_id is {past.rater_id[:40]!r}; {BACKUP} has no such rater.")
         for field in ("seconds", "updated", "replaced"):

@@ -164,7 +164,7 @@ def winner_of(choice: Choice, left: int) -> str | None:
 def _vote_row(vote: Vote, pair: AnswerPair, rater: Rater, names: bool) -> dict[str, Any]:
     answers, origins = (pair.answer_1, pair.answer_2), (pair.origin_1, pair.origin_2)
     a, b = (0, 1) if vote.left == 1 else (1, 0)
-    told = conversation(pair)
+    turns = conversation(pair)
     return {
         "question_id": pair.id,
         "model_a": origins[a].label,
@@ -172,10 +172,10 @@ def _vote_row(vote: Vote, pair: AnswerPair, rater: Rater, names: bool) -> dict[s
         "winner": winner_of(vote.choice, vote.left),
         "judge": judge_of(rater),
         **({"judge_name": rater.name} if names else {}),
-        "turn": sum(message.role == "user" for message in told),
+        "turn": sum(message.role == "user" for message in turns),
         "anony": True,
-        "conversation_a": chat((*told, Message("assistant", answers[a]))),
-        "conversation_b": chat((*told, Message("assistant", answers[b]))),
+        "conversation_a": chat((*turns, Message("assistant", answers[a]))),
+        "conversation_b": chat((*turns, Message("assistant", answers[b]))),
         "tstamp": vote.updated,
         "choice": vote.choice,
         "left": vote.left,
@@ -234,9 +234,9 @@ def _preference_row(pair: PreferencePair, decision: Decision) -> dict[str, Any]:
 
 
 def _origin_row(origin: Origin, whole: bool) -> dict[str, Any]:
-    said = dataclasses.asdict(origin if whole else _portable(origin))
+    fields = dataclasses.asdict(origin if whole else _portable(origin))
     # The ratio of an uploaded adapter is not known (NaN), and JSON has no such number.
-    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in said.items()}
+    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in fields.items()}
 
 
 def _portable(origin: Origin) -> Origin:

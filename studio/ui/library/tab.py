@@ -102,7 +102,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
                 path = gr.Textbox(
                     label="…or a folder on the studio's machine", placeholder="/path/to/adapter", max_lines=1
                 )
-        take = gr.Button("Take it in", size="sm", elem_id="library-take")
+        take = gr.Button("Import", size="sm", elem_id="library-take")
         report = gr.Markdown(elem_id="library-report")
 
     panel = [
@@ -203,15 +203,15 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         services.scoring.release(_needed(run_id))
         return {**rows(), **show(None)}
 
-    def take_in(mark: Visitor, upload: str | None, folder: str, base_id: str) -> dict[Any, Any]:
-        require_operator(mark, "taking adapters in")
+    def import_adapter(mark: Visitor, upload: str | None, folder: str, base_id: str) -> dict[Any, Any]:
+        require_operator(mark, "importing adapters")
         wanted = "" if base_id == AS_IT_SAYS else base_id
         if upload:
             done = library.import_zip(Path(upload), wanted)
         elif folder.strip():
             done = library.import_folder(Path(folder.strip()), wanted)
         else:
-            raise InputError("There is nothing to take in; choose a zip or type a folder.")
+            raise InputError("There is nothing to import; choose a zip or type a folder.")
         return {**rows(), **show(done.run_id), file: None, path: "", report: _report(done)}
 
     def bases() -> Any:
@@ -255,7 +255,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     sure.click(guarded(remove), [shared.visitor, chosen], everything, **QUIET)
     never_mind.click(lambda: gr.Column(visible=False), None, sure_row, **QUIET)
     take.click(
-        guarded(take_in),
+        guarded(import_adapter),
         [shared.visitor, file, path, base],
         [*everything, file, path, report],
         show_progress_on=about_upload,
@@ -360,7 +360,7 @@ def _without_yaml(card: str) -> str:
 
 def _report(done: Imported) -> str:
     left = f"Left out, not needed here: {', '.join(done.left_out)}." if done.left_out else ""
-    lines = [f"Taken in as {done.run_id}.", *done.warnings, left]
+    lines = [f"Imported as {done.run_id}.", *done.warnings, left]
     return "\n".join(f"- {_plain(line)}" for line in lines if line)
 
 

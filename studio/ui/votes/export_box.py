@@ -57,7 +57,7 @@ def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None
         with gr.Accordion("Take votes in", open=False, elem_id="votes-import-box"):
             gr.Markdown(
                 "A zip made here or in another studio, or an Argilla 2 dataset (its folder as a zip, or `records.json`). What is "
-                "here already is not taken in twice; of two votes of one rater on one pair the newer counts.",
+                "here already is not imported twice; of two votes of one rater on one pair the newer counts.",
                 elem_classes="quiet",
             )
             file = gr.File(
@@ -67,7 +67,7 @@ def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None
                 height=110,
                 elem_id="votes-import-file",
             )
-            take = gr.Button("Take in", size="sm", elem_id="votes-import")
+            take = gr.Button("Import", size="sm", elem_id="votes-import")
             taken = gr.Markdown(elem_id="votes-import-report")
 
     def make(mark: Visitor, wanted: str, files: str, named: bool, licensed: str) -> tuple[Any, str]:
@@ -92,9 +92,9 @@ def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None
         return "", f"Pushed: {escape(url)}"
 
     def take_in(mark: Visitor, path: str | None) -> tuple[str, None]:
-        require_operator(mark, "taking votes in")
+        require_operator(mark, "importing votes")
         if not path:
-            raise InputError("There is nothing to take in; choose a file first.")
+            raise InputError("There is nothing to import; choose a file first.")
         brought = read_votes(Path(path), services.settings.max_upload_mb * 1_000_000)
         done = restore(services.rating, brought)
         lines = [f"Read {brought.kind}: {done}.", *(f"- {escape(warning)}" for warning in done.warnings)]
