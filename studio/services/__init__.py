@@ -104,18 +104,5 @@ def build_services(settings: Settings) -> Services:
     scoring = ScoringService(settings, runs, models, compare.threads)
     evaluations = EvaluationService(settings, runs, compare, scoring, database)
     detox = DetoxService(settings, datasets, runs, models, scoring)
-    return Services(
-        settings,
-        datasets,
-        runs,
-        models,
-        align,
-        compare,
-        library,
-        rating,
-        sources,
-        reward,
-        scoring,
-        evaluations,
-        detox,
-    )
+    parts = (datasets, runs, models, align, compare, library, rating, sources, reward, scoring, evaluations, detox)
+    return Services(settings, *parts)

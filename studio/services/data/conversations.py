@@ -70,7 +70,7 @@ def split_row(row: dict[str, Any], first: str, second: str, where: str, plain: b
         prompt = [turn for turn in _turns_of(_OPEN_TURN.sub("", prompt), f"{where}: prompt") if turn["content"]]
     if not plain and isinstance(one, str) and isinstance(two, str) and _TURN.match(one) and _TURN.match(two):
         given = prompt if isinstance(prompt, list | None) else [{"role": "user", "content": prompt}]
-        before = () if given is None else _messages(given, f"{where}: prompt")
+        before = () if given is None else messages_of(given, f"{where}: prompt")
         turns = _transcript(one, f"{where}: {first}"), _transcript(two, f"{where}: {second}")
         return _transcripts(before, *turns, (first, second), where)
     if isinstance(one, list) != isinstance(two, list):
@@ -79,7 +79,7 @@ def split_row(row: dict[str, Any], first: str, second: str, where: str, plain: b
         return _conversational(prompt, one, two, (first, second), where)
     if isinstance(prompt, list):
         answers = _answer(one, f"{where}: {first}", plain), _answer(two, f"{where}: {second}", plain)
-        return Split(*_prompt_and_history(_messages(prompt, f"{where}: prompt"), where), *answers)
+        return Split(*_prompt_and_history(messages_of(prompt, f"{where}: prompt"), where), *answers)
     if prompt is not None:
         question = checked_text(prompt, f"{where}: prompt")
         return Split((), question, _answer(one, f"{where}: {first}", plain), _answer(two, f"{where}: {second}", plain))
@@ -96,7 +96,7 @@ def _answer(value: Any, where: str, plain: bool) -> str:
 
 
 def _conversational(prompt: Any, one: list[Any], two: list[Any], names: tuple[str, str], where: str) -> Split:
-    turns = _messages(one, f"{where}: {names[0]}"), _messages(two, f"{where}: {names[1]}")
+    turns = messages_of(one, f"{where}: {names[0]}"), messages_of(two, f"{where}: {names[1]}")
     same = _common(*turns)
     if any(len(messages) == same for messages in turns):
         if len(turns[0]) == len(turns[1]):
@@ -107,7 +107,7 @@ def _conversational(prompt: Any, one: list[Any], two: list[Any], names: tuple[st
         if messages[0].role != "assistant":
             raise DatasetError(f"{where}: {name} differs in a turn of the {messages[0].role}, not of the assistant.")
     if isinstance(prompt, list):
-        given = _messages(prompt, f"{where}: prompt")
+        given = messages_of(prompt, f"{where}: prompt")
         # both may hold it: chosen and rejected as whole conversations beside a prompt
         before = common if common[: len(given)] == given else given + common
     elif prompt is not None and (not common or common[-1].role != "user"):
@@ -130,7 +130,12 @@ def _prompt_and_history(messages: tuple[Message, ...], where: str) -> tuple[tupl
     return messages[:-1], messages[-1].content
 
 
-def _messages(value: list[Any], where: str) -> tuple[Message, ...]:
+def messages_of(value: list[Any], where: str) -> tuple[Message, ...]:
+    """A list of turns as messages, in the words of OpenAI (role, content) or ShareGPT (from, value).
+
+    Raises:
+        DatasetError: it is empty, or a turn is not one; the message starts with ``where`` and names the turn.
+    """
     if not value:
         raise DatasetError(f"{where} is empty.")
     return tuple(_message(item, f"{where}, turn {number}") for number, item in enumerate(value, 1))

@@ -4,8 +4,6 @@ not. Written by the trainer when a run ends and by the library when a title chan
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 from studio.domain.events import SampleEvent, SupportShare
 from studio.domain.runs import DpoSettings, Recipe, RewardSettings
 from studio.services.detox import card as detox_cards
+from studio.services.files.atomic import replacing
 from studio.services.files.markdown import code, plain
 from studio.services.files.unpacking import CONFIG
 from studio.services.hub import is_hub_id
@@ -32,16 +31,8 @@ def write_card(folder: Path, view: RunView, adapter_ref: str = "") -> Path:
     Raises:
         OSError: the disk is full or not writable; an older card is untouched.
     """
-    text = model_card(view, read_samples(folder), adapter_ref)
-    handle, name = tempfile.mkstemp(prefix=".card-", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, folder / CARD)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(folder / CARD) as out:
+        out.write(model_card(view, read_samples(folder), adapter_ref).encode())
     return folder / CARD
 
 

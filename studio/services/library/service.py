@@ -18,7 +18,7 @@ from studio.services.files.zips import pack
 from studio.services.hub import HubApi, hub_client, push_folder
 from studio.services.library.bundle import PUBLISHED, staged
 from studio.services.library.model_card import model_card, write_card
-from studio.services.library.upload import Imported, import_adapter
+from studio.services.library.upload import Fill, Imported, import_adapter
 from studio.services.runs.events import read_samples
 from studio.services.runs.store import RunStore, RunView
 
@@ -238,12 +238,7 @@ class LibraryService:
         """
         if not path.is_file():
             raise InputError(f"There is no file {path.name}.")
-        with needs_room(_WAY_OUT):
-            done = import_adapter(
-                lambda folder, limit: unpack_zip(path, folder, limit), path.stem, self._settings, self._models, base
-            )
-        self._write_card(done.run_id)
-        return done
+        return self._import(lambda folder, limit: unpack_zip(path, folder, limit), path.stem, base)
 
     def import_folder(self, path: Path, base: str = "") -> Imported:
         """Import an adapter from a folder on this machine. For the operator only: it reads the machine's disk.
@@ -252,14 +247,15 @@ class LibraryService:
             InputError, ModelLoadError, ConflictError: as :meth:`import_zip`.
         """
         path = path.expanduser()
-        with needs_room(_WAY_OUT):
-            done = import_adapter(
-                lambda folder, limit: copy_folder(path, folder, limit), path.name, self._settings, self._models, base
-            )
-        self._write_card(done.run_id)
-        return done
+        return self._import(lambda folder, limit: copy_folder(path, folder, limit), path.name, base)
 
     # -- within -------------------------------------------------------------------------------------------------------
+
+    def _import(self, fill: Fill, name: str, base: str) -> Imported:
+        with needs_room(_WAY_OUT):
+            done = import_adapter(fill, name, self._settings, self._models, base)
+        self._write_card(done.run_id)
+        return done
 
     def _write_card(self, run_id: str) -> None:
         view = self._runs.get(run_id)

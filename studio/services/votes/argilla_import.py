@@ -13,6 +13,7 @@ from typing import Any
 from studio.domain.data import Message
 from studio.domain.votes import Choice, NewPair, Origin
 from studio.errors import DatasetError, InputError
+from studio.services.data.conversations import messages_of
 from studio.services.data.formats import checked_text, kind_of, read_document
 from studio.services.votes.argilla_export import QUESTION, SETTINGS
 
@@ -213,12 +214,7 @@ def _chat(value: Any, where: str) -> tuple[str, tuple[Message, ...], str]:
     """(system prompt, earlier turns, prompt) of a text or chat field."""
     if not isinstance(value, list):
         return "", (), checked_text(value, where)
-    turns = []
-    for number, item in enumerate(value, 1):
-        role = item.get("role") if isinstance(item, dict) else None
-        if role not in ("system", "user", "assistant"):
-            raise DatasetError(f"{where}, turn {number}: role is {str(role)[:40]!r}; use system, user or assistant.")
-        turns.append(Message(role, checked_text(item.get("content"), f"{where}, turn {number}: content")))
+    turns = messages_of(value, where)
     system = "\n\n".join(turn.content for turn in turns if turn.role == "system")
     dialogue = [turn for turn in turns if turn.role != "system"]
     if not dialogue or dialogue[-1].role != "user":

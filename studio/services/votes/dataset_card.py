@@ -155,25 +155,20 @@ def _omitted(ballots: Ballots, facts: CardFacts) -> Iterable[tuple[str, str]]:
 
 
 def _models(pairs: Sequence[AnswerPair]) -> Iterable[tuple[str, str]]:
-    answers = Counter(origin.label for pair in pairs for origin in (pair.origin_1, pair.origin_2))
-    for label, count in answers.most_common(_LISTED):
-        yield escape(" ".join(label.split())) or "unknown", f"{count} answers"
-    if len(answers) > _LISTED:
-        yield (
-            f"{len(answers) - _LISTED} more",
-            f"{answers.total() - sum(n for _, n in answers.most_common(_LISTED))} answers",
-        )
+    labels = (" ".join(origin.label.split()) for pair in pairs for origin in (pair.origin_1, pair.origin_2))
+    return _most_common(Counter(escape(label) or "unknown" for label in labels), "other models", "")
 
 
 def _sampling(pairs: Sequence[AnswerPair]) -> Iterable[tuple[str, str]]:
     ways = Counter(_way(origin) for pair in pairs for origin in (pair.origin_1, pair.origin_2))
-    for way, count in ways.most_common(_LISTED):
-        yield way, f"{count} answers"
-    if len(ways) > _LISTED:
-        yield (
-            "otherwise",
-            f"{ways.total() - sum(n for _, n in ways.most_common(_LISTED))} answers, see `origin_1`, `origin_2`",
-        )
+    return _most_common(ways, "otherwise", ", see `origin_1`, `origin_2`")
+
+
+def _most_common(counts: Counter[str], others: str, where: str) -> Iterable[tuple[str, str]]:
+    listed = counts.most_common(_LISTED)
+    yield from ((name, f"{count} answers") for name, count in listed)
+    if len(counts) > _LISTED:
+        yield others, f"{counts.total() - sum(count for _, count in listed)} answers{where}"
 
 
 def _way(origin: Origin) -> str:

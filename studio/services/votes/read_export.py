@@ -18,6 +18,7 @@ from studio.errors import DatasetError, InputError, NotFoundError
 from studio.services.data.formats import RawRow, TwiceNamed, read_document
 from studio.services.files.records import parse
 from studio.services.files.unpacking import unpack_known
+from studio.services.rating.pair_id import given_pair
 from studio.services.votes.argilla_export import DATASET, RECORDS, SETTINGS
 from studio.services.votes.argilla_import import ReadRecords, read_argilla
 from studio.services.votes.export import FORMAT, MARK, read_mark
@@ -151,22 +152,7 @@ def check_number(value: float, where: str) -> None:
 def _from_argilla(read: ReadRecords) -> ImportedVotes:
     """Answers *a* and *b* become 1 and 2; response *a* stands first there, so it counts as the left one."""
     now = time.time()
-    pairs = tuple(
-        AnswerPair(
-            id=str(place),
-            prompt=pair.prompt,
-            answer_1=pair.answer_a,
-            answer_2=pair.answer_b,
-            origin_1=pair.origin_a,
-            origin_2=pair.origin_b,
-            source=pair.source,
-            created=now,
-            history=pair.history,
-            system_prompt=pair.system_prompt,
-            preferred={"a": "1", "b": "2"}.get(pair.preferred, ""),  # type: ignore[arg-type]
-        )
-        for place, pair in enumerate(read.pairs)
-    )
+    pairs = tuple(given_pair(pair, str(place), now) for place, pair in enumerate(read.pairs))
     votes = tuple(Vote(str(vote.pair), vote.user, vote.choice, 1, UNTIMED, now, now) for vote in read.votes)
     raters = tuple(Rater(user, "", created=now) for user in dict.fromkeys(vote.user for vote in read.votes))
     rules = RatingRules(read.guidelines)

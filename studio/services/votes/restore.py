@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from studio.domain.votes import AnswerPair, Ballots, Choice, NewPair, PastChoice, Rater, Vote
 from studio.services.rating import pair_id as identity
@@ -113,11 +113,9 @@ def canonical(ballots: Ballots) -> tuple[Ballots, int]:
         if identity.same_answer(pair.answer_1, pair.answer_2):
             identical += 1
             continue
-        answers = pair.answer_1, pair.answer_2
-        made = replace(pair, id=identity.pair_identity(pair.prompt, *answers, pair.history, pair.system_prompt))
-        turned = not identity.in_order(*answers)
-        pairs.setdefault(made.id, _turned(made) if turned else made)
-        places[pair.id] = made.id, turned
+        kept = identity.canonical_pair(pair)
+        pairs.setdefault(kept.id, kept)
+        places[pair.id] = kept.id, not identity.in_order(pair.answer_1, pair.answer_2)
     votes, history = _placed(ballots.votes, places), _placed(ballots.history, places)
     return replace(ballots, pairs=tuple(pairs.values()), votes=votes, history=history), identical
 
@@ -178,18 +176,6 @@ def _as_new(pair: AnswerPair) -> NewPair:
         pair.source,
         pair.history,
         pair.system_prompt,
-    )
-
-
-def _turned(pair: AnswerPair) -> AnswerPair:
-    labels: dict[str, Literal["1", "2", ""]] = {"1": "2", "2": "1", "": ""}
-    return replace(
-        pair,
-        answer_1=pair.answer_2,
-        answer_2=pair.answer_1,
-        origin_1=pair.origin_2,
-        origin_2=pair.origin_1,
-        preferred=labels[pair.preferred],
     )
 
 
