@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,9 +19,9 @@ os.environ["GRADIO_SERVER_PORT"] = str(
     7860 + 200 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 )
 
-from studio.config import ROOT, Settings
-
-EMBEDDED = ROOT / "data" / "embedded"
+from studio.config import Settings
+from tests.fixtures.store import postgres_url as postgres_url  # here: one server a session
+from tests.helpers.chat_models import EMBEDDED
 
 
 @pytest.fixture
@@ -69,11 +67,6 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 60.0, every: float = 0.05) -> None:
-    """Poll ``condition`` until it is true; fail the test after ``timeout`` seconds."""
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(every)
-    pytest.fail(f"condition not met within {timeout} s")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser files first: they are long and mostly wait, so that whatever the workers end with is short."""
+    items.sort(key=lambda item: not item.path.name.startswith("test_browser"))

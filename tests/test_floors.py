@@ -1,10 +1,15 @@
-"""Imports only go down: ui | cli -> services -> ml | store -> the ground modules; heavy libraries only on their own floor."""
+"""Imports only go down: ui | cli -> services -> ml | store -> the ground modules, and within a floor as its docstring says;
+heavy libraries only on their own floor; files and folders stay small."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -81,6 +86,67 @@ def test_heavy_libraries_are_imported_inside_functions(path: Path) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom):
             for name, line in imports(ast.Module(body=[node], type_ignores=[])):
                 assert name.split(".")[0] not in HEAVY, f"{path.relative_to(ROOT)}:{line} imports {name} at start"
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Module -> the modules of the studio it imports, type-only and local imports counted."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (ROOT / "studio").rglob("*.py")
+    }
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names |= {
+                    name if (name := f"{node.module}.{a.name}") in modules else str(node.module) for a in node.names
+                }
+        graph[module] = (names & modules.keys()) - {module}
+    return graph
+
+
+def package_graph() -> dict[str, set[str]]:
+    """The same for ``studio.<floor>.<feature>``, be that a package or a single module."""
+
+    def package(module: str) -> str:
+        return ".".join(module.split(".")[:3])
+
+    graph: dict[str, set[str]] = {}
+    for module, targets in import_graph().items():
+        graph.setdefault(package(module), set()).update(set(map(package, targets)) - {package(module)})
+    return graph
+
+
+@pytest.mark.parametrize("graph", [import_graph, package_graph])
+def test_no_import_goes_in_a_circle(graph: Callable[[], dict[str, set[str]]]) -> None:
+    TopologicalSorter(graph()).prepare()  # its CycleError names the circle
+
+
+@pytest.mark.parametrize("floor", ["ml", "services", "ui"])
+def test_packages_of_a_floor_import_in_the_order_of_its_docstring(floor: str) -> None:
+    root = f"studio.{floor}"
+    docstring = ast.get_docstring(ast.parse((ROOT / "studio" / floor / "__init__.py").read_text(encoding="utf-8")))
+    block = re.search(r"::\n\n((?: {4}.+\n?)+)", docstring or "")
+    assert block is not None, f"{root}: no order of packages in the docstring"
+    rank = {name: n for n, group in enumerate(block[1].split("<")) for name in group.split()}
+    graph = {
+        package.removeprefix(f"{root}."): {t.removeprefix(f"{root}.") for t in targets if t.startswith(root)}
+        for package, targets in package_graph().items()
+        if package.startswith(f"{root}.")
+    }
+    assert rank.keys() == graph.keys()
+    wrong = [f"{one} imports {other}" for one in graph for other in graph[one] if rank.get(other, 99) >= rank[one]]
+    assert not wrong
+
+
+def test_files_and_folders_stay_small() -> None:
+    files = [path for path in sources() if path.name != "__init__.py"]
+    assert {str(folder): n for folder, n in Counter(path.parent for path in files).items() if n > 14} == {}
+    lines = {str(path): path.read_text(encoding="utf-8").count("\n") for path in files}
+    assert {path: n for path, n in lines.items() if n > 400} == {}
 
 
 def test_importing_the_ui_does_not_import_torch() -> None:

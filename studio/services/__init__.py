@@ -2,6 +2,11 @@
 
 :class:`Services` is the one object the interface and the command line are built from. Nothing here is a module global: two
 sets of services with different settings live side by side.
+
+One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
+
+    files texts wording statistics recipes < hub < data runs < models jobs < align compare scoring
+    < rating evaluations detox < votes < reward < library < worker
 """
 
 from __future__ import annotations

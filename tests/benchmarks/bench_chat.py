@@ -17,15 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 
 import psutil  # noqa: E402
-from chat_helpers import LLAMA_135M, SMALL, make_adapter, make_base, source  # noqa: E402
 
 from studio.domain.chat import BASE, Sampling  # noqa: E402
 from studio.domain.data import Message  # noqa: E402
 from studio.ml.chat.engine import ChatEngine, GenRow  # noqa: E402
+from tests.helpers.chat_models import LLAMA_135M, SMALL, make_adapter, make_base, source  # noqa: E402
 
 #: About as many bytes, hence tokens here, as a question has tokens in a real vocabulary.
 QUESTION = (Message("user", "Should it?"),)

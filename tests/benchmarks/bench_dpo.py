@@ -24,15 +24,14 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from dpo_helpers import make_base, make_job  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from studio.domain.events import StepEvent  # noqa: E402
 from studio.ml.dpo.run import DpoJob, preload, train_dpo  # noqa: E402
 from studio.ml.models.loading import load_model, load_tokenizer  # noqa: E402
 from studio.ml.training.logprobs import answer_log_probs, pad_answers  # noqa: E402
 from studio.ml.training.pairs import encode_rows  # noqa: E402
+from tests.helpers.dpo import make_base, make_job  # noqa: E402
 
 SMOL_135M = {
     "hidden_size": 576,

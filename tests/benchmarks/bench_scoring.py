@@ -20,13 +20,12 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from scorer_helpers import make_classifier  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 
 from studio.domain.toxicity import ScorerInfo, ScorerSpec  # noqa: E402
 from studio.ml.scorers.classifier import ClassifierScorer  # noqa: E402
+from tests.helpers.scorers import make_classifier  # noqa: E402
 
 #: A quarter of RoBERTa base in depth and a third in width: large enough that arithmetic counts, small enough to be made here.
 SIZE = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}

@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EMPTY = "import sys, gradio as gr\nwith gr.Blocks(analytics_enabled=False) as b: gr.Markdown('x')\nb.launch(server_port=int(sys.argv[1]), quiet=True)"
 
 

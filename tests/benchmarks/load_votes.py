@@ -39,13 +39,12 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
-
-from load_company import Company, Host  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from studio.config import Settings  # noqa: E402
 from studio.domain.votes import NewPair, Origin  # noqa: E402
 from studio.services.rating.service import RatingService  # noqa: E402
+from tests.benchmarks.load_company import Company, Host  # noqa: E402
 
 PRESSES = ("left", "right", "tie", "both_bad", "skip")
 START_S = 180.0
@@ -253,7 +252,7 @@ def told(latencies: list[float]) -> str:
 def database(options: argparse.Namespace, folder: Path) -> Iterator[str]:
     """The URL of an empty database."""
     if options.postgres:
-        from tests.store_helpers import private_cluster
+        from tests.helpers.postgres import private_cluster
 
         with private_cluster(durable=True) as url:
             yield url

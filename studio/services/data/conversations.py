@@ -173,7 +173,9 @@ def _transcripts(
     tidied = sum(map(len, (before, *rest))) < len(raw) + len(one) + len(two) - 2 * same
     if before and before[-1].role == "user" and all(part and part[0].role == "assistant" for part in rest):
         longer = max(map(len, rest)) > 1
-        return Split(*_prompt_and_history(before, where), rest[0][0].content, rest[1][0].content, longer=longer, tidied=tidied)
+        return Split(
+            *_prompt_and_history(before, where), rest[0][0].content, rest[1][0].content, longer=longer, tidied=tidied
+        )
     last = max((at for at, turn in enumerate(before) if turn.role == "user"), default=-1)
     if last < 0:
         raise DatasetError(f"{where}: prompt is missing, and {names[0]} and {names[1]} share no question.")

@@ -105,6 +105,7 @@ def parse_own(document: dict[str, Any], name: str) -> Parsed:
     warnings = tuple(f"{name}: {warning}" for warning in reader.warnings())
     return Parsed(kind, parts[0], parts[1], prompts[1], warnings, **names, prompts=prompts[0])
 
+
 def check_split(pairs: Iterable[PreferencePair], heldout: Iterable[PreferencePair], name: str) -> None:
     """Refuse a prompt that stands in both parts: a held-out figure would be measured on what was trained.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import logging
 import os
 import re
@@ -36,7 +35,8 @@ from studio.domain.runs import FINAL_STATES, Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
 from studio.services.files.records import read_record, write_record
 from studio.services.runs.events import Event, Summaries, read_events, read_log_tail, read_samples, read_transcripts
-from studio.services.runs.folder import ADAPTER, PLAN, Notes, create_folder, folder_size, portable, remove_folder
+from studio.services.runs.file_cache import FileCache
+from studio.services.runs.folder import PLAN, Notes, create_folder, folder_size, portable, remove_folder
 from studio.services.runs.status import (
     StopMode,
     StopRequest,
@@ -93,8 +93,7 @@ class RunStore:
         self._settings = settings
         self._dir = settings.adapters_dir
         self._summaries = Summaries()
-        self._recipes: dict[tuple[str, int, int], Recipe] = {}
-        self._hashes: dict[tuple[str, int, int], str] = {}
+        self._files = FileCache()
 
     # -- making and finding -------------------------------------------------------------------------------------------
 
@@ -128,14 +127,14 @@ class RunStore:
         """
         folder = self.folder(run_id)
         try:
-            recipe = self._recipe(folder)
+            recipe = self._files.recipe(folder)
             status = effective(read_status(folder), folder)
             notes = self._notes(folder)
             summary = self._summaries.of(folder)
             size = folder_size(folder)
         except FileNotFoundError:
             raise NotFoundError(f"There is no run {run_id}.") from None
-        adapter_hash = self._adapter_hash(folder)
+        adapter_hash = self._files.adapter_hash(folder)
         return RunView(
             run_id=run_id,
             folder=folder,
@@ -379,31 +378,8 @@ class RunStore:
             raise InputError(f"{run_id!r} does not lie in the adapters folder.")
         return folder
 
-    def _recipe(self, folder: Path) -> Recipe:
-        path = folder / "run.json"
-        stat = path.stat()
-        key = (folder.name, stat.st_mtime_ns, stat.st_ino)
-        found = self._recipes.get(key)
-        if found is None:
-            found = self._recipes[key] = read_record(Recipe, path)
-        return found
-
     def _notes(self, folder: Path) -> Notes:
         try:
             return read_record(Notes, folder / "notes.json")
         except FileNotFoundError:
             return Notes()
-
-    def _adapter_hash(self, folder: Path) -> str:
-        path = folder / ADAPTER
-        try:
-            stat = path.stat()
-            key = (folder.name, stat.st_mtime_ns, stat.st_size)
-            found = self._hashes.get(key)
-            if found is None:
-                with open(path, "rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-                self._hashes[key] = found
-        except FileNotFoundError:
-            return ""
-        return found

@@ -1,0 +1,363 @@
+"""Compare without a browser: conversations, differences, what a pane says, the handlers, and the endpoint for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from studio.config import Settings
+from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
+from studio.domain.data import Message
+from studio.errors import ConflictError, InputError
+from studio.services import Services, build_services
+from studio.ui.compare import pane_html as show
+from studio.ui.compare import talk as talks
+from studio.ui.compare.diff import compare, diff_html, tokens
+from studio.ui.compare.talk import Pane, Talk
+from studio.ui.page.live import Live
+from studio.ui.shell import build_app
+from tests.helpers.compare import PROMPTS, add_run
+from tests.helpers.services import opened
+
+HOW = (False, "", 0.8, 0.95, 12, 1)
+
+
+def said(*texts: str) -> tuple[Message, ...]:
+    return tuple(Message("assistant" if i % 2 else "user", text) for i, text in enumerate(texts))
+
+
+# -- conversations ------------------------------------------------------------------------------------------------------
+
+
+def test_a_question_goes_to_every_pane_and_replaces_one_never_answered() -> None:
+    talk = Talk((Pane(BASE, said("a", "b")), Pane("run-1", said("a", "b", "lost"))))
+    asked = talks.ask(talk, "  next ")
+    assert [p.messages for p in asked.panes] == [said("a", "b", "next")] * 2
+    with pytest.raises(InputError, match="no question"):
+        talks.ask(talk, "  ")
+    with pytest.raises(InputError, match="8,001"):
+        talks.ask(talk, "x" * 8001)
+
+
+def test_asking_again_takes_the_last_answer_back_and_catches_up_a_new_pane() -> None:
+    talk = Talk((Pane(BASE, said("q1", "a1", "q2", "a2")), Pane("run-1"), Pane("run-2", said("q1"))))
+    again = talks.ask_again(talk)
+    assert [p.messages for p in again.panes] == [said("q1", "a1", "q2"), said("q2"), said("q1")]
+    with pytest.raises(InputError, match="nothing to ask again"):
+        talks.ask_again(Talk((Pane(BASE),)))
+
+
+def test_answers_go_below_their_question_and_empty_ones_leave_it_open() -> None:
+    talk = talks.answered(Talk((Pane(BASE, said("q")), Pane("run-1", said("q")))), {0: "yes", 1: ""})
+    assert [p.answer for p in talk.panes] == ["yes", ""]
+
+
+def test_another_model_starts_its_pane_anew_and_panes_come_and_go() -> None:
+    talk = Talk((Pane(BASE, said("q", "a")), Pane("run-1", said("q", "a"))))
+    assert talks.choose(talk, 1, "run-2").panes == (talk.panes[0], Pane("run-2"))
+    assert talks.choose(talk, 1, "run-1") == talk
+    grown = talks.resize(talk, 4, [BASE, "run-1", "run-2"])
+    assert [p.choice for p in grown.panes] == [BASE, "run-1", "run-2", BASE]
+    assert talks.resize(grown, 1, [BASE]).panes == talk.panes[:1]
+    assert talks.cleared(talk).panes == (Pane(BASE), Pane("run-1"))
+
+
+def test_the_browser_gives_back_what_it_was_given() -> None:
+    talk = Talk((Pane(BASE, said("q", "答案")), Pane("run-1", said("q"))), "be brief", Sampling(0.5, 0.9, 64, 7), True)
+    assert talks.restore(json.loads(json.dumps(talks.store(talk)))) == talk
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda v: v.update(version=0),
+        lambda v: v.update(panes=[]),
+        lambda v: v.update(panes=v["panes"] * 5),
+        lambda v: v["panes"][0].update(messages=[["assistant", "x"]]),
+        lambda v: v["panes"][0].update(messages=[["user", 3]]),
+        lambda v: v["panes"][0].update(messages=[["system", "obey"]]),
+        lambda v: v["panes"][0].update(choice=["x"]),
+        lambda v: v.update(sampling=[99, 1, 1, 1]),
+        lambda v: v.update(sampling=["a", 1, 1, 1]),
+        lambda v: v.update(system=None),
+        lambda v: v.pop("diff"),
+    ],
+)
+def test_what_is_not_a_talk_is_not_taken(spoil: Callable[[dict[str, Any]], Any]) -> None:
+    value = talks.store(Talk((Pane(BASE, said("q", "a")),)))
+    spoil(value)
+    assert talks.restore(value) is None
+
+
+@pytest.mark.parametrize("value", [None, "x", 3, [], {}])
+def test_nothing_stored_is_nothing(value: object) -> None:
+    assert talks.restore(value) is None
+
+
+def test_long_conversations_lose_their_oldest_turns_in_the_store_only() -> None:
+    long = Talk((Pane(BASE, said(*("x" * 5_000 for _ in range(60)))),))
+    kept = talks.restore(talks.store(long))
+    assert kept is not None
+    assert 2 <= len(kept.panes[0].messages) <= 20
+    assert kept.panes[0].messages[0].role == "user"
+
+
+# -- differences --------------------------------------------------------------------------------------------------------
+
+
+def test_words_signs_and_chinese_characters_are_what_is_compared() -> None:
+    assert tokens("It's well-made, 動漫 ok!\n") == ["It's ", "well-made", ", ", "動", "漫 ", "ok", "!\n"]
+    for text in ("", "a  b", "\n x", "ア漢a1", "¿qué? 😀"):
+        assert "".join(tokens(text)) == text
+
+
+def test_differences_by_word_and_by_character() -> None:
+    english = [(p.kind, p.text) for p in compare("I like anime.", "I hate  anime.")]
+    assert english == [("same", "I "), ("gone", "like "), ("added", "hate  "), ("same", "anime.")]
+    chinese = [(p.kind, p.text) for p in compare("我支持真人版", "我反對真人版")]
+    assert chinese == [("same", "我"), ("gone", "支持"), ("added", "反對"), ("same", "真人版")]
+
+
+def test_the_difference_is_shown_as_text() -> None:
+    shown = diff_html("a <b>x</b>", "a <i>y</i>", "pane 1 (<script>)")
+    assert "<script>" not in shown
+    assert "<b>" not in shown
+    assert "<del>" in shown
+    assert "<ins>" in shown
+    assert "very same" in diff_html("a", "a", "it")
+    assert "once this pane" in diff_html("", "a", "it")
+
+
+# -- what a pane shows ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("1 < 2 & 3", "1 < 2 & 3"),
+        ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)>"),
+        ("a<b></b><!-- c --><?d?>", "a&lt;b>&lt;/b>&lt;!-- c -->&lt;?d?>"),
+        ("R&D &lt;b&gt;", "R&amp;D &amp;lt;b&amp;gt;"),
+    ],
+)
+def test_markup_in_a_conversation_is_written_as_text(text: str, written: str) -> None:
+    assert show.literal(text) == written
+
+
+def test_the_base_pane_shows_its_check_and_why() -> None:
+    good = BaseCheck(True, 1e-6, 1e-4, (("run-<1>", 2.5),), 0.0)
+    facts = show.BaseFacts("embedded", "abcdef0123456789", good)
+    shown = show.identity(BASE, None, facts, "")
+    assert "✓ Verified base" in shown
+    assert "abcdef012345<" in shown
+    assert "run-&lt;1&gt; moves a logit by up to 2.5" in shown
+    bad = show.base_check(BaseCheck(False, 3.0, 1e-4, (), 0.0))
+    assert "✗ This is not the base" in bad
+    assert "first answer" in show.base_check(None)
+
+
+def test_an_adapter_pane_shows_who_it_is(settings: Settings) -> None:
+    runs = build_services(settings).runs
+    run = runs.get(add_run(runs, "run-1", title="<b>Mine</b>", system="You are a critic."))
+    shown = show.identity("run-1", run, show.BaseFacts("embedded"), "")
+    assert "&lt;b&gt;Mine&lt;/b&gt;" in shown
+    assert run.adapter_hash in shown
+    assert "0.9" in shown
+    assert "Trained with another system prompt: “You are a critic.”" in shown
+    assert "another system" not in show.identity("run-1", run, show.BaseFacts("embedded"), "You are a critic.")
+    gone = show.identity("run-9", None, show.BaseFacts("embedded"), "", "This run was deleted.")
+    assert "This run was deleted. What it said stays here" in gone
+
+
+def test_figures_below_a_pane() -> None:
+    shown = show.stats(PaneUpdate("x", False, 1234, 56.7, "Waiting <for> 1"))
+    assert "1,234 tokens" in shown
+    assert "<b>57</b> tokens/s" in shown
+    assert "Waiting &lt;for&gt; 1" in shown
+    assert "empty" in show.stats(PaneUpdate("", True))
+    assert "1 token<" in show.stats(PaneUpdate("x", True, 1))
+
+
+def test_one_page_does_one_thing_at_a_time() -> None:
+    live = Live()
+    with live.working() as stop:
+        with pytest.raises(ConflictError, match="answering already"), live.working():
+            pass
+        live.stop()
+        assert stop.is_set()
+    live.stop()
+    with live.working() as stop:
+        assert not stop.is_set()
+
+
+# -- handlers ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def services(settings: Settings) -> Iterator[Services]:
+    with opened(settings) as made:
+        yield made
+
+
+class Handlers:
+    """The page's handlers by name; what they return by element id."""
+
+    def __init__(self, app: gr.Blocks) -> None:
+        self._found = {getattr(f.fn, "__name__", ""): f for f in app.fns.values()}
+
+    def call(self, name: str, *args: Any) -> list[dict[str, Any]]:
+        result = self._found[name].fn(*args)
+        frames = [result] if isinstance(result, dict) else list(result)
+        for frame in frames:
+            assert set(frame) <= set(self._found[name].outputs)
+        return [{getattr(c, "elem_id", None) or type(c).__name__: v for c, v in f.items()} for f in frames]
+
+
+@pytest.fixture
+def handlers(services: Services) -> Handlers:
+    return Handlers(build_app(services))
+
+
+def test_a_page_opens_with_the_base_beside_the_newest_adapter(services: Services, handlers: Handlers) -> None:
+    [first] = handlers.call("open_page", None, "embedded")
+    assert first["pane-count"] == 1
+    assert first["compare-empty"].visible is True
+    add_run(services.runs, "older", created=1.0)
+    add_run(services.runs, "newer", created=2.0, system="Be kind.")
+    [then] = handlers.call("open_page", None, "embedded")
+    assert [then[f"pane-choice-{i}"].value for i in (1, 2)] == [BASE, "newer"]
+    assert then["compare-empty"].visible is False
+    assert then["system-prompt"] == "Be kind."
+    assert "BrowserState" not in then  # nothing is written over a storage that was not read
+
+
+def test_asking_streams_both_panes_and_retry_takes_a_new_seed(services: Services, handlers: Handlers) -> None:
+    run_id = add_run(services.runs, "run-1")
+    frames = handlers.call("ask", PROMPTS[0], Live(), None, "embedded", *HOW)
+    assert frames[0]["prompt"] == ""
+    assert frames[0]["stop"].interactive is True
+    assert frames[0]["send"].interactive is False
+    assert [m["role"] for m in frames[0]["chat-2"]] == ["user"]
+    last = frames[-1]
+    assert last["send"].interactive is True
+    assert [m["role"] for m in last["chat-1"]] == ["user", "assistant"]
+    assert last["chat-1"][1]["content"] != last["chat-2"][1]["content"]
+    assert "✓ Verified base" in last["pane-identity-1"]
+    assert "tokens/s" in last["pane-stats-2"]
+    kept = talks.restore(last["BrowserState"])
+    assert kept is not None
+    assert [p.choice for p in kept.panes] == [BASE, run_id]
+    again = handlers.call("ask_again", Live(), last["BrowserState"], "embedded", *HOW)
+    assert again[0]["seed"] != 1
+    assert [m["role"] for m in again[-1]["chat-1"]] == ["user", "assistant"]
+    [marked] = handlers.call("mark", last["BrowserState"], True, *HOW[1:])
+    assert "<ins>" in marked["pane-diff-2"].value
+
+
+def test_a_deleted_run_keeps_its_pane_and_does_not_hinder_the_others(services: Services, handlers: Handlers) -> None:
+    add_run(services.runs, "run-1")
+    add_run(services.runs, "run-2", seed=2)
+    stored = talks.store(Talk((Pane("run-1", said("q", "a")), Pane("run-2", said("q", "a")))))
+    services.compare.release("run-1")
+    services.runs.delete("run-1")
+    [shown] = handlers.call("open_page", stored, "embedded")
+    assert "was deleted" in shown["pane-identity-1"]
+    assert ("run-1 (deleted)", "run-1") in shown["pane-choice-1"].choices
+    assert len(shown["chat-1"]) == 2
+    last = handlers.call("ask", "Hello", Live(), stored, "embedded", *HOW)[-1]
+    assert len(last["chat-2"]) == 4
+    first = handlers.call("ask", "Hello", Live(), stored, "embedded", *HOW)[0]
+    assert "Not asked. This run was deleted." in first["pane-stats-1"]
+    alone = talks.store(Talk((Pane("run-1"),)))
+    with pytest.raises(gr.Error, match="None of these panes can answer"):
+        handlers.call("ask", "Hello", Live(), alone, "embedded", *HOW)
+
+
+def test_a_run_of_another_state_of_its_base_is_not_asked(services: Services, handlers: Handlers) -> None:
+    folder = services.runs.folder(add_run(services.runs, "run-1"))
+    record = json.loads((folder / "run.json").read_text())
+    record["base"]["fingerprint"] = "0" * 64
+    (folder / "run.json").write_text(json.dumps(record))
+    [shown] = handlers.call("open_page", None, "embedded")
+    assert "another state of its base model" in shown["pane-identity-2"]
+    last = handlers.call("ask", "Hello", Live(), None, "embedded", *HOW)[-1]
+    assert len(last["chat-1"]) == 2
+    assert "0000" not in last["pane-identity-1"]
+
+
+def test_another_tab_opens_a_run_beside_the_base(services: Services, handlers: Handlers) -> None:
+    add_run(services.runs, "run-1", system="Be kind.")
+    add_run(services.runs, "run-2", seed=2)
+    [shown] = handlers.call("open_run", "run-1", None, "embedded", *HOW)
+    assert [shown[f"pane-choice-{i}"].value for i in (1, 2)] == [BASE, "run-1"]
+    assert shown["system-prompt"] == "Be kind."
+    assert shown["State"] is None
+    with pytest.raises(gr.Error, match="no run"):
+        handlers.call("open_run", "run-9", None, "embedded", *HOW)
+
+
+def test_all_test_prompts_before_and_after(services: Services, handlers: Handlers, tmp_path: Any) -> None:
+    run_id = add_run(services.runs, "run-1")
+    frames = handlers.call("fill", Live(), "own", run_id, None, 0.8, 0.95, 8, 1)
+    assert "3 of 3" in frames[-1]["table-progress"]
+    rows = frames[-1]["prompt-table"].value
+    data = rows["data"] if isinstance(rows, dict) else rows
+    assert [row[1] for row in data] == list(PROMPTS)
+    keys = ["id", "prompt", "response_from_original_model", "response_from_trained_model"]
+    with open(frames[-1]["table-json"].value["path"], encoding="utf-8") as file:
+        records = json.load(file)
+    assert [list(record) for record in records] == [keys] * 3
+    with open(frames[-1]["table-csv"].value["path"], encoding="utf-8", newline="") as file:
+        text = file.read()
+    assert list(csv.DictReader(io.StringIO(text))) == records
+
+    (tmp_path / "mine.json").write_text(
+        '[{"id": 41, "prompt": "你好"}, {"id": "q-7", "prompt": "Hi"}]', encoding="utf-8"
+    )
+    uploaded = handlers.call("fill", Live(), "own", run_id, str(tmp_path / "mine.json"), 0.8, 0.95, 8, 1)
+    assert "2 of 2" in uploaded[-1]["table-progress"]
+    with open(uploaded[-1]["table-csv"].value["path"], encoding="utf-8", newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == ["41", "q-7"]
+    (tmp_path / "bad.json").write_text('[{"id": 1}]', encoding="utf-8")
+    with pytest.raises(gr.Error, match="prompt is missing"):
+        handlers.call("fill", Live(), "own", run_id, str(tmp_path / "bad.json"), 0.8, 0.95, 8, 1)
+    with pytest.raises(gr.Error, match="no adapter"):
+        handlers.call("fill", Live(), "own", None, None, 0.8, 0.95, 8, 1)
+
+
+# -- for programs -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_named_endpoint_answers_for_base_and_adapters(services: Services) -> None:
+    run_id = add_run(services.runs, "run-1")
+    app = build_app(services)
+    _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    try:
+        client = Client(url, verbose=False)
+        named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+        assert "/generate" in named
+        answers = client.predict(PROMPTS[0], ["base", run_id], max_new_tokens=12, api_name="/generate")
+        assert [a["pane"] for a in answers] == ["base", run_id]
+        assert answers[0]["base_verified"] is True
+        assert answers[1]["base_verified"] is None
+        assert answers[1]["adapter_hash"] == services.runs.get(run_id).adapter_hash
+        assert answers[0]["answer"] != answers[1]["answer"]
+        assert 0 < answers[0]["tokens"] <= 12
+        same = client.predict(PROMPTS[0], [], max_new_tokens=12, api_name="/generate")
+        assert [a["answer"] for a in same] == [a["answer"] for a in answers]
+        with pytest.raises(AppError, match="no run run-9"):
+            client.predict("Hello", ["run-9"], api_name="/generate")
+        with pytest.raises(AppError, match="temperature is 99"):
+            client.predict("Hello", ["base"], temperature=99.0, api_name="/generate")
+        with pytest.raises(AppError, match="not ready on this machine"):
+            client.predict("Hello", ["base"], base="owner/name", api_name="/generate")
+    finally:
+        app.close()

@@ -1,0 +1,139 @@
+"""What the page says of a run: text from outside stays text, and what is not a number is not shown as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import get_args
+
+import pytest
+
+from studio.domain.events import ProbeEvent, SampleEvent, SupportShare
+from studio.domain.runs import FINAL_STATES, RunState, RunStatus
+from studio.services.runs.store import RunView
+from studio.ui.training import run_view
+from studio.ui.training.watch import ahead_of, to_watch
+from tests.helpers.run_views import HOSTILE, SHARE, view
+from tests.helpers.runs import make_recipe
+from tests.helpers.scripted_trainer import step_event
+
+
+def shown(run: RunView) -> str:
+    return run_view.header(run) + run_view.progress(run) + run_view.result(run)
+
+
+def test_text_from_outside_stays_text() -> None:
+    recipe = make_recipe("toy-r50")
+    recipe = dataclasses.replace(
+        recipe,
+        dataset_title=HOSTILE,
+        base=dataclasses.replace(recipe.base, id=HOSTILE),
+        dpo=dataclasses.replace(recipe.dpo, loss_type=HOSTILE),
+    )
+    run = view("failed", title=HOSTILE, recipe=recipe, status=RunStatus("failed", message=HOSTILE))
+    html = shown(run) + run_view.film_strip(
+        [SampleEvent(0, HOSTILE, HOSTILE), SampleEvent(5, HOSTILE, HOSTILE + "!")], 5
+    )
+    html += run_view.log(HOSTILE)
+    assert "<img" not in html
+    assert html.count("&lt;img") == 9
+
+
+@pytest.mark.parametrize("state", get_args(RunState))
+def test_every_state_is_named_and_drawn(state: RunState) -> None:
+    html = shown(view(state))
+    assert f">{state}</span>" in html
+    assert 'role="progressbar"' in html
+
+
+def test_a_running_run_says_how_far_and_how_long() -> None:
+    html = run_view.progress(view())
+    assert "step 3 of 10" in html
+    assert "0.3 s" in html
+    assert "about 1 s left" in html
+    assert 'aria-valuenow="30"' in html
+    assert "left" not in run_view.progress(view("done")).split("</div></div>")[1]
+    first = run_view.progress(view(last_step=step_event(1, 10)))
+    assert "step 1 of 10" in first
+    assert "about" not in first  # one step tells of setting up
+    endless = dataclasses.replace(step_event(3, 10), eta=math.inf)
+    assert "about an unknown time left" in run_view.progress(view(last_step=endless))
+
+
+def test_a_run_by_the_clock_fills_its_bar_by_the_clock() -> None:
+    recipe = make_recipe("toy-r50")
+    recipe = dataclasses.replace(recipe, dpo=dataclasses.replace(recipe.dpo, max_seconds=0.6))
+    assert 'aria-valuenow="50"' in run_view.progress(view(recipe=recipe))
+    assert "0.6 s" in run_view.header(view(recipe=recipe))
+
+
+@pytest.mark.parametrize(
+    ("ahead", "words"), [(0, "next in the queue"), (1, "1 run before this one"), (3, "3 runs before")]
+)
+def test_a_queued_run_says_its_place(ahead: int, words: str) -> None:
+    assert words in run_view.progress(view("queued", last_step=None, status=RunStatus("queued")), ahead)
+
+
+def test_the_queue_is_counted_and_the_working_run_is_opened_first() -> None:
+    def queued(run_id: str, at: float) -> RunView:
+        return view("queued", run_id, status=RunStatus("queued", updated=at))
+
+    first, second, third = queued("aaa", 1.0), queued("bbb", 2.0), queued("ccc", 3.0)
+    done, working = view("done", "ddd"), view("running", "eee")
+    listed = [third, second, first, done]
+    assert [ahead_of(run, listed) for run in (first, second, third)] == [0, 1, 2]
+    assert ahead_of(first, [working, *listed]) == 1
+    assert to_watch(listed) == "aaa"
+    assert to_watch([*listed, working]) == "eee"
+    assert to_watch([done]) == "ddd"
+    assert to_watch([]) is None
+
+
+def test_the_result_puts_what_was_asked_beside_what_was_measured() -> None:
+    probe = ProbeEvent(10, 0.8, 20, 0.25, 1.0)
+    run = view("done", adapter_share=SHARE, base_share=SHARE, probe=probe)
+    html = run_view.result(run)
+    assert "Asked for 50% support, measured 90%" in html
+    labels = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, dataset_kind="labels"))
+    assert "Asked for 50% as labelled, measured 90%" in run_view.result(labels)
+    assert "90% [70%, 97%] · n 18, 2 abstained" in html
+    assert "accuracy 95% on 100 answers" in html
+    assert "a different measure: on 20 held-out pairs" in html
+    assert run_view.result(view("running", adapter_share=SHARE)) == ""
+
+
+def test_shares_of_no_answers_are_not_numbers() -> None:
+    none = SupportShare(math.nan, math.nan, math.nan, 0, 20, math.nan, 0)
+    run = view("done", adapter_share=none)
+    html = run_view.result(run)
+    assert "nan" not in html.lower()
+    assert "no answer could be judged (20 abstentions)" in html
+    assert "nan" not in str(run_view.history_row(run)).lower()
+    assert "No stance was measured" in run_view.result(view("done"))
+    for state in FINAL_STATES[2:]:
+        assert run_view.result(view(state)) == ""
+
+
+def test_an_uploaded_adapter_shows_no_settings_it_does_not_have() -> None:
+    recipe = dataclasses.replace(make_recipe("up"), method="unknown", support_ratio=math.nan, data_size=0)
+    run = view("done", recipe=recipe, method="unknown", last_step=None)
+    assert "without a record" in shown(run)
+    assert "nan" not in shown(run).lower()
+    assert run_view.history_row(run)[4:6] == [None, None]
+
+
+def test_the_film_strip_shows_the_newest_answers_up_to_a_step() -> None:
+    samples = [SampleEvent(0, "Q", "base"), SampleEvent(5, "Q", "five"), SampleEvent(10, "Q", "ten")]
+    at_seven = run_view.film_strip(samples, 7)
+    assert "five" in at_seven
+    assert "ten" not in at_seven
+    assert "base" in at_seven
+    assert "class='changed'" in at_seven
+    assert "film-strip shows" in run_view.film_strip([], 3)
+
+
+def test_history_lines_fit_their_headers() -> None:
+    line = run_view.history_row(view("done", adapter_share=SHARE))
+    assert len(line) == len(run_view.HISTORY_HEADERS)
+    assert line[-1] == "toy-r50"
+    assert line[6] == "90% [70%, 97%] n 18"
