@@ -162,7 +162,7 @@ class PairSourceService:
     # -- files and the Hub ----------------------------------------------------------------------------------------------
 
     def import_file(self, path: str | Path) -> ImportedPairs:
-        """Take comparison data in; formats as in ``pair_imports``. The whole file is read and checked before any of it is
+        """Import comparison data; formats as in ``pair_files``. The whole file is read and checked before any of it is
         stored.
 
         Raises:

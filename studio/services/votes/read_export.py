@@ -1,6 +1,6 @@
 """Votes into the studio: an export of this or another studio, or an Argilla 2 dataset, from a folder, a zip or a file.
 
-What is read becomes :class:`studio.domain.votes.Ballots` first, checked whole; ``vote_restore`` then takes it into the store.
+What is read becomes :class:`studio.domain.votes.Ballots` first, checked whole; ``restore`` then brings it into the store.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from studio.services.votes.argilla_import import ReadRecords, read_argilla
 from studio.services.votes.export import FORMAT, MARK, read_mark
 from studio.services.votes.rows import JUDGE
 
-#: Seconds of a vote nobody timed; ``vote_stats`` counts it as untimed.
+#: Seconds of a vote nobody timed; ``statistics`` counts it as untimed.
 UNTIMED = -1.0
 _LARGEST = 2**63
 _KNOWN = frozenset(

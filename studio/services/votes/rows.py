@@ -1,4 +1,4 @@
-"""What leaves the studio of rating, as plain rows: votes, pairs, preferences. Pure; files are ``vote_export``'s business."""
+"""What leaves the studio of rating, as plain rows: votes, pairs, preferences. Pure; files are ``export``'s business."""
 
 from __future__ import annotations
 
