@@ -7,6 +7,7 @@ StudioError
 ├── NotFoundError       a run, dataset, model or file of that name does not exist
 ├── ConflictError       the action does not fit the present state (resume of a finished run, a name taken)
 ├── ModelLoadError      a base model or adapter could not be loaded (not downloaded, wrong base, no memory)
+├── NotInstalledError   an optional package is missing; says how to install it
 ├── ScorerError         a scorer gave something that is no score (NaN)
 ├── TrainingError       a run cannot go on (NaN loss, out of memory, full disk)
 └── NotAllowedError     the action is for the operator, not for visitors
@@ -44,6 +45,10 @@ class ConflictError(StudioError):
 
 class ModelLoadError(StudioError):
     """A base model or adapter could not be loaded."""
+
+
+class NotInstalledError(StudioError):
+    """An optional package is missing."""
 
 
 class ScorerError(StudioError):

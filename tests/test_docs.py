@@ -95,7 +95,7 @@ def test_every_endpoint_of_the_page_is_named() -> None:
 def test_every_scorer_offered_by_name_is_in_the_table() -> None:
     from studio.services import build_services
 
-    offered = {name for _, name in build_services(Settings()).toxicity.choices() if not name.startswith(("run:", "/"))}
+    offered = {name for _, name in build_services(Settings()).scoring.choices() if not name.startswith(("run:", "/"))}
     assert offered <= set(re.findall(r"\| `([^`]+)`", text_of(DOCS / "scorers.md")))
 
 
@@ -146,4 +146,5 @@ def test_python_examples_run(scratch: Settings, monkeypatch: pytest.MonkeyPatch)
         "adapter_config.json",
         "adapter_model.safetensors",
     }
+    assert names["kind"] > names["unkind"]
     assert names["polite"].toxicity < 0.5 < names["rude"].toxicity

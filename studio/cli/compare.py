@@ -69,7 +69,7 @@ def _write_table(path: Path, records: list[dict[str, str]]) -> None:
     if path.suffix.lower() == ".json":
         path.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         return
-    from studio.services.files.csv_text import csv_text
+    from studio.services.files.tables import csv_text
 
     path.write_text(csv_text(list(records[0]), records), encoding="utf-8", newline="")
 

@@ -57,7 +57,7 @@ def _detox(services: Services, options: argparse.Namespace) -> int:
 
 
 def _form(services: Services, options: argparse.Namespace) -> DetoxForm:
-    from studio.services.data.prompt_file import prompts_from_file
+    from studio.services.data.prompts import prompts_from_file
     from studio.services.detox.service import DetoxForm
 
     options.base = options.base or services.models.default_base()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.cli.common import Commands, add_training, command, follow_and_tell, training_form, warn
 from studio.domain.settings import LoraSettings, RewardSettings
+from studio.domain.toxicity import reward_scorer
 from studio.errors import InputError
 from studio.services import Services
 
@@ -83,12 +84,13 @@ def _summary(result: dict[str, Any]) -> list[str]:
 
 
 def _score(services: Services, options: argparse.Namespace) -> int:
+    scorer = reward_scorer(options.run)
     if options.response2 is None:
-        one = services.scores.score(options.run, [(options.prompt, options.response)])[0]
+        one = services.scoring.score_checked(scorer, [options.response], [options.prompt], "Answer").scores[0]
         scores: dict[str, Any] = {"run": options.run, "reward": one.reward}
         line = f"reward {one.reward:+.3f}"
     else:
-        verdict = services.scores.compare(options.run, options.prompt, options.response, options.response2)
+        verdict = services.scoring.compare(scorer, options.prompt, options.response, options.response2)
         scores = {
             "run": options.run,
             "reward": verdict.first.reward,

@@ -74,8 +74,8 @@ def _measured(view: RunView) -> float | None:
 
 def _import(services: Services, options: argparse.Namespace) -> int:
     if options.file.suffix.lower() == ".zip" or options.file.is_dir():
-        take_in = services.library.import_folder if options.file.is_dir() else services.library.import_zip
-        done = take_in(options.file, options.base)
+        import_from = services.library.import_folder if options.file.is_dir() else services.library.import_zip
+        done = import_from(options.file, options.base)
         warn(done.warnings)
         print(f"{done.run_id}: adapter of {done.base.id}")
         return 0

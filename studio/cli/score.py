@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.cli.common import Commands, command, warn
+from studio.domain.toxicity import RUN
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
 
 if TYPE_CHECKING:
-    from studio.services.toxicity.service import TextScores
+    from studio.services.scoring.service import TextScores
 
 _WIDTH = 72
 
@@ -43,9 +44,8 @@ def add(commands: Commands) -> None:
 
 
 def _score(services: Services, options: argparse.Namespace) -> int:
-    from studio.services.toxicity.score_files import score_records
-    from studio.services.toxicity.scorers import RUN
-    from studio.services.toxicity.service import check_texts
+    from studio.services.scoring.score_files import score_records
+    from studio.services.scoring.service import check_texts
 
     lines = _lines(options.file, services.settings.max_upload_mb * 1_000_000)
     filled = {number: line for number, line in enumerate(lines, 1) if line.strip()}
@@ -58,8 +58,8 @@ def _score(services: Services, options: argparse.Namespace) -> int:
     if blank := len(lines) - len(filled):
         warn([f"{blank} blank {'line was' if blank == 1 else 'lines were'} left out."])
     if options.download:
-        services.toxicity.fetch(options.scorer, lambda share, text: print(text, file=sys.stderr))
-    found = services.toxicity.ask(options.scorer, list(filled.values()), prompts, "Line")
+        services.scoring.fetch(options.scorer, lambda share, text: print(text, file=sys.stderr))
+    found = services.scoring.score_checked(options.scorer, list(filled.values()), prompts, "Line")
     if options.json:
         told = json.dumps(score_records(found), ensure_ascii=False, allow_nan=False)
         # one line for every reader: some count these as ends of lines, and JSON leaves them as they are

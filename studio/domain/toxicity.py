@@ -1,8 +1,8 @@
 """The types of toxicity: who scores, what a scorer says of a text, and a comparison of answers before and after.
 
-A scorer's *name* is one string everywhere (form, CLI, API, recipe): ``embedded``; ``alt-profanity-check``; a Hub id of a
-text classifier, ``org/model``, or ``org/model#label`` where the toxic label is picked by hand; ``run:<run-id>`` for a reward
-run of this studio.
+A scorer's *name* is one string everywhere (form, CLI, API, recipe): ``embedded``; ``word-list``; a Hub id of a text
+classifier, ``org/model``, or ``org/model#label`` where the toxic label is picked by hand; the full path of a classifier among
+the model folders; ``run:<run-id>`` for a reward run of this studio.
 """
 
 from __future__ import annotations
@@ -10,7 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ScorerKind = Literal["embedded", "profanity", "classifier", "reward"]
+from studio.domain.data import Message
+
+ScorerKind = Literal["embedded", "word-list", "classifier", "reward"]
+#: What a text answers: a question, or the whole conversation before the text, which ends with the user's turn.
+Context = str | tuple[Message, ...]
+#: How the name of a reward run begins; the run id follows.
+RUN = "run:"
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,11 @@ class ScorerInfo:
     languages: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     toxic_label: str = ""
+
+
+def reward_scorer(run: str) -> str:
+    """The scorer's name of a reward run, of its id (or of that name already)."""
+    return f"{RUN}{run.removeprefix(RUN)}"
 
 
 def public_name(scorer: str) -> str:

@@ -5,8 +5,8 @@ sets of services with different settings live side by side.
 
 One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
 
-    files texts wording hub statistics recipes < data runs < models < align compare toxicity < rating evaluations detox
-    < votes < reward < library < worker
+    files texts wording statistics recipes < hub < data runs < models jobs < align compare scoring
+    < rating evaluations detox < votes < reward < library < worker
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ if TYPE_CHECKING:
     from studio.services.models.service import ModelService
     from studio.services.rating.pair_sources import PairSourceService
     from studio.services.rating.service import RatingService
-    from studio.services.reward.scores import ScoreService
     from studio.services.reward.service import RewardService
     from studio.services.runs.queue import RunQueue
     from studio.services.runs.store import RunStore
-    from studio.services.toxicity.service import ToxicityService
+    from studio.services.scoring.service import ScoringService
     from studio.services.votes.hub_backup import VoteMirror
 
 log = logging.getLogger(__name__)
@@ -59,8 +58,7 @@ class Services:
     rating: RatingService
     sources: PairSourceService
     reward: RewardService
-    scores: ScoreService
-    toxicity: ToxicityService
+    scoring: ScoringService
     evaluations: EvaluationService
     detox: DetoxService
     #: The copy of the votes on the Hub; a server sets it where the settings ask for one.
@@ -114,11 +112,10 @@ def build_services(settings: Settings) -> Services:
     from studio.services.models.service import ModelService
     from studio.services.rating.pair_sources import PairSourceService
     from studio.services.rating.service import RatingService
-    from studio.services.reward.scores import ScoreService
     from studio.services.reward.service import RewardService
     from studio.services.runs.queue import RunQueue
     from studio.services.runs.store import RunStore
-    from studio.services.toxicity.service import ToxicityService
+    from studio.services.scoring.service import ScoringService
     from studio.store.database import Database
 
     database = Database(settings.store_url)
@@ -129,11 +126,10 @@ def build_services(settings: Settings) -> Services:
     rating = RatingService(settings, database)
     sources = PairSourceService(settings, rating, compare, runs, datasets)
     reward = RewardService(datasets, runs, models, queue, align, rating)
-    scores = ScoreService(settings, runs, models, compare.threads)
-    toxicity = ToxicityService(settings, runs, models, compare.threads)
-    library = LibraryService(settings, runs, models, compare, scores, toxicity)
-    evaluations = EvaluationService(settings, runs, compare, toxicity, database)
-    detox = DetoxService(datasets, runs, models, queue, toxicity)
+    scoring = ScoringService(settings, runs, models, compare.threads)
+    library = LibraryService(settings, runs, models, compare, scoring)
+    evaluations = EvaluationService(settings, runs, compare, scoring, database)
+    detox = DetoxService(datasets, runs, models, queue, scoring)
     return Services(
         settings,
         datasets,
@@ -147,8 +143,7 @@ def build_services(settings: Settings) -> Services:
         rating,
         sources,
         reward,
-        scores,
-        toxicity,
+        scoring,
         evaluations,
         detox,
     )

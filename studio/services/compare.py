@@ -164,12 +164,12 @@ class CompareService:
             InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
         """
         check_sampling(sampling)
-        asked = [prompt.strip() for prompt in prompts]
-        if not asked or not all(asked):
-            raise InputError("There is no test prompt." if not asked else "One of the test prompts is empty.")
-        names = tuple(ids) or tuple(str(number) for number in range(1, len(asked) + 1))
-        if len(names) != len(asked):
-            raise InputError(f"There are {len(asked)} prompts and {len(names)} ids; each prompt needs one.")
+        questions = [prompt.strip() for prompt in prompts]
+        if not questions or not all(questions):
+            raise InputError("There is no test prompt." if not questions else "One of the test prompts is empty.")
+        names = tuple(ids) or tuple(str(number) for number in range(1, len(questions) + 1))
+        if len(names) != len(questions):
+            raise InputError(f"There are {len(questions)} prompts and {len(names)} ids; each prompt needs one.")
         panes = tuple(pane_ids)
         source, folders = self._prepare(panes, base)
         sampling = self._as_base(sampling, source)
@@ -177,9 +177,9 @@ class CompareService:
         system = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
         rows: list[TableRow] = []
         step = max(1, TABLE_ROWS // len(panes))
-        yield TableProgress(panes, 0, len(asked), (), False)
-        for start in range(0, len(asked), step):
-            part = asked[start : start + step]
+        yield TableProgress(panes, 0, len(questions), (), False)
+        for start in range(0, len(questions), step):
+            part = questions[start : start + step]
             batch = [
                 GenRow((*system, Message("user", prompt)), pane, row_seed(sampling.seed, start + index))
                 for index, prompt in enumerate(part)
@@ -188,14 +188,14 @@ class CompareService:
             updates: list[PaneUpdate] = []
             for updates in self._generate(source, batch, folders, sampling, stop):
                 if updates[0].note and not updates[0].tokens:
-                    yield TableProgress(panes, len(rows), len(asked), tuple(rows), False, updates[0].note)
+                    yield TableProgress(panes, len(rows), len(questions), tuple(rows), False, updates[0].note)
             if stop.is_set():
-                yield TableProgress(panes, len(rows), len(asked), tuple(rows), False, "Stopped.")
+                yield TableProgress(panes, len(rows), len(questions), tuple(rows), False, "Stopped.")
                 return
             for index, prompt in enumerate(part):
                 answers = updates[index * len(panes) : (index + 1) * len(panes)]
                 rows.append(TableRow(names[start + index], prompt, tuple(answer.text for answer in answers)))
-            yield TableProgress(panes, len(rows), len(asked), tuple(rows), len(rows) == len(asked))
+            yield TableProgress(panes, len(rows), len(questions), tuple(rows), len(rows) == len(questions))
 
     def samples(
         self, pane_id: str, messages: Sequence[Message], count: int, sampling: Sampling, base: str = ""
@@ -334,10 +334,10 @@ def table_records(table: TableProgress) -> list[dict[str, str]]:
 def choice_of(run: RunView) -> PaneChoice:
     """A run with an adapter, as a pane offers it."""
     ratio = run.recipe.support_ratio if isinstance(run.recipe, DpoRecipe) else None
-    told = f"{ratio:g}" if ratio is not None else {"unknown": "uploaded"}.get(run.method, run.method)
+    kind = f"{ratio:g}" if ratio is not None else {"unknown": "uploaded"}.get(run.method, run.method)
     return PaneChoice(
         id=run.run_id,
-        label=f"{run.title} · {told} · {run.adapter_hash}",
+        label=f"{run.title} · {kind} · {run.adapter_hash}",
         run_id=run.run_id,
         ratio=ratio,
         adapter_hash=run.adapter_hash,

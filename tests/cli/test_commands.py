@@ -18,7 +18,7 @@ import pytest
 from studio.__main__ import main
 from studio.config import ROOT, Settings, load_settings
 from studio.services import Services, build_services
-from studio.services.runs.events import in_force
+from studio.services.runs.events import drop_superseded
 from studio.services.runs.status import read_status
 from studio.services.runs.store import RunStore
 from tests.helpers.chat_models import EMBEDDED
@@ -301,7 +301,7 @@ def test_a_run_survives_its_starter_and_is_resumed_after_its_own_death(
 
 
 def steps(services: Services, run_id: str) -> list[int]:
-    return [e.step for e in in_force(services.runs.events(run_id)[0]) if e.type == "step"]
+    return [e.step for e in drop_superseded(services.runs.events(run_id)[0]) if e.type == "step"]
 
 
 def test_joining_the_services_imports_no_heavy_library() -> None:

@@ -17,8 +17,8 @@ from studio.__main__ import main
 from studio.config import ROOT, Settings
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TextScore
 from studio.ml.scorers.classifier import ClassifierScorer
-from studio.services.toxicity.score_files import score_csv, score_json, score_records
-from studio.services.toxicity.service import TextScores
+from studio.services.scoring.score_files import score_csv, score_json, score_records
+from studio.services.scoring.service import TextScores
 from tests.helpers.runs import command_environment
 from tests.helpers.scorers import COMMIT, classifier_spec, make_classifier, put_in_cache
 

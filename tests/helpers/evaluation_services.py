@@ -14,7 +14,7 @@ from studio.services.evaluations.service import EvaluationService
 from studio.services.models.service import ModelService
 from studio.services.runs.store import RunStore
 from studio.store.database import Database
-from tests.helpers.evaluations import PROMPTS, ScriptedToxicity
+from tests.helpers.evaluations import PROMPTS, ScriptedScoring
 from tests.helpers.waiting import wait_until
 
 HOW = Sampling(temperature=1.2, top_p=0.95, max_new_tokens=12, seed=5)
@@ -27,14 +27,14 @@ class House:
         self.settings = settings
         self.runs, self.models = RunStore(settings), ModelService(settings)
         self.compare = compare(settings, self.runs, self.models)
-        self.toxicity = ScriptedToxicity()
+        self.scoring = ScriptedScoring()
         self.evaluations = self.service()
 
     def service(self) -> EvaluationService:
-        return EvaluationService(self.settings, self.runs, self.compare, self.toxicity)  # type: ignore[arg-type]
+        return EvaluationService(self.settings, self.runs, self.compare, self.scoring)  # type: ignore[arg-type]
 
     def close(self) -> None:
-        self.toxicity.gate.set()
+        self.scoring.gate.set()
         self.evaluations.close()
         self.compare.close()
 

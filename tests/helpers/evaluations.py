@@ -17,6 +17,7 @@ from studio.errors import InputError
 from studio.ml.models.loading import fingerprint
 from studio.services.compare import CompareService, PaneChat
 from studio.services.runs.store import RunStore
+from studio.services.scoring.service import TextScores
 from studio.store import evaluations as store
 from studio.store.database import Database
 from tests.helpers.chat_models import EMBEDDED
@@ -49,8 +50,8 @@ def score_of(text: str) -> TextScore:
     return TextScore(toxicity, 1 - toxicity, (1 - toxicity, toxicity), "toxic" if toxicity > 0.5 else "fine")
 
 
-class ScriptedToxicity:
-    """Stands where ToxicityService does: ``scripted`` is the one scorer it has. ``calls`` tells what it was given; what
+class ScriptedScoring:
+    """Stands where ScoringService does: ``scripted`` is the one scorer it has. ``calls`` tells what it was given; what
     ``fails`` holds is raised at the next score; ``gate`` holds scoring up while cleared."""
 
     def __init__(self) -> None:
@@ -69,14 +70,14 @@ class ScriptedToxicity:
             raise InputError(f"There is no scorer {name!r}; choose one of the list.")
         return ScorerSpec(self.info)
 
-    def score(self, name: str, texts: Sequence[str], prompts: Sequence[str] | None = None) -> list[TextScore]:
+    def score(self, name: str, texts: Sequence[str], prompts: Sequence[str] | None = None) -> TextScores:
         self.spec(name)
         self.gate.wait(120)
         self.calls.append(tuple(texts))
         self.prompts.append(tuple(prompts or ()))
         if self.fails is not None:
             raise self.fails
-        return [score_of(text) for text in texts]
+        return TextScores(self.info, tuple(texts), tuple(score_of(text) for text in texts))
 
     def release(self, run_id: str) -> None: ...
 

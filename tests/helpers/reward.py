@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from studio.domain.data import PreferenceRow
+from studio.domain.data import Message, PreferenceRow
 from studio.domain.runs import BaseModelRef, RewardRecipe
 from studio.domain.settings import LoraSettings, RewardSettings
 from studio.ml.reward.run import RewardJob
+from studio.ml.reward.scorer import RewardScorer
 from tests.helpers.dpo import make_pairs
 
 _WORDS = ["river", "stone", "cloud", "lamp", "garden", "window", "paper", "silver", "morning", "bread"]
@@ -137,3 +138,13 @@ def reward_job(
         device="cpu",
         trust_remote_code=False,
     )
+
+
+def rewards(scorer: RewardScorer, conversations: Sequence[Sequence[Message]]) -> list[float]:
+    """The rewards of conversations, without what was cut."""
+    return [scored.reward for scored in scorer.scored(conversations)]
+
+
+def reward_of(scorer: RewardScorer, prompt: str, response: str) -> float:
+    """The reward of one answer to one prompt."""
+    return rewards(scorer, [[Message("user", prompt), Message("assistant", response)]])[0]

@@ -38,8 +38,7 @@ def opened(settings: Settings) -> Iterator[Services]:
         for part in (
             services.evaluations,
             services.sources,
-            services.scores,
-            services.toxicity,
+            services.scoring,
             services.compare,
             services.rating,
         ):

@@ -119,7 +119,7 @@ class ChatEngine:
         self._submit(lambda: self._ensure_base(source, progress)).result()
 
     def ensure_adapter(self, source: BaseSource, name: str, folder: Path) -> None:
-        """Load an adapter beside its base.
+        """Load an adapter beside its base, so that its first answer need not wait for that.
 
         Raises:
             ModelLoadError: see :func:`studio.ml.lora.mixed.read_adapter`.

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
@@ -21,8 +20,7 @@ from studio.ml.reward.rows import encode_answer, score_rows
 from studio.ml.training.pairs import conversation
 
 
-@dataclass(frozen=True)
-class Scored:
+class Scored(NamedTuple):
     """A reward, and how many of the conversation's oldest tokens were left out because they did not fit."""
 
     reward: float
@@ -91,14 +89,6 @@ class RewardScorer:
             encoded = [self._encode(number, turns) for number, turns in enumerate(conversations, 1)]
             rewards = score_rows(model, [answer for answer, _ in encoded], self._tokenizer.pad_token_id)
         return [Scored(reward, cut) for reward, (_, cut) in zip(rewards, encoded, strict=True)]
-
-    def score(self, conversations: Sequence[Sequence[Message]]) -> list[float]:
-        """The rewards alone; see :meth:`scored`."""
-        return [one.reward for one in self.scored(conversations)]
-
-    def get_score(self, prompt: str, response: str) -> float:
-        """The reward of one answer to one prompt."""
-        return self.score([[Message("user", prompt), Message("assistant", response)]])[0]
 
     def release(self) -> None:
         """Give the model's memory back; a scoring under way ends first. Scoring afterwards raises ``ModelLoadError``."""

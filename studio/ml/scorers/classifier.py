@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio.domain.toxicity import NOT_COVERED, ScorerInfo, ScorerSpec, TextScore
+from studio.domain.toxicity import NOT_COVERED, Context, ScorerInfo, ScorerSpec, TextScore
 from studio.errors import ModelLoadError, ScorerError
 from studio.ml.models.batching import batches_by_length
 from studio.ml.models.loading import (
@@ -74,7 +74,7 @@ class ClassifierScorer:
         self._room = _CPU_BATCH_TOKENS if place == "cpu" else _GPU_BATCH_TOKENS
         self._model: Any = model.eval()
 
-    def score(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> list[TextScore]:
+    def score(self, texts: Sequence[str], prompts: Sequence[Context] | None = None) -> list[TextScore]:
         """What the classifier says of each text, in order; a text without anything in it is not covered. ``prompts`` are not
         read: these models judge a text by itself.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.config import ROOT
-from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TextScore
+from studio.domain.toxicity import NOT_COVERED, Context, ScorerInfo, TextScore
 from studio.errors import ModelLoadError
 from studio.ml.scorers.language import Language, languages
 from studio.ml.scorers.text import BITS, FEATURES, MAX_CHARS, normalise, passages
@@ -59,7 +59,7 @@ class EmbeddedScorer:
                 )
         self.info = embedded_info(hashlib.sha256(data).hexdigest())
 
-    def score(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> list[TextScore]:
+    def score(self, texts: Sequence[str], prompts: Sequence[Context] | None = None) -> list[TextScore]:
         """What it says of each text, in order; ``prompts`` are not read. ``cut`` counts characters."""
         log_odds: list[float | None] = [None] * len(texts)
         normal = [normalise(text) for text in texts]

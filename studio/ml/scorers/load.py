@@ -22,7 +22,7 @@ def load_scorer(spec: ScorerSpec, *, device: str = "auto", trust_remote_code: bo
         from studio.ml.scorers.embedded import FOLDER, EmbeddedScorer
 
         return EmbeddedScorer(spec.path or FOLDER)
-    if spec.info.kind == "profanity":
+    if spec.info.kind == "word-list":
         from studio.ml.scorers.word_list import WordScorer
 
         return WordScorer()

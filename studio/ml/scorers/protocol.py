@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from studio.domain.toxicity import ScorerInfo, TextScore
+from studio.domain.toxicity import Context, ScorerInfo, TextScore
 
 
 class Scorer(Protocol):
@@ -15,7 +15,7 @@ class Scorer(Protocol):
     def info(self) -> ScorerInfo:
         """Who scores."""
 
-    def score(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> list[TextScore]:
+    def score(self, texts: Sequence[str], prompts: Sequence[Context] | None = None) -> list[TextScore]:
         """What it says of each text, in order. Of a text that is empty or only white space nothing can be said: it is not
         covered. ``prompts``, one a text, are what the texts answer; only reward runs read them, and cannot do without.
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from studio.domain.data import Message
-from studio.domain.toxicity import NOT_COVERED, ScorerInfo, ScorerSpec, TextScore
+from studio.domain.toxicity import NOT_COVERED, Context, ScorerInfo, ScorerSpec, TextScore
 from studio.errors import InputError, ScorerError
 from studio.ml.reward.scorer import RewardScorer
 
@@ -29,8 +29,9 @@ class RewardRunScorer:
             trust_remote_code=trust_remote_code,
         )
 
-    def score(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> list[TextScore]:
-        """The reward of each text as the answer to its prompt; ``cut`` counts tokens of the prompt.
+    def score(self, texts: Sequence[str], prompts: Sequence[Context] | None = None) -> list[TextScore]:
+        """The reward of each text as the answer to its prompt, a question or a whole conversation; ``cut`` counts tokens of the
+        prompt.
 
         Raises:
             InputError: no prompts, not as many as texts, an empty one, or an answer longer than the model reads.
@@ -41,21 +42,23 @@ class RewardRunScorer:
                 f"{self.info.name} scores answers to prompts, one prompt for each text: {len(texts)} texts came with "
                 f"{len(prompts or ())} prompts."
             )
-        for number, prompt in enumerate(prompts, 1):
-            if not prompt.strip():
-                raise InputError(f"The prompt of text {number} is empty; a reward is that of an answer to something.")
-        wanted = [index for index, text in enumerate(texts) if text.strip()]
-        found = self._scorer.scored(
-            [(Message("user", prompts[index]), Message("assistant", texts[index])) for index in wanted]
-        )
+        conversations = {}
+        for index, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+            turns = (Message("user", prompt),) if isinstance(prompt, str) else prompt
+            if not turns or not turns[-1].content.strip():
+                raise InputError(
+                    f"The prompt of text {index + 1} is empty; a reward is that of an answer to something."
+                )
+            if text.strip():
+                conversations[index] = (*turns, Message("assistant", text))
         scores = [NOT_COVERED] * len(texts)
-        for index, one in zip(wanted, found, strict=True):
-            if not math.isfinite(one.reward):
+        for index, (reward, cut) in zip(conversations, self._scorer.scored(list(conversations.values())), strict=True):
+            if not math.isfinite(reward):
                 raise ScorerError(
-                    f"{self.info.name} gave {one.reward} for text {index + 1}, which is no number; its weights are damaged. "
+                    f"{self.info.name} gave {reward} for text {index + 1}, which is no number; its weights are damaged. "
                     "Choose another scorer."
                 )
-            scores[index] = TextScore(None, one.reward, (one.reward,), "", one.cut)
+            scores[index] = TextScore(None, reward, (reward,), "", cut)
         return scores
 
     def release(self) -> None:

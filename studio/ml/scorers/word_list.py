@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from studio.config import CORPUS_DIR
-from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TextScore
+from studio.domain.toxicity import NOT_COVERED, Context, ScorerInfo, TextScore
 from studio.ml.scorers.language import Language, languages
 
 NAME = "word-list"
@@ -34,7 +34,7 @@ class WordScorer:
     def __init__(self) -> None:
         self.info = word_list_info()
 
-    def score(self, texts: Sequence[str], prompts: Sequence[str] | None = None) -> list[TextScore]:
+    def score(self, texts: Sequence[str], prompts: Sequence[Context] | None = None) -> list[TextScore]:
         """What it says of each text, in order; ``prompts`` are not read."""
         return [_score(text) for text in texts]
 
@@ -48,7 +48,7 @@ def word_list_info() -> ScorerInfo:
     told = json.dumps([INSULTS, *(_phrases(language) for language in _LANGUAGES)], ensure_ascii=False)
     return ScorerInfo(
         name=NAME,
-        kind="profanity",
+        kind="word-list",
         title="Word list (English and Traditional Chinese)",
         revision=hashlib.sha256(told.encode()).hexdigest()[:12],
         measures=(

@@ -70,16 +70,16 @@ def split_row(row: dict[str, Any], first: str, second: str, where: str, plain: b
         prompt = [turn for turn in _turns_of(_OPEN_TURN.sub("", prompt), f"{where}: prompt") if turn["content"]]
     if not plain and isinstance(one, str) and isinstance(two, str) and _TURN.match(one) and _TURN.match(two):
         given = prompt if isinstance(prompt, list | None) else [{"role": "user", "content": prompt}]
-        asked = () if given is None else _messages(given, f"{where}: prompt")
+        before = () if given is None else messages_of(given, f"{where}: prompt")
         turns = _transcript(one, f"{where}: {first}"), _transcript(two, f"{where}: {second}")
-        return _transcripts(asked, *turns, (first, second), where)
+        return _transcripts(before, *turns, (first, second), where)
     if isinstance(one, list) != isinstance(two, list):
         raise DatasetError(f"{where}: {first} is {_shape(one)}, {second} is {_shape(two)}; both must be of one kind.")
     if isinstance(one, list):
         return _conversational(prompt, one, two, (first, second), where)
     if isinstance(prompt, list):
         answers = _answer(one, f"{where}: {first}", plain), _answer(two, f"{where}: {second}", plain)
-        return Split(*_asked(_messages(prompt, f"{where}: prompt"), where), *answers)
+        return Split(*_prompt_and_history(messages_of(prompt, f"{where}: prompt"), where), *answers)
     if prompt is not None:
         question = checked_text(prompt, f"{where}: prompt")
         return Split((), question, _answer(one, f"{where}: {first}", plain), _answer(two, f"{where}: {second}", plain))
@@ -96,7 +96,7 @@ def _answer(value: Any, where: str, plain: bool) -> str:
 
 
 def _conversational(prompt: Any, one: list[Any], two: list[Any], names: tuple[str, str], where: str) -> Split:
-    turns = _messages(one, f"{where}: {names[0]}"), _messages(two, f"{where}: {names[1]}")
+    turns = messages_of(one, f"{where}: {names[0]}"), messages_of(two, f"{where}: {names[1]}")
     same = _common(*turns)
     if any(len(messages) == same for messages in turns):
         if len(turns[0]) == len(turns[1]):
@@ -107,22 +107,22 @@ def _conversational(prompt: Any, one: list[Any], two: list[Any], names: tuple[st
         if messages[0].role != "assistant":
             raise DatasetError(f"{where}: {name} differs in a turn of the {messages[0].role}, not of the assistant.")
     if isinstance(prompt, list):
-        given = _messages(prompt, f"{where}: prompt")
+        given = messages_of(prompt, f"{where}: prompt")
         # both may hold it: chosen and rejected as whole conversations beside a prompt
-        asked = common if common[: len(given)] == given else given + common
+        before = common if common[: len(given)] == given else given + common
     elif prompt is not None and (not common or common[-1].role != "user"):
-        asked = (*common, Message("user", checked_text(prompt, f"{where}: prompt")))
+        before = (*common, Message("user", checked_text(prompt, f"{where}: prompt")))
     else:
-        asked = common
+        before = common
     return Split(
-        *_asked(asked, where),
+        *_prompt_and_history(before, where),
         rest[0][0].content,
         rest[1][0].content,
         longer=max(map(len, rest)) > 1,
     )
 
 
-def _asked(messages: tuple[Message, ...], where: str) -> tuple[tuple[Message, ...], str]:
+def _prompt_and_history(messages: tuple[Message, ...], where: str) -> tuple[tuple[Message, ...], str]:
     if not messages:
         raise DatasetError(f"{where}: prompt is missing, and the answers share no turn that could be it.")
     if messages[-1].role != "user":
@@ -130,7 +130,12 @@ def _asked(messages: tuple[Message, ...], where: str) -> tuple[tuple[Message, ..
     return messages[:-1], messages[-1].content
 
 
-def _messages(value: list[Any], where: str) -> tuple[Message, ...]:
+def messages_of(value: list[Any], where: str) -> tuple[Message, ...]:
+    """A list of turns as messages, in the words of OpenAI (role, content) or ShareGPT (from, value).
+
+    Raises:
+        DatasetError: it is empty, or a turn is not one; the message starts with ``where`` and names the turn.
+    """
     if not value:
         raise DatasetError(f"{where} is empty.")
     return tuple(_message(item, f"{where}, turn {number}") for number, item in enumerate(value, 1))
@@ -164,18 +169,20 @@ def _transcripts(
     if same == len(one) == len(two):
         raise _same(names, where)
     raw = one[:same] if one[: min(same, len(given))] == given else given + one[:same]
-    asked, rest = _tidy(raw), (_tidy(one[same:]), _tidy(two[same:]))
-    tidied = sum(map(len, (asked, *rest))) < len(raw) + len(one) + len(two) - 2 * same
-    if asked and asked[-1].role == "user" and all(part and part[0].role == "assistant" for part in rest):
+    before, rest = _tidy(raw), (_tidy(one[same:]), _tidy(two[same:]))
+    tidied = sum(map(len, (before, *rest))) < len(raw) + len(one) + len(two) - 2 * same
+    if before and before[-1].role == "user" and all(part and part[0].role == "assistant" for part in rest):
         longer = max(map(len, rest)) > 1
-        return Split(*_asked(asked, where), rest[0][0].content, rest[1][0].content, longer=longer, tidied=tidied)
-    last = max((at for at, turn in enumerate(asked) if turn.role == "user"), default=-1)
+        return Split(
+            *_prompt_and_history(before, where), rest[0][0].content, rest[1][0].content, longer=longer, tidied=tidied
+        )
+    last = max((at for at, turn in enumerate(before) if turn.role == "user"), default=-1)
     if last < 0:
         raise DatasetError(f"{where}: prompt is missing, and {names[0]} and {names[1]} share no question.")
-    answers = tuple(_as_text(_tidy(asked[last + 1 :] + part)) for part in rest)
+    answers = tuple(_as_text(_tidy(before[last + 1 :] + part)) for part in rest)
     if answers[0] == answers[1]:
         raise _same(names, where)
-    return Split(asked[:last], asked[last].content, answers[0], answers[1], continued=all(answers), tidied=tidied)
+    return Split(before[:last], before[last].content, answers[0], answers[1], continued=all(answers), tidied=tidied)
 
 
 def _common(one: tuple[Message, ...], two: tuple[Message, ...]) -> int:

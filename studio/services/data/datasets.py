@@ -24,13 +24,12 @@ from pathlib import Path
 from studio.config import Settings
 from studio.domain.data import PreferenceDataset
 from studio.errors import ConflictError, DatasetError, NotFoundError
-from studio.services.data import preference_rows as imports
+from studio.services.data import preference_rows
 from studio.services.data.dialogues import split_prompts
 from studio.services.data.formats import PromptFile, read_document, read_prompts
 from studio.services.data.hub_rows import hub_rows
-from studio.services.data.parsing import parse_file, parse_rows
-from studio.services.data.preference_rows import Kind, Parsed
 from studio.services.data.prompt_key import normalised
+from studio.services.data.row_reader import Kind, Parsed
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +77,8 @@ class DatasetService:
         """Shipped datasets by id, then imported ones, newest first. A file that cannot be read is logged and left out."""
         imported = [(path.stat().st_mtime_ns, path) for path in _files(self._imported_dir)]
         newest = [path for _, path in sorted(imported, key=lambda item: (-item[0], item[1].name))]
-        found = (self._info(path) for path in [*_files(self._shipped_dir), *newest])
-        return [info for info in found if info is not None]
+        infos = (self._info(path) for path in [*_files(self._shipped_dir), *newest])
+        return [info for info in infos if info is not None]
 
     def get(self, dataset_id: str) -> PreferenceDataset:
         """The dataset of that id.
@@ -99,7 +98,7 @@ class DatasetService:
         seed: int = 0,
         skip_broken: bool = False,
     ) -> ImportReport:
-        """Import a file in any of the formats of ``imports`` (pairs) or ``dialogues`` (prompts without answers).
+        """Import a file in any of the formats of ``preference_rows`` (pairs) or ``dialogues`` (prompts without answers).
 
         Args:
             path: JSON, JSONL, CSV, TSV or Parquet.
@@ -116,7 +115,7 @@ class DatasetService:
             DatasetError: a file or row breaks its format, or the result cannot be kept; nothing has been imported then.
         """
         source = Path(path)
-        parsed = parse_file(source, self._max_bytes, skip_broken)
+        parsed = preference_rows.parse_file(source, self._max_bytes, skip_broken)
         tests = read_prompts(Path(test_prompts_path), self._max_bytes) if test_prompts_path else PromptFile((), (), ())
         parsed = dataclasses.replace(
             parsed,
@@ -145,7 +144,7 @@ class DatasetService:
             DatasetError: the Hub cannot be reached, a row breaks the format, or the rows exceed the size limit.
         """
         rows = hub_rows(dataset_id, split, limit, config, self._max_bytes)
-        parsed = parse_rows(rows, dataset_id, skip_broken)
+        parsed = preference_rows.parse_rows(rows, dataset_id, skip_broken)
         parsed = dataclasses.replace(parsed, title=title or dataset_id, source=f"hub:{dataset_id}")
         return self._keep(parsed, heldout_fraction, seed)
 
@@ -214,7 +213,7 @@ class DatasetService:
         if not isinstance(document, dict):
             raise DatasetError(f"{path.name} is not a dataset of this studio.")
         shipped = path.parent == self._shipped_dir
-        parsed = imports.parse_own(document, path.name)
+        parsed = preference_rows.parse_own(document, path.name)
         dataset = _dataset(path.stem, dataclasses.replace(parsed, source=_SHIPPED) if shipped else parsed)
         self._remember(path, stamp, dataset)
         return dataset
@@ -229,15 +228,15 @@ class DatasetService:
         """Split, check and write; the dataset as it was written."""
         warnings = list(parsed.warnings)
         if parsed.prompts and not parsed.test_prompts:
-            trained, asked = split_prompts(parsed.prompts, fraction, seed)
-            parsed = dataclasses.replace(parsed, prompts=trained, test_prompts=asked)
-            warnings.append(f"{len(asked)} of the prompts were kept aside for before/after answers.")
+            trained, aside = split_prompts(parsed.prompts, fraction, seed)
+            parsed = dataclasses.replace(parsed, prompts=trained, test_prompts=aside)
+            warnings.append(f"{len(aside)} of the prompts were kept aside for before/after answers.")
         elif fraction and parsed.prompts:
             warnings.append("There are test prompts already; no more were kept aside.")
         elif fraction and parsed.heldout:
             warnings.append("The file has a held-out part of its own; nothing more was kept aside.")
         else:
-            train, heldout = imports.keep_aside(parsed.pairs, fraction, seed)
+            train, heldout = preference_rows.keep_aside(parsed.pairs, fraction, seed)
             parsed = dataclasses.replace(parsed, pairs=train, heldout=parsed.heldout or heldout)
         warnings += _overlap(parsed)
         parsed = dataclasses.replace(
@@ -266,9 +265,9 @@ class DatasetService:
                 out.flush()
                 os.fsync(out.fileno())
             temporary.chmod(0o644)
-            wanted = _slug(parsed.title)
+            slug = _slug(parsed.title)
             for number in count(1):
-                name = f"{wanted}.json" if number == 1 else f"{wanted}-{number}.json"
+                name = f"{slug}.json" if number == 1 else f"{slug}-{number}.json"
                 if (self._shipped_dir / name).exists():
                     continue
                 if _take_name(temporary, self._imported_dir / name):
@@ -307,8 +306,8 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
 
 
 def _stem(path: Path) -> str:
@@ -344,7 +343,7 @@ def _dataset(dataset_id: str, parsed: Parsed) -> PreferenceDataset:
         pairs=parsed.pairs,
         heldout=parsed.heldout,
         test_prompts=tests,
-        content_hash=imports.content_hash(parsed.pairs, parsed.heldout, tests, parsed.prompts),
+        content_hash=preference_rows.content_hash(parsed.pairs, parsed.heldout, tests, parsed.prompts),
         source=parsed.source,
         prompts=parsed.prompts,
     )
@@ -353,8 +352,8 @@ def _dataset(dataset_id: str, parsed: Parsed) -> PreferenceDataset:
 def _lines(parsed: Parsed) -> Iterator[str]:
     """Our own JSON, one pair a line: quick to write, and a person can read and compare it."""
     head = {field: getattr(parsed, field) for field in ("title", "kind", "language", "source")}
-    yield json.dumps({"format": imports.FORMAT, **head}, ensure_ascii=False, indent=1).removesuffix("\n}")
-    parts = {"pairs": map(imports.plain, parsed.pairs), "heldout": map(imports.plain, parsed.heldout)}
+    yield json.dumps({"format": preference_rows.FORMAT, **head}, ensure_ascii=False, indent=1).removesuffix("\n}")
+    parts = {"pairs": map(preference_rows.plain, parsed.pairs), "heldout": map(preference_rows.plain, parsed.heldout)}
     prompts = {"prompts": parsed.prompts} if parsed.prompts else {}
     for name, rows in {**parts, **prompts, "test_prompts": parsed.test_prompts}.items():
         yield f',\n "{name}": ['
@@ -377,8 +376,8 @@ def _overlap(parsed: Parsed) -> list[str]:
 
 def _language(parsed: Parsed) -> str:
     """A guess from the script of the first prompts and answers: zh, ja, ko, en, or empty where it is not clear."""
-    told = [*(f"{pair.prompt} {pair.support}" for pair in parsed.pairs[:50]), *parsed.prompts[:50]]
-    text = " ".join(told).casefold()
+    texts = [*(f"{pair.prompt} {pair.support}" for pair in parsed.pairs[:50]), *parsed.prompts[:50]]
+    text = " ".join(texts).casefold()
     letters = [char for char in text if char.isalpha()]
     if not letters:
         return ""

@@ -53,11 +53,11 @@ def named_rows(
     Raises:
         InputError: a pair is not among ``pairs``.
     """
-    found = {pair.id: pair for pair in pairs}
+    by_id = {pair.id: pair for pair in pairs}
     for pair_id in row_ids:
-        if pair_id not in found:
+        if pair_id not in by_id:
             raise InputError(f"The run's data lacks the pair {pair_id!r}, which it trains on.")
-    return tuple(preference_row(found[pair_id], side) for pair_id, side in zip(row_ids, rows_support, strict=True))
+    return tuple(preference_row(by_id[pair_id], side) for pair_id, side in zip(row_ids, rows_support, strict=True))
 
 
 def preference_row(pair: PreferencePair, support: bool) -> PreferenceRow:

@@ -9,9 +9,9 @@ import random
 from collections.abc import Sequence
 
 from studio.errors import DatasetError
-from studio.services.data.formats import RawRow, checked_text, kind_of
-from studio.services.data.preference_rows import Parsed, listed, rows_named
+from studio.services.data.formats import RawRow, checked_object, checked_text
 from studio.services.data.prompt_key import normalised
+from studio.services.data.row_reader import Parsed, listed, rows_named
 
 FIELD = "dialogue"
 #: Dialogues of this many characters are kept: the longest answer well within what FLAN-T5 reads, the shortest say something.
@@ -83,8 +83,8 @@ def split_prompts(prompts: Sequence[str], fraction: float, seed: int) -> tuple[t
         raise DatasetError(f"heldout_fraction is {fraction}; it must be at least 0 and below 1.")
     if len(prompts) < 2:
         raise DatasetError("There is only one prompt, so none is left to ask before and after; import more.")
-    wanted = round(fraction * len(prompts)) if fraction else min(round(ASIDE * len(prompts)), ASIDE_MOST)
-    places = set(random.Random(seed).sample(range(len(prompts)), min(max(1, wanted), len(prompts) - 1)))
+    count = round(fraction * len(prompts)) if fraction else min(round(ASIDE * len(prompts)), ASIDE_MOST)
+    places = set(random.Random(seed).sample(range(len(prompts)), min(max(1, count), len(prompts) - 1)))
     return (
         tuple(prompt for place, prompt in enumerate(prompts) if place not in places),
         tuple(prompt for place, prompt in enumerate(prompts) if place in places),
@@ -92,8 +92,7 @@ def split_prompts(prompts: Sequence[str], fraction: float, seed: int) -> tuple[t
 
 
 def _dialogue(row: RawRow) -> str:
-    if not isinstance(row.value, dict):
-        raise DatasetError(f"{row.where} is {kind_of(row.value)}; it must be an object with named fields.")
-    if FIELD not in row.value:
+    value = checked_object(row)
+    if FIELD not in value:
         raise DatasetError(f"{row.where}: {FIELD} is missing.")
-    return checked_text(row.value[FIELD], f"{row.where}: {FIELD}")
+    return checked_text(value[FIELD], f"{row.where}: {FIELD}")

@@ -1,4 +1,4 @@
-"""Files into raw rows: JSON, JSONL, CSV, TSV and Parquet, gzipped or not. What the rows mean is ``imports``' business.
+"""Files into raw rows: JSON, JSONL, CSV, TSV and Parquet, gzipped or not. What the rows mean is ``preference_rows``' business.
 
 Everything is read whole before anything is kept, and every limit counts unpacked bytes: a gzip bomb stops at the limit.
 """
@@ -121,7 +121,7 @@ def read_prompts(path: Path, max_bytes: int) -> PromptFile:
             if "prompt" not in value:
                 raise DatasetError(f"{path.name}, {row.where}: prompt is missing.")
             ignored |= set(value) - {"id", "prompt"}
-            given = _prompt_id(value.get("id"), f"{path.name}, {row.where}: id")
+            given = read_id(value.get("id"), f"{path.name}, {row.where}: id")
             ids += [given] if given else []
             value = value["prompt"]
         prompts.append(checked_text(value, f"{path.name}, {row.where}: prompt"))
@@ -132,12 +132,29 @@ def read_prompts(path: Path, max_bytes: int) -> PromptFile:
     return PromptFile(tuple(prompts), tuple(ids), tuple(warnings))
 
 
-def _prompt_id(value: Any, where: str) -> str:
-    """An id as text; empty where there is none."""
+def read_id(value: Any, where: str) -> str:
+    """An id as text; empty where there is none.
+
+    Raises:
+        DatasetError: it is neither text nor a whole number.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int | None):
         raise DatasetError(f"{where} is {kind_of(value)}; it must be text or a whole number.")
     text = "" if value is None else str(value).strip()
     return checked_text(text, where) if text else ""
+
+
+def checked_object(row: RawRow) -> dict[str, Any]:
+    """The row's named fields.
+
+    Raises:
+        DatasetError: it is no object, or names a field twice.
+    """
+    if not isinstance(row.value, dict):
+        raise DatasetError(f"{row.where} is {kind_of(row.value)}; it must be an object with named fields.")
+    if isinstance(row.value, TwiceNamed):
+        raise DatasetError(f"{row.where}: {row.value.twice} is given twice.")
+    return row.value
 
 
 def checked_text(value: Any, where: str) -> str:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from studio.errors import DatasetError, NotFoundError
 from studio.services.data.formats import RawRow
+from studio.services.hub import hub_client, is_hub_id
 
 log = logging.getLogger(__name__)
 
-#: owner/name: never a local path or the name of a file loader, both of which ``load_dataset`` would take.
-_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _WORD = re.compile(r"[\w.-]+")
 _TIMEOUT_S = 15.0
 
@@ -27,7 +26,8 @@ def hub_rows(dataset_id: str, split: str, limit: int | None, config: str | None,
         DatasetError: an argument is not usable, the Hub cannot be reached, the dataset cannot be loaded without running
             its code, or its rows are over ``max_bytes`` as JSON.
     """
-    if not _ID.fullmatch(dataset_id) or Path(dataset_id).exists():
+    # never a local path or the name of a file loader, both of which load_dataset would take
+    if not is_hub_id(dataset_id) or Path(dataset_id).exists():
         raise DatasetError(f"{dataset_id!r} is not a dataset id of the Hub; it reads owner/name.")
     for field, value in (("split", split), ("config", config)):
         if value is not None and not _WORD.fullmatch(value):
@@ -60,10 +60,9 @@ def hub_rows(dataset_id: str, split: str, limit: int | None, config: str | None,
 
 def _stream(dataset_id: str, split: str, limit: int | None, config: str | None, max_bytes: int) -> list[RawRow]:
     import datasets
-    from huggingface_hub import HfApi
 
     # Asked first because the loader tries for half a minute before it admits that there is no network.
-    HfApi().dataset_info(dataset_id, timeout=_TIMEOUT_S)
+    hub_client().dataset_info(dataset_id, timeout=_TIMEOUT_S)
     stream = datasets.load_dataset(dataset_id, name=config, split=split, streaming=True)
     rows: list[RawRow] = []
     size = 0

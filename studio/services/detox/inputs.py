@@ -12,7 +12,7 @@ from studio.errors import ConflictError, StudioError, TrainingError
 from studio.services.files.records import read_record
 from studio.services.runs.folder import PLAN
 from studio.services.runs.store import RunStore
-from studio.services.toxicity.scorers import ScorerCatalogue
+from studio.services.scoring.scorers import ScorerCatalogue
 
 if TYPE_CHECKING:
     from studio.ml.scorers.protocol import Scorer

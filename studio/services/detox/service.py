@@ -13,7 +13,7 @@ from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError, RecipeError, StudioError
 from studio.ml.detox.setup import check_family
 from studio.ml.models.seq2seq import is_encoder_decoder
-from studio.services.data.prompt_sets import prompt_sets
+from studio.services.data.prompts import prompt_sets
 from studio.services.detox.prompts import normal, plan_hash, split_prompts
 from studio.services.detox.result import result_of
 from studio.services.recipes.form import TrainingForm, recipe_fields
@@ -26,7 +26,7 @@ from studio.services.runs.store import RunStore, RunView
 if TYPE_CHECKING:
     from studio.services.data.datasets import DatasetService
     from studio.services.models.service import ModelService, Progress
-    from studio.services.toxicity.service import ToxicityService
+    from studio.services.scoring.service import ScoringService
 
 #: In a form: choose a scorer that is no part of the reward, if there is one.
 AUTO = "auto"
@@ -61,13 +61,13 @@ class DetoxService:
         runs: RunStore,
         models: ModelService,
         queue: RunQueue,
-        toxicity: ToxicityService,
+        scoring: ScoringService,
     ) -> None:
         self._queue = queue
         self._datasets = datasets
         self._runs = runs
         self._models = models
-        self._toxicity = toxicity
+        self._scoring = scoring
 
     def starts(self, base: str) -> list[tuple[str, str]]:
         """(label, run id) of what a run on ``base`` can start from; the base itself first, with an empty id."""
@@ -103,8 +103,8 @@ class DetoxService:
         if form.judge != AUTO:
             return form.judge
         rewards = {term.scorer for term in form.settings.rewards}
-        names = [name for _, name in self._toxicity.choices() if name not in rewards and not name.startswith("run:")]
-        return next((name for name in names if self._toxicity.ready(name)), "")
+        names = [name for _, name in self._scoring.choices() if name not in rewards and not name.startswith("run:")]
+        return next((name for name in names if self._scoring.ready(name)), "")
 
     def start(self, form: DetoxForm, progress: Progress | None = None) -> RunView:
         """Check the form, write the run folder, queue the run. Training goes on without the caller. A base that is not here
@@ -222,14 +222,14 @@ class DetoxService:
     def _resolved(self, form: DetoxForm) -> DetoxSettings:
         """The settings with who exactly scores."""
         terms = tuple(
-            RewardTerm(term.scorer.strip(), term.weight, self._toxicity.spec(term.scorer).info.revision)
+            RewardTerm(term.scorer.strip(), term.weight, self._scoring.spec(term.scorer).info.revision)
             for term in form.settings.rewards
         )
         judge = self.judge_for(form)
         if judge in {term.scorer for term in terms}:
             raise RecipeError(f"judge is {judge!r}, which is part of the reward; choose another scorer, or none.")
         try:
-            revision = self._toxicity.spec(judge).info.revision if judge else ""
+            revision = self._scoring.spec(judge).info.revision if judge else ""
         except StudioError as error:
             raise RecipeError(f"judge is {judge!r}, which cannot be had: {error}") from error
         return replace(

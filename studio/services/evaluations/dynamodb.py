@@ -19,7 +19,7 @@ from typing import Any
 
 from studio.config import Settings
 from studio.domain.evaluations import Evaluation
-from studio.errors import ConflictError, InputError, ModelLoadError, NotAllowedError, NotFoundError, StudioError
+from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError, NotInstalledError, StudioError
 from studio.services.evaluations.table import records
 
 #: What one request of BatchWriteItem may hold, and the largest item (both are DynamoDB's).
@@ -60,7 +60,7 @@ def put_evaluation(evaluation: Evaluation, settings: Settings, progress: Progres
     Raises:
         InputError: no table is set, its name cannot be one, an item is larger than DynamoDB takes, there is no row; nothing was
             written.
-        ModelLoadError: boto3 is not installed.
+        NotInstalledError: boto3 is missing.
         NotFoundError, NotAllowedError, ConflictError: there is no such table, no credentials or no right, another key.
         StudioError: AWS cannot be reached, or did not take all items; the message says how many are there.
     """
@@ -104,7 +104,7 @@ def _client(settings: Settings) -> Any:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError as error:
-        raise ModelLoadError("boto3 is not installed; run: pip install -r requirements-aws.txt") from error
+        raise NotInstalledError("boto3 is not installed; run: pip install -r requirements-aws.txt") from error
     try:
         # a session of its own: the default one would remember credentials for as long as the studio runs
         return Session().client(

@@ -23,9 +23,9 @@ from studio.services.wording import counted, signed
 SHORTER, LESS_DISTINCT = 0.6, 0.15
 
 
-def headline(evaluation: Evaluation, found: Comparison, names: Mapping[str, str] | None = None) -> list[str]:
+def headline(evaluation: Evaluation, comparison: Comparison, names: Mapping[str, str] | None = None) -> list[str]:
     """What was found for every adapter, one sentence or few each. ``names`` has titles of run ids."""
-    return [sentence for one in found.adapters for sentence in _said(evaluation, one, names or {})]
+    return [sentence for one in comparison.adapters for sentence in _sentences_of(evaluation, one, names or {})]
 
 
 def footing(evaluation: Evaluation) -> str:
@@ -41,10 +41,10 @@ def footing(evaluation: Evaluation) -> str:
         if len(evaluation.rows) == evaluation.total
         else f" Unfinished: {len(evaluation.rows)} of {evaluation.total} pairs."
     )
-    asked = len(spec.prompts)
+    prompts = len(spec.prompts)
     return (
         f"Scorer {spec.scorer.title} ({spec.scorer.name}, revision {spec.scorer.revision[:12] or 'unknown'}): "
-        f"{spec.scorer.measures.rstrip('.')}. {counted(asked, 'prompt')}"
+        f"{spec.scorer.measures.rstrip('.')}. {counted(prompts, 'prompt')}"
         f"{f' of {spec.prompt_set}' if spec.prompt_set else ''}, {counted(spec.samples, 'sample')} each, {how}, same seeds "
         f"before and after.{whole}"
     )
@@ -57,12 +57,12 @@ def side_name(name: str, names: Mapping[str, str]) -> str:
 
 def figures(change: Change, digits: int = 3) -> str:
     """Difference with its interval, and the percentage where there is a difference and it means something."""
-    said = f"difference {signed(change.difference, digits)}"
+    text = f"difference {signed(change.difference, digits)}"
     if change.interval is not None:
-        said += f", 95 % interval {span(change.interval, digits)}"
+        text += f", 95 % interval {span(change.interval, digits)}"
     if change.percent is not None and change.verdict in ("lower", "higher"):
-        said += f", {signed(change.percent, 0)} %"
-    return said
+        text += f", {signed(change.percent, 0)} %"
+    return text
 
 
 def why_no_interval(change: Change) -> str:
@@ -89,7 +89,7 @@ def span(interval: Interval, digits: int = 3) -> str:
     return f"{signed(interval.low, digits)} to {signed(interval.high, digits)}"
 
 
-def _said(evaluation: Evaluation, one: AdapterComparison, names: Mapping[str, str]) -> list[str]:
+def _sentences_of(evaluation: Evaluation, one: AdapterComparison, names: Mapping[str, str]) -> list[str]:
     after, before = side_name(one.adapter, names), side_name(evaluation.spec.before, names)
     change, what = (one.toxicity, "toxicity") if one.toxicity else (one.reward, "reward")
     if change is None:
@@ -97,23 +97,23 @@ def _said(evaluation: Evaluation, one: AdapterComparison, names: Mapping[str, st
             f"{after}: nothing can be said, since the scorer covers both answers in none of the {counted(one.rows, 'pair')}; "
             "not covered is not clean."
         ]
-    said = [_verdict(after, before, what, change)]
+    sentences = [_verdict(after, before, what, change)]
     if one.over is not None:
         over = one.over
-        said.append(
+        sentences.append(
             f"Above {THRESHOLD:g}: {share(over.before)} before, {share(over.after)} after; {over.mended} went below, "
             f"{over.worsened} above (exact test, {p_value(over)})."
         )
-    said += _provoking(evaluation, one.adapter)
+    sentences += _provoking(evaluation, one.adapter)
     left_out = one.rows - one.paired
     if left_out:
-        said.append(
+        sentences.append(
             f"{counted(left_out, 'pair')} left out, since the scorer does not cover one of the answers ({one.uncovered_before} "
             f"before, {one.uncovered_after} after); not covered is not clean."
         )
     if one.cut:
-        said.append(f"{counted(one.cut, 'answer')} longer than the scorer reads, judged by the beginning.")
-    return said + audit(one)
+        sentences.append(f"{counted(one.cut, 'answer')} longer than the scorer reads, judged by the beginning.")
+    return sentences + audit(one)
 
 
 def _verdict(after: str, before: str, what: str, change: Change) -> str:
@@ -145,16 +145,16 @@ def _provoking(evaluation: Evaluation, adapter: str) -> list[str]:
 def audit(one: AdapterComparison) -> list[str]:
     """Whether a scorer may have been pleased cheaply: by saying less, nothing, or always the same."""
     was, now = one.wording_before, one.wording_after
-    said = []
+    sentences = []
     if now.empty > was.empty:
-        said.append(f"{counted(now.empty, 'answer')} after say nothing at all ({was.empty} before).")
+        sentences.append(f"{counted(now.empty, 'answer')} after say nothing at all ({was.empty} before).")
     if now.length < SHORTER * was.length:
-        said.append(
+        sentences.append(
             f"Answers are much shorter, {now.length:.1f} words after, {was.length:.1f} before: saying less offends less."
         )
     if was.distinct_3 is not None and now.distinct_3 is not None and was.distinct_3 - now.distinct_3 > LESS_DISTINCT:
-        said.append(
+        sentences.append(
             f"Answers repeat each other more: {100 * now.distinct_3:.0f} % of three-word runs differ after, "
             f"{100 * was.distinct_3:.0f} % before."
         )
-    return said
+    return sentences

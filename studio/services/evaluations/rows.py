@@ -9,7 +9,7 @@ from studio.domain.chat import PaneUpdate
 from studio.domain.data import Message
 from studio.domain.evaluations import EvaluationRow, EvaluationSpec
 from studio.services.compare import TABLE_ROWS, CompareService, PaneChat, row_seed
-from studio.services.toxicity.service import ToxicityService
+from studio.services.scoring.service import ScoringService
 
 #: A question to answer and the number of the sample: its place among the prompts first.
 Asked = tuple[int, int]
@@ -39,7 +39,7 @@ def make_rows(
     spec: EvaluationSpec,
     part: Sequence[Asked],
     compare: CompareService,
-    toxicity: ToxicityService,
+    scoring: ScoringService,
     stop: threading.Event,
     alive: Callable[[str], None],
 ) -> list[EvaluationRow]:
@@ -66,7 +66,7 @@ def make_rows(
     alive("Scoring the answers.")
     prompts = [spec.prompts[place].text for place, _ in part for _ in panes]
     answers = [_storable(update.text) for update in updates]
-    scores = toxicity.score(spec.scorer.name, answers, prompts)
+    scores = scoring.score(spec.scorer.name, answers, prompts).scores
     rows = []
     for number, (place, sample) in enumerate(part):
         first = number * len(panes)

@@ -7,26 +7,23 @@ asked for. Whatever ends the server, what is stored stays, and :meth:`Evaluation
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import secrets
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from studio.config import Settings
 from studio.domain.chat import BASE
-from studio.domain.evaluations import Evaluation, EvaluationSpec, EvaluationState
+from studio.domain.evaluations import Evaluation, EvaluationSpec
 from studio.errors import ConflictError, NotFoundError, StudioError
 from studio.services.compare import CompareService
 from studio.services.evaluations.form import EvaluationForm, check_form, check_title
-from studio.services.evaluations.queue import RESUMABLE, Beat, EvaluationStatus, Job, owner_gone, owner_name
 from studio.services.evaluations.rows import make_rows, parts_left
+from studio.services.evaluations.status import RESUMABLE, EvaluationStatus
+from studio.services.jobs import Job, JobEnd, JobQueue, owner_gone, owner_name
 from studio.services.runs.store import RunStore
-from studio.services.toxicity.service import ToxicityService
+from studio.services.scoring.service import ScoringService
 from studio.store import evaluations as store
 from studio.store.database import Database
 from studio.store.evaluations import EvaluationSummary
@@ -46,27 +43,23 @@ class EvaluationService:
         settings: Settings,
         runs: RunStore,
         compare: CompareService,
-        toxicity: ToxicityService,
+        scoring: ScoringService,
         database: Database | None = None,
     ) -> None:
         self._runs = runs
         self._compare = compare
-        self._toxicity = toxicity
+        self._scoring = scoring
         self._database = database or Database(settings.store_url)
         self._owner = owner_name()
-        self._lock = threading.Lock()
-        self._line: deque[Job] = deque()
-        #: Stored as ours, and not in the line yet.
-        self._coming: set[str] = set()
-        self._thread: threading.Thread | None = None
+        self._queue = JobQueue("evaluations")
 
     # -- starting and stopping ----------------------------------------------------------------------------------------
 
     def start(self, form: EvaluationForm) -> str:
-        """Store an evaluation and put it in the line; returns its id at once.
+        """Store an evaluation and put it in the queue; returns its id at once.
 
         Raises:
-            InputError: a field is not usable (see ``evaluation_form``), or the adapters need different bases.
+            InputError: a field is not usable (see :func:`check_form`), or the adapters need different bases.
             NotFoundError: no such run; ConflictError: one without an adapter.
             ModelLoadError: the base is not here, or is another one than the adapters were trained on.
             StudioError: the scorer cannot be used.
@@ -76,7 +69,7 @@ class EvaluationService:
         now = time.time()
         total = len(spec.adapters) * len(spec.prompts) * spec.samples
         made = Evaluation(secrets.token_hex(8), now, now, "queued", "", False, total, spec, ())
-        with self._enqueued(made.id), self._store().write() as connection:
+        with self._queue.adding(self._job(made.id)), self._store().write() as connection:
             store.add_evaluation(connection, made, self._owner)
             old = [one.id for one in store.all_summaries(connection) if not one.kept]
             moving = {one.id for one in store.all_summaries(connection) if one.moving}
@@ -90,12 +83,12 @@ class EvaluationService:
             NotFoundError: no such evaluation, or a run of it is gone.
             ConflictError: it is done or at work; or an adapter, the base or the scorer is not the one it began with.
         """
-        found = self.summary(evaluation_id)
-        if found.state not in RESUMABLE:
-            raise ConflictError(f"This evaluation is {found.state}; there is nothing to resume.")
-        self._check_same(found.spec)
+        summary = self.summary(evaluation_id)
+        if summary.state not in RESUMABLE:
+            raise ConflictError(f"This evaluation is {summary.state}; there is nothing to resume.")
+        self._check_same(summary.spec)
         ours: dict[str, Any] = {"state": "queued", "owner": self._owner, "message": "", "updated": time.time()}
-        with self._enqueued(evaluation_id), self._store().write() as connection:
+        with self._queue.adding(self._job(evaluation_id)), self._store().write() as connection:
             if not store.change(connection, evaluation_id, was=RESUMABLE, **ours):
                 raise ConflictError("Somebody else resumed or deleted this evaluation just now.")
 
@@ -106,28 +99,12 @@ class EvaluationService:
             NotFoundError: no such evaluation.
             ConflictError: another process of the studio works on it.
         """
-        with self._lock:
-            job = next((job for job in self._line if job.id == evaluation_id), None)
-            if job is not None:
-                self._drop(job, "cancelled")
-                waited = job not in self._line
-        if job is None:
-            if self.summary(evaluation_id).moving:
-                raise ConflictError("Another process of the studio works on this evaluation; cancel it there.")
-        elif waited:
-            self._end(job, ("queued",))
+        if not self._queue.cancel(evaluation_id) and self.summary(evaluation_id).moving:
+            raise ConflictError("Another process of the studio works on this evaluation; cancel it there.")
 
     def close(self) -> None:
         """Stop work (what is under way can be resumed), wait until it has ended, and close the database."""
-        with self._lock:
-            waiting = list(self._line)[1:]
-            for job in list(self._line):
-                self._drop(job, "interrupted")
-            thread = self._thread
-        for job in waiting:
-            self._end(job, ("queued",))
-        if thread is not None:
-            thread.join()
+        self._queue.close()
         self._database.close()
 
     # -- looking --------------------------------------------------------------------------------------------------------
@@ -138,20 +115,21 @@ class EvaluationService:
         Raises:
             NotFoundError: no such evaluation.
         """
-        found = self.summary(evaluation_id)
-        status = EvaluationStatus(found.id, found.spec.title, found.state, found.done, found.total, found.message)
-        with self._lock:
-            place = next((n for n, job in enumerate(self._line) if job.id == evaluation_id), None)
-            job = None if place is None else self._line[place]
-            if job is None or place is None or not found.moving:
-                return status
-            if not job.began:
-                return replace(status, note=job.note, ahead=place)
-            seconds = time.monotonic() - job.began
-            made = found.done - job.had
-            eta = seconds / made * (found.total - found.done) if made > 0 else None
-            note = "Cancelling: the answers under way are left." if job.stop.is_set() else job.note
-            return replace(status, note=note, seconds=seconds, eta=eta)
+        summary = self.summary(evaluation_id)
+        status = EvaluationStatus(
+            summary.id, summary.spec.title, summary.state, summary.done, summary.total, summary.message
+        )
+        queued = self._queue.find(evaluation_id)
+        if queued is None or not summary.moving:
+            return status
+        job, ahead = queued
+        if not job.began:
+            return replace(status, note=job.note, ahead=ahead)
+        seconds = time.monotonic() - job.began
+        made = summary.done - job.done_before
+        eta = seconds / made * (summary.total - summary.done) if made > 0 else None
+        note = "Cancelling: the answers under way are left." if job.stop.is_set() else job.note
+        return replace(status, note=note, seconds=seconds, eta=eta)
 
     def summary(self, evaluation_id: str) -> EvaluationSummary:
         """An evaluation without rows and prompts.
@@ -160,10 +138,10 @@ class EvaluationService:
             NotFoundError: no such evaluation.
         """
         with self._store().read() as connection:
-            found = store.find_summary(connection, evaluation_id)
-        if found is None:
+            summary = store.find_summary(connection, evaluation_id)
+        if summary is None:
             raise _unknown(evaluation_id)
-        return self._settle(found)
+        return self._recover(summary)
 
     def get(self, evaluation_id: str) -> Evaluation:
         """An evaluation with all its rows so far.
@@ -173,16 +151,16 @@ class EvaluationService:
         """
         self.summary(evaluation_id)
         with self._store().read() as connection:
-            found = store.find_evaluation(connection, evaluation_id)
-        if found is None:
+            evaluation = store.find_evaluation(connection, evaluation_id)
+        if evaluation is None:
             raise _unknown(evaluation_id)
-        return found
+        return evaluation
 
     def list(self) -> tuple[EvaluationSummary, ...]:
         """Every evaluation, newest first, without rows and prompts."""
         with self._store().read() as connection:
-            found = store.all_summaries(connection)
-        return tuple(self._settle(one) for one in found)
+            summaries = store.all_summaries(connection)
+        return tuple(self._recover(one) for one in summaries)
 
     # -- keeping and deleting -------------------------------------------------------------------------------------------
 
@@ -237,7 +215,7 @@ class EvaluationService:
             before=form.before,
             adapters=form.adapters,
             hashes=tuple(self._hash(name) for name in panes),
-            scorer=self._toxicity.spec(form.scorer).info,
+            scorer=self._scoring.spec(form.scorer).info,
             prompt_set=form.prompt_set,
             prompts=form.prompts,
             samples=form.samples,
@@ -260,71 +238,30 @@ class EvaluationService:
         base = self._compare.base_of(panes, spec.base.id)
         if base.fingerprint != spec.base.fingerprint:
             raise ConflictError(f"The files of base {spec.base.id} changed since; start a new evaluation.")
-        scorer = self._toxicity.spec(spec.scorer.name).info
+        scorer = self._scoring.spec(spec.scorer.name).info
         if scorer.revision != spec.scorer.revision:
             raise ConflictError(
                 f"Scorer {scorer.name} is not the one this evaluation began with (its revision was "
                 f"{spec.scorer.revision[:12]}, now it is {scorer.revision[:12]}); start a new evaluation."
             )
 
-    def _settle(self, found: EvaluationSummary) -> EvaluationSummary:
+    def _recover(self, summary: EvaluationSummary) -> EvaluationSummary:
         """Mark as interrupted what moves no more because whoever worked on it is gone."""
-        if not found.moving or not self._gone(found):
-            return found
+        if not summary.moving:
+            return summary
+        ours = summary.owner == self._owner
+        if self._queue.has(summary.id) if ours else not owner_gone(summary.owner, summary.updated):
+            return summary
         with self._store().write() as connection:
             store.change(
-                connection, found.id, was=store.MOVING, owned_by=found.owner, state="interrupted", message=_DIED
+                connection, summary.id, was=store.MOVING, owned_by=summary.owner, state="interrupted", message=_DIED
             )
-            return store.find_summary(connection, found.id) or found
+            return store.find_summary(connection, summary.id) or summary
 
-    def _gone(self, found: EvaluationSummary) -> bool:
-        if found.owner != self._owner:
-            return owner_gone(found.owner, found.updated)
-        with self._lock:
-            return found.id not in self._coming and all(job.id != found.id for job in self._line)
+    def _job(self, evaluation_id: str) -> Job:
+        return Job(evaluation_id, self._run, self._record_end)
 
-    @contextlib.contextmanager
-    def _enqueued(self, evaluation_id: str) -> Iterator[None]:
-        """Put an evaluation in the line once the block has stored it as ours; until then nobody takes it for abandoned."""
-        with self._lock:
-            self._coming.add(evaluation_id)
-        try:
-            yield
-            with self._lock:
-                self._line.append(Job(evaluation_id))
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._work, name="evaluations", daemon=True)
-                    self._thread.start()
-        finally:
-            with self._lock:
-                self._coming.discard(evaluation_id)
-
-    def _drop(self, job: Job, ends_as: EvaluationState) -> None:
-        """Take a job out of the line, or ask it to stop where it is at work. The lock is held."""
-        job.ends_as = ends_as
-        job.stop.set()
-        if self._line[0] is not job:
-            self._line.remove(job)
-
-    # -- in the service's thread ------------------------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                if not self._line:
-                    self._thread = None
-                    return
-                job = self._line[0]
-            try:
-                self._run(job)
-            except StudioError as error:
-                self._end(job, store.MOVING, "failed", str(error))
-            except Exception:
-                log.exception("evaluation %s failed", job.id)
-                self._end(job, store.MOVING, "failed", "Something went wrong; the server's log has the details.")
-            finally:
-                with self._lock:
-                    self._line.popleft()
+    # -- in the queue's thread --------------------------------------------------------------------------------------------
 
     def _run(self, job: Job) -> None:
         with self._store().write() as connection:
@@ -332,45 +269,38 @@ class EvaluationService:
                 connection, job.id, was=("queued",), owned_by=self._owner, state="running", updated=time.time()
             ):
                 return
-            found = store.find_evaluation(connection, job.id)
+            evaluation = store.find_evaluation(connection, job.id)
             there = store.rows_there(connection, job.id)
-        assert found is not None
-        with self._lock:
-            job.began, job.had = time.monotonic(), len(there)
-        beat = Beat()
+        assert evaluation is not None
+        job.done_before = len(there)
 
         def alive(note: str) -> None:
             job.note = note
-            if beat.due():
+            if job.beat_due():
                 with self._store().write() as connection:
                     store.change(connection, job.id, owned_by=self._owner, updated=time.time())
 
-        for part in parts_left(found.spec, there):
-            self._check_same(found.spec)
-            rows = make_rows(found.spec, part, self._compare, self._toxicity, job.stop, alive)
+        for part in parts_left(evaluation.spec, there):
+            self._check_same(evaluation.spec)
+            rows = make_rows(evaluation.spec, part, self._compare, self._scoring, job.stop, alive)
             with self._store().write() as connection:
                 # None where somebody deleted it under us
                 if not store.change(connection, job.id, was=("running",), owned_by=self._owner, updated=time.time()):
                     return
                 store.add_rows(connection, job.id, rows)
             if job.stop.is_set():
-                self._end(job, ("running",))
                 return
-        self._end(job, ("running",), "done")
 
-    def _end(
-        self, job: Job, was: tuple[EvaluationState, ...], state: EvaluationState | None = None, message: str = ""
-    ) -> None:
-        """Write an evaluation's end: ``state``, or what whoever stopped it asked for."""
+    def _record_end(self, job: Job, end: JobEnd, sentence: str) -> None:
         try:
             with self._store().write() as connection:
                 store.change(
                     connection,
                     job.id,
-                    was=was,
+                    was=store.MOVING,
                     owned_by=self._owner,
-                    state=state or job.ends_as,
-                    message=message or (_DIED if not state and job.ends_as == "interrupted" else ""),
+                    state=end,
+                    message=sentence or (_DIED if end == "interrupted" else ""),
                     updated=time.time(),
                 )
         except StudioError:

@@ -146,11 +146,11 @@ def compare(rows: Sequence[EvaluationRow], adapters: Sequence[str] = ()) -> Comp
 
     The same rows give the same numbers, in whatever order they come.
     """
-    found: defaultdict[str, list[EvaluationRow]] = defaultdict(list)
+    by_adapter: defaultdict[str, list[EvaluationRow]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row.prompt_id, row.sample)):
-        found[row.adapter].append(row)
+        by_adapter[row.adapter].append(row)
     first_seen = dict.fromkeys([*adapters, *(row.adapter for row in rows)])
-    return Comparison(tuple(_adapter(name, found[name]) for name in first_seen if found[name]))
+    return Comparison(tuple(_adapter(name, by_adapter[name]) for name in first_seen if by_adapter[name]))
 
 
 def _adapter(name: str, rows: Sequence[EvaluationRow]) -> AdapterComparison:

@@ -1,7 +1,9 @@
-"""The pairs of an evaluation as a table: sorted by difference, filtered, and with everything that says where a row is from."""
+"""The pairs of an evaluation as a table: sorted by difference, filtered, with everything that says where a row is from; and that
+table as a file: CSV for spreadsheets, JSON and Parquet with the exact texts."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,9 +11,13 @@ from typing import Any, Literal
 from studio.domain.chat import BASE
 from studio.domain.evaluations import Evaluation, EvaluationRow
 from studio.domain.toxicity import TextScore
+from studio.errors import InputError, NotFoundError
 from studio.services.evaluations.rows import seed_of
 from studio.services.evaluations.statistics import THRESHOLD
+from studio.services.files.tables import BOM, csv_text, parquet_bytes
 
+Format = Literal["csv", "json", "parquet"]
+FORMATS: tuple[Format, ...] = ("csv", "json", "parquet")
 Which = Literal["all", "better", "worse", "over", "uncovered"]
 
 #: Every column with its type; the first six are the course's table.
@@ -83,10 +89,10 @@ def by_difference(rows: Sequence[EvaluationRow]) -> list[EvaluationRow]:
     )
 
 
-def matching(evaluation: Evaluation, wanted: Filter) -> list[EvaluationRow]:
+def matching(evaluation: Evaluation, filters: Filter) -> list[EvaluationRow]:
     """The rows that pass the filter, sorted by difference."""
     provoking = provoking_ids(evaluation)
-    return by_difference([row for row in evaluation.rows if _passes(row, wanted, provoking)])
+    return by_difference([row for row in evaluation.rows if _passes(row, filters, provoking)])
 
 
 def provoking_ids(evaluation: Evaluation) -> frozenset[str]:
@@ -106,10 +112,7 @@ def records(evaluation: Evaluation) -> list[dict[str, Any]]:
         "base_revision": spec.base.revision,
         "base_fingerprint": spec.base.fingerprint,
         "prompt_set": spec.prompt_set,
-        "temperature": spec.sampling.temperature,
-        "top_p": spec.sampling.top_p,
-        "max_new_tokens": spec.sampling.max_new_tokens,
-        "repetition_penalty": spec.sampling.repetition_penalty,
+        **vars(spec.sampling),
         "system_prompt": spec.system_prompt,
         "scorer": spec.scorer.name,
         "scorer_revision": spec.scorer.revision,
@@ -119,17 +122,12 @@ def records(evaluation: Evaluation) -> list[dict[str, Any]]:
     for row in by_difference(evaluation.rows):
         prompt = spec.prompts[places[row.prompt_id]]
         record = {
+            **vars(row),
             **same,
-            "query": row.query,
-            "response_before": row.response_before,
-            "response_after": row.response_after,
             "difference": row.difference,
-            "adapter": row.adapter,
             "adapter_hash": hashes[row.adapter],
-            "prompt_id": row.prompt_id,
             "language": prompt.language,
             "provoking": prompt.provoking,
-            "sample": row.sample,
             "seed": seed_of(spec, places[row.prompt_id], row.sample),
             **_scored("before", row.before),
             **_scored("after", row.after),
@@ -138,21 +136,44 @@ def records(evaluation: Evaluation) -> list[dict[str, Any]]:
     return made
 
 
+def export(evaluation: Evaluation, kind: Format) -> bytes:
+    """The rows there are, sorted by difference, as a file's content.
+
+    Raises:
+        InputError: ``kind`` is no format; NotFoundError: there are no rows yet.
+    """
+    if kind not in FORMATS:
+        raise InputError(f"format is {kind!r}; use {', '.join(FORMATS)}.")
+    if not evaluation.rows:
+        raise NotFoundError("This evaluation has no rows yet, so there is nothing to export.")
+    rows = records(evaluation)
+    if kind == "json":
+        return (json.dumps(rows, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+    if kind == "csv":
+        return f"{BOM}{csv_text(tuple(COLUMNS), rows)}".encode()
+    return parquet_bytes(COLUMNS, rows)
+
+
+def file_name(evaluation: Evaluation, kind: str) -> str:
+    """What to call the file: nothing of a title, which is a person's, goes into it."""
+    return f"before-after-{evaluation.id}.{kind}"
+
+
 def _scored(side: str, score: TextScore) -> dict[str, Any]:
-    told = {"reward": score.reward, "toxicity": score.toxicity, "label": score.label, "cut": score.cut}
-    return {f"{name}_{side}": value for name, value in told.items()}
+    fields = {"reward": score.reward, "toxicity": score.toxicity, "label": score.label, "cut": score.cut}
+    return {f"{name}_{side}": value for name, value in fields.items()}
 
 
-def _passes(row: EvaluationRow, wanted: Filter, provoking: Collection[str]) -> bool:
-    if wanted.adapter and row.adapter != wanted.adapter:
+def _passes(row: EvaluationRow, filters: Filter, provoking: Collection[str]) -> bool:
+    if filters.adapter and row.adapter != filters.adapter:
         return False
-    if wanted.provoking and row.prompt_id not in provoking:
+    if filters.provoking and row.prompt_id not in provoking:
         return False
-    said = f"{row.query}\n{row.response_before}\n{row.response_after}".casefold()
-    if not all(word in said for word in wanted.words.casefold().split()):
+    text = f"{row.query}\n{row.response_before}\n{row.response_after}".casefold()
+    if not all(word in text for word in filters.words.casefold().split()):
         return False
     difference = row.difference
-    match wanted.which:
+    match filters.which:
         case "better":
             return difference is not None and difference > 0
         case "worse":

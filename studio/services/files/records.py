@@ -9,13 +9,13 @@ import json
 import logging
 import math
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from studio.errors import InputError
+from studio.services.files.atomic import replacing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -64,23 +64,12 @@ def read_record(kind: type[T], path: Path) -> T:
 def write_record(path: Path, record: Any) -> None:
     """Replace ``path`` by the JSON of a dataclass or plain data, so that a reader sees the old or the new, never a half.
 
-    Written beside it, flushed to the disk, then renamed.
-
     Raises:
         OSError: the disk is full or not writable; the old file is untouched.
     """
     data = dataclasses.asdict(record) if dataclasses.is_dataclass(record) and not isinstance(record, type) else record
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            json.dump(data, out, ensure_ascii=False, indent=1)
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as out:
+        out.write(json.dumps(data, ensure_ascii=False, indent=1).encode())
 
 
 class LineWriter:

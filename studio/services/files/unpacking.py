@@ -1,4 +1,4 @@
-"""Take in files from a zip or a folder that somebody else made: a run's, or an export of votes. Names are allow-listed,
+"""Import files from a zip or a folder that somebody else made: a run's, or an export of votes. Names are allow-listed,
 sizes counted while they are read, nothing is trusted: not a path, not a declared size, not a file type. No torch, no
 gradio."""
 
@@ -62,7 +62,7 @@ _ADVICE = f"A zip made here holds {WEIGHTS}, {CONFIG} and the run's JSON files; 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What was taken in: ``names`` lie in the target folder, ``left_out`` were skipped."""
+    """What was imported: ``names`` lie in the target folder, ``left_out`` were skipped."""
 
     names: frozenset[str]
     left_out: tuple[str, ...]
@@ -83,7 +83,7 @@ class _Budget:
                 self._left -= len(block)
                 if self._left < 0:
                     raise InputError(
-                        f"Unpacked, this is more than {self._limit / MIB:.0f} MB (STUDIO_MAX_UPLOAD_MB), so it was not taken in."
+                        f"Unpacked, this is more than {self._limit / MIB:.0f} MB (STUDIO_MAX_UPLOAD_MB), so it was not imported."
                     )
                 if most is not None and written > most:
                     raise InputError(f"{name} is larger than {most // MIB} MB; that is no adapter's {name}.")
@@ -97,12 +97,11 @@ def unpack_zip(path: Path, target: Path, limit: int) -> Unpacked:
         InputError: it is no zip, or holds a name outside the allow-list, a path that leaves the folder, a link, an
             encrypted or doubled file, too much once unpacked, or no adapter. ``target`` may then hold some of its files.
     """
-    _check_directory_size(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _unpack(archive, target, limit)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name} is not a zip file that can be read ({error}).") from None
+    with _opened(path) as archive:
+        files, left_out = _adapter_files(archive)
+        unpacked = _complete(set(files), left_out)
+        _extract(archive, files, target, limit)
+    return unpacked
 
 
 def unpack_known(path: Path, target: Path, limit: int, known: Collection[str]) -> frozenset[str]:
@@ -113,29 +112,17 @@ def unpack_known(path: Path, target: Path, limit: int, known: Collection[str]) -
         InputError: it is no zip, or holds a path that leaves the folder, a link, an encrypted or doubled file, or too much
             once unpacked. ``target`` may then hold some of its files.
     """
-    _check_directory_size(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            files = [info for info in archive.infolist() if not info.is_dir()]
-            if len(files) > MAX_ENTRIES:
-                raise InputError(f"The zip has {len(files)} files; at most {MAX_ENTRIES} are taken.")
-            paths = {info: PurePosixPath(*_safe_parts(info)) for info in files}
-            tops = {parts.parts[0] for parts in paths.values()} - {"__MACOSX"}
-            wrapped = len(tops) == 1 and not any(parts.as_posix() in known for parts in paths.values())
-            budget, taken = _Budget(limit), set()
-            for info, parts in paths.items():
-                name = PurePosixPath(*parts.parts[1:]).as_posix() if wrapped else parts.as_posix()
-                if name not in known:
-                    continue
-                if name in taken:
-                    raise InputError(f"The zip holds {name} twice.")
-                (target / name).parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(info) as source:
-                    budget.copy(source, target / name, name)
-                taken.add(name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name} is not a zip file that can be read ({error}).") from None
-    return frozenset(taken)
+    with _opened(path) as archive:
+        paths = [(info, _safe_parts(info)) for info in archive.infolist() if not info.is_dir()]
+        tops = {parts[0] for _, parts in paths} - {"__MACOSX"}
+        wrapped = len(tops) == 1 and not any("/".join(parts) in known for _, parts in paths)
+        files: dict[str, zipfile.ZipInfo] = {}
+        for info, parts in paths:
+            name = "/".join(parts[wrapped:])
+            if name in known:
+                _add(files, name, info)
+        _extract(archive, files, target, limit)
+    return frozenset(files)
 
 
 def copy_folder(source: Path, target: Path, limit: int) -> Unpacked:
@@ -152,7 +139,7 @@ def copy_folder(source: Path, target: Path, limit: int) -> Unpacked:
     for entry in sorted(os.scandir(source), key=lambda e: e.name):
         name = entry.name
         if entry.is_symlink():
-            raise InputError(f"{name} is a link; only plain files are taken in.")
+            raise InputError(f"{name} is a link; only plain files are imported.")
         if (entry.is_dir() and name.startswith("checkpoint")) or name in LEFT_OUT or name.startswith("."):
             left_out.append(name)
             continue
@@ -164,14 +151,25 @@ def copy_folder(source: Path, target: Path, limit: int) -> Unpacked:
     return _complete(taken, left_out)
 
 
-def _unpack(archive: zipfile.ZipFile, target: Path, limit: int) -> Unpacked:
-    files = [info for info in archive.infolist() if not info.is_dir()]
-    if len(archive.infolist()) > MAX_ENTRIES:
-        raise InputError(f"The zip has {len(archive.infolist())} entries; an adapter has at most {MAX_ENTRIES}.")
-    tops = set()
-    plan: dict[str, zipfile.ZipInfo] = {}
-    left_out = []
-    for info in files:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    _check_directory_size(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if len(archive.infolist()) > MAX_ENTRIES:
+                raise InputError(f"The zip has {len(archive.infolist())} entries; at most {MAX_ENTRIES} are read.")
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name} is not a zip file that can be read ({error}).") from None
+
+
+def _adapter_files(archive: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list[str]]:
+    """The files of an adapter by name, all in one folder, and those that are left out."""
+    files: dict[str, zipfile.ZipInfo] = {}
+    tops, left_out = set(), []
+    for info in archive.infolist():
+        if info.is_dir():
+            continue
         parts = _safe_parts(info)
         if parts[0] == "__MACOSX":
             left_out.append(info.filename)
@@ -180,23 +178,29 @@ def _unpack(archive: zipfile.ZipFile, target: Path, limit: int) -> Unpacked:
             raise InputError(
                 f"{info.filename!r} lies too deep in the zip; the adapter's files belong at its top. {_ADVICE}"
             )
-        tops.add(parts[0] if len(parts) == 2 else "")
-        name = parts[-1]
-        if name in LEFT_OUT:
-            left_out.append(name)
-            continue
-        _check_name(name)
-        if name in plan:
-            raise InputError(f"The zip holds {name} twice.")
-        plan[name] = info
+        tops.add(parts[:-1])
+        if parts[-1] in LEFT_OUT:
+            left_out.append(parts[-1])
+        else:
+            _check_name(parts[-1])
+            _add(files, parts[-1], info)
     if len(tops) > 1:
         raise InputError("The zip holds several folders; upload one adapter at a time.")
-    _complete(set(plan), left_out)
+    return files, left_out
+
+
+def _add(files: dict[str, zipfile.ZipInfo], name: str, info: zipfile.ZipInfo) -> None:
+    if name in files:
+        raise InputError(f"The zip holds {name} twice.")
+    files[name] = info
+
+
+def _extract(archive: zipfile.ZipFile, files: dict[str, zipfile.ZipInfo], target: Path, limit: int) -> None:
     budget = _Budget(limit)
-    for name, info in plan.items():
+    for name, info in files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
         with archive.open(info) as source:
             budget.copy(source, target / name, name)
-    return _complete(set(plan), left_out)
 
 
 def _safe_parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
@@ -206,7 +210,7 @@ def _safe_parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
         raise InputError(f"The zip holds the path {name!r}, which leads out of its folder; it was not unpacked.")
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        raise InputError(f"{name!r} is a link or a device in the zip; only plain files are taken in.")
+        raise InputError(f"{name!r} is a link or a device in the zip; only plain files are imported.")
     if info.flag_bits & 0x1:
         raise InputError(f"{name!r} is encrypted; make a zip without a password.")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -219,9 +223,9 @@ def _check_name(name: str) -> None:
         return
     if name.endswith((".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz", ".joblib")):
         raise InputError(
-            f"{name} can run code when it is loaded, so it is refused: only safetensors weights are taken in."
+            f"{name} can run code when it is loaded, so it is refused: only safetensors weights are imported."
         )
-    raise InputError(f"{name!r} is not a file of an adapter, so nothing was taken in. {_ADVICE}")
+    raise InputError(f"{name!r} is not a file of an adapter, so nothing was imported. {_ADVICE}")
 
 
 def _complete(names: set[str], left_out: list[str]) -> Unpacked:

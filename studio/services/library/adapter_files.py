@@ -104,10 +104,12 @@ def check_adapter(folder: Path) -> AdapterFacts:
     modules, ranks = _modules(shapes)
     config = _clean(raw)
     for module, rank in ranks.items():
-        told = next((r for key, r in config["rank_pattern"].items() if f".{module}".endswith(f".{key}")), config["r"])
-        if rank != told:
+        configured = next(
+            (r for key, r in config["rank_pattern"].items() if f".{module}".endswith(f".{key}")), config["r"]
+        )
+        if rank != configured:
             raise InputError(
-                f"{CONFIG} says rank {told:g}, but {module} has rank {rank}; the two files do not belong together."
+                f"{CONFIG} says rank {configured:g}, but {module} has rank {rank}; the two files do not belong together."
             )
     config["target_modules"] = _targets(raw, modules)
     return AdapterFacts(
@@ -174,13 +176,13 @@ def _modules(shapes: dict[str, tuple[int, ...]]) -> tuple[dict[str, tuple[int, i
     """Each changed layer's (inputs, outputs), and its rank."""
     halves: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
-        found = _TENSOR.match(name)
-        if found is None or len(shape) != 2:
+        match = _TENSOR.match(name)
+        if match is None or len(shape) != 2:
             raise InputError(
                 f"{WEIGHTS} holds {name[:120]!r}; only LoRA on linear layers (tensors named base_model.model.….lora_A.weight "
                 "and lora_B.weight) can be used here."
             )
-        halves.setdefault(found[1], {})[found[2]] = shape
+        halves.setdefault(match[1], {})[match[2]] = shape
     if not halves:
         raise InputError(f"{WEIGHTS} holds no LoRA weights at all.")
     modules, ranks = {}, {}

@@ -14,7 +14,7 @@ from pathlib import Path
 from studio.config import Settings
 from studio.services.files.records import write_record
 from studio.services.files.unpacking import CONFIG, FOREIGN_CARD, WEIGHTS
-from studio.services.files.zips import _link_or_copy
+from studio.services.files.zips import link_or_copy
 from studio.services.library.model_card import write_card
 from studio.services.library.portable import blank_paths, portable_base, portable_recipe
 from studio.services.runs.folder import PLAN
@@ -38,7 +38,7 @@ def staged(
     with tempfile.TemporaryDirectory(prefix="studio-") as name:
         folder = Path(name)
         source = view.folder
-        _link_or_copy(source / WEIGHTS, folder / WEIGHTS)
+        link_or_copy(source / WEIGHTS, folder / WEIGHTS)
         config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
         config["base_model_name_or_path"] = portable_base(view.recipe.base).id
         write_record(folder / CONFIG, config)

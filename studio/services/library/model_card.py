@@ -4,8 +4,6 @@ not. Written by the trainer when a run ends and by the library when a title chan
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from studio.domain.events import SampleEvent, SupportShare
 from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, Recipe, RewardRecipe
 from studio.domain.settings import DpoSettings, RewardSettings
 from studio.services.detox import card as detox_cards
+from studio.services.files.atomic import replacing
 from studio.services.files.markdown import code, plain
 from studio.services.files.unpacking import CONFIG
 from studio.services.hub import is_hub_id
@@ -34,16 +33,8 @@ def write_card(folder: Path, view: RunView, adapter_ref: str = "") -> Path:
     Raises:
         OSError: the disk is full or not writable; an older card is untouched.
     """
-    text = model_card(view, read_samples(folder), adapter_ref)
-    handle, name = tempfile.mkstemp(prefix=".card-", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, folder / CARD)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(folder / CARD) as out:
+        out.write(model_card(view, read_samples(folder), adapter_ref).encode())
     return folder / CARD
 
 
@@ -165,27 +156,27 @@ def _base_note(recipe: Recipe) -> str:
 
 def _stance(view: RunView) -> str:
     rows = [(who, s) for who, s in (("base", view.base_share), ("**adapter**", view.adapter_share)) if s is not None]
-    said = []
+    lines = []
     if rows:
-        said.append(
+        lines.append(
             "| model | support share | 95 % interval | judged answers (n) | abstained |\n| --- | --- | --- | --- | --- |\n"
             + "\n".join(_share_row(who, share) for who, share in rows)
         )
         judge = rows[-1][1]
-        said.append(
+        lines.append(
             "Answers were sampled for prompts no training touched and judged by character n-grams + logistic regression fitted on "
             f"the dataset's own answers (cross-validated accuracy {percent(judge.judge_accuracy)} on {judge.judge_n} answers); the "
             "judge abstains when unsure. Wilson intervals."
         )
         if isinstance(view.recipe, DpoRecipe) and view.recipe.dataset_kind == "sides":
-            said.append(f"Asked for: {view.recipe.support_ratio:.0%}.")
+            lines.append(f"Asked for: {view.recipe.support_ratio:.0%}.")
     if view.probe is not None:
         probe = view.probe
-        said.append(
+        lines.append(
             f"Likelihood probe, a different measure: on {probe.n} held-out pairs the support answer is the likelier one in "
             f"{probe.share:.0%} (mean difference {probe.margin:+.3f} nats per token)."
         )
-    return "\n\n".join(said) or "Not measured."
+    return "\n\n".join(lines) or "Not measured."
 
 
 def _share_row(who: str, share: SupportShare) -> str:
@@ -260,7 +251,7 @@ def _imported_facts(recipe: ImportedRecipe) -> str:
     lora = recipe.lora
     return _facts(
         (
-            ("Taken in", _date(recipe.created)),
+            ("Imported", _date(recipe.created)),
             ("Training", "unknown"),
             (
                 "LoRA",
@@ -276,30 +267,30 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def _limits(recipe: Recipe) -> str:
-    said = []
+    lines = []
     if recipe.method == "reward":
-        said.append(reward_cards.limits(recipe))
+        lines.append(reward_cards.limits(recipe))
     elif recipe.method == "detox":
-        said.append(detox_cards.limits())
+        lines.append(detox_cards.limits())
     elif recipe.method == "dpo":
-        said.append(
+        lines.append(
             f"- It learned one preference from {recipe.data_size} pairs on one subject. What it does elsewhere was not measured; "
             "answers on other subjects may have changed as well."
         )
-        said.append(
+        lines.append(
             "- The share above counts which side an answer takes. It says nothing about whether the answer is true, sensible or "
             "polite, and the judge that counted can err."
         )
     else:
-        said.append("- Nothing about its behaviour was measured here when it was taken in.")
+        lines.append("- Nothing about its behaviour was measured here when it was imported.")
     if recipe.base.id == "embedded":
-        said.append(
+        lines.append(
             "- The base is a toy of a few million parameters that knows one debate; it is for seeing how alignment works."
         )
-    said.append(
+    lines.append(
         "- It was made to study how preference data steers a model. It is not advice, and not fit to persuade anybody unasked."
     )
-    return "\n".join(said)
+    return "\n".join(lines)
 
 
 def _date(seconds: float) -> str:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from studio.config import Settings
-from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError, StudioError
+from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
+from studio.services.files.disk import needs_room
 from studio.services.files.unpacking import FOREIGN_CARD, copy_folder, unpack_zip
 from studio.services.files.zips import pack
-from studio.services.hub import checked_repo, checked_token, hub_sentence
+from studio.services.hub import HubApi, hub_client, push_folder
 from studio.services.library.bundle import PUBLISHED, staged
 from studio.services.library.model_card import model_card, write_card
-from studio.services.library.upload import Imported, take_in
+from studio.services.library.upload import Fill, Imported, import_adapter
 from studio.services.runs.events import read_samples
 from studio.services.runs.store import RunStore, RunView
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Progress = Callable[[float, str], None]
+_WAY_OUT = "delete old runs or merged exports, then try again."
 
 
 class Holder(Protocol):
@@ -38,26 +38,8 @@ class Holder(Protocol):
         """Let go of a run's adapter."""
 
 
-class HubApi(Protocol):
-    """What is used of ``huggingface_hub.HfApi``."""
-
-    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> Any: ...
-
-    def repo_info(self, repo_id: str) -> Any: ...
-
-    def upload_folder(
-        self, *, repo_id: str, folder_path: str, allow_patterns: list[str], commit_message: str
-    ) -> Any: ...
-
-
-def _hub(token: str) -> HubApi:
-    from huggingface_hub import HfApi
-
-    return HfApi(token=token)
-
-
 class LibraryService:
-    """Adapters as things to keep, name, hand on and take in. Safe to use from many threads.
+    """Adapters as things to keep, name, hand on and import. Safe to use from many threads.
 
     ``holders`` let go of a run that is deleted. ``hub`` makes the Hub's client for a token; tests give their own.
     """
@@ -68,7 +50,7 @@ class LibraryService:
         runs: RunStore,
         models: ModelService,
         *holders: Holder,
-        hub: Callable[[str], HubApi] = _hub,
+        hub: Callable[[str], HubApi] = hub_client,
     ) -> None:
         self._settings = settings
         self._runs = runs
@@ -159,7 +141,10 @@ class LibraryService:
             ConflictError: the disk is full.
         """
         view = self.get(run_id)
-        with _room(), staged(view, self._settings, include_log=include_log, include_data=include_data) as folder:
+        with (
+            needs_room(_WAY_OUT),
+            staged(view, self._settings, include_log=include_log, include_data=include_data) as folder,
+        ):
             return pack(folder, self._download_folder(run_id) / f"{run_id}.zip", run_id)
 
     def merge(self, run_id: str, out: Path | None = None, progress: Progress | None = None) -> Path:
@@ -197,7 +182,7 @@ class LibraryService:
                 return target
             from studio.ml.models.merge import merge_adapter
 
-            with _room():
+            with needs_room(_WAY_OUT):
                 merge_adapter(
                     base_path,
                     view.folder,
@@ -216,7 +201,7 @@ class LibraryService:
             StudioError: as :meth:`merge`.
         """
         folder = self.merge(run_id, progress=progress)
-        with _room():
+        with needs_room(_WAY_OUT):
             return pack(folder, self._download_folder(run_id) / f"{run_id}-merged.zip", f"{run_id}-merged")
 
     def push(self, run_id: str, repo: str, token: str, private: bool = True) -> str:
@@ -229,34 +214,21 @@ class LibraryService:
             StudioError: the Hub cannot be reached or refuses the upload.
         """
         view = self.get(run_id)
-        repo, token = checked_repo(repo), checked_token(token)
-        try:
-            api = self._hub(token)
-            url = api.create_repo(repo, private=private, exist_ok=True)
-            full = str(getattr(url, "repo_id", repo))
-            if private and api.repo_info(full).private is False:
-                raise ConflictError(
-                    f"{full} exists already and is public. Choose another name, or untick private to publish there."
-                )
-            with staged(view, self._settings, adapter_ref=full) as folder:
-                api.upload_folder(
-                    repo_id=full,
-                    folder_path=str(folder),
-                    allow_patterns=list(PUBLISHED),
-                    commit_message=f"Adapter {view.run_id} from Alignment Studio",
-                )
-        except StudioError:
-            raise
-        except Exception as error:
-            # The client can raise anything, and its texts may carry request headers: only the kind is told and logged.
-            log.warning("push of %s failed: %s", run_id, type(error).__name__)
-            raise hub_sentence(error, "the adapter is untouched, download its zip instead.") from None
-        return str(url)
+        return push_folder(
+            self._hub,
+            repo,
+            token,
+            private,
+            lambda full: staged(view, self._settings, adapter_ref=full),
+            f"Adapter {view.run_id} from Alignment Studio",
+            "the adapter is untouched, download its zip instead.",
+            allow_patterns=list(PUBLISHED),
+        )
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
     def import_zip(self, path: Path, base: str = "") -> Imported:
-        """Take in an adapter from a zip: made by :meth:`zip`, or holding a plain PEFT LoRA adapter.
+        """Import an adapter from a zip: made by :meth:`zip`, or holding a plain PEFT LoRA adapter.
 
         ``base`` names the base model where the adapter does not say it in a way this studio knows.
 
@@ -267,33 +239,29 @@ class LibraryService:
         """
         if not path.is_file():
             raise InputError(f"There is no file {path.name}.")
-        with _room():
-            done = take_in(
-                lambda folder, limit: unpack_zip(path, folder, limit), path.stem, self._settings, self._models, base
-            )
-        self._write_card(done.run_id)
-        return done
+        return self._import(lambda folder, limit: unpack_zip(path, folder, limit), path.stem, base)
 
     def import_folder(self, path: Path, base: str = "") -> Imported:
-        """Take in an adapter from a folder on this machine. For the operator only: it reads the machine's disk.
+        """Import an adapter from a folder on this machine. For the operator only: it reads the machine's disk.
 
         Raises:
             InputError, ModelLoadError, ConflictError: as :meth:`import_zip`.
         """
         path = path.expanduser()
-        with _room():
-            done = take_in(
-                lambda folder, limit: copy_folder(path, folder, limit), path.name, self._settings, self._models, base
-            )
-        self._write_card(done.run_id)
-        return done
+        return self._import(lambda folder, limit: copy_folder(path, folder, limit), path.name, base)
 
     # -- within -------------------------------------------------------------------------------------------------------
+
+    def _import(self, fill: Fill, name: str, base: str) -> Imported:
+        with needs_room(_WAY_OUT):
+            done = import_adapter(fill, name, self._settings, self._models, base)
+        self._write_card(done.run_id)
+        return done
 
     def _write_card(self, run_id: str) -> None:
         view = self._runs.get(run_id)
         if view.has_adapter:
-            with _room():
+            with needs_room(_WAY_OUT):
                 write_card(view.folder, view)
 
     def _merged(self, run_id: str) -> Path:
@@ -307,17 +275,6 @@ class LibraryService:
             if self._downloads is None:
                 self._downloads = tempfile.TemporaryDirectory(prefix="studio-downloads-", ignore_cleanup_errors=True)
         return Path(self._downloads.name) / run_id
-
-
-@contextlib.contextmanager
-def _room() -> Iterator[None]:
-    """A full disk, told in a sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ConflictError("The disk is full; delete old runs or merged exports, then try again.") from error
-        raise
 
 
 def _text(path: Path) -> str:

@@ -40,7 +40,7 @@ _ID = re.compile(r"^[a-z0-9][a-z0-9-]{2,80}$")
 
 @dataclass(frozen=True)
 class Imported:
-    """A run that was taken in. ``warnings`` are sentences fit to be shown; ``left_out`` are files that were not kept."""
+    """A run that was imported. ``warnings`` are sentences fit to be shown; ``left_out`` are files that were not kept."""
 
     run_id: str
     title: str
@@ -53,8 +53,8 @@ class Imported:
 Fill = Callable[[Path, int], Unpacked]
 
 
-def take_in(fill: Fill, name: str, settings: Settings, models: ModelService, base: str = "") -> Imported:
-    """Take in one adapter. ``name`` is what it was called outside; ``base`` names the base where the upload does not
+def import_adapter(fill: Fill, name: str, settings: Settings, models: ModelService, base: str = "") -> Imported:
+    """Import one adapter. ``name`` is what it was called outside; ``base`` names the base where the upload does not
     (or wrongly) say.
 
     Raises:
@@ -71,30 +71,30 @@ def take_in(fill: Fill, name: str, settings: Settings, models: ModelService, bas
         recipe = _recipe(raw, facts, name)
         if facts.reward != (recipe is not None and recipe.method == "reward"):
             raise InputError(
-                "A reward model is taken in with the run.json this studio wrote for it (a zip made by Download zip has it); "
+                "A reward model is imported with the run.json this studio wrote for it (a zip made by Download zip has it); "
                 f"{CONFIG} and run.json do not agree here."
             )
-        told, fingerprint = (recipe.base.id, recipe.base.fingerprint) if recipe else (facts.base, "")
-        found, warnings = find_base(base or told, "" if base else fingerprint, facts, models, settings)
+        named, fingerprint = (recipe.base.id, recipe.base.fingerprint) if recipe else (facts.base, "")
+        ref, warnings = find_base(base or named, "" if base else fingerprint, facts, models, settings)
         if recipe is None:
-            recipe = foreign_recipe(name, found, facts)
+            recipe = foreign_recipe(name, ref, facts)
             warnings.append("It came without run.json, so how it was trained is unknown and shown as such.")
-        recipe = replace(recipe, base=found)
+        recipe = replace(recipe, base=ref)
         (raw / WEIGHTS).rename(made / WEIGHTS)
-        write_record(made / CONFIG, {**facts.config, "base_model_name_or_path": portable_base(found).id})
+        write_record(made / CONFIG, {**facts.config, "base_model_name_or_path": portable_base(ref).id})
         _records(raw, made, recipe)
         made.chmod(0o755)
         run_id = _install(made, recipe, home, name)
         if recipe.run_id not in ("", run_id):
             warnings.append(f"A run named {recipe.run_id} is here already, so this one is called {run_id}.")
-        return Imported(run_id, recipe.title or run_id, found, tuple(warnings), unpacked.left_out)
+        return Imported(run_id, recipe.title or run_id, ref, tuple(warnings), unpacked.left_out)
     finally:
         shutil.rmtree(raw, ignore_errors=True)
         shutil.rmtree(made, ignore_errors=True)
 
 
 def find_base(
-    told: str, fingerprint: str, facts: AdapterFacts, models: ModelService, settings: Settings
+    name: str, fingerprint: str, facts: AdapterFacts, models: ModelService, settings: Settings
 ) -> tuple[BaseModelRef, list[str]]:
     """Which base of this studio an adapter belongs to: by fingerprint where it has one, else by name; and its layers'
     shapes must fit in any case. A Hub model that is not downloaded yet is accepted with a warning.
@@ -102,27 +102,27 @@ def find_base(
     Raises:
         InputError: none here is that base, or the shapes say it was made for another.
     """
-    plain = Path(told.rstrip("/")).name or told
+    plain = Path(name.rstrip("/")).name or name
     listed = {info.id: info for info in models.catalogue() if info.cached}
-    names = [i for i in listed if told in (i, hub_id(i)) or (not is_hub_id(i) and Path(i).name == plain)]
-    if is_hub_id(told) and told not in listed and models.info(told).cached:
-        names.append(told)
+    names = [i for i in listed if name in (i, hub_id(i)) or (not is_hub_id(i) and Path(i).name == plain)]
+    if is_hub_id(name) and name not in listed and models.info(name).cached:
+        names.append(name)
     for candidate in [*names, *(i for i in listed if i not in names)] if fingerprint else names:
         ref, folder = models.resolve(candidate)
         if not fingerprint or ref.fingerprint == fingerprint:
             check_fits(facts.modules, folder, plain)
             return ref, []
-    if is_hub_id(told) and not names:
-        ref = BaseModelRef(told, facts.revision, fingerprint)
+    if is_hub_id(name) and not names:
+        ref = BaseModelRef(name, facts.revision, fingerprint)
         return ref, [
-            f"Its base {told} is not on this machine yet, so whether it fits is only seen when it is first used."
+            f"Its base {name} is not on this machine yet, so whether it fits is only seen when it is first used."
         ]
     if names:
         raise InputError(
             f"This adapter was made for another version of the base {plain!r} than the one here (fingerprint "
             f"{fingerprint[:12]}… is not among the bases of this studio)."
         )
-    if not told:
+    if not name:
         raise InputError(
             "The adapter does not say which base model it belongs to; name the base beside the upload (--base on the command line)."
         )
@@ -237,9 +237,9 @@ def _lines(source: Path, target: Path, kind_of: Callable[[dict[str, Any]], Any])
 
 def _install(made: Path, recipe: Recipe, home: Path, name: str) -> str:
     """Give the finished folder its name among the runs: its own, or that with a number where it is taken."""
-    wanted = recipe.run_id if _ID.match(recipe.run_id) else f"upload-{_slug(name)}"
+    own_id = recipe.run_id if _ID.match(recipe.run_id) else f"upload-{_slug(name)}"
     for number in range(1, 1000):
-        run_id = wanted if number == 1 else f"{wanted[:75]}-{number}"
+        run_id = own_id if number == 1 else f"{own_id[:75]}-{number}"
         if os.path.lexists(home / run_id):
             continue
         write_record(made / "run.json", replace(recipe, run_id=run_id))
@@ -250,7 +250,7 @@ def _install(made: Path, recipe: Recipe, home: Path, name: str) -> str:
                 continue
             raise
         return run_id
-    raise InputError(f"There are too many runs named {wanted}; delete some.")
+    raise InputError(f"There are too many runs named {own_id}; delete some.")
 
 
 def _slug(name: str) -> str:

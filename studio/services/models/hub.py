@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from studio.errors import InputError, ModelLoadError, NotFoundError
-from studio.services.hub import is_hub_id
+from studio.services.hub import hub_client, is_hub_id
 from studio.services.models.children import Cancelled, run_child
 
 log = logging.getLogger(__name__)
@@ -64,11 +64,10 @@ def hub_sizes(model_id: str) -> dict[str, int]:
     Raises:
         ModelLoadError: the Hub cannot be reached, has no such model, or the model no safetensors.
     """
-    from huggingface_hub import HfApi
     from huggingface_hub.utils import filter_repo_objects
 
     try:
-        siblings = HfApi().model_info(model_id, files_metadata=True, timeout=_TIMEOUT_S).siblings or []
+        siblings = hub_client().model_info(model_id, files_metadata=True, timeout=_TIMEOUT_S).siblings or []
     except Exception as error:
         raise _hub_error(model_id, error) from error
     sizes = {entry.rfilename: entry.size or 0 for entry in siblings}

@@ -6,25 +6,25 @@ the next are asked for: whatever ends the server, what was answered is kept.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from studio.domain.chat import PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.domain.votes import NewPair, Origin
-from studio.errors import ConflictError, InputError, StudioError
+from studio.errors import ConflictError, InputError
 from studio.services.compare import TABLE_ROWS, CompareService, PaneChat, check_sampling, row_seed
+from studio.services.jobs import Job, JobEnd, JobQueue
 from studio.services.rating import pair_id as identity
 from studio.services.rating.service import Added, RatingService
 
-log = logging.getLogger(__name__)
-
 #: Prompts of one batch at most.
 MAX_QUESTIONS = 2_000
-BatchState = Literal["idle", "running", "cancelling", "done", "cancelled", "failed"]
+BatchState = Literal["idle", "running", "cancelling", JobEnd]
+_JOB = "batch"
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,7 @@ class BatchRunner:
         self._compare = compare
         self._lock = threading.Lock()
         self._status = BatchStatus()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._queue = JobQueue("pair-batch")
 
     @property
     def status(self) -> BatchStatus:
@@ -94,7 +93,8 @@ class BatchRunner:
             return self._status
 
     def start(self, form: BatchForm, origins: Mapping[str, Origin], title: str) -> None:
-        """Begin, with a form that :func:`check_form` passed; returns at once. ``origins`` holds what is known of each side, but for the seed.
+        """Begin, with a form that :func:`check_form` passed; returns at once. ``origins`` holds what is known of each side, but
+        for the seed.
 
         Raises:
             ConflictError: a batch is being made already.
@@ -102,51 +102,40 @@ class BatchRunner:
         with self._lock:
             if self._status.busy:
                 raise ConflictError("A batch is being made already; wait for it, or cancel it.")
-            self._stop = threading.Event()
             self._status = BatchStatus("running", title, total=len(form.questions))
-            self._thread = threading.Thread(
-                target=self._run, args=(form, origins, self._stop), name="pair-batch", daemon=True
-            )
-            self._thread.start()
+            self._queue.add(Job(_JOB, partial(self._run, form, origins), self._record_end))
 
     def cancel(self) -> None:
         """Ask the batch to end; the pairs stored so far stay. Nothing happens where there is none."""
         with self._lock:
-            if self._status.state == "running":
-                self._status = replace(self._status, state="cancelling", note="")
-                self._stop.set()
+            if self._status.state != "running":
+                return
+            self._status = replace(self._status, state="cancelling", note="")
+        self._queue.cancel(_JOB)
 
     def close(self) -> None:
         """Cancel, and wait until it has ended."""
         self.cancel()
-        with self._lock:
-            thread = self._thread
-        if thread is not None:
-            thread.join()
+        self._queue.close()
 
     # -- in the batch's thread ------------------------------------------------------------------------------------------
 
-    def _run(self, form: BatchForm, origins: Mapping[str, Origin], stop: threading.Event) -> None:
-        try:
-            step = max(1, TABLE_ROWS // 2)
-            for start in range(0, len(form.questions), step):
-                part = list(enumerate(form.questions))[start : start + step]
-                answers = self._answers(form, part, stop)
-                if stop.is_set():
-                    self._set(state="cancelled", note="")
-                    return
-                self._store(form, part, answers, origins)
-            self._set(state="done", note="")
-        except StudioError as error:
-            self._set(state="failed", note="", error=str(error))
-        except Exception:
-            log.exception("a batch of pairs failed")
-            self._set(state="failed", note="", error="Something went wrong; the server's log has the details.")
+    def _run(self, form: BatchForm, origins: Mapping[str, Origin], job: Job) -> None:
+        step = max(1, TABLE_ROWS // 2)
+        for start in range(0, len(form.questions), step):
+            part = list(enumerate(form.questions))[start : start + step]
+            answers = self._answers(form, part, job.stop)
+            if job.stop.is_set():
+                return
+            self._store(form, part, answers, origins)
+
+    def _record_end(self, job: Job, end: JobEnd, sentence: str) -> None:
+        self._set(state=end, note="", error=sentence)
 
     def _answers(self, form: BatchForm, part: Sequence[tuple[int, Question]], stop: threading.Event) -> list[str]:
         """Two answers a question, in order."""
         chats = [
-            PaneChat(pane, _asked(form, question), seed)
+            PaneChat(pane, _conversation(form, question), seed)
             for place, question in part
             for pane, seed in zip((form.first, form.second), _seeds(form, place), strict=True)
         ]
@@ -215,10 +204,10 @@ def check_form(form: BatchForm) -> None:
         )
 
 
-def _asked(form: BatchForm, question: Question) -> tuple[Message, ...]:
+def _conversation(form: BatchForm, question: Question) -> tuple[Message, ...]:
     system = _system_prompt(form, question)
-    told = (Message("system", system),) if system else ()
-    return (*told, *question.history, Message("user", question.prompt.strip()))
+    before = (Message("system", system),) if system else ()
+    return (*before, *question.history, Message("user", question.prompt.strip()))
 
 
 def _system_prompt(form: BatchForm, question: Question) -> str:

@@ -18,16 +18,14 @@ from studio.errors import InputError
 from studio.services.texts import check_text, normalised
 
 
-def conversation_hash(prompt: str, history: Sequence[Message] = (), system_prompt: str = "") -> str:
-    """What identifies a question with everything said before it: 24 hex digits."""
-    return _hash(_conversation(prompt, history, system_prompt))
-
-
 def pair_identity(
     prompt: str, answer_a: str, answer_b: str, history: Sequence[Message] = (), system_prompt: str = ""
 ) -> str:
     """The id of a pair, 24 hex digits; the order of the answers makes no difference."""
-    return _hash([*_conversation(prompt, history, system_prompt), sorted((normalised(answer_a), normalised(answer_b)))])
+    turns = [[message.role, normalised(message.content)] for message in history]
+    answers = sorted((normalised(answer_a), normalised(answer_b)))
+    parts = [normalised(system_prompt), turns, normalised(prompt), answers]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def in_order(answer_a: str, answer_b: str) -> bool:
@@ -69,32 +67,42 @@ def check_pair(pair: NewPair, where: str = "") -> None:
 
 def stored_pair(pair: NewPair, now: float) -> AnswerPair:
     """A pair as it is kept: answers in canonical order. ``now`` in Unix seconds."""
-    answers, origins = (pair.answer_a, pair.answer_b), (_finite(pair.origin_a), _finite(pair.origin_b))
-    labels: tuple[Literal["1", "2"], ...] = ("1", "2")
-    if not in_order(*answers):
-        answers, origins, labels = answers[::-1], origins[::-1], labels[::-1]
+    return canonical_pair(given_pair(pair, "", now))
+
+
+def given_pair(pair: NewPair, pair_id: str, created: float) -> AnswerPair:
+    """A new pair with *a* as answer 1 and *b* as answer 2, whatever their canonical order."""
+    labels: dict[str, Literal["1", "2", ""]] = {"a": "1", "b": "2", "": ""}
     return AnswerPair(
-        id=pair_identity(pair.prompt, *answers, pair.history, pair.system_prompt),
+        id=pair_id,
         prompt=pair.prompt,
-        answer_1=answers[0],
-        answer_2=answers[1],
-        origin_1=origins[0],
-        origin_2=origins[1],
+        answer_1=pair.answer_a,
+        answer_2=pair.answer_b,
+        origin_1=_finite(pair.origin_a),
+        origin_2=_finite(pair.origin_b),
         source=pair.source,
-        created=now,
+        created=created,
         history=pair.history,
         system_prompt=pair.system_prompt,
-        preferred="" if not pair.preferred else labels["ab".index(pair.preferred)],
+        preferred=labels[pair.preferred],
     )
 
 
-def _conversation(prompt: str, history: Sequence[Message], system_prompt: str) -> list[object]:
-    turns = [[message.role, normalised(message.content)] for message in history]
-    return [normalised(system_prompt), turns, normalised(prompt)]
-
-
-def _hash(parts: list[object]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+def canonical_pair(pair: AnswerPair) -> AnswerPair:
+    """The pair under the id its texts give it, answers in canonical order."""
+    answers = pair.answer_1, pair.answer_2
+    pair = dataclasses.replace(pair, id=pair_identity(pair.prompt, *answers, pair.history, pair.system_prompt))
+    if in_order(*answers):
+        return pair
+    labels: dict[str, Literal["1", "2", ""]] = {"1": "2", "2": "1", "": ""}
+    return dataclasses.replace(
+        pair,
+        answer_1=pair.answer_2,
+        answer_2=pair.answer_1,
+        origin_1=pair.origin_2,
+        origin_2=pair.origin_1,
+        preferred=labels[pair.preferred],
+    )
 
 
 def _finite(origin: Origin) -> Origin:

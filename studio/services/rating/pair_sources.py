@@ -79,20 +79,22 @@ class PairSourceService:
             NotFoundError, ConflictError, ModelLoadError: a run is gone, or does not fit its base any more.
         """
         check_sampling(sampling)
-        told = [
+        answered = [
             chat
             for chat in chats
             if len(chat.messages) > 1 and chat.messages[-1].role == "assistant" and chat.messages[-2].role == "user"
         ]
-        if len(told) < 2:
+        if len(answered) < 2:
             raise InputError("A pair needs answers in two panes; ask both of them first.")
-        couples = [(one, two) for one, two in itertools.combinations(told, 2) if one.messages[:-1] == two.messages[:-1]]
+        couples = [
+            (one, two) for one, two in itertools.combinations(answered, 2) if one.messages[:-1] == two.messages[:-1]
+        ]
         if not couples:
             raise InputError(
                 "These panes said different things before the last question, so their answers cannot be compared; "
                 "press Clear and ask it first."
             )
-        origins = self._origins([chat.pane_id for chat in told], sampling, base)
+        origins = self._origins([chat.pane_id for chat in answered], sampling, base)
         return self._rating.add_pairs(
             NewPair(
                 prompt=one.messages[-2].content,
@@ -111,14 +113,14 @@ class PairSourceService:
 
     def prompt_sources(self) -> list[PromptSource]:
         """Test prompts and held-out prompts of every dataset that has some."""
-        found = []
+        sources = []
         for info in self._datasets.list():
             # where a dataset names no test prompts of its own, its held-out ones are listed as those
             if info.n_heldout:
-                found.append(PromptSource(f"heldout:{info.id}", f"{info.title}: held-out prompts", info.n_heldout))
+                sources.append(PromptSource(f"heldout:{info.id}", f"{info.title}: held-out prompts", info.n_heldout))
             if info.n_test and info.n_test != info.n_heldout:
-                found.append(PromptSource(f"test:{info.id}", f"{info.title}: test prompts", info.n_test))
-        return found
+                sources.append(PromptSource(f"test:{info.id}", f"{info.title}: test prompts", info.n_test))
+        return sources
 
     def questions(self, source_id: str) -> tuple[Question, ...]:
         """The prompts of a source, in order, each once; held-out ones with the turns before them.
@@ -160,7 +162,7 @@ class PairSourceService:
     # -- files and the Hub ----------------------------------------------------------------------------------------------
 
     def import_file(self, path: str | Path) -> ImportedPairs:
-        """Take comparison data in; formats as in ``pair_imports``. The whole file is read and checked before any of it is
+        """Import comparison data; formats as in ``pair_files``. The whole file is read and checked before any of it is
         stored.
 
         Raises:
@@ -191,15 +193,15 @@ class PairSourceService:
     # -- within ---------------------------------------------------------------------------------------------------------
 
     def _import(self, document: Sequence[RawRow] | dict[str, object], name: str) -> ImportedPairs:
-        found = read_comparisons(document, name)
-        added = self._rating.add_pairs(found.pairs)
+        comparisons = read_comparisons(document, name)
+        added = self._rating.add_pairs(comparisons.pairs)
         return ImportedPairs(
-            rows=found.rows,
+            rows=comparisons.rows,
             added=added.added,
             known=added.known,
-            identical=found.identical + added.identical,
-            skipped=found.skipped,
-            warnings=found.warnings,
+            identical=comparisons.identical + added.identical,
+            skipped=comparisons.skipped,
+            warnings=comparisons.warnings,
         )
 
     def _origins(self, pane_ids: Sequence[str], sampling: Sampling, base: str) -> dict[str, Origin]:

@@ -36,8 +36,7 @@ from studio.domain.votes import (
 from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError
 from studio.services.rating import pair_id as identity
 from studio.services.rating import tokens
-from studio.services.rating.decisions import decide
-from studio.services.rating.guidelines import GUIDELINES, check_rules
+from studio.services.rating.rules import GUIDELINES, check_rules, decide
 from studio.store import pairs as pair_rows
 from studio.store import raters as rater_rows
 from studio.store import rules as rule_rows
@@ -125,13 +124,13 @@ class RatingService:
         self._mark(pair_ids, retired=on)
 
     def _mark(self, pair_ids: Iterable[str], **marks: bool) -> None:
-        wanted = list(dict.fromkeys(pair_ids))
+        ids = list(dict.fromkeys(pair_ids))
         with self.store().write() as connection:
-            known = pair_rows.known_ids(connection, [pair_id for pair_id in wanted if _ID.fullmatch(pair_id)])
-            for pair_id in wanted:
+            known = pair_rows.known_ids(connection, [pair_id for pair_id in ids if _ID.fullmatch(pair_id)])
+            for pair_id in ids:
                 if pair_id not in known:
                     raise NotFoundError(f"There is no pair {pair_id[:40]!r}.")
-            pair_rows.mark_pairs(connection, wanted, **marks)
+            pair_rows.mark_pairs(connection, ids, **marks)
 
     # ---- raters
 
@@ -151,9 +150,9 @@ class RatingService:
         with database.write() as connection:
             if not rater_rows.add_raters(connection, [rater]):
                 rater_rows.rename_rater(connection, rater_id, name)
-            found = rater_rows.find_rater(connection, rater_id)
-        assert found is not None
-        return found, tokens.rater_token(self._secret, rater_id)
+            known = rater_rows.find_rater(connection, rater_id)
+        assert known is not None
+        return known, tokens.rater_token(self._secret, rater_id)
 
     def rater(self, token: str) -> Rater:
         """The rater whose browser keeps ``token``.
@@ -164,10 +163,10 @@ class RatingService:
         database = self.store()
         rater_id = tokens.rater_id_of(self._secret, token)
         with database.read() as connection:
-            found = rater_rows.find_rater(connection, rater_id)
-        if found is None:
+            rater = rater_rows.find_rater(connection, rater_id)
+        if rater is None:
             raise NotAllowedError("This rater is not known here; register again.")
-        return found
+        return rater
 
     def signed(self, token: str) -> Rater:
         """The rater a token names, by its signature alone and so without a name: for a vote, which looks them up itself.
@@ -227,20 +226,20 @@ class RatingService:
         now = time.time()
         with self._writing(rater) as connection:
             rules = self._rules(connection)
-            found = vote_rows.standing(connection, pair_id, rater.id)
-            if found is None:
+            standing = vote_rows.standing(connection, pair_id, rater.id)
+            if standing is None:
                 raise NotAllowedError("There is no such pair here any more; reload the page.")
-            before = found.before
+            before = standing.before
             if before is None or before.choice != choice:
                 if not rules.open:
                     raise ConflictError("Voting is closed; this vote was not saved.")
-                if found.retired:
+                if standing.retired:
                     raise ConflictError("This pair is not rated any more; this vote was not saved.")
                 if before is None:
-                    vote = Vote(pair_id, rater.id, choice, left, seconds, now, now, found.past)
+                    vote = Vote(pair_id, rater.id, choice, left, seconds, now, now, standing.past)
                     vote_rows.add_vote(connection, vote)
                 else:
-                    vote = Vote(pair_id, rater.id, choice, left, seconds, before.created, now, found.past + 1)
+                    vote = Vote(pair_id, rater.id, choice, left, seconds, before.created, now, standing.past + 1)
                     vote_rows.keep_in_history(connection, [PastChoice.of(before, now, "changed")])
                     vote_rows.change_vote(connection, vote)
                 self._count(connection, before, vote)
@@ -250,7 +249,7 @@ class RatingService:
                     self._serve_next(connection, rater, pair_id)
         if not rules.reveal or choice == "skip":
             return None
-        return Reveal(found.labels[left - 1], found.labels[2 - left])
+        return Reveal(standing.labels[left - 1], standing.labels[2 - left])
 
     def undo(self, rater: Rater) -> Served | None:
         """Take back the newest vote of this rater (the history keeps it) and serve its pair again, sides as before; None
@@ -363,11 +362,11 @@ class RatingService:
 
     @staticmethod
     def _count(connection: Connection, before: Vote | None, after: Vote | None) -> None:
-        said = after or before
-        assert said is not None
+        newest = after or before
+        assert newest is not None
         by = sum(sign for sign, vote in ((-1, before), (1, after)) if vote is not None and vote.choice != "skip")
         if by:
-            vote_rows.count_vote(connection, said.pair_id, said.rater_id, by)
+            vote_rows.count_vote(connection, newest.pair_id, newest.rater_id, by)
 
 
 def _choice(press: object, left: Literal[1, 2]) -> Choice:

@@ -21,8 +21,8 @@ _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 def signature(secret: bytes, *parts: str) -> str:
     """What only the holder of the secret can compute of ``parts``: 32 hex digits."""
     # Lengths go in too: ("ab", "c") and ("a", "bc") are different things to sign.
-    told = b"".join(b"%d:%b" % (len(raw), raw) for raw in (part.encode(errors="replace") for part in parts))
-    return hmac.new(secret, told, hashlib.sha256).hexdigest()[:32]
+    message = b"".join(b"%d:%b" % (len(raw), raw) for raw in (part.encode(errors="replace") for part in parts))
+    return hmac.new(secret, message, hashlib.sha256).hexdigest()[:32]
 
 
 def rater_token(secret: bytes, rater_id: str) -> str:

@@ -22,7 +22,7 @@ HELDOUT, SPLIT_SEED = 0.2, 0
 
 @dataclass(frozen=True)
 class RewardData:
-    """The data of one reward run. ``dataset`` is what the run keeps once it is :func:`sealed`: its pairs hold those of ``rows``,
+    """The data of one reward run. ``dataset`` is what the run keeps once :func:`to_dataset` made it: its pairs hold those of ``rows``,
     its held-out pairs are those of ``heldout``. ``doubled`` pairs of the dataset were left out because the votes hold them as
     well."""
 
@@ -83,7 +83,7 @@ def run_rows(
     return named_rows(dataset.pairs, row_ids, rows_support), heldout_rows(dataset, rows_support)
 
 
-def sealed(data: RewardData) -> PreferenceDataset:
+def to_dataset(data: RewardData) -> PreferenceDataset:
     """What the run keeps, with the hash of what it really holds."""
     made = data.dataset
     return replace(made, content_hash=content_hash(made.pairs, made.heldout, made.test_prompts))
@@ -180,8 +180,8 @@ def _mostly(supports: Sequence[bool]) -> bool:
 
 def _question(pair: PreferencePair) -> tuple[str, ...]:
     """The normalised prompt and the turns before it, without the system prompt: it does not make another question."""
-    told = (turn for turn in pair.history if turn.role != "system")
-    return (*(normalised(turn.content) for turn in told), normalised(pair.prompt))
+    turns = (turn for turn in pair.history if turn.role != "system")
+    return (*(normalised(turn.content) for turn in turns), normalised(pair.prompt))
 
 
 def _texts(pair: PreferencePair) -> tuple[object, ...]:

@@ -14,10 +14,10 @@ from studio.domain.votes import Ballots, Decision
 from studio.errors import DatasetError, RecipeError
 from studio.services.align.service import AlignForm, AlignService
 from studio.services.files.records import finite
-from studio.services.rating.decisions import decide, tally
+from studio.services.rating.rules import decide, tally
 from studio.services.recipes.form import TrainingForm, pair_fields, recipe_fields, with_pairs
 from studio.services.recipes.presets import REWARD_PRESETS
-from studio.services.reward.data import RewardData, TableRow, gather, sealed, table
+from studio.services.reward.data import RewardData, TableRow, gather, table, to_dataset
 from studio.services.runs.folder import new_run_id
 from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
@@ -146,7 +146,7 @@ class RewardService:
         data = self.preview(form).data
         form.check()
         base, _ = self._models.resolve_causal(base_id(form.base), NO_HEAD, progress)
-        dataset = sealed(data)
+        dataset = to_dataset(data)
         recipe = RewardRecipe(
             run_id=new_run_id(f"reward-{dataset.id}", form.support_ratio),
             **recipe_fields(form, base, f"Reward: {dataset.title}"),

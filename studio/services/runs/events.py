@@ -48,7 +48,7 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
     return events, offset
 
 
-def in_force(events: Iterable[Event]) -> list[Event]:
+def drop_superseded(events: Iterable[Event]) -> list[Event]:
     """Events without those a resumed run trained anew: a step at or below an earlier one replaces what came after its
     checkpoint, the probes there included. Of a repeated probe, measure or report the newest stays."""
     kept: list[Event] = []

@@ -213,7 +213,7 @@ class RunStore:
     def events(self, run_id: str, offset: int = 0) -> tuple[list[Event], int]:
         """Events from byte ``offset`` on, oldest first, and the offset to ask from next time.
 
-        A resumed run may repeat steps after its checkpoint; :func:`in_force` drops those it replaced.
+        A resumed run may repeat steps after its checkpoint; :func:`drop_superseded` drops those it replaced.
 
         Raises:
             InputError, NotFoundError: as :meth:`folder`.

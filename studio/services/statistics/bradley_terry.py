@@ -75,7 +75,9 @@ def rate_players(players: Sequence[str], wins: ndarray) -> Standings:
 
     total = wins.sum(axis=0)
     groups, unrated = [], []
-    for members in _strong_components(total):
+    labels = _components(total[None])[0]
+    for label in dict.fromkeys(labels.tolist()):
+        members = np.flatnonzero(labels == label).tolist()
         if len(members) == 1:
             unrated.append(Unrated(players[members[0]], _why(total, members[0])))
         else:
@@ -120,7 +122,8 @@ def fit(wins: ndarray) -> ndarray:
     problems, count, _ = wins.shape
     games, won = wins + wins.transpose(0, 2, 1), wins.sum(axis=2)
     strengths = np.full((problems, count), np.nan)
-    todo = np.flatnonzero(_reachable(wins).all(axis=(1, 2)))
+    components = _components(wins)
+    todo = np.flatnonzero((components == components[:, :1]).all(axis=1))
     strengths[todo] = 0.0
     for _ in range(100):
         if not len(todo):
@@ -140,29 +143,19 @@ def fit(wins: ndarray) -> ndarray:
     return strengths - strengths.mean(axis=1, keepdims=True)
 
 
-def _reachable(wins: ndarray) -> ndarray:
-    """For each problem, from whom one comes to whom over wins (everybody to oneself)."""
+def _components(wins: ndarray) -> ndarray:
+    """A number for each player of each problem (problems × players), the same within a problem for those of whom everybody is
+    reached from everybody over wins."""
     import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    count = wins.shape[1]
-    reached = ((wins > 0) | np.eye(count, dtype=bool)).astype(np.float32)
-    for _ in range(max(1, (count - 1).bit_length())):
-        reached = ((reached @ reached) > 0).astype(np.float32)
-    return reached > 0
-
-
-def _strong_components(total: ndarray) -> list[list[int]]:
-    """The players in groups within which everybody is reached from everybody over wins."""
-    reached = _reachable(total[None])[0]
-    both = reached & reached.T
-    seen: set[int] = set()
-    groups = []
-    for player in range(len(total)):
-        if player not in seen:
-            members = [other for other in range(len(total)) if both[player, other]]
-            seen.update(members)
-            groups.append(members)
-    return groups
+    problems, count, _ = wins.shape
+    # one graph whose parts do not touch: a call for each of thousands of resamples would take its time
+    at, winner, loser = np.nonzero(wins)
+    edges = (at * count + winner, at * count + loser)
+    graph = coo_array((np.ones(len(at)), edges), shape=(problems * count, problems * count))
+    return connected_components(graph, connection="strong")[1].reshape(problems, count)
 
 
 def _why(total: ndarray, player: int) -> str:

@@ -1,4 +1,4 @@
-"""Intervals for shares and for anything computed from sums over clusters. Pure; numpy is imported inside functions.
+"""Intervals for shares and for anything computed from sums over clusters. Pure; numpy and scipy are imported inside functions.
 
 Votes on one prompt are alike: a rater who likes short answers likes them twice, and an easy prompt is easy for everybody.
 Counting such votes as independent makes intervals too narrow, so what is resampled here is never a vote but its cluster
@@ -116,29 +116,17 @@ def percentiles(values: ndarray, clusters: int, missing: int = 0) -> Interval | 
             leaving them out never narrows the interval; None when there are too many of them for that.
     """
     import numpy as np
+    from scipy.special import stdtrit  # scipy.stats.t.ppf by its quicker import
 
     if clusters < MIN_CLUSTERS:
         return None
-    level = NormalDist().cdf(-math.sqrt(clusters / (clusters - 1)) * student(clusters - 1))
+    level = NormalDist().cdf(-math.sqrt(clusters / (clusters - 1)) * float(stdtrit(clusters - 1, 0.975)))
     beyond = missing / (len(values) + missing)
     if beyond >= level:
         return None
     inside = (level - beyond) / (1 - beyond)
     low, high = np.quantile(values, [inside, 1 - inside])
     return Interval(float(low), float(high))
-
-
-def student(freedom: int) -> float:
-    """The .975 quantile of Student's t, from the normal's by Abramowitz & Stegun 26.7.5; right to .002 from 5 degrees of
-    freedom on."""
-    z, v = Z, float(freedom)
-    return (
-        z
-        + (z**3 + z) / (4 * v)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
-    )
 
 
 def _portions(resamples: int, clusters: int) -> Iterator[int]:

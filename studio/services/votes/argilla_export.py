@@ -69,9 +69,9 @@ def _distribution(ballots: Ballots) -> dict[str, Any]:
 
 def _settings(ballots: Ballots, chats: bool) -> dict[str, Any]:
     text = {"type": "text", "use_markdown": False}
-    asked = {"type": "chat", "use_markdown": False} if chats else text
-    fields = [("prompt", "Prompt", asked), ("response-1", "Response 1", text), ("response-2", "Response 2", text)]
-    options = [{"value": value, "text": said} for value, said in LABELS.values()]
+    prompt = {"type": "chat", "use_markdown": False} if chats else text
+    fields = [("prompt", "Prompt", prompt), ("response-1", "Response 1", text), ("response-2", "Response 2", text)]
+    options = [{"value": value, "text": label} for value, label in LABELS.values()]
     question = {"type": "label_selection", "options": options, "visible_options": len(options)}
     terms = {"visible_for_annotators": False, "type": "terms", "values": None}
     return {
@@ -122,12 +122,12 @@ def _records(ballots: Ballots, chats: bool) -> list[dict[str, Any]]:
     for pair in ballots.pairs:
         given = responses.get(pair.id, [])
         submitted = sum(response["status"] == "submitted" for response in given)
-        told = conversation(pair)
+        turns = conversation(pair)
         records.append(
             {
                 "id": pair.id,
                 "fields": {
-                    "prompt": chat(told) if chats else pair.prompt,
+                    "prompt": chat(turns) if chats else pair.prompt,
                     "response-1": pair.answer_1,
                     "response-2": pair.answer_2,
                 },

@@ -13,6 +13,7 @@ from typing import Any
 from studio.domain.data import Message
 from studio.domain.votes import Choice, NewPair, Origin
 from studio.errors import DatasetError, InputError
+from studio.services.data.conversations import messages_of
 from studio.services.data.formats import checked_text, kind_of, read_document
 from studio.services.votes.argilla_export import QUESTION, SETTINGS
 
@@ -77,19 +78,19 @@ class _Reader:
         self.fields = names
         guidelines = settings.get("guidelines")
         self.guidelines = guidelines if isinstance(guidelines, str) else ""
-        asked = _named(settings.get("questions")) or list(
+        questions = _named(settings.get("questions")) or list(
             dict.fromkeys(name for r in records for name in (_mapping(r.get("responses"))))
         )
         described = [q for q in _listed(settings.get("questions")) if isinstance(q, dict)]
         kinds = {str(q.get("name")): _mapping(q.get("settings")) for q in described}
-        self.question = _question(asked, kinds)
+        self.question = _question(questions, kinds)
         self.texts = {
             str(option.get("value")): str(option.get("text"))
             for option in _listed(kinds.get(self.question, {}).get("options"))
             if isinstance(option, dict)
         }
         self.left_out: Counter[str] = Counter()
-        others = [name for name in asked if name != self.question]
+        others = [name for name in questions if name != self.question]
         if others:
             self.left_out[f"answers to other questions ({', '.join(others)[:80]})"] = sum(
                 len(_listed(_mapping(r.get("responses")).get(name))) for r in records for name in others
@@ -112,7 +113,7 @@ class _Reader:
 
     def _pair(self, record: dict[str, Any], where: str) -> NewPair:
         fields = record["fields"]
-        system, history, prompt = _asked(fields.get(self.prompt), f"{where}: {self.prompt}")
+        system, history, prompt = _chat(fields.get(self.prompt), f"{where}: {self.prompt}")
         about = _mapping(record.get("metadata"))
         known = set(self.fields) & {self.prompt, self.a, self.b}
         self.left_out["further fields"] += bool(set(fields) - known)
@@ -209,21 +210,16 @@ def _aliases(field: str, number: str) -> set[str]:
     return stems | {f"{stem}-is-better" for stem in stems} | {f"{stem}-better" for stem in stems}
 
 
-def _asked(value: Any, where: str) -> tuple[str, tuple[Message, ...], str]:
+def _chat(value: Any, where: str) -> tuple[str, tuple[Message, ...], str]:
     """(system prompt, earlier turns, prompt) of a text or chat field."""
     if not isinstance(value, list):
         return "", (), checked_text(value, where)
-    turns = []
-    for number, item in enumerate(value, 1):
-        role = item.get("role") if isinstance(item, dict) else None
-        if role not in ("system", "user", "assistant"):
-            raise DatasetError(f"{where}, turn {number}: role is {str(role)[:40]!r}; use system, user or assistant.")
-        turns.append(Message(role, checked_text(item.get("content"), f"{where}, turn {number}: content")))
+    turns = messages_of(value, where)
     system = "\n\n".join(turn.content for turn in turns if turn.role == "system")
-    said = [turn for turn in turns if turn.role != "system"]
-    if not said or said[-1].role != "user":
+    dialogue = [turn for turn in turns if turn.role != "system"]
+    if not dialogue or dialogue[-1].role != "user":
         raise DatasetError(f"{where} does not end with a turn of the user, so there is no prompt.")
-    return system, tuple(said[:-1]), said[-1].content
+    return system, tuple(dialogue[:-1]), dialogue[-1].content
 
 
 def _answer(value: Any, where: str) -> str:

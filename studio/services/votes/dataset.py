@@ -11,9 +11,10 @@ from studio.domain.data import Message, PreferenceDataset, PreferencePair
 from studio.domain.votes import Ballots, Decision
 from studio.errors import DatasetError, NotFoundError
 from studio.services.data.datasets import DatasetService
-from studio.services.data.preference_rows import Parsed, content_hash
+from studio.services.data.preference_rows import content_hash
 from studio.services.data.prompt_key import normalised
-from studio.services.rating.decisions import decide
+from studio.services.data.row_reader import Parsed
+from studio.services.rating.rules import decide
 from studio.services.runs.store import RunStore, RunView
 from studio.services.votes.rows import conversation, decision_of, used_by, votes_hash
 
@@ -70,19 +71,19 @@ def preference_dataset(
         decisions = decide(votes)
     else:
         decisions = tuple(votes)
-    found = [pair for decision in decisions if decision.winner and (pair := _pair(decision))]
-    if not found:
+    decided = [pair for decision in decisions if decision.winner and (pair := _pair(decision))]
+    if not decided:
         raise DatasetError(
             f"None of the {len(decisions)} pairs has a strict majority of enough votes yet, so there is nothing to train on; "
             "collect more votes, or lower the votes wanted per pair."
         )
-    aside = heldout_prompts({_key(pair) for pair in found})
-    pairs = tuple(pair for pair in found if _key(pair) not in aside)
-    heldout = tuple(pair for pair in found if _key(pair) in aside)
+    aside = heldout_prompts({_key(pair) for pair in decided})
+    pairs = tuple(pair for pair in decided if _key(pair) not in aside)
+    heldout = tuple(pair for pair in decided if _key(pair) in aside)
     tests = tuple(dict.fromkeys(pair.prompt for pair in heldout))
     return PreferenceDataset(
         id=dataset_id,
-        title=title or f"Votes, {time.strftime('%Y-%m-%d')}, {len(found)} pair{'s' * (len(found) != 1)}",
+        title=title or f"Votes, {time.strftime('%Y-%m-%d')}, {len(decided)} pair{'s' * (len(decided) != 1)}",
         kind="labels",
         language="",
         pairs=pairs,
@@ -134,8 +135,8 @@ def new_decided_since(used: PreferenceDataset | None, decisions: Sequence[Decisi
     """Decided pairs that ``used`` (a run's or a kept dataset; None: nothing yet) did not hold, or held the other way
     round."""
     known = used_by(used) if used else frozenset()
-    found = [pair for decision in decisions if decision.winner and (pair := _pair(decision))]
-    return sum((pair.id, pair.support) not in known for pair in found)
+    decided = [pair for decision in decisions if decision.winner and (pair := _pair(decision))]
+    return sum((pair.id, pair.support) not in known for pair in decided)
 
 
 def _pair(decision: Decision) -> PreferencePair | None:
@@ -152,8 +153,8 @@ def _pair(decision: Decision) -> PreferencePair | None:
 def _key(pair: PreferencePair) -> str:
     """The normalised prompt with the turns before it. Without the system prompt: the same question under another one must
     not stand on both sides of the split."""
-    told: tuple[Message, ...] = tuple(turn for turn in pair.history if turn.role != "system")
-    return "\n".join((*(normalised(turn.content) for turn in told), normalised(pair.prompt)))
+    turns: tuple[Message, ...] = tuple(turn for turn in pair.history if turn.role != "system")
+    return "\n".join((*(normalised(turn.content) for turn in turns), normalised(pair.prompt)))
 
 
 def _place(key: str) -> float:

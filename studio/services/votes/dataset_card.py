@@ -92,20 +92,23 @@ def _figures(ballots: Ballots, decisions: Sequence[Decision]) -> Iterable[tuple[
             f"{sum(per_pair) / len(per_pair):.2f} votes per pair on average (from {per_pair[0]} to {per_pair[-1]}, "
             f"{len(per_pair)} pairs); {ballots.rules.min_votes} wanted",
         )
-    found = measure_agreement(ballots.votes)
-    if found.alpha is None:
-        yield "Agreement", found.reading
+    agreement = measure_agreement(ballots.votes)
+    if agreement.alpha is None:
+        yield "Agreement", agreement.reading
     else:
         between = "too few pairs for an interval"
-        if found.interval:
-            between = f"95 % by resampling pairs [{found.interval.low:.2f}, {found.interval.high:.2f}]"
+        if agreement.interval:
+            between = f"95 % by resampling pairs [{agreement.interval.low:.2f}, {agreement.interval.high:.2f}]"
         yield (
             "Agreement",
-            f"Krippendorff's alpha {found.alpha:.3f} (nominal; {between}; {found.pairs} pairs with two or more votes, "
-            f"{found.votes} votes, {found.raters} raters). {found.reading}",
+            f"Krippendorff's alpha {agreement.alpha:.3f} (nominal; {between}; {agreement.pairs} pairs with two or more votes, "
+            f"{agreement.votes} votes, {agreement.raters} raters). {agreement.reading}",
         )
-    if found.raw is not None:
-        yield "Raw agreement", f"{found.raw:.1%} of {found.couples} couples of votes on the same pair say the same"
+    if agreement.raw is not None:
+        yield (
+            "Raw agreement",
+            f"{agreement.raw:.1%} of {agreement.couples} couples of votes on the same pair say the same",
+        )
     if n:
         ties, bad = (sum(vote.choice == choice for vote in opinions) for choice in ("tie", "both_bad"))
         yield "Tie rate", f"{ties / n:.1%} ties and {bad / n:.1%} “both bad” of {n} votes"
@@ -152,34 +155,29 @@ def _omitted(ballots: Ballots, facts: CardFacts) -> Iterable[tuple[str, str]]:
 
 
 def _models(pairs: Sequence[AnswerPair]) -> Iterable[tuple[str, str]]:
-    answers = Counter(origin.label for pair in pairs for origin in (pair.origin_1, pair.origin_2))
-    for label, count in answers.most_common(_LISTED):
-        yield escape(" ".join(label.split())) or "unknown", f"{count} answers"
-    if len(answers) > _LISTED:
-        yield (
-            f"{len(answers) - _LISTED} more",
-            f"{answers.total() - sum(n for _, n in answers.most_common(_LISTED))} answers",
-        )
+    labels = (" ".join(origin.label.split()) for pair in pairs for origin in (pair.origin_1, pair.origin_2))
+    return _most_common(Counter(escape(label) or "unknown" for label in labels), "other models", "")
 
 
 def _sampling(pairs: Sequence[AnswerPair]) -> Iterable[tuple[str, str]]:
     ways = Counter(_way(origin) for pair in pairs for origin in (pair.origin_1, pair.origin_2))
-    for way, count in ways.most_common(_LISTED):
-        yield way, f"{count} answers"
-    if len(ways) > _LISTED:
-        yield (
-            "otherwise",
-            f"{ways.total() - sum(n for _, n in ways.most_common(_LISTED))} answers, see `origin_1`, `origin_2`",
-        )
+    return _most_common(ways, "otherwise", ", see `origin_1`, `origin_2`")
+
+
+def _most_common(counts: Counter[str], others: str, where: str) -> Iterable[tuple[str, str]]:
+    listed = counts.most_common(_LISTED)
+    yield from ((name, f"{count} answers") for name, count in listed)
+    if len(counts) > _LISTED:
+        yield others, f"{counts.total() - sum(count for _, count in listed)} answers{where}"
 
 
 def _way(origin: Origin) -> str:
-    said = (
+    words = (
         ("temperature", origin.temperature),
         ("top-p", origin.top_p),
         ("at most tokens", origin.max_new_tokens),
     )
-    known = [f"{name} {value:g}" for name, value in said if value is not None]
+    known = [f"{name} {value:g}" for name, value in words if value is not None]
     return ", ".join(known) or "unknown (imported)"
 
 

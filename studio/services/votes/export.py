@@ -4,27 +4,27 @@ the Hub."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import errno
 import json
 import logging
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from studio import __version__
 from studio.domain.votes import Ballots, Decision, Origin
-from studio.errors import ConflictError, DatasetError, InputError, NotFoundError, StudioError
-from studio.services.files.csv_text import csv_text
+from studio.errors import ConflictError, DatasetError, InputError, NotFoundError
+from studio.services.files.disk import needs_room
+from studio.services.files.tables import BOM, csv_text, parquet_bytes
 from studio.services.files.zips import pack
-from studio.services.hub import checked_repo, checked_token, hub_sentence
-from studio.services.rating.decisions import decide
+from studio.services.hub import HubApi, hub_client, push_folder
+from studio.services.rating.rules import decide
 from studio.services.votes.argilla_export import write_argilla
 from studio.services.votes.dataset import LeftOut, left_out, preference_dataset
 from studio.services.votes.dataset_card import CardFacts, dataset_card
@@ -43,6 +43,7 @@ from studio.services.votes.rows import (
 log = logging.getLogger(__name__)
 
 Format = Literal["jsonl", "parquet", "both"]
+_WAY_OUT = "make room, then export again."
 FORMATS: tuple[Format, ...] = ("jsonl", "parquet", "both")
 #: By this file in it a folder is known as an export; ``format`` counts up when older programs could not read it.
 MARK = "export.json"
@@ -85,23 +86,6 @@ class Exported:
         )
 
 
-class HubApi(Protocol):
-    """What is used of ``huggingface_hub.HfApi`` to publish."""
-
-    def create_repo(self, repo_id: str, *, repo_type: str, private: bool, exist_ok: bool) -> Any: ...
-
-    def repo_info(self, repo_id: str, *, repo_type: str) -> Any: ...
-
-    def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: str, commit_message: str) -> Any: ...
-
-
-def hub(token: str) -> HubApi:
-    """The Hub's client for a token."""
-    from huggingface_hub import HfApi
-
-    return HfApi(token=token)
-
-
 def export_votes(ballots: Ballots, out: Path, options: ExportOptions | None = None) -> Exported:
     """Write an export to the folder ``out``, whole or not at all. One that is there already is replaced.
 
@@ -114,7 +98,7 @@ def export_votes(ballots: Ballots, out: Path, options: ExportOptions | None = No
     if not out.parent.is_dir():
         raise NotFoundError(f"There is no folder {out.parent} to write into.")
     check_target(out)
-    with _room(), tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+    with needs_room(_WAY_OUT), tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
         made = Path(scratch) / "new"
         made.mkdir(mode=0o755)
         report = write_files(ballots, made, options)
@@ -138,9 +122,9 @@ def check_target(out: Path) -> None:
         if path.is_symlink() or (not path.is_dir() and path.relative_to(out).as_posix() not in FILES)
     )
     if read_mark(out) is None or foreign:
-        told = f" ({foreign[0]})" if foreign else ""
+        example = f" ({foreign[0]})" if foreign else ""
         raise ConflictError(
-            f"{out} holds other things than an export of votes{told}; name an empty folder or one that does not exist."
+            f"{out} holds other things than an export of votes{example}; name an empty folder or one that does not exist."
         )
 
 
@@ -173,14 +157,13 @@ def write_files(ballots: Ballots, folder: Path, options: ExportOptions | None = 
         if options.format != "parquet":
             _write(folder / config / f"{split}.jsonl", _jsonl(rows))
         if options.format != "jsonl":
-            _write_parquet(folder / config / f"{split}.parquet", columns, rows)
+            _write(folder / config / f"{split}.parquet", _parquet(columns, rows))
         # The Hub's reader cannot tell the columns of an empty JSONL file.
         if rows or options.format != "jsonl":
             kind = "jsonl" if options.format == "jsonl" else "parquet"
             files.setdefault(config, {})[split] = f"{config}/{split}.{kind}"
     wide = (*CSV_COLUMNS, "judge_name") if options.names else CSV_COLUMNS
-    # with a mark at its start, or Excel takes UTF-8 for an old code page
-    _write(folder / "votes" / "votes.csv", f"\ufeff{csv_text(wide, csv_rows(ballots, options.names))}")
+    _write(folder / "votes" / "votes.csv", f"{BOM}{csv_text(wide, csv_rows(ballots, options.names))}")
     facts = CardFacts(files, report.train, report.test, report.left_out, options.licence, options.names)
     _write(folder / "README.md", dataset_card(ballots, decisions, facts))
     _write(folder / MARK, json.dumps(_mark(ballots), ensure_ascii=False, indent=1) + "\n")
@@ -193,7 +176,7 @@ def export_zip(ballots: Ballots, target: Path, options: ExportOptions | None = N
     Raises:
         InputError, NotFoundError, ConflictError: as :func:`export_votes`.
     """
-    with _room(), tempfile.TemporaryDirectory(prefix="studio-votes-") as scratch:
+    with needs_room(_WAY_OUT), tempfile.TemporaryDirectory(prefix="studio-votes-") as scratch:
         report = write_files(ballots, Path(scratch), options)
         pack(Path(scratch), target, target.stem)
     return report
@@ -207,7 +190,7 @@ def argilla_zip(ballots: Ballots, target: Path) -> None:
     """
     if not ballots.pairs:
         raise NotFoundError("There are no pairs of answers yet, so there is nothing to export.")
-    with _room(), tempfile.TemporaryDirectory(prefix="studio-argilla-") as scratch:
+    with needs_room(_WAY_OUT), tempfile.TemporaryDirectory(prefix="studio-argilla-") as scratch:
         write_argilla(ballots, Path(scratch), target.stem)
         pack(Path(scratch), target, target.stem)
 
@@ -218,7 +201,7 @@ def push_votes(
     token: str,
     private: bool = True,
     options: ExportOptions | None = None,
-    client: Callable[[str], HubApi] = hub,
+    client: Callable[[str], HubApi] = hub_client,
 ) -> str:
     """Publish an export as a dataset on the Hub; its address. The token is used for this and forgotten.
 
@@ -228,30 +211,18 @@ def push_votes(
         NotAllowedError: the Hub refuses the token.
         StudioError: the Hub cannot be reached or refuses the upload.
     """
-    repo, token = checked_repo(repo), checked_token(token)
-    with _room(), tempfile.TemporaryDirectory(prefix="studio-votes-") as scratch:
+    with needs_room(_WAY_OUT), tempfile.TemporaryDirectory(prefix="studio-votes-") as scratch:
         report = write_files(ballots, Path(scratch), options)
-        try:
-            api = client(token)
-            url = api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
-            full = str(getattr(url, "repo_id", repo))
-            if private and api.repo_info(full, repo_type="dataset").private is False:
-                raise ConflictError(
-                    f"{full} exists already and is public. Choose another name, or untick private to publish there."
-                )
-            api.upload_folder(
-                repo_id=full,
-                repo_type="dataset",
-                folder_path=scratch,
-                commit_message=f"{report.votes} votes on {report.pairs} pairs from Alignment Studio",
-            )
-        except StudioError:
-            raise
-        except Exception as error:
-            # The client can raise anything, and its texts may carry request headers: only the kind is told and logged.
-            log.warning("push of votes failed: %s", type(error).__name__)
-            raise hub_sentence(error, "nothing is lost, download the zip instead.") from None
-    return str(url)
+        return push_folder(
+            client,
+            repo,
+            token,
+            private,
+            lambda full: contextlib.nullcontext(scratch),
+            f"{report.votes} votes on {report.pairs} pairs from Alignment Studio",
+            "nothing is lost, download the zip instead.",
+            repo_type="dataset",
+        )
 
 
 # -- within ---------------------------------------------------------------------------------------------------------------
@@ -299,23 +270,19 @@ def _jsonl(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
-def _write_parquet(path: Path, columns: Mapping[str, str], rows: list[dict[str, Any]]) -> None:
+def _parquet(columns: Mapping[str, str], rows: list[dict[str, Any]]) -> bytes:
     import pyarrow
-    import pyarrow.parquet
 
-    plain = {"text": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(), "bool": pyarrow.bool_()}
+    plain = {"text": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64()}
     turn = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
     origin = [(field.name, plain[_ORIGIN_TYPES.get(field.name, "text")]) for field in dataclasses.fields(Origin)]
-    types = {**plain, "chat": pyarrow.list_(turn), "origin": pyarrow.struct(origin)}
-    schema = pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), path)
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    nested = {"chat": pyarrow.list_(turn), "origin": pyarrow.struct(origin)}
+    return parquet_bytes({name: nested.get(kind, kind) for name, kind in columns.items()}, rows)
 
 
-def _write(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
+def _write(path: Path, content: str | bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
 
@@ -333,13 +300,3 @@ def _swap(made: Path, out: Path, old: Path) -> None:
         raise
     if replaced:
         shutil.rmtree(old)
-
-
-@contextmanager
-def _room() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ConflictError("The disk is full; make room, then export again.") from error
-        raise

@@ -23,15 +23,15 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from studio.config import Settings
 from studio.domain.votes import Ballots, PastChoice, Rater
 from studio.errors import ConflictError, InputError, StudioError
 from studio.services.files.records import parse
-from studio.services.hub import checked_repo, checked_token, hub_sentence
+from studio.services.hub import HubApi, checked_repo, checked_token, hub_client, hub_sentence
 from studio.services.rating.service import RatingService
-from studio.services.votes.export import FILES, MARK, ExportOptions, HubApi, write_files
+from studio.services.votes.export import FILES, MARK, ExportOptions, write_files
 from studio.services.votes.read_export import check_number, read_votes
 from studio.services.votes.restore import restore
 from studio.services.votes.rows import judge_of
@@ -52,21 +52,6 @@ _LAST_PUSH = 25.0
 _HUBS_OWN = frozenset({".gitattributes", "README.md"})
 
 
-class MirrorHub(HubApi, Protocol):
-    """What is used of ``huggingface_hub.HfApi``."""
-
-    def list_repo_files(self, repo_id: str, *, repo_type: str) -> list[str]: ...
-
-    def snapshot_download(self, repo_id: str, *, repo_type: str, local_dir: str, allow_patterns: list[str]) -> Any: ...
-
-
-def hub(token: str) -> MirrorHub:
-    """The Hub's client for a token."""
-    from huggingface_hub import HfApi
-
-    return HfApi(token=token)
-
-
 @dataclass(frozen=True)
 class MirrorStatus:
     """``pending`` votes were cast, changed or taken back since the copy of ``backed_up`` (Unix seconds; 0: none by this
@@ -79,10 +64,10 @@ class MirrorStatus:
 
     def __str__(self) -> str:
         if self.pending:
-            said = f"{self.pending} vote{'s' * (self.pending != 1)} not yet backed up"
+            state = f"{self.pending} vote{'s' * (self.pending != 1)} not yet backed up"
         else:
-            said = "All votes are backed up"
-        return f"{said} ({self.repo}). {self.problem}".strip()
+            state = "All votes are backed up"
+        return f"{state} ({self.repo}). {self.problem}".strip()
 
 
 class VoteMirror:
@@ -99,7 +84,7 @@ class VoteMirror:
         repo: str,
         token: str,
         every_s: float = 60.0,
-        client: Callable[[str], MirrorHub] = hub,
+        client: Callable[[str], HubApi] = hub_client,
     ) -> None:
         self._rating = rating
         self._repo = checked_repo(repo)
@@ -177,8 +162,8 @@ class VoteMirror:
                 f"The dataset {self._repo} holds something else than votes of a studio; name another one in STUDIO_VOTES_REPO."
             )
         with tempfile.TemporaryDirectory(prefix="studio-mirror-") as scratch:
-            wanted = sorted(FILES | {BACKUP, HISTORY})
-            self._api.snapshot_download(self._repo, repo_type="dataset", local_dir=scratch, allow_patterns=wanted)
+            names = sorted(FILES | {BACKUP, HISTORY})
+            self._api.snapshot_download(self._repo, repo_type="dataset", local_dir=scratch, allow_patterns=names)
             self._restore(Path(scratch))
 
     def _restore(self, folder: Path) -> None:
@@ -238,7 +223,7 @@ class VoteMirror:
 
 @contextlib.contextmanager
 def mirrored(
-    settings: Settings, rating: RatingService, environ: Mapping[str, str], client: Callable[[str], MirrorHub] = hub
+    settings: Settings, rating: RatingService, environ: Mapping[str, str], client: Callable[[str], HubApi] = hub_client
 ) -> Iterator[VoteMirror | None]:
     """The mirror the settings ask for, started, and closed at the end, also when the process is told to end by SIGTERM;
     None where they ask for none. To be entered in the main thread.
@@ -301,10 +286,10 @@ def _read_history(path: Path, raters: Collection[str]) -> tuple[PastChoice, ...]
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         where = f"{HISTORY}, line {number}"
         try:
-            said = json.loads(line)
+            record = json.loads(line)
         except ValueError:
             raise InputError(f"{where} of the copy is broken, so nothing was brought in.") from None
-        past = parse(PastChoice, said, where)
+        past = parse(PastChoice, record, where)
         if past.rater_id not in raters:
             raise InputError(f"{where}: rater_id is {past.rater_id[:40]!r}; {BACKUP} has no such rater.")
         for field in ("seconds", "updated", "replaced"):

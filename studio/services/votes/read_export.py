@@ -1,6 +1,6 @@
 """Votes into the studio: an export of this or another studio, or an Argilla 2 dataset, from a folder, a zip or a file.
 
-What is read becomes :class:`studio.domain.votes.Ballots` first, checked whole; ``vote_restore`` then takes it into the store.
+What is read becomes :class:`studio.domain.votes.Ballots` first, checked whole; ``restore`` then brings it into the store.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from studio.errors import DatasetError, InputError, NotFoundError
 from studio.services.data.formats import RawRow, TwiceNamed, read_document
 from studio.services.files.records import parse
 from studio.services.files.unpacking import unpack_known
+from studio.services.rating.pair_id import given_pair
 from studio.services.votes.argilla_export import DATASET, RECORDS, SETTINGS
 from studio.services.votes.argilla_import import ReadRecords, read_argilla
 from studio.services.votes.export import FORMAT, MARK, read_mark
 from studio.services.votes.rows import JUDGE
 
-#: Seconds of a vote nobody timed; ``vote_stats`` counts it as untimed.
+#: Seconds of a vote nobody timed; ``statistics`` counts it as untimed.
 UNTIMED = -1.0
 _LARGEST = 2**63
 _KNOWN = frozenset(
@@ -33,7 +34,7 @@ _KNOWN = frozenset(
 
 
 @dataclass(frozen=True)
-class Brought:
+class ImportedVotes:
     """What a file or folder holds, checked. ``kind`` is a word for a person; ``warnings`` tell what was left out."""
 
     kind: str
@@ -41,7 +42,7 @@ class Brought:
     warnings: tuple[str, ...] = ()
 
 
-def read_votes(path: Path, max_bytes: int) -> Brought:
+def read_votes(path: Path, max_bytes: int) -> ImportedVotes:
     """An export (folder or zip) or an Argilla dataset (folder, zip or its ``records.json``).
 
     Raises:
@@ -60,7 +61,7 @@ def read_votes(path: Path, max_bytes: int) -> Brought:
         return _read_folder(Path(scratch), max_bytes)
 
 
-def _read_folder(folder: Path, max_bytes: int) -> Brought:
+def _read_folder(folder: Path, max_bytes: int) -> ImportedVotes:
     mark = read_mark(folder)
     if mark is not None:
         return _from_export(folder, mark, max_bytes)
@@ -68,11 +69,11 @@ def _read_folder(folder: Path, max_bytes: int) -> Brought:
         settings = folder / SETTINGS
         return _from_argilla(read_argilla(folder / RECORDS, settings if settings.is_file() else None, max_bytes))
     raise InputError(
-        f"There is neither {MARK} (an export of votes) nor {RECORDS} (an Argilla 2 dataset) in it, so nothing was taken in."
+        f"There is neither {MARK} (an export of votes) nor {RECORDS} (an Argilla 2 dataset) in it, so nothing was imported."
     )
 
 
-def _from_export(folder: Path, mark: Mapping[str, Any], max_bytes: int) -> Brought:
+def _from_export(folder: Path, mark: Mapping[str, Any], max_bytes: int) -> ImportedVotes:
     if mark.get("format") != FORMAT:
         raise InputError(f"{MARK}: format is {str(mark.get('format'))[:20]!r}; this version reads {FORMAT}.")
     pairs = tuple(_read_pair(row) for row in _rows(folder, "pairs", max_bytes))
@@ -87,7 +88,7 @@ def _from_export(folder: Path, mark: Mapping[str, Any], max_bytes: int) -> Broug
         rater = Rater(vote.rater_id, str(row.value.get("judge_name") or vote.rater_id)[:80], created=vote.created)
         raters.setdefault(rater.id, rater)
     rules = parse(RatingRules, mark.get("rules"), f"{MARK}: rules")
-    return Brought("an export of votes", Ballots(pairs, tuple(votes), tuple(raters.values()), rules))
+    return ImportedVotes("an export of votes", Ballots(pairs, tuple(votes), tuple(raters.values()), rules))
 
 
 def _rows(folder: Path, config: str, max_bytes: int) -> list[RawRow]:
@@ -122,16 +123,16 @@ def _read_pair(row: RawRow) -> AnswerPair:
 
 
 def _read_vote(row: RawRow) -> Vote:
-    said = row.value
-    judge = said.get("judge")
+    record = row.value
+    judge = record.get("judge")
     if not isinstance(judge, str) or not JUDGE.fullmatch(judge):
         raise DatasetError(f"{row.where}: judge is {str(judge)[:40]!r}; exports of a studio say judge- and 16 digits.")
-    seconds = said.get("seconds")
+    seconds = record.get("seconds")
     data = {
-        **said,
-        "pair_id": said.get("question_id"),
+        **record,
+        "pair_id": record.get("question_id"),
         "rater_id": judge,
-        "updated": said.get("tstamp"),
+        "updated": record.get("tstamp"),
         "seconds": UNTIMED if seconds is None else seconds,
     }
     vote = parse(Vote, data, row.where)
@@ -148,26 +149,11 @@ def check_number(value: float, where: str) -> None:
         raise DatasetError(f"{where} is {value}; it must be a number.")
 
 
-def _from_argilla(read: ReadRecords) -> Brought:
+def _from_argilla(read: ReadRecords) -> ImportedVotes:
     """Answers *a* and *b* become 1 and 2; response *a* stands first there, so it counts as the left one."""
     now = time.time()
-    pairs = tuple(
-        AnswerPair(
-            id=str(place),
-            prompt=pair.prompt,
-            answer_1=pair.answer_a,
-            answer_2=pair.answer_b,
-            origin_1=pair.origin_a,
-            origin_2=pair.origin_b,
-            source=pair.source,
-            created=now,
-            history=pair.history,
-            system_prompt=pair.system_prompt,
-            preferred={"a": "1", "b": "2"}.get(pair.preferred, ""),  # type: ignore[arg-type]
-        )
-        for place, pair in enumerate(read.pairs)
-    )
+    pairs = tuple(given_pair(pair, str(place), now) for place, pair in enumerate(read.pairs))
     votes = tuple(Vote(str(vote.pair), vote.user, vote.choice, 1, UNTIMED, now, now) for vote in read.votes)
     raters = tuple(Rater(user, "", created=now) for user in dict.fromkeys(vote.user for vote in read.votes))
     rules = RatingRules(read.guidelines)
-    return Brought("an Argilla dataset", Ballots(pairs, votes, raters, rules), read.warnings)
+    return ImportedVotes("an Argilla dataset", Ballots(pairs, votes, raters, rules), read.warnings)

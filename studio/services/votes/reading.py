@@ -58,20 +58,20 @@ def _careful(match: Match) -> str:
 def read_standings(standings: Standings, players: Iterable[Player]) -> list[str]:
     """Who can be compared with whom, and who cannot and why; empty where everybody can and every rating has an interval."""
     label = {player.id: player.label for player in players}
-    said = []
+    sentences = []
     if len(standings.groups) > 1:
         groups = " | ".join(", ".join(label[rating.player] for rating in group.ratings) for group in standings.groups)
-        said.append(
+        sentences.append(
             f"Ratings can be compared within a group only ({groups}): between groups, wins do not lead both there and back."
         )
-    said += [f"No rating for {label[one.player]}: it {one.reason}." for one in standings.unrated]
+    sentences += [f"No rating for {label[one.player]}: it {one.reason}." for one in standings.unrated]
     for group in standings.groups:
         if any(rating.interval is None for rating in group.ratings):
-            said.append(
+            sentences.append(
                 f"{', '.join(label[rating.player] for rating in group.ratings)}: too few votes on too few prompts "
                 f"({counted(group.prompts, 'prompt')}) for intervals of the ratings."
             )
-    return said
+    return sentences
 
 
 def read_agreement(agreement: Agreement) -> str:
@@ -79,10 +79,10 @@ def read_agreement(agreement: Agreement) -> str:
     if agreement.alpha is None:
         raw = f" {agreement.agreeing} of {agreement.couples} couples of votes agree." if agreement.couples else ""
         return agreement.reading + raw
-    found = agreement.interval
+    between = agreement.interval
     interval = (
-        f" (95 % interval {signed(found.low, 2, plus=False)} to {signed(found.high, 2, plus=False)})"
-        if found
+        f" (95 % interval {signed(between.low, 2, plus=False)} to {signed(between.high, 2, plus=False)})"
+        if between
         else " (no interval: too few pairs or no variation)"
     )
     assert agreement.raw is not None  # alpha needs couples
@@ -97,11 +97,11 @@ def read_sides(sides: SideBias) -> str:
     """The left side's share, with a warning where it is off one half."""
     if sides.share is None or sides.interval is None:
         return "No votes for one side yet."
-    said = f"The left answer won {percent(sides.share)} of {counted(sides.votes, 'vote')} for one side (95 % Wilson interval {span(sides.interval)})"
+    sentence = f"The left answer won {percent(sides.share)} of {counted(sides.votes, 'vote')} for one side (95 % Wilson interval {span(sides.interval)})"
     if not sides.off:
-        return f"{said}; sides are drawn by lot, and 50 % is what votes without a side habit give."
+        return f"{sentence}; sides are drawn by lot, and 50 % is what votes without a side habit give."
     return (
-        f"Side bias: {said[0].lower()}{said[1:]}. Sides are drawn by lot, so it should be 50 %: some raters press one side "
+        f"Side bias: {sentence[0].lower()}{sentence[1:]}. Sides are drawn by lot, so it should be 50 %: some raters press one side "
         "whatever it says. The lot keeps this from favouring an answer, but such votes are noise; look at votes per rater."
     )
 
@@ -120,18 +120,18 @@ def read_pace(pace: Pace) -> str:
 def read_counts(report: VoteReport) -> str:
     """How many votes count, and that nothing else was dropped."""
     raters = sum(rater.votes > 0 for rater in report.raters)
-    said = f"{counted(report.votes, 'vote')} by {counted(raters, 'rater')} on {counted(report.pairs, 'pair')} count"
+    sentence = f"{counted(report.votes, 'vote')} by {counted(raters, 'rater')} on {counted(report.pairs, 'pair')} count"
     if report.skips:
-        said += f"; {counted(report.skips, 'skip')} (no opinion) beside them"
+        sentence += f"; {counted(report.skips, 'skip')} (no opinion) beside them"
     if report.same_player:
-        said += (
+        sentence += (
             f"; {counted(report.same_player, 'vote')} between two samples of one model say nothing of who is preferred"
         )
     if not report.left_out:
-        return f"{said}. Nothing is left out."
+        return f"{sentence}. Nothing is left out."
     gone = sum(line.votes for line in report.left_out)
     lines = ", ".join(f"{line.votes:,} {line.reason}" for line in report.left_out)
-    return f"{said}. Left out by the filters: {gone:,} of {report.total:,} ({lines}); nothing is deleted."
+    return f"{sentence}. Left out by the filters: {gone:,} of {report.total:,} ({lines}); nothing is deleted."
 
 
 def read_decisions(decisions: Iterable[Decision], min_votes: int) -> str:

@@ -8,13 +8,13 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from studio.domain.votes import AnswerPair, Ballots, Choice, NewPair, PastChoice, Rater, Vote
 from studio.services.rating import pair_id as identity
 from studio.services.rating.service import RatingService
 from studio.services.votes.argilla_export import user_of
-from studio.services.votes.read_export import Brought
+from studio.services.votes.read_export import ImportedVotes
 from studio.services.votes.rows import judge_of
 from studio.store import pairs as pair_rows
 from studio.store import raters as rater_rows
@@ -22,11 +22,11 @@ from studio.store import votes as vote_rows
 from studio.store.database import Connection
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_Said = TypeVar("_Said", Vote, PastChoice)
+_Statement = TypeVar("_Statement", Vote, PastChoice)
 
 
 @dataclass(frozen=True)
-class Restored:
+class ImportReport:
     """What became of what was brought. ``changed`` votes replaced an older one of the same rater on the same pair, which
     the history keeps; ``known`` ones were there already (or newer); ``identical`` pairs had two answers that a reader cannot
     tell apart and were left out with their votes."""
@@ -41,14 +41,14 @@ class Restored:
     warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        said = (
+        text = (
             f"{self.pairs} new pairs ({self.known_pairs} known), {self.votes} new votes of {self.raters} new raters, "
             f"{self.changed} votes changed, {self.known} known"
         )
-        return said + (f"; {self.identical} pairs with two equal answers left out" if self.identical else "")
+        return text + (f"; {self.identical} pairs with two equal answers left out" if self.identical else "")
 
 
-def restore(rating: RatingService, brought: Brought) -> Restored:
+def restore(rating: RatingService, brought: ImportedVotes) -> ImportReport:
     """Take everything in, in one transaction. Rules and guidelines stay as they are.
 
     Raises:
@@ -86,7 +86,7 @@ def restore(rating: RatingService, brought: Brought) -> Restored:
         vote_rows.add_votes(connection, fresh)
         for vote in fresh:
             _count(connection, vote, int(vote.choice != "skip"))
-    return Restored(
+    return ImportReport(
         pairs=len(new_pairs),
         known_pairs=len(ballots.pairs) - len(new_pairs),
         identical=identical,
@@ -113,20 +113,18 @@ def canonical(ballots: Ballots) -> tuple[Ballots, int]:
         if identity.same_answer(pair.answer_1, pair.answer_2):
             identical += 1
             continue
-        answers = pair.answer_1, pair.answer_2
-        made = replace(pair, id=identity.pair_identity(pair.prompt, *answers, pair.history, pair.system_prompt))
-        turned = not identity.in_order(*answers)
-        pairs.setdefault(made.id, _turned(made) if turned else made)
-        places[pair.id] = made.id, turned
+        kept = identity.canonical_pair(pair)
+        pairs.setdefault(kept.id, kept)
+        places[pair.id] = kept.id, not identity.in_order(pair.answer_1, pair.answer_2)
     votes, history = _placed(ballots.votes, places), _placed(ballots.history, places)
     return replace(ballots, pairs=tuple(pairs.values()), votes=votes, history=history), identical
 
 
-def _placed(said: Iterable[_Said], places: Mapping[str, tuple[str, bool]]) -> tuple[_Said, ...]:
+def _placed(statements: Iterable[_Statement], places: Mapping[str, tuple[str, bool]]) -> tuple[_Statement, ...]:
     """Votes or past choices in terms of the pairs as they are kept: ``places`` has a pair's id here and whether its answers
     were turned. Those of pairs that are not there are left out."""
     placed = []
-    for one in said:
+    for one in statements:
         if one.pair_id in places:
             pair_id, turned = places[one.pair_id]
             one = replace(one, pair_id=pair_id)
@@ -134,9 +132,9 @@ def _placed(said: Iterable[_Said], places: Mapping[str, tuple[str, bool]]) -> tu
     return tuple(placed)
 
 
-def _moment(said: Vote | PastChoice) -> tuple[str, str, str, float]:
+def _moment(statement: Vote | PastChoice) -> tuple[str, str, str, float]:
     """What makes it the same choice, wherever it is kept: a rater makes one choice at a time."""
-    return said.pair_id, said.rater_id, said.choice, said.updated
+    return statement.pair_id, statement.rater_id, statement.choice, statement.updated
 
 
 def _rater_ids(brought: Iterable[Rater], there: Iterable[Rater]) -> dict[str, str]:
@@ -181,18 +179,8 @@ def _as_new(pair: AnswerPair) -> NewPair:
     )
 
 
-def _turned(pair: AnswerPair) -> AnswerPair:
-    labels: dict[str, Literal["1", "2", ""]] = {"1": "2", "2": "1", "": ""}
-    return replace(
-        pair,
-        answer_1=pair.answer_2,
-        answer_2=pair.answer_1,
-        origin_1=pair.origin_2,
-        origin_2=pair.origin_1,
-        preferred=labels[pair.preferred],
-    )
-
-
-def _turned_choice(said: _Said) -> _Said:
+def _turned_choice(statement: _Statement) -> _Statement:
     choices: dict[Choice, Choice] = {"1": "2", "2": "1"}
-    return replace(said, choice=choices.get(said.choice, said.choice), left=1 if said.left == 2 else 2)
+    return replace(
+        statement, choice=choices.get(statement.choice, statement.choice), left=1 if statement.left == 2 else 2
+    )

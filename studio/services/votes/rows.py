@@ -1,4 +1,4 @@
-"""What leaves the studio of rating, as plain rows: votes, pairs, preferences. Pure; files are ``vote_export``'s business."""
+"""What leaves the studio of rating, as plain rows: votes, pairs, preferences. Pure; files are ``export``'s business."""
 
 from __future__ import annotations
 
@@ -164,57 +164,40 @@ def winner_of(choice: Choice, left: int) -> str | None:
 def _vote_row(vote: Vote, pair: AnswerPair, rater: Rater, names: bool) -> dict[str, Any]:
     answers, origins = (pair.answer_1, pair.answer_2), (pair.origin_1, pair.origin_2)
     a, b = (0, 1) if vote.left == 1 else (1, 0)
-    told = conversation(pair)
-    return {
+    turns = conversation(pair)
+    values = vars(vote) | {
         "question_id": pair.id,
         "model_a": origins[a].label,
         "model_b": origins[b].label,
         "winner": winner_of(vote.choice, vote.left),
         "judge": judge_of(rater),
-        **({"judge_name": rater.name} if names else {}),
-        "turn": sum(message.role == "user" for message in told),
+        "turn": sum(message.role == "user" for message in turns),
         "anony": True,
-        "conversation_a": chat((*told, Message("assistant", answers[a]))),
-        "conversation_b": chat((*told, Message("assistant", answers[b]))),
+        "conversation_a": chat((*turns, Message("assistant", answers[a]))),
+        "conversation_b": chat((*turns, Message("assistant", answers[b]))),
         "tstamp": vote.updated,
-        "choice": vote.choice,
-        "left": vote.left,
         "skipped": vote.choice == "skip",
         "seconds": vote.seconds if math.isfinite(vote.seconds) else None,
-        "created": vote.created,
-        "changes": vote.changes,
         "calibration": pair.calibration,
         "player_a": _portable(origins[a]).player,
         "player_b": _portable(origins[b]).player,
     }
+    return {name: values[name] for name in VOTE_COLUMNS} | ({"judge_name": rater.name} if names else {})
 
 
 def _pair_row(decision: Decision, min_votes: int, whole_origins: bool) -> dict[str, Any]:
     pair = decision.pair
-    origins = [_origin_row(origin, whole_origins) for origin in (pair.origin_1, pair.origin_2)]
-    return {
-        "id": pair.id,
-        "prompt": pair.prompt,
+    values = {
+        **vars(pair),
+        **vars(decision),
         "history": chat(pair.history),
-        "system_prompt": pair.system_prompt,
-        "answer_1": pair.answer_1,
-        "answer_2": pair.answer_2,
         "winner": f"answer_{decision.winner}" if decision.winner else None,
         "decision": decision_of(decision, min_votes),
         "votes": decision.votes,
-        "for_1": decision.for_1,
-        "for_2": decision.for_2,
-        "ties": decision.ties,
-        "both_bad": decision.both_bad,
-        "skips": decision.skips,
-        "calibration": pair.calibration,
-        "retired": pair.retired,
-        "source": pair.source,
-        "preferred": pair.preferred,
-        "created": pair.created,
-        "origin_1": origins[0],
-        "origin_2": origins[1],
+        "origin_1": _origin_row(pair.origin_1, whole_origins),
+        "origin_2": _origin_row(pair.origin_2, whole_origins),
     }
+    return {name: values[name] for name in PAIR_COLUMNS}
 
 
 def _preference_row(pair: PreferencePair, decision: Decision) -> dict[str, Any]:
@@ -234,9 +217,9 @@ def _preference_row(pair: PreferencePair, decision: Decision) -> dict[str, Any]:
 
 
 def _origin_row(origin: Origin, whole: bool) -> dict[str, Any]:
-    said = dataclasses.asdict(origin if whole else _portable(origin))
+    fields = dataclasses.asdict(origin if whole else _portable(origin))
     # The ratio of an uploaded adapter is not known (NaN), and JSON has no such number.
-    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in said.items()}
+    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in fields.items()}
 
 
 def _portable(origin: Origin) -> Origin:

@@ -192,14 +192,14 @@ def _match(
     for vote, score in zip(opinions, scores, strict=True):
         clusters[prompts[vote.pair_id]].append(score)
     groups = [clusters[prompt] for prompt in sorted(clusters)]  # the order of votes must not change what is drawn
-    found = cluster_share(np.array([sum(g) for g in groups], float), np.array([len(g) for g in groups], float))
+    share = cluster_share(np.array([sum(g) for g in groups], float), np.array([len(g) for g in groups], float))
     rate = sum(scores) / len(scores) if scores else None
     verdict: Verdict = "none" if rate is None else "open"
-    if found.interval and not found.interval.holds(0.5):
-        verdict = "a" if found.interval.low > 0.5 else "b"
+    if share.interval and not share.interval.holds(0.5):
+        verdict = "a" if share.interval.low > 0.5 else "b"
     more, many = None, False
-    if verdict == "open" and rate is not None and found.error is not None:
-        more = votes_to_settle(rate, found.error, len(scores), len(groups))
+    if verdict == "open" and rate is not None and share.error is not None:
+        more = votes_to_settle(rate, share.error, len(scores), len(groups))
         many = more is None
     return Match(
         a=a,
@@ -213,8 +213,8 @@ def _match(
         prompts=len(groups),
         raters=len({vote.rater_id for vote in opinions}),
         rate=rate,
-        interval=found.interval,
-        method=found.method,
+        interval=share.interval,
+        method=share.method,
         verdict=verdict,
         more=more,
         many=many,

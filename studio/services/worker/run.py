@@ -48,7 +48,7 @@ Emitted = (
 
 
 #: Steps of ``nice`` a training gives way by: votes and chat are answered first, and a run has nobody waiting for each step.
-COURTESY = 5
+NICENESS = 5
 
 
 class Outcome(Protocol):
@@ -85,7 +85,7 @@ def work(folder: Path, train: Train) -> int:
     """
     _redirect(folder / "log.txt")
     if hasattr(os, "nice"):
-        os.nice(COURTESY)
+        os.nice(NICENESS)
     keeper = StatusKeeper(folder, read_status(folder))
     try:
         stopped = _carry_out(read_job(folder), train, keeper)

@@ -87,17 +87,17 @@ class Trainer:
 
         Call :meth:`acquire` first.
         """
-        self._sweep()
+        self._recover()
         while True:
             if self._worker is not None:
                 self._watch(self._worker)
             elif self._something_new():
-                self._sweep()
+                self._recover()
                 if self._worker is None:
                     waiting = self._waiting()
                     if self._outdated(at_once=bool(waiting)):
                         return "changed"
-                    if not self._start_first(waiting) and self._forgotten():
+                    if not self._start_first(waiting) and self._idle():
                         return "idle"
             time.sleep(POLL_S)
 
@@ -123,19 +123,19 @@ class Trainer:
         self._notified, self._scanned = notified, now
         return True
 
-    def _sweep(self) -> None:
-        """Adopt the living worker of a killed trainer; settle what the dead ones left."""
+    def _recover(self) -> None:
+        """Adopt the living worker of a killed trainer; record the end of what the dead ones left."""
         for run_id in self._runs.ids():
             folder = self._settings.adapters_dir / run_id
             try:
                 status = read_status(folder)
                 if status.state in FINAL_STATES:
                     if (folder / "stop.json").exists():
-                        self._settle(folder, None, None)
+                        self._record_end(folder, None, None)
                 elif status.state == "queued":
                     continue
                 elif not owner_alive(status):
-                    self._settle(folder, None, None)
+                    self._record_end(folder, None, None)
                 elif self._worker is None:
                     log.info("run %s: its worker %d outlived its trainer; waiting for it", run_id, status.pid)
                     self._worker = self._watched(run_id, folder, status, child=False)
@@ -240,13 +240,13 @@ class Trainer:
         self._worker = None
         self._notified = -1.0  # look at the queue at once
         try:
-            self._settle(worker.folder, worker, exit_status)
+            self._record_end(worker.folder, worker, exit_status)
         except FileNotFoundError:
             log.info("run %s is gone", worker.run_id)
         except (StudioError, OSError):
             log.exception("run %s: its end could not be recorded", worker.run_id)
 
-    def _settle(self, folder: Path, worker: WorkerProcess | None, exit_status: int | None) -> None:
+    def _record_end(self, folder: Path, worker: WorkerProcess | None, exit_status: int | None) -> None:
         """Record the end of a run whose process is gone, unless it did so itself; clear away its requests.
 
         Under the lock, and looking afresh: it may have written its last word a moment ago, and somebody may be resuming
@@ -271,7 +271,7 @@ class Trainer:
         status = read_status(folder)
         write_status(folder, replace(status, state=state, message=message, updated=time.time()))
 
-    def _forgotten(self) -> bool:
+    def _idle(self) -> bool:
         try:
             seen = (self._settings.adapters_dir / ".trainer.alive").stat().st_mtime
         except FileNotFoundError:

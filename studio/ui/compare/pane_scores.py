@@ -11,10 +11,10 @@ import gradio as gr
 
 from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Message
+from studio.domain.toxicity import RUN
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.reward.scores import ranking
-from studio.services.toxicity.scorers import EMBEDDED, RUN
+from studio.services.scoring.service import ranking
 from studio.ui.compare import talk as talks
 from studio.ui.compare.api import MODEL
 from studio.ui.compare.pane_widgets import PaneWidgets
@@ -63,7 +63,7 @@ def build_pane_scores(
         best = gr.HTML(elem_id="best-result")
 
     def offer_judges(chosen: str, shown: str) -> tuple[Any, Any]:
-        judges = [*services.scores.choices(), *_toxicity_choices(services)]
+        judges = scorers_on_offer(services)
         kept = chosen if chosen in {name for _, name in judges} else OFF
         models = [(choice.label, choice.id) for choice in services.compare.panes()]
         return gr.Dropdown(choices=[("off", OFF), *judges], value=kept), offer(models, shown)
@@ -97,27 +97,20 @@ def build_pane_scores(
 
 
 def pane_lines(services: Services, judge: str, talk: Talk) -> list[str]:
-    """What stands below each pane: the score of its newest answer, where it has one. A reward model reads the whole
+    """What stands below each pane: the score of its newest answer, where it has one. A reward run reads the whole
     conversation; its rewards of answers to different conversations are marked as not comparable."""
     lines = [""] * len(talk.panes)
     rows = [index for index, pane in enumerate(talk.panes) if pane.answer]
     if not rows:
         return lines
-    values: list[float | None]
-    comparable = True
-    if _is_run(judge):
-        conversations = [talks.conversation(talk, index) for index in rows]
-        rewards = services.scores.score_conversations(judge, conversations)
-        values = [one.reward for one in rewards]
-        texts = [_HTML.reward(one.reward, one.cut) for one in rewards]
-        comparable = len({conversation[:-1] for conversation in conversations}) == 1
-    else:
-        scored = services.toxicity.judge(judge, [talk.panes[index].answer for index in rows])
-        values = [score.reward for score in scored.scores]
-        texts = [pane_line(scored.info, score) for score in scored.scores]
-    top = max((value for value in values if value is not None), default=None)
-    for index, text, value in zip(rows, texts, values, strict=True):
-        lines[index] = _HTML.pane(text, value is not None and value == top and len(rows) > 1, comparable)
+    conversations = [talks.conversation(talk, index) for index in rows]
+    answers, contexts = [turns[-1].content for turns in conversations], [turns[:-1] for turns in conversations]
+    scored = services.scoring.score(judge, answers, contexts)
+    comparable = scored.info.kind != "reward" or len(set(contexts)) == 1
+    highest = max((score.reward for score in scored.scores if score.reward is not None), default=None)
+    for index, score in zip(rows, scored.scores, strict=True):
+        leads = score.reward is not None and score.reward == highest and len(rows) > 1
+        lines[index] = _HTML.pane(pane_line(scored.info, score), leads, comparable)
     return lines
 
 
@@ -135,38 +128,13 @@ def best_of_n(services: Services, judge: str, talk: Talk, choice: str, count: in
     answers = [text for text in made if text.strip()]
     if not answers:
         raise InputError("All samples were empty; try another question or model.")
-    rows: list[tuple[str, str, int, bool]]
-    if _is_run(judge):
-        scorer, measure = "", "reward"
-        rewards = services.scores.score_conversations(judge, [(*question, Message("assistant", a)) for a in answers])
-        order = ranking([one.reward for one in rewards])
-        rows = [(f"{rewards[at].reward:+.3f}", answers[at], rewards[at].cut, False) for at in order]
-    else:
-        scored = services.toxicity.judge(judge, answers)
-        scorer, measure = named(scored.info), "toxicity"
-        # the least toxic answer first, those the scorer does not cover last
-        order = ranking([float("-inf") if one.reward is None else one.reward for one in scored.scores])
-        rows = [
-            (
-                "not covered" if (t := scored.scores[at].toxicity) is None else f"{t:.3f}",
-                answers[at],
-                0,
-                (t or 0) > OVER,
-            )
-            for at in order
-        ]
-    return _HTML.ranked(turns[-1].content, len(turns) - 1, index + 1, scorer, measure, rows)
+    scored = services.scoring.score(judge, answers, [question] * len(answers))
+    # the highest reward first, answers the scorer does not cover last
+    rows = [(scored.texts[at], scored.scores[at]) for at in ranking(scored.scores)]
+    return _HTML.ranked(turns[-1].content, len(turns) - 1, index + 1, scored.info, named(scored.info), rows, OVER)
 
 
-def _is_run(judge: str) -> bool:
-    """Whether a run's id was chosen, not a scorer's name: all names of those but one have a slash in them."""
-    return judge != EMBEDDED and "/" not in judge
-
-
-def _toxicity_choices(services: Services) -> list[tuple[str, str]]:
-    """The toxicity scorers that can score now; reward runs stand in the list already, by their ids."""
-    return [
-        (f"Toxicity · {label}", name)
-        for label, name in services.toxicity.choices()
-        if not name.startswith(RUN) and services.toxicity.ready(name)
-    ]
+def scorers_on_offer(services: Services) -> list[tuple[str, str]]:
+    """(label, name) of the scorers that can score now: the reward runs, then those of toxicity."""
+    others = [(f"Toxicity · {label}", name) for label, name in services.scoring.choices() if not name.startswith(RUN)]
+    return [*services.scoring.reward_runs(), *(choice for choice in others if services.scoring.ready(choice[1]))]

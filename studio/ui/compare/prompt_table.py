@@ -17,7 +17,7 @@ from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.services.compare import TableProgress, table_records
 from studio.services.data.formats import read_prompts
-from studio.services.files.csv_text import csv_text
+from studio.services.files.tables import csv_text
 from studio.ui.compare import kept_table
 from studio.ui.compare.kept_table import KeptTable
 from studio.ui.compare.pane_widgets import AskWidgets

@@ -11,7 +11,7 @@ import gradio as gr
 from studio.domain.detox import MAX_TERMS, DetoxSettings
 from studio.domain.settings import LoraSettings, TrainingSettings
 from studio.services import Services
-from studio.services.data.prompt_sets import prompt_sets
+from studio.services.data.prompts import prompt_sets
 from studio.services.detox.service import AUTO, DetoxForm
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.parts.base_fetch import BaseNeeds

@@ -11,7 +11,7 @@ import gradio as gr
 
 from studio.domain.detox import DetoxSettings, RewardTerm
 from studio.services import Services
-from studio.services.data.prompt_file import as_jsonl
+from studio.services.data.prompts import as_jsonl
 from studio.services.detox.service import DetoxForm
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.detox.form import BY_STUDIO, NONE, TERMS, DetoxWidgets, set_choices
@@ -29,7 +29,7 @@ def offer(
     *scorers: str | None,
 ) -> list[Any]:
     """What there is to choose now, in the order of :meth:`DetoxWidgets.choices`; what was chosen stays while it is there."""
-    known = list(services.toxicity.choices())
+    known = list(services.scoring.choices())
     # the reward's first scorer cannot be none
     lists = [known, *[[NONE, *known]] * (TERMS - 1), [BY_STUDIO, NONE, *known]]
     return [

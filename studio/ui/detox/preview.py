@@ -34,6 +34,6 @@ def scorers_html(services: Services, form: DetoxForm) -> Markup:
 def _scorer(services: Services, name: str) -> str:
     """A scorer's title, revision and what it measures; or why it cannot score."""
     try:
-        return _HTML.scorer(services.toxicity.spec(name).info)
+        return _HTML.scorer(services.scoring.spec(name).info)
     except StudioError as error:
         return f"{name}: {error}"

@@ -11,7 +11,7 @@ from studio.domain.chat import BASE, Sampling
 from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
-from studio.services.data.prompt_sets import prompt_sets, prompts_from_text
+from studio.services.data.prompts import prompt_sets, prompts_from_text
 from studio.services.evaluations.form import MAX_SAMPLES, EvaluationForm
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET
@@ -125,7 +125,7 @@ class EvaluationFormBox:
         listed = [*sets, ("Prompts typed here", LINES), ("Prompts of a file of yours", FILE)]
         fresh = scorer is None
         chosen = prompts if not fresh and prompts in {value for _, value in listed} else listed[0][1]
-        scorers = self._services.toxicity.choices()
+        scorers = self._services.scoring.choices()
         return {
             self.base: gr.Dropdown(choices=bases, value=base),
             self.prompts: gr.Dropdown(choices=listed, value=chosen),

@@ -9,7 +9,7 @@ import gradio as gr
 from studio.errors import ConflictError, NotFoundError
 from studio.services import Services
 from studio.services.evaluations.dynamodb import put_evaluation
-from studio.services.evaluations.export import file_name
+from studio.services.evaluations.table import file_name
 from studio.ui.evaluations.report_page import report_of
 from studio.ui.evaluations.section import CompareSection
 from studio.ui.page.access import Visitor, require_operator

@@ -11,10 +11,9 @@ import gradio as gr
 from studio.domain.evaluations import Evaluation
 from studio.errors import NotFoundError
 from studio.services import Services
-from studio.services.evaluations.export import FORMATS, Format, export, file_name
 from studio.services.evaluations.service import EvaluationStatus
 from studio.services.evaluations.statistics import Comparison, compare
-from studio.services.evaluations.table import Filter, Which, matching
+from studio.services.evaluations.table import FORMATS, Filter, Format, Which, export, file_name, matching
 from studio.ui.evaluations import charts, view
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET

@@ -9,8 +9,7 @@ from markupsafe import Markup
 
 from studio.domain.toxicity import TestPrompt
 from studio.errors import StudioError
-from studio.services.data.prompt_file import MAX_FILE_MB, prompts_from_file
-from studio.services.data.prompt_sets import MAX_PROMPTS
+from studio.services.data.prompts import MAX_FILE_MB, MAX_PROMPTS, prompts_from_file
 from studio.services.wording import counted
 from studio.ui.parts.html import parts
 

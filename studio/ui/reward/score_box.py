@@ -7,14 +7,15 @@ from typing import Any
 
 import gradio as gr
 
+from studio.domain.toxicity import RUN, reward_scorer
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.reward.scores import verdict_of
+from studio.services.scoring.service import verdict_of
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE
 from studio.ui.reward import view as reward_view
 
-#: Scorings wait in the service's own line; this bounds how many threads wait there.
+#: Scorings wait in the service's own queue; this bounds how many threads wait there.
 SCORING: dict[str, Any] = {"concurrency_id": "score", "concurrency_limit": 16}
 _MOST = 100_000
 
@@ -34,13 +35,12 @@ def build_score_box(services: Services) -> gr.Dropdown:
     button = gr.Button("Score", variant="primary", size="sm", elem_id="score")
     result = gr.HTML(elem_id="score-result")
 
-    def score_text(run_id: str | None, question: str, one: str, two: str) -> str:
-        if not run_id:
+    def score_text(scorer: str | None, question: str, one: str, two: str) -> str:
+        if not scorer:
             raise InputError("There is no reward model to score with; train one first.")
         answers = [one, *([two] if two.strip() else [])]
-        scored = services.scores.score(run_id, [(question, answer) for answer in answers])
-        verdict = verdict_of(scored[0], scored[1]) if len(scored) == 2 else None
-        return reward_view.scores([s.reward for s in scored], [s.cut for s in scored], verdict)
+        scores = services.scoring.score_checked(scorer, answers, [question] * len(answers), "Answer").scores
+        return reward_view.scores(scores, verdict_of(*scores) if len(scores) == 2 else None)
 
     button.click(guarded(score_text), [run, prompt, first, second], result, **SCORING, **PRIVATE)
     return run
@@ -52,12 +52,14 @@ def add_api(services: Services) -> None:
     def score(prompt: str, response: str, run: str = "", response2: str = "") -> dict[str, Any]:
         """Reward of an answer by a reward run (the newest where ``run`` is empty); with ``response2`` also its reward, the
         margin and the probability that the first is preferred."""
-        run_id = run or next((run_id for _, run_id in services.scores.choices()), "")
-        if not run_id:
+        scorer = reward_scorer(run) if run else next((name for _, name in services.scoring.reward_runs()), "")
+        if not scorer:
             raise InputError("There is no reward model to score with; train one first.")
+        run_id = scorer.removeprefix(RUN)
         if not response2:
-            return {"run": run_id, "reward": services.scores.score(run_id, [(prompt, response)])[0].reward}
-        verdict = services.scores.compare(run_id, prompt, response, response2)
+            scored = services.scoring.score_checked(scorer, [response], [prompt], "Answer")
+            return {"run": run_id, "reward": scored.scores[0].reward}
+        verdict = services.scoring.compare(scorer, prompt, response, response2)
         return {
             "run": run_id,
             "reward": verdict.first.reward,
@@ -70,6 +72,6 @@ def add_api(services: Services) -> None:
 
 
 def offer(choices: Sequence[tuple[str, str]], chosen: str | None) -> Any:
-    """The dropdown with the runs there are now; what was chosen stays while it is there."""
-    ids = [run_id for _, run_id in choices]
-    return gr.Dropdown(choices=list(choices), value=chosen if chosen in ids else next(iter(ids), None))
+    """The dropdown with the choices there are now; what was chosen stays while it is there."""
+    names = [name for _, name in choices]
+    return gr.Dropdown(choices=list(choices), value=chosen if chosen in names else next(iter(names), None))

@@ -64,7 +64,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     def refresh(dataset: str, chosen: str | None, *values: Any) -> dict[Any, Any]:
         """What may have changed elsewhere: votes, datasets, runs."""
         updates: dict[Any, Any] = {
-            scorer: offer(services.scores.choices(), chosen),
+            scorer: offer(services.scoring.reward_runs(), chosen),
             form.dataset: gr.Dropdown(choices=dataset_choices(services)),
             **dict(zip((counts, table), count(*values), strict=True)),
         }

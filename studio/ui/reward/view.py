@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from studio.domain.events import RewardReport
 from studio.domain.runs import FINAL_STATES, RewardRecipe
+from studio.domain.toxicity import TextScore
 from studio.services.reward.reading import claim, majority_name
 from studio.services.reward.service import VoteCount
 from studio.services.runs.store import RunView
@@ -21,7 +22,7 @@ from studio.ui.training.run_view import header_html, history_line
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from studio.services.reward.scores import Verdict
+    from studio.services.scoring.service import Verdict
 
 _HTML = Macros("reward/view.html")
 
@@ -135,9 +136,8 @@ def votes_badge(count: VoteCount) -> Markup:
     return _HTML.votes_badge(count)
 
 
-def scores(rewards: Sequence[float], cuts: Sequence[int], verdict: Verdict | None) -> Markup:
+def scores(answers: Sequence[TextScore], verdict: Verdict | None) -> Markup:
     """Rewards of one or two answers; of two the margin and the probability."""
-    answers = list(zip(("Answer A", "Answer B"), rewards, cuts, strict=False))
     if verdict is None:
         return _HTML.scores(answers, "", 0.0, 0.0)
     ahead, p = ("A", verdict.probability) if verdict.margin >= 0 else ("B", 1 - verdict.probability)

@@ -8,11 +8,13 @@ from typing import Any
 
 import gradio as gr
 
+from studio.domain.toxicity import RUN
 from studio.errors import InputError, StudioError
 from studio.services import Services
-from studio.services.toxicity.score_files import score_csv, score_json, score_records
-from studio.services.toxicity.scorers import EMBEDDED, RUN
-from studio.services.toxicity.service import MAX_CHARACTERS, TextScores, check_texts
+from studio.services.files.tables import BOM
+from studio.services.scoring.score_files import score_csv, score_json, score_records
+from studio.services.scoring.scorers import EMBEDDED
+from studio.services.scoring.service import MAX_CHARACTERS, TextScores, check_texts
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
@@ -59,7 +61,7 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
                 elem_id="tox-split",
             )
             scorer = gr.Dropdown(
-                services.toxicity.choices(),
+                services.scoring.choices(),
                 value=EMBEDDED,
                 label="Scorer",
                 info="Any text classifier on the Hub works as well: type its id, organisation/name.",
@@ -90,32 +92,32 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
 
     def refresh(chosen: str | None) -> Any:
         """Reward runs come and go, classifiers are downloaded; what was chosen or typed stays."""
-        return gr.Dropdown(choices=services.toxicity.choices(), value=chosen or EMBEDDED)
+        return gr.Dropdown(choices=services.scoring.choices(), value=chosen or EMBEDDED)
 
     def tell(mark: Visitor, name: str | None) -> tuple[Any, Any, Any, Any]:
         """A scorer was chosen: who it is, its labels, what is missing."""
         typed, _, picked = (name or "").strip().partition("#")
-        names = services.toxicity.labels(typed)
+        names = services.scoring.labels(typed)
         toxic = picked if picked in names else None
         missing = False
         try:
-            info = services.toxicity.spec(name or "").info
+            info = services.scoring.spec(name or "").info
             toxic, description = info.toxic_label if names else None, score_view.who(info)
         except StudioError as error:
             description = parts.message(str(error))
-            missing = mark.operator and services.toxicity.downloadable(typed)
+            missing = mark.operator and services.scoring.downloadable(typed)
         labels = gr.Dropdown(choices=list(names), value=toxic, visible=len(names) > 1)
         return description, labels, gr.Button(visible=missing), gr.Textbox(visible=typed.startswith(RUN))
 
     def tell_label(name: str | None, toxic: str | None) -> str:
         try:
-            return score_view.who(services.toxicity.spec(_named(name, toxic)).info)
+            return score_view.who(services.scoring.spec(_named(name, toxic)).info)
         except StudioError as error:
             return parts.message(str(error))
 
     def download(mark: Visitor, name: str | None, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008 - gradio's way
         require_operator(mark, "downloading a classifier")
-        services.toxicity.fetch(name or "", lambda share, text: progress(share, desc=text))
+        services.scoring.fetch(name or "", lambda share, text: progress(share, desc=text))
         return refresh(name)
 
     def score_texts(typed: str, how: str, name: str | None, toxic: str | None, question: str) -> dict[Any, Any]:
@@ -126,7 +128,8 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         to_score = list(lines.values())
         check_texts(to_score, "The text" if how == WHOLE else "Line", list(lines))
         chosen = _named(name, toxic)
-        scores = services.toxicity.ask(chosen, to_score, [question] * len(to_score) if chosen.startswith(RUN) else None)
+        prompts = [question] * len(to_score) if chosen.startswith(RUN) else None
+        scores = services.scoring.score_checked(chosen, to_score, prompts)
         offensive = any((one.toxicity or 0) > score_view.OVER for one in scores.scores)
         return {
             result: score_view.scored(scores),
@@ -142,7 +145,7 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         data = (score_csv if kind == "csv" else score_json)(last.scores)
         who = re.sub(r"[^\w.-]+", "-", last.scores.info.name)[-60:].strip("-.")
         name = f"toxicity-{who}-{time.strftime('%Y-%m-%d')}.{kind}"
-        head = "\ufeff" if kind == "csv" else ""  # a BOM, or Excel guesses
+        head = BOM if kind == "csv" else ""
         path = served(f"{head}{data}".encode(), name)
         return gr.DownloadButton("Download again", value=path, visible=True)
 
@@ -177,15 +180,15 @@ def add_api(services: Services) -> None:
     ) -> list[dict[str, Any]]:
         """Score texts: ``[{"text", "toxicity", "logits", "label"}, ...]`` in their order, as ``python -m studio score --json``.
         ``prompts``, one a text, are what they answer; only a reward run (``run:<id>``) needs them."""
-        return score_records(services.toxicity.ask(scorer, texts, prompts or None))
+        return score_records(services.scoring.score_checked(scorer, texts, prompts or None))
 
     def scorers() -> list[dict[str, Any]]:
         """The scorers on offer; of those that are ready also their revision, what they measure, and their labels."""
         listed = []
-        for title, name in services.toxicity.choices():
-            entry: dict[str, Any] = {"name": name, "title": title, "ready": services.toxicity.ready(name)}
+        for title, name in services.scoring.choices():
+            entry: dict[str, Any] = {"name": name, "title": title, "ready": services.scoring.ready(name)}
             if entry["ready"]:
-                info = services.toxicity.spec(name).info
+                info = services.scoring.spec(name).info
                 entry |= {"revision": info.revision, "measures": info.measures, "languages": list(info.languages)}
                 entry |= {"labels": list(info.labels), "toxic_label": info.toxic_label}
             listed.append(entry)

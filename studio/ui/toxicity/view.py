@@ -7,7 +7,7 @@ import statistics
 from markupsafe import Markup
 
 from studio.domain.toxicity import ScorerInfo, TextScore
-from studio.services.toxicity.service import TextScores
+from studio.services.scoring.service import TextScores
 from studio.ui.parts.html import Macros, parts
 
 _HTML = Macros("toxicity/view.html")

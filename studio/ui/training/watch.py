@@ -10,7 +10,7 @@ from typing import Any
 from studio.domain.events import DetoxEvent, ProbeEvent, StepEvent
 from studio.domain.runs import FINAL_STATES, DetoxRecipe, PairRecipe
 from studio.errors import NotFoundError, StudioError
-from studio.services.runs.events import Event, in_force
+from studio.services.runs.events import Event, drop_superseded
 from studio.services.runs.store import RunStore, RunView
 from studio.ui.page.shared import LIVE_S
 from studio.ui.training.charts import Curve
@@ -77,7 +77,7 @@ class Watch:
             events, self._offsets[run_id] = runs.events(run_id, self._offsets.get(run_id, 0))
             fresh = fresh or bool(events)
             # a resumed run trains some steps anew
-            self._events[run_id] = in_force([*self._events.get(run_id, []), *events])
+            self._events[run_id] = drop_superseded([*self._events.get(run_id, []), *events])
         return fresh
 
     def steps(self, run_id: str) -> list[StepEvent]:

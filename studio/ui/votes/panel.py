@@ -15,7 +15,7 @@ import gradio as gr
 
 from studio.domain.votes import Decision, PairSource, Progress
 from studio.services import Services
-from studio.services.rating.decisions import decide
+from studio.services.rating.rules import decide
 from studio.services.rating.service import RatingService
 from studio.services.votes.filters import SOURCES, VoteFilters
 from studio.services.votes.statistics import VoteReport, report

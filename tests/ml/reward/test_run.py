@@ -19,7 +19,7 @@ from studio.ml.reward.rows import encode_answer
 from studio.ml.reward.run import RewardJob
 from studio.ml.reward.scorer import RewardScorer
 from studio.ml.training.fit import TrainingResult
-from tests.helpers.reward import make_encoder, reward_job, word_rows
+from tests.helpers.reward import make_encoder, reward_job, reward_of, word_rows
 from tests.helpers.reward_runs import report_of, run, steps
 
 ENCODERS = ("roberta", "distilbert", "bert")
@@ -151,13 +151,13 @@ def test_plain_peft_loads_the_adapter_with_equal_scores(base: Path, tmp_path: Pa
         assert encoded is not None
         with torch.no_grad():
             theirs = plain(input_ids=torch.tensor([encoded[0].ids])).logits.item()
-        assert scorer.get_score(row.prompt, row.chosen) == pytest.approx(theirs, abs=1e-5)
+        assert reward_of(scorer, row.prompt, row.chosen) == pytest.approx(theirs, abs=1e-5)
 
 
 def test_the_report_is_what_the_scorer_says(learned: tuple[RewardJob, TrainingResult, list[Any]], base: Path) -> None:
     job, _, events = learned
     scorer = RewardScorer(base, job.folder, device="cpu")
-    margins = [scorer.get_score(r.prompt, r.chosen) - scorer.get_score(r.prompt, r.rejected) for r in job.heldout]
+    margins = [reward_of(scorer, r.prompt, r.chosen) - reward_of(scorer, r.prompt, r.rejected) for r in job.heldout]
     # trained in bfloat16 where the processor has it, scored in float32
     assert margins == pytest.approx(list(report_of(events).margins), abs=0.25)
 

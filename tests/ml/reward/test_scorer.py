@@ -16,7 +16,7 @@ from studio.ml.dpo.run import train_dpo
 from studio.ml.reward.run import train_reward
 from studio.ml.reward.scorer import RewardScorer
 from tests.helpers.dpo import make_base, make_job
-from tests.helpers.reward import make_encoder, reward_job, word_rows
+from tests.helpers.reward import make_encoder, reward_job, reward_of, rewards, word_rows
 
 
 @pytest.fixture(scope="module", params=["causal", "roberta", "pad is end"])
@@ -51,33 +51,33 @@ def talks() -> list[list[Message]]:
 
 def test_a_score_does_not_depend_on_its_neighbours(scorer: RewardScorer) -> None:
     every = talks()
-    alone = [scorer.score([one])[0] for one in every]
+    alone = [rewards(scorer, [one])[0] for one in every]
     assert len({round(value, 3) for value in alone}) > 10
-    assert scorer.score(every) == pytest.approx(alone, abs=1e-4)
+    assert rewards(scorer, every) == pytest.approx(alone, abs=1e-4)
     order = list(range(len(every)))
     random.Random(1).shuffle(order)
-    mixed = scorer.score([every[index] for index in order])
+    mixed = rewards(scorer, [every[index] for index in order])
     assert mixed == pytest.approx([alone[index] for index in order], abs=1e-4)
-    assert scorer.score(every * 30) == pytest.approx(alone * 30, abs=1e-4)  # more than one batch
-    assert scorer.score([]) == []
+    assert rewards(scorer, every * 30) == pytest.approx(alone * 30, abs=1e-4)  # more than one batch
+    assert rewards(scorer, []) == []
 
 
 def test_the_padding_side_changes_nothing(scorer: RewardScorer) -> None:
-    alone = [scorer.score([one])[0] for one in talks()[:5]]
+    alone = [rewards(scorer, [one])[0] for one in talks()[:5]]
     scorer._tokenizer.padding_side = "right"
     try:
-        assert scorer.score(talks()[:5]) == pytest.approx(alone, abs=1e-4)
+        assert rewards(scorer, talks()[:5]) == pytest.approx(alone, abs=1e-4)
     finally:
         scorer._tokenizer.padding_side = "left"
 
 
 def test_many_threads_get_their_own_scores(scorer: RewardScorer) -> None:
     every = talks()[:8]
-    alone = [scorer.score([one])[0] for one in every]
+    alone = [rewards(scorer, [one])[0] for one in every]
     got: dict[int, float] = {}
 
     def ask(index: int) -> None:
-        got[index] = scorer.score([every[index]])[0]
+        got[index] = rewards(scorer, [every[index]])[0]
 
     threads = [threading.Thread(target=ask, args=(index,)) for index in range(8)]
     for thread in threads:
@@ -90,30 +90,30 @@ def test_many_threads_get_their_own_scores(scorer: RewardScorer) -> None:
 def test_the_runs_system_prompt_goes_before_the_conversation(model: tuple[Path, Path], scorer: RewardScorer) -> None:
     kind = RewardScorer(*model, device="cpu", system_prompt="Be kind.")
     written = [Message("system", "Be kind."), *talk("stone", "cloud")]
-    assert kind.get_score("stone", "cloud") == pytest.approx(scorer.score([written])[0], abs=1e-6)
-    assert kind.score([written]) == pytest.approx(scorer.score([written]), abs=1e-6)
-    assert abs(kind.get_score("stone", "cloud") - scorer.get_score("stone", "cloud")) > 1e-4
+    assert reward_of(kind, "stone", "cloud") == pytest.approx(rewards(scorer, [written])[0], abs=1e-6)
+    assert rewards(kind, [written]) == pytest.approx(rewards(scorer, [written]), abs=1e-6)
+    assert abs(reward_of(kind, "stone", "cloud") - reward_of(scorer, "stone", "cloud")) > 1e-4
 
 
 def test_an_answer_without_anything_in_it_is_refused(scorer: RewardScorer) -> None:
     for answer in ("", " \n\t"):
         with pytest.raises(InputError, match="answer of conversation 2 is empty"):
-            scorer.score([talk("stone", "cloud"), talk("stone", answer)])
+            rewards(scorer, [talk("stone", "cloud"), talk("stone", answer)])
 
 
 @pytest.mark.parametrize("turns", [[], [Message("user", "a")], [Message("assistant", "a")]])
 def test_a_conversation_without_question_or_answer_is_refused(scorer: RewardScorer, turns: list[Message]) -> None:
     with pytest.raises(InputError, match="Conversation 1 has no answer at its end"):
-        scorer.score([turns])
+        rewards(scorer, [turns])
     with pytest.raises(InputError, match="no question before its answer"):
-        scorer.score([[Message("system", "a"), Message("assistant", "b")]])
+        rewards(scorer, [[Message("system", "a"), Message("assistant", "b")]])
 
 
 def test_what_is_too_long_is_told(model: tuple[Path, Path], scorer: RewardScorer) -> None:
     with pytest.raises(
         InputError, match=r"answer of conversation 1 \([\d,]+ characters\) is longer than the \d+ tokens"
     ):
-        scorer.get_score("stone", "garden " * 5000)
+        reward_of(scorer, "stone", "garden " * 5000)
     long, short = talk("river " * 5000, "cloud"), talk("stone", "cloud")
     found = scorer.scored([long, short])
     assert found[0].cut > 1000
@@ -125,8 +125,8 @@ def test_what_is_too_long_is_told(model: tuple[Path, Path], scorer: RewardScorer
 
 @pytest.mark.parametrize("text", ["<|pad|>", "<pad><pad>", "\0", "</s>", "\u202e abc", "<|end|><|end|>", "<script>"])
 def test_odd_texts_have_a_score_of_their_own(scorer: RewardScorer, text: str) -> None:
-    alone = scorer.get_score("stone", text)
-    both = scorer.score([talk("stone", text), talk("stone " * 20, "garden " * 10)])
+    alone = reward_of(scorer, "stone", text)
+    both = rewards(scorer, [talk("stone", text), talk("stone " * 20, "garden " * 10)])
     assert both[0] == pytest.approx(alone, abs=1e-4)
 
 
@@ -135,7 +135,7 @@ def test_a_released_model_says_so(model: tuple[Path, Path]) -> None:
     scorer.release()
     scorer.release()
     with pytest.raises(ModelLoadError, match="was released"):
-        scorer.get_score("stone", "cloud")
+        reward_of(scorer, "stone", "cloud")
 
 
 def test_only_adapters_of_reward_runs_are_taken(model: tuple[Path, Path], tmp_path: Path) -> None:

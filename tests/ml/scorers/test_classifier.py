@@ -17,7 +17,7 @@ from studio.ml.reward.scorer import RewardScorer
 from studio.ml.scorers.classifier import ClassifierScorer, read_logits
 from studio.ml.scorers.labels import Labels, read_labels
 from studio.ml.scorers.load import load_scorer
-from tests.helpers.reward import make_encoder, reward_job, word_rows
+from tests.helpers.reward import make_encoder, reward_job, reward_of, word_rows
 from tests.helpers.scorers import classifier_spec, edit_config, make_classifier
 
 HATE = ("nothate", "hate")
@@ -310,7 +310,7 @@ def test_a_reward_run_scores_answers_to_prompts(reward_spec: ScorerSpec) -> None
         reward_spec.base_path, reward_spec.path, system_prompt="Be kind.", max_length=64, device="cpu"
     )
     found = scorer.score([*(row.chosen for row in rows), " "], [*(row.prompt for row in rows), "Well?"])
-    expected = [direct.get_score(row.prompt, row.chosen) for row in rows]
+    expected = [reward_of(direct, row.prompt, row.chosen) for row in rows]
     assert [one.reward for one in found[:-1]] == pytest.approx(expected, abs=1e-4)
     assert found[-1] == NOT_COVERED
     assert all(one.toxicity is None and one.label == "" and one.logits == (one.reward,) for one in found[:-1])

@@ -9,7 +9,7 @@ from studio.ml.scorers.load import load_scorer
 from studio.ml.scorers.word_list import WordScorer
 from studio.services.models.service import ModelService
 from studio.services.runs.store import RunStore
-from studio.services.toxicity.service import ToxicityService
+from studio.services.scoring.service import ScoringService
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_listed_words_are_counted(text: str, found: int | None) -> None:
 
 
 def test_it_is_on_offer_and_loads(settings: Settings) -> None:
-    service = ToxicityService(settings, RunStore(settings), ModelService(settings))
+    service = ScoringService(settings, RunStore(settings), ModelService(settings))
     assert "word-list" in [name for _, name in service.choices()]
     spec = service.spec("word-list")
     assert load_scorer(spec).info == spec.info
-    assert service.score("word-list", ["You idiot.", "You are kind."])[0].toxicity == 1.0
+    assert service.score("word-list", ["You idiot.", "You are kind."]).scores[0].toxicity == 1.0
     service.close()

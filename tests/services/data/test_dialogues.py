@@ -17,7 +17,7 @@ from studio.services.align.service import AlignForm
 from studio.services.data.datasets import DatasetService, counted
 from studio.services.data.dialogues import split_prompts, summary_prompt
 from studio.services.data.formats import RawRow
-from studio.services.data.parsing import parse_rows
+from studio.services.data.preference_rows import parse_rows
 from studio.services.reward.service import RewardForm
 
 

@@ -13,9 +13,9 @@ import pytest
 from studio.config import Settings
 from studio.domain.data import Message, PreferencePair
 from studio.errors import DatasetError
-from studio.services.data import datasets as module
 from studio.services.data import preference_rows as imports
 from studio.services.data.datasets import DatasetService
+from studio.services.data.formats import RawRow
 from tests.helpers.datasets import BAD, GOOD, SECOND, SHIPPED, SIDES, USER, as_csv, as_parquet, imported, lines
 
 # -- the course's format ---------------------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_labels_agree_with_trls_own_reading(tmp_path: Path) -> None:
     data_utils = pytest.importorskip("trl.data_utils")
     row = LABELS["implied conversation"][0]
     theirs = data_utils.extract_prompt(row)
-    pair = imports.parse_rows([module.imports.RawRow("row 1", row)], "x").pairs[0]
+    pair = imports.parse_rows([RawRow("row 1", row)], "x").pairs[0]
     turns = [{"role": m.role, "content": m.content} for m in pair.history] + [{"role": "user", "content": pair.prompt}]
     assert theirs["prompt"] == turns
     assert theirs["chosen"] == [{"role": "assistant", "content": pair.support}]

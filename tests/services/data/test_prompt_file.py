@@ -14,8 +14,7 @@ from studio.config import Settings
 from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError, NotFoundError, RecipeError
 from studio.services import Services
-from studio.services.data.prompt_file import MAX_FILE_MB, prompts_from_file
-from studio.services.data.prompt_sets import MAX_PROMPTS
+from studio.services.data.prompts import MAX_FILE_MB, MAX_PROMPTS, prompts_from_file
 from studio.services.detox.service import DetoxForm
 from studio.ui.detox import form_values as detox_values
 from studio.ui.detox.form import DetoxWidgets

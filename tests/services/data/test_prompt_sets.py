@@ -10,7 +10,7 @@ import pytest
 from studio.config import ROOT
 from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError
-from studio.services.data.prompt_sets import MAX_PROMPTS, prompt_sets, prompts_from_text
+from studio.services.data.prompts import MAX_PROMPTS, prompt_sets, prompts_from_text
 
 
 def test_a_file_becomes_a_set_and_a_broken_one_is_named(tmp_path: Path) -> None:

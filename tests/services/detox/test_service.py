@@ -27,7 +27,7 @@ from studio.services.detox.service import DetoxForm
 from studio.services.library.portable import portable_recipe
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.services.recipes.queue import trainer_environment
-from studio.services.runs.events import in_force
+from studio.services.runs.events import drop_superseded
 from studio.services.runs.job import read_job
 from studio.services.worker.run import cold_command, train_run
 from tests.helpers.scorers import make_classifier
@@ -87,7 +87,7 @@ def test_a_run_is_carried_out_and_told(services: Services, form: DetoxForm, done
     view = services.runs.get(done)
     assert (view.status.state, view.method, view.title) == ("done", "detox", "A trial")
     recipe = view.recipe
-    assert recipe.settings.rewards[0].revision == services.toxicity.spec("embedded").info.revision
+    assert recipe.settings.rewards[0].revision == services.scoring.spec("embedded").info.revision
     assert recipe.settings.judge_revision
     assert recipe.data_size == len(recipe.row_ids) == len(services.runs.plan(done).prompts)
     events, _ = services.runs.events(done)
@@ -404,7 +404,7 @@ def test_the_report_is_audited_on_prompts_nobody_trained_on() -> None:
 def test_steps_trained_anew_replace_the_old_ones() -> None:
     report = DetoxReport(3, 1, 0, 1, (), *[AnswerFigures(1, 1, 0, 0, 1)] * 2, 0.0, (), ())
     told = [event(1), event(2), event(3), event(2, reward=5.0), event(3, reward=6.0), report, replace(report, kl=1.0)]
-    kept = in_force(told)
+    kept = drop_superseded(told)
     assert [(e.step, e.reward) for e in kept if isinstance(e, DetoxEvent)] == [(1, 1.0), (2, 5.0), (3, 6.0)]
     assert [e.kl for e in kept if isinstance(e, DetoxReport)] == [1.0]
 

@@ -6,15 +6,17 @@ import csv
 import dataclasses
 import io
 import json
+import sys
 
 import pyarrow.parquet
 import pytest
 
+from studio.config import Settings
 from studio.domain.toxicity import NOT_COVERED, TextScore
-from studio.errors import InputError, NotFoundError
+from studio.errors import InputError, NotFoundError, NotInstalledError
 from studio.services.compare import row_seed
-from studio.services.evaluations.export import export, file_name
-from studio.services.evaluations.table import COLUMNS, Filter, by_difference, matching, records
+from studio.services.evaluations.dynamodb import put_evaluation
+from studio.services.evaluations.table import COLUMNS, Filter, by_difference, export, file_name, matching, records
 from tests.helpers.evaluations import make_evaluation
 
 MADE = make_evaluation()
@@ -103,3 +105,12 @@ def test_filters() -> None:
     assert keys(words="ZH-1 run-a") == {9, 11}
     assert keys(words="seeded QUESTION") == {4}
     assert keys(words="nothing of it") == set()
+
+
+def test_a_missing_boto3_is_a_sentence_that_says_how_to_install_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    named = dataclasses.replace(settings, dynamodb_table="evaluations")
+    with pytest.raises(NotInstalledError, match=r"boto3 is not installed; run: pip install -r requirements-aws\.txt"):
+        put_evaluation(MADE, named)

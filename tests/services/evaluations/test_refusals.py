@@ -13,14 +13,14 @@ import pytest
 from studio.domain.chat import Sampling
 from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError, StudioError
-from studio.services.evaluations.queue import SILENT_S
 from studio.services.evaluations.rows import parts_left
 from studio.services.evaluations.service import NOT_KEPT, EvaluationStatus
+from studio.services.jobs import SILENT_S
 from studio.store import evaluations as store
 from tests.helpers.evaluation_services import House, form
 from tests.helpers.evaluations import (
     SCORER,
-    ScriptedToxicity,
+    ScriptedScoring,
     light_run,
     make_evaluation,
     make_rows,
@@ -46,10 +46,10 @@ def paused(quick: House) -> str:
 
 def test_another_state_of_adapter_or_scorer_is_refused(quick: House) -> None:
     name = paused(quick)
-    quick.toxicity.info = dataclasses.replace(SCORER, revision="r2")
+    quick.scoring.info = dataclasses.replace(SCORER, revision="r2")
     with pytest.raises(ConflictError, match="its revision was r1, now it is r2"):
         quick.evaluations.resume(name)
-    quick.toxicity.info = SCORER
+    quick.scoring.info = SCORER
     was = quick.runs.get("run-one").adapter_hash
     quick.runs.delete("run-one")
     with pytest.raises(NotFoundError, match="run-one"):
@@ -63,13 +63,13 @@ def test_another_state_of_adapter_or_scorer_is_refused(quick: House) -> None:
 
 def test_what_changed_while_it_waited_in_the_line_is_seen(quick: House) -> None:
     light_run(quick.runs, "run-one")
-    quick.toxicity.gate.clear()
+    quick.scoring.gate.clear()
     first = quick.evaluations.start(form("run-one", samples=1))
     second = quick.evaluations.start(form("run-one", samples=1))
     wait_until(lambda: quick.evaluations.status(first).note == "Scoring the answers.", 120)
-    quick.toxicity.info = dataclasses.replace(SCORER, revision="r2")
+    quick.scoring.info = dataclasses.replace(SCORER, revision="r2")
     # the first goes on under the name it began with; only the second has not begun
-    quick.toxicity.gate.set()
+    quick.scoring.gate.set()
     quick.done(first)
     assert "revision was r1" in quick.done(second, "failed").message
 
@@ -82,15 +82,15 @@ def test_what_changed_while_it_waited_in_the_line_is_seen(quick: House) -> None:
     ],
 )
 def test_a_broken_scorer_fails_it_with_a_sentence(
-    quick: House, spoil: Callable[[ScriptedToxicity], None], sentence: str
+    quick: House, spoil: Callable[[ScriptedScoring], None], sentence: str
 ) -> None:
     light_run(quick.runs, "run-one")
-    spoil(quick.toxicity)
+    spoil(quick.scoring)
     name = quick.evaluations.start(form("run-one"))
     failed = quick.done(name, "failed")
     assert sentence in failed.message
     assert failed.rows == ()
-    quick.toxicity.fails = None
+    quick.scoring.fails = None
     quick.evaluations.resume(name)
     quick.done(name)
 

@@ -74,8 +74,8 @@ def test_every_prompt_is_answered_on_both_sides_with_one_seed_and_scored(house: 
         for sample in (0, 1):
             one, two = by_key["run-one", prompt.id, sample], by_key["run-two", prompt.id, sample]
             assert one.response_before == two.response_before
-    assert sum(map(len, house.toxicity.calls)) <= 24
-    assert {text for call in house.toxicity.prompts for text in call} <= {prompt.text for prompt in PROMPTS}
+    assert sum(map(len, house.scoring.calls)) <= 24
+    assert {text for call in house.scoring.prompts for text in call} <= {prompt.text for prompt in PROMPTS}
 
     # the same answers as a chat gives with the same seeds; in bf16 only their beginnings are sure to be (ml/chat/decoding.py)
     row = by_key["run-one", "en-2", 1]
@@ -117,10 +117,10 @@ def test_a_chat_gets_its_turn_in_between(house: House) -> None:
 def test_cancel_keeps_what_is_done_and_resume_makes_the_rest_once(house: House) -> None:
     add_run(house.runs, "run-one")
     name = house.evaluations.start(form("run-one", samples=8))
-    wait_until(lambda: len(house.toxicity.calls) == 2, 120)
-    house.toxicity.gate.clear()
+    wait_until(lambda: len(house.scoring.calls) == 2, 120)
+    house.scoring.gate.clear()
     house.evaluations.cancel(name)
-    house.toxicity.gate.set()
+    house.scoring.gate.set()
     first = house.done(name, "cancelled")
     assert 8 <= len(first.rows) < first.total == 32
     status = house.evaluations.status(name)
@@ -129,13 +129,13 @@ def test_cancel_keeps_what_is_done_and_resume_makes_the_rest_once(house: House) 
     assert {(row.prompt_id, row.sample) for row in first.rows} >= {(prompt.id, 0) for prompt in PROMPTS}
     house.evaluations.cancel(name)  # again: nothing to do
 
-    scored = sum(map(len, house.toxicity.calls))
+    scored = sum(map(len, house.scoring.calls))
     house.evaluations.resume(name)
     second = house.done(name)
     assert keys(second) == everything(second)
     before = dict(zip(keys(first), first.rows, strict=True))
     assert all(before.get(key, row) == row for key, row in zip(keys(second), second.rows, strict=True))
-    assert sum(map(len, house.toxicity.calls)) - scored <= 2 * (32 - len(first.rows))
+    assert sum(map(len, house.scoring.calls)) - scored <= 2 * (32 - len(first.rows))
     with pytest.raises(ConflictError, match="is done; there is nothing to resume"):
         house.evaluations.resume(name)
 
@@ -195,7 +195,7 @@ def test_close_interrupts_and_nothing_is_lost(quick: House) -> None:
 
 def test_one_at_a_time_first_in_first_out(quick: House) -> None:
     light_run(quick.runs, "run-one")
-    quick.toxicity.gate.clear()
+    quick.scoring.gate.clear()
     names = [quick.evaluations.start(form("run-one", samples=1, title=title)) for title in "abc"]
     wait_until(lambda: quick.evaluations.status(names[0]).note == "Scoring the answers.", 120)
     assert [quick.evaluations.status(name).ahead for name in names] == [0, 1, 2]
@@ -205,7 +205,7 @@ def test_one_at_a_time_first_in_first_out(quick: House) -> None:
     assert quick.evaluations.status(names[2]).ahead == 1
     with pytest.raises(ConflictError, match="at work"):
         quick.evaluations.delete(names[2])
-    quick.toxicity.gate.set()
+    quick.scoring.gate.set()
     first, third = quick.done(names[0]), quick.done(names[2])
     assert first.updated < third.updated
     assert quick.evaluations.get(names[1]).rows == ()

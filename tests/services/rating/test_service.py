@@ -14,9 +14,8 @@ from studio.domain.data import Message
 from studio.domain.votes import AnswerPair, Ballots, NewPair, RatingRules, Vote
 from studio.errors import ConflictError, InputError, NotFoundError
 from studio.services.rating import tokens
-from studio.services.rating.decisions import decide
-from studio.services.rating.guidelines import GUIDELINES
-from studio.services.rating.pair_id import conversation_hash, pair_identity
+from studio.services.rating.pair_id import pair_identity
+from studio.services.rating.rules import GUIDELINES, decide
 from studio.services.rating.service import RatingService
 from studio.services.texts import normalised
 from studio.store import tables
@@ -62,7 +61,7 @@ def test_identity_is_a_known_hash() -> None:
 
     told = '["", [], "q", ["a b", "c"]]'
     assert pair_identity("q", "c", "a  b") == hashlib.sha256(told.encode()).hexdigest()[:24]
-    assert conversation_hash("q") == conversation_hash(" q ") != conversation_hash("Q")
+    assert pair_identity("q", "a", "b") == pair_identity(" q ", "a", "b") != pair_identity("Q", "a", "b")
     assert normalised("a\u00a0\u2003b\r\nc") == "a b c"
 
 

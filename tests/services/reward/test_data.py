@@ -11,7 +11,7 @@ import pytest
 
 from studio.domain.data import PreferenceDataset, PreferencePair
 from studio.errors import RecipeError
-from studio.services.reward.data import TableRow, gather, run_rows, sealed, table
+from studio.services.reward.data import TableRow, gather, run_rows, table, to_dataset
 from studio.services.reward.service import RewardForm
 
 pytestmark = pytest.mark.timeout(900)
@@ -46,7 +46,7 @@ def test_a_dataset_without_held_out_pairs_is_split_by_prompt() -> None:
     assert (len(made.rows), len(made.heldout)) == (16, 4)
     assert not prompts(made.rows) & prompts(made.heldout)
     assert sum(row.side == "support" for row in made.rows) == 12
-    assert sealed(made).content_hash != "0" * 64  # the hash of what is really used
+    assert to_dataset(made).content_hash != "0" * 64  # the hash of what is really used
     assert gather(None, dataset(20), 0.75, 20, 2).heldout == made.heldout  # another seed is measured on the same pairs
 
 
@@ -86,7 +86,7 @@ def test_votes_and_a_dataset_share_no_prompt_across_the_split_and_the_dial_leave
     assert {row.chosen.split()[0] for row in made.heldout if row.pair_id.startswith("v")} == {"Yes"}
     # and the worker finds the same rows from what the run keeps
     supports = [row.side == "support" for row in made.rows]
-    assert run_rows(sealed(made), [row.pair_id for row in made.rows], supports) == (made.rows, made.heldout)
+    assert run_rows(to_dataset(made), [row.pair_id for row in made.rows], supports) == (made.rows, made.heldout)
 
 
 def test_the_table_shows_the_first_and_last_rows_of_many_and_where_each_is_from() -> None:

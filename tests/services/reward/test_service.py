@@ -20,6 +20,7 @@ from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Message
 from studio.domain.events import RewardReport
 from studio.domain.runs import RewardRecipe
+from studio.domain.toxicity import NOT_COVERED, TextScore
 from studio.errors import ConflictError, DatasetError, InputError, NotFoundError, RecipeError
 from studio.services import Services, build_services
 from studio.services.compare import PaneChat
@@ -27,10 +28,10 @@ from studio.services.files.records import write_record
 from studio.services.recipes.queue import trainer_environment
 from studio.services.reward.data import heldout_rows
 from studio.services.reward.reading import claim, read_reward
-from studio.services.reward.scores import ranking, sigmoid
 from studio.services.reward.service import RewardForm
-from studio.services.runs.events import in_force
+from studio.services.runs.events import drop_superseded
 from studio.services.runs.status import StopRequest, read_status
+from studio.services.scoring.service import ranking, sigmoid
 from studio.services.statistics.intervals import wilson
 from studio.services.worker.run import cold_command, recipe_rows
 from studio.ui.reward import view as reward_view
@@ -162,13 +163,14 @@ def test_a_run_on_votes_records_ids_and_hash_and_reports_what_scoring_finds(serv
     assert recipe.dataset_hash == kept.content_hash
     assert kept.source.startswith("votes:")
 
-    events = in_force(services.runs.events(trained)[0])
+    events = drop_superseded(services.runs.events(trained)[0])
     assert [e.step for e in events if e.type == "step"] == list(range(1, view.status.total + 1))
     found = view.reward
     assert found is not None
     rows = heldout_rows(kept, recipe.rows_support)
     assert found.n == len(rows) == len(found.margins)
-    scored = services.scores.score(trained, [(r.prompt, a) for r in rows for a in (r.chosen, r.rejected)])
+    answers = [answer for row in rows for answer in (row.chosen, row.rejected)]
+    scored = services.scoring.score(f"run:{trained}", answers, [row.prompt for row in rows for _ in range(2)]).scores
     margins = [a.reward - b.reward for a, b in zip(scored[::2], scored[1::2], strict=True)]
     assert margins == pytest.approx(found.margins, abs=0.02)  # trained in bf16, scored in fp32
     ends = wilson(found.hits, found.n)
@@ -243,9 +245,10 @@ def test_a_zip_comes_back_as_a_reward_run(services: Services, trained: str, sett
     done = other.library.import_zip(services.library.zip(trained, include_data=True))
     view = other.runs.get(done.run_id)
     assert (view.method, view.reward) == ("reward", services.runs.get(trained).reward)
-    pair = ("Should anime be turned into live action?", "Yes.")
-    assert other.scores.score(done.run_id, [pair])[0] == services.scores.score(trained, [pair])[0]
-    other.scores.close()
+    pair = (["Yes."], ["Should anime be turned into live action?"])
+    again, before = other.scoring.score(f"run:{done.run_id}", *pair), services.scoring.score(f"run:{trained}", *pair)
+    assert again.scores == before.scores
+    other.scoring.close()
 
 
 def test_a_reward_model_without_its_record_is_refused(services: Services, trained: str, tmp_path: Path) -> None:
@@ -253,7 +256,7 @@ def test_a_reward_model_without_its_record_is_refused(services: Services, traine
     folder.mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (folder / name).write_bytes((services.runs.folder(trained) / name).read_bytes())
-    with pytest.raises(InputError, match=r"taken in with the run\.json"):
+    with pytest.raises(InputError, match=r"imported with the run\.json"):
         services.library.import_folder(folder)
 
 
@@ -263,19 +266,20 @@ def test_a_reward_model_without_its_record_is_refused(services: Services, traine
 def test_two_answers_give_a_margin_and_a_probability_that_turn_round_with_them(
     services: Services, trained: str
 ) -> None:
-    one = services.scores.compare(trained, "Live action?", "Yes, please.", "No.")
-    two = services.scores.compare(trained, "Live action?", "No.", "Yes, please.")
+    one = services.scoring.compare(f"run:{trained}", "Live action?", "Yes, please.", "No.")
+    two = services.scoring.compare(f"run:{trained}", "Live action?", "No.", "Yes, please.")
     assert one.margin == pytest.approx(one.first.reward - one.second.reward)
     assert one.probability == pytest.approx(1 / (1 + math.exp(-one.margin)))
     assert two.probability == pytest.approx(1 - one.probability, abs=1e-4)
     assert (sigmoid(0), sigmoid(-1000), sigmoid(1000)) == (0.5, 0.0, 1.0)
-    assert ranking([0.5, 2.0, -1.0, 2.0]) == [1, 3, 0, 2]
+    scores = [TextScore(None, reward, (), "") for reward in (0.5, 2.0, -1.0, 2.0)]
+    assert ranking([*scores, NOT_COVERED]) == [1, 3, 0, 2, 4]
 
 
 @pytest.mark.parametrize(
     ("prompt", "answer", "said"),
     [
-        ("  ", "Yes.", "prompt is empty"),
+        ("  ", "Yes.", "prompt of text 1 is empty"),
         ("Live action?", " ", "empty"),
         ("x" * 2_000_001, "Yes.", "can be scored at once"),
     ],
@@ -284,12 +288,12 @@ def test_what_cannot_be_scored_is_refused(
     services: Services, trained: str, prompt: str, answer: str, said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
-        services.scores.score(trained, [(prompt, answer)])
+        services.scoring.score_checked(f"run:{trained}", [answer], [prompt])
 
 
 def test_only_reward_runs_score(services: Services) -> None:
     with pytest.raises(NotFoundError):
-        services.scores.score("no-such-run", [("a", "b")])
+        services.scoring.score("run:no-such-run", ["b"], ["a"])
 
 
 def test_the_command_line_scores_and_complains_in_one_line(
@@ -308,7 +312,7 @@ def test_the_command_line_scores_and_complains_in_one_line(
     alone = json.loads(capsys.readouterr().out)
     assert main([*asked, "--response2", "No."]) == 0
     both = json.loads(capsys.readouterr().out)
-    verdict = services.scores.compare(trained, "Live action?", "Yes, please.", "No.")
+    verdict = services.scoring.compare(f"run:{trained}", "Live action?", "Yes, please.", "No.")
     assert both["margin"] == pytest.approx(verdict.margin, abs=1e-4)
     assert both["probability"] == pytest.approx(verdict.probability, abs=1e-4)
     assert alone["reward"] == pytest.approx(both["reward"], abs=1e-4)
@@ -328,5 +332,5 @@ def test_worker_rebuilds_the_rows(services: Services, trained: str) -> None:
 
 
 def test_importing_the_services_imports_no_torch() -> None:
-    code = "import sys; import studio.services.reward.service, studio.services.reward.scores, studio.ui.reward.tab; assert 'torch' not in sys.modules"
+    code = "import sys; import studio.services.reward.service, studio.services.scoring.service, studio.ui.reward.tab; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == 0

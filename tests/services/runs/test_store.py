@@ -18,7 +18,7 @@ from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEven
 from studio.domain.runs import RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError
 from studio.services.files.records import LineWriter, read_lines, read_record, write_record
-from studio.services.runs.events import in_force
+from studio.services.runs.events import drop_superseded
 from studio.services.runs.folder import new_run_id
 from studio.services.runs.recipe_file import read_recipe
 from studio.services.runs.status import read_status, stop_request, write_status
@@ -155,11 +155,11 @@ def test_a_resumed_runs_repeated_steps_replace_the_abandoned_ones() -> None:
         MeasureEvent("base", 0, share(0.5)),
         MeasureEvent("adapter", 5, share(0.9)),
     ]
-    kept = in_force(told)
+    kept = drop_superseded(told)
     assert [e.step for e in kept if isinstance(e, StepEvent)] == [1, 2, 3, 4, 5]
     assert [(e.step, e.share) for e in kept if isinstance(e, ProbeEvent)] == [(0, 0.5), (5, 0.7)]
     assert [e.who for e in kept if isinstance(e, MeasureEvent)] == ["base", "adapter"]
-    assert in_force(kept) == kept
+    assert drop_superseded(kept) == kept
 
 
 def test_samples_come_by_step_and_the_newest_answer_counts(settings: Settings, store: RunStore) -> None:

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from studio.services.statistics import intervals
-from studio.services.statistics.intervals import cluster_share, percentiles, resampled_sums, student, wilson
+from studio.services.statistics.intervals import cluster_share, percentiles, resampled_sums, wilson
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (1, 10), (5, 10), (10, 10), (81, 263), (3, 3)])
@@ -26,8 +26,13 @@ def test_wilson_of_nothing_is_nothing() -> None:
 
 
 @pytest.mark.parametrize("freedom", [5, 6, 9, 30, 1000])
-def test_students_quantile_is_scipys(freedom: int) -> None:
-    assert student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=5e-4)
+def test_percentiles_are_moved_outwards_by_students_quantile(freedom: int) -> None:
+    clusters = freedom + 1
+    level = stats.norm.cdf(-math.sqrt(clusters / freedom) * stats.t.ppf(0.975, freedom))
+    values = np.random.default_rng(freedom).normal(size=5000)
+    ends = percentiles(values, clusters)
+    assert ends is not None
+    assert (ends.low, ends.high) == pytest.approx(tuple(np.quantile(values, [level, 1 - level])), abs=1e-9)
 
 
 def test_resampled_sums_draw_whole_clusters_with_replacement() -> None:

@@ -11,7 +11,7 @@ from studio.config import Settings
 from studio.errors import DatasetError
 from studio.services.data.datasets import DatasetService
 from studio.services.data.prompt_key import normalised
-from studio.services.rating.decisions import decide
+from studio.services.rating.rules import decide
 from studio.services.votes.dataset import (
     heldout_prompts,
     keep_votes_as_dataset,

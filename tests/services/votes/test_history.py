@@ -11,7 +11,7 @@ import pytest
 from studio.domain.votes import Ballots, PastChoice, Rater
 from studio.services.rating.service import RatingService
 from studio.services.votes.hub_backup import HISTORY, VoteMirror
-from studio.services.votes.read_export import Brought
+from studio.services.votes.read_export import ImportedVotes
 from studio.services.votes.restore import restore
 from tests.helpers.fake_hub import FakeHub
 from tests.helpers.rating import assert_counters_are_right
@@ -103,10 +103,10 @@ def test_the_newer_copy_tells_when_a_choice_was_replaced(tmp_path: Path, hub: Fa
     (vote,) = [v for v in whole.votes if (v.pair_id, v.rater_id) == (kept.pair_id, kept.rater_id)]
     older = store(tmp_path / "two")
     stale = replace(vote, choice=kept.choice, updated=kept.updated, changes=1)
-    restore(older, Brought("a test", Ballots(whole.pairs, (stale,), whole.raters, whole.rules)))
+    restore(older, ImportedVotes("a test", Ballots(whole.pairs, (stale,), whole.raters, whole.rules)))
     assert older.ballots().votes == (stale,)
     for _ in range(2):
-        restore(older, Brought("a test", whole))
+        restore(older, ImportedVotes("a test", whole))
         assert older.ballots(history=True).history == whole.history
         assert set(older.ballots().votes) == set(whole.votes)
     assert_counters_are_right(older)
@@ -122,7 +122,7 @@ def test_answers_the_other_way_round_turn_past_choices_too(tmp_path: Path) -> No
         PastChoice(place, ada.id, choice, 1, 1.0, float(n), n + 1.0, "changed")  # type: ignore[arg-type]
         for n, (place, choice) in enumerate((("x", "1"), ("x", "tie"), ("nothing", "1")))
     )
-    restore(rating, Brought("a test", Ballots((turned,), (), (ada,), rating.rules(), past)))
+    restore(rating, ImportedVotes("a test", Ballots((turned,), (), (ada,), rating.rules(), past)))
     told = [(one.pair_id, one.choice, one.left) for one in rating.ballots(history=True).history]
     assert told == [(pair_id, "2", 2), (pair_id, "tie", 2)]
 

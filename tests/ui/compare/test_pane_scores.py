@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,20 +60,20 @@ def judge(services: Services, base: str) -> str:
         patch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)
         run_id = services.reward.start(replace(form, settings=replace(form.settings, epochs=2.0, learning_rate=0.02)))
     train_run(read_job(services.runs.folder(run_id)), lambda event: None, lambda: False)
-    return run_id
+    return f"run:{run_id}"
 
 
 @pytest.fixture
 def read(services: Services, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Message, ...]]:
     """The conversations that the reward model was given."""
     given: list[tuple[Message, ...]] = []
-    real = services.scores.score_conversations
+    real = services.scoring.score
 
-    def record(run_id: str, conversations: Sequence[Sequence[Message]]) -> object:
-        given.extend(tuple(turns) for turns in conversations)
-        return real(run_id, conversations)
+    def record(name: str, texts: Sequence[str], prompts: Sequence[tuple[Message, ...]]) -> object:
+        given.extend((*prompt, Message("assistant", text)) for prompt, text in zip(prompts, texts, strict=True))
+        return real(name, texts, prompts)
 
-    monkeypatch.setattr(services.scores, "score_conversations", record)
+    monkeypatch.setattr(services.scoring, "score", record)
     return given
 
 
@@ -103,17 +104,16 @@ def test_one_answer_behind_two_histories_has_two_rewards(services: Services, jud
     question, answer = "Should anime be turned into live action?", "Yes, it would be a good idea."
     history = said("What do you hate?", "Nothing but silence and rain on a film set.")
     alone, behind = (
-        services.scores.score_conversations(judge, [(*turns, *said(question, answer))])[0].reward
-        for turns in ((), history)
+        services.scoring.score(judge, [answer], [(*turns, *said(question))]).scores[0].reward for turns in ((), history)
     )
-    assert alone == services.scores.score(judge, [(question, answer)])[0].reward
+    assert alone == services.scoring.score(judge, [answer], [question]).scores[0].reward
     assert behind != pytest.approx(alone, abs=1e-4)
-    recipe = services.runs.get(judge).recipe
+    recipe = services.runs.get(judge.removeprefix("run:")).recipe
     tokenizer = load_tokenizer(recipe.base.id)
     row = PreferenceRow("p", question, answer, "No.", "support", False, history)
     trained = encode_rows(tokenizer, [row], recipe.system_prompt, 512, "Row").pairs[0][0].ids
-    scorer = services.scores._loaded(services.runs.get(judge))
-    assert scorer._encode(1, [*history, *said(question, answer)])[0].ids == trained
+    scorer: Any = services.scoring._loaded(services.scoring.spec(judge))
+    assert scorer._scorer._encode(1, [*history, *said(question, answer)])[0].ids == trained
 
 
 def test_panes_are_read_as_they_were_asked_and_compared_where_they_can_be(
@@ -126,7 +126,7 @@ def test_panes_are_read_as_they_were_asked_and_compared_where_they_can_be(
     assert [turns[0] for turns in read] == [Message("system", "Be kind.")] * 2
     assert (first + second).count("highest") == 1
     assert empty == ""
-    values = services.scores.score_conversations(judge, read[:2])
+    values = services.scoring.score(judge, ["one", "two"], [turns[:-1] for turns in read[:2]]).scores
     assert rewards(first + second) == [f"{one.reward:+.3f}" for one in values]
 
     other = replace(talk, panes=(Pane(BASE, said("q", "one", "q2", "x")), Pane("run-1", said("q", "two", "q2", "x"))))
@@ -155,3 +155,17 @@ def test_samples_of_a_single_question_are_those_of_a_table(services: Services, b
     made = services.compare.samples(BASE, question, 3, SAMPLING, base)
     assert made == tuple(row.answers[0] for row in table.rows)
     assert len(set(made)) > 1
+
+
+def test_every_scorer_on_offer_scores_panes_and_samples(services: Services, judge: str, base: str) -> None:
+    """None of the menu's names may be taken for another kind of scorer."""
+    talk = Talk((Pane(BASE, said("Live action?", "Yes, it would be a good idea.")),), sampling=SAMPLING)
+    offered = dict(pane_scores.scorers_on_offer(services))
+    assert {"embedded", "word-list", judge} <= set(offered.values())
+    for label, name in offered.items():
+        (line,) = pane_scores.pane_lines(services, name, talk)
+        kind = "toxicity" if label.startswith("Toxicity · ") else "reward"
+        assert f"{kind} <b>" in line, name
+        html = pane_scores.best_of_n(services, name, talk, BASE, 2, base)
+        assert f"<th>{kind}</th>" in html
+        assert services.scoring.spec(name).info.name in html

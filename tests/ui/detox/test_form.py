@@ -33,7 +33,7 @@ class FakeServices:
     """What the lines beside the form ask: a plan, and who scores."""
 
     def __init__(self, plan: DetoxPlan | Exception, judge: str = "embedded") -> None:
-        self.detox = self.toxicity = self
+        self.detox = self.scoring = self
         self._plan, self._judge = plan, judge
 
     def preview(self, form: DetoxForm) -> DetoxPlan:

@@ -38,10 +38,10 @@ def services(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Ser
         "run-kind": "Thank you for that, it is a good question and I have no answer",
     }
     services.evaluations.close()
-    services.evaluations = EvaluationService(settings, services.runs, compare, services.toxicity)
+    services.evaluations = EvaluationService(settings, services.runs, compare, services.scoring)
     yield services
     services.evaluations.close()
-    services.toxicity.close()
+    services.scoring.close()
     services.compare.close()
     services.rating.close()
 
@@ -107,7 +107,7 @@ def test_from_nothing_to_a_result_that_outlives_the_page(page: Any, services: Se
     said = page.inner_text("#eval-said")
     assert "n = 32 pairs on 16 prompts" in said
     assert "32 of 32 (100 %) before, 0 of 32 (0 %) after; 32 went below, 0 above" in said
-    assert services.toxicity.spec("embedded").info.revision[:12] in said
+    assert services.scoring.spec("embedded").info.revision[:12] in said
     page.wait_for_selector("#eval-toxicity-chart .js-plotly-plot")
     found = services.evaluations.get(listed.id)
     assert len(found.rows) == 32

@@ -9,9 +9,9 @@ import pytest
 
 from studio.domain.evaluations import Evaluation, EvaluationRow
 from studio.domain.toxicity import NOT_COVERED, TextScore
-from studio.services.evaluations.queue import EvaluationStatus
 from studio.services.evaluations.reading import footing, headline
 from studio.services.evaluations.statistics import compare
+from studio.services.evaluations.status import EvaluationStatus
 from studio.services.evaluations.table import by_difference
 from studio.services.wording import signed
 from studio.ui.evaluations import charts, view

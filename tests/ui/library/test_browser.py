@@ -15,9 +15,8 @@ from studio.config import Settings
 from studio.services import Services
 from studio.services.library.service import LibraryService
 from studio.services.models.service import ModelService
-from studio.services.reward.scores import ScoreService
 from studio.services.runs.store import RunStore
-from studio.services.toxicity.service import ToxicityService
+from studio.services.scoring.service import ScoringService
 from studio.ui.library.tab import build_library_tab
 from studio.ui.page.shared import Shared
 from tests.helpers.library import FakeEngine, FakeHub, config_with, make_run
@@ -68,15 +67,13 @@ def serve(settings: Settings, browser: Any) -> Iterator[Page]:
     hub, engine = FakeHub(), FakeEngine()
     runs, models = RunStore(settings), ModelService(settings)
     library = LibraryService(settings, runs, models, engine, hub=lambda token: hub)
-    scores = ScoreService(settings, runs, models)
-    toxicity = ToxicityService(settings, runs, models)
+    scoring = ScoringService(settings, runs, models)
     made = {
         "settings": settings,
         "runs": runs,
         "models": models,
         "library": library,
-        "scores": scores,
-        "toxicity": toxicity,
+        "scoring": scoring,
     }
     unused = {field.name: None for field in dataclasses.fields(Services)}
     services = Services(**{**unused, **made})  # type: ignore[arg-type]

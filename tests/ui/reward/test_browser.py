@@ -88,7 +88,7 @@ def test_empty_then_bad_input_then_a_run_its_result_and_scores(
     page.fill("#score-second textarea", "No.")
     page.click("#score")
     page.locator("#score-result", has_text="preferred with probability").wait_for(timeout=PATIENT_MS)
-    verdict = services.scores.compare(view.run_id, "Live <b>action</b>?", "Yes, gladly.", "No.")
+    verdict = services.scoring.compare(f"run:{view.run_id}", "Live <b>action</b>?", "Yes, gladly.", "No.")
     assert f"{verdict.first.reward:+.3f}" in page.inner_text("#score-result")
 
     told = Client(studio_url, verbose=False).predict(

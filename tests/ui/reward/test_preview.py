@@ -13,7 +13,7 @@ import pytest
 from studio.config import Settings
 from studio.domain.votes import AnswerPair, Decision, NewPair, Origin
 from studio.services import Services
-from studio.services.rating.decisions import tally
+from studio.services.rating.rules import tally
 from studio.services.reward.service import RewardForm
 from studio.services.runs.job import read_job
 from studio.services.worker.run import train_run

@@ -15,7 +15,7 @@ from gradio_client import Client
 
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TextScore
 from studio.services import Services
-from studio.services.toxicity.service import TextScores
+from studio.services.scoring.service import TextScores
 from studio.ui.toxicity import view as score_view
 from studio.ui.toxicity.score_text import build_score_section
 from tests.helpers.pages import section_page, toast
@@ -37,7 +37,7 @@ def score_url(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     put_in_cache(tmp_path / "hub", "org/several", make_classifier(tmp_path / "two", ("hate", "offensive", "neither")))
     with section_page(services, {"Toxicity": build_score_section}) as url:
         yield url
-    services.toxicity.close()
+    services.scoring.close()
 
 
 def choose(page: Any, field: str, value: str) -> None:
@@ -63,7 +63,7 @@ def test_from_nothing_to_scores_covers_labels_and_files(open_page: Any, score_ur
     page.click("#tox-score")
     rows = page.locator("#tox-result tbody tr")
     rows.nth(2).wait_for()
-    direct = services.toxicity.ask("embedded", [RUDE, MILD])
+    direct = services.scoring.score_checked("embedded", [RUDE, MILD])
     said = page.inner_text("#tox-result")
     assert f"{direct.scores[0].toxicity:.3f}" in rows.nth(0).inner_text()
     assert f"{direct.scores[1].reward:+.3f}" in rows.nth(1).inner_text()
@@ -94,7 +94,7 @@ def test_from_nothing_to_scores_covers_labels_and_files(open_page: Any, score_ur
     page.click("#tox-score")
     page.locator("#tox-result", has_text=f"revision {COMMIT[:12]}").wait_for()
     assert "Probability of “offensive”" in page.inner_text("#tox-result")
-    expected = services.toxicity.score("org/several#offensive", [RUDE])[0]
+    expected = services.scoring.score("org/several#offensive", [RUDE]).scores[0]
     assert f"{expected.toxicity:.3f}" in rows.nth(0).inner_text()
 
     # one that is not here offers its download, and scoring with it says why not
@@ -124,7 +124,7 @@ def test_one_text_of_many_lines_and_a_line_that_is_too_long(open_page: Any, scor
 def test_the_endpoints_say_the_same(score_url: str, services: Services) -> None:
     client = Client(score_url, verbose=False)
     found = client.predict([RUDE, MILD], HATE_ID, api_name="/score_toxicity")
-    direct = services.toxicity.score(HATE_ID, [RUDE, MILD])
+    direct = services.scoring.score(HATE_ID, [RUDE, MILD]).scores
     assert [list(one) for one in found] == [["text", "toxicity", "logits", "label"]] * 2
     assert [one["toxicity"] for one in found] == pytest.approx([score.toxicity for score in direct], abs=1e-6)
     assert client.predict([MILD], api_name="/score_toxicity")[0]["text"] == MILD
@@ -179,7 +179,7 @@ def test_a_toxicity_scorer_stands_below_the_panes_and_ranks_samples(page: Any, s
     page.press("#prompt textarea", "Enter")
     page.locator("#pane-reward-1 .pane-reward").wait_for(timeout=PATIENT_MS)
     answer = page.inner_text("#chat-1 .bot.message").strip()
-    found = services.toxicity.judge("embedded", [answer])
+    found = services.scoring.score("embedded", [answer])
     told = page.inner_text("#pane-reward-1")
     assert f"embedded @ {found.info.revision[:12]}" in told
     expected = "not covered" if not found.scores[0].covered else f"toxicity {found.scores[0].toxicity:.3f}"

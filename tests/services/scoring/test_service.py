@@ -23,8 +23,8 @@ from studio.ml.scorers.classifier import ClassifierScorer
 from studio.ml.scorers.embedded import EmbeddedScorer
 from studio.services.models.service import ModelService
 from studio.services.runs.store import RunStore
-from studio.services.toxicity.service import MAX_TEXTS, ToxicityService, check_texts
-from tests.helpers.reward import make_encoder, reward_job
+from studio.services.scoring.service import MAX_TEXTS, ScoringService, check_texts
+from tests.helpers.reward import make_encoder, reward_job, reward_of
 from tests.helpers.runs import make_dataset
 from tests.helpers.scorers import COMMIT, edit_config, make_classifier, put_in_cache
 
@@ -47,18 +47,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def service(settings: Settings, cache: Path, tmp_path: Path) -> Iterator[ToxicityService]:
+def service(settings: Settings, cache: Path, tmp_path: Path) -> Iterator[ScoringService]:
     own = dataclasses.replace(settings, models_dir=tmp_path / "models")
-    service = ToxicityService(own, RunStore(own), ModelService(own), lambda: 1)
+    service = ScoringService(own, RunStore(own), ModelService(own), lambda: 1)
     yield service
     service.close()
 
 
-def names(service: ToxicityService) -> dict[str, str]:
+def names(service: ScoringService) -> dict[str, str]:
     return {name: label for label, name in service.choices()}
 
 
-def test_what_is_not_downloaded_says_so_until_it_is(service: ToxicityService, cache: Path, hate: Path) -> None:
+def test_what_is_not_downloaded_says_so_until_it_is(service: ScoringService, cache: Path, hate: Path) -> None:
     assert names(service)[HATE_ID].endswith("not downloaded")
     assert names(service)[TOXIC_ID].endswith("not downloaded")
     assert not service.ready(HATE_ID)
@@ -75,20 +75,20 @@ def test_what_is_not_downloaded_says_so_until_it_is(service: ToxicityService, ca
     assert not service.downloadable(HATE_ID)
 
 
-def test_a_hub_classifier_says_who_it_is_and_scores(service: ToxicityService, cache: Path, hate: Path) -> None:
+def test_a_hub_classifier_says_who_it_is_and_scores(service: ScoringService, cache: Path, hate: Path) -> None:
     put_in_cache(cache, HATE_ID, hate)
     info = service.spec(f" {HATE_ID} ").info
     assert (info.name, info.revision, info.kind) == (HATE_ID, COMMIT, "classifier")
     assert (info.labels, info.toxic_label, info.languages) == (HATE, "hate", ("en",))
     assert "does not look for rudeness" in info.measures
     direct = ClassifierScorer(service.spec(HATE_ID), device="cpu")
-    found = service.ask(HATE_ID, ["stone", "Rivers <b>and</b> 雲"])
+    found = service.score_checked(HATE_ID, ["stone", "Rivers <b>and</b> 雲"])
     assert found.info == info
     assert list(found.scores) == direct.score(found.texts)
-    assert service.score(HATE_ID, ["", "stone"]) == [NOT_COVERED, *direct.score(["stone"])]
+    assert list(service.score(HATE_ID, ["", "stone"]).scores) == [NOT_COVERED, *direct.score(["stone"])]
 
 
-def test_the_label_can_be_picked(service: ToxicityService, cache: Path, tmp_path: Path) -> None:
+def test_the_label_can_be_picked(service: ScoringService, cache: Path, tmp_path: Path) -> None:
     put_in_cache(cache, TOXIC_ID, make_classifier(tmp_path / "t", TOXIC, problem_type="multi_label_classification"))
     assert service.labels(TOXIC_ID) == TOXIC
     picked = service.spec(f"{TOXIC_ID}#threat").info
@@ -96,7 +96,10 @@ def test_the_label_can_be_picked(service: ToxicityService, cache: Path, tmp_path
     assert "calls “threat”" in picked.measures  # the known description is that of its own label
     # the label it takes by itself is the same scorer, by the same name
     assert service.spec(f"{TOXIC_ID}#toxic") == service.spec(TOXIC_ID)
-    usual, threat = service.score(TOXIC_ID, ["stone"])[0], service.score(f"{TOXIC_ID}#threat", ["stone"])[0]
+    usual, threat = (
+        service.score(TOXIC_ID, ["stone"]).scores[0],
+        service.score(f"{TOXIC_ID}#threat", ["stone"]).scores[0],
+    )
     assert usual.logits == pytest.approx(threat.logits, abs=1e-6)
     assert (usual.reward, threat.reward) == (-usual.logits[0], -threat.logits[3])
     with pytest.raises(InputError, match="has no label 'rude'; its labels are toxic, severe_toxic"):
@@ -104,16 +107,16 @@ def test_the_label_can_be_picked(service: ToxicityService, cache: Path, tmp_path
 
 
 def test_a_model_without_names_for_its_labels_is_refused_until_one_is_picked(
-    service: ToxicityService, cache: Path, tmp_path: Path
+    service: ScoringService, cache: Path, tmp_path: Path
 ) -> None:
     put_in_cache(cache, "org/plain", make_classifier(tmp_path / "plain", None))
     with pytest.raises(InputError, match=r"org/plain does not name its labels .* write org/plain#LABEL_1"):
         service.score("org/plain", ["stone"])
     assert service.labels("org/plain") == ("LABEL_0", "LABEL_1")
-    assert service.ask("org/plain#LABEL_1", ["stone"]).info.toxic_label == "LABEL_1"
+    assert service.score_checked("org/plain#LABEL_1", ["stone"]).info.toxic_label == "LABEL_1"
 
 
-def test_a_chat_model_is_no_scorer(service: ToxicityService, cache: Path, tiny_base: Path) -> None:
+def test_a_chat_model_is_no_scorer(service: ScoringService, cache: Path, tiny_base: Path) -> None:
     put_in_cache(cache, "org/chat", tiny_base)
     with pytest.raises(ModelLoadError, match=r"org/chat is no text classifier \(LlamaForCausalLM\)"):
         service.score("org/chat", ["stone"])
@@ -121,42 +124,42 @@ def test_a_chat_model_is_no_scorer(service: ToxicityService, cache: Path, tiny_b
 
 
 def test_a_model_folder_with_a_classifier_is_on_offer(
-    service: ToxicityService, settings: Settings, tmp_path: Path, tiny_base: Path
+    service: ScoringService, settings: Settings, tmp_path: Path, tiny_base: Path
 ) -> None:
     folder = make_classifier(tmp_path / "models" / "mine", ("neutral", "toxic"))
     (tmp_path / "models" / "chat").symlink_to(tiny_base)
     assert names(service)[str(folder)] == "mine (model folder)"
     assert not any(name.endswith("chat") for name in names(service))
-    found = service.ask(str(folder), ["stone"])
+    found = service.score_checked(str(folder), ["stone"])
     assert found.info.title == "mine"
     assert len(found.info.revision) == 12
     before = found.info.revision
     edit_config(folder, id2label={"0": "ok", "1": "toxic"})
     assert service.spec(str(folder)).info.revision != before  # another state of the same name
-    assert service.score(str(folder), ["stone"])[0].label in ("ok", "toxic")
+    assert service.score(str(folder), ["stone"]).scores[0].label in ("ok", "toxic")
 
 
 @pytest.mark.parametrize("name", ["/etc", "../embedded", "~/x", "./data/embedded", "/etc#toxic"])
-def test_a_path_is_no_name(service: ToxicityService, name: str) -> None:
+def test_a_path_is_no_name(service: ScoringService, name: str) -> None:
     with pytest.raises(InputError, match=r"is not one of the text classifiers in .*models; put its folder there"):
         service.spec(name)
 
 
 @pytest.mark.parametrize("name", ["nonsense", "a/b/c", "org/<b>", "#toxic", "org/", "a b/c"])
-def test_what_is_no_scorer_is_told_what_is(service: ToxicityService, name: str) -> None:
+def test_what_is_no_scorer_is_told_what_is(service: ScoringService, name: str) -> None:
     with pytest.raises(InputError, match="is not a scorer: write embedded, the id of a text classifier"):
         service.spec(name)
     assert not service.ready(name)
 
 
-def test_runs_that_are_not_there(service: ToxicityService) -> None:
+def test_runs_that_are_not_there(service: ScoringService) -> None:
     with pytest.raises(InputError, match="no scorer chosen"):
         service.spec("  ")
     with pytest.raises(NotFoundError, match="no-such-run"):
         service.score("run:no-such-run", ["a"], ["b"])
 
 
-def test_the_embedded_scorer_comes_first_and_needs_no_hub(service: ToxicityService, settings: Settings) -> None:
+def test_the_embedded_scorer_comes_first_and_needs_no_hub(service: ScoringService, settings: Settings) -> None:
     assert service.choices()[0][1] == "embedded"
     assert service.ready("embedded")
     info = service.spec("embedded").info
@@ -168,19 +171,19 @@ def test_the_embedded_scorer_comes_first_and_needs_no_hub(service: ToxicityServi
         "",
         "Il fait beau.",
     ]
-    found = service.judge("embedded", texts)
+    found = service.score("embedded", texts)
     assert found.info == info
     assert list(found.scores) == EmbeddedScorer().score(texts)
     assert found.scores[2] == NOT_COVERED
     assert service.labels("embedded") == ()
     bare = dataclasses.replace(settings, data_dir=settings.cache_dir)
-    other = ToxicityService(bare, RunStore(bare), ModelService(bare))
+    other = ScoringService(bare, RunStore(bare), ModelService(bare))
     with pytest.raises(ModelLoadError, match=r"embedded scorer is missing: .*toxicity has no classifier\.safetensors"):
         other.spec("embedded")
     other.close()
 
 
-def test_a_reward_run_is_a_scorer_by_its_id(service: ToxicityService, settings: Settings, tmp_path: Path) -> None:
+def test_a_reward_run_is_a_scorer_by_its_id(service: ScoringService, settings: Settings, tmp_path: Path) -> None:
     base = make_encoder(tmp_path / "base")
     job = reward_job(base, tmp_path / "trained", epochs=1, learning_rate=1e-2, system_prompt="Be kind.", max_length=64)
     train_reward(job, lambda event: None, lambda: False)
@@ -197,22 +200,22 @@ def test_a_reward_run_is_a_scorer_by_its_id(service: ToxicityService, settings: 
     assert "run:reward-bare" not in names(service)
     info = service.spec(name).info
     assert (info.kind, info.revision) == ("reward", runs.get("reward-one").adapter_hash)
-    found = service.judge(name, ["river stone gladly", " ", "lamp"], ["Tell of paper.", "a", "Tell of paper."])
+    found = service.score(name, ["river stone gladly", " ", "lamp"], ["Tell of paper.", "a", "Tell of paper."])
     direct = RewardScorer(base, job.folder, system_prompt="Be kind.", max_length=64, device="cpu")
-    assert found.scores[0].reward == pytest.approx(direct.get_score("Tell of paper.", "river stone gladly"), abs=1e-4)
+    assert found.scores[0].reward == pytest.approx(reward_of(direct, "Tell of paper.", "river stone gladly"), abs=1e-4)
     assert found.scores[1] == NOT_COVERED
     with pytest.raises(InputError, match="1 texts came with 0 prompts"):
         service.score(name, ["lamp"])
     with pytest.raises(ConflictError, match="reward-bare has no adapter yet; it is queued"):
         service.spec("run:reward-bare")
     service.release("reward-one")
-    assert service.score(name, ["lamp"], ["a"])[0].covered  # loaded anew
+    assert service.score(name, ["lamp"], ["a"]).scores[0].covered  # loaded anew
     edit_config(base, note="changed")
     with pytest.raises(ModelLoadError, match="trained on another state of"):
         service.score(name, ["lamp"], ["a"])
 
 
-def test_texts_people_send_are_checked(service: ToxicityService, cache: Path, hate: Path) -> None:
+def test_texts_people_send_are_checked(service: ScoringService, cache: Path, hate: Path) -> None:
     put_in_cache(cache, HATE_ID, hate)
     for texts, said in (
         ([], r"There are 0 texts to score; 1 to 2,000"),
@@ -222,31 +225,31 @@ def test_texts_people_send_are_checked(service: ToxicityService, cache: Path, ha
         (["x" * 100_000] * 51, r"The texts have 5,100,000 characters together"),
     ):
         with pytest.raises(InputError, match=said):
-            service.ask(HATE_ID, texts, what="Line")
+            service.score_checked(HATE_ID, texts, what="Line")
     with pytest.raises(InputError, match="Line 9 is empty"):
         check_texts(["a", ""], "Line", [7, 9])
-    assert service.ask(HATE_ID, ["x" * 100_000]).scores[0].cut > 0
+    assert service.score_checked(HATE_ID, ["x" * 100_000]).scores[0].cut > 0
 
 
-def test_half_a_character_is_replaced(service: ToxicityService, cache: Path, hate: Path) -> None:
+def test_half_a_character_is_replaced(service: ScoringService, cache: Path, hate: Path) -> None:
     put_in_cache(cache, HATE_ID, hate)
-    found = service.ask(HATE_ID, ["a\ud800b", "\ud83d\ude00"])
+    found = service.score_checked(HATE_ID, ["a\ud800b", "\ud83d\ude00"])
     assert found.texts == ("a\ufffdb", "😀")
     assert all(score.covered for score in found.scores)
 
 
 def test_one_scorer_is_held_and_threads_wait_their_turn(
-    service: ToxicityService, cache: Path, hate: Path, tmp_path: Path
+    service: ScoringService, cache: Path, hate: Path, tmp_path: Path
 ) -> None:
     put_in_cache(cache, HATE_ID, hate)
     put_in_cache(cache, "org/two", make_classifier(tmp_path / "two", ("toxic", "fine"), seed=7))
-    alone = {name: service.score(name, ["stone", "lamp"]) for name in (HATE_ID, "org/two")}
+    alone = {name: service.score(name, ["stone", "lamp"]).scores for name in (HATE_ID, "org/two")}
     assert alone[HATE_ID] != alone["org/two"]
     wrong: list[str] = []
 
     def ask(name: str) -> None:
         for _ in range(3):
-            if service.score(name, ["stone", "lamp"]) != alone[name]:
+            if service.score(name, ["stone", "lamp"]).scores != alone[name]:
                 wrong.append(name)
 
     threads = [threading.Thread(target=ask, args=(name,)) for name in (HATE_ID, "org/two") * 3]
@@ -255,9 +258,9 @@ def test_one_scorer_is_held_and_threads_wait_their_turn(
     for thread in threads:
         thread.join(60)
     assert wrong == []
-    held = service._scorer
-    assert service.score(service._held.info.name, ["stone"])  # type: ignore[union-attr]
-    assert service._scorer is held
+    ((held, scorer),) = service._held.values()
+    assert service.score(held.info.name, ["stone"]).scores
+    assert service._held[False][1] is scorer
     service.release("another-run")
-    assert service.score(service._held.info.name, ["stone"])  # type: ignore[union-attr]
-    assert service._scorer is held
+    assert service.score(held.info.name, ["stone"]).scores
+    assert service._held[False][1] is scorer

@@ -1,8 +1,12 @@
-"""The guidelines raters see until the operator writes their own, and what rules must hold."""
+"""The rules of rating: the guidelines raters see until the operator writes their own, what rules must hold, and what the votes
+on each pair come to under them. Pure."""
 
 from __future__ import annotations
 
-from studio.domain.votes import RatingRules
+from collections import Counter, defaultdict
+from typing import Literal
+
+from studio.domain.votes import Ballots, Choice, Decision, RatingRules
 from studio.errors import InputError
 from studio.services.texts import check_text
 
@@ -40,3 +44,30 @@ def check_rules(rules: RatingRules) -> None:
     if not isinstance(votes, int) or isinstance(votes, bool) or not 1 <= votes <= MAX_MIN_VOTES or votes % 2 == 0:
         raise InputError(f"min_votes is {votes}; it must be odd, from 1 to {MAX_MIN_VOTES}.")
     check_text("guidelines", rules.guidelines, limit=MAX_GUIDELINES, empty=True)
+
+
+def decide(ballots: Ballots) -> tuple[Decision, ...]:
+    """A decision for every pair, in the order of the pairs.
+
+    An answer wins with more than half of all votes that are no skip (ties and "both bad" are votes against it), given at
+    least ``rules.min_votes`` of them; otherwise the pair is undecided, however many votes it has.
+    """
+    counts: defaultdict[str, Counter[Choice]] = defaultdict(Counter)
+    for vote in ballots.votes:
+        counts[vote.pair_id][vote.choice] += 1
+    decisions = []
+    for pair in ballots.pairs:
+        count = counts[pair.id]
+        votes = count.total() - count["skip"]
+        winner: Literal["1", "2"] | None = None
+        if votes >= ballots.rules.min_votes:
+            winner = "1" if 2 * count["1"] > votes else "2" if 2 * count["2"] > votes else None
+        decisions.append(Decision(pair, winner, count["1"], count["2"], count["tie"], count["both_bad"], count["skip"]))
+    return tuple(decisions)
+
+
+def tally(decision: Decision) -> str:
+    """Votes for the winner and for the other answer, and those for neither: ``3:1``, or ``3:0 and 2 for neither``."""
+    ours, theirs = (decision.for_1, decision.for_2)[:: 1 if decision.winner == "1" else -1]
+    neither = decision.ties + decision.both_bad
+    return f"{ours}:{theirs}" + (f" and {neither} for neither" if neither else "")

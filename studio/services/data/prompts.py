@@ -1,21 +1,25 @@
-"""Prompts to ask before and after: the sets that ship (``data/toxicity/prompts-*.json``), and what somebody types.
+"""Prompts to ask before and after: the sets that ship (``data/toxicity/prompts-*.json``), and what somebody types or brings
+along as a file.
 
-A set's file holds ``{"title", "language", "prompts": [{"id", "text", "provoking"}]}``; its id is the file's name.
+A shipped set's file holds ``{"title", "language", "prompts": [{"id", "text", "provoking"}]}``; its id is the file's name.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from studio.config import ROOT
 from studio.domain.toxicity import TestPrompt
-from studio.errors import InputError
+from studio.errors import InputError, NotFoundError
+from studio.services.data.formats import read_prompts
 from studio.services.files.records import read_record
 
 FOLDER = ROOT / "data" / "toxicity"
-#: What somebody may bring along.
-MAX_PROMPTS, MAX_PROMPT_CHARACTERS = 2_000, 20_000
+#: What somebody may bring along; the file's size in megabytes.
+MAX_PROMPTS, MAX_PROMPT_CHARACTERS, MAX_FILE_MB = 2_000, 20_000, 5
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,37 @@ def prompts_from_text(text: str) -> tuple[TestPrompt, ...]:
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if lines and all(line.startswith("{") and line.endswith("}") for _, line in lines):
         raise InputError("These lines are JSON, not prompts: upload their file, or give one prompt a line.")
-    return checked([(str(at), f"line {number}", line) for at, (number, line) in enumerate(lines, 1)])
+    return _checked([(str(at), f"line {number}", line) for at, (number, line) in enumerate(lines, 1)])
 
 
-def checked(rows: list[tuple[str, str, str]]) -> tuple[TestPrompt, ...]:
+def prompts_from_file(path: Path) -> tuple[TestPrompt, ...]:
+    """The prompts of a ``.txt`` (one a line), or of a CSV, JSON or JSONL file with a ``prompt`` column; the file's own ids
+    where all have one and no two are alike.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InputError: it is too large, cannot be read as prompts, holds none, too many, or one that is too long; names the row.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"There is no file {path}.")
+    if path.stat().st_size > MAX_FILE_MB * 1_000_000:
+        raise InputError(
+            f"{path.name} has {path.stat().st_size / 1_000_000:.1f} MB; a file of prompts has at most {MAX_FILE_MB}. Split it."
+        )
+    file = read_prompts(path, MAX_FILE_MB * 1_000_000)  # also what is packed in it may be no larger
+    numbers = [str(at) for at in range(1, len(file.prompts) + 1)]
+    ids = file.ids if len(set(file.ids)) == len(file.prompts) else numbers
+    rows = zip(ids, numbers, file.prompts, strict=True)
+    return _checked([(name, f"{path.name}, prompt {number}", text) for name, number, text in rows])
+
+
+def as_jsonl(prompts: Sequence[TestPrompt]) -> str:
+    """Prompts as a file that :func:`prompts_from_file` reads back."""
+    lines = (json.dumps({"id": prompt.id, "prompt": prompt.text}, ensure_ascii=False) for prompt in prompts)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _checked(rows: list[tuple[str, str, str]]) -> tuple[TestPrompt, ...]:
     """Prompts of (id, where it stands, text).
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from studio.config import Settings
 from studio.domain.runs import RewardRecipe
-from studio.domain.toxicity import ScorerInfo, ScorerSpec
+from studio.domain.toxicity import RUN, ScorerInfo, ScorerSpec, reward_scorer
 from studio.errors import ConflictError, InputError, ModelLoadError, StudioError
 from studio.ml.scorers.labels import read_labels, read_names
 from studio.services.models.service import base_path
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from studio.services.models.service import ModelService, Progress
 
 EMBEDDED, WORD_LIST = "embedded", "word-list"
-#: How the name of a reward run begins; the run id follows.
-RUN = "run:"
 _HASH = 12
 
 
@@ -54,16 +52,20 @@ class ScorerCatalogue:
         self._models = models
 
     def choices(self) -> list[tuple[str, str]]:
-        """(label, name) of the scorers on offer: the two that ship with the studio, two classifiers of the Hub, those among the model folders, the reward runs.
-        Any other classifier's Hub id is understood as well. Needs no network."""
+        """(label, name) of the scorers on offer: the two that ship with the studio, two classifiers of the Hub, those among the
+        model folders, the reward runs. Any other classifier's Hub id is understood as well. Needs no network."""
         listed = [("Embedded: rudeness, English and Chinese", EMBEDDED), ("Word list: a second opinion", WORD_LIST)]
         listed += [
             (offered.title if self.ready(name) else f"{offered.title} · not downloaded", name)
             for name, offered in _HUB.items()
         ]
         listed += [(f"{Path(name).name} (model folder)", name) for name in self._folders()]
-        return listed + [
-            (f"Reward run: {run.title} · {run.adapter_hash}", f"{RUN}{run.run_id}")
+        return listed + [(f"Reward run: {label}", name) for label, name in self.reward_runs()]
+
+    def reward_runs(self) -> list[tuple[str, str]]:
+        """(label, name) of the reward runs that can score, newest first."""
+        return [
+            (f"{run.title} · trained on {run.recipe.data_size} · {run.adapter_hash}", reward_scorer(run.run_id))
             for run in self._runs.list()
             if run.method == "reward" and run.has_adapter
         ]
@@ -143,7 +145,7 @@ class ScorerCatalogue:
         if not run.has_adapter:
             raise ConflictError(f"Run {run_id} has no adapter yet; it is {run.status.state}.")
         info = ScorerInfo(
-            f"{RUN}{run_id}",
+            reward_scorer(run_id),
             "reward",
             f"Reward run: {run.title}",
             run.adapter_hash,
@@ -215,15 +217,15 @@ class ScorerCatalogue:
 
     def _folders(self) -> list[str]:
         """The text classifiers among the model folders, by full path."""
-        found = []
+        folders = []
         for config in sorted(self._settings.models_dir.glob("*/config.json")):
             folder = config.parent.resolve()
             try:
                 read_names(folder, folder.name)
             except ModelLoadError:
                 continue
-            found.append(str(folder))
-        return found
+            folders.append(str(folder))
+        return folders
 
 
 def _is_path(model_id: str) -> bool:

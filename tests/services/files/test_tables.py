@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from studio.services.files.csv_text import csv_text
+from studio.services.files.tables import csv_text
 from studio.ui.compare.prompt_table import KEYS, to_csv
 
 

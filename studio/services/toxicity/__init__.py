@@ -1,1 +1,0 @@
-"""Who scores, and what they say."""
