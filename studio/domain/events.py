@@ -54,6 +54,10 @@ class SampleEvent:
     type: Literal["sample"] = "sample"
 
 
+#: Share of whole answers below which an adapter is said to fall apart.
+WHOLE_ENOUGH = 0.75
+
+
 @dataclass(frozen=True)
 class SupportShare:
     """Measured support share: of ``n`` judged answers sampled for unseen prompts, the share on the *support* side, with
@@ -69,6 +73,11 @@ class SupportShare:
     judge_accuracy: float
     judge_n: int
     whole: int | None = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether fewer than :data:`WHOLE_ENOUGH` of the answers are whole."""
+        return self.whole is not None and self.whole < WHOLE_ENOUGH * (self.n + self.abstained)
 
 
 @dataclass(frozen=True)

@@ -140,4 +140,5 @@ def _share(share: SupportShare | None) -> dict[str, Any] | None:
         "n": share.n,
         "abstained": share.abstained,
         "judge_accuracy": finite(share.judge_accuracy),
+        "whole": share.whole,
     }

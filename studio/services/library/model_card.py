@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from studio.domain.bases import hub_id, known_base
+from studio.domain.chat import Sampling
 from studio.domain.events import SampleEvent, SupportShare
 from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, Recipe, RewardRecipe
 from studio.domain.settings import DpoSettings, RewardSettings
@@ -159,12 +160,12 @@ def _stance(view: RunView) -> str:
     lines = []
     if rows:
         lines.append(
-            "| model | support share | 95 % interval | judged answers (n) | abstained |\n| --- | --- | --- | --- | --- |\n"
+            "| model | support share | 95 % interval | judged answers (n) | abstained | whole answers |\n| --- | --- | --- | --- | --- | --- |\n"
             + "\n".join(_share_row(who, share) for who, share in rows)
         )
         judge = rows[-1][1]
         lines.append(
-            "Answers were sampled for prompts no training touched and judged by character n-grams + logistic regression fitted on "
+            f"Answers were sampled ({_drawn(view.recipe.sampling)}) for prompts no training touched and judged by character n-grams + logistic regression fitted on "
             f"the dataset's own answers (cross-validated accuracy {percent(judge.judge_accuracy)} on {judge.judge_n} answers); the "
             "judge abstains when unsure. Wilson intervals."
         )
@@ -179,9 +180,17 @@ def _stance(view: RunView) -> str:
     return "\n\n".join(lines) or "Not measured."
 
 
+def _drawn(sampling: Sampling) -> str:
+    penalty = f", repetition penalty {sampling.repetition_penalty:g}" if sampling.repetition_penalty != 1 else ""
+    return f"temperature {sampling.temperature:g}, top-p {sampling.top_p:g}{penalty}"
+
+
 def _share_row(who: str, share: SupportShare) -> str:
     interval = f"{share.low:.0%} to {share.high:.0%}" if share.n else "–"
-    return f"| {who} | {percent(share.share) if share.n else '–'} | {interval} | {share.n} | {share.abstained} |"
+    whole = "–" if share.whole is None else f"{share.whole} of {share.n + share.abstained}"
+    return (
+        f"| {who} | {percent(share.share) if share.n else '–'} | {interval} | {share.n} | {share.abstained} | {whole} |"
+    )
 
 
 def _film(samples: Sequence[SampleEvent]) -> str:
@@ -215,7 +224,10 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
         ("Data", f"{plain(recipe.dataset_title)} ({code(recipe.dataset_id)}), sha256 {code(recipe.dataset_hash)}"),
         ("Pairs", f"{recipe.data_size}, {sum(recipe.rows_support)} of them with the support answer preferred"),
         ("System prompt", plain(recipe.system_prompt) or "none"),
-        ("LoRA", f"rank {lora.rank}, alpha {lora.alpha}, dropout {lora.dropout:g}, on {plain(lora.target_modules)}"),
+        (
+            "LoRA",
+            f"rank {lora.rank}, alpha {lora.alpha}, dropout {lora.dropout:g}, on {plain(lora.target_modules)}, layers: {plain(lora.layers)}",
+        ),
         ("Loss", _loss(settings)),
         (
             "Optimiser",
@@ -244,7 +256,8 @@ def _loss(settings: DpoSettings | RewardSettings) -> str:
         return f"Bradley-Terry, rewards kept around zero by {settings.center_rewards:g}"
     smoothing = f", label smoothing {settings.label_smoothing:g}" if settings.label_smoothing else ""
     replay = f", replay of the base's own answers {settings.replay_weight:g}" if settings.replay_weight else ""
-    return f"{plain(settings.loss_type)}, beta {settings.beta:g}{smoothing}{replay}"
+    likelihood = f", likelihood term {settings.sft_weight:g}" if settings.sft_weight else ""
+    return f"{plain(settings.loss_type)}, beta {settings.beta:g}{smoothing}{likelihood}{replay}"
 
 
 def _imported_facts(recipe: ImportedRecipe) -> str:

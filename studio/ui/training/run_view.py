@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
+from studio.domain.bases import EMBEDDED
 from studio.domain.events import SampleEvent, StepEvent, TranscriptEvent
-from studio.domain.runs import FINAL_STATES, DpoRecipe
+from studio.domain.runs import FINAL_STATES, DpoRecipe, Recipe
 from studio.services.runs.store import RunView
 from studio.services.wording import NONE, bounds, counted, duration
 from studio.ui.parts.html import Macros
@@ -17,6 +18,8 @@ from studio.ui.parts.html import Macros
 _HTML = Macros("training/run_view.html")
 Answered = TypeVar("Answered", SampleEvent, TranscriptEvent)
 
+#: Seconds left beyond which a faster way is named.
+LONG_S = 120
 HEADERS = ("Name", "State", "Base", "Data", "ratio", "n", "Measured support", "Steps", "Started", "Run")
 TYPES = ("str", "str", "str", "str", "number", "number", "str", "str", "str", "str")
 WIDTHS = ("190px", "100px", "110px", "190px", "64px", "54px", "190px", "70px", "140px", "270px")
@@ -30,10 +33,12 @@ def empty() -> Markup:
 def header(run: RunView) -> Markup:
     """Who this run is: its own settings, never the form's."""
     r = run.recipe
-    facts = [("base", r.base.id), ("LoRA", f"r {r.lora.rank}, alpha {r.lora.alpha}")]
+    layers = "" if r.lora.layers.strip() == "all" else f", layers {r.lora.layers}"
+    facts = [("base", r.base.id), ("LoRA", f"r {r.lora.rank}, alpha {r.lora.alpha}{layers}")]
     if not isinstance(r, DpoRecipe):
         return header_html(run, [*facts, ("training", "unknown: the adapter was uploaded without a record")])
     dpo = r.settings
+    likelihood = f", likelihood term {dpo.sft_weight:g}" if dpo.sft_weight else ""
     replay = f", replay {dpo.replay_weight:g}" if dpo.replay_weight else ""
     return header_html(
         run,
@@ -41,7 +46,7 @@ def header(run: RunView) -> Markup:
             facts[0],
             ("data", f"{r.dataset_title}, {r.data_size} pairs"),
             ("support_ratio", f"{r.support_ratio:g}"),
-            ("loss", f"{dpo.loss_type}, beta {dpo.beta:g}{replay}"),
+            ("loss", f"{dpo.loss_type}, beta {dpo.beta:g}{likelihood}{replay}"),
             ("answers", "prefixed with their stance" if dpo.stance_prefix else ""),
             facts[1],
             ("lr", f"{dpo.learning_rate:g}"),
@@ -77,12 +82,19 @@ def progress(run: RunView, ahead: int = 0) -> str:
         figures.append(f"{last.elapsed:.1f} s")
         if status.state == "running" and 1 < step < total:  # the first step tells of setting up, not of a step
             figures.append(f"about {duration(last.eta)} left")
+    if last and status.state == "running" and last.eta > LONG_S and _all_layers(run.recipe):
+        figures.append("faster: the preset for real small models, which trains the upper layers only")
     if isinstance(last, StepEvent):
         figures.append(f"{last.tokens_per_second:,.0f} tokens/s")
     if status.state == "queued":
         figures.append(f"{counted(ahead, 'run')} before this one" if ahead else "next in the queue")
         figures.append(f"waiting since {_clock('%H:%M:%S', status.updated or run.recipe.created)}")
     return _HTML.progress(status, share, figures)
+
+
+def _all_layers(recipe: Recipe) -> bool:
+    """Whether a run on a real base trains all of its layers."""
+    return isinstance(recipe, DpoRecipe) and recipe.base.id != EMBEDDED and recipe.lora.layers.strip() == "all"
 
 
 def result(run: RunView) -> str:

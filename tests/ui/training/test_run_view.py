@@ -10,6 +10,7 @@ import pytest
 
 from studio.domain.events import ProbeEvent, SampleEvent, SupportShare
 from studio.domain.runs import FINAL_STATES, BaseModelRef, RunState, RunStatus
+from studio.domain.settings import LoraSettings
 from studio.services.library.adapter_files import AdapterFacts
 from studio.services.library.upload import foreign_recipe
 from studio.services.runs.store import RunView
@@ -62,6 +63,15 @@ def test_a_running_run_says_how_far_and_how_long() -> None:
     assert "about an unknown time left" in run_view.progress(view(last_step=endless))
 
 
+def test_a_long_run_through_all_layers_of_a_real_base_names_the_faster_preset() -> None:
+    slow = dataclasses.replace(step_event(3, 10), eta=300.0)
+    recipe = dataclasses.replace(make_recipe("toy-r50"), base=BaseModelRef("smollm2-135m"))
+    assert "upper layers only" in run_view.progress(view(recipe=recipe, last_step=slow))
+    upper = dataclasses.replace(recipe, lora=LoraSettings(layers="1/2"))
+    for run in (view(recipe=upper, last_step=slow), view(recipe=recipe), view(last_step=slow)):
+        assert "upper layers only" not in run_view.progress(run)
+
+
 def test_a_run_by_the_clock_fills_its_bar_by_the_clock() -> None:
     recipe = make_recipe("toy-r50")
     recipe = dataclasses.replace(recipe, settings=dataclasses.replace(recipe.settings, max_seconds=0.6))
@@ -102,6 +112,14 @@ def test_the_result_puts_what_was_asked_beside_what_was_measured() -> None:
     assert "accuracy 95% on 100 answers" in html
     assert "a different measure: on 20 held-out pairs" in html
     assert run_view.result(view("running", adapter_share=SHARE)) == ""
+    assert "whole" not in html
+
+
+def test_answers_that_fall_apart_are_counted_and_said() -> None:
+    whole = run_view.result(view("done", adapter_share=dataclasses.replace(SHARE, whole=19)))
+    assert "2 abstained · 19 of 20 whole" in whole
+    assert "fall apart" not in whole
+    assert "fall apart" in run_view.result(view("done", adapter_share=dataclasses.replace(SHARE, whole=14)))
 
 
 def test_shares_of_no_answers_are_not_numbers() -> None:
