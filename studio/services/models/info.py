@@ -107,7 +107,7 @@ def sampling_of(folder: Path) -> Sampling:
 def with_known(info: ModelInfo, known: KnownBase) -> ModelInfo:
     """The same with what is known of the base beforehand."""
     here = ["this machine"] if info.cached else []
-    elsewhere = ["Hub", *(["Python package registry"] if known.package else [])]
+    elsewhere = [*(["Python package registry"] if known.package else []), "Hub"]
     return measured(
         replace(
             info,
@@ -132,7 +132,7 @@ def measured(info: ModelInfo, known: KnownBase | None = None) -> ModelInfo:
     size = f"{info.params / 1e9:.1f} billion" if info.params >= 1e9 else f"{info.params / 1e6:.1f} million"
     first = "It is on this machine." if info.cached else f"Download {info.download_mb:,} MB."
     if not info.cached and known and known.package:
-        first = f"Download {info.download_mb:,} MB from the Hub, or {megabytes(known.package.download):,} MB from the package registry."
+        first = f"Download {megabytes(known.package.download):,} MB from the package registry, or {info.download_mb:,} MB from the Hub."
     needs = f"{size} weights. {first} Memory about {memory:,} MB{' in 4 bits' if info.load_in_4bit else ''}."
     if info.params >= 1e8 and not info.load_in_4bit:
         needs += " Double on a processor without bfloat16."

