@@ -13,7 +13,7 @@ from studio.config import Settings
 from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef, DpoRecipe
-from studio.errors import ConflictError, InputError, ModelLoadError
+from studio.errors import ConflictError, InputError, ModelLoadError, StudioError
 from studio.ml.chat.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
 from studio.services.models.service import ModelService, Progress
 from studio.services.recipes.queue import cores, mark_chat, training_threads
@@ -95,9 +95,23 @@ class CompareService:
         choices += [choice_of(run) for run in self._runs.list() if run.has_adapter and run.method != "reward"]
         return choices
 
+    def opening(self) -> tuple[PaneChoice, ...]:
+        """What Compare opens with: the base and the newest adapter of it; where it has none, the newest of another base that is
+        here, or the base alone."""
+        base, *runs = self.panes()
+        default = self._models.default_base()
+        here = [run for run in runs if run.base == default] or [run for run in runs if self._is_here(run.base)]
+        return (base, *here[:1])
+
     def default_panes(self) -> tuple[str, ...]:
-        """What Compare opens with: the base and the newest adapter, or the base alone."""
-        return tuple(choice.id for choice in self.panes()[:2])
+        """Ids of :meth:`opening`."""
+        return tuple(choice.id for choice in self.opening())
+
+    def _is_here(self, base: str) -> bool:
+        try:
+            return self._models.info(base).cached
+        except StudioError:  # a folder that is gone
+            return False
 
     def warm_up(self) -> None:
         """Import torch and load the base that forms begin with, so that the first answer comes at once. Blocks.

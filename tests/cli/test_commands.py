@@ -140,7 +140,7 @@ def test_align_shows_progress_and_prints_one_json_object_last(
     result = json.loads(out)
     assert list(result) == KEYS
     assert result["probe"] == {"share": 0.9, "n": 20, "margin": 0.5}
-    assert list(result["support_share"]) == ["share", "low", "high", "n", "abstained", "judge_accuracy"]
+    assert list(result["support_share"]) == ["share", "low", "high", "n", "abstained", "judge_accuracy", "whole"]
     assert result["base_support_share"] is None
     assert "training" in err
     assert "/4" in err

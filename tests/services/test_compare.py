@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -74,6 +75,16 @@ def test_panes_are_the_base_and_the_adapters_newest_first(studio: tuple[CompareS
     shutil.rmtree(runs.folder("run-two"))
     shutil.rmtree(runs.folder("run-one"))
     assert service.default_panes() == (BASE,)
+
+
+def test_compare_opens_with_an_adapter_whose_base_is_here(studio: tuple[CompareService, RunStore, Settings]) -> None:
+    service, runs, _ = studio
+    path = runs.folder("run-two") / "run.json"
+    recipe = json.loads(path.read_text())
+    recipe["base"] = {"id": "smollm2-135m"}
+    path.write_text(json.dumps(recipe))
+    assert [pane.id for pane in service.panes()] == [BASE, "run-two", "run-one"]
+    assert service.default_panes() == (BASE, "run-one")
 
 
 def test_panes_answer_their_own_conversations(studio: tuple[CompareService, RunStore, Settings]) -> None:

@@ -315,7 +315,7 @@ def _base_facts(services: Services, runs: Mapping[str, RunView | None], model: s
 
 def _opening(services: Services) -> Talk:
     """The base beside the newest adapter, asked as that one was trained."""
-    offered = services.compare.panes()[:2]
+    offered = services.compare.opening()
     last = offered[-1]
     return Talk(tuple(Pane(choice.id) for choice in offered), last.system_prompt, replace(last.sampling, seed=1))
 

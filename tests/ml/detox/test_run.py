@@ -289,7 +289,7 @@ def test_a_scorer_that_fails_ends_the_run_and_leaves_no_adapter(
         ({"beta": -0.1}, "beta is -0.1"),
         ({"rewards": (RewardTerm("rule", 0.0),)}, "weight 0"),
         ({"rewards": ()}, "0 reward terms"),
-        ({"max_new_tokens": 8, "max_length": 10}, "leaves room for an answer"),
+        ({"max_new_tokens": 8, "max_length": 16}, "leaves room for an answer"),
         ({"prompts": ()}, "no prompts"),
     ],
 )

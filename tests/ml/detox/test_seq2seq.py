@@ -212,8 +212,8 @@ def test_what_cannot_be_done_is_said(base: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="algorithm is 'grpo'; an encoder-decoder model is trained by rloo here"):
         run(job(base, tmp_path / "grpo", algorithm="grpo"))
     long = replace(job(base, tmp_path / "long"), prompts=(TestPrompt("l", " ".join(WORDS * 2)),))
-    with pytest.raises(RecipeError, match="the shortest has 25 tokens and the encoder is given 8 at most"):
-        run(replace(long, recipe=job(base, tmp_path / "long", max_length=8).recipe))
+    with pytest.raises(RecipeError, match="the shortest has 25 tokens and the encoder is given 16 at most"):
+        run(replace(long, recipe=job(base, tmp_path / "long", max_length=16).recipe))
     with pytest.raises(TrainingError, match="gave a reward of nan"):
         run(job(base, tmp_path / "nan", rule=lambda text: float("nan")))
     assert not (tmp_path / "nan" / "adapter_model.safetensors").exists()
