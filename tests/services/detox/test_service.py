@@ -59,7 +59,7 @@ def form(home: Settings) -> DetoxForm:
         str(home.models_dir / "tiny"), "quick", dataset_id="live-action-en", title="  A  trial "
     )
     small = replace(
-        chosen.detox,
+        chosen.settings,
         rewards=(RewardTerm("embedded"),),
         steps=2,
         prompts_per_step=2,
@@ -130,7 +130,7 @@ def test_it_leaves_in_a_zip_and_comes_back(services: Services, done: str, tmp_pa
     found = other.library.import_zip(packed)
     assert found.run_id == done
     back, view = other.runs.get(done), services.runs.get(done)
-    assert back.recipe.settings == portable_recipe(view.recipe).detox
+    assert back.recipe.settings == portable_recipe(view.recipe).settings
     assert str(services.settings.models_dir / "judge") not in (back.folder / "run.json").read_text()
     assert (back.detox, back.adapter_hash) == (view.detox, view.adapter_hash)
     assert other.runs.plan(done) == services.runs.plan(done)

@@ -98,11 +98,11 @@ def test_align_trains_and_status_tells_what_came_of_it(studio: Studio) -> None:
     )
     first = studio.client.predict(run_id, api_name="/status")
     assert first["state"] in ("queued", "running", *FINAL_STATES)
-    recipe = studio.services.runs.store.get(run_id).recipe
+    recipe = studio.services.runs.get(run_id).recipe
     assert (recipe.data_size, recipe.support_ratio, recipe.settings.epochs) == (8, 1.0, 1.0)
     assert recipe.rows_support == (True,) * 8
 
-    wait_until(lambda: studio.services.runs.store.ended(run_id), timeout=300, every=0.5)
+    wait_until(lambda: studio.services.runs.ended(run_id), timeout=300, every=0.5)
     last = studio.client.predict(run_id, api_name="/status")
     assert last["state"] == "done", last["message"]
     assert last["step"] == last["total"] == 1

@@ -63,7 +63,7 @@ def test_opening_a_tab_looks_up_that_tab_alone(app: gr.Blocks) -> None:
 
 
 def test_timers_follow_the_innermost_tab_they_lie_in(app: gr.Blocks) -> None:
-    timers = [block for block in app.blocks.values() if isinstance(block, gr.Timer)]
+    timers = [block for block in app.blocks.values() if isinstance(block, gr.Timer) and tabs_around(block)]
     tabs = [block for block in app.blocks.values() if isinstance(block, gr.Tab)]
     for tab in tabs:
         (follow,) = [e for e in app.fns.values() if e.targets == [(tab._id, "select")] and e.fn is None]
