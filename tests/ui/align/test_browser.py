@@ -186,7 +186,7 @@ def test_discard_takes_a_waiting_run_away_and_an_idle_page_is_quiet(
     queue(settings, "waiting-run")
     head(page, "waiting-run")  # a page that shows nothing shows the first run there is
     page.click("#stop-discard")
-    page.locator("#discard-row", has_text="Stop waiting-run and throw away all it has learnt?").wait_for()
+    page.locator("#discard-row", has_text="Stop waiting-run and throw away what it has trained?").wait_for()
     page.click("#keep-training")
     page.locator("#discard-row").wait_for(state="hidden")
     assert services.runs.ids() == ["waiting-run"]
