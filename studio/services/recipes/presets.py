@@ -76,8 +76,8 @@ PRESETS = _named(
             learning_rate=5e-4,
             epochs=4.0,
             batch_size=8,
-            probe_every=7,
-            sample_every=7,
+            probe_every=14,
+            sample_every=14,
         ),
         "For SmolLM2 135M, Gemma 3 270M and their like: LoRA on the upper half of the layers, and the likelihood of the preferred "
         "answers beside the loss, so that answers turn within a minute and stay whole.",
