@@ -164,7 +164,7 @@ def test_of_many_texts_the_worst_are_drawn() -> None:
     assert html.count("<tr>") == 1 + score_view.MAX_ROWS
     assert "text 0<" in html
     assert "text 499<" not in html
-    assert "The 200 of 500 texts with the lowest rewards" in html
+    assert "the 200 of 500 texts with the lowest rewards" in html
 
 
 def test_a_toxicity_scorer_stands_below_the_panes_and_ranks_samples(page: Any, services: Services) -> None:

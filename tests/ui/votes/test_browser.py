@@ -90,4 +90,4 @@ def test_visitors_get_no_votes_and_bring_none(
     page.get_by_text("exporting votes needs the operator's password").first.wait_for()
     page.click("#votes-import-box > button")
     page.click("#votes-import")
-    page.get_by_text("taking votes in needs the operator's password").first.wait_for()
+    page.get_by_text("importing votes needs the operator's password").first.wait_for()
