@@ -56,7 +56,12 @@ def test_empty_bad_input_a_run_refresh_covers_and_stop(
 
     number(page, "detox-steps", "2000")
     page.locator("#detox-advanced button").first.click()
-    for box, value in (("detox-prompts-per-step", "2"), ("detox-generations", "2"), ("detox-batch-size", "0"), ("detox-max-new-tokens", "8")):
+    for box, value in (
+        ("detox-prompts-per-step", "2"),
+        ("detox-generations", "2"),
+        ("detox-batch-size", "0"),
+        ("detox-max-new-tokens", "8"),
+    ):
         number(page, box, value)
     keepalive(settings)
     page.click("#detox-train")
