@@ -68,7 +68,7 @@ PRESETS = _named(
     ),
     Preset(
         "real-small",
-        "Real small model (0.1-0.6B, a minute on a CPU)",
+        "Real small model (0.1-0.6B, one to two minutes on a CPU)",
         LoraSettings(rank=16, alpha=32, dropout=0.0, layers="1/2"),
         DpoSettings(
             beta=0.2,
@@ -80,7 +80,7 @@ PRESETS = _named(
             sample_every=14,
         ),
         "For SmolLM2 135M, Gemma 3 270M and their like: LoRA on the upper half of the layers, and the likelihood of the preferred "
-        "answers beside the loss, so that answers turn within a minute and stay whole.",
+        "answers beside the loss, so that answers turn within 28 steps and stay whole.",
         {"en": "Answer in one short sentence.", "zh": "請用一句話回答。"},
     ),
     Preset(
