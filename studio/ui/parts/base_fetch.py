@@ -75,7 +75,7 @@ class FetchLine(NamedTuple):
 def build_fetch_line() -> FetchLine:
     """Draw it; nothing is seen while nothing is fetched."""
     line = gr.HTML(visible=False, elem_id="fetch-line")
-    cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="fetch-cancel")
+    cancel = gr.Button("Cancel", size="sm", scale=0, min_width=90, visible=False, elem_id="fetch-cancel")
     return FetchLine(line, cancel, gr.Timer(_LOOK_S, active=False))
 
 
