@@ -13,6 +13,7 @@ from studio.config import Settings
 from studio.domain.bases import KnownBase
 from studio.services import Services
 from tests.helpers.pages import toast
+from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -25,10 +26,18 @@ def settings(settings: Settings, tiny: KnownBase) -> Settings:
     return replace(settings, base="tiny-base")
 
 
-def type_base(page: Any, name: str) -> None:
-    box = page.locator("#base input")
-    box.fill(name)
-    box.press("Enter")
+def type_base(page: Any, name: str, shown: str) -> None:
+    """Type a base until the line below it says ``shown``: what is typed while the page still loads its choices is lost."""
+
+    def typed() -> bool:
+        if page.locator("#base-needs", has_text=shown).count():
+            return True
+        box = page.locator("#base input")
+        box.fill(name)
+        box.press("Enter")
+        return False
+
+    wait_until(typed, timeout=120, every=3)
 
 
 def chosen(page: Any, name: str) -> None:
@@ -43,8 +52,7 @@ def test_terms_progress_cancel_and_a_default_that_comes_later(
     # a default base under terms is not fetched by itself
     services.fetch_default_base()
     page.locator("#fetch-line", has_text="tiny-base stands under the Tiny terms").wait_for()
-    type_base(page, "tiny-base")
-    page.locator("#base-needs", has_text="Tiny terms").wait_for()
+    type_base(page, "tiny-base", "Tiny terms")
     page.locator("#base-fetch").click()
     toast(page, "accept them")
     page.locator("#base-terms", has_text="https://terms.example").locator("input").check()
@@ -53,7 +61,7 @@ def test_terms_progress_cancel_and_a_default_that_comes_later(
     page.locator("#fetch-line", has_text="Cancelled").wait_for()
     assert not services.models.info("tiny-base").cached
     # back to the embedded base: this page has chosen, one opened now has not
-    type_base(page, "embedded")
+    type_base(page, "embedded", "2.8 million weights")
     services.fetches.start("tiny-base", accept_terms=True)
     late = open_page(studio_url)
     late.locator("#fetch-line", has_text="tiny-base").wait_for()
@@ -75,7 +83,7 @@ def test_a_visitor_cannot_fetch(
     services = build_services(replace(settings, admin_password="sesame"))
     with section_page(services, {"Align": TABS["Align"]}) as url:
         page = open_page(url)
-        type_base(page, "tiny-base")
+        type_base(page, "tiny-base", "Tiny terms")
         page.locator("#base-needs", has_text="Tiny terms").wait_for()
         assert not page.locator("#base-fetch").is_visible()
     services.compare.close()
