@@ -56,13 +56,13 @@ class RowSampler:
             return scores
         logits = scores / self._temperature
         if self._top_p < 1:
-            logits = _keep_top_p(logits, self._top_p)
+            logits = keep_top_p(logits, self._top_p)
         drawn = [torch.empty(scores.shape[1]).exponential_(generator=g) for g in self._generators]
         noise = torch.stack(drawn)[self._which].to(logits.device)
         return logits - noise.log()
 
 
-def _keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
+def keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     """The smallest set of tokens whose probability reaches ``top_p``; all others become minus infinity."""
     total = logits.logsumexp(dim=1, keepdim=True)
     size = logits.shape[1]

@@ -77,9 +77,9 @@ def trainer_class() -> Any:
 
         def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool) -> torch.Tensor:
             rows = inputs.pop("rows").tolist()
-            chosen_ref, rejected_ref = self._references(rows, inputs["input_ids"].device)
-            inputs["ref_chosen_logps"], inputs["ref_rejected_logps"] = chosen_ref, rejected_ref
             answers = [self._pairs[row][side] for side in (0, 1) for row in rows]
+            chosen_ref, rejected_ref = self._references(answers, inputs["input_ids"].device)
+            inputs["ref_chosen_logps"], inputs["ref_rejected_logps"] = chosen_ref, rejected_ref
             batch = AnswerBatch(inputs["input_ids"], inputs["completion_mask"].bool(), 0)
             scores = trunk_log_probs(model, batch, answers, self.trunk)
             nothing = torch.zeros_like(scores)
@@ -115,8 +115,7 @@ def trainer_class() -> Any:
             self._check_loss(kept.item())
             return loss + self._replay_weight * kept
 
-        def _references(self, rows: list[int], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            answers = [self._pairs[row][side] for side in (0, 1) for row in rows]
+        def _references(self, answers: list[EncodedAnswer], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
             values = self._reference.log_probs(self.model, answers, self._pad_id, self.trunk)
             chosen, rejected = torch.tensor(values, device=device).chunk(2)
             return chosen, rejected

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from studio.domain.chat import Sampling
+from studio.ml.chat.decoding import keep_top_p
 from studio.ml.models.prompts import StopAtTurn, before_turn, chat_ids, end_tokens, next_turn
 from studio.ml.training.pairs import conversation
 
 if TYPE_CHECKING:
     import torch
 
-#: How many of the likeliest tokens are looked at before a whole vocabulary is sorted for top-p.
-_TOP = 128
 #: How measured answers are drawn: as the chat draws by default, so that what is counted is what a person reads there.
 CHAT = Sampling()
 #: The model's own distribution, for what is defined on it (KL).
@@ -80,8 +79,7 @@ def drawing(sampling: Sampling) -> dict[str, Any]:
 
 class TopPDraw:
     """A logits processor that draws one token a row, at a temperature from the likeliest tokens (top-p), with torch's global random
-    state. Sorting a whole vocabulary for each row and token takes longer than the model on a CPU; the top :data:`_TOP` tokens
-    nearly always hold the share."""
+    state. ``generate`` itself would sort the whole vocabulary for each row and token, which takes longer than the model on a CPU."""
 
     def __init__(self, temperature: float, top_p: float) -> None:
         self._temperature, self._top_p = temperature, top_p
@@ -91,16 +89,9 @@ class TopPDraw:
         import torch
 
         logits = scores.float() / self._temperature
-        total = logits.logsumexp(1, keepdim=True)
-        top, places = logits.topk(min(_TOP, logits.shape[1]), dim=1)
-        shares = (top - total).exp()
-        reached = shares.cumsum(1)
-        if self._top_p >= 1 or bool((reached[:, -1] < self._top_p).any()):
-            shares, places = (logits - total).exp().sort(dim=1, descending=True)
-            reached = shares.cumsum(1)
-        # the token that crosses the border stays in
-        kept = shares.masked_fill(reached - shares >= self._top_p, 0.0)
-        drawn = places.gather(1, torch.multinomial(kept, 1))
+        if self._top_p < 1:
+            logits = keep_top_p(logits, self._top_p)
+        drawn = torch.multinomial(logits.softmax(1), 1)
         return torch.full_like(scores, float("-inf")).scatter_(1, drawn, 0.0)
 
 

@@ -49,14 +49,14 @@ def test_top_p_equals_that_of_transformers() -> None:
     import torch
     from transformers import TopPLogitsWarper
 
-    from studio.ml.chat.decoding import _keep_top_p
+    from studio.ml.chat.decoding import keep_top_p
 
     torch.manual_seed(0)
     for size, scale in ((64, 3.0), (3000, 0.1), (3000, 4.0)):
         logits = torch.randn(5, size) * scale
         for top_p in (0.05, 0.5, 0.95, 0.999):
             wanted = TopPLogitsWarper(top_p)(torch.zeros(5, 1), logits)
-            assert torch.equal(_keep_top_p(logits, top_p).isinf(), wanted.isinf())
+            assert torch.equal(keep_top_p(logits, top_p).isinf(), wanted.isinf())
 
 
 def test_temperature_zero_is_greedy_whatever_the_seed(engine: ChatEngine, base: Path) -> None:
