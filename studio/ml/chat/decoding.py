@@ -64,18 +64,22 @@ class RowSampler:
 
 def keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     """The smallest set of tokens whose probability reaches ``top_p``; all others become minus infinity."""
-    total = logits.logsumexp(dim=1, keepdim=True)
-    size = logits.shape[1]
+    probabilities = logits.softmax(dim=1)
+    kept, _ = nucleus(probabilities, top_p)
+    smallest = kept.masked_fill(kept == 0, 1).amin(dim=1, keepdim=True)
+    return logits.masked_fill(probabilities < smallest, float("-inf"))
+
+
+def nucleus(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The likeliest tokens that together reach ``top_p``: their probabilities (0 beyond the set) and ids, both ``[rows, n]``,
+    likeliest first, from ``probabilities`` ``[rows, vocabulary]``."""
+    size = probabilities.shape[1]
     count = min(_TOP, size)
-    while True:
-        top = logits.topk(count, dim=1).values
-        reached = (top - total).exp().cumsum(dim=1)
-        if count == size or bool((reached[:, -1] >= top_p).all()):
-            break
-        count = size
+    top, ids = probabilities.topk(count, dim=1)
+    if count < size and bool((top.sum(dim=1) < top_p).any()):
+        top, ids = probabilities.sort(dim=1, descending=True)
     # the token that crosses the border stays in
-    kept = (reached < top_p).sum(dim=1, keepdim=True).clamp(max=count - 1)
-    return logits.masked_fill(logits < top.gather(1, kept), float("-inf"))
+    return top.masked_fill(top.cumsum(dim=1) - top >= top_p, 0), ids
 
 
 class StopRows:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, SupportShare
 from studio.ml.dpo.setup import DpoJob
@@ -50,8 +51,9 @@ class DpoObserver(Observer):
         """As :meth:`Observer.observe_base`; the base's log-probabilities are kept with those of the training rows."""
         answers = [answer for pair in self.heldout for answer in pair]
         self._emit_probe(0, self._base_log_probs(answers) if answers else [])
-        with base_of(self.model):
-            self.sample(0)
+        prompts = self.prompts[:FILM_PROMPTS]
+        written = self._of_base("film", [prompts, self.system_prompt, ANSWER_TOKENS], lambda: self._film(prompts))
+        self._emit_film(0, prompts, written)
 
     def _base_log_probs(self, answers: Sequence[EncodedAnswer]) -> list[float]:
         return self.reference.log_probs(self.model, answers, pad_id(self.tokenizer), self.trunk)
@@ -65,7 +67,13 @@ class DpoObserver(Observer):
     def sample(self, step: int) -> None:
         """The film-strip."""
         prompts = self.prompts[:FILM_PROMPTS]
-        answers = greedy_answers(self.model, self.tokenizer, prompts, self.system_prompt, ANSWER_TOKENS)
+        with merged(self.model):
+            self._emit_film(step, prompts, self._film(prompts))
+
+    def _film(self, prompts: Sequence[str]) -> list[str]:
+        return greedy_answers(self.model, self.tokenizer, prompts, self.system_prompt, ANSWER_TOKENS)
+
+    def _emit_film(self, step: int, prompts: Sequence[str], answers: Sequence[str]) -> None:
         for prompt, answer in zip(prompts, answers, strict=True):
             self.emit(SampleEvent(step=step, prompt=prompt, answer=answer))
 
@@ -88,15 +96,20 @@ class DpoObserver(Observer):
     def _base_share(self, judge: StanceJudge, rounds: int) -> SupportShare:
         drawn = asdict(self.job.recipe.sampling)
         named_by = [self._asked, rounds, self.system_prompt, self.seed, ANSWER_TOKENS, judge.digest, drawn]
+        return SupportShare(**self._of_base("share", named_by, lambda: asdict(self._share(judge, rounds))))
+
+    def _of_base(self, what: str, named_by: Sequence[Any], make: Callable[[], Any]) -> Any:
+        """What ``make`` returns (plain data) with the adapter off; kept on disk for the next run that has the same in
+        ``named_by``."""
         name = hashlib.sha256(json.dumps(named_by).encode()).hexdigest()[:32]
-        path = self.job.cache_dir / "base-share" / f"{self.reference.base}-{name}.json"
+        path = self.job.cache_dir / f"base-{what}" / f"{self.reference.base}-{name}.json"
         if self.reference.base and path.is_file():
-            return SupportShare(**json.loads(path.read_text(encoding="utf-8")))
+            return json.loads(path.read_text(encoding="utf-8"))
         with base_of(self.model):
-            share = self._share(judge, rounds)
+            made = make()
         if self.reference.base:
-            write_json(path, asdict(share))
-        return share
+            write_json(path, made)
+        return made
 
     @property
     def _answers(self) -> int:

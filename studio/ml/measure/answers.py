@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from studio.domain.chat import Sampling
-from studio.ml.chat.decoding import keep_top_p
+from studio.ml.chat.decoding import nucleus
 from studio.ml.models.prompts import StopAtTurn, before_turn, chat_ids, end_tokens, next_turn
 from studio.ml.training.pairs import conversation
 
@@ -79,19 +79,32 @@ def drawing(sampling: Sampling) -> dict[str, Any]:
 
 class TopPDraw:
     """A logits processor that draws one token a row, at a temperature from the likeliest tokens (top-p), with torch's global random
-    state. ``generate`` itself would sort the whole vocabulary for each row and token, which takes longer than the model on a CPU."""
+    state: one random number a row, looked up in the cumulated probabilities. ``generate`` itself would sort the whole vocabulary
+    and draw a number for each entry, which takes longer than the model on a CPU."""
 
     def __init__(self, temperature: float, top_p: float) -> None:
         self._temperature, self._top_p = temperature, top_p
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores ``[rows, vocabulary]`` to 0 at each row's token and minus infinity elsewhere."""
+        """Scores ``[rows, vocabulary]`` to 0 at each row's token and minus infinity elsewhere.
+
+        Raises:
+            RuntimeError: the scores are not numbers.
+        """
         import torch
 
-        logits = scores.float() / self._temperature
+        probabilities = (scores.float() / self._temperature).softmax(1)
+        ids = None
         if self._top_p < 1:
-            logits = keep_top_p(logits, self._top_p)
-        drawn = torch.multinomial(logits.softmax(1), 1)
+            probabilities, ids = nucleus(probabilities, self._top_p)
+        edges = probabilities.double().cumsum(1)
+        total = edges[:, -1:]
+        if not bool(total.isfinite().all()):
+            raise RuntimeError("The model's scores are not numbers (NaN).")
+        point = torch.rand(total.shape, dtype=total.dtype, device=total.device) * total
+        # the first token whose edge lies beyond the point; one without probability has no room of its own
+        place = torch.searchsorted(edges, point, right=True)
+        drawn = place if ids is None else ids.gather(1, place)
         return torch.full_like(scores, float("-inf")).scatter_(1, drawn, 0.0)
 
 

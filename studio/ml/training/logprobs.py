@@ -143,7 +143,7 @@ def _head_log_probs() -> Any:
             hidden = hidden.to(weight.dtype)
             jacobian = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
             scores = torch.empty(count, dtype=torch.float32, device=hidden.device)
-            rows = max(32, (_CPU_TILE if hidden.device.type == "cpu" else _GPU_TILE) // vocab)
+            rows = max(64, (_CPU_TILE if hidden.device.type == "cpu" else _GPU_TILE) // vocab)
             for start in range(0, count, rows):
                 part = slice(start, start + rows)
                 target = targets[part, None]
