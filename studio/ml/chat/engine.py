@@ -23,6 +23,7 @@ from studio.domain.runs import BaseModelRef
 from studio.errors import InputError, ModelLoadError
 from studio.ml.chat.base_check import BaseChecker
 from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows
+from studio.ml.chat.kept_turns import KeptTurns, Row
 from studio.ml.chat.stream import PaneStream
 from studio.ml.lora.mixed import Adapter, RowGroup, adapter_stamp, attached, read_adapter
 from studio.ml.models.loading import SMALL_MODEL, Progress, load_model, load_tokenizer, prepare_torch, release_memory
@@ -69,6 +70,7 @@ class _Loaded:
     seq2seq: bool
     checker: BaseChecker
     adapters: OrderedDict[str, Adapter] = field(default_factory=OrderedDict)
+    turns: KeptTurns = field(default_factory=KeptTurns)
 
 
 class ChatEngine:
@@ -313,19 +315,30 @@ class ChatEngine:
             fit_prompt(loaded.tokenizer, rows[index].messages, loaded.limit, sampling.max_new_tokens, loaded.seq2seq)
             for index in order
         ]
-        batch = loaded.tokenizer.pad(
-            {"input_ids": [ids for ids, _ in prompts]},
-            padding=True,
-            padding_side="right" if loaded.seq2seq else "left",  # an encoder counts its positions from the left
-            return_tensors="pt",
-        ).to(loaded.model.device)
+        conversations = [
+            Row((name := rows[index].adapter, adapters[name].stamp if name != BASE else None), ids)
+            for index, (ids, _) in zip(order, prompts, strict=True)
+        ]
+        # a decoder's answer follows its start token
+        used = 1 if loaded.seq2seq else max(len(ids) for ids, _ in prompts)
+        room = max(1, min(sampling.max_new_tokens, loaded.limit - used))
+        batch: dict[str, Any]
+        if loaded.seq2seq:  # an encoder counts its positions from the left
+            batch = loaded.tokenizer.pad(
+                {"input_ids": [ids for ids, _ in prompts]}, padding=True, padding_side="right", return_tensors="pt"
+            ).to(loaded.model.device)
+        else:
+            known = loaded.turns.prefill(loaded.model, conversations, loaded.tokenizer.pad_token_id, room)
+            batch = {
+                "input_ids": known.input_ids,
+                "attention_mask": known.attention_mask,
+                "past_key_values": known.cache,
+            }
         groups, start = [], sum(1 for row in rows if row.adapter == BASE)
         for name, adapter in adapters.items():
             stop = start + sum(1 for row in rows if row.adapter == name)
             groups.append(RowGroup(adapter, start, stop))
             start = stop
-        used = 1 if loaded.seq2seq else int(batch["input_ids"].shape[1])  # a decoder's answer follows its start token
-        room = max(1, min(sampling.max_new_tokens, loaded.limit - used))
         seeds = [sampling.seed if (seed := rows[index].seed) is None else seed for index in order]
         sampler = RowSampler(sampling, seeds)
         ended = [False] * len(rows)
@@ -351,14 +364,17 @@ class ChatEngine:
         streamer = RowStreamer(loaded.tokenizer, ended, loaded.eos, publish, cut_at)
         generate: Any = loaded.model.generate
         with torch.inference_mode(), attached(loaded.model, groups):
-            generate(
+            out = generate(
                 **batch,
                 max_new_tokens=room,
                 repetition_penalty=sampling.repetition_penalty,
                 logits_processor=[sampler],
                 stopping_criteria=[StopRows(sampler, ended, signals)],
                 streamer=streamer,
+                return_dict_in_generate=True,
             )
+            if not loaded.seq2seq and not sampler.broken:
+                loaded.turns.keep(conversations, batch["attention_mask"], streamer.tokens, out.past_key_values)
         if sampler.broken:
             raise ModelLoadError(
                 f"A model of this request ({', '.join(ranks)}) gives no numbers (NaN); its weights are broken."
