@@ -78,6 +78,7 @@ def make_job(base: Path, folder: Path, *scorers: Any, lora: LoraSettings | None 
         recipe=make_recipe(lora, **options),
         base_path=base,
         folder=folder,
+        cache_dir=folder.parent / "cache",
         resume=False,
         threads=lambda: 1,
         device="cpu",

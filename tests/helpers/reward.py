@@ -133,6 +133,7 @@ def reward_job(
         heldout=heldout,
         base_path=base,
         folder=folder,
+        cache_dir=folder.parent / "cache",
         resume=False,
         threads=lambda: 1,
         device="cpu",

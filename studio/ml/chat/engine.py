@@ -322,7 +322,7 @@ class ChatEngine:
         # a decoder's answer follows its start token
         used = 1 if loaded.seq2seq else max(len(ids) for ids, _ in prompts)
         room = max(1, min(sampling.max_new_tokens, loaded.limit - used))
-        batch: dict[str, Any]
+        batch: Mapping[str, Any]
         if loaded.seq2seq:  # an encoder counts its positions from the left
             batch = loaded.tokenizer.pad(
                 {"input_ids": [ids for ids, _ in prompts]}, padding=True, padding_side="right", return_tensors="pt"

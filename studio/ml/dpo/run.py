@@ -6,21 +6,20 @@ adapter and its checkpoints into the run's folder and hands everything else to `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from studio.errors import RecipeError
 from studio.ml.dpo.observer import DpoObserver
 from studio.ml.dpo.replay import Replay
-from studio.ml.dpo.setup import DpoJob, Emit, base_name, trl_arguments, warn_of_cuts
+from studio.ml.dpo.setup import DpoJob, Emit, trl_arguments, warn_of_cuts
 from studio.ml.dpo.trainer import PairCollator, trainer_class
 from studio.ml.measure.stance import pad_id
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
-from studio.ml.training.pairs import EncodedAnswer, encode_heldout, encode_rows
+from studio.ml.training.pairs import encode_heldout, encode_rows
 from studio.ml.training.reference import ReferenceCache
-from studio.ml.training.setup import NO_ROWS, choose_attention, token_limit
+from studio.ml.training.setup import NO_ROWS, base_name, choose_attention, keep_states, token_limit
 from studio.ml.training.steps import progress_callback_class
-from studio.ml.training.trunk import Trunk, decoder_layers, open_trunk
 
 
 def preload() -> None:
@@ -84,18 +83,9 @@ class DpoTraining(Training[DpoJob]):
             train_dataset=Dataset.from_dict({"row": list(range(len(pairs)))}),
             **shared,
         )
-        trainer.trunk = self._open_trunk(
-            trainer.model, [a for pair in (*pairs, *self._heldout) for a in pair], tokenizer
-        )
+        answers = [answer for pair in (*pairs, *self._heldout) for answer in pair]
+        trainer.trunk = keep_states(job, base.dtype, trainer.model, answers, pad_id(tokenizer))
         return trainer
-
-    def _open_trunk(self, model: Any, answers: Sequence[EncodedAnswer], tokenizer: Any) -> Trunk | None:
-        """Kept states of the layers that this run does not train, where there are such layers."""
-        layers = decoder_layers(model)
-        first = self.job.recipe.lora.first_layer(len(layers)) if layers is not None else 0
-        name = self._reference.base
-        folder = self.job.cache_dir / "states" / f"{name}-{first}" if name else None
-        return open_trunk(model, first, answers, pad_id(tokenizer), folder, self.job.states_mb * 2**20)
 
     def observer(self, trainer: Any, base: Base, **shared: Any) -> DpoObserver:
         """As :meth:`Training.observer`."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from studio.domain.data import PreferencePair, PreferenceRow
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
 from studio.domain.runs import DpoRecipe
-from studio.ml.models.loading import fingerprint
 from studio.ml.training.setup import Pairs, TrainingJob, pair_arguments
 
 _log = logging.getLogger(__name__)
@@ -30,8 +28,6 @@ class DpoJob(TrainingJob):
         judge_pairs: pairs whose answers the stance judge learns from.
         test_prompts: prompts answered for the film-strip and the measured support share; without any, the held-out
             prompts are taken, then those of the training rows.
-        states_mb: hidden states of layers that are not trained held in memory (MB); more of them are read from their files.
-        cache_dir: where reference log-probabilities and measures of the base are kept between runs.
     """
 
     recipe: DpoRecipe
@@ -39,8 +35,6 @@ class DpoJob(TrainingJob):
     heldout: tuple[PreferencePair, ...]
     judge_pairs: tuple[PreferencePair, ...]
     test_prompts: tuple[str, ...]
-    cache_dir: Path
-    states_mb: int = 512
 
 
 def trl_arguments(job: DpoJob, device: str, parameters: int) -> Any:
@@ -62,12 +56,3 @@ def warn_of_cuts(pairs: Pairs, max_length: int) -> None:
     cut = sum(1 for pair in pairs for answer in pair if len(answer) >= max_length)
     if cut:
         _log.warning("%d of %d answers reach max_length %d and are cut there.", cut, 2 * len(pairs), max_length)
-
-
-def base_name(job: DpoJob, dtype: str) -> str:
-    """What names base and arithmetic in the caches: fingerprint and dtype; empty where the base has no fingerprint."""
-    mark = job.recipe.base.fingerprint
-    if not mark and Path(job.base_path).is_dir():
-        mark = fingerprint(job.base_path)
-    kind = "nf4" if job.recipe.settings.load_in_4bit else dtype
-    return f"{mark[:32]}-{kind}" if mark else ""

@@ -7,6 +7,7 @@ alone exceeds it, there is nothing honest to score: the row is dropped and count
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from studio.ml.models.loading import render_chat
 from studio.ml.reward.base import rewards_of
 from studio.ml.training.logprobs import pad_answers
 from studio.ml.training.pairs import EncodedAnswer, conversation
+from studio.ml.training.trunk import Trunk
 
 _log = logging.getLogger(__name__)
 
@@ -102,16 +104,18 @@ def encode_answer(
     return EncodedAnswer((*full[: len(first)], *full[len(first) + lost : start]), tuple(full[start:])), lost
 
 
-def score_rows(model: Any, answers: Sequence[EncodedAnswer], pad_id: int) -> list[float]:
-    """The reward of each answer, without gradients, in batches of similar length; the model's mode is left alone."""
+def score_rows(model: Any, answers: Sequence[EncodedAnswer], pad_id: int, trunk: Trunk | None = None) -> list[float]:
+    """The reward of each answer, without gradients, in batches of similar length, from the kept states of ``trunk`` where there
+    is one; the model's mode is left alone."""
     import torch
 
     room = _CPU_BATCH_TOKENS if model.device.type == "cpu" else _GPU_BATCH_TOKENS
     rewards = [0.0] * len(answers)
     for chosen in batches_by_length([len(answer) for answer in answers], room):
-        batch = pad_batch([answers[index] for index in chosen], pad_id, model.device)
-        with torch.no_grad():  # not inference_mode: what a layer keeps for later must fit training as well
-            values = rewards_of(model, batch).tolist()
+        part = [answers[index] for index in chosen]
+        # not inference_mode: what a layer keeps for later must fit training as well
+        with torch.no_grad(), trunk.reading(part) if trunk is not None else contextlib.nullcontext():
+            values = rewards_of(model, pad_batch(part, pad_id, model.device)).tolist()
         for index, value in zip(chosen, values, strict=True):
             rewards[index] = value
     return rewards

@@ -21,7 +21,15 @@ from studio.ml.reward.rows import EncodedRows, encode_rows, score_rows
 from studio.ml.reward.trainer import RewardCollator, trainer_class
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
 from studio.ml.training.observer import Observer
-from studio.ml.training.setup import NO_ROWS, TrainingJob, choose_attention, lora_config, pair_arguments
+from studio.ml.training.setup import (
+    NO_ROWS,
+    TrainingJob,
+    choose_attention,
+    keep_states,
+    lora_config,
+    pair_arguments,
+)
+from studio.ml.training.trunk import Trunk
 
 RewardEvent = StepEvent | ProbeEvent | RewardReport
 #: Held-out pairs that the probe during training reads; the report at the end reads all of them.
@@ -108,26 +116,32 @@ class RewardTraining(Training[RewardJob]):
             )
         choose_attention(base.model, base.device, pairs, settings.batch_size)
         arguments = pair_arguments(recipe, len(pairs), job.folder, base.device, base.model.num_parameters())
-        return trainer_class()(
+        trainer = trainer_class()(
+            pairs=pairs,
             args=RewardConfig(**arguments, center_rewards_coefficient=settings.center_rewards or None),
             data_collator=RewardCollator(pairs, base.tokenizer.pad_token_id),
             train_dataset=Dataset.from_dict({"row": list(range(len(pairs)))}),
             **shared,
         )
+        answers = [answer for pair in (*pairs, *self._heldout.pairs) for answer in pair]
+        trainer.trunk = keep_states(job, base.dtype, trainer.model, answers, base.tokenizer.pad_token_id)
+        return trainer
 
     def observer(self, trainer: Any, base: Base, **shared: Any) -> RewardObserver:
         """As :meth:`Training.observer`."""
         sides = self.job.recipe.dataset_kind == "sides"
-        return RewardObserver(training=self._rows, heldout=self._heldout, sides=sides, **shared)
+        return RewardObserver(training=self._rows, heldout=self._heldout, sides=sides, trunk=trainer.trunk, **shared)
 
 
 @dataclass
 class RewardObserver(Observer):
-    """Observes the held-out pairs during training; ``sides``: the data's pairs have a supporting answer."""
+    """Observes the held-out pairs during training; ``sides``: the data's pairs have a supporting answer; ``trunk``: kept states of
+    the layers that are not trained."""
 
     training: EncodedRows
     heldout: EncodedRows
     sides: bool
+    trunk: Trunk | None
 
     def probe(self, step: int) -> None:
         """Accuracy on some held-out pairs."""
@@ -143,5 +157,6 @@ class RewardObserver(Observer):
             self.emit(make_report(step, self._margins(heldout.pairs), heldout.rows, rows.rows, self.sides, dropped))
 
     def _margins(self, pairs: Sequence[Any]) -> list[float]:
-        rewards = score_rows(self.model, [answer for pair in pairs for answer in pair], self.tokenizer.pad_token_id)
+        answers = [answer for pair in pairs for answer in pair]
+        rewards = score_rows(self.model, answers, self.tokenizer.pad_token_id, self.trunk)
         return [chosen - rejected for chosen, rejected in zip(rewards[::2], rewards[1::2], strict=True)]

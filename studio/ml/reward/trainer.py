@@ -6,6 +6,7 @@ rejected answers go through the model in one batch.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from typing import Any
 
 from studio.ml.reward.base import rewards_of
 from studio.ml.reward.rows import Encoded, pad_batch
+from studio.ml.training.pairs import EncodedAnswer
 from studio.ml.training.trainer import TrainerOverrides
+from studio.ml.training.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,13 @@ class RewardCollator:
 
     def __call__(self, examples: Sequence[dict[str, int]]) -> dict[str, Any]:
         rows = [example["row"] for example in examples]
-        return pad_batch([self.pairs[row][side] for side in (0, 1) for row in rows], self.pad_id)
+        answers = answers_of(self.pairs, rows)
+        return {"rows": rows, **pad_batch(answers, self.pad_id)}
+
+
+def answers_of(pairs: Sequence[Encoded], rows: Sequence[int]) -> list[EncodedAnswer]:
+    """The answers of a batch in its order: all chosen ones, then all rejected ones."""
+    return [pairs[row][side] for side in (0, 1) for row in rows]
 
 
 @functools.cache
@@ -38,13 +47,22 @@ def trainer_class() -> Any:
     class StudioRewardTrainer(TrainerOverrides, RewardTrainer):
         """See the module."""
 
+        def __init__(self, *, pairs: Sequence[Encoded], **options: Any) -> None:
+            self._pairs = pairs
+            #: Kept states of the layers that are not trained, set before training where there are such layers.
+            self.trunk: Trunk | None = None
+            super().__init__(**options)
+
         def compute_loss(
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
+            answers = answers_of(self._pairs, inputs.pop("rows"))
+
             def scored(use_cache: bool, **batch: Any) -> Any:
                 return SequenceClassifierOutput(logits=rewards_of(model, batch)[:, None])
 
-            loss, outputs = super().compute_loss(scored, inputs, True)
+            with self.trunk.reading(answers) if self.trunk is not None else contextlib.nullcontext():
+                loss, outputs = super().compute_loss(scored, inputs, True)
             self._metrics["train"].clear()  # means of batch means; the tally keeps sums over pairs
             value = loss.item()
             self._check_loss(value)

@@ -6,6 +6,7 @@ attention mask is needed; only the hidden states that predict an answer token re
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,17 +53,14 @@ def token_log_probs(
     input_ids: torch.Tensor,
     completion_mask: torch.Tensor,
     temperature: float = 1.0,
-    states: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Log-probability of each token after the first, in nats: [rows, length - 1], zero outside the answers.
 
     ``model`` is a causal language model or a PEFT model around one; ``temperature`` divides its logits, for answers that were
-    sampled with one. ``states`` [rows, length, hidden] are hidden states to start from in place of the ids' embeddings, where
-    ``model`` has only the layers above them (see :mod:`studio.ml.training.trunk`). Gradients flow to the hidden states, not to the LM head, which LoRA leaves frozen.
+    sampled with one. Gradients flow to the hidden states, not to the LM head, which LoRA leaves frozen.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    start = {"input_ids": input_ids} if states is None else {"inputs_embeds": states}
-    hidden = causal.base_model(**start, use_cache=False).last_hidden_state[:, :-1]
+    hidden = causal.base_model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
     mask = completion_mask[:, 1:].bool()
     head = causal.get_output_embeddings()
     scale, softcap = _head_settings(causal.config.get_text_config())
@@ -94,10 +92,8 @@ def trunk_log_probs(
     model: Any, batch: AnswerBatch, answers: Sequence[EncodedAnswer], trunk: Trunk | None
 ) -> torch.Tensor:
     """:func:`token_log_probs` of a batch of ``answers``, from the kept states of ``trunk`` where there is one."""
-    if trunk is None:
+    with trunk.reading(answers) if trunk is not None else contextlib.nullcontext():
         return token_log_probs(model, batch.input_ids, batch.completion_mask)
-    with trunk.tail():
-        return token_log_probs(model, batch.input_ids, batch.completion_mask, states=trunk.states(answers))
 
 
 def _head_settings(config: Any) -> tuple[float, float]:

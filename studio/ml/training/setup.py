@@ -13,9 +13,9 @@ from studio.domain.bases import hub_id
 from studio.domain.runs import DetoxRecipe, DpoRecipe, PairRecipe, RewardRecipe
 from studio.domain.settings import LoraSettings, TrainingSettings
 from studio.errors import RecipeError
-from studio.ml.models.loading import choose_dtype, four_bit_reason, resolve_device
+from studio.ml.models.loading import choose_dtype, fingerprint, four_bit_reason, resolve_device
 from studio.ml.training.pairs import EncodedAnswer
-from studio.ml.training.trunk import decoder_layers
+from studio.ml.training.trunk import Trunk, decoder_layers, open_trunk
 
 _log = logging.getLogger(__name__)
 
@@ -109,6 +109,8 @@ class TrainingJob:
         resume: go on from the checkpoint in ``folder``, where there is one.
         threads: CPU threads just now; asked at each step.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        cache_dir: where reference log-probabilities, hidden states and measures of the base are kept between runs.
+        states_mb: hidden states of layers that are not trained held in memory (MB); more of them are read from their files.
     """
 
     recipe: DpoRecipe | RewardRecipe | DetoxRecipe
@@ -118,6 +120,27 @@ class TrainingJob:
     threads: Callable[[], int]
     device: str
     trust_remote_code: bool
+    cache_dir: Path
+    states_mb: int = 512
+
+
+def base_name(job: TrainingJob, dtype: str) -> str:
+    """What names base and arithmetic in the caches: fingerprint and dtype; empty where the base has no fingerprint."""
+    mark = job.recipe.base.fingerprint
+    if not mark and Path(job.base_path).is_dir():
+        mark = fingerprint(job.base_path)
+    kind = "nf4" if job.recipe.settings.load_in_4bit else dtype
+    return f"{mark[:32]}-{kind}" if mark else ""
+
+
+def keep_states(
+    job: TrainingJob, dtype: str, model: Any, answers: Sequence[EncodedAnswer], pad_id: int
+) -> Trunk | None:
+    """Kept states of ``answers`` below the layers that the job trains; None where it trains all, see :func:`open_trunk`."""
+    layers, name = decoder_layers(model), base_name(job, dtype)
+    first = job.recipe.lora.first_layer(len(layers)) if layers is not None else 0
+    folder = job.cache_dir / "states" / f"{name}-{first}" if name else None
+    return open_trunk(model, first, answers, pad_id, folder, job.states_mb * 2**20)
 
 
 def start_device(job: TrainingJob) -> str:

@@ -119,11 +119,25 @@ class Trunk:
         device = next(self._decoder.parameters()).device
         return torch.nn.utils.rnn.pad_sequence([self._kept[a.key] for a in answers], batch_first=True).to(device)
 
+    def reading(self, answers: Sequence[EncodedAnswer]) -> contextlib.AbstractContextManager[None]:
+        """Within the block a model called with the right-padded ids of ``answers`` goes on from their kept states, through the
+        layers above the trunk alone."""
+        return self._upper(self.states(answers))
+
     @contextlib.contextmanager
-    def tail(self) -> Iterator[None]:
-        """Within the block the decoder consists of the layers above the trunk; call it with ``inputs_embeds``."""
-        with _layers(self._decoder, slice(self.first, None)):
-            yield
+    def _upper(self, states: torch.Tensor) -> Iterator[None]:
+        """Within the block the decoder consists of the layers above the trunk and begins with ``states`` ``[rows, tokens, hidden]``,
+        whatever ids it is called with."""
+
+        def begin(_: Any, args: Any, kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
+            return (), {**kwargs, "input_ids": None, "inputs_embeds": states}
+
+        handle = self._decoder.register_forward_pre_hook(begin, with_kwargs=True)
+        try:
+            with _layers(self._decoder, slice(self.first, None)):
+                yield
+        finally:
+            handle.remove()
 
     def difference(self, answers: Sequence[EncodedAnswer], pad_id: int) -> float:
         """Largest difference of a last hidden state between tail over kept states and the full forward pass, relative to the
@@ -136,8 +150,8 @@ class Trunk:
             full = self._decoder(input_ids=ids, use_cache=False).last_hidden_state.float()
             states = self._below(ids)
             try:
-                with self.tail():
-                    upper = self._decoder(inputs_embeds=states, use_cache=False).last_hidden_state.float()
+                with self._upper(states):
+                    upper = self._decoder(input_ids=ids, use_cache=False).last_hidden_state.float()
             except (TypeError, ValueError, IndexError, RuntimeError) as error:
                 _log.warning("The layers of this base cannot be called apart: %s", error)
                 return math.inf

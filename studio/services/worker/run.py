@@ -156,6 +156,8 @@ def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[
         "threads": lambda: training_threads(settings),
         "device": settings.device,
         "trust_remote_code": settings.trust_remote_code,
+        "cache_dir": settings.cache_dir,
+        "states_mb": settings.states_mb,
     }
     log.info("run %s: %d rows, base %s, resume %s", recipe.run_id, len(recipe.row_ids), base_path, shared["resume"])
     return _TRAIN[recipe.method](job, shared, emit, should_stop)
@@ -173,8 +175,6 @@ def _train_dpo(
         # The judge may read the held-out pairs too: the model never trains on them, and the judge abstains less.
         judge_pairs=job.data.pairs + job.data.heldout,
         test_prompts=job.data.test_prompts,
-        cache_dir=job.settings.cache_dir,
-        states_mb=job.settings.states_mb,
     )
     return train_dpo(dpo_job, emit, should_stop)
 

@@ -63,6 +63,23 @@ def test_a_preference_that_can_be_learned_is_learned(learned: tuple[RewardJob, T
     assert probes[-1].margin == pytest.approx(sum(report.margins) / 40)
 
 
+def test_training_the_upper_layers_over_kept_states_equals_training_them_through_all_layers(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import studio.ml.training.setup as setup
+
+    seen = []
+    for name in ("kept", "all"):
+        if name == "all":
+            monkeypatch.setattr(setup, "open_trunk", lambda *_, **__: None)
+        lora = LoraSettings(rank=4, layers="1/2", dropout=0.0)
+        job = reward_job(base, tmp_path / name / "run", word_rows(16), word_rows(8, 1, "h"), lora=lora, **LEARNING)
+        _, events = run(job)
+        seen.append([event.loss for event in steps(events)] + list(report_of(events).margins))
+    assert list((tmp_path / "kept" / "cache" / "states").rglob("*.bin"))
+    assert seen[0] == pytest.approx(seen[1], abs=2e-2)
+
+
 def test_an_encoder_learns_as_well(learned_encoder: tuple[RewardJob, list[Any]]) -> None:
     report = report_of(learned_encoder[1])
     assert report.hits / report.n > 0.9

@@ -112,13 +112,13 @@ def test_a_run_of_the_upper_layers_equals_the_same_run_through_all_layers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss of every step, the files, and what plain PEFT makes of them."""
-    import studio.ml.dpo.run as run
+    import studio.ml.training.setup as setup
 
     base = make_base(tmp_path / "base", num_hidden_layers=6)
     losses, adapters = [], []
     for name in ("kept", "all"):
         if name == "all":
-            monkeypatch.setattr(run, "open_trunk", lambda *_, **__: None)
+            monkeypatch.setattr(setup, "open_trunk", lambda *_, **__: None)
         job = make_job(base, tmp_path / name / "run", lora=LoraSettings(rank=4, layers="1/3"), sft_weight=0.5)
         events: list[Any] = []
         train_dpo(job, events.append, lambda: False)
