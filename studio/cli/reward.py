@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_training, command, follow_and_tell, training_form, warn
+from studio.cli.common import Commands, add_training, command, follow_and_tell, tell_outlook, training_form, warn
 from studio.domain.settings import LoraSettings, RewardSettings
 from studio.domain.toxicity import reward_scorer
 from studio.errors import InputError
@@ -47,6 +47,7 @@ def _reward(services: Services, options: argparse.Namespace) -> int:
     lost = services.reward.preview(form).left_out
     if lost is not None and lost.total:
         warn([f"{lost.total} pairs of the votes are left out: {lost}."])
+    tell_outlook(services.reward.outlook(form))
     return follow_and_tell(services, services.reward.start(form), options.json, services.reward.result, _summary)
 
 

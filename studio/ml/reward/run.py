@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from studio.domain.data import PreferenceRow
-from studio.domain.events import ProbeEvent, RewardReport, StepEvent
+from studio.domain.events import ProbeEvent, RewardReport, StepEvent, WeightChange
 from studio.domain.runs import RewardRecipe
 from studio.errors import RecipeError
 from studio.ml.reward import base as reward_base
@@ -23,7 +23,7 @@ from studio.ml.training.fit import Base, Training, TrainingResult, fit
 from studio.ml.training.observer import Observer
 from studio.ml.training.setup import NO_ROWS, TrainingJob, choose_attention, lora_config, pair_arguments
 
-RewardEvent = StepEvent | ProbeEvent | RewardReport
+RewardEvent = StepEvent | ProbeEvent | RewardReport | WeightChange
 #: Held-out pairs that the probe during training reads; the report at the end reads all of them.
 PROBE_PAIRS = 64
 
