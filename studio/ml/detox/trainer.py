@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from studio.ml.detox.reward import Scored, Term, score_answers
 from studio.ml.measure.answers import continue_ids
-from studio.ml.models.prompts import answer_text, next_turn
 from studio.ml.training.logprobs import token_log_probs
 from studio.ml.training.trainer import TrainerOverrides
 
@@ -66,7 +65,6 @@ class DetoxOverrides(TrainerOverrides):
         self._prompts, self.prompt_ids, self._terms = prompts, prompt_ids, terms
         self.answers: StepAnswers | None = None
         super().__init__(reward_funcs=[self._reward], **options)
-        self._mark = next_turn(self._tokenizer)
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         self._layer = next(module for module in self.model.modules() if isinstance(module, BaseTunerLayer))
@@ -78,8 +76,7 @@ class DetoxOverrides(TrainerOverrides):
         self, prompts: list[int], completions: list[str], completion_ids: list[list[int]], **_: Any
     ) -> list[float]:
         """TRL's reward function: called once a step with all its answers."""
-        texts = [answer_text(self._tokenizer, ids, self._mark) for ids in completion_ids]
-        scored = score_answers(self._terms, [self._prompts[row] for row in prompts], texts, self.num_generations)
+        scored = score_answers(self._terms, [self._prompts[row] for row in prompts], completions, self.num_generations)
         ends = frozenset((*self.eos_token_ids, self._tokenizer.pad_token_id))
         self.answers = StepAnswers(scored, completion_ids, ends, self.max_completion_length)
         return list(scored.rewards)

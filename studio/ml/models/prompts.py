@@ -67,24 +67,30 @@ def answer_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], mark: st
 
 
 def cut_answer(text: str, mark: str) -> str:
-    """An answer up to the next turn (see :func:`next_turn`), without white space around it. A beginning of ``mark`` at the end is cut as
-    well: more of it was to come, or the longest answer ended within it."""
-    if not mark:
-        return text.strip()
-    text = text.split(mark)[0]
-    # a line break alone begins many things
-    begun = next((n for n in range(len(mark) - 1, 1, -1) if text.endswith(mark[:n])), 0)
-    return text[: len(text) - begun].strip()
+    """An answer up to the next turn (see :func:`next_turn`), without white space around it."""
+    return _up_to(text, mark).strip()
 
 
 def before_turn(tokenizer: PreTrainedTokenizerBase, ids: list[int], mark: str) -> list[int]:
     """The tokens of an answer before a new turn begins; all of them where none does."""
     text = str(tokenizer.decode(ids))
-    if mark not in text:
+    answer = _up_to(text, mark)
+    if answer == text:
         return ids
-    answer = text.split(mark)[0].rstrip()
+    answer = answer.rstrip()
     kept = next(n for n in range(len(ids) + 1) if len(str(tokenizer.decode(ids[:n]))) >= len(answer))
     return ids[:kept]
+
+
+def _up_to(text: str, mark: str) -> str:
+    """``text`` before ``mark``. A beginning of it at the end is cut as well: more of it was to come, or the longest answer ended within
+    it."""
+    if not mark:
+        return text
+    text = text.split(mark)[0]
+    # a line break alone begins many things
+    begun = next((n for n in range(len(mark) - 1, 1, -1) if text.endswith(mark[:n])), 0)
+    return text[: len(text) - begun]
 
 
 class StopAtTurn:
