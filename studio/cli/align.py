@@ -26,10 +26,11 @@ def add(commands: Commands) -> None:
 
 def _align(services: Services, options: argparse.Namespace) -> int:
     form = _form(services, options)
+    run_id = services.align.start(form)
     tell_outlook(services.align.outlook(form))
     return follow_and_tell(
         services,
-        services.align.start(form),
+        run_id,
         options.json,
         services.align.result,
         lambda result: _summary(result, form.support_ratio),

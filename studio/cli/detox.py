@@ -52,8 +52,8 @@ def add(commands: Commands) -> None:
 
 def _detox(services: Services, options: argparse.Namespace) -> int:
     form = _form(services, options)
-    tell_outlook(services.detox.outlook(form))
     run = services.detox.start(form)
+    tell_outlook(services.detox.outlook(form))
     return follow_and_tell(services, run.run_id, options.json, services.detox.result, _summary)
 
 

@@ -47,8 +47,9 @@ def _reward(services: Services, options: argparse.Namespace) -> int:
     lost = services.reward.preview(form).left_out
     if lost is not None and lost.total:
         warn([f"{lost.total} pairs of the votes are left out: {lost}."])
+    run_id = services.reward.start(form)
     tell_outlook(services.reward.outlook(form))
-    return follow_and_tell(services, services.reward.start(form), options.json, services.reward.result, _summary)
+    return follow_and_tell(services, run_id, options.json, services.reward.result, _summary)
 
 
 def _form(services: Services, options: argparse.Namespace) -> RewardForm:

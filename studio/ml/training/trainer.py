@@ -158,9 +158,10 @@ def weight_change(model: Any) -> float:
     from peft.utils import ModulesToSaveWrapper
 
     name, squares = model.active_adapter, 0.0
+    lora: Any = LoraLayer  # PEFT's own types make its weights modules
     modules: list[Any] = list(model.modules())
     for module in modules:
-        if isinstance(module, LoraLayer) and name in module.lora_A:
+        if isinstance(module, lora) and name in module.lora_A:
             down, up = (part[name].weight.detach().double() for part in (module.lora_A, module.lora_B))
             # the norm of a product of rank r from matrices of r x r
             squares += module.scaling[name] ** 2 * float(((up.t() @ up) * (down @ down.t())).sum())
