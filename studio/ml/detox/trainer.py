@@ -52,7 +52,6 @@ class DetoxOverrides(TrainerOverrides):
     num_generations: Any
     eos_token_ids: list[int]
     current_gradient_accumulation_steps: int
-    max_completion_length: int
     generation_config: Any
     generation_kwargs: Any
     model_wrapped: Any
@@ -78,7 +77,7 @@ class DetoxOverrides(TrainerOverrides):
         """TRL's reward function: called once a step with all its answers."""
         scored = score_answers(self._terms, [self._prompts[row] for row in prompts], completions, self.num_generations)
         ends = frozenset((*self.eos_token_ids, self._tokenizer.pad_token_id))
-        self.answers = StepAnswers(scored, completion_ids, ends, self.max_completion_length)
+        self.answers = StepAnswers(scored, completion_ids, ends, self.args.max_completion_length)
         return list(scored.rewards)
 
     def _sampled(self, prompt_ids: Sequence[list[int]]) -> list[list[int]]:
