@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_training, command, follow_and_tell, training_form
+from studio.cli.common import Commands, add_training, command, follow_and_tell, tell_outlook, training_form
 from studio.domain.settings import DpoSettings, LoraSettings
 from studio.services import Services
 
@@ -26,9 +26,11 @@ def add(commands: Commands) -> None:
 
 def _align(services: Services, options: argparse.Namespace) -> int:
     form = _form(services, options)
+    run_id = services.align.start(form)
+    tell_outlook(services.align.outlook(form))
     return follow_and_tell(
         services,
-        services.align.start(form),
+        run_id,
         options.json,
         services.align.result,
         lambda result: _summary(result, form.support_ratio),

@@ -15,6 +15,9 @@ from studio.domain.settings import Declared
 from studio.errors import InputError, TrainingError
 from studio.services import Services
 from studio.services.recipes.form import TrainingForm
+from studio.services.runs.outlook import LONG_S, Outlook, faster_way
+from studio.services.runs.reading import measuring_off, unchanged
+from studio.services.wording import duration
 
 if TYPE_CHECKING:
     from studio.services.runs.events import Event
@@ -105,6 +108,17 @@ def follow(services: Services, run_id: str) -> RunView:
     from tqdm import tqdm
 
     print(f"Run {run_id}; Ctrl-C stops it and keeps what it learnt.", file=sys.stderr)
+    faster = faster_way(services.runs.get(run_id).recipe)
+
+    def tell_faster(event: StepEvent | DetoxEvent) -> None:
+        nonlocal faster
+        if faster and 1 < event.step < event.total and event.eta > LONG_S:
+            tqdm.write(
+                f"About {duration(event.eta)} of training left; faster: {faster.sentence} (--preset {faster.preset.name}).",
+                file=sys.stderr,
+            )
+            faster = None
+
     with tqdm(total=0, unit="step", file=sys.stderr, dynamic_ncols=True, desc="waiting") as bar:
 
         def show(event: Event) -> None:
@@ -113,6 +127,7 @@ def follow(services: Services, run_id: str) -> RunView:
                 bar.set_description_str("training", refresh=False)
                 bar.set_postfix_str(_postfix(event), refresh=False)
                 bar.refresh()
+                tell_faster(event)
                 if event.step >= event.total:
                     bar.set_description_str("measuring")
 
@@ -127,9 +142,10 @@ def follow(services: Services, run_id: str) -> RunView:
 
 
 def _postfix(event: StepEvent | DetoxEvent) -> str:
+    left = f"about {duration(event.eta)} left, " if 1 < event.step < event.total else ""
     if isinstance(event, StepEvent):
-        return f"loss {event.loss:.3f} margin {event.margin:+.3f}"
-    return f"reward {event.reward:+.2f} toxicity {event.toxicity:.2f} KL {event.kl:.2f}"
+        return f"{left}loss {event.loss:.3f} margin {event.margin:+.3f}"
+    return f"{left}reward {event.reward:+.2f} toxicity {event.toxicity:.2f} KL {event.kl:.2f}"
 
 
 def follow_and_tell(
@@ -148,6 +164,7 @@ def follow_and_tell(
     state = view.status.state
     if state not in ("done", "stopped"):
         raise TrainingError(f"Run {run_id} {state}: {view.status.message}")
+    warn([note for note in (unchanged(view), measuring_off(view)) if note])
     outcome = result(run_id)
     if as_json:
         print(json.dumps(outcome, ensure_ascii=False, allow_nan=False))
@@ -156,6 +173,11 @@ def follow_and_tell(
     for line in summary(outcome):
         print(line)
     return 0
+
+
+def tell_outlook(outlook: Outlook) -> None:
+    """How long the run will be, on stderr."""
+    print(" ".join(outlook.sentences()).replace("⚠️ ", "warning: "), file=sys.stderr)
 
 
 def warn(warnings: Sequence[str]) -> None:

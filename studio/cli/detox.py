@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_training, command, follow_and_tell, training_form
+from studio.cli.common import Commands, add_training, command, follow_and_tell, tell_outlook, training_form
 from studio.domain.detox import DetoxSettings, RewardTerm
 from studio.domain.settings import LoraSettings
 from studio.errors import InputError
@@ -53,6 +53,7 @@ def add(commands: Commands) -> None:
 def _detox(services: Services, options: argparse.Namespace) -> int:
     form = _form(services, options)
     run = services.detox.start(form)
+    tell_outlook(services.detox.outlook(form))
     return follow_and_tell(services, run.run_id, options.json, services.detox.result, _summary)
 
 

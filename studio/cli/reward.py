@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_training, command, follow_and_tell, training_form, warn
+from studio.cli.common import Commands, add_training, command, follow_and_tell, tell_outlook, training_form, warn
 from studio.domain.settings import LoraSettings, RewardSettings
 from studio.domain.toxicity import reward_scorer
 from studio.errors import InputError
@@ -47,7 +47,9 @@ def _reward(services: Services, options: argparse.Namespace) -> int:
     lost = services.reward.preview(form).left_out
     if lost is not None and lost.total:
         warn([f"{lost.total} pairs of the votes are left out: {lost}."])
-    return follow_and_tell(services, services.reward.start(form), options.json, services.reward.result, _summary)
+    run_id = services.reward.start(form)
+    tell_outlook(services.reward.outlook(form))
+    return follow_and_tell(services, run_id, options.json, services.reward.result, _summary)
 
 
 def _form(services: Services, options: argparse.Namespace) -> RewardForm:

@@ -75,6 +75,13 @@ class DetoxSettings(TrainingSettings):
     temperature: float = setting(1.0, "Temperature", "Of sampling during training.", low=0.05, high=5, step=0.1)
     top_p: float = setting(1.0, "top_p", "Nucleus of sampling; 1: all tokens.", low=0.05, high=1, step=0.05)
     sample_every: int = setting(4, "Transcripts every", "Steps between transcripts; 0: never.", low=0, high=100_000)
+    measured_answers: int = setting(
+        128,
+        "Answers measured",
+        "Sampled at the end before and after, on held-out prompts; 0: none.",
+        low=0,
+        high=10_000,
+    )
     learning_rate: float = 3e-3
     warmup_ratio: float = 0.0
     scheduler: str = "constant"

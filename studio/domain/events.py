@@ -91,6 +91,16 @@ class MeasureEvent:
 
 
 @dataclass(frozen=True)
+class WeightChange:
+    """How far the saved adapter is from what the run started from, told once at its end: the Frobenius norm of all its updates
+    together. ``norm`` 0: it equals the base (of a detox run: its start), so the run trained nothing."""
+
+    step: int
+    norm: float
+    type: Literal["weight_change"] = "weight_change"
+
+
+@dataclass(frozen=True)
 class RewardReport:
     """How a reward run does on pairs it never saw, told once at its end (an event like the others).
 

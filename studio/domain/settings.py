@@ -170,6 +170,10 @@ class TrainingSettings(Declared):
     seed: int = setting(42, "Seed", "Of the order of rows and of sampling.", low=0, high=2**32 - 1)
     load_in_4bit: bool = setting(False, "4-bit base", "The frozen base in 4 bits; CUDA only.")
 
+    def warmup_steps(self, steps: int) -> int:
+        """Steps of ``steps`` whose rate still rises from 0; never the last one, which may be the only one."""
+        return min(math.ceil(steps * self.warmup_ratio), steps - 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairSettings(TrainingSettings):
@@ -178,6 +182,11 @@ class PairSettings(TrainingSettings):
     epochs: float = setting(5.0, "Epochs", "Passes over the pairs.", low=0, high=1000, step=0.5)
     gradient_accumulation: int = setting(1, "Accumulation", "Batches a step.", low=1, high=1024)
     probe_every: int = setting(5, "Probe every", "Steps between probes; 0: never.", low=0, high=100_000)
+
+    def steps(self, rows: int) -> int:
+        """Optimiser steps of a run over ``rows`` pairs that no time limit ends."""
+        batches = math.ceil(rows / self.batch_size)
+        return math.ceil(self.epochs * max(1, math.ceil(batches / self.gradient_accumulation)))
 
     def check(self) -> None:
         """As :meth:`Declared.check`."""
@@ -219,6 +228,13 @@ class DpoSettings(PairSettings):
     )
     learning_rate: float = 2e-3
     sample_every: int = setting(5, "Answers every", "Steps between sampled answers; 0: never.", low=0, high=100_000)
+    measured_answers: int = setting(
+        96,
+        "Answers measured",
+        "Sampled at the end from base and adapter for the support share; 0: none.",
+        low=0,
+        high=10_000,
+    )
 
     def check(self) -> None:
         """As :meth:`Declared.check`."""

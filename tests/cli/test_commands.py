@@ -216,6 +216,13 @@ def test_align_trains_the_embedded_base(trained: tuple[Settings, dict[str, Any],
 
 
 @pytest.mark.timeout(700)
+def test_align_says_beforehand_how_long_it_will_be(trained: tuple[Settings, dict[str, Any], str]) -> None:
+    _, _, err = trained
+    assert "4 steps. warning: Fewer than 5 steps change little" in err
+    assert "trained nothing" not in err
+
+
+@pytest.mark.timeout(700)
 def test_the_adapter_loads_in_plain_peft_and_moved(trained: tuple[Settings, dict[str, Any], str]) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

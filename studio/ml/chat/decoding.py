@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from studio.domain.chat import Sampling
-from studio.ml.models.prompts import cut_answer
+from studio.ml.models.prompts import answer_text
 
 if TYPE_CHECKING:
     import torch
@@ -152,10 +152,7 @@ class RowStreamer:
 
     def text(self, row: int) -> str:
         """The answer of a row so far, without the bytes of a character that is not complete yet."""
-        text = str(
-            self._tokenizer.decode(self.tokens[row], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
-        return cut_answer(text.rstrip("\ufffd"), self._cut_at)
+        return answer_text(self._tokenizer, self.tokens[row], self._cut_at).rstrip("\ufffd").rstrip()
 
     def _cut(self) -> None:
         for row, ids in enumerate(self.tokens):

@@ -32,7 +32,6 @@ from studio.ml.training.reference import base_of
 
 #: Prompts whose answers are shown during training: the first provoking ones and the first others.
 TRANSCRIPT_PROMPTS = 4
-_QUICK_ANSWERS, _SLOW_ANSWERS = 128, 32
 
 
 @dataclass
@@ -70,6 +69,8 @@ class DetoxObserver(Observer):
 
     def measure(self, step: int, brief: bool) -> None:
         """Report on the held-out prompts, and the support share where there is a judge of stances."""
+        if not self.job.recipe.settings.measured_answers:
+            return
         self.model.eval()
         if self.job.heldout:
             self.emit(self._report(step))
@@ -90,8 +91,9 @@ class DetoxObserver(Observer):
             self.emit(TranscriptEvent(step, prompt, answer, total_reward(self.terms, scores), toxicity_of(scores)))
 
     def _report(self, step: int) -> DetoxReport:
-        heldout = self.job.heldout[: self._answer_count]
-        samples = max(1, round(self._answer_count / len(heldout)))
+        count = self.job.recipe.settings.measured_answers
+        heldout = self.job.heldout[:count]
+        samples = max(1, round(count / len(heldout)))
         prompts = [prompt for prompt in heldout for _ in range(samples)]
         with base_of(self.model):
             before = self._answers(prompts)
@@ -119,10 +121,6 @@ class DetoxObserver(Observer):
             rewards_before=tuple(mean[0] for mean in means),
             rewards_after=tuple(mean[1] for mean in means),
         )
-
-    @property
-    def _answer_count(self) -> int:
-        return _QUICK_ANSWERS if self.quick else _SLOW_ANSWERS
 
     def _answers(self, prompts: Sequence[TestPrompt], sampling: Sampling | None = None) -> list[str]:
         recipe = self.job.recipe
@@ -167,9 +165,10 @@ class DetoxObserver(Observer):
         return math.fsum(a - b for a, b in zip(here, there, strict=True)) / len(encoded)
 
     def _support(self, judge: StanceJudge) -> SupportShare:
-        prompts = self.job.stance_prompts[: self._answer_count]
-        rounds = max(1, round(self._answer_count / len(prompts)))
         recipe = self.job.recipe
+        count = recipe.settings.measured_answers
+        prompts = self.job.stance_prompts[:count]
+        rounds = max(1, round(count / len(prompts)))
         return measure_support(
             self.model,
             self.tokenizer,

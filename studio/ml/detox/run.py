@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.domain.detox import ALGORITHMS
-from studio.domain.events import DetoxEvent, DetoxReport, MeasureEvent, TranscriptEvent
+from studio.domain.events import DetoxEvent, DetoxReport, MeasureEvent, TranscriptEvent, WeightChange
 from studio.domain.toxicity import TestPrompt
 from studio.errors import RecipeError
 from studio.ml.detox.observer import DetoxObserver
@@ -30,7 +30,7 @@ from studio.ml.training.setup import token_limit
 
 _log = logging.getLogger(__name__)
 
-Event = DetoxEvent | TranscriptEvent | DetoxReport | MeasureEvent
+Event = DetoxEvent | TranscriptEvent | DetoxReport | MeasureEvent | WeightChange
 
 
 def preload() -> None:

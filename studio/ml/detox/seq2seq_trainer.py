@@ -16,7 +16,7 @@ from studio.domain.detox import DetoxSettings
 from studio.ml.detox.reward import Term, score_answers
 from studio.ml.detox.setup import DetoxJob
 from studio.ml.detox.trainer import StepAnswers
-from studio.ml.models.prompts import end_tokens, plain_generation
+from studio.ml.models.prompts import answer_text, end_tokens, plain_generation
 from studio.ml.training.reference import base_of
 from studio.ml.training.seq2seq_logprobs import decoder_log_probs, padded
 from studio.ml.training.setup import TIMED_STEPS, common_arguments
@@ -125,9 +125,9 @@ def trainer_class() -> Any:
             answer_ids, mask = self._sample([self.prompt_ids[row] for row in rows])
             questions = [self._prompts[row] for row in rows for _ in range(detox.generations)]
             answer_tokens = [ids[real].tolist() for ids, real in zip(answer_ids, mask, strict=True)]
-            texts = self._tokenizer.batch_decode(answer_tokens, skip_special_tokens=True)
+            texts = [answer_text(self._tokenizer, ids, "") for ids in answer_tokens]
             scored = score_answers(self._terms, questions, texts, detox.generations)
-            self.answers = StepAnswers(scored, answer_tokens, frozenset(self._ends))
+            self.answers = StepAnswers(scored, answer_tokens, frozenset(self._ends), detox.max_new_tokens)
             rewards = torch.tensor(scored.rewards, device=answer_ids.device)
             self.model.train()
             total = 0.0

@@ -1,7 +1,8 @@
 """TRL's ``RLOOTrainer`` and ``GRPOTrainer`` with their cost on small models taken out and what they do unasked switched off.
 
-What is TRL's stays TRL's: sampling, the leave-one-out or group-relative advantages, the loss, the training loop, the
-optimiser, checkpoints. What differs: prompts come as token ids of the base's own chat template; log-probabilities come from
+What is TRL's stays TRL's: the settings of sampling, the leave-one-out or group-relative advantages, the loss, the training loop, the
+optimiser, checkpoints. What differs: prompts come as token ids of the base's own chat template; answers end where measured ones end
+(:func:`studio.ml.measure.answers.continue_ids`); log-probabilities come from
 :mod:`studio.ml.training.logprobs` (LM head on answer tokens only); and the overrides of :mod:`studio.ml.training.trainer`.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from studio.ml.detox.reward import Scored, Term, score_answers
+from studio.ml.measure.answers import continue_ids
 from studio.ml.training.logprobs import token_log_probs
 from studio.ml.training.trainer import TrainerOverrides
 
@@ -20,13 +22,14 @@ if TYPE_CHECKING:
 
 
 class StepAnswers:
-    """The answers of the step in progress and their scores."""
+    """The answers of the step in progress, at most ``longest`` tokens each, and their scores."""
 
-    def __init__(self, scored: Scored, ids: Sequence[Sequence[int]], ends: frozenset[int]) -> None:
+    def __init__(self, scored: Scored, ids: Sequence[Sequence[int]], ends: frozenset[int], longest: int) -> None:
         self.scored = scored
         worded = [[token for token in answer if token not in ends] for answer in ids]
         self.length = sum(map(len, worded)) / len(worded)
-        self.clipped = sum(answer[-1] not in ends for answer in ids) / len(ids)
+        # an answer that a new turn ended is shorter and has no end token
+        self.clipped = sum(len(answer) >= longest and answer[-1] not in ends for answer in ids) / len(ids)
         self.distinct = distinct_share(worded)
 
 
@@ -49,6 +52,9 @@ class DetoxOverrides(TrainerOverrides):
     num_generations: Any
     eos_token_ids: list[int]
     current_gradient_accumulation_steps: int
+    generation_config: Any
+    generation_kwargs: Any
+    model_wrapped: Any
     _metrics: Any
     _tokenizer: Any
 
@@ -71,8 +77,22 @@ class DetoxOverrides(TrainerOverrides):
         """TRL's reward function: called once a step with all its answers."""
         scored = score_answers(self._terms, [self._prompts[row] for row in prompts], completions, self.num_generations)
         ends = frozenset((*self.eos_token_ids, self._tokenizer.pad_token_id))
-        self.answers = StepAnswers(scored, completion_ids, ends)
+        self.answers = StepAnswers(scored, completion_ids, ends, self.args.max_completion_length)
         return list(scored.rewards)
+
+    def _sampled(self, prompt_ids: Sequence[list[int]]) -> list[list[int]]:
+        """Answers drawn as TRL's settings say, which end where a measured answer ends: also where the model begins a new turn. One
+        that begins with a new turn is the end token alone."""
+        from trl.models.utils import unwrap_model_for_generation
+
+        with unwrap_model_for_generation(
+            self.model_wrapped,
+            self.accelerator,
+            generation_kwargs=self.generation_kwargs,
+            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+        ) as model:
+            rows = continue_ids(model, self._tokenizer, prompt_ids, generation_config=self.generation_config)
+        return [ids or self.eos_token_ids[:1] for ids in rows]
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -137,8 +157,14 @@ def trainer_class(algorithm: str) -> Any:
     class StudioRLOOTrainer(DetoxOverrides, RLOOTrainer):
         """See the module."""
 
+        def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any) -> list[list[int]]:
+            return self._sampled(prompt_ids)
+
     class StudioGRPOTrainer(DetoxOverrides, GRPOTrainer):
         """See the module."""
+
+        def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
+            return self._sampled(prompt_ids), None
 
         def _loss_share(self) -> float:
             return float(self.current_gradient_accumulation_steps)

@@ -21,7 +21,6 @@ from studio.ml.training.trunk import Trunk
 
 #: Prompts of the film-strip, and the longest answers shown and judged (tokens).
 FILM_PROMPTS, ANSWER_TOKENS = 3, 64
-_QUICK_ANSWERS, _SLOW_ANSWERS = 96, 32
 #: Held-out pairs the probe reads: enough for an interval of +-.12, few enough for every fifth step.
 PROBE_PAIRS = 64
 
@@ -80,10 +79,10 @@ class DpoObserver(Observer):
     def measure(self, step: int, brief: bool) -> None:
         """Measured support share of the base (kept on disk for the next run) and of the adapter; ``brief`` asks each
         prompt once."""
-        if len(self.job.judge_pairs) < 2 or not self.prompts:
+        if len(self.job.judge_pairs) < 2 or not self._asked:
             return
         judge = StanceJudge.fit(self.job.judge_pairs)
-        rounds = 1 if brief else max(1, round(self._answers / len(self._asked)))
+        rounds = 1 if brief else max(1, round(self.job.recipe.settings.measured_answers / len(self._asked)))
         self.emit(MeasureEvent("base", 0, self._base_share(judge, rounds)))
         self.model.eval()
         with merged(self.model):
@@ -112,12 +111,8 @@ class DpoObserver(Observer):
         return made
 
     @property
-    def _answers(self) -> int:
-        return _QUICK_ANSWERS if self.quick else _SLOW_ANSWERS
-
-    @property
     def _asked(self) -> tuple[str, ...]:
-        return self.prompts[: self._answers]
+        return self.prompts[: self.job.recipe.settings.measured_answers]
 
     def _share(self, judge: StanceJudge, rounds: int) -> SupportShare:
         return measure_support(

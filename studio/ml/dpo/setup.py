@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from studio.domain.data import PreferencePair, PreferenceRow
-from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent
+from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, WeightChange
 from studio.domain.runs import DpoRecipe
 from studio.ml.training.setup import Pairs, TrainingJob, pair_arguments
 
 _log = logging.getLogger(__name__)
 
-Event = StepEvent | ProbeEvent | SampleEvent | MeasureEvent
+Event = StepEvent | ProbeEvent | SampleEvent | MeasureEvent | WeightChange
 Emit = Callable[[Event], None]
 
 

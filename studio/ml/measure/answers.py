@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.domain.chat import Sampling
 from studio.ml.chat.decoding import nucleus
-from studio.ml.models.prompts import StopAtTurn, before_turn, chat_ids, end_tokens, next_turn
+from studio.ml.models.prompts import StopAtTurn, answer_text, before_turn, chat_ids, end_tokens, next_turn
 from studio.ml.training.pairs import conversation
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ class TopPDraw:
 def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt: str, **options: Any) -> list[str]:
     seq2seq = bool(model.config.is_encoder_decoder)
     rows = [chat_ids(tokenizer, conversation(prompt, system_prompt), seq2seq) for prompt in prompts]
-    written = continue_ids(model, tokenizer, rows, **options)
-    return [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
+    mark = "" if seq2seq else next_turn(tokenizer)
+    return [answer_text(tokenizer, ids, mark) for ids in continue_ids(model, tokenizer, rows, **options)]
 
 
 def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **options: Any) -> list[list[int]]:

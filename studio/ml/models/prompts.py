@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,36 +31,66 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> se
 
 def _turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The special token that stands behind an answer in the chat template; None where there is none."""
-    if framed(tokenizer):
-        return None
-    try:
-        text = render_chat(tokenizer, (Message("user", "a"), Message("assistant", _MARK)), add_generation_prompt=False)
-    except InputError:
-        return None
-    _, mark, rest = text.rpartition(_MARK)
-    ids = tokenizer(rest.lstrip(), add_special_tokens=False)["input_ids"] if mark else []
+    ids = tokenizer(_between_turns(tokenizer).lstrip(), add_special_tokens=False)["input_ids"]
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     return int(ids[0]) if ids and ids[0] in special else None
 
 
+def _between_turns(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the chat template writes between an answer and the next question; empty for a base in the studio's frame."""
+    if framed(tokenizer):
+        return ""
+    turns = (Message("user", "a"), Message("assistant", _MARK), Message("user", _MARK))
+    for count in (3, 2):  # a template that takes one question alone still ends its answer
+        with contextlib.suppress(InputError):
+            parts = render_chat(tokenizer, turns[:count], add_generation_prompt=False).split(_MARK)
+            return parts[1] if len(parts) > 1 else ""
+    return ""
+
+
 def next_turn(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The text at which an answer ends because a new turn begins; empty where a token says so."""
-    return NEXT_TURN if framed(tokenizer) else ""
+    """The text at which an answer ends because a new turn begins: the heading of a question, on a line of its own, in the studio's frame
+    or in a chat template that writes its headings as plain text; empty where a token says so."""
+    if framed(tokenizer):
+        return NEXT_TURN
+    special = {*tokenizer.all_special_tokens, *(str(token) for token in tokenizer.added_tokens_decoder.values())}
+    headings = [line.strip() for line in _between_turns(tokenizer).split("\n")[1:] if line.strip()]
+    plain = [line for line in headings if not any(token in line for token in special)]
+    return f"\n{plain[0]}" if plain else ""
+
+
+def answer_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], mark: str) -> str:
+    """The answer that these tokens make, whoever shows, judges or scores it: without special tokens, up to the next turn (see
+    :func:`cut_answer`)."""
+    text = str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    return cut_answer(text, mark)
 
 
 def cut_answer(text: str, mark: str) -> str:
     """An answer up to the next turn (see :func:`next_turn`), without white space around it."""
-    return (text.split(mark)[0] if mark else text).strip()
+    return _up_to(text, mark).strip()
 
 
 def before_turn(tokenizer: PreTrainedTokenizerBase, ids: list[int], mark: str) -> list[int]:
     """The tokens of an answer before a new turn begins; all of them where none does."""
     text = str(tokenizer.decode(ids))
-    if mark not in text:
+    answer = _up_to(text, mark)
+    if answer == text:
         return ids
-    answer = text.split(mark)[0].rstrip()
+    answer = answer.rstrip()
     kept = next(n for n in range(len(ids) + 1) if len(str(tokenizer.decode(ids[:n]))) >= len(answer))
     return ids[:kept]
+
+
+def _up_to(text: str, mark: str) -> str:
+    """``text`` before ``mark``. A beginning of it at the end is cut as well: more of it was to come, or the longest answer ended within
+    it."""
+    if not mark:
+        return text
+    text = text.split(mark)[0]
+    # a line break alone begins many things
+    begun = next((n for n in range(len(mark) - 1, 1, -1) if text.endswith(mark[:n])), 0)
+    return text[: len(text) - begun]
 
 
 class StopAtTurn:

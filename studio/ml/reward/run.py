@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from studio.domain.data import PreferenceRow
-from studio.domain.events import ProbeEvent, RewardReport, StepEvent
+from studio.domain.events import ProbeEvent, RewardReport, StepEvent, WeightChange
 from studio.domain.runs import RewardRecipe
 from studio.errors import RecipeError
 from studio.ml.reward import base as reward_base
@@ -31,7 +31,7 @@ from studio.ml.training.setup import (
 )
 from studio.ml.training.trunk import Trunk
 
-RewardEvent = StepEvent | ProbeEvent | RewardReport
+RewardEvent = StepEvent | ProbeEvent | RewardReport | WeightChange
 #: Held-out pairs that the probe during training reads; the report at the end reads all of them.
 PROBE_PAIRS = 64
 

@@ -6,6 +6,7 @@ a text rude, however long the rest, and a sentence is what the classifier was tr
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -43,15 +44,36 @@ _PASSAGE = re.compile(
     r"(?:\"[^\"\n]{1,200}\"|“[^”\n]{1,200}”|「[^」\n]{1,200}」|『[^』\n]{1,200}』|《[^》\n]{1,60}》|\.(?=[^\s\"])|[^.!?。\n])+"
     r"(?:[.!?。]+[\"”」』)]*)?"
 )
+# What a browser does not show: comments, scripts, styles, and tags (those inside a word join its parts, all others end a line).
+_HIDDEN = re.compile(r"<!--.*?(?:-->|$)|<(script|style|template)\b[^<>]*>.*?(?:</\1\s*>|$)", re.S | re.I)
+_WITHIN_WORDS = re.compile(
+    r"</?(?:a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|label|mark|q|s|samp|small|span|strike|strong|sub|sup|time|"
+    r"tt|u|var|wbr)(?:\s[^<>]{0,500})?/?>",
+    re.I,
+)
+_BETWEEN_WORDS = re.compile(
+    r"</?(?:address|article|aside|audio|blockquote|body|br|button|caption|center|col|colgroup|dd|details|dialog|div|dl|dt|fieldset|figcaption|"
+    r"figure|footer|form|h[1-6]|head|header|hr|html|iframe|img|input|legend|li|link|main|meta|nav|object|ol|optgroup|option|p|picture|pre|"
+    r"section|select|source|summary|table|tbody|td|textarea|tfoot|th|thead|title|tr|ul|video)(?:\s[^<>]{0,500})?/?>|<!doctype[^<>]*>",
+    re.I,
+)
 _WORD = re.compile(rf"[a-z0-9*']+|[{_HAN}]|[^\sa-z0-9*'{_HAN}]")
 
 
+def shown(text: str) -> str:
+    """What a text shows where it is HTML: without tags, comments and scripts, its character references read. Other text stays as it is."""
+    if "<" in text:
+        text = _BETWEEN_WORDS.sub("\n", _WITHIN_WORDS.sub("", _HIDDEN.sub("", text)))
+    return html.unescape(text) if "&" in text else text
+
+
 def normalise(text: str) -> str:
-    """``text`` in plain lower-case letters: full width, zero width, look-alikes, 1337, s p a c e d and loooong undone.
+    """``text`` as it :func:`shows <shown>`, in plain lower-case letters: full width, zero width, look-alikes, 1337, s p a c e d and
+    loooong undone.
 
     Simplified Chinese characters become Traditional ones. Only the first :data:`MAX_CHARS` characters are read.
     """
-    text = text[:MAX_CHARS]
+    text = shown(text[:MAX_CHARS])
     if not text.isascii():
         text = _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
     text = text.lower().replace("’", "'").replace("\r", "\n")

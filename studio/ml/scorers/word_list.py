@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from studio.config import CORPUS_DIR
 from studio.domain.toxicity import NOT_COVERED, Context, ScorerInfo, TextScore
 from studio.ml.scorers.language import Language, languages
+from studio.ml.scorers.text import shown
 
 NAME = "word-list"
 LABELS = ("no listed word", "listed word")
@@ -68,6 +69,7 @@ def _phrases(language: Language) -> tuple[str, ...]:
 
 
 def _score(text: str) -> TextScore:
+    text = shown(text)
     spoken = languages(text)
     if not spoken:
         return NOT_COVERED

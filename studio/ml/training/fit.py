@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from studio.domain.events import WeightChange
 from studio.ml.lora.fused import fuse_lora
 from studio.ml.models.loading import SMALL_MODEL, load_model, load_tokenizer
 from studio.ml.training.failures import plain_failures
 from studio.ml.training.observer import Observer
 from studio.ml.training.setup import TrainingJob, lora_config, public_id, start_device, training_dtype
 from studio.ml.training.steps import Clock, progress_callback_class
-from studio.ml.training.trainer import last_checkpoint, read_progress, save_adapter
+from studio.ml.training.trainer import last_checkpoint, read_progress, save_adapter, weight_change
 
 J = TypeVar("J", bound=TrainingJob)
 
@@ -154,6 +155,7 @@ def _fit(training: Training[Any], emit: Callable[[Any], None], should_stop: Call
     # 6. Save the adapter before anything is measured: from here on a failure costs figures, not the training.
     training.save(trainer.model, job.folder, base_id)
     observer.save()
+    emit(WeightChange(steps, weight_change(trainer.model)))
 
     # 7. Observe and measure the end. Who stopped a slow run does not want to wait for more of it.
     if not progress.stopped or observer.quick:

@@ -9,7 +9,7 @@ from typing import Any
 from studio.domain.events import DetoxEvent, StepEvent
 from studio.ml.training.reference import base_of
 
-#: Up to this many parameters (or on a GPU) answers are cheap: more of them are measured, and a stopped run is measured too.
+#: Up to this many parameters (or on a GPU) answers are cheap: a stopped run is measured too.
 QUICK_PARAMETERS = 20_000_000
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,10 +167,8 @@ def training_dtype(device: str) -> str:
 def pair_arguments(recipe: PairRecipe, rows: int, folder: Path, device: str, parameters: int) -> dict[str, Any]:
     """What TRL's config of a method on pairs is given for ``rows`` training rows on a base of ``parameters`` weights."""
     settings = recipe.settings
-    batches = math.ceil(rows / settings.batch_size)
-    steps = math.ceil(settings.epochs * max(1, math.ceil(batches / settings.gradient_accumulation)))
     return {
-        **common_arguments(settings, steps, folder, device, parameters),
+        **common_arguments(settings, settings.steps(rows), folder, device, parameters),
         "num_train_epochs": settings.epochs,
         "max_steps": TIMED_STEPS if settings.max_seconds > 0 else -1,
         "per_device_train_batch_size": settings.batch_size,
@@ -195,7 +192,8 @@ def common_arguments(
         "disable_dropout": False,
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": settings.scheduler,
-        "warmup_steps": settings.warmup_ratio if settings.max_seconds > 0 else math.ceil(steps * settings.warmup_ratio),
+        # a share of the time where time ends the run
+        "warmup_steps": settings.warmup_ratio if settings.max_seconds > 0 else settings.warmup_steps(steps),
         "optim": optimizer,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,

@@ -72,6 +72,10 @@ def progress_callback_class() -> Any:
             self._step_began = time.monotonic()
             self._trainer.tally = StepTally()
 
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if self._clock.share() >= 1:
+                self._trainer.end_warmup()
+
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             step, settings, now = state.global_step, self._settings, time.monotonic()
             done = step >= state.max_steps

@@ -39,6 +39,7 @@ class TrainerOverrides:
 
     def __init__(self, *, base_id: str, timed: Any = None, **options: Any) -> None:
         self._base_id, self._timed = base_id, timed
+        self._share = self._warmup_share = 0.0
         self.tally = StepTally()
         super().__init__(**options)
 
@@ -78,8 +79,16 @@ class TrainerOverrides:
         )
 
     def _get_learning_rate(self) -> float:
-        self.tally.learning_rate = super()._get_learning_rate()  # type: ignore[misc]
+        """The rate of the step just done: the optimiser's, as :meth:`end_warmup` may have raised it above the schedule's."""
+        self.tally.learning_rate = float(self.optimizer.param_groups[0]["lr"])
         return self.tally.learning_rate
+
+    def end_warmup(self) -> None:
+        """Before the update that the time limit makes the last one: it is made at the full rate where it is the only one, or its own
+        rate lies in the warm-up. A run with time for a single step would else end as it began."""
+        if self.state.global_step == 0 or self._share < self._warmup_share:
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["initial_lr"]
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The schedule over steps, or over time where the run has a time limit."""
@@ -90,16 +99,18 @@ class TrainerOverrides:
         from transformers import get_scheduler
 
         target: Any = optimizer or self.optimizer
+        warmup = min(math.ceil(_TICKS * self.args.warmup_steps), _TICKS - 1)
         steps = get_scheduler(
-            self.args.lr_scheduler_type,
-            optimizer=target,
-            num_warmup_steps=math.ceil(_TICKS * self.args.warmup_steps),
-            num_training_steps=_TICKS,
+            self.args.lr_scheduler_type, optimizer=target, num_warmup_steps=warmup, num_training_steps=_TICKS
         )
         shape = steps.lr_lambdas[0]
-        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-            target, lambda step: shape(max(1.0, min(1.0, self._timed()) * _TICKS))
-        )
+        self._warmup_share = warmup / _TICKS
+
+        def rate(step: int) -> float:
+            self._share = min(1.0, self._timed())
+            return float(shape(max(1.0, self._share * _TICKS)))
+
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(target, rate)
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
@@ -138,6 +149,27 @@ def write_adapter(tensors: dict[str, Any], config: Any, folder: Path, base_id: s
     finally:
         temporary.unlink(missing_ok=True)
     config.save_pretrained(str(folder))
+
+
+def weight_change(model: Any) -> float:
+    """How far a PEFT model's active adapter is from doing nothing: the Frobenius norm of all LoRA updates ``scale * B @ A``, and of
+    what modules trained whole (a reward model's head) moved from their first values, taken together. 0: it equals the base."""
+    from peft.tuners.lora.layer import LoraLayer
+    from peft.utils import ModulesToSaveWrapper
+
+    name, squares = model.active_adapter, 0.0
+    lora: Any = LoraLayer  # PEFT's own types make its weights modules
+    modules: list[Any] = list(model.modules())
+    for module in modules:
+        if isinstance(module, lora) and name in module.lora_A:
+            down, up = (part[name].weight.detach().double() for part in (module.lora_A, module.lora_B))
+            # the norm of a product of rank r from matrices of r x r
+            squares += module.scaling[name] ** 2 * float(((up.t() @ up) * (down @ down.t())).sum())
+        elif isinstance(module, ModulesToSaveWrapper) and name in module.modules_to_save:
+            first = dict(module.original_module.named_parameters())
+            for part, weight in module.modules_to_save[name].named_parameters():
+                squares += float((weight.detach().double() - first[part].detach().double()).pow(2).sum())
+    return math.sqrt(max(0.0, squares))
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -12,9 +12,11 @@ from studio.domain.settings import DpoSettings
 from studio.services.data.dial import build_preferences
 from studio.services.data.stance_prefix import can_prefix, with_stance_prefix
 from studio.services.files.records import finite
+from studio.services.models.outlook import form_outlook
 from studio.services.recipes.form import TrainingForm, pair_fields, recipe_fields, with_pairs
 from studio.services.recipes.presets import PRESETS, find_preset
 from studio.services.runs.folder import new_run_id
+from studio.services.runs.outlook import Outlook
 from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
 from studio.services.runs.store import RunStore
@@ -66,6 +68,15 @@ class AlignService:
             RecipeError: ratio or size does not fit it.
         """
         return _rows(form, _prefixed(form, self._datasets.get(form.dataset_id)))
+
+    def outlook(self, form: AlignForm) -> Outlook:
+        """How long a run of this form will be.
+
+        Raises:
+            RecipeError: a setting is out of range.
+        """
+        form.check()
+        return form_outlook(form, form.data_size, self._runs, self._models)
 
     def start(self, form: AlignForm, progress: Progress | None = None) -> str:
         """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from studio.domain.detox import RewardTerm
-from studio.domain.events import AnswerFigures, DetoxReport, RudeShare
+from studio.domain.events import AnswerFigures, RudeShare
 from studio.domain.runs import DetoxRecipe
 from studio.domain.toxicity import public_name
 from studio.services.detox.reading import audit_report
+from studio.services.runs.reading import measuring_off
 from studio.services.runs.store import RunView
 from studio.services.statistics.intervals import wilson
 from studio.services.wording import decimal
@@ -27,10 +28,11 @@ def summary(recipe: DetoxRecipe, source: str) -> str:
     )
 
 
-def measured(recipe: DetoxRecipe, report: DetoxReport | None) -> str:
+def measured(view: RunView) -> str:
     """Rude shares before and after by each scorer, what else changed, and the audit."""
+    report = view.detox
     if report is None:
-        return "Not measured."
+        return measuring_off(view) or "Not measured."
     lines = [
         "| scorer | its part | rude before | rude after | to provoking prompts |\n| --- | --- | --- | --- | --- |",
         *(_row(share) for share in report.shares),

@@ -16,9 +16,11 @@ from studio.ml.models.seq2seq import is_encoder_decoder
 from studio.services.data.prompts import prompt_sets
 from studio.services.detox.prompts import normal, plan_hash, split_prompts
 from studio.services.detox.result import result_of
+from studio.services.models.outlook import form_outlook
 from studio.services.recipes.form import TrainingForm, recipe_fields
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.services.runs.folder import new_run_id
+from studio.services.runs.outlook import Outlook
 from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
 from studio.services.runs.store import RunStore, RunView
@@ -105,6 +107,15 @@ class DetoxService:
         rewards = {term.scorer for term in form.settings.rewards}
         names = [name for _, name in self._scoring.choices() if name not in rewards and not name.startswith("run:")]
         return next((name for name in names if self._scoring.ready(name)), "")
+
+    def outlook(self, form: DetoxForm) -> Outlook:
+        """How long a run of this form will be.
+
+        Raises:
+            RecipeError: a setting is out of range.
+        """
+        form.check()
+        return form_outlook(form, 0, self._runs, self._models)
 
     def start(self, form: DetoxForm, progress: Progress | None = None) -> RunView:
         """Check the form, write the run folder, queue the run. Training goes on without the caller. A base that is not here

@@ -20,6 +20,7 @@ from studio.services.files.unpacking import CONFIG
 from studio.services.hub import is_hub_id
 from studio.services.reward import card as reward_cards
 from studio.services.runs.events import read_samples
+from studio.services.runs.reading import measuring_off, unchanged
 from studio.services.runs.store import RunView
 from studio.services.wording import percent
 
@@ -47,6 +48,7 @@ def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: 
         _head(recipe),
         f"# {plain(view.title)}",
         _summary(view),
+        f"**{note}**" if (note := unchanged(view)) else "",
         "## Load it in plain PEFT",
         loading_lines(recipe, adapter_ref or f"adapters/{view.run_id}", _task(view.folder) == "SEQ_2_SEQ_LM"),
         _base_note(recipe),
@@ -56,7 +58,7 @@ def model_card(view: RunView, samples: Sequence[SampleEvent] = (), adapter_ref: 
     if recipe.method == "reward":
         parts += ["## Measured", reward_cards.measured(view.reward)]
     elif isinstance(recipe, DetoxRecipe):
-        parts += ["## Measured", detox_cards.measured(recipe, view.detox), "## Measured stance", _stance(view)]
+        parts += ["## Measured", detox_cards.measured(view), "## Measured stance", _stance(view)]
     else:
         parts += ["## Measured stance", _stance(view)]
     if samples:  # a detox run has transcripts instead: what it said to insults does not belong on its front page
@@ -177,6 +179,8 @@ def _stance(view: RunView) -> str:
             f"Likelihood probe, a different measure: on {probe.n} held-out pairs the support answer is the likelier one in "
             f"{probe.share:.0%} (mean difference {probe.margin:+.3f} nats per token)."
         )
+    if not rows and (off := measuring_off(view)):
+        lines.insert(0, off)
     return "\n\n".join(lines) or "Not measured."
 
 

@@ -1,15 +1,18 @@
 """A batch of pairs made here: prompts answered by two models, or twice by one, in the background of the server.
 
 The engine is asked for a few answers at a time, so that a chat gets its turn in between, and their pairs are stored before
-the next are asked for: whatever ends the server, what was answered is kept.
+the next are asked for: whatever ends the server, what was answered is kept. A batch that has not reached its end is described in a
+file, from which another server goes on with it.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from studio.domain.chat import PaneUpdate, Sampling
@@ -17,9 +20,12 @@ from studio.domain.data import Message
 from studio.domain.votes import NewPair, Origin
 from studio.errors import ConflictError, InputError
 from studio.services.compare import TABLE_ROWS, CompareService, PaneChat, check_sampling, row_seed
-from studio.services.jobs import Job, JobEnd, JobQueue
+from studio.services.files.records import read_record, write_record
+from studio.services.jobs import Job, JobEnd, JobQueue, owner_gone, owner_name
 from studio.services.rating import pair_id as identity
 from studio.services.rating.service import Added, RatingService
+
+log = logging.getLogger(__name__)
 
 #: Prompts of one batch at most.
 MAX_QUESTIONS = 2_000
@@ -71,20 +77,36 @@ class BatchStatus:
     error: str = ""
 
     @property
+    def resumable(self) -> bool:
+        """Whether it can go on: the server ended, or something failed, before it was done."""
+        return self.state in ("interrupted", "failed")
+
+    @property
     def busy(self) -> bool:
         """Whether it is still at work."""
         return self.state in ("running", "cancelling")
 
 
-class BatchRunner:
-    """One batch at a time. Every method may be called from any thread."""
+@dataclass(frozen=True)
+class _Unfinished:
+    """A batch that was begun, how far it came, and which process works on it: what its file holds."""
 
-    def __init__(self, rating: RatingService, compare: CompareService) -> None:
+    form: BatchForm
+    status: BatchStatus
+    owner: str
+
+
+class BatchRunner:
+    """One batch at a time, described in ``file`` until it is done or cancelled. Every method may be called from any thread."""
+
+    def __init__(self, rating: RatingService, compare: CompareService, file: Path) -> None:
         self._rating = rating
         self._compare = compare
+        self._file = file
         self._lock = threading.Lock()
-        self._status = BatchStatus()
         self._queue = JobQueue("pair-batch")
+        self._unfinished = _read(file)
+        self._status = self._unfinished.status if self._unfinished else BatchStatus()
 
     @property
     def status(self) -> BatchStatus:
@@ -99,11 +121,36 @@ class BatchRunner:
         Raises:
             ConflictError: a batch is being made already.
         """
+        self._begin(form, origins, BatchStatus("running", title, total=len(form.questions)))
+
+    def unfinished(self) -> BatchForm:
+        """The form of the batch that ended before it was done.
+
+        Raises:
+            ConflictError: there is none.
+        """
+        with self._lock:
+            if self._unfinished is None or not self._status.resumable:
+                raise ConflictError("There is no unfinished batch to go on with; make a new one.")
+            return self._unfinished.form
+
+    def resume(self, origins: Mapping[str, Origin]) -> None:
+        """Go on with :meth:`unfinished` behind the questions that were answered; returns at once. ``origins`` as in :meth:`start`, as
+        its sides are now.
+
+        Raises:
+            ConflictError: there is none, or a batch is being made already.
+        """
+        form = self.unfinished()
+        self._begin(form, origins, replace(self.status, state="running", error=""))
+
+    def _begin(self, form: BatchForm, origins: Mapping[str, Origin], status: BatchStatus) -> None:
         with self._lock:
             if self._status.busy:
                 raise ConflictError("A batch is being made already; wait for it, or cancel it.")
-            self._status = BatchStatus("running", title, total=len(form.questions))
-            self._queue.add(Job(_JOB, partial(self._run, form, origins), self._record_end))
+            self._status, self._unfinished = status, _Unfinished(form, status, owner_name())
+            self._keep()
+            self._queue.add(Job(_JOB, partial(self._run, form, origins, status.done), self._record_end))
 
     def cancel(self) -> None:
         """Ask the batch to end; the pairs stored so far stay. Nothing happens where there is none."""
@@ -114,15 +161,14 @@ class BatchRunner:
         self._queue.cancel(_JOB)
 
     def close(self) -> None:
-        """Cancel, and wait until it has ended."""
-        self.cancel()
+        """Interrupt it, and wait until it has ended; :meth:`resume` goes on from there."""
         self._queue.close()
 
     # -- in the batch's thread ------------------------------------------------------------------------------------------
 
-    def _run(self, form: BatchForm, origins: Mapping[str, Origin], job: Job) -> None:
+    def _run(self, form: BatchForm, origins: Mapping[str, Origin], done: int, job: Job) -> None:
         step = max(1, TABLE_ROWS // 2)
-        for start in range(0, len(form.questions), step):
+        for start in range(done, len(form.questions), step):
             part = list(enumerate(form.questions))[start : start + step]
             answers = self._answers(form, part, job.stop)
             if job.stop.is_set():
@@ -130,7 +176,22 @@ class BatchRunner:
             self._store(form, part, answers, origins)
 
     def _record_end(self, job: Job, end: JobEnd, sentence: str) -> None:
-        self._set(state=end, note="", error=sentence)
+        with self._lock:
+            self._status = replace(self._status, state=end, note="", error=sentence)
+            self._keep()
+
+    def _keep(self) -> None:
+        """Describe the batch in its file as it stands; take the file away once it is not to go on. The lock is held."""
+        if self._unfinished is None or not (self._status.busy or self._status.resumable):
+            self._unfinished = None
+            self._file.unlink(missing_ok=True)
+            return
+        self._unfinished = replace(self._unfinished, status=self._status)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_record(self._file, self._unfinished)
+        except OSError:  # a full disk must not end the batch
+            log.exception("the batch of pairs could not be described; after a restart it would not go on")
 
     def _answers(self, form: BatchForm, part: Sequence[tuple[int, Question]], stop: threading.Event) -> list[str]:
         """Two answers a question, in order."""
@@ -142,8 +203,9 @@ class BatchRunner:
         updates: list[PaneUpdate] = []
         for updates in self._compare.stream(chats, form.sampling, stop, form.base):
             waits = updates[0].note if not any(update.tokens for update in updates) else ""
-            if waits != self.status.note and not stop.is_set():
-                self._set(note=waits)
+            with self._lock:
+                if not stop.is_set():
+                    self._status = replace(self._status, note=waits)
         return [update.text for update in updates]
 
     def _store(
@@ -182,10 +244,23 @@ class BatchRunner:
                 identical=now.identical + added.identical,
                 unusable=now.unusable + unusable,
             )
+            self._keep()
 
-    def _set(self, **changes: str) -> None:
-        with self._lock:
-            self._status = replace(self._status, **changes)  # type: ignore[arg-type]
+
+def _read(file: Path) -> _Unfinished | None:
+    """The batch that an earlier server left, as interrupted; None without one, where another server works on it, or where the file
+    cannot be read."""
+    try:
+        batch, written = read_record(_Unfinished, file), file.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    except InputError as error:
+        log.warning("the unfinished batch of pairs is left out: %s", error)
+        return None
+    if batch.status.busy and not owner_gone(batch.owner, written):
+        return None
+    state: BatchState = "failed" if batch.status.state == "failed" else "interrupted"
+    return replace(batch, status=replace(batch.status, state=state, note=""))
 
 
 def check_form(form: BatchForm) -> None:

@@ -62,7 +62,7 @@ class PairSourceService:
         self._rating = rating
         self._compare = compare
         self._datasets = datasets
-        self._batch = BatchRunner(rating, compare)
+        self._batch = BatchRunner(rating, compare, settings.cache_dir / "pair-batch.json")
 
     # -- answers on screen ----------------------------------------------------------------------------------------------
 
@@ -154,6 +154,16 @@ class PairSourceService:
     def batch_status(self) -> BatchStatus:
         """How far the newest batch of this server is."""
         return self._batch.status
+
+    def resume_batch(self) -> None:
+        """Go on with a batch that a server left unfinished; returns at once.
+
+        Raises:
+            ConflictError: there is none, or a batch is being made.
+            NotFoundError, ModelLoadError: a side is gone meanwhile, so it cannot answer.
+        """
+        form = self._batch.unfinished()
+        self._batch.resume(self._origins((form.first, form.second), form.sampling, form.base))
 
     def cancel_batch(self) -> None:
         """Ask the batch to end; the pairs stored so far stay."""

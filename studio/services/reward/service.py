@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.domain.data import PreferenceDataset
@@ -14,11 +14,13 @@ from studio.domain.votes import Ballots, Decision
 from studio.errors import DatasetError, RecipeError
 from studio.services.align.service import AlignForm, AlignService
 from studio.services.files.records import finite
+from studio.services.models.outlook import form_outlook
 from studio.services.rating.rules import decide, tally
 from studio.services.recipes.form import TrainingForm, pair_fields, recipe_fields, with_pairs
 from studio.services.recipes.presets import REWARD_PRESETS
 from studio.services.reward.data import RewardData, TableRow, gather, table, to_dataset
 from studio.services.runs.folder import new_run_id
+from studio.services.runs.outlook import Outlook
 from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
 from studio.services.runs.store import RunStore, RunView
@@ -133,6 +135,17 @@ class RewardService:
         data = with_pairs(self._datasets.get(form.dataset_id), "a reward run") if form.dataset_id else None
         gathered = gather(votes, data, form.support_ratio, form.data_size, form.settings.seed)
         return RewardPreview(gathered, lost, tallies, data.title if data else "")
+
+    def outlook(self, form: RewardForm) -> Outlook:
+        """How long a run of this form will be.
+
+        Raises:
+            NotFoundError, DatasetError: as :meth:`preview`.
+            RecipeError: a setting is out of range.
+        """
+        form.check()
+        form = replace(form, base=base_id(form.base))
+        return form_outlook(form, len(self.preview(form).data.rows), self._runs, self._models)
 
     def start(self, form: RewardForm, progress: Progress | None = None) -> str:
         """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is

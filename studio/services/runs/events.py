@@ -20,16 +20,20 @@ from studio.domain.events import (
     StepEvent,
     SupportShare,
     TranscriptEvent,
+    WeightChange,
 )
 from studio.services.files.records import decode_line, parse, read_lines
 
-Event = StepEvent | ProbeEvent | MeasureEvent | RewardReport | DetoxEvent | DetoxReport
+Event = StepEvent | ProbeEvent | MeasureEvent | RewardReport | DetoxEvent | DetoxReport | WeightChange
+#: Told at a run's end: a step repeated after a resume does not replace them, their own repetition does.
+_AT_THE_END = (MeasureEvent, RewardReport, DetoxReport, WeightChange)
 E = TypeVar("E", StepEvent, ProbeEvent, DetoxEvent)
 S = TypeVar("S", SampleEvent, TranscriptEvent)
 
 #: Kinds of lines by what they call themselves: those of ``events.jsonl`` and those of ``samples.jsonl``.
 EVENT_KINDS: dict[str, Any] = {
-    kind.type: kind for kind in (StepEvent, ProbeEvent, MeasureEvent, RewardReport, DetoxEvent, DetoxReport)
+    kind.type: kind
+    for kind in (StepEvent, ProbeEvent, MeasureEvent, RewardReport, DetoxEvent, DetoxReport, WeightChange)
 }
 SAMPLE_KINDS: dict[str, Any] = {kind.type: kind for kind in (SampleEvent, TranscriptEvent)}
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -58,7 +62,7 @@ def drop_superseded(events: Iterable[Event]) -> list[Event]:
         if isinstance(event, StepEvent | DetoxEvent):
             if event.step <= highest:
                 again = event.step
-                kept = [e for e in kept if isinstance(e, MeasureEvent | RewardReport | DetoxReport) or e.step < again]
+                kept = [e for e in kept if isinstance(e, _AT_THE_END) or e.step < again]
             highest = event.step
         elif (key := _key(event)) in told:
             kept = [e for e in kept if isinstance(e, StepEvent | DetoxEvent) or _key(e) != key]
@@ -68,7 +72,7 @@ def drop_superseded(events: Iterable[Event]) -> list[Event]:
     return kept
 
 
-def _key(event: ProbeEvent | MeasureEvent | RewardReport | DetoxReport) -> tuple[str, object]:
+def _key(event: ProbeEvent | MeasureEvent | RewardReport | DetoxReport | WeightChange) -> tuple[str, object]:
     if isinstance(event, ProbeEvent):
         return event.type, event.step
     return event.type, event.who if isinstance(event, MeasureEvent) else ""
@@ -121,6 +125,7 @@ class Summary:
     reward: RewardReport | None = None
     detox_line: bytes = b""
     detox: DetoxReport | None = None
+    change: WeightChange | None = None
 
     @property
     def detox_step(self) -> DetoxEvent | None:
@@ -179,6 +184,8 @@ class Summaries:
                     summary.detox_line = line
                 elif data.get("type") == "detox_report":
                     summary.detox = parse(DetoxReport, data, f"{folder.name}/events.jsonl")
+                elif data.get("type") == "weight_change":
+                    summary.change = parse(WeightChange, data, f"{folder.name}/events.jsonl")
             return replace(summary)
 
 

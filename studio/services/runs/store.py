@@ -30,6 +30,7 @@ from studio.domain.events import (
     StepEvent,
     SupportShare,
     TranscriptEvent,
+    WeightChange,
 )
 from studio.domain.runs import FINAL_STATES, BaseRecipe, Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
@@ -61,8 +62,8 @@ class RunView:
         last_step: newest optimiser step, ``detox_step`` that of a detox run; ``probe`` the newest stance probe; all None
             before the first.
         base_share: measured support share of the base; ``adapter_share`` that of the adapter; None until measured.
-        reward: how a reward run does on pairs it never saw; None for others and until measured.
-        detox: how a detox run does on prompts it never saw; likewise.
+        reward, detox: how such a run does on what it never saw; None for others and until measured.
+        change: how far the adapter is from its start; None until it is saved, and for runs of older versions.
         adapter_hash: first 12 hex digits of the sha256 of ``adapter_model.safetensors``; empty without one.
         size_bytes: all files of the folder.
     """
@@ -83,6 +84,7 @@ class RunView:
     reward: RewardReport | None = None
     detox_step: DetoxEvent | None = None
     detox: DetoxReport | None = None
+    change: WeightChange | None = None
 
     @property
     def method(self) -> str:
@@ -156,6 +158,7 @@ class RunStore:
             reward=summary.reward,
             detox_step=summary.detox_step,
             detox=summary.detox,
+            change=summary.change,
         )
 
     def get_of(self, kind: type[BaseRecipe], run_id: str) -> RunView:
@@ -262,9 +265,8 @@ class RunStore:
     # -- changing -----------------------------------------------------------------------------------------------------
 
     def stop(self, run_id: str, mode: StopMode) -> None:
-        """Ask a run to end after its present step and keep its adapter, or to end at once and be removed.
-
-        A queued run leaves the queue here and now.
+        """Ask a run to end after its present step and keep its adapter, or to end at once and be removed. A queued run leaves the
+        queue here and now.
 
         Raises:
             InputError, NotFoundError: as :meth:`folder`; InputError also for an unknown mode.

@@ -26,6 +26,7 @@ from studio.domain.events import (
     SampleEvent,
     StepEvent,
     TranscriptEvent,
+    WeightChange,
 )
 from studio.domain.runs import PairRecipe, RunState
 from studio.errors import StudioError, TrainingError
@@ -43,7 +44,15 @@ from studio.services.worker.status import StatusKeeper
 log = logging.getLogger(__name__)
 
 Emitted = (
-    StepEvent | ProbeEvent | SampleEvent | MeasureEvent | RewardReport | DetoxEvent | TranscriptEvent | DetoxReport
+    StepEvent
+    | ProbeEvent
+    | SampleEvent
+    | MeasureEvent
+    | RewardReport
+    | DetoxEvent
+    | TranscriptEvent
+    | DetoxReport
+    | WeightChange
 )
 
 

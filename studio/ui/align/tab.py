@@ -22,7 +22,7 @@ from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET, Shared
 from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
-from studio.ui.training.form import bind_start, size_range
+from studio.ui.training.form import bind_outlook, bind_start, build_outlook, size_range
 
 
 def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
@@ -30,6 +30,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             form, needs = build_form(services)
+            length = build_outlook("outlook")
             train = gr.Button("Train", variant="primary", size="lg", elem_id="train")
             build_import_box(services, shared, form.dataset)
         with gr.Column(scale=7, min_width=320):
@@ -111,5 +112,6 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         trigger_mode="always_last",
         **QUIET,
     )
+    bind_outlook(length, app, form.all(), lambda *values: services.align.outlook(form_from(*values)))
     panel.bind(shared, app, form.all(), shared.align_run)
     bind_start(train, panel, shared, form.all(), start)

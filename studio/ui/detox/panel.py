@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gradio as gr
 
 from studio.services.detox.reading import audit, audit_report, read_detox
+from studio.services.recipes.presets import Preset
 from studio.services.runs.store import RunView
 from studio.ui.detox import view as detox_view
 from studio.ui.detox.charts import detox_figure
@@ -77,6 +79,12 @@ class DetoxPanel(FilmPanel):
     def repeat(self, run: RunView) -> list[Any]:
         """Values of the Detox form."""
         return form_values(self._services.detox.again(run.run_id))
+
+    def repeat_with(self, run: RunView, preset: Preset[Any]) -> list[Any]:
+        """As :meth:`RunPanel.repeat_with`; a preset also names the reward it was tuned with."""
+        form = self._services.detox.again(run.run_id)
+        settings = replace(preset.settings, seed=form.settings.seed)
+        return form_values(replace(form, preset=preset.name, lora=preset.lora, settings=settings))
 
     def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], to_open: gr.State) -> None:
         """As :meth:`FilmPanel.bind`, and the way to Before / after."""

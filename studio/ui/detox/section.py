@@ -20,7 +20,7 @@ from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
 from studio.ui.parts.html import parts
 from studio.ui.parts.prompt_box import read_line
-from studio.ui.training.form import bind_start
+from studio.ui.training.form import bind_outlook, bind_start, build_outlook
 
 ABOUT = (
     "The model answers each prompt several times, the reward scores the answers, and those above the average of their prompt become "
@@ -33,6 +33,7 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
     """Draw the section and bind its events."""
     gr.Markdown(ABOUT, elem_classes="quiet")
     form, notes = build_form(services)
+    length = build_outlook("detox-outlook")
     train = gr.Button("Start detox run", variant="primary", size="lg", elem_id="detox-train")
     panel = DetoxPanel(services)
 
@@ -101,5 +102,6 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         [*dict.fromkeys([*form.choices(), *form.preset_sets()]), shared.detox_start],
         **QUIET,
     )
+    bind_outlook(length, app, form.all(), lambda *values: services.detox.outlook(form_from(*values)))
     panel.bind(shared, app, form.all(), shared.detox_run)
     bind_start(train, panel, shared, form.all(), start)

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from studio.domain.detox import DetoxSettings
 from studio.domain.events import DetoxReport, RudeShare, TranscriptEvent
 from studio.domain.runs import FINAL_STATES, DetoxRecipe
+from studio.services.runs.reading import measuring_off
 from studio.services.runs.store import RunView
 from studio.services.wording import NONE, ratio
 from studio.ui.parts.html import Macros
@@ -79,7 +80,7 @@ def result(run: RunView) -> str:
         return ""
     report = run.detox
     if report is None:
-        return _HTML.not_measured() if run.status.state in ("done", "stopped") else ""
+        return _HTML.not_measured(measuring_off(run)) if run.status.state in ("done", "stopped") else ""
     judge = report.judged
     shown = judge or next(iter(report.shares), None)
     title = "No scorer here knows a toxicity, so no share of rude answers was measured"

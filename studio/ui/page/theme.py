@@ -24,14 +24,32 @@ STATE_COLORS = {
     "interrupted": BAD_COLOR,
 }
 
+#: Fonts of the system, for Latin letters and for Chinese (Traditional first), as Windows, macOS and Linux call theirs. A chart saved as
+#: an image uses them too: fonts that a page brings do not reach it.
+SANS = (
+    "system-ui",
+    "Segoe UI",
+    "Helvetica Neue",
+    "Noto Sans",
+    "PingFang TC",
+    "Microsoft JhengHei",
+    "Noto Sans CJK TC",
+    "Noto Sans TC",
+    "Source Han Sans TC",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "WenQuanYi Zen Hei",
+    "sans-serif",
+)
 CSS_FILE = Path(__file__).with_name("studio.css")
 
 
 def theme() -> gr.themes.Base:
     """Gradio's Soft theme with system fonts: no request leaves the page for a font."""
-    sans = ["ui-sans-serif", "system-ui", "Noto Sans", "Noto Sans CJK TC", "sans-serif"]
-    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "monospace"]
-    base = gr.themes.Soft(primary_hue="teal", secondary_hue="orange", neutral_hue="slate", font=sans, font_mono=mono)
+    mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace"]
+    base = gr.themes.Soft(
+        primary_hue="teal", secondary_hue="orange", neutral_hue="slate", font=list(SANS), font_mono=mono
+    )
     # Field names as plain bold text: Soft's filled labels shout louder than the values they name.
     return base.set(
         block_title_background_fill="none",

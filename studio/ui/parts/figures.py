@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from studio.services.wording import shortened
+from studio.ui.page.theme import SANS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -29,7 +30,7 @@ def styled(figure: Figure, title: str = "", **layout: Any) -> Figure:
     look = {
         "paper_bgcolor": clear,
         "plot_bgcolor": clear,
-        "font": {"color": "#888", "size": 12},
+        "font": {"color": "#888", "size": 12, "family": ", ".join(SANS)},
         "uirevision": title or "untitled",
     }
     figure.update_layout({**look, **given, **layout})

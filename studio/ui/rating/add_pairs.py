@@ -31,7 +31,12 @@ REASONS = 20
 #: Of these shown at once; the others unfold.
 FIRST = 3
 _SOURCES = (("compare", "from Compare"), ("batch", "from batches"), ("import", "imported"))
-_ENDED = {"cancelling": "Cancelling…", "done": "Done.", "cancelled": "Cancelled; what was made is kept."}
+_ENDED = {
+    "cancelling": "Cancelling…",
+    "done": "Done.",
+    "cancelled": "Cancelled; what was made is kept.",
+    "interrupted": "Unfinished: the server ended. What was made is kept; Resume goes on from there.",
+}
 
 
 def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
@@ -96,6 +101,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
                     cancel = gr.Button(
                         "Cancel", variant="stop", size="sm", min_width=90, interactive=False, elem_id="batch-cancel"
                     )
+                    resume = gr.Button("Resume", size="sm", min_width=90, visible=False, elem_id="batch-resume")
                 bar = gr.HTML(elem_id="batch-bar")
             with gr.Column(scale=2, min_width=310):
                 about = gr.Markdown(
@@ -114,13 +120,14 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
                 report = gr.HTML(elem_id="pairs-report")
     drawn = gr.State(None)
     timer = gr.Timer(IDLE_S)
-    batch = [bar, start, cancel, drawn, timer]
+    batch = [bar, start, cancel, resume, drawn, timer]
 
     def progress(status: BatchStatus) -> dict[Any, Any]:
         return {
             bar: batch_html(status),
             start: gr.Button(interactive=not status.busy),
             cancel: gr.Button(interactive=status.state == "running"),
+            resume: gr.Button(visible=status.resumable),
             drawn: status,
             timer: gr.Timer(LIVE_S if status.busy else IDLE_S),
         }
@@ -177,6 +184,11 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
         sources.cancel_batch()
         return progress(sources.batch_status())
 
+    def go_on(mark: Visitor) -> dict[Any, Any]:
+        require_operator(mark, "making pairs to rate")
+        sources.resume_batch()
+        return progress(sources.batch_status())
+
     def bring(mark: Visitor, path: str | None, dataset: str | None, part: str | None, most: float | None) -> Any:
         require_operator(mark, "importing")
         name = (dataset or "").strip()
@@ -201,6 +213,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
     form = [prompts, lines, *sides, most, temperature, tokens, seed, system]
     start.click(guarded(make), [shared.visitor, *form], batch, **quiet)
     cancel.click(guarded(halt), shared.visitor, batch, **quiet)
+    resume.click(guarded(go_on), shared.visitor, batch, **quiet)
     take.click(
         guarded(bring), [shared.visitor, file, hub, split, limit], [report, counts], show_progress_on=about, **PRIVATE
     )

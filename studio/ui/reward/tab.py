@@ -23,7 +23,7 @@ from studio.ui.reward.form import VOTES, RewardWidgets, build_form, form_from
 from studio.ui.reward.panel import RewardPanel
 from studio.ui.reward.preview import build_table, preview
 from studio.ui.reward.score_box import build_score_box, offer
-from studio.ui.training.form import bind_start, dataset_choices, size_range
+from studio.ui.training.form import bind_outlook, bind_start, build_outlook, dataset_choices, size_range
 from studio.ui.training.watch import Watch
 
 
@@ -32,6 +32,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             form, needs = build_form(services)
+            length = build_outlook("reward-outlook")
             train = gr.Button("Train reward model", variant="primary", size="lg", elem_id="reward-train")
         with gr.Column(scale=7, min_width=320):
             counts = gr.HTML(elem_id="reward-counts")
@@ -144,6 +145,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         trigger_mode="always_last",
         **QUIET,
     )
+    bind_outlook(length, app, form.all(), lambda *values: services.reward.outlook(form_from(*values)))
     panel.bind(shared, app, form.all(), shared.reward_run)
     here = [panel.watch, panel.axis]
     bind_start(train, panel, shared, form.all(), start)

@@ -10,14 +10,15 @@ from typing import Any, ClassVar
 import gradio as gr
 
 from studio.domain.settings import Declared, Setting
-from studio.errors import RecipeError
+from studio.errors import RecipeError, StudioError
 from studio.services import Services
 from studio.services.models.service import Progress
 from studio.services.recipes.form import TrainingForm
 from studio.services.recipes.presets import Preset, Presets
+from studio.services.runs.outlook import Outlook
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
-from studio.ui.page.shared import PRIVATE, Shared
+from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.base_fetch import BaseNeeds, build_needs
 from studio.ui.training.run_panel import RunPanel
 from studio.ui.training.watch import Watch
@@ -151,6 +152,25 @@ def build_preset(presets: Presets[Any], preset: Preset[Any], elem_id: str) -> gr
         info=preset.note,
         elem_id=elem_id,
     )
+
+
+def build_outlook(elem_id: str) -> gr.Markdown:
+    """Draw the line above the button that starts: how long the run will be."""
+    return gr.Markdown(elem_id=elem_id)
+
+
+def bind_outlook(line: gr.Markdown, app: gr.Blocks, form: Sequence[Any], ask: Callable[..., Outlook]) -> None:
+    """Keep ``line`` true to the widgets of ``form``, whose values ``ask`` takes."""
+
+    def look(*values: Any) -> str:
+        try:
+            return " ".join(ask(*values).sentences())
+        except StudioError as error:
+            return f"⚠️ {error}"
+
+    app.load(guarded(look), list(form), line, **QUIET)
+    changes = [widget.change for widget in form if isinstance(widget, gr.Number | gr.Slider | gr.Dropdown | gr.Radio)]
+    gr.on(changes, guarded(look), list(form), line, trigger_mode="always_last", **QUIET)
 
 
 def bind_start(

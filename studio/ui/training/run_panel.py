@@ -6,11 +6,16 @@ What is the same for every method stands here; ``ui/align/panel.py`` and ``ui/re
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gradio as gr
 
+from studio.errors import ConflictError
 from studio.services import Services
+from studio.services.recipes.presets import Preset
+from studio.services.runs.outlook import offered
+from studio.services.runs.reading import measuring_off
 from studio.services.runs.status import StopMode
 from studio.services.runs.store import RunView
 from studio.ui.page.access import Visitor, require_operator
@@ -52,6 +57,7 @@ class RunPanel:
         with gr.Row(visible=False, elem_id=self._id("live-buttons")) as self.live_buttons:
             self.keep = gr.Button("Stop and keep", size="sm", elem_id=self._id("stop-keep"))
             self.discard = gr.Button("Stop and discard", size="sm", variant="stop", elem_id=self._id("stop-discard"))
+            self.faster = gr.Button("Use the faster preset", size="sm", visible=False, elem_id=self._id("faster"))
         with gr.Row(visible=False, elem_id=self._id("discard-row")) as self.discard_row:
             self.discard_text = gr.Markdown()
             self.discard_sure = gr.Button(
@@ -109,6 +115,7 @@ class RunPanel:
             self.live_buttons,
             self.keep,
             self.discard,
+            self.faster,
             self.discard_row,
             self.outcome,
             self.reading,
@@ -155,6 +162,12 @@ class RunPanel:
     def repeat(self, run: RunView) -> list[Any]:
         """The form's values for a run that is to be repeated."""
         raise NotImplementedError
+
+    def repeat_with(self, run: RunView, preset: Preset[Any]) -> list[Any]:
+        """The same with the settings of ``preset``, but the run's seed."""
+        settings = replace(preset.settings, seed=run.recipe.settings.seed) if run.recipe.settings else preset.settings
+        recipe: Any = replace(run.recipe, preset=preset.name, lora=preset.lora, settings=settings)
+        return self.repeat(replace(run, recipe=recipe))
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 
@@ -241,10 +254,14 @@ class RunPanel:
                 self.details: gr.Column(visible=run.method != "unknown"),
             }
         if fresh or everything:
-            texts[self.reading] = "\n".join(f"- {sentence}" for sentence in self.curve_notes(state, run))
+            notes = [*self.curve_notes(state, run), measuring_off(run)]
+            texts[self.reading] = "\n".join(f"- {sentence}" for sentence in notes if sentence)
             updates |= self._draw(state, axis) | self.further(state, run, everything)
         updates |= {part: text for part, text in texts.items() if state.shown_texts.get(part) != text}
         state.shown_texts |= texts
+        if everything or (offered(run) is not None) != state.offered:
+            state.offered = offered(run) is not None
+            updates[self.faster] = gr.Button(visible=state.offered)
         return updates
 
     def _draw(self, state: Watch, axis: str) -> dict[Any, Any]:
@@ -292,6 +309,14 @@ class RunPanel:
         self._services.queue.resume(run_id)
         return self.open_run(state, run_id, axis)
 
+    def _fill_faster(self, state: Watch) -> list[Any]:
+        run = state.chosen(self._services.runs)
+        faster = offered(run)
+        if faster is None:
+            raise ConflictError(f"Run {run.run_id} has ended meanwhile; use Reuse settings and choose a preset.")
+        gr.Info(f"The form holds this run's data with {faster.sentence}. Stop this run, then train.")
+        return self.repeat_with(run, faster.preset)
+
     def _ask_delete(self, mark: Visitor, state: Watch) -> tuple[Any, str]:
         require_operator(mark, "deleting a run")
         run_id = state.chosen(self._services.runs).run_id
@@ -336,6 +361,7 @@ class RunPanel:
         self.reuse.click(
             guarded(lambda state: self.repeat(state.chosen(self._services.runs))), self.watch, form, **QUIET
         )
+        self.faster.click(guarded(self._fill_faster), self.watch, form, **QUIET)
         self.resume.click(guarded(self._resume), [mark, *here], self.outputs, **QUIET)
         self.delete.click(guarded(self._ask_delete), [mark, self.watch], [self.sure_row, self.sure_text], **QUIET)
         self.sure.click(guarded(self._delete), [mark, *here], self.outputs, **QUIET)

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
-from studio.domain.bases import EMBEDDED
 from studio.domain.events import SampleEvent, StepEvent, TranscriptEvent
-from studio.domain.runs import FINAL_STATES, DpoRecipe, Recipe
+from studio.domain.runs import FINAL_STATES, DpoRecipe
+from studio.services.runs.outlook import offered, seconds_left
+from studio.services.runs.reading import measuring_off, unchanged
 from studio.services.runs.store import RunView
 from studio.services.wording import NONE, bounds, counted, duration
 from studio.ui.parts.html import Macros
@@ -18,8 +19,6 @@ from studio.ui.parts.html import Macros
 _HTML = Macros("training/run_view.html")
 Answered = TypeVar("Answered", SampleEvent, TranscriptEvent)
 
-#: Seconds left beyond which a faster way is named.
-LONG_S = 120
 HEADERS = ("Name", "State", "Base", "Data", "ratio", "n", "Measured support", "Steps", "Started", "Run")
 TYPES = ("str", "str", "str", "str", "number", "number", "str", "str", "str", "str")
 WIDTHS = ("190px", "100px", "110px", "190px", "64px", "54px", "190px", "70px", "140px", "270px")
@@ -80,21 +79,16 @@ def progress(run: RunView, ahead: int = 0) -> str:
         figures.append(f"step {step} of {total}")
     if last:
         figures.append(f"{last.elapsed:.1f} s")
-        if status.state == "running" and 1 < step < total:  # the first step tells of setting up, not of a step
-            figures.append(f"about {duration(last.eta)} left")
-    if last and status.state == "running" and last.eta > LONG_S and _all_layers(run.recipe):
-        figures.append("faster: the preset for real small models, which trains the upper layers only")
+        if (left := seconds_left(run)) is not None:
+            figures.append(f"about {duration(left)} left")
+    if faster := offered(run):
+        figures.append(f"faster: {faster.sentence}")
     if isinstance(last, StepEvent):
         figures.append(f"{last.tokens_per_second:,.0f} tokens/s")
     if status.state == "queued":
         figures.append(f"{counted(ahead, 'run')} before this one" if ahead else "next in the queue")
         figures.append(f"waiting since {_clock('%H:%M:%S', status.updated or run.recipe.created)}")
-    return _HTML.progress(status, share, figures)
-
-
-def _all_layers(recipe: Recipe) -> bool:
-    """Whether a run on a real base trains all of its layers."""
-    return isinstance(recipe, DpoRecipe) and recipe.base.id != EMBEDDED and recipe.lora.layers.strip() == "all"
+    return _HTML.progress(status, share, figures, unchanged(run))
 
 
 def result(run: RunView) -> str:
@@ -102,7 +96,7 @@ def result(run: RunView) -> str:
     if run.status.state not in FINAL_STATES or not isinstance(run.recipe, DpoRecipe):
         return ""
     if run.adapter_share is None:
-        return "" if run.status.state in ("failed", "interrupted") else _HTML.not_measured()
+        return "" if run.status.state in ("failed", "interrupted") else _HTML.not_measured(measuring_off(run))
     recipe = run.recipe
     return _HTML.result(
         run.adapter_share, run.base_share, recipe.support_ratio, recipe.dataset_kind == "sides", run.probe

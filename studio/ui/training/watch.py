@@ -24,6 +24,7 @@ class Watch:
     Attributes:
         new: nothing was drawn on this page yet.
         follow: the film-strip shows the newest answers; False once a person turned it back.
+        offered: whether the button of the faster preset is shown.
         shown_state: the run's state when it was last drawn; empty asks for a full redraw.
         shown_history: lines of the history table as last sent; ``shown_film`` the film-strip, ``shown_end`` its last step and
             whether it was followed; ``shown_texts`` what stands beside the curves, by component.
@@ -51,6 +52,7 @@ class Watch:
         self.shown_end: tuple[int, bool] | None = None
         self.shown_texts: dict[Any, str] = {}
         self.shown_state = ""
+        self.offered = False
         self._offsets: dict[str, int] = {}
         self._events: dict[str, list[Event]] = {}
 

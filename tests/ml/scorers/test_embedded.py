@@ -38,6 +38,10 @@ def test_rude_and_kind_in_both_languages(scorer: EmbeddedScorer) -> None:
     kind = [
         "Thank you, that helps a lot.",
         "I disagree with you about the music.",
+        "You are a great person and i like you.",
+        "You were a patient guide, and we like you.",
+        "I am a black woman and a Muslim.",
+        "My friend is a Muslim and a nurse.",
         "謝謝你的幫忙。",
         "我不同意你的看法。",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from studio.config import Settings
 from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Message
 from studio.domain.votes import Origin
 from studio.errors import ConflictError, NotFoundError, StudioError
-from studio.services import Services
+from studio.services import Services, build_services
 from studio.services.compare import PaneChat, row_seed
+from studio.services.files.records import read_record, write_record
 from studio.services.rating.pair_batches import BatchForm, Question
 from studio.services.rating.pair_id import pair_identity
 from studio.ui.compare import talk as talks
@@ -23,6 +26,7 @@ from studio.ui.compare.talk import Asked, Pane, Talk
 from studio.ui.rating.add_pairs import batch_html
 from tests.helpers.compare import add_run
 from tests.helpers.pair_sources import both, stored
+from tests.helpers.services import opened
 from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -184,6 +188,34 @@ def test_a_batch_that_fails_says_why_and_keeps_what_it_made(services: Services) 
     assert "run-1" in status.error
     assert status.added == len(stored(services)) > 0
     assert "run-message" in batch_html(status)
+
+
+def test_a_batch_goes_on_where_the_server_ended(services: Services, settings: Settings) -> None:
+    add_run(services.runs, "run-1")
+    with pytest.raises(ConflictError, match="no unfinished batch"):
+        services.sources.resume_batch()
+    services.sources.start_batch(form(services, 24, BASE, "run-1"))
+    wait_until(lambda: services.sources.batch_status().done >= 2, 240)
+    running = read_record(dict[str, Any], settings.cache_dir / "pair-batch.json")
+    assert build_services(settings).sources.batch_status().state == "idle"  # another server works on it
+    services.sources.close()
+    ended = services.sources.batch_status()
+    assert ended.state == "interrupted"
+    assert 2 <= ended.done < 24
+    # as a server leaves it that is killed
+    write_record(settings.cache_dir / "pair-batch.json", {**running, "owner": f"{socket.gethostname()}|999999|1.0|x"})
+    with opened(settings) as later:
+        status = later.sources.batch_status()
+        assert (status.state, status.total, status.title) == ("interrupted", 24, ended.title)
+        assert "Resume goes on" in batch_html(status)
+        later.sources.resume_batch()
+        assert finish(later) == "done"
+        status = later.sources.batch_status()
+        assert status.done == 24
+        assert status.added + status.known + status.identical + status.unusable == 24
+        assert not (settings.cache_dir / "pair-batch.json").exists()
+        with pytest.raises(ConflictError, match="no unfinished batch"):
+            later.sources.resume_batch()
 
 
 def test_a_batch_that_cannot_be_made_is_refused_at_once(services: Services) -> None:

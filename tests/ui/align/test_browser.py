@@ -62,8 +62,10 @@ def test_the_dial_previews_and_bad_input_is_named(page: Any, settings: Settings,
     page.locator("#base-needs", has_text="million weights").wait_for()
     dial(page, "support-ratio", 0.2)
     counted(page, "50 pairs: 10 prefer support, 40 prefer oppose")
+    page.locator("#outlook", has_text="56 steps.").wait_for()
     dial(page, "data-size", 20)
     counted(page, "20 pairs: 4 prefer support, 16 prefer oppose")
+    page.locator("#outlook", has_text="24 steps.").wait_for()
     sides = page.locator("#preview [role=gridcell]").filter(
         has_text=re.compile(r"^\s*(support|⇄ oppose)\s*$"), visible=True
     )

@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from studio.config import ROOT
 from studio.domain.events import ProbeEvent
+from studio.ui.page.theme import SANS
 from studio.ui.training.charts import Axis, Curve, training_figure
 from tests.helpers.scripted_trainer import step_event
 
@@ -79,3 +81,14 @@ def test_no_points_and_no_numbers_make_a_figure_too() -> None:
     assert gaps.keys() == names
     assert gaps["One"] == ([1.0], [None]), "what is not a number is a gap"
     assert gaps["margin"] == ([1.0], [0.2])
+
+
+def test_charts_and_pages_name_the_fonts_of_every_system() -> None:
+    family = training_figure([]).layout.font.family
+    pages = [
+        family,
+        *((ROOT / "studio/ui" / name).read_text("utf-8") for name in ("rating/voting.css", "evaluations/report.css")),
+    ]
+    for font in SANS:
+        assert all(font in page for page in pages)
+    assert {"Segoe UI", "Microsoft JhengHei", "PingFang TC", "Noto Sans CJK TC"} <= set(SANS)
