@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from studio.config import Settings
+from studio.services.files.choosing import CONFIG, FOREIGN_CARD, WEIGHTS
 from studio.services.files.records import write_record
-from studio.services.files.unpacking import CONFIG, FOREIGN_CARD, WEIGHTS
 from studio.services.files.zips import link_or_copy
 from studio.services.library.model_card import write_card
 from studio.services.library.portable import blank_paths, portable_base, portable_recipe

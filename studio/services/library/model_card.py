@@ -15,8 +15,8 @@ from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, Recipe, R
 from studio.domain.settings import DpoSettings, RewardSettings
 from studio.services.detox import card as detox_cards
 from studio.services.files.atomic import replacing
+from studio.services.files.choosing import CONFIG
 from studio.services.files.markdown import code, plain
-from studio.services.files.unpacking import CONFIG
 from studio.services.hub import is_hub_id
 from studio.services.reward import card as reward_cards
 from studio.services.runs.events import read_samples
