@@ -100,6 +100,9 @@ def read_adapter(name: str, folder: Path, model: PreTrainedModel, dtype: torch.d
     from safetensors.torch import load_file
 
     stamp = adapter_stamp(folder)
+    for file in (WEIGHTS, CONFIG):
+        if not (folder / file).is_file():  # a pipe of that name would be waited for
+            raise ModelLoadError(f"The adapter {name} cannot be read: {file} is missing or no plain file.")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         weights = load_file(folder / WEIGHTS)

@@ -61,7 +61,7 @@ MERGE_FIRST = (
 )
 _LONGEST_PATTERN = 500
 #: Seconds that all patterns of an adapter may take together; PEFT itself knows no bound.
-_PATTERN_S = 2.0
+_PATTERN_S = 1.0
 
 
 def checked_config(raw: dict[str, Any]) -> dict[str, Any]:
@@ -134,10 +134,11 @@ def values_by_layer(key: str, patterns: Mapping[str, float], default: float, lay
         values[layer] = default
         for expression, value in compiled:
             try:
-                matches = expression.match(layer, timeout=max(end - time.monotonic(), 1e-4))
+                left = max(end - time.monotonic(), 1e-4)
+                matches = expression.match(layer, timeout=left, concurrent=True)
             except TimeoutError:
                 raise InputError(
-                    f"{CONFIG}: the patterns in {key} take more than {_PATTERN_S:g} seconds; name the layers instead."
+                    f"{CONFIG}: the patterns in {key} take more than {_PATTERN_S:g} second; name the layers instead."
                 ) from None
             if matches:
                 values[layer] = value

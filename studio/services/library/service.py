@@ -14,7 +14,8 @@ from studio.config import Settings
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
 from studio.services.files.choosing import FOREIGN_CARD
 from studio.services.files.disk import needs_room
-from studio.services.files.unpacking import adapters_in, copy_folder, unpack_zip
+from studio.services.files.plain import plain_file
+from studio.services.files.unpacking import MIB, adapters_in, copy_folder, unpack_zip
 from studio.services.files.zips import pack
 from studio.services.hub import HubApi, hub_client, push_folder
 from studio.services.library.bundle import PUBLISHED, staged
@@ -99,7 +100,10 @@ class LibraryService:
             InputError, NotFoundError: as :meth:`get`.
         """
         path = self.get(run_id).folder / FOREIGN_CARD
-        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        if not path.is_file():
+            return ""
+        with plain_file(path, f"{run_id}/{FOREIGN_CARD}") as file:
+            return file.read(MIB).decode("utf-8", errors="replace")
 
     def rename(self, run_id: str, title: str) -> None:
         """Give an adapter another title; an empty one restores the first.
