@@ -183,3 +183,10 @@ def damaged(sound: Path, home: Path, count: int, seed: int) -> Iterator[tuple[Pa
         act = _FOLDERS[damage] if not file else DAMAGES.get(damage, _strange_value)
         act(folder / file if file else folder, rng)
         yield folder, f"{file or 'folder'} {damage}"
+
+
+def opened(home: Path) -> None:
+    """Make closed folders removable again."""
+    for folder in home.iterdir():
+        if folder.is_dir() and not folder.is_symlink():
+            folder.chmod(0o755)

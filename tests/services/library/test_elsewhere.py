@@ -493,3 +493,20 @@ def test_an_adapter_of_a_deeper_model_is_refused(
     with pytest.raises(InputError, match="fewer layers"):
         talking.import_folder(make_adapter(tmp_path / "made", deeper), base="embedded")
     assert nothing_kept(settings)
+
+
+def test_a_merged_head_leaves_the_embeddings_it_shared_weights_with_alone(
+    talking: LibraryService, data: Path, tmp_path: Path
+) -> None:
+    import torch
+    from peft import PeftModel
+
+    base = data / "embedded"
+    made = make_adapter(tmp_path / "made", base, std=0.4, target_modules=["q_proj", "lm_head"])
+    merged = talking.merge(talking.import_folder(made, base="embedded").run_id)
+    ids = torch.arange(5, 20)[None]
+    tuned: Any = PeftModel.from_pretrained(load_model(base, device="cpu", dtype="float32"), made).eval()
+    with torch.inference_mode():
+        assert torch.allclose(
+            load_model(merged, device="cpu", dtype="float32")(ids).logits, tuned(ids).logits, atol=1e-4
+        )
