@@ -83,7 +83,7 @@ def _import(services: Services, options: argparse.Namespace) -> int:
         done = import_from(options.file, options.base, options.checkpoint)
         warn(done.warnings)
         if done.left_out:
-            print(f"left out, not read: {listed(done.left_out)}", file=sys.stderr)
+            print(f"left out: {listed(done.left_out)}", file=sys.stderr)
         print(f"{done.run_id}: adapter of {done.base.id}")
         return 0
     report = services.datasets.import_file(options.file, options.test_prompts, title=options.title)

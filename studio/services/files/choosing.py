@@ -14,9 +14,11 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 #: A card that came with a foreign adapter; the studio's own card takes the name README.md.
 FOREIGN_CARD = "ORIGINAL_README.md"
+#: Files of a tokenizer in which a chat template may stand; they are compared with the base's, never kept.
+TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 #: Without the record of a run, files that are called as its others are some other program's.
 _RECORD = "run.json"
-_WITHOUT_RECORD = frozenset({WEIGHTS, CONFIG, FOREIGN_CARD, "README.md"})
+_WITHOUT_RECORD = frozenset({WEIGHTS, CONFIG, FOREIGN_CARD, "README.md", *TEMPLATES})
 #: How the top folder is called where folders are chosen from.
 TOP = "."
 _ADVICE = f"An adapter is a folder with {WEIGHTS} and {CONFIG}, as PEFT saves it (save_pretrained)."

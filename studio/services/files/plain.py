@@ -7,14 +7,14 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 from studio.errors import InputError
 
 
 @contextlib.contextmanager
-def plain_file(path: Path | str, where: str, *, follow_links: bool = True) -> Iterator[IO[bytes]]:
+def plain_file(path: Path | str, where: str, *, follow_links: bool = True) -> Iterator[BufferedReader]:
     """A regular file open for reading; ``where`` names it in messages.
 
     Raises:

@@ -77,12 +77,12 @@ def read_json(path: Path, where: str = "") -> Any:
     """
     where = where or f"{path.parent.name}/{path.name}"
     with plain_file(path, where) as file:
+        if os.fstat(file.fileno()).st_size > MAX_RECORD_BYTES:
+            raise InputError(f"{where} is larger than {MAX_RECORD_BYTES >> 20} MB; that is no record.")
         try:
-            text = file.read(MAX_RECORD_BYTES + 1)
+            text = file.read()
         except OSError as error:
             raise unreadable(where, error) from error
-    if len(text) > MAX_RECORD_BYTES:
-        raise InputError(f"{where} is larger than {MAX_RECORD_BYTES >> 20} MB; that is no record.")
     return sane_json(text, where)
 
 

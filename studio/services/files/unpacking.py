@@ -17,7 +17,17 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from studio.errors import InputError
-from studio.services.files.choosing import CONFIG, FOREIGN_CARD, TOP, WEIGHTS, Choice, Entry, adapter_folders, choose
+from studio.services.files.choosing import (
+    CONFIG,
+    FOREIGN_CARD,
+    TEMPLATES,
+    TOP,
+    WEIGHTS,
+    Choice,
+    Entry,
+    adapter_folders,
+    choose,
+)
 from studio.services.files.plain import plain_file, unreadable
 
 MIB = 1 << 20
@@ -35,6 +45,7 @@ TAKEN: dict[str, int | None] = {
     "log.txt": 64 * MIB,
     "README.md": MIB,
     FOREIGN_CARD: MIB,
+    **dict.fromkeys(TEMPLATES, 64 * MIB),
 }
 #: Entries of a zip, or files below a folder, that are looked at.
 MAX_ENTRIES = 10_000
@@ -45,7 +56,8 @@ _CHANGED_WHILE_READ = "changed while it was read"
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What was imported: ``names`` lie in the target folder, ``left_out`` were skipped, unread. ``folder`` is where the adapter
+    """What was imported: ``names`` lie in the target folder, ``left_out`` are not kept (nor read, but for a chat template).
+    ``folder`` is where the adapter
     lay in the upload, ``others`` are the other folders there that hold one, the newest first."""
 
     names: frozenset[str]
@@ -134,6 +146,8 @@ def copy_folder(source: Path, target: Path, limit: int, checkpoint: str = "") ->
     choice = choose(_listed(source), TAKEN, checkpoint)
     budget = _Budget(limit)
     for name, entry in choice.files.items():
+        if entry.item.is_symlink() and name in TEMPLATES:
+            continue
         if entry.item.is_symlink():
             raise InputError(f"{name} is a link; only plain files are imported.")
         try:
@@ -145,7 +159,8 @@ def copy_folder(source: Path, target: Path, limit: int, checkpoint: str = "") ->
 
 
 def _unpacked(choice: Choice[Any]) -> Unpacked:
-    return Unpacked(frozenset(choice.files), choice.left_out, choice.folder, choice.others)
+    templates = tuple(name for name in choice.files if name in TEMPLATES)
+    return Unpacked(frozenset(choice.files), (*choice.left_out, *templates), choice.folder, choice.others)
 
 
 def _listed(source: Path) -> list[Entry[Path]]:
@@ -181,9 +196,9 @@ def _listed(source: Path) -> list[Entry[Path]]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    with _Bounded(io.FileIO(path)) as plain:
+    with plain_file(path, path.name) as plain:
         try:
-            archive = zipfile.ZipFile(plain)
+            archive = zipfile.ZipFile(_Bounded(plain.raw))
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error, OverflowError) as error:
             raise InputError(
                 f"{path.name} is not a zip file that can be read (its table of contents: {error})."

@@ -22,7 +22,7 @@ from studio.domain.detox import DetoxPlan
 from studio.domain.runs import FINAL_STATES, BaseModelRef, DetoxRecipe, ImportedRecipe, Recipe, RunStatus
 from studio.domain.settings import LoraSettings
 from studio.errors import InputError
-from studio.services.files.choosing import CONFIG, FOREIGN_CARD, TOP, WEIGHTS
+from studio.services.files.choosing import CONFIG, FOREIGN_CARD, TEMPLATES, TOP, WEIGHTS
 from studio.services.files.records import parse, read_json, sane_json, write_record
 from studio.services.files.unpacking import MIB, Unpacked
 from studio.services.library.adapter_config import MERGE_FIRST
@@ -78,7 +78,7 @@ def import_adapter(fill: Fill, name: str, settings: Settings, models: ModelServi
         named, fingerprint = (recipe.base.id, recipe.base.fingerprint) if recipe else (facts.base, "")
         match = find_base(base or named, "" if base else fingerprint, facts, models, settings)
         _check_numbers(raw / WEIGHTS, facts, match)
-        ref, warnings = match.ref, [*_chosen(unpacked), *match.warnings]
+        ref, warnings = match.ref, [*_chosen(unpacked), *match.warnings, *_other_template(raw, match)]
         if recipe is None:
             recipe = foreign_recipe(name, ref, facts)
             warnings.append("It came without run.json, so how it was trained is unknown and shown as such.")
@@ -109,6 +109,33 @@ def _chosen(unpacked: Unpacked) -> list[str]:
     return [
         f"It holds {len(unpacked.others) + 1} adapters: {taken} was taken; the others are {shown} (--checkpoint on the command line)."
     ]
+
+
+def _other_template(raw: Path, match: Match) -> list[str]:
+    """Whether the adapter came with another chat template than its base's: it is asked in the base's here."""
+    own = _template(raw)
+    if not own or match.folder is None or own == _template(match.folder):
+        return []
+    return [
+        "It came with a chat template that is not its base's. Here it is asked in the base's, so its answers can differ from those "
+        "it gives in its own."
+    ]
+
+
+def _template(folder: Path) -> str:
+    """The chat template of a tokenizer's folder; empty where there is none that can be read."""
+    for name in TEMPLATES:
+        try:
+            if name.endswith(".json"):
+                found = read_json(folder / name, name)
+                template = found.get("chat_template") if isinstance(found, dict) else None
+            else:
+                template = (folder / name).read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, InputError):
+            continue
+        if isinstance(template, str) and template.strip():
+            return template.strip()
+    return ""
 
 
 def _check_numbers(weights: Path, facts: AdapterFacts, match: Match) -> None:

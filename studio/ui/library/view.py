@@ -75,7 +75,7 @@ def without_yaml(card: str) -> str:
 
 def report(done: Imported) -> Markup:
     """What became of an import."""
-    left = f"Left out, not read: {listed(done.left_out)}." if done.left_out else ""
+    left = f"Left out: {listed(done.left_out)}." if done.left_out else ""
     return _HTML.report([line for line in (f"Imported as {done.run_id}.", *done.warnings, left) if line])
 
 

@@ -387,7 +387,7 @@ def test_the_command_line_chooses_a_checkpoint_and_lists_what_it_left_out(
     out = capsys.readouterr()
     assert out.out == "upload-many: adapter of embedded\n"
     assert "checkpoint-1 was taken; the others are checkpoint-2" in out.err
-    assert "left out, not read: optimizer.pt, checkpoint-2" in out.err
+    assert "left out: optimizer.pt, checkpoint-2" in out.err
     assert library.get("upload-many").recipe.lora.dropout == 0.01
 
 
@@ -427,6 +427,22 @@ def test_links_that_are_not_needed_are_left_out(library: LibraryService, adapter
     (folder / "merges.txt").symlink_to("/etc/hostname")
     done = library.import_folder(folder, base="embedded")
     assert set(done.left_out) == {"latest", "merges.txt"}
+
+
+@pytest.mark.parametrize("file", ["chat_template.jinja", "tokenizer_config.json"])
+def test_a_chat_template_other_than_the_bases_is_said(
+    talking: LibraryService, data: Path, tmp_path: Path, file: str
+) -> None:
+    made = make_adapter(tmp_path / "made", data / "embedded")
+    template = (data / "embedded" / "chat_template.jinja").read_text()
+    for text, other in ((template, False), ("[INST] {{ messages }} [/INST]", True), ("", False)):
+        content = text if file.endswith("jinja") else json.dumps({"chat_template": text})
+        (made / file).write_text(content)
+        done = talking.import_folder(made, base="embedded")
+        assert any("chat template that is not its base's" in line for line in done.warnings) == other
+        assert done.left_out == (file,)
+    (made / file).write_bytes(b"\xff{[")
+    talking.import_folder(made, base="embedded")
 
 
 # -- bases ------------------------------------------------------------------------------------------------------------
