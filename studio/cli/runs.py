@@ -13,6 +13,7 @@ from studio.domain.runs import PairRecipe
 from studio.services import Services
 from studio.services.data.datasets import counted
 from studio.services.runs.store import RunView
+from studio.services.wording import listed
 
 
 def add(commands: Commands) -> None:
@@ -25,14 +26,18 @@ def add(commands: Commands) -> None:
     )
     imported.add_argument("file", type=Path, help="JSON, JSONL, CSV or Parquet; for an adapter a zip or a folder")
     imported.add_argument("--base", default="", help="base model of an adapter that does not say it")
+    imported.add_argument(
+        "--checkpoint", default="", help="folder of the adapter where there are several in it (default: the newest)"
+    )
     imported.add_argument("--test-prompts", type=Path, help="a file of test prompts")
     imported.add_argument("--title", help="its name (default: from the file's name)")
 
 
 def _runs(services: Services, options: argparse.Namespace) -> int:
     views = services.runs.list()
+    warn([f"{run.name} is left out: {run.reason}" for run in services.runs.damaged()])
     if options.json:
-        listed = [
+        records = [
             {
                 "run": v.run_id,
                 "state": v.status.state,
@@ -48,7 +53,7 @@ def _runs(services: Services, options: argparse.Namespace) -> int:
             }
             for v in views
         ]
-        print(json.dumps(listed, ensure_ascii=False))
+        print(json.dumps(records, ensure_ascii=False))
         return 0
     if not views:
         print("No runs yet.", file=sys.stderr)
@@ -75,8 +80,10 @@ def _measured(view: RunView) -> float | None:
 def _import(services: Services, options: argparse.Namespace) -> int:
     if options.file.suffix.lower() == ".zip" or options.file.is_dir():
         import_from = services.library.import_folder if options.file.is_dir() else services.library.import_zip
-        done = import_from(options.file, options.base)
+        done = import_from(options.file, options.base, options.checkpoint)
         warn(done.warnings)
+        if done.left_out:
+            print(f"left out: {listed(done.left_out)}", file=sys.stderr)
         print(f"{done.run_id}: adapter of {done.base.id}")
         return 0
     report = services.datasets.import_file(options.file, options.test_prompts, title=options.title)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 #: Where there is no figure.
 NONE = "–"
@@ -58,3 +59,9 @@ def file_size(size: int) -> str:
 def shortened(text: str, most: int) -> str:
     """``text`` cut to ``most`` characters, the last of them an ellipsis."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def listed(names: Sequence[str], most: int = 60) -> str:
+    """Names in a row; beyond ``most`` only how many more."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

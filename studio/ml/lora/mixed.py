@@ -100,11 +100,16 @@ def read_adapter(name: str, folder: Path, model: PreTrainedModel, dtype: torch.d
     from safetensors.torch import load_file
 
     stamp = adapter_stamp(folder)
+    for file in (WEIGHTS, CONFIG):
+        if not (folder / file).is_file():  # a pipe of that name would be waited for
+            raise ModelLoadError(f"The adapter {name} cannot be read: {file} is missing or no plain file.")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         weights = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise ModelLoadError(f"The adapter {name} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise ModelLoadError(f"The adapter {name} cannot be read: {CONFIG} is not a JSON object.")
     _check_kind(name, config)
     # on a CPU a bfloat16 product of one row costs 20 us before it starts, a float32 one 3 us
     dtype = dtype or (torch.float32 if model.device.type == "cpu" else model.dtype)
@@ -121,7 +126,7 @@ def read_adapter(name: str, folder: Path, model: PreTrainedModel, dtype: torch.d
         if module is None or set(pair) != {"A", "B"}:
             raise ModelLoadError(f"The adapter {name} does not fit this base: {path} is not a layer of it.")
         down, up = pair["A"], pair["B"]
-        wanted = (getattr(module, "in_features", None), getattr(module, "out_features", None))
+        wanted = _size(module)
         if down.ndim != 2 or up.ndim != 2 or (down.shape[1], up.shape[0]) != wanted or down.shape[0] != up.shape[1]:
             raise ModelLoadError(
                 f"The adapter {name} does not fit this base: {path} is {wanted[0]} to {wanted[1]}, "
@@ -216,6 +221,15 @@ def _check_kind(name: str, config: dict[str, Any]) -> None:
         raise ModelLoadError(
             f"The adapter {name} uses {', '.join(odd)}, which cannot share a batch with other adapters."
         )
+
+
+def _size(module: Any) -> tuple[int | None, int | None]:
+    """(inputs, outputs) of a linear layer; GPT-2's kind holds its weight as [in, out] and does not say so."""
+    from transformers.pytorch_utils import Conv1D
+
+    if isinstance(module, Conv1D):
+        return module.weight.shape[0], module.weight.shape[1]
+    return getattr(module, "in_features", None), getattr(module, "out_features", None)
 
 
 def _scaling(config: dict[str, Any], path: str, rank: int) -> float:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from studio.errors import ConflictError, ModelLoadError
 
@@ -47,7 +48,9 @@ def merge_adapter(
         say(0.4, "Adding the adapter")
         try:
             # The adapter stays in float32 (PEFT's default), so the product is exact before it is added.
-            merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+            tuned = PeftModel.from_pretrained(model, str(adapter))
+            _untie_head(tuned)
+            merged = tuned.merge_and_unload(safe_merge=True)
         except (ValueError, RuntimeError, KeyError) as error:
             raise ModelLoadError(
                 f"The adapter could not be merged into {base_path.name}: {str(error)[:300]}"
@@ -65,3 +68,17 @@ def merge_adapter(
         target.rename(out)
     say(1.0, "Merged")
     return out
+
+
+def _untie_head(tuned: Any) -> None:
+    """Where an adapter changes a head that shares its weights with the embeddings, give the head weights of its own: added into
+    the shared ones the adapter would change the embeddings as well."""
+    import torch
+    from peft.tuners.lora import LoraLayer
+
+    model = tuned.get_base_model()
+    head, kind = model.get_output_embeddings(), LoraLayer
+    if isinstance(head, kind) and getattr(model.config, "tie_word_embeddings", False):
+        base: Any = head.get_base_layer()
+        base.weight = torch.nn.Parameter(base.weight.detach().clone())
+        model.config.tie_word_embeddings = False

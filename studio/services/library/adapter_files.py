@@ -1,48 +1,43 @@
-"""Is this a LoRA adapter this studio can use, and on which base? Read from its config and its tensor headers alone: no
-weights are loaded, no torch is needed."""
+"""Is this a LoRA adapter this studio can use, and on which base? Read from its config and its tensor headers; no torch here."""
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from studio.errors import InputError
-from studio.services.files.unpacking import CONFIG, WEIGHTS
+from studio.services.files.choosing import CONFIG, WEIGHTS
+from studio.services.files.records import read_json
+from studio.services.library.adapter_config import (
+    MERGE_FIRST,
+    checked_config,
+    exact_patterns,
+    targets,
+    text,
+    values_by_layer,
+)
 
 _TENSOR = re.compile(r"^base_model\.model\.([A-Za-z0-9_.]+)\.lora_([AB])\.weight$")
 #: The head of a reward model, saved whole beside the LoRA layers: one layer, or the two of an encoder.
 _HEAD = re.compile(r"^base_model\.model\.(?:score|classifier)(\.[a-z_]+)?\.(weight|bias)$")
-_HEADS = ("classifier", "score")
-_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM", "SEQ_CLS")
-_MODULE = re.compile(r"^[A-Za-z0-9_.]{1,200}$")
-#: Config keys that do not change what a trained LoRA adapter computes; they are dropped. Some name Python modules or files
-#: that PEFT would import or read (``auto_mapping``, ``megatron_core``, ``corda_config``), so they never stay.
-_DROPPED = frozenset(
-    {
-        "auto_mapping",
-        "peft_version",
-        "inference_mode",
-        "megatron_config",
-        "megatron_core",
-        "loftq_config",
-        "eva_config",
-        "corda_config",
-        "lora_ga_config",
-        "qalora_group_size",
-        "runtime_config",
-        "ensure_weight_tying",
-        "target_modules",
-    }
+#: Embeddings and heads that PEFT saves whole beside the LoRA layers: trained ones, or copies of the base's.
+_WHOLE = re.compile(
+    r"^base_model\.model\.((?:[A-Za-z0-9_]+\.)*(?:embed_tokens|lm_head|wte|embed_in|embed_out|shared))"
+    r"(?:\.base_layer)?\.weight$"
 )
-#: Initialisations that leave the base's weights alone, so that the adapter fits the base as published.
-_HARMLESS_INIT = (None, True, False, "gaussian", "eva", "orthogonal")
-#: Keys that narrow down ``target_modules``, which then becomes the list of layers the file really holds.
-_NARROWING = ("exclude_modules", "layers_to_transform", "layers_pattern")
-_LARGEST_NUMBER = 1e15
+#: What tensors of other kinds tell of an adapter.
+_KINDS = (
+    ("lora_magnitude_vector", "DoRA"),
+    ("lora_embedding_", "LoRA on its embeddings"),
+    ("trainable_tokens_", "trained embeddings of single tokens"),
+    ("modules_to_save", "layers that were trained whole (modules_to_save)"),
+    ("prompt_embeddings", "prompt tuning"),
+    (".bias", "trained bias terms"),
+)
+_NUMBERS = ("F64", "F32", "F16", "BF16")
+_LFS = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True)
@@ -50,10 +45,12 @@ class AdapterFacts:
     """What an adapter says of itself, checked.
 
     Attributes:
-        base: its ``base_model_name_or_path``, as found; empty where it has none.
+        base: its ``base_model_name_or_path``, as it came; empty where it has none.
         reward: whether it is a reward model: LoRA on a classifier of one output, with its head.
         modules: the linear layers it changes, each with its (inputs, outputs).
         config: a clean ``adapter_config.json`` without anything PEFT could import, read or run as a pattern.
+        whole: embeddings that were saved whole beside the LoRA layers, the tensor by the name of the base's weight. They are
+            sound only where they are copies of the base's.
     """
 
     base: str
@@ -65,26 +62,7 @@ class AdapterFacts:
     modules: dict[str, tuple[int, int]]
     config: dict[str, Any]
     reward: bool = False
-
-
-def read_json(path: Path) -> Any:
-    """The JSON of a file from outside; numbers beyond any sense and absurdly deep nesting are refused, so that they break
-    no formatting later.
-
-    Raises:
-        InputError: it is not such JSON.
-    """
-    return sane_json(path.read_bytes(), path.name)
-
-
-def sane_json(text: bytes, where: str) -> Any:
-    """As :func:`read_json`, from bytes; ``where`` names them in messages."""
-    try:
-        value = json.loads(text)
-        _check_numbers(value, where)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON: {str(error)[:200]}.") from None
-    return value
+    whole: dict[str, str] = field(default_factory=dict)
 
 
 def check_adapter(folder: Path) -> AdapterFacts:
@@ -94,27 +72,31 @@ def check_adapter(folder: Path) -> AdapterFacts:
         InputError: it is not a plain LoRA adapter of a language model (causal or encoder-decoder) or a reward model; the
             message says what stands in the way.
     """
-    raw = read_json(folder / CONFIG)
+    for name in (CONFIG, WEIGHTS):
+        _check_fetched(folder / name)
+    raw = read_json(folder / CONFIG, CONFIG)
     if not isinstance(raw, dict):
         raise InputError(f"{CONFIG} is not a JSON object.")
-    shapes = tensor_shapes(folder / WEIGHTS)
-    reward = raw.get("task_type") == "SEQ_CLS"
+    config = checked_config(raw)
+    shapes = tensor_shapes(folder / WEIGHTS, _NUMBERS)
+    reward = config["task_type"] == "SEQ_CLS"
     if reward:
         shapes = _without_head(shapes)
-    modules, ranks = _modules(shapes)
-    config = _clean(raw)
+    whole = {f"{match[1]}.weight": name for name in shapes if (match := _WHOLE.match(name))}
+    modules, ranks = _modules({name: shape for name, shape in shapes.items() if name not in whole.values()})
+    expected = values_by_layer("rank_pattern", config["rank_pattern"], config["r"], modules)
     for module, rank in ranks.items():
-        configured = next(
-            (r for key, r in config["rank_pattern"].items() if f".{module}".endswith(f".{key}")), config["r"]
-        )
-        if rank != configured:
+        if rank != expected[module]:
             raise InputError(
-                f"{CONFIG} says rank {configured:g}, but {module} has rank {rank}; the two files do not belong together."
+                f"{CONFIG} says rank {expected[module]:g}, but {module} has rank {rank}; the two files do not belong together."
             )
-    config["target_modules"] = _targets(raw, modules)
+    alphas = values_by_layer("alpha_pattern", config["alpha_pattern"], config["lora_alpha"], modules)
+    config["rank_pattern"] = exact_patterns(ranks, config["r"])
+    config["alpha_pattern"] = exact_patterns(alphas, config["lora_alpha"])
+    config["target_modules"] = targets(raw, modules)
     return AdapterFacts(
-        base=_text(raw, "base_model_name_or_path"),
-        revision=_text(raw, "revision"),
+        base=text(raw, "base_model_name_or_path"),
+        revision=text(raw, "revision"),
         rank=config["r"],
         alpha=config["lora_alpha"],
         dropout=config["lora_dropout"],
@@ -122,29 +104,40 @@ def check_adapter(folder: Path) -> AdapterFacts:
         modules=modules,
         config=config,
         reward=reward,
+        whole=whole,
     )
 
 
-def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+def tensor_shapes(path: Path, numbers: tuple[str, ...] = ()) -> dict[str, tuple[int, ...]]:
     """Names and shapes in a safetensors file, from its header; its offsets and length are checked by the library.
+    ``numbers``: the only number formats that are taken, where given.
 
     Raises:
-        InputError: it is no sound safetensors file.
+        InputError: it is no sound safetensors file, or holds another number format.
     """
     from safetensors import SafetensorError, safe_open
 
+    shapes = {}
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+            for name in file.keys():  # noqa: SIM118 - no mapping
+                part = file.get_slice(name)
+                if numbers and part.get_dtype() not in numbers:
+                    raise InputError(
+                        f"{path.name} holds numbers of the format {part.get_dtype()}; only {', '.join(numbers)} can be used here."
+                    )
+                shapes[name] = tuple(part.get_shape())
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path.name} is not a sound safetensors file ({str(error)[:200]}).") from None
+    return shapes
 
 
 def check_fits(modules: dict[str, tuple[int, int]], base_folder: Path, base_name: str) -> None:
     """Compare the layers an adapter changes with the base's own weights.
 
     Names of some architectures differ between file and model, so an unknown name alone is no fault; a wrong shape is, and
-    so is not one common name. Without safetensors weights in the folder nothing can be said.
+    so is a layer beyond the base's last, and not one common name. Without safetensors weights in the folder nothing can be
+    said.
 
     Raises:
         InputError: the adapter was made for another model.
@@ -154,10 +147,16 @@ def check_fits(modules: dict[str, tuple[int, int]], base_folder: Path, base_name
         shapes |= tensor_shapes(file)
     if not shapes:
         return
+    numbered = {_without_numbers(name) for name in shapes}
     known = 0
     for module, (inputs, outputs) in modules.items():
         shape = shapes.get(f"{module}.weight")
         if shape is None:
+            if _without_numbers(f"{module}.weight") in numbered:
+                raise InputError(
+                    f"This adapter does not fit {base_name}: it changes {module}, and that model has fewer layers. It was made "
+                    "for another base model."
+                )
             continue
         known += 1
         if len(shape) != 2 or shape not in ((outputs, inputs), (inputs, outputs)):
@@ -172,12 +171,32 @@ def check_fits(modules: dict[str, tuple[int, int]], base_folder: Path, base_name
         )
 
 
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\.\d+\.", ".#.", name)
+
+
+def _check_fetched(path: Path) -> None:
+    """Refuse what people get instead of a file: the pointer that stands for it in Git, or the page it is offered on."""
+    with open(path, "rb") as file:
+        begin = file.read(200)
+    if begin.startswith(_LFS):
+        raise InputError(
+            f"{path.name} is a Git LFS pointer ({path.stat().st_size} bytes that stand for the file), not the file itself: fetch "
+            "it with git lfs pull, or download it from the Hub's page."
+        )
+    if begin.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise InputError(f"{path.name} is a web page, not the file: use the page's download link.")
+
+
 def _modules(shapes: dict[str, tuple[int, ...]]) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
     """Each changed layer's (inputs, outputs), and its rank."""
     halves: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
         match = _TENSOR.match(name)
         if match is None or len(shape) != 2:
+            kind = next((kind for mark, kind in _KINDS if mark in name), None)
+            if kind:
+                raise InputError(f"The adapter has {kind} ({WEIGHTS} holds {name[:120]!r}); {MERGE_FIRST}.")
             raise InputError(
                 f"{WEIGHTS} holds {name[:120]!r}; only LoRA on linear layers (tensors named base_model.model.….lora_A.weight "
                 "and lora_B.weight) can be used here."
@@ -200,98 +219,3 @@ def _without_head(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ..
     if not any(len(shape) == 2 and shape[0] == 1 for shape in head.values()):
         raise InputError(f"{WEIGHTS} holds no head with one output (score or classifier), so it gives no reward.")
     return {name: shape for name, shape in shapes.items() if name not in head}
-
-
-def _clean(raw: dict[str, Any]) -> dict[str, Any]:
-    if raw.get("peft_type") != "LORA":
-        raise InputError(
-            f"{CONFIG} says peft_type {str(raw.get('peft_type'))[:40]!r}; only LORA adapters can be used here."
-        )
-    task = raw.get("task_type") or "CAUSAL_LM"
-    reward = task == "SEQ_CLS"
-    if task not in _TASKS:
-        raise InputError(
-            f"{CONFIG} says task_type {str(task)[:40]!r}; only CAUSAL_LM, SEQ_2_SEQ_LM (encoder-decoders) and SEQ_CLS (reward "
-            "models) can be used here."
-        )
-    if raw.get("bias", "none") != "none":
-        raise InputError(
-            f"{CONFIG} says bias {str(raw['bias'])[:40]!r}; only adapters without bias terms can be used here."
-        )
-    if raw.get("init_lora_weights", True) not in _HARMLESS_INIT:
-        raise InputError(
-            f"{CONFIG} says init_lora_weights {str(raw['init_lora_weights'])[:40]!r}, which changes the base model too; convert "
-            "it to a plain LoRA adapter first (PEFT: path_initial_model_for_weight_conversion)."
-        )
-    config: dict[str, Any] = {
-        "peft_type": "LORA",
-        "task_type": task,
-        "base_model_name_or_path": None,
-        "revision": None,
-        "inference_mode": True,
-        "r": int(_number(raw, "r", 8, 1, 4096)),
-        "lora_alpha": _number(raw, "lora_alpha", 8, 0, 1e6),
-        "lora_dropout": float(_number(raw, "lora_dropout", 0.0, 0, 1)),
-        "bias": "none",
-        "fan_in_fan_out": bool(raw.get("fan_in_fan_out")),
-        "use_rslora": bool(raw.get("use_rslora")),
-        "rank_pattern": _pattern(raw, "rank_pattern"),
-        "alpha_pattern": _pattern(raw, "alpha_pattern"),
-        "init_lora_weights": True,
-        "modules_to_save": None,
-    }
-    settled = set(config) | _DROPPED | set(_NARROWING)
-    for key, value in raw.items():
-        if key not in settled and value:
-            raise InputError(f"{CONFIG} uses {str(key)[:60]!r}, which is more than plain LoRA and cannot be used here.")
-    saved = raw.get("modules_to_save")
-    if reward and isinstance(saved, list) and all(name in _HEADS for name in saved):
-        config["modules_to_save"] = saved
-    elif saved:
-        raise InputError(f"{CONFIG} uses 'modules_to_save', which is more than plain LoRA and cannot be used here.")
-    return config
-
-
-def _targets(raw: dict[str, Any], modules: dict[str, tuple[int, int]]) -> list[str]:
-    """The file's own list where it is one of plain names and nothing narrows it down; else every layer by its full name
-    (never a pattern from outside: PEFT would run it as a regular expression)."""
-    names: Any = raw.get("target_modules")
-    narrowed = any(raw.get(key) for key in _NARROWING)
-    simple = isinstance(names, list) and all(isinstance(name, str) and _MODULE.match(name) for name in names)
-    if simple and not narrowed and all(any(f".{m}".endswith(f".{name}") for name in names) for m in modules):
-        return sorted(names)
-    return sorted(modules)
-
-
-def _pattern(raw: dict[str, Any], key: str) -> dict[str, float]:
-    value = raw.get(key) or {}
-    if not isinstance(value, dict) or not all(
-        _MODULE.match(str(name)) and isinstance(number, int | float) and 0 < number <= 1e6
-        for name, number in value.items()
-    ):
-        raise InputError(f"{CONFIG}: {key} must map layer names to positive numbers (no patterns).")
-    return value
-
-
-def _number(raw: dict[str, Any], key: str, default: float, low: float, high: float) -> float:
-    value = raw.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise InputError(f"{CONFIG}: {key} is {str(value)[:40]}; it must be a number between {low:g} and {high:g}.")
-    return value
-
-
-def _text(raw: dict[str, Any], key: str) -> str:
-    value = raw.get(key) or ""
-    if not isinstance(value, str) or len(value) > 1000:
-        raise InputError(f"{CONFIG}: {key} is not a name.")
-    return value
-
-
-def _check_numbers(value: Any, where: str, depth: int = 0) -> None:
-    if depth > 20:
-        raise InputError(f"{where} is nested too deeply.")
-    if isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_numbers(item, where, depth + 1)
-    elif isinstance(value, int | float) and abs(value) > _LARGEST_NUMBER and value not in (math.inf, -math.inf):
-        raise InputError(f"{where} holds a number beyond any sense.")

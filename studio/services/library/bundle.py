@@ -4,7 +4,6 @@ checkpoint, a pickle or a job's settings."""
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from studio.config import Settings
-from studio.services.files.records import write_record
-from studio.services.files.unpacking import CONFIG, FOREIGN_CARD, WEIGHTS
+from studio.errors import NotFoundError
+from studio.services.files.choosing import CONFIG, FOREIGN_CARD, WEIGHTS
+from studio.services.files.records import read_json, write_record
 from studio.services.files.zips import link_or_copy
 from studio.services.library.model_card import write_card
 from studio.services.library.portable import blank_paths, portable_base, portable_recipe
@@ -33,13 +33,16 @@ def staged(
     ``include_log`` adds the log (paths of this machine blanked), ``include_data`` the pairs or prompts it was trained on.
 
     Raises:
+        NotFoundError, InputError: its config is missing or broken.
         OSError: the disk is full.
     """
     with tempfile.TemporaryDirectory(prefix="studio-") as name:
         folder = Path(name)
         source = view.folder
+        if not (source / CONFIG).is_file():
+            raise NotFoundError(f"Run {view.run_id} has no {CONFIG}, so its adapter can be loaded by nothing.")
         link_or_copy(source / WEIGHTS, folder / WEIGHTS)
-        config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(source / CONFIG)
         config["base_model_name_or_path"] = portable_base(view.recipe.base).id
         write_record(folder / CONFIG, config)
         write_record(folder / "run.json", portable_recipe(view.recipe))

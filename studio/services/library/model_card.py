@@ -13,10 +13,12 @@ from studio.domain.chat import Sampling
 from studio.domain.events import SampleEvent, SupportShare
 from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, Recipe, RewardRecipe
 from studio.domain.settings import DpoSettings, RewardSettings
+from studio.errors import InputError
 from studio.services.detox import card as detox_cards
 from studio.services.files.atomic import replacing
+from studio.services.files.choosing import CONFIG
 from studio.services.files.markdown import code, plain
-from studio.services.files.unpacking import CONFIG
+from studio.services.files.records import read_json
 from studio.services.hub import is_hub_id
 from studio.services.reward import card as reward_cards
 from studio.services.runs.events import read_samples
@@ -83,8 +85,8 @@ def loading_lines(recipe: Recipe, adapter_ref: str, seq2seq: bool = False) -> st
 def _task(folder: Path) -> str:
     """What PEFT calls an adapter's task; empty where its config cannot be read."""
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = read_json(folder / CONFIG)
+    except (OSError, InputError):
         return ""
     return str(config.get("task_type")) if isinstance(config, dict) else ""
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from studio.config import Settings
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
+from studio.services.files.choosing import FOREIGN_CARD
 from studio.services.files.disk import needs_room
-from studio.services.files.unpacking import FOREIGN_CARD, copy_folder, unpack_zip
+from studio.services.files.plain import plain_file
+from studio.services.files.unpacking import MIB, adapters_in, copy_folder, unpack_zip
 from studio.services.files.zips import pack
 from studio.services.hub import HubApi, hub_client, push_folder
 from studio.services.library.bundle import PUBLISHED, staged
@@ -21,6 +23,7 @@ from studio.services.library.model_card import model_card, write_card
 from studio.services.library.upload import Fill, Imported, import_adapter
 from studio.services.runs.events import read_samples
 from studio.services.runs.store import RunStore, RunView
+from studio.services.runs.view import DamagedRun
 
 if TYPE_CHECKING:
     from studio.services.models.service import ModelService
@@ -65,6 +68,10 @@ class LibraryService:
         """Every run that has an adapter, newest first."""
         return [view for view in self._runs.list() if view.has_adapter]
 
+    def damaged(self) -> tuple[DamagedRun, ...]:
+        """Folders among the runs that cannot be read as one, each with the reason."""
+        return self._runs.damaged()
+
     def get(self, run_id: str) -> RunView:
         """One run with its adapter.
 
@@ -93,7 +100,10 @@ class LibraryService:
             InputError, NotFoundError: as :meth:`get`.
         """
         path = self.get(run_id).folder / FOREIGN_CARD
-        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        if not path.is_file():
+            return ""
+        with plain_file(path, f"{run_id}/{FOREIGN_CARD}") as file:
+            return file.read(MIB).decode("utf-8", errors="replace")
 
     def rename(self, run_id: str, title: str) -> None:
         """Give an adapter another title; an empty one restores the first.
@@ -227,28 +237,38 @@ class LibraryService:
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
-    def import_zip(self, path: Path, base: str = "") -> Imported:
-        """Import an adapter from a zip: made by :meth:`zip`, or holding a plain PEFT LoRA adapter.
+    def adapters_in(self, path: Path) -> tuple[str, ...]:
+        """The folders in a zip or folder that hold an adapter, the newest first: what ``checkpoint`` chooses from. For the
+        operator only: it reads the machine's disk.
 
-        ``base`` names the base model where the adapter does not say it in a way this studio knows.
+        Raises:
+            InputError: it is neither.
+        """
+        return adapters_in(_existing(path))
+
+    def import_zip(self, path: Path, base: str = "", checkpoint: str = "") -> Imported:
+        """Import an adapter from a zip: made by :meth:`zip`, or with a plain PEFT LoRA adapter anywhere in it.
+
+        ``base`` names the base model where the adapter does not say it in a way this studio knows; ``checkpoint`` the folder of
+        the adapter where there are several, else the newest is taken.
 
         Raises:
             InputError: not sound, not LoRA, or made for another base; nothing was kept.
             ModelLoadError: ``base`` is not on this machine.
             ConflictError: the disk is full.
         """
-        if not path.is_file():
-            raise InputError(f"There is no file {path.name}.")
-        return self._import(lambda folder, limit: unpack_zip(path, folder, limit), path.stem, base)
+        _existing(path)
+        return self._import(lambda folder, limit: unpack_zip(path, folder, limit, checkpoint), path.stem, base)
 
-    def import_folder(self, path: Path, base: str = "") -> Imported:
+    def import_folder(self, path: Path, base: str = "", checkpoint: str = "") -> Imported:
         """Import an adapter from a folder on this machine. For the operator only: it reads the machine's disk.
 
         Raises:
             InputError, ModelLoadError, ConflictError: as :meth:`import_zip`.
         """
         path = path.expanduser()
-        return self._import(lambda folder, limit: copy_folder(path, folder, limit), path.name, base)
+        name = path.name or path.resolve().name
+        return self._import(lambda folder, limit: copy_folder(path, folder, limit, checkpoint), name, base)
 
     # -- within -------------------------------------------------------------------------------------------------------
 
@@ -275,6 +295,13 @@ class LibraryService:
             if self._downloads is None:
                 self._downloads = tempfile.TemporaryDirectory(prefix="studio-downloads-", ignore_cleanup_errors=True)
         return Path(self._downloads.name) / run_id
+
+
+def _existing(path: Path) -> Path:
+    path = path.expanduser()
+    if not path.exists():
+        raise InputError(f"There is no file {path.name}.")
+    return path
 
 
 def _text(path: Path) -> str:

@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings
-from studio.domain.bases import hub_id
 from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
 from studio.domain.runs import FINAL_STATES, BaseModelRef, DetoxRecipe, ImportedRecipe, Recipe, RunStatus
 from studio.domain.settings import LoraSettings
 from studio.errors import InputError
-from studio.services.files.records import parse, write_record
-from studio.services.files.unpacking import CONFIG, FOREIGN_CARD, MIB, WEIGHTS, Unpacked
-from studio.services.hub import is_hub_id
-from studio.services.library.adapter_files import AdapterFacts, check_adapter, check_fits, read_json, sane_json
+from studio.services.files.choosing import CONFIG, FOREIGN_CARD, TEMPLATES, TOP, WEIGHTS
+from studio.services.files.records import parse, read_json, sane_json, write_record
+from studio.services.files.unpacking import MIB, Unpacked
+from studio.services.library.adapter_config import MERGE_FIRST
+from studio.services.library.adapter_files import AdapterFacts, check_adapter
+from studio.services.library.base_match import Match, find_base
 from studio.services.library.portable import portable_base
 from studio.services.runs.events import EVENT_KINDS, SAMPLE_KINDS
 from studio.services.runs.folder import PLAN
@@ -75,7 +76,9 @@ def import_adapter(fill: Fill, name: str, settings: Settings, models: ModelServi
                 f"{CONFIG} and run.json do not agree here."
             )
         named, fingerprint = (recipe.base.id, recipe.base.fingerprint) if recipe else (facts.base, "")
-        ref, warnings = find_base(base or named, "" if base else fingerprint, facts, models, settings)
+        match = find_base(base or named, "" if base else fingerprint, facts, models, settings)
+        _check_numbers(raw / WEIGHTS, facts, match)
+        ref, warnings = match.ref, [*_chosen(unpacked), *match.warnings, *_other_template(raw, match)]
         if recipe is None:
             recipe = foreign_recipe(name, ref, facts)
             warnings.append("It came without run.json, so how it was trained is unknown and shown as such.")
@@ -85,7 +88,11 @@ def import_adapter(fill: Fill, name: str, settings: Settings, models: ModelServi
         _records(raw, made, recipe)
         made.chmod(0o755)
         run_id = _install(made, recipe, home, name)
-        if recipe.run_id not in ("", run_id):
+        if recipe.run_id and not _ID.match(recipe.run_id):
+            warnings.append(
+                f"Its record calls it {recipe.run_id[:80]!r}, which is no run id, so it is called {run_id}."
+            )
+        elif recipe.run_id not in ("", run_id):
             warnings.append(f"A run named {recipe.run_id} is here already, so this one is called {run_id}.")
         return Imported(run_id, recipe.title or run_id, ref, tuple(warnings), unpacked.left_out)
     finally:
@@ -93,43 +100,69 @@ def import_adapter(fill: Fill, name: str, settings: Settings, models: ModelServi
         shutil.rmtree(made, ignore_errors=True)
 
 
-def find_base(
-    name: str, fingerprint: str, facts: AdapterFacts, models: ModelService, settings: Settings
-) -> tuple[BaseModelRef, list[str]]:
-    """Which base of this studio an adapter belongs to: by fingerprint where it has one, else by name; and its layers'
-    shapes must fit in any case. A Hub model that is not downloaded yet is accepted with a warning.
+def _chosen(unpacked: Unpacked) -> list[str]:
+    """Which of several adapters was taken, where there was a choice."""
+    if not unpacked.others:
+        return []
+    shown = ", ".join(unpacked.others[:8]) + (", …" if len(unpacked.others) > 8 else "")
+    taken = "the adapter at its top" if unpacked.folder == TOP else unpacked.folder
+    return [
+        f"It holds {len(unpacked.others) + 1} adapters: {taken} was taken; the others are {shown} (--checkpoint on the command line)."
+    ]
+
+
+def _other_template(raw: Path, match: Match) -> list[str]:
+    """Whether the adapter came with another chat template than its base's: it is asked in the base's here."""
+    own = _template(raw)
+    if not own or match.folder is None or own == _template(match.folder):
+        return []
+    return [
+        "It came with a chat template that is not its base's. Here it is asked in the base's, so its answers can differ from those "
+        "it gives in its own."
+    ]
+
+
+def _template(folder: Path) -> str:
+    """The chat template of a tokenizer's folder; empty where there is none that can be read."""
+    for name in TEMPLATES:
+        try:
+            if name.endswith(".json"):
+                found = read_json(folder / name, name)
+                template = found.get("chat_template") if isinstance(found, dict) else None
+            else:
+                template = (folder / name).read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, InputError):
+            continue
+        if isinstance(template, str) and template.strip():
+            return template.strip()
+    return ""
+
+
+def _check_numbers(weights: Path, facts: AdapterFacts, match: Match) -> None:
+    """Look at the weights themselves: finite, and of embeddings only copies of the base's, which are then dropped.
 
     Raises:
-        InputError: none here is that base, or the shapes say it was made for another.
+        InputError: they are not.
     """
-    plain = Path(name.rstrip("/")).name or name
-    listed = {info.id: info for info in models.catalogue() if info.cached}
-    names = [i for i in listed if name in (i, hub_id(i)) or (not is_hub_id(i) and Path(i).name == plain)]
-    if is_hub_id(name) and name not in listed and models.info(name).cached:
-        names.append(name)
-    for candidate in [*names, *(i for i in listed if i not in names)] if fingerprint else names:
-        ref, folder = models.resolve(candidate)
-        if not fingerprint or ref.fingerprint == fingerprint:
-            check_fits(facts.modules, folder, plain)
-            return ref, []
-    if is_hub_id(name) and not names:
-        ref = BaseModelRef(name, facts.revision, fingerprint)
-        return ref, [
-            f"Its base {name} is not on this machine yet, so whether it fits is only seen when it is first used."
-        ]
-    if names:
+    from studio.ml.lora.weights import not_finite, rewrite_without, trained
+
+    broken = not_finite(weights)
+    if broken:
         raise InputError(
-            f"This adapter was made for another version of the base {plain!r} than the one here (fingerprint "
-            f"{fingerprint[:12]}… is not among the bases of this studio)."
+            f"{WEIGHTS} holds numbers that are none (NaN or infinity, first in {broken[:120]}), so it can answer nothing: its "
+            "training came apart. Use an earlier checkpoint."
         )
-    if not name:
+    if not facts.whole:
+        return
+    if match.folder is None:
         raise InputError(
-            "The adapter does not say which base model it belongs to; name the base beside the upload (--base on the command line)."
+            f"The adapter holds embeddings ({', '.join(facts.whole)}); whether they are trained can only be told with its base "
+            f"{match.ref.id} on this machine: fetch that first (python -m studio bases get {match.ref.id})."
         )
-    raise InputError(
-        f"The adapter's base model {plain[:120]!r} is not among the bases of this studio. Put its folder into "
-        f"{settings.models_dir.name}/ or name the base beside the upload (--base on the command line)."
-    )
+    changed = trained(weights, facts.whole, match.folder)
+    if changed:
+        raise InputError(f"The adapter has trained embeddings ({', '.join(changed)}); {MERGE_FIRST}.")
+    rewrite_without(weights, set(facts.whole.values()))
 
 
 def foreign_recipe(name: str, base: BaseModelRef, facts: AdapterFacts) -> ImportedRecipe:
@@ -154,7 +187,7 @@ def _recipe(folder: Path, facts: AdapterFacts, name: str) -> Recipe | None:
     path = folder / "run.json"
     if not path.is_file():
         return None
-    recipe = parse_recipe(read_json(path), "run.json")
+    recipe = parse_recipe(read_json(path, "run.json"), "run.json")
     if isinstance(recipe, ImportedRecipe):
         # One that was foreign where it comes from stays so, whatever else its record claims.
         return replace(foreign_recipe(recipe.title or name, recipe.base, facts), run_id=recipe.run_id)
@@ -185,7 +218,7 @@ def _records(raw: Path, made: Path, recipe: Recipe) -> None:
     """Write the run's records anew from what was parsed, so that nothing unread comes along."""
     status = RunStatus("done")
     if (raw / "status.json").is_file():
-        status = parse(RunStatus, read_json(raw / "status.json"), "status.json")
+        status = parse(RunStatus, read_json(raw / "status.json", "status.json"), "status.json")
     state = status.state if status.state in FINAL_STATES else "stopped"
     now = time.time()
     write_record(
@@ -195,17 +228,17 @@ def _records(raw: Path, made: Path, recipe: Recipe) -> None:
         ),
     )
     if (raw / "notes.json").is_file():
-        notes = read_json(raw / "notes.json")
+        notes = read_json(raw / "notes.json", "notes.json")
         if isinstance(notes, dict):
             title, note = (str(notes.get(key, "")) for key in ("title", "note"))
             write_record(made / "notes.json", {"title": _clean_title(title), "note": note[:10_000]})
     if (raw / "dataset.json").is_file():
-        dataset = parse(PreferenceDataset, read_json(raw / "dataset.json"), "dataset.json")
+        dataset = parse(PreferenceDataset, read_json(raw / "dataset.json", "dataset.json"), "dataset.json")
         if dataset.content_hash != recipe.dataset_hash:
             raise InputError("dataset.json is not the data that run.json names (their hashes differ).")
         write_record(made / "dataset.json", dataset)
     if (raw / PLAN).is_file():
-        write_record(made / PLAN, parse(DetoxPlan, read_json(raw / PLAN), PLAN))
+        write_record(made / PLAN, parse(DetoxPlan, read_json(raw / PLAN, PLAN), PLAN))
     _lines(raw / "events.jsonl", made / "events.jsonl", lambda data: EVENT_KINDS.get(str(data.get("type"))))
     _lines(
         raw / "samples.jsonl", made / "samples.jsonl", lambda data: SAMPLE_KINDS.get(str(data.get("type", "sample")))

@@ -22,7 +22,8 @@ from studio.domain.events import (
     TranscriptEvent,
     WeightChange,
 )
-from studio.services.files.records import decode_line, parse, read_lines
+from studio.services.files.plain import plain_file
+from studio.services.files.records import decode_line, parse_line, read_lines
 
 Event = StepEvent | ProbeEvent | MeasureEvent | RewardReport | DetoxEvent | DetoxReport | WeightChange
 #: Told at a run's end: a step repeated after a resume does not replace them, their own repetition does.
@@ -47,8 +48,9 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[Event], int]:
     for line in lines:
         data = decode_line(line)
         kind = EVENT_KINDS.get(str(data.get("type"))) if data else None
-        if kind is not None:
-            events.append(parse(kind, data, f"{folder.name}/events.jsonl"))
+        event = parse_line(kind, data, f"{folder.name}/events.jsonl") if kind is not None and data else None
+        if event is not None:
+            events.append(event)
     return events, offset
 
 
@@ -94,15 +96,16 @@ def _read_answers(folder: Path, kind: type[S]) -> list[S]:
     for line in lines:
         data = decode_line(line)
         if data and data.get("type") == kind.type:
-            sample = parse(kind, data, f"{folder.name}/samples.jsonl")
-            found[sample.step, sample.prompt] = sample
+            sample = parse_line(kind, data, f"{folder.name}/samples.jsonl")
+            if sample is not None:
+                found[sample.step, sample.prompt] = sample
     return sorted(found.values(), key=lambda sample: sample.step)
 
 
 def read_log_tail(folder: Path, lines: int) -> str:
     """The last ``lines`` lines of the worker's output; empty before there is any."""
     try:
-        with open(folder / "log.txt", "rb") as file:
+        with plain_file(folder / "log.txt", f"{folder.name}/log.txt") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_BYTES))
             text = file.read().decode("utf-8", errors="replace")
     except FileNotFoundError:
@@ -152,7 +155,7 @@ class Summaries:
 
     def of(self, folder: Path) -> Summary:
         """The summary of the run in ``folder`` as of now."""
-        path = folder / "events.jsonl"
+        path, where = folder / "events.jsonl", f"{folder.name}/events.jsonl"
         try:
             inode = path.stat().st_ino
         except FileNotFoundError:
@@ -176,19 +179,19 @@ class Summaries:
                 elif data.get("type") == "probe":
                     summary.probe_line = line
                 elif data.get("type") == "measure":
-                    event = parse(MeasureEvent, data, f"{folder.name}/events.jsonl")
-                    summary.shares = {**summary.shares, event.who: event.measured}
+                    event = parse_line(MeasureEvent, data, where)
+                    summary.shares = {**summary.shares, event.who: event.measured} if event else summary.shares
                 elif data.get("type") == "reward_report":
-                    summary.reward = parse(RewardReport, data, f"{folder.name}/events.jsonl")
+                    summary.reward = parse_line(RewardReport, data, where) or summary.reward
                 elif data.get("type") == "detox":
                     summary.detox_line = line
                 elif data.get("type") == "detox_report":
-                    summary.detox = parse(DetoxReport, data, f"{folder.name}/events.jsonl")
+                    summary.detox = parse_line(DetoxReport, data, where) or summary.detox
                 elif data.get("type") == "weight_change":
-                    summary.change = parse(WeightChange, data, f"{folder.name}/events.jsonl")
+                    summary.change = parse_line(WeightChange, data, where) or summary.change
             return replace(summary)
 
 
 def _decode(line: bytes, kind: type[E]) -> E | None:
     data = decode_line(line) if line else None
-    return parse(kind, data, "events.jsonl") if data else None
+    return parse_line(kind, data, "events.jsonl") if data else None

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from studio.domain.runs import Recipe
+from studio.services.files.plain import plain_file
 from studio.services.runs.folder import ADAPTER
 from studio.services.runs.recipe_file import read_recipe
 
@@ -32,13 +33,17 @@ class FileCache:
         return self._recipes[key]
 
     def adapter_hash(self, folder: Path) -> str:
-        """First 12 hex digits of the sha256 of the adapter's weights; empty without them."""
+        """First 12 hex digits of the sha256 of the adapter's weights; empty without them.
+
+        Raises:
+            InputError: they are no plain file, or not readable.
+        """
         path = folder / ADAPTER
         try:
             stat = path.stat()
             key = (folder.name, stat.st_mtime_ns, stat.st_size)
             if key not in self._hashes:
-                with open(path, "rb") as file:
+                with plain_file(path, f"{folder.name}/{path.name}") as file:
                     self._hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()[:12]
         except FileNotFoundError:
             return ""

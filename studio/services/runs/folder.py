@@ -85,10 +85,18 @@ def new_run_id(dataset_id: str, support_ratio: float | None) -> str:
     return f"{slug}{ratio}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
+def clear_away(path: Path) -> None:
+    """Remove a file of a run folder, or whatever else lies under its name."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def folder_size(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Bytes of all files below a folder; what cannot be looked into counts as nothing."""
     total = 0
-    with os.scandir(folder) as entries:
+    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
         for entry in entries:
             with contextlib.suppress(FileNotFoundError):  # a checkpoint rotates while we look
                 if entry.is_dir(follow_symlinks=False):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
 from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, Recipe, RewardRecipe
 from studio.errors import InputError
-from studio.services.files.records import parse
+from studio.services.files.records import parse, read_json
 
 _KINDS = {"dpo": DpoRecipe, "reward": RewardRecipe, "detox": DetoxRecipe, "unknown": ImportedRecipe}
 
@@ -18,14 +17,9 @@ def read_recipe(path: Path) -> Recipe:
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: it is not JSON, or not a recipe; the message names the file and the field.
+        InputError: it cannot be read, is not JSON, or not a recipe; the message names the file and the field.
     """
-    where = f"{path.parent.name}/{path.name}"
-    try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{where} is not JSON: {error}.") from None
-    return parse_recipe(data, where)
+    return parse_recipe(read_json(path), f"{path.parent.name}/{path.name}")
 
 
 def parse_recipe(data: Any, where: str) -> Recipe:
@@ -35,8 +29,8 @@ def parse_recipe(data: Any, where: str) -> Recipe:
         InputError: it is not a recipe; the message begins with ``where`` and names the field.
     """
     method = data.get("method") if isinstance(data, dict) else None
-    if method not in _KINDS:
-        raise InputError(f"{where}: method is {method!r}; it must be one of {', '.join(_KINDS)}.")
+    if not isinstance(method, str) or method not in _KINDS:
+        raise InputError(f"{where}: method is {repr(method)[:60]}; it must be one of {', '.join(_KINDS)}.")
     if "settings" not in data:
         data = _from_schema_1(data, where)
     return cast(Recipe, parse(_KINDS[method], data, where))

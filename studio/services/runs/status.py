@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +12,17 @@ from typing import Literal
 import psutil
 
 from studio.domain.runs import FINAL_STATES, RunStatus
+from studio.errors import InputError
 from studio.services.files.records import read_record, write_record
+
+log = logging.getLogger(__name__)
 
 StopMode = Literal["keep", "discard"]
 
 #: Seconds without a heartbeat after which an owner counts as dead though a process of its number lives.
 STALE_S = 120.0
+#: No time of a run, in Unix seconds, is beyond this (the year 5138); calendars end soon after.
+LATEST_S = 1e11
 DIED = "The training process ended without a word, so nothing after its last checkpoint was kept. Resume goes on from there."
 
 
@@ -34,7 +41,11 @@ def read_status(folder: Path) -> RunStatus:
         FileNotFoundError: there is none.
         InputError: it is broken.
     """
-    return read_record(RunStatus, folder / "status.json")
+    status = read_record(RunStatus, folder / "status.json")
+    times = (status.pid_started, status.heartbeat, status.updated, status.seconds)
+    if min(status.step, status.total, status.pid) < 0 or not all(0 <= value < LATEST_S for value in times):
+        raise InputError(f"{folder.name}/status.json: a time or a count in it cannot be.")
+    return status
 
 
 def counts(status: RunStatus) -> dict[str, str | int]:
@@ -52,16 +63,26 @@ def write_status(folder: Path, status: RunStatus) -> None:
 
 
 def stop_request(folder: Path) -> StopRequest | None:
-    """The stop request of a run, if somebody made one."""
+    """The stop request of a run, if somebody made one. A file of that name that is none asks for nothing: a run ends for
+    requests, not for damage."""
     try:
         return read_record(StopRequest, folder / "stop.json")
     except FileNotFoundError:
         return None
+    except InputError as error:
+        _warn_once(f"stop request disregarded: {error}")
+        return None
+
+
+@functools.lru_cache(maxsize=100)
+def _warn_once(text: str) -> None:
+    """Log what is looked at many times a second."""
+    log.warning("%s", text)
 
 
 def process_alive(pid: int, started: float) -> bool:
     """Whether the process that had this number and create time still works (a zombie does not)."""
-    if pid <= 0:
+    if not 0 < pid < 2**31:
         return False
     try:
         process = psutil.Process(pid)
@@ -86,6 +107,6 @@ def effective(status: RunStatus, folder: Path) -> RunStatus:
         again = read_status(folder)
         # The owner may have written its last word between our two looks.
         return again if again.state in FINAL_STATES else replace(status, state="interrupted", message=DIED)
-    if (folder / "stop.json").exists():
+    if stop_request(folder) is not None:
         return replace(status, state="stopping", message="Stopping after this step.")
     return status

@@ -8,37 +8,38 @@ whoever holds ``.queue.lock`` while the run is queued, then the worker, and the 
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import fcntl
-import logging
 import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from studio.config import Settings
 from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
-from studio.domain.events import (
-    DetoxEvent,
-    DetoxReport,
-    ProbeEvent,
-    RewardReport,
-    SampleEvent,
-    StepEvent,
-    SupportShare,
-    TranscriptEvent,
-    WeightChange,
-)
+from studio.domain.events import SampleEvent, TranscriptEvent
 from studio.domain.runs import FINAL_STATES, BaseRecipe, Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
+from studio.services.files.plain import unreadable
 from studio.services.files.records import read_record, write_record
 from studio.services.runs.events import Event, Summaries, read_events, read_log_tail, read_samples, read_transcripts
 from studio.services.runs.file_cache import FileCache
-from studio.services.runs.folder import DATASET, PLAN, Notes, create_folder, folder_size, portable, remove_folder
+from studio.services.runs.folder import (
+    DATASET,
+    PLAN,
+    Notes,
+    clear_away,
+    create_folder,
+    folder_size,
+    portable,
+    remove_folder,
+)
 from studio.services.runs.status import (
+    LATEST_S,
     StopMode,
     StopRequest,
     effective,
@@ -47,49 +48,9 @@ from studio.services.runs.status import (
     stop_request,
     write_status,
 )
-
-log = logging.getLogger(__name__)
+from studio.services.runs.view import DamagedRun, RunView
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{2,80}")
-
-
-@dataclass(frozen=True)
-class RunView:
-    """A run as it stands now.
-
-    Attributes:
-        status: the effective status: a run whose owner is dead reads ``interrupted``, one asked to stop ``stopping``.
-        last_step: newest optimiser step, ``detox_step`` that of a detox run; ``probe`` the newest stance probe; all None
-            before the first.
-        base_share: measured support share of the base; ``adapter_share`` that of the adapter; None until measured.
-        reward, detox: how such a run does on what it never saw; None for others and until measured.
-        change: how far the adapter is from its start; None until it is saved, and for runs of older versions.
-        adapter_hash: first 12 hex digits of the sha256 of ``adapter_model.safetensors``; empty without one.
-        size_bytes: all files of the folder.
-    """
-
-    run_id: str
-    folder: Path
-    recipe: Recipe
-    status: RunStatus
-    title: str
-    note: str
-    last_step: StepEvent | None
-    probe: ProbeEvent | None
-    base_share: SupportShare | None
-    adapter_share: SupportShare | None
-    has_adapter: bool
-    adapter_hash: str
-    size_bytes: int
-    reward: RewardReport | None = None
-    detox_step: DetoxEvent | None = None
-    detox: DetoxReport | None = None
-    change: WeightChange | None = None
-
-    @property
-    def method(self) -> str:
-        """How it was trained: ``dpo``, ``reward``, ``detox``, or ``unknown`` for an imported adapter."""
-        return self.recipe.method
 
 
 class RunStore:
@@ -138,9 +99,13 @@ class RunStore:
             notes = self._notes(folder)
             summary = self._summaries.of(folder)
             size = folder_size(folder)
+            adapter_hash = self._files.adapter_hash(folder)
         except FileNotFoundError:
             raise NotFoundError(f"There is no run {run_id}.") from None
-        adapter_hash = self._files.adapter_hash(folder)
+        except OSError as error:
+            raise unreadable(run_id, error) from error
+        if not 0 <= recipe.created < LATEST_S:
+            raise InputError(f"{run_id}/run.json: created is {recipe.created:g}, which is no time.")
         return RunView(
             run_id=run_id,
             folder=folder,
@@ -207,7 +172,7 @@ class RunStore:
             NotFoundError: no such run.
         """
         folder = self._path(run_id)
-        if not (folder / "run.json").is_file():
+        if not os.path.isfile(folder / "run.json"):
             raise NotFoundError(f"There is no run {run_id}.")
         return folder
 
@@ -291,6 +256,8 @@ class RunStore:
             asked = stop_request(folder)
             if asked is None or asked.mode == "keep":
                 at = asked.at if asked else time.time()
+                if asked is None:
+                    clear_away(folder / "stop.json")
                 write_record(folder / "stop.json", StopRequest(mode, at))
         self.notify()
 
@@ -313,7 +280,7 @@ class RunStore:
                 raise ConflictError(f"The process of run {run_id} hangs but is still there; stop it before resuming.")
             if not any((folder / name).is_file() for name in (DATASET, PLAN)):
                 raise ConflictError(f"Run {run_id} carries no data snapshot, so it cannot go on here.")
-            (folder / "stop.json").unlink(missing_ok=True)
+            clear_away(folder / "stop.json")
             write_record(folder / "job.json", portable(self._settings))
             note = "Waiting for its turn to go on."
             write_status(folder, replace(status, state="queued", message=note, pid=0, updated=time.time()))
@@ -368,20 +335,44 @@ class RunStore:
         """Tell the trainer that there is something to look at."""
         (self._dir / ".notify").touch()
 
+    def damaged(self) -> tuple[DamagedRun, ...]:
+        """The folders that :meth:`list` leaves out, by name, each with its reason."""
+        return self._read()[1]
+
     # Last of the public methods: in a class body, ``list`` means this method from here on.
     def list(self) -> list[RunView]:
-        """All readable runs, newest first; a broken folder is logged and left out."""
-        views = []
-        for run_id in self.ids():
-            try:
-                views.append(self.get(run_id))
-            except NotFoundError:  # deleted while we were listing
-                continue
-            except StudioError as error:
-                log.warning("run %s left out of the list: %s", run_id, error)
-        return sorted(views, key=lambda view: (view.recipe.created, view.run_id), reverse=True)
+        """All readable runs, newest first; a damaged folder is left out, see :meth:`damaged`."""
+        return self._read()[0]
 
     # -- within -------------------------------------------------------------------------------------------------------
+
+    def _read(self) -> tuple[builtins.list[RunView], tuple[DamagedRun, ...]]:
+        """Every folder, as the run it is or with the reason why it is none."""
+        views, damaged = [], []
+        for name in self._folders():
+            try:
+                views.append(self.get(name))
+            except StudioError as error:
+                folder = self._dir / name
+                if not os.path.lexists(folder):  # deleted while we were listing
+                    continue
+                lacks = isinstance(error, NotFoundError) and not os.path.isfile(folder / "run.json")
+                damaged.append(DamagedRun(name, "run.json is missing or no plain file." if lacks else str(error)))
+        newest_first = sorted(views, key=lambda view: (view.recipe.created, view.run_id), reverse=True)
+        return newest_first, tuple(sorted(damaged, key=lambda run: run.name))
+
+    def _folders(self) -> builtins.list[str]:
+        """Names of all folders that are runs or look like one that was copied here."""
+        if not self._dir.is_dir():
+            return []
+        with os.scandir(self._dir) as entries:
+            return [
+                e.name
+                for e in entries
+                if not e.name.startswith(".")
+                and (e.is_symlink() or e.is_dir())
+                and (_ID.fullmatch(e.name) or os.path.lexists(os.path.join(e.path, "run.json")))
+            ]
 
     def _path(self, run_id: str) -> Path:
         if not isinstance(run_id, str) or not _ID.fullmatch(run_id):

@@ -27,7 +27,7 @@ from studio.config import ROOT, Settings, load_settings
 from studio.domain.runs import FINAL_STATES, RunState, RunStatus
 from studio.errors import StudioError
 from studio.services.recipes.queue import try_lock
-from studio.services.runs.folder import remove_folder
+from studio.services.runs.folder import clear_away, remove_folder
 from studio.services.runs.job import read_job
 from studio.services.runs.status import DIED, owner_alive, read_status, stop_request, write_status
 from studio.services.runs.store import RunStore
@@ -105,7 +105,7 @@ class Trainer:
         """Give up on everything that waits: this process cannot train."""
         for run_id in self._runs.ids():
             folder = self._settings.adapters_dir / run_id
-            with self._runs.queue_lock(), contextlib.suppress(FileNotFoundError, StudioError):
+            with self._runs.queue_lock(), contextlib.suppress(OSError, StudioError):
                 if read_status(folder).state == "queued":
                     self._record(folder, "failed", message)
 
@@ -148,7 +148,7 @@ class Trainer:
         """Queued runs, the one that waits longest first."""
         waiting: list[tuple[float, str]] = []
         for run_id in self._runs.ids():
-            with contextlib.suppress(FileNotFoundError, StudioError):
+            with contextlib.suppress(OSError, StudioError):
                 status = read_status(self._settings.adapters_dir / run_id)
                 if status.state == "queued":
                     waiting.append((status.updated, run_id))
@@ -264,7 +264,7 @@ class Trainer:
                 cause = cause_of_death(worker, exit_status) if worker else ("interrupted", DIED)
                 self._record(folder, *cause)
             for name in ("stop.json", "job.json"):
-                (folder / name).unlink(missing_ok=True)
+                clear_away(folder / name)
 
     def _record(self, folder: Path, state: RunState, message: str) -> None:
         log.info("%s: %s", folder.name, message)

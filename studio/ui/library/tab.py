@@ -9,6 +9,7 @@ import gradio as gr
 
 from studio.errors import InputError, NotFoundError, StudioError
 from studio.services import Services
+from studio.services.files.choosing import TOP
 from studio.services.runs.store import RunView
 from studio.services.wording import file_size
 from studio.ui.library import view
@@ -37,6 +38,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         label="Click a line to open the adapter",
         elem_id="library-table",
     )
+    damaged = gr.HTML(visible=False, elem_id="library-damaged")
     chosen = gr.State(None)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
@@ -80,8 +82,9 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     with gr.Accordion("Import an adapter", open=False, elem_id="library-upload") as upload_box:
         about_upload = gr.Markdown(
-            "A zip made by *Download zip*, or one with `adapter_config.json` and `adapter_model.safetensors` of a plain LoRA adapter. "
-            "Weights in safetensors only; the adapter must fit its base. Nothing is kept if a part of it is faulty.",
+            "A zip made by *Download zip*, or one with `adapter_config.json` and `adapter_model.safetensors` of a plain LoRA adapter "
+            "anywhere in it, as TRL, LLaMA-Factory, ms-swift or a Trainer's checkpoint has them. Other files are left out, unread. "
+            "The adapter must fit its base. Nothing is kept if a part of it is faulty.",
             elem_classes="quiet",
         )
         with gr.Row():
@@ -93,8 +96,11 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
                 path = gr.Textbox(
                     label="…or a folder on the studio's machine", placeholder="/path/to/adapter", max_lines=1
                 )
+        checkpoint = gr.Dropdown(
+            [], value=None, label="Which adapter of it", visible=False, elem_id="library-checkpoint"
+        )
         take = gr.Button("Import", size="sm", elem_id="library-take")
-        report = gr.Markdown(elem_id="library-report")
+        report = gr.HTML(elem_id="library-report")
 
     panel = [
         to_compare,
@@ -113,11 +119,12 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         made,
         sure_row,
     ]
-    listing = [table, empty, upload_box]
+    listing = [table, empty, damaged, upload_box]
 
     def rows() -> dict[Any, Any]:
-        runs = library.list()
+        runs, left_out = library.list(), library.damaged()
         return {
+            damaged: gr.HTML(view.damaged(left_out), visible=bool(left_out)),
             table: gr.Dataframe(value=[view.row(run) for run in runs], visible=bool(runs)),
             empty: gr.HTML(visible=not runs),
             upload_box: gr.Accordion(open=True) if not runs else gr.skip(),
@@ -193,16 +200,29 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         library.delete(_needed(run_id))
         return {**rows(), **show(None)}
 
-    def import_adapter(mark: Visitor, upload: str | None, folder: str, base_id: str) -> dict[Any, Any]:
+    def offer(mark: Visitor, upload: str | None, folder: str) -> Any:
+        """The menu of the adapters in what was given, where there are several."""
+        source = upload or folder.strip()
+        if not source:
+            return gr.Dropdown(choices=[], value=None, visible=False)
+        require_operator(mark, "importing adapters")
+        folders = library.adapters_in(Path(source))
+        named = [("the one at its top" if name == TOP else name, name) for name in folders]
+        return gr.Dropdown(choices=named, value=folders[0] if folders else None, visible=len(folders) > 1)
+
+    def import_adapter(
+        mark: Visitor, upload: str | None, folder: str, base_id: str, chosen_folder: str | None
+    ) -> dict[Any, Any]:
         require_operator(mark, "importing adapters")
         base_id = "" if base_id == AS_IT_SAYS else base_id
         if upload:
-            done = library.import_zip(Path(upload), base_id)
+            done = library.import_zip(Path(upload), base_id, chosen_folder or "")
         elif folder.strip():
-            done = library.import_folder(Path(folder.strip()), base_id)
+            done = library.import_folder(Path(folder.strip()), base_id, chosen_folder or "")
         else:
             raise InputError("There is nothing to import; choose a zip or type a folder.")
-        return {**rows(), **show(done.run_id), file: None, path: "", report: view.report(done)}
+        none_left = gr.Dropdown(choices=[], value=None, visible=False)
+        return {**rows(), **show(done.run_id), file: None, path: "", checkpoint: none_left, report: view.report(done)}
 
     def bases() -> Any:
         listed = [(info.title, info.id) for info in services.models.catalogue()]
@@ -236,10 +256,12 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     delete.click(guarded(ask_delete), [shared.visitor, chosen], [sure_row, sure_text], **QUIET)
     sure.click(guarded(remove), [shared.visitor, chosen], everything, **QUIET)
     never_mind.click(lambda: gr.Column(visible=False), None, sure_row, **QUIET)
+    for given in (file.change, path.blur, path.submit):
+        given(guarded(offer), [shared.visitor, file, path], checkpoint, **QUIET)
     take.click(
         guarded(import_adapter),
-        [shared.visitor, file, path, base],
-        [*everything, file, path, report],
+        [shared.visitor, file, path, base, checkpoint],
+        [*everything, file, path, checkpoint, report],
         show_progress_on=about_upload,
         **PRIVATE,
     )

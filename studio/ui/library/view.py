@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
 from studio.domain.runs import ImportedRecipe, PairRecipe
-from studio.services.files.markdown import plain
 from studio.services.library.upload import Imported
 from studio.services.runs.store import RunView
-from studio.services.wording import NONE, bounds, file_size
+from studio.services.runs.view import DamagedRun
+from studio.services.wording import NONE, bounds, file_size, listed
 from studio.ui.detox.view import rude_text
 from studio.ui.parts.html import Macros
 from studio.ui.reward import view as reward_view
@@ -72,7 +73,12 @@ def without_yaml(card: str) -> str:
     return re.sub(r"\A---\n.*?\n---\n+", "", card, flags=re.DOTALL)
 
 
-def report(done: Imported) -> str:
-    """What became of an import, as a Markdown list."""
-    left = f"Left out, not needed here: {', '.join(done.left_out)}." if done.left_out else ""
-    return "\n".join(f"- {plain(line)}" for line in (f"Imported as {done.run_id}.", *done.warnings, left) if line)
+def report(done: Imported) -> Markup:
+    """What became of an import."""
+    left = f"Left out: {listed(done.left_out)}." if done.left_out else ""
+    return _HTML.report([line for line in (f"Imported as {done.run_id}.", *done.warnings, left) if line])
+
+
+def damaged(runs: Sequence[DamagedRun]) -> Markup:
+    """Folders that are left out of the table, with the reasons."""
+    return _HTML.damaged(runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,43 @@ def test_an_empty_library_says_what_to_do_and_takes_a_zip(studio: Page, adapter:
     studio.sees("Imported as upload-plain-adapter.")
     page.wait_for_selector("#library-card h1:has-text('plain adapter')")
     assert [view.run_id for view in studio.library.list()] == ["upload-plain-adapter"]
+
+
+def test_a_zip_with_checkpoints_offers_them_and_the_report_says_what_was_left_out(
+    studio: Page, adapter: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for step in (2, 10):
+            for file in adapter.iterdir():
+                archive.write(file, f"content/out/checkpoint-{step}/{file.name}")
+            archive.writestr(f"content/out/checkpoint-{step}/<b>optimizer</b>.pt", b"pickle")
+    page = studio.page
+    give(page, "#library-upload-file", tmp_path / "many.zip")
+    menu = page.locator("#library-checkpoint input")
+    menu.wait_for()
+    assert menu.input_value() == "content/out/checkpoint-10"
+    menu.click()
+    page.get_by_role("option", name="content/out/checkpoint-2").click()
+    page.get_by_label("Its base model").click()
+    page.get_by_role("option", name="Embedded").click()
+    page.click("#library-take")
+    report = page.locator("#library-report")
+    report.get_by_text("content/out/checkpoint-2 was taken; the others are content/out/checkpoint-10").wait_for()
+    report.get_by_text("Left out: <b>optimizer</b>.pt, content/out/checkpoint-10.").wait_for()
+    menu.wait_for(state="hidden")
+    assert [view.run_id for view in studio.library.list()] == ["upload-many"]
+
+
+def test_damaged_folders_are_listed_with_their_reasons(
+    settings: Settings, run: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    for name in ("bad-one", "bad-two"):
+        shutil.copytree(run, settings.adapters_dir / name)
+        (settings.adapters_dir / name / "status.json").write_text("[" * 9000)
+    studio: Page = request.getfixturevalue("studio")
+    studio.page.get_by_text("2 folders among the runs cannot be read and are left out").click()
+    studio.sees("bad-two/status.json is not JSON")
+    studio.open("Title of toy-r50")
 
 
 def test_download_and_merged_export_are_one_click(run: Path, studio: Page) -> None:
