@@ -7,29 +7,26 @@ entirely or not at all.
 from __future__ import annotations
 
 import dataclasses
-import errno
-import json
 import logging
-import os
 import re
 import sys
-import tempfile
 import threading
-import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 
 from studio.config import Settings
 from studio.domain.data import PreferenceDataset
 from studio.errors import ConflictError, DatasetError, NotFoundError
 from studio.services.data import preference_rows
+from studio.services.data.dataset_file import guess_language, write_dataset
 from studio.services.data.dialogues import split_prompts
 from studio.services.data.formats import PromptFile, read_document, read_prompts
 from studio.services.data.hub_rows import hub_rows
+from studio.services.data.preview import ImportPreview, preview
 from studio.services.data.prompt_key import normalised
-from studio.services.data.row_reader import Kind, Parsed
+from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions
+from studio.services.data.shapes.table import Kind
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +53,11 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """An imported dataset and what a person should know about it, one sentence each."""
+    """An imported dataset, what it was read as, and what a person should know about it, one sentence each."""
 
     dataset: PreferenceDataset
     warnings: tuple[str, ...]
+    shape: str = ""
 
 
 class DatasetService:
@@ -96,7 +94,7 @@ class DatasetService:
         title: str | None = None,
         heldout_fraction: float = 0.0,
         seed: int = 0,
-        skip_broken: bool = False,
+        options: ReadOptions = AS_IT_IS,
     ) -> ImportReport:
         """Import a file in any of the formats of ``preference_rows`` (pairs) or ``dialogues`` (prompts without answers).
 
@@ -108,14 +106,15 @@ class DatasetService:
                 its own. 0 by default: the course's 50 pairs are all trained on (prompts without answers: a few are kept
                 aside all the same, see ``dialogues.split_prompts``).
             seed: which ones are kept out.
-            skip_broken: leave broken rows out, with a warning, instead of refusing the file.
+            options: how to read it.
 
         Raises:
             NotFoundError: a file is not there.
+            UnknownShapeError: its rows are of no known shape; their fields can be mapped by hand.
             DatasetError: a file or row breaks its format, or the result cannot be kept; nothing has been imported then.
         """
         source = Path(path)
-        parsed = preference_rows.parse_file(source, self._max_bytes, skip_broken)
+        parsed = preference_rows.parse_file(source, self._max_bytes, options)
         tests = read_prompts(Path(test_prompts_path), self._max_bytes) if test_prompts_path else PromptFile((), (), ())
         parsed = dataclasses.replace(
             parsed,
@@ -135,7 +134,7 @@ class DatasetService:
         heldout_fraction: float = 0.0,
         seed: int = 0,
         config: str | None = None,
-        skip_broken: bool = False,
+        options: ReadOptions = AS_IT_IS,
     ) -> ImportReport:
         """Import ``owner/name`` from the Hub, streamed, so that ``limit`` rows cost no more than they are.
 
@@ -144,9 +143,28 @@ class DatasetService:
             DatasetError: the Hub cannot be reached, a row breaks the format, or the rows exceed the size limit.
         """
         rows = hub_rows(dataset_id, split, limit, config, self._max_bytes)
-        parsed = preference_rows.parse_rows(rows, dataset_id, skip_broken)
+        parsed = preference_rows.parse_rows(rows, dataset_id, options)
         parsed = dataclasses.replace(parsed, title=title or dataset_id, source=f"hub:{dataset_id}")
         return self._keep(parsed, heldout_fraction, seed)
+
+    def preview_file(self, path: str | Path, options: ReadOptions = AS_IT_IS) -> ImportPreview:
+        """What a file would be read as, and its first row; nothing is kept.
+
+        Raises:
+            NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_file`; broken rows are told, not refused.
+        """
+        source = Path(path)
+        return preview(read_document(source, self._max_bytes), source.name, options)
+
+    def preview_hub(
+        self, dataset_id: str, split: str, limit: int, config: str | None = None, options: ReadOptions = AS_IT_IS
+    ) -> ImportPreview:
+        """As :meth:`preview_file`, of the first ``limit`` rows of a dataset on the Hub.
+
+        Raises:
+            NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_hub`.
+        """
+        return preview(hub_rows(dataset_id, split, limit, config, self._max_bytes), dataset_id, options)
 
     def keep(self, parsed: Parsed) -> PreferenceDataset:
         """Keep data that was made here, split as it is.
@@ -240,10 +258,10 @@ class DatasetService:
             parsed = dataclasses.replace(parsed, pairs=train, heldout=parsed.heldout or heldout)
         warnings += _overlap(parsed)
         parsed = dataclasses.replace(
-            parsed, title=" ".join(parsed.title.split())[:200], language=parsed.language or _language(parsed)
+            parsed, title=" ".join(parsed.title.split())[:200], language=parsed.language or guess_language(parsed)
         )
         try:
-            path = self._write(parsed)
+            path = write_dataset(parsed, self._imported_dir, self._shipped_dir)
             stamp = _stamp(path)
         except OSError as error:
             raise DatasetError(
@@ -252,29 +270,7 @@ class DatasetService:
             ) from None
         dataset = _dataset(path.stem, parsed)
         self._remember(path, stamp, dataset)
-        return ImportReport(dataset, tuple(warnings))
-
-    def _write(self, parsed: Parsed) -> Path:
-        """Write the dataset under a free id; the file's stem is that id."""
-        self._imported_dir.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".import-", dir=self._imported_dir)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                out.writelines(_lines(parsed))
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.chmod(0o644)
-            slug = _slug(parsed.title)
-            for number in count(1):
-                name = f"{slug}.json" if number == 1 else f"{slug}-{number}.json"
-                if (self._shipped_dir / name).exists():
-                    continue
-                if _take_name(temporary, self._imported_dir / name):
-                    return self._imported_dir / name
-            raise AssertionError("count() has no end")
-        finally:
-            temporary.unlink(missing_ok=True)
+        return ImportReport(dataset, tuple(warnings), parsed.shape)
 
 
 def counted(dataset: PreferenceDataset) -> str:
@@ -283,22 +279,6 @@ def counted(dataset: PreferenceDataset) -> str:
     if dataset.prompts:
         return f"{len(dataset.prompts)} prompts without answers, {tests}"
     return f"{len(dataset.pairs)} training pairs, {len(dataset.heldout)} held out, {tests}"
-
-
-def _take_name(temporary: Path, path: Path) -> bool:
-    """Give the finished file its name unless somebody has it already, in one step where the file system can."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-            raise
-        # No hard links here (some network and FAT drives); two imports in the same millisecond could then collide.
-        if path.exists():
-            return False
-        os.replace(temporary, path)
-    return True
 
 
 def _files(folder: Path) -> list[Path]:
@@ -312,11 +292,6 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def _stem(path: Path) -> str:
     return path.name.split(".")[0] or "dataset"
-
-
-def _slug(title: str) -> str:
-    text = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:60].strip("-") or "dataset"
 
 
 def _describe(dataset: PreferenceDataset) -> DatasetInfo:
@@ -346,21 +321,8 @@ def _dataset(dataset_id: str, parsed: Parsed) -> PreferenceDataset:
         content_hash=preference_rows.content_hash(parsed.pairs, parsed.heldout, tests, parsed.prompts),
         source=parsed.source,
         prompts=parsed.prompts,
+        notes=parsed.notes,
     )
-
-
-def _lines(parsed: Parsed) -> Iterator[str]:
-    """Our own JSON, one pair a line: quick to write, and a person can read and compare it."""
-    head = {field: getattr(parsed, field) for field in ("title", "kind", "language", "source")}
-    yield json.dumps({"format": preference_rows.FORMAT, **head}, ensure_ascii=False, indent=1).removesuffix("\n}")
-    parts = {"pairs": map(preference_rows.plain, parsed.pairs), "heldout": map(preference_rows.plain, parsed.heldout)}
-    prompts = {"prompts": parsed.prompts} if parsed.prompts else {}
-    for name, rows in {**parts, **prompts, "test_prompts": parsed.test_prompts}.items():
-        yield f',\n "{name}": ['
-        for number, row in enumerate(rows):
-            yield ("," if number else "") + "\n  " + json.dumps(row, ensure_ascii=False)
-        yield "\n ]"
-    yield "\n}\n"
 
 
 def _overlap(parsed: Parsed) -> list[str]:
@@ -372,22 +334,3 @@ def _overlap(parsed: Parsed) -> list[str]:
         f"{len(same)} of {len(parsed.test_prompts)} test prompts are also training prompts ({same[0][:60]!r}): answers to "
         "them show what was learned by heart."
     ]
-
-
-def _language(parsed: Parsed) -> str:
-    """A guess from the script of the first prompts and answers: zh, ja, ko, en, or empty where it is not clear."""
-    texts = [*(f"{pair.prompt} {pair.support}" for pair in parsed.pairs[:50]), *parsed.prompts[:50]]
-    text = " ".join(texts).casefold()
-    letters = [char for char in text if char.isalpha()]
-    if not letters:
-        return ""
-    scripts = {
-        "ja": sum("\u3040" <= char <= "\u30ff" for char in letters),
-        "ko": sum("\uac00" <= char <= "\ud7af" for char in letters),
-        "zh": sum("\u4e00" <= char <= "\u9fff" for char in letters),
-    }
-    # kana stands among Chinese characters in Japanese, hardly ever in Chinese
-    for language, least in (("ja", 0.1), ("ko", 0.3), ("zh", 0.3)):
-        if scripts[language] > least * len(letters):
-            return language
-    return "en" if len({"the", "and", "of", "to", "is"} & set(text.split())) >= 3 else ""

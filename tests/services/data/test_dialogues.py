@@ -18,6 +18,7 @@ from studio.services.data.datasets import DatasetService, counted
 from studio.services.data.dialogues import split_prompts, summary_prompt
 from studio.services.data.formats import RawRow
 from studio.services.data.preference_rows import parse_rows
+from studio.services.data.row_reader import ReadOptions
 from studio.services.reward.service import RewardForm
 
 
@@ -97,7 +98,7 @@ def test_bad_rows_are_named(rows: list[object], words: str) -> None:
     with pytest.raises(DatasetError, match=f"^file.*{words}"):
         parse_rows(raw, "file")
     if len(rows) > 1:
-        kept = parse_rows(raw, "file", skip_broken=True)
+        kept = parse_rows(raw, "file", options=ReadOptions(skip_broken=True))
         assert len(kept.prompts) == 1
         assert "1 broken rows left out: row 2" in kept.warnings[1]
 

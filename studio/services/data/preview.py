@@ -1,0 +1,62 @@
+"""What a file would be read as, told before anything is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from studio.domain.data import PreferencePair
+from studio.services.data.formats import RawRow
+from studio.services.data.preference_rows import parse_own, parse_rows
+from studio.services.data.row_reader import ReadOptions
+from studio.services.data.shapes.table import field_names
+
+
+@dataclass(frozen=True)
+class ImportPreview:
+    """What a file holds.
+
+    Attributes:
+        shape: what its rows were read as.
+        n: pairs in it, or prompts without answers; ``first`` and ``first_prompt`` are the first of them.
+        warnings: what was done to rows that are used.
+        broken: why rows cannot be used, one sentence each.
+        fields: names of the rows' fields, to map by hand.
+    """
+
+    shape: str
+    n: int
+    first: PreferencePair | None
+    first_prompt: str
+    warnings: tuple[str, ...]
+    broken: tuple[str, ...]
+    fields: tuple[str, ...]
+
+    def __str__(self) -> str:
+        what = "pair" if self.first else "prompt"
+        return f"Read as {self.shape}, {self.n:,} {what}{'' if self.n == 1 else 's'}."
+
+
+def preview(document: Sequence[RawRow] | dict[str, Any], name: str, options: ReadOptions) -> ImportPreview:
+    """What a document holds, and its first row.
+
+    Raises:
+        DatasetError: it breaks its format, or all its rows do; the message names row and field.
+        UnknownShapeError: its rows are of no known shape.
+    """
+    if isinstance(document, dict):
+        parsed, fields = parse_own(document, name), ()
+    else:
+        parsed = parse_rows(document, name, replace(options, skip_broken=True))
+        fields = tuple(field_names(document[:100]))
+    first = parsed.pairs[0] if parsed.pairs else None
+    return ImportPreview(
+        parsed.shape,
+        len(parsed.pairs) + len(parsed.heldout) + len(parsed.prompts),
+        first,
+        first.prompt if first else parsed.prompts[0],
+        parsed.warnings,
+        parsed.broken,
+        fields,
+    )
