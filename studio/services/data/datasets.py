@@ -38,7 +38,8 @@ _SHIPPED = "shipped"
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """One line of the list of datasets; counts are of pairs and prompts (``n_prompts``: those without answers)."""
+    """One line of the list of datasets; counts are of pairs and prompts (``n_prompts``: those without answers). ``notes``
+    say what was left out when it was imported."""
 
     id: str
     title: str
@@ -49,6 +50,7 @@ class DatasetInfo:
     n_test: int
     source: str
     n_prompts: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,31 @@ class ImportReport:
     dataset: PreferenceDataset
     warnings: tuple[str, ...]
     shape: str = ""
+
+
+@dataclass(frozen=True)
+class ImportParts:
+    """What comes with a file of data.
+
+    Attributes:
+        test_prompts: a file of prompts for before/after answers, as the course has them.
+        heldout_file: a file of pairs that no training touches.
+        title: by default what the file says, or its name.
+        heldout_share: share of the distinct prompts to keep out of training, for data without a held-out part of its own. 0 by
+            default: the course's 50 pairs are all trained on (prompts without answers: a few are kept aside all the same, see
+            ``dialogues.split_prompts``).
+        seed: which ones are kept out.
+    """
+
+    test_prompts: Path | None = None
+    heldout_file: Path | None = None
+    title: str | None = None
+    heldout_share: float = 0.0
+    seed: int = 0
+
+
+#: The data alone.
+NO_PARTS = ImportParts()
 
 
 class DatasetService:
@@ -88,24 +115,13 @@ class DatasetService:
         return self._load(self._path(dataset_id))
 
     def import_file(
-        self,
-        path: str | Path,
-        test_prompts_path: str | Path | None = None,
-        title: str | None = None,
-        heldout_fraction: float = 0.0,
-        seed: int = 0,
-        options: ReadOptions = AS_IT_IS,
+        self, path: str | Path, parts: ImportParts = NO_PARTS, options: ReadOptions = AS_IT_IS
     ) -> ImportReport:
         """Import a file in any of the formats of ``preference_rows`` (pairs) or ``dialogues`` (prompts without answers).
 
         Args:
-            path: JSON, JSONL, CSV, TSV or Parquet.
-            test_prompts_path: prompts for before/after answers, as the course has them.
-            title: by default what the file says, or its name.
-            heldout_fraction: share of the distinct prompts to keep out of training, for a file without a held-out part of
-                its own. 0 by default: the course's 50 pairs are all trained on (prompts without answers: a few are kept
-                aside all the same, see ``dialogues.split_prompts``).
-            seed: which ones are kept out.
+            path: any file that ``formats`` reads.
+            parts: what else comes with it.
             options: how to read it.
 
         Raises:
@@ -115,24 +131,14 @@ class DatasetService:
         """
         source = Path(path)
         parsed = preference_rows.parse_file(source, self._max_bytes, options)
-        tests = read_prompts(Path(test_prompts_path), self._max_bytes) if test_prompts_path else PromptFile((), (), ())
-        parsed = dataclasses.replace(
-            parsed,
-            title=title or parsed.title or _stem(source),
-            source=source.name,
-            test_prompts=tests.prompts or parsed.test_prompts,
-            warnings=(*parsed.warnings, *tests.warnings),
-        )
-        return self._keep(parsed, heldout_fraction, seed)
+        return self._keep(self._with_parts(parsed, parts, options, source.name, _stem(source)), parts)
 
     def import_hub(
         self,
         dataset_id: str,
         split: str = "train",
         limit: int | None = None,
-        title: str | None = None,
-        heldout_fraction: float = 0.0,
-        seed: int = 0,
+        parts: ImportParts = NO_PARTS,
         config: str | None = None,
         options: ReadOptions = AS_IT_IS,
     ) -> ImportReport:
@@ -140,12 +146,32 @@ class DatasetService:
 
         Raises:
             NotFoundError: there is no such dataset, split or configuration, or it needs an account.
+            UnknownShapeError: as :meth:`import_file`.
             DatasetError: the Hub cannot be reached, a row breaks the format, or the rows exceed the size limit.
         """
         rows = hub_rows(dataset_id, split, limit, config, self._max_bytes)
         parsed = preference_rows.parse_rows(rows, dataset_id, options)
-        parsed = dataclasses.replace(parsed, title=title or dataset_id, source=f"hub:{dataset_id}")
-        return self._keep(parsed, heldout_fraction, seed)
+        return self._keep(self._with_parts(parsed, parts, options, f"hub:{dataset_id}", dataset_id), parts)
+
+    def named(self, text: str) -> ImportReport:
+        """The dataset of that id; or that of a file, imported unless just that is here already.
+
+        Raises:
+            NotFoundError: there is neither.
+            DatasetError: as :meth:`import_file`.
+        """
+        path = Path(text)
+        try:
+            return ImportReport(self.get(text), ())
+        except NotFoundError:
+            if not path.is_file():
+                raise NotFoundError(f"There is no dataset {text!r}, and no file of that name.") from None
+        parsed = preference_rows.parse_file(path, self._max_bytes)
+        made = _dataset("", parsed)
+        for info in self.list():
+            if info.source == path.name and self.get(info.id).content_hash == made.content_hash:
+                return ImportReport(self.get(info.id), (), parsed.shape)
+        return self._keep(self._with_parts(parsed, NO_PARTS, AS_IT_IS, path.name, _stem(path)), NO_PARTS)
 
     def preview_file(self, path: str | Path, options: ReadOptions = AS_IT_IS) -> ImportPreview:
         """What a file would be read as, and its first row; nothing is kept.
@@ -166,13 +192,34 @@ class DatasetService:
         """
         return preview(hub_rows(dataset_id, split, limit, config, self._max_bytes), dataset_id, options)
 
+    def _with_parts(self, parsed: Parsed, parts: ImportParts, options: ReadOptions, source: str, title: str) -> Parsed:
+        """What was read, with its name and what comes with it."""
+        tests = read_prompts(parts.test_prompts, self._max_bytes) if parts.test_prompts else PromptFile((), (), ())
+        warnings = (*parsed.warnings, *tests.warnings)
+        parsed = dataclasses.replace(
+            parsed,
+            title=parts.title or parsed.title or title,
+            source=source,
+            test_prompts=tests.prompts or parsed.test_prompts,
+            warnings=warnings,
+        )
+        if parts.heldout_file is None:
+            return parsed
+        held = preference_rows.parse_file(parts.heldout_file, self._max_bytes, options)
+        if parts.heldout_share or parsed.heldout:
+            raise DatasetError("There are held-out pairs already; give a file of them or a share, not both.")
+        preference_rows.check_split(parsed.pairs, held.pairs, parts.heldout_file.name)
+        return dataclasses.replace(
+            parsed, heldout=held.pairs, warnings=(*warnings, *held.warnings), notes=(*parsed.notes, *held.notes)
+        )
+
     def keep(self, parsed: Parsed) -> PreferenceDataset:
         """Keep data that was made here, split as it is.
 
         Raises:
             DatasetError: it cannot be written; nothing has been kept then.
         """
-        return self._keep(parsed, 0.0, 0).dataset
+        return self._keep(parsed, NO_PARTS).dataset
 
     def delete(self, dataset_id: str) -> None:
         """Delete an imported dataset. Runs keep their own copy of what they trained on.
@@ -242,8 +289,9 @@ class DatasetService:
             for oldest in list(islice(self._whole, max(0, len(self._whole) - _KEPT))):
                 del self._whole[oldest]
 
-    def _keep(self, parsed: Parsed, fraction: float, seed: int) -> ImportReport:
+    def _keep(self, parsed: Parsed, parts: ImportParts) -> ImportReport:
         """Split, check and write; the dataset as it was written."""
+        fraction, seed = parts.heldout_share, parts.seed
         warnings = list(parsed.warnings)
         if parsed.prompts and not parsed.test_prompts:
             trained, aside = split_prompts(parsed.prompts, fraction, seed)
@@ -305,6 +353,7 @@ def _describe(dataset: PreferenceDataset) -> DatasetInfo:
         len(dataset.test_prompts),
         dataset.source,
         len(dataset.prompts),
+        dataset.notes,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from studio.domain.data import PreferencePair
+from studio.domain.data import Message
 from studio.services.data.formats import RawRow
 from studio.services.data.preference_rows import parse_own, parse_rows
 from studio.services.data.row_reader import ReadOptions
@@ -19,7 +19,8 @@ class ImportPreview:
 
     Attributes:
         shape: what its rows were read as.
-        n: pairs in it, or prompts without answers; ``first`` and ``first_prompt`` are the first of them.
+        n: pairs in it, or prompts without answers; ``history``, ``prompt`` and ``answers`` (none, or the preferred one and the
+            other) are the first of them.
         warnings: what was done to rows that are used.
         broken: why rows cannot be used, one sentence each.
         fields: names of the rows' fields, to map by hand.
@@ -27,14 +28,15 @@ class ImportPreview:
 
     shape: str
     n: int
-    first: PreferencePair | None
-    first_prompt: str
+    history: tuple[Message, ...]
+    prompt: str
+    answers: tuple[str, ...]
     warnings: tuple[str, ...]
     broken: tuple[str, ...]
     fields: tuple[str, ...]
 
     def __str__(self) -> str:
-        what = "pair" if self.first else "prompt"
+        what = "pair" if self.answers else "prompt"
         return f"Read as {self.shape}, {self.n:,} {what}{'' if self.n == 1 else 's'}."
 
 
@@ -45,8 +47,9 @@ def preview(document: Sequence[RawRow] | dict[str, Any], name: str, options: Rea
         DatasetError: it breaks its format, or all its rows do; the message names row and field.
         UnknownShapeError: its rows are of no known shape.
     """
+    fields: tuple[str, ...] = ()
     if isinstance(document, dict):
-        parsed, fields = parse_own(document, name), ()
+        parsed = parse_own(document, name)
     else:
         parsed = parse_rows(document, name, replace(options, skip_broken=True))
         fields = tuple(field_names(document[:100]))
@@ -54,8 +57,9 @@ def preview(document: Sequence[RawRow] | dict[str, Any], name: str, options: Rea
     return ImportPreview(
         parsed.shape,
         len(parsed.pairs) + len(parsed.heldout) + len(parsed.prompts),
-        first,
+        first.history if first else (),
         first.prompt if first else parsed.prompts[0],
+        (first.support, first.oppose) if first else (),
         parsed.warnings,
         parsed.broken,
         fields,

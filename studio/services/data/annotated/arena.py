@@ -99,8 +99,8 @@ def _pair(fields: Fields) -> NewPair | None:
     if before[0] != before[1]:
         return None
     system, history, prompt = before[0] or _asked(fields)
-    origins = (Origin("import", name) for name in names)
-    return NewPair(prompt, answers[0], answers[1], *origins, "import", history, system)
+    one, two = (Origin("import", name) for name in names)
+    return NewPair(prompt, answers[0], answers[1], one, two, "import", history, system)
 
 
 def _asked(fields: Fields) -> tuple[str, tuple[Message, ...], str]:
@@ -122,13 +122,12 @@ def _choice(fields: Fields) -> Choice | None:
         return "skip"
     winner = fields.get("winner")
     if winner is None:
-        flags = {"winner_model_a": "1", "winner_model_b": "2", "winner_tie": "tie"}
-        return next((choice for flag, choice in flags.items() if _number(fields.get(flag)) == 1), None)  # type: ignore[return-value]
+        flags: dict[str, Choice] = {"winner_model_a": "1", "winner_model_b": "2", "winner_tie": "tie"}
+        return next((choice for flag, choice in flags.items() if _number(fields.get(flag)) == 1), None)
     choice = _WINNERS.get(slug(str(winner)))
     if choice is None:
-        for side, name in (("1", fields.get("model_a")), ("2", fields.get("model_b"))):
-            if isinstance(name, str) and winner == name:
-                return side  # type: ignore[return-value]
+        if winner in (fields.get("model_a"), fields.get("model_b")):
+            return "1" if winner == fields.get("model_a") else "2"
         if not str(winner).strip():
             return None
         raise DatasetError(f"{fields.where}: winner is {str(winner)[:40]!r}; it must be model_a, model_b or tie.")

@@ -54,8 +54,8 @@ def read_tasks(rows: Sequence[RawRow]) -> ReadRecords:
         key = repr((system, history, prompt, first, second))
         if key not in places:
             places[key] = len(pairs)
-            origins = (Origin("import", name) for name in names)
-            pairs.append(NewPair(prompt, first, second, *origins, "import", history, system))
+            one, two = (Origin("import", name) for name in names)
+            pairs.append(NewPair(prompt, first, second, one, two, "import", history, system))
         for number, annotation in enumerate(annotations, 1):
             user = user_id("label studio", str(annotation.get("completed_by") or number))
             if annotation.get("was_cancelled"):
