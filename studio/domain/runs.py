@@ -102,7 +102,8 @@ class RowsThatFit:
         if self.left_out:
             first = self.left_out[0]
             n, total = len(self.left_out), len(self.left_out) + len(self.kept)
-            which = f"row {first.place + 1} ({first.pair_id}): {first.why}"
+            number = str(first.place + 1)
+            which = f"row {number}{f' ({first.pair_id})' if first.pair_id != number else ''}: {first.why}"
             more = f"; and {n - 1} more" if n > 1 else ""
             parts.append(f"{n} of {total} rows {'is' if n == 1 else 'are'} too long and left out ({which}{more}).")
         if self.cut:

@@ -155,4 +155,4 @@ def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]

@@ -149,7 +149,7 @@ def _full_ids(tokenizer: Any, messages: Sequence[Message], answer: str) -> list[
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def _common_prefix(first: list[int], second: list[int]) -> int:

@@ -12,7 +12,7 @@ from studio.errors import DatasetError
 from studio.services.data.conversations import Split, is_turn, split_row
 from studio.services.data.formats import RawRow, checked_object, checked_text, kind_of
 from studio.services.data.shapes.fields import Fields, conversation_or_text, turns
-from studio.services.data.shapes.table import Kind, Shape, listed, listed_fields, mapped, recognise
+from studio.services.data.shapes.table import Kind, Shape, field_names, listed, listed_fields, mapped, recognise
 from studio.services.data.shapes.templates import stripped, template_token
 
 #: How many rows or complaints one message names; a person mends these and sees the next.
@@ -191,7 +191,8 @@ def find_shape(rows: Sequence[RawRow], name: str, mapping: Mapping[str, str], mi
         raise DatasetError(f"{name}, {error}") from None
     raise UnknownShapeError(
         f"{name}, {rows[0].where}: {missing}; it has {listed_fields(rows[:1])}. Map them by hand (--map prompt=… --map chosen=… "
-        "--map rejected=…, or the menus on the page)."
+        "--map rejected=…, or the menus on the page).",
+        field_names(rows[:100]),
     )
 
 

@@ -203,8 +203,8 @@ def _film(samples: Sequence[SampleEvent]) -> str:
 
 def _long_rows(recipe: PairRecipe) -> str:
     """How many rows were too long, and how many answers were cut."""
-    gone = f"; {len(recipe.left_out)} more were too long and left out" if recipe.left_out else ""
-    cut = f"; {recipe.cut} answers were cut at {recipe.settings.max_length} tokens" if recipe.cut else ""
+    gone = f"; left out as too long: {len(recipe.left_out)}" if recipe.left_out else ""
+    cut = f"; answers cut at {recipe.settings.max_length} tokens: {recipe.cut}" if recipe.cut else ""
     return gone + cut
 
 

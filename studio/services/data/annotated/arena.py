@@ -32,7 +32,7 @@ _LABEL = 120
 def is_arena(row: dict[str, Any]) -> bool:
     """Whether a row is a vote between two models' answers, or a line of FastChat's log."""
     fields = Fields(row, "", literal=False)
-    if _logged(row):
+    if isinstance(row.get("type"), str) and ("states" in row or "tstamp" in row):
         return True
     decided = {"winner", "winner_model_a", "winner_tie"} & fields.keys
     return bool(decided) and all(fields.first(_paths(side)) for side in _SIDES)
