@@ -16,7 +16,7 @@ _STARTS = (
     r"(?P<inst>\[INST\])[ \t]*",
     r"(?P<answer>\[/INST\])[ \t]*",
     r"^### ?(?P<alpaca>System|Instruction|Input|Human|User|Response|Assistant)(?: prompt)?:[ \t]*\n?",
-    r"(?:^|(?<=\s))(?P<vicuna>USER(?=:[\s\S]*\bASSISTANT:)|(?<=\s)ASSISTANT(?=:)):[ \t]*",
+    r"(?:^|(?<=[\s>]))(?P<vicuna>USER(?=:[\s\S]*\bASSISTANT:)|(?<=\s)ASSISTANT(?=:)):[ \t]*",
 )
 _START = re.compile("|".join(_STARTS), re.MULTILINE)
 _SYSTEM = re.compile(r"<<SYS>>\s*(.*?)\s*<</SYS>>", re.DOTALL)
