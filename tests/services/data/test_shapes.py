@@ -92,6 +92,13 @@ SHAPES: dict[str, tuple[dict[str, Any], str, PreferencePair]] = {
         PAIR,
     ),
     "nested": ({"prompt": {"text": "why?", "score": 0.1}, "chosen": {"text": "because"}, "rejected": {"text": "no idea"}}, "TRL", PAIR),
+    "one name for a path": ({"prompt.text": "why?", "chosen": "because", "rejected": "no idea"}, "", PAIR),
+    "HelpSteer": (
+        {"context": [USER], "response1": "no idea", "response2": "because", "overall_preference": 2},
+        "two answers side by side",
+        PAIR,
+    ),
+    "words for it": ({"question": "why?", "Better": "because", "Worse": "no idea"}, "better and worse", PAIR),
     "other capitals": ({"Prompt": "why?", "CHOSEN": "because", "Rejected": "no idea"}, "TRL", PAIR),
     "whole conversation beside": (
         {"messages": [USER, GOOD], "chosen": [USER, GOOD], "rejected": [USER, BAD]},

@@ -38,7 +38,10 @@ def is_argilla(row: dict[str, Any]) -> bool:
     """Whether a row is a record of Argilla, or a row of a table made of some."""
     if isinstance(row.get("fields"), dict):
         return True
-    return bool(_questions(_read(row, "")))
+    try:
+        return bool(_questions(_read(row, "")))
+    except DatasetError:  # a conversation written as text that cannot be read: whoever reads the row says so
+        return False
 
 
 def read_records(rows: Sequence[RawRow], settings: Mapping[str, Any]) -> ReadRecords:

@@ -40,6 +40,9 @@ class Fields:
             key = key_of(str(name))
             if key not in self._names or name == key:  # the exact name counts where two differ in capitals only
                 self._names[key] = str(name)
+        for key, name in list(self._names.items()):  # a table spells what lies in an object as one name
+            if key.endswith((".text", ".content", ".value")):
+                self._names.setdefault(key.rpartition(".")[0], name)
         self.read: set[str] = set()
 
     def __contains__(self, path: str) -> bool:

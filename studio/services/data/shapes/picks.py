@@ -37,7 +37,7 @@ _NUMBERED = re.compile(
 #: What names the better of two such answers, in the order in which it counts.
 _CHOICES = (
     "winner", "preferred", "preference", "better_response_id", "safer_response_id", "better", "best", "choice", "chosen",
-    "label", "labels", "overall_preference",
+    "label", "labels", "overall_preference", "preference_strength",
 )  # fmt: skip
 _TIES = {"tie", "equal", "same", "draw", "both", "neither", "none", "tie_(bothbad)", "both_bad", "bothbad"}
 
@@ -161,7 +161,9 @@ def _better(fields: Fields, one: str, other: str) -> int:
         value = fields.get(path)
         if path == "labels" and _is_number(value) and ends == ("a", "b"):  # SHP: 1 where A is preferred
             return 1 if value == 1 else 2
-        if path == "overall_preference" and _is_number(value):  # HelpSteer: below 0 where the first is preferred
+        if path in ("overall_preference", "preference_strength") and _is_number(
+            value
+        ):  # HelpSteer: below 0 where the first is preferred
             return 1 if value < 0 else 2 if value > 0 else 0
         if isinstance(value, float) and value.is_integer():
             value = int(value)

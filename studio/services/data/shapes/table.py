@@ -67,6 +67,11 @@ class Shape:
 
 
 _LABELS = two("chosen", "rejected")
+#: Names of the better and the worse answer that people think of.
+_BETTER_AND_WORSE = (
+    ("better", "worse"), ("preferred", "dispreferred"), ("accepted", "rejected"), ("win", "lose"), ("winner", "loser"),
+    ("text_chosen", "text_rejected"), ("positive", "negative"),
+)  # fmt: skip
 _RATINGS = ("ratings", "rating", "scores")
 #: The studio's own JSON, in which texts are what they are.
 OWN = Shape("this studio's own JSON", (), two("support", "oppose"), kind="sides", plain=True, literal=False)
@@ -100,6 +105,7 @@ SHAPES: tuple[Shape, ...] = (
           ("input", "query", "user_input")),
     Shape("chosen and rejected with the prompt in both", ("chosen", "rejected"), _LABELS, (), implied=True),
     Shape("pairs of two sides", ("support", "oppose"), two("support", "oppose"), kind="sides"),
+    *(Shape(f"pairs of {one} and {other}", (one, other), two(one, other), _ASKED) for one, other in _BETTER_AND_WORSE),
     Shape("stack-exchange pairs", ("response_j", "response_k"), two("response_j", "response_k"), _ASKED),
     Shape("SHP rows", ("human_ref_a", "human_ref_b"), numbered("human_ref_a", "human_ref_b"), ("history", "prompt"), history=()),
     Shape("LLaMA-Factory alpaca ranking with a list of outputs", ("instruction|prompt|query", "output"), in_list("output"),
@@ -148,7 +154,8 @@ def _shape_of(row: RawRow, loose: bool) -> Shape | None:
         return None
     name = next((name for field, name in _NAMED_BY_CHOICE.items() if field in fields.keys), "two answers side by side")
     # What a model said may well begin with "Human:"; only labelled data is made of transcripts.
-    return Shape(name, (), numbered(*names), ("prompt", *_ASKED[:4]), _CONTEXT, plain=True)
+    asked = ("prompt", *_ASKED[:4], "context", "conversation", "messages")
+    return Shape(name, (), numbered(*names), asked, _CONTEXT, plain=True)
 
 
 def _fits(shape: Shape, fields: Fields) -> bool:
