@@ -67,7 +67,7 @@ def parse_rows(rows: Sequence[RawRow], name: str, options: ReadOptions = AS_IT_I
             return parse_dialogues(rows, name, options.skip_broken)
         if are_unpaired(rows):
             return _of_unpaired(rows, name, options)
-        if records := read_annotated(rows):
+        if records := read_annotated(rows, name):
             return _of_records(records, name)
     return _of_rows(rows, name, find_shape(rows, name, options.mapping, _MISSING), options)
 

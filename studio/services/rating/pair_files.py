@@ -62,7 +62,7 @@ def read_comparisons(
         made = [_of_dataset(pair, parsed.kind, title) for pair in (*parsed.pairs, *parsed.heldout)]
         return _comparisons(_numbered(made), name, parsed.warnings, parsed.shape)
     if not options.mapping:
-        if records := read_annotated(document):
+        if records := read_annotated(document, name):
             return _comparisons(_numbered(_judged(records)), name, _record_warnings(records, name), records.tool)
         if are_unpaired(document):
             return _of_unpaired(document, name, title, options)

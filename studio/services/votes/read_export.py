@@ -167,12 +167,14 @@ def read_records(path: Path, settings: Path | None, max_bytes: int) -> ReadRecor
         raise DatasetError(f"{SETTINGS} is a list; the settings of Argilla are one object.")
     if not document:
         raise DatasetError(f"{path.name} holds no records.")
-    try:
-        records = read_annotated(document, described)
-    except DatasetError as error:
-        raise DatasetError(f"{path.name}, {error}") from None
+    records = read_annotated(document, path.name, described)
     if records is None:
         raise DatasetError(f"{path.name}, {document[0].where}: {_no_votes(document)}")
+    if records.unread and not records.votes:
+        raise DatasetError(
+            f"{path.name} was read as {records.tool}, and none of its {records.unread} judgements says which of two answers is "
+            f"better ({' '.join(records.warnings)}); ask for a label or a ranking over the two, or import them as pairs to be rated."
+        )
     return records
 
 

@@ -180,8 +180,14 @@ def test_records_without_votes_are_said(tmp_path: Path) -> None:
     brought = read_votes(written(tmp_path, "a.json", [{"fields": FIELDS, "responses": []}]), LIMIT)
     assert len(brought.ballots.pairs) == 1
     assert brought.warnings[0] == "no votes were found in it, only pairs."
-    lost = read_votes(written(tmp_path, "b.json", [task(selected="up")]), LIMIT)
-    assert "1 annotations that name neither" in " ".join(lost.warnings)
+    rated = {"user_id": ADA, "values": {"rating": {"value": 2}}, "status": "submitted"}
+    for rows, message in (
+        ([task(selected="up")], "comparisons of Label Studio, and none of its 1 judgements says which"),
+        ([{"fields": FIELDS, "responses": [rated]}], "an Argilla dataset, and none of its 1 judgements"),
+        ([arena("")], "votes of an arena, and none of its 1 judgements"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            read_votes(written(tmp_path, "b.json", rows), LIMIT)
 
 
 def test_records_are_trained_on_by_majority(settings: Settings, tmp_path: Path) -> None:

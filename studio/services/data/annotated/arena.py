@@ -16,6 +16,7 @@ from studio.services.data.conversations import messages_of
 from studio.services.data.formats import RawRow
 from studio.services.data.shapes.fields import Fields
 
+NAME = "votes of an arena"
 _SIDES = ("a", "b")
 #: Where the answer of a side stands: a whole conversation, or the answer alone.
 _ANSWERS = ("conversation_{}", "response_{}", "answer_{}", "full_conversation_{}")
@@ -71,7 +72,7 @@ def read_battles(rows: Sequence[RawRow]) -> ReadRecords:
         times = {"created": "created", "updated": "tstamp", "seconds": "seconds"}
         given = {name: _number(fields.get(path)) for name, path in times.items()}
         votes[places[key], user] = ReadVote(places[key], user, choice, **given)
-    return ReadRecords(tuple(pairs), tuple(votes.values()), "", left_out(lost), "votes of an arena")
+    return ReadRecords(tuple(pairs), tuple(votes.values()), "", left_out(lost), NAME, sum(lost.values()))
 
 
 def _paths(side: str) -> tuple[str, ...]:
@@ -82,6 +83,7 @@ def _pair(fields: Fields) -> NewPair | None:
     """The pair of a record; None where the two conversations differ before their last answer."""
     before: list[Any] = []
     answers, names = [], []
+    turn = _number(fields.get("turn"))
     for side in _SIDES:
         path = fields.first(_paths(side))
         value, where = fields.get(path), f"{fields.where}: {fields.name(path)}"
@@ -90,6 +92,8 @@ def _pair(fields: Fields) -> NewPair | None:
         if isinstance(value, list) and value and isinstance(value[-1], str):  # LMSYS: a list of a model's answers
             prompts = fields.get("prompt")
             value = _woven(prompts if isinstance(prompts, list) else [prompts], value)
+        if isinstance(value, list) and turn:  # MT-bench judges a conversation's first turn, and then all of it
+            value = _first_turns(value, int(turn))
         answers.append(answered(value, where))
         before.append(
             asked([vars(m) for m in messages_of(value, where)[:-1]], where) if isinstance(value, list) else None
@@ -101,6 +105,12 @@ def _pair(fields: Fields) -> NewPair | None:
     system, history, prompt = before[0] or _asked(fields)
     one, two = (Origin("import", name) for name in names)
     return NewPair(prompt, answers[0], answers[1], one, two, "import", history, system)
+
+
+def _first_turns(turns: list[Any], number: int) -> list[Any]:
+    """The turns up to the assistant's ``number``-th."""
+    said = [at for at, turn in enumerate(turns) if isinstance(turn, dict) and turn.get("role") == "assistant"]
+    return turns[: said[number - 1] + 1] if 1 <= number <= len(said) else turns
 
 
 def _asked(fields: Fields) -> tuple[str, tuple[Message, ...], str]:

@@ -30,6 +30,7 @@ QUESTION = "preference"
 #: Questions about two answers that say which is better; None where the settings are not there.
 _KINDS = (None, "label_selection", "ranking")
 _FLAT = ".responses"
+_UNREAD = "responses that name neither an answer nor a tie"
 #: Columns of a flat table that are no fields: what Argilla itself adds.
 _OWN = {"id", "status", "external_id", "metadata", "inserted_at", "updated_at", "_server_id", "vectors", "split"}
 
@@ -191,7 +192,9 @@ class _Reader:
                     votes[(place, vote.user)] = vote
             self.left_out["suggestions of models"] += bool(record.get("suggestions"))
             self.left_out["records with vectors"] += bool(record.get("vectors"))
-        return ReadRecords(tuple(pairs), tuple(votes.values()), self.guidelines, left_out(self.left_out))
+        return ReadRecords(
+            tuple(pairs), tuple(votes.values()), self.guidelines, left_out(self.left_out), unread=self.left_out[_UNREAD]
+        )
 
     def _pair(self, record: dict[str, Any], where: str) -> NewPair:
         fields = record["fields"]
@@ -226,7 +229,7 @@ class _Reader:
             return None
         choice = self._choice(response.get("value"), self.question)
         if choice is None:
-            self.left_out["responses that name neither an answer nor a tie"] += 1
+            self.left_out[_UNREAD] += 1
             return None
         return ReadVote(place, user, choice)
 
@@ -239,9 +242,9 @@ class _Reader:
         """``1`` stands for answer a, ``2`` for b."""
         if isinstance(value, list):
             return self._ranked(value, question)
-        if isinstance(value, bool) or not isinstance(value, str | int):
+        if not isinstance(value, str):  # a number is a rating, and says nothing of the other answer
             return None
-        return choice_of((str(value), self._texts.get(question, {}).get(str(value), "")), self.a, self.b)
+        return choice_of((value, self._texts.get(question, {}).get(value, "")), self.a, self.b)
 
     def _ranked(self, value: list[Any], question: str) -> Choice | None:
         """A ranking: names from the best on, or objects with a rank each (equal ones are a tie)."""

@@ -23,6 +23,8 @@ from studio.services.data.annotated.records import (
 from studio.services.data.formats import RawRow
 from studio.services.data.shapes.literals import read_literal
 
+NAME = "comparisons of Label Studio"
+_UNREAD = "annotations that name neither an answer nor a tie"
 #: Columns of a flat export that are no data.
 _OWN = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"}
 
@@ -63,11 +65,11 @@ def read_tasks(rows: Sequence[RawRow]) -> ReadRecords:
                 continue
             choice = _choice(listed(annotation.get("result")), *names)
             if choice is None:
-                lost["annotations that name neither an answer nor a tie"] += 1
+                lost[_UNREAD] += 1
             else:
                 votes[places[key], user] = ReadVote(places[key], user, choice)
         lost["predictions of models"] += len(listed(row.value.get("predictions")))
-    return ReadRecords(tuple(pairs), tuple(votes.values()), "", left_out(lost), "comparisons of Label Studio")
+    return ReadRecords(tuple(pairs), tuple(votes.values()), "", left_out(lost), NAME, lost[_UNREAD])
 
 
 def _task(row: dict[str, Any], where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

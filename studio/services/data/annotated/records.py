@@ -38,13 +38,14 @@ class ReadVote:
 @dataclass(frozen=True)
 class ReadRecords:
     """What a file of records holds that the studio has a place for. ``tool`` names who wrote it; ``warnings`` count everything
-    else."""
+    else, ``unread`` of it the judgements that say nothing of two answers."""
 
     pairs: tuple[NewPair, ...]
     votes: tuple[ReadVote, ...]
     guidelines: str
     warnings: tuple[str, ...]
     tool: str = "an Argilla dataset"
+    unread: int = 0
 
     def preferences(self) -> list[Literal["a", "b", ""]]:
         """For each pair the answer that most of its votes prefer, else its own label; empty where there is neither."""
