@@ -53,6 +53,9 @@ def preview(document: Sequence[RawRow] | dict[str, Any], name: str, options: Rea
     else:
         parsed = parse_rows(document, name, replace(options, skip_broken=True))
         fields = tuple(field_names(document[:100]))
+    told = parsed.warnings
+    if not options.skip_broken:  # nothing is left out yet: ``broken`` says what stands in the way
+        told = tuple(warning for warning in told if not (parsed.broken and " broken rows left out: " in warning))
     first = parsed.pairs[0] if parsed.pairs else None
     return ImportPreview(
         parsed.shape,
@@ -60,7 +63,7 @@ def preview(document: Sequence[RawRow] | dict[str, Any], name: str, options: Rea
         first.history if first else (),
         first.prompt if first else parsed.prompts[0],
         (first.support, first.oppose) if first else (),
-        parsed.warnings,
+        told,
         parsed.broken,
         fields,
     )

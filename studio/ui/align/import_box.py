@@ -34,10 +34,10 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
             "before anything is kept. Dialogues (`id, dialogue, summary, topic`) become prompts for a detox run.",
             elem_classes="quiet",
         )
+        file = gr.File(label="Preference data", type="filepath", height=110, elem_id="import-file")
         with gr.Row():
-            file = gr.File(label="Preference data", type="filepath", height=110, elem_id="import-file")
-            tests = gr.File(label="Test prompts (optional)", type="filepath", height=110, elem_id="import-tests")
-            held = gr.File(label="Held-out pairs (optional)", type="filepath", height=110, elem_id="import-heldout")
+            tests = gr.File(label="Test prompts", type="filepath", height=110, elem_id="import-tests")
+            held = gr.File(label="Held-out pairs", type="filepath", height=110, elem_id="import-heldout")
         hub = gr.Textbox(
             label="…or a dataset id on the Hub", placeholder="owner/name, then Enter", max_lines=1, elem_id="import-hub"
         )
@@ -88,7 +88,8 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
         data = services.datasets
         seen = data.preview_file(path, how) if path else data.preview_hub(hub_id, part, PREVIEW_ROWS, options=how)
         row = first_row(seen.history, seen.prompt, seen.answers)
-        return Preview(str(seen), row, seen.warnings, () if how.skip_broken else seen.broken, seen.fields)
+        of = "" if path else f" (of the first {PREVIEW_ROWS} rows)"
+        return Preview(f"{seen}{of}", row, seen.warnings, () if how.skip_broken else seen.broken, seen.fields)
 
     bind_reading(reading, shared, file, hub, split, look)
     sources = [file, tests, held, hub, split, limit, title, heldout, *reading.values]
