@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_training, command, follow_and_tell, tell_outlook, training_form
+from studio.cli.common import (
+    Commands,
+    add_training,
+    command,
+    dataset_id,
+    follow_and_tell,
+    tell_outlook,
+    training_form,
+    warn_of_long_rows,
+)
 from studio.domain.settings import DpoSettings, LoraSettings
 from studio.services import Services
 
@@ -16,7 +25,9 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Register the command."""
     align = command(commands, "align", _align, "Train an adapter in the foreground.")
-    align.add_argument("--data", required=True, metavar="DATASET", help="id of a dataset: shipped or imported")
+    align.add_argument(
+        "--data", required=True, metavar="DATASET|FILE", help="id of a dataset, or a file of preference data"
+    )
     align.add_argument("--support-ratio", type=float, default=0.9, help="0..1 (default: 0.9)")
     align.add_argument("--data-size", type=int, help="pairs to train on (default: 50, or all where there are fewer)")
     align.add_argument("--shuffle", action="store_true", help="draw which rows support, instead of the first ones")
@@ -26,6 +37,7 @@ def add(commands: Commands) -> None:
 
 def _align(services: Services, options: argparse.Namespace) -> int:
     form = _form(services, options)
+    warn_of_long_rows(services.align.fit(form))
     run_id = services.align.start(form)
     tell_outlook(services.align.outlook(form))
     return follow_and_tell(
@@ -40,6 +52,7 @@ def _align(services: Services, options: argparse.Namespace) -> int:
 def _form(services: Services, options: argparse.Namespace) -> AlignForm:
     from studio.services.align.service import AlignForm
 
+    options.data = dataset_id(services, options.data)
     options.base, preset, prompt = services.align.suited(options.base, options.preset or "", options.data)
     size = options.data_size
     return training_form(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from studio.domain.chat import Sampling
 from studio.domain.events import DetoxEvent, StepEvent
+from studio.domain.runs import RowsThatFit
 from studio.domain.settings import Declared
 from studio.errors import InputError, TrainingError
 from studio.services import Services
@@ -180,7 +181,26 @@ def tell_outlook(outlook: Outlook) -> None:
     print(" ".join(outlook.sentences()).replace("⚠️ ", "warning: "), file=sys.stderr)
 
 
+def dataset_id(services: Services, text: str) -> str:
+    """The dataset that ``--data`` names: by its id, or a file, which is imported unless just that is here already.
+
+    Raises:
+        NotFoundError: there is neither; DatasetError: the file breaks its format.
+    """
+    report = services.datasets.named(text)
+    if report.shape:
+        print(f"Read as {report.shape}: dataset {report.dataset.id}.", file=sys.stderr)
+    warn(report.warnings)
+    return report.dataset.id
+
+
 def warn(warnings: Sequence[str]) -> None:
     """Warnings on stderr, one a line."""
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def warn_of_long_rows(fit: RowsThatFit | None) -> None:
+    """Say before a run is queued which of its rows are too long, and what can be done."""
+    if fit is not None and str(fit):
+        warn([f"{fit} (--long-rows cut or leave-out; --max-length)"])

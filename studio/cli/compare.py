@@ -71,7 +71,7 @@ def _write_table(path: Path, records: list[dict[str, str]]) -> None:
         return
     from studio.services.files.tables import csv_text
 
-    path.write_text(csv_text(list(records[0]), records), encoding="utf-8", newline="")
+    path.write_text(csv_text(list(records[0]), records), encoding="utf-8-sig", newline="")
 
 
 def _chat(services: Services, options: argparse.Namespace) -> int:

@@ -6,7 +6,17 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.common import Commands, add_training, command, follow_and_tell, tell_outlook, training_form, warn
+from studio.cli.common import (
+    Commands,
+    add_training,
+    command,
+    dataset_id,
+    follow_and_tell,
+    tell_outlook,
+    training_form,
+    warn,
+    warn_of_long_rows,
+)
 from studio.domain.settings import LoraSettings, RewardSettings
 from studio.domain.toxicity import reward_scorer
 from studio.errors import InputError
@@ -24,9 +34,9 @@ def add(commands: Commands) -> None:
     reward.add_argument(
         "--data",
         required=True,
-        metavar="DATASET|votes",
+        metavar="DATASET|FILE|votes",
         action="append",
-        help="id of a dataset, or votes: pairs decided by vote; give it twice for both",
+        help="id of a dataset, a file of preference data, or votes: pairs decided by vote; give it twice for a dataset and votes",
     )
     reward.add_argument(
         "--support-ratio", type=float, default=1.0, help="share of the pairs kept as labelled, 0..1 (default: 1)"
@@ -47,6 +57,7 @@ def _reward(services: Services, options: argparse.Namespace) -> int:
     lost = services.reward.preview(form).left_out
     if lost is not None and lost.total:
         warn([f"{lost.total} pairs of the votes are left out: {lost}."])
+    warn_of_long_rows(services.reward.fit(form))
     run_id = services.reward.start(form)
     tell_outlook(services.reward.outlook(form))
     return follow_and_tell(services, run_id, options.json, services.reward.result, _summary)
@@ -58,6 +69,7 @@ def _form(services: Services, options: argparse.Namespace) -> RewardForm:
     named = [name for name in options.data if name != VOTES]
     if len(named) > 1:
         raise InputError(f"--data names {len(named)} datasets ({', '.join(named)}); name one, and votes beside it.")
+    named = [dataset_id(services, name) for name in named]
     options.base = options.base or services.models.default_base()
     size = options.data_size
     if size is None:

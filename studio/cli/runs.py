@@ -1,4 +1,4 @@
-"""``runs`` and ``import``: what is there, and the ways in."""
+"""``runs``: what is there."""
 
 from __future__ import annotations
 
@@ -6,31 +6,17 @@ import argparse
 import json
 import sys
 import time
-from pathlib import Path
 
 from studio.cli.common import Commands, command, warn
 from studio.domain.runs import PairRecipe
 from studio.services import Services
-from studio.services.data.datasets import counted
 from studio.services.runs.store import RunView
-from studio.services.wording import listed
 
 
 def add(commands: Commands) -> None:
-    """Register the commands."""
+    """Register the command."""
     runs = command(commands, "runs", _runs, "List the runs, newest first.")
     runs.add_argument("--json", action="store_true", help="one JSON array instead of a table")
-
-    imported = command(
-        commands, "import", _import, "Import a preference dataset from a file, or an adapter from a zip or folder."
-    )
-    imported.add_argument("file", type=Path, help="JSON, JSONL, CSV or Parquet; for an adapter a zip or a folder")
-    imported.add_argument("--base", default="", help="base model of an adapter that does not say it")
-    imported.add_argument(
-        "--checkpoint", default="", help="folder of the adapter where there are several in it (default: the newest)"
-    )
-    imported.add_argument("--test-prompts", type=Path, help="a file of test prompts")
-    imported.add_argument("--title", help="its name (default: from the file's name)")
 
 
 def _runs(services: Services, options: argparse.Namespace) -> int:
@@ -75,18 +61,3 @@ def _measured(view: RunView) -> float | None:
         return view.reward.hits / view.reward.n if view.reward and view.reward.n else None
     share = view.adapter_share
     return share.share if share and share.n else None
-
-
-def _import(services: Services, options: argparse.Namespace) -> int:
-    if options.file.suffix.lower() == ".zip" or options.file.is_dir():
-        import_from = services.library.import_folder if options.file.is_dir() else services.library.import_zip
-        done = import_from(options.file, options.base, options.checkpoint)
-        warn(done.warnings)
-        if done.left_out:
-            print(f"left out: {listed(done.left_out)}", file=sys.stderr)
-        print(f"{done.run_id}: adapter of {done.base.id}")
-        return 0
-    report = services.datasets.import_file(options.file, options.test_prompts, title=options.title)
-    warn(report.warnings)
-    print(f"{report.dataset.id}: {counted(report.dataset)}")
-    return 0

@@ -24,9 +24,12 @@ def add(commands: Commands) -> None:
         "--license", default="", metavar="ID", help="for the card, as the Hub spells it: cc-by-4.0, mit"
     )
     imported = command(
-        commands, "import-votes", _import, "Import an export of votes or an Argilla 2 dataset; nothing comes twice."
+        commands,
+        "import-votes",
+        _import,
+        "Import votes: an export of this studio, Argilla, Label Studio or arena records; nothing comes twice.",
     )
-    imported.add_argument("path", type=Path, help="a folder, a zip, or Argilla's records.json")
+    imported.add_argument("path", type=Path, help="a folder, a zip, or a file of records")
 
 
 def _export(services: Services, options: argparse.Namespace) -> int:

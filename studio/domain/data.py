@@ -51,6 +51,7 @@ class PreferenceDataset:
         content_hash: sha256 of the canonical JSON of pairs, heldout and test prompts.
         source: where it came from: ``shipped``, a file name, or ``hub:<id>``.
         prompts: prompts to train on without answers, none of them among the test prompts; data that has them has no pairs.
+        notes: what is to be known of it: rows that were left out when it was imported, and why.
     """
 
     id: str
@@ -63,6 +64,7 @@ class PreferenceDataset:
     content_hash: str
     source: str
     prompts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

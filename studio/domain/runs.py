@@ -77,15 +77,58 @@ class BaseRecipe:
         return recipe
 
 
+@dataclass(frozen=True)
+class LongRow:
+    """A row that is left out of a run as too long: its place among the rows asked for (from 0), its pair, and why."""
+
+    place: int
+    pair_id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class RowsThatFit:
+    """Which of the rows asked for fit into a run: the places of those ``kept``, those ``left_out``, and how many answers are ``cut`` at
+    ``limit`` tokens."""
+
+    kept: tuple[int, ...]
+    left_out: tuple[LongRow, ...]
+    cut: int
+    limit: int
+
+    def __str__(self) -> str:
+        """What a person should know before the run; empty where every row fits."""
+        parts = []
+        if self.left_out:
+            first = self.left_out[0]
+            n, total = len(self.left_out), len(self.left_out) + len(self.kept)
+            number = str(first.place + 1)
+            which = f"row {number}{f' ({first.pair_id})' if first.pair_id != number else ''}: {first.why}"
+            more = f"; and {n - 1} more" if n > 1 else ""
+            parts.append(f"{n} of {total} rows {'is' if n == 1 else 'are'} too long and left out ({which}{more}).")
+        if self.cut:
+            parts.append(
+                f"{self.cut} answers are cut at {self.limit:,} tokens; raise max_length, or leave their rows out."
+            )
+        return " ".join(parts)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PairRecipe(BaseRecipe):
-    """A run on preference pairs; ``rows_support``: for each row, whether *support* is the chosen side (the flip mask)."""
+    """A run on preference pairs.
+
+    Attributes:
+        rows_support: for each row, whether *support* is the chosen side (the flip mask).
+        left_out: ids of the pairs that were to be trained on and are too long; ``cut``: answers cut at the limit.
+    """
 
     noun = "run on preference pairs"
 
     dataset_kind: Literal["sides", "labels"]
     support_ratio: float
     rows_support: tuple[bool, ...]
+    left_out: tuple[str, ...] = ()
+    cut: int = 0
     settings: PairSettings
 
 

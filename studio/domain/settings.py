@@ -181,12 +181,23 @@ class PairSettings(TrainingSettings):
 
     epochs: float = setting(5.0, "Epochs", "Passes over the pairs.", low=0, high=1000, step=0.5)
     gradient_accumulation: int = setting(1, "Accumulation", "Batches a step.", low=1, high=1024)
+    long_rows: str = setting(
+        "cut",
+        "Answers too long",
+        "Cut at max length, or their rows left out. A prompt that fills it alone is always left out.",
+        choices=("cut", "leave-out"),
+    )
     probe_every: int = setting(5, "Probe every", "Steps between probes; 0: never.", low=0, high=100_000)
 
     def steps(self, rows: int) -> int:
         """Optimiser steps of a run over ``rows`` pairs that no time limit ends."""
         batches = math.ceil(rows / self.batch_size)
         return math.ceil(self.epochs * max(1, math.ceil(batches / self.gradient_accumulation)))
+
+    @property
+    def cuts_answers(self) -> bool:
+        """Whether an answer beyond ``max_length`` is cut at its end; else its row is left out."""
+        return self.long_rows == "cut"
 
     def check(self) -> None:
         """As :meth:`Declared.check`."""
@@ -249,8 +260,10 @@ class RewardSettings(PairSettings):
     ``-log sigmoid(reward(chosen) - reward(rejected))`` (Ouyang et al. 2022).
 
     ``center_rewards`` > 0 adds that multiple of the squared sum of the two rewards (Eisenstein et al. 2023), which keeps
-    them around zero.
+    them around zero. An answer is scored as a whole, so rows with one that is too long are left out unless it may be cut.
     """
+
+    long_rows: str = "leave-out"
 
     center_rewards: float = setting(
         0.01, "Centre rewards", "Weight of a pull of rewards to 0.", low=0, high=100, step=0.01

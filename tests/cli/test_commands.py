@@ -255,7 +255,7 @@ def test_compare_writes_the_courses_table(trained: tuple[Settings, dict[str, Any
     )
     _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
-    with open(out, encoding="utf-8", newline="") as file:
+    with open(out, encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["id", "prompt", "response_from_original_model", "response_from_trained_model"]
     assert [row["id"] for row in rows] == ["31", "q-2"]

@@ -67,8 +67,8 @@ class DpoTraining(Training[DpoJob]):
         if not job.rows:
             raise RecipeError(NO_ROWS)
         max_length = token_limit(base.model, dpo.max_length)
-        pairs = encode_rows(tokenizer, job.rows, job.recipe.system_prompt, max_length)
-        self._heldout = encode_heldout(tokenizer, job.heldout, job.recipe.system_prompt, max_length)
+        pairs = encode_rows(tokenizer, job.rows, job.recipe.system_prompt, max_length, dpo.cuts_answers)
+        self._heldout = encode_heldout(tokenizer, job.heldout, job.recipe.system_prompt, max_length, dpo.cuts_answers)
         warn_of_cuts(pairs, max_length)
         choose_attention(base.model, base.device, pairs, dpo.batch_size)
         self._reference = ReferenceCache(job.cache_dir, base_name(job, base.dtype))
@@ -78,7 +78,7 @@ class DpoTraining(Training[DpoJob]):
             replay=Replay(tokenizer, pairs, pad_id(tokenizer), dpo.seed) if dpo.replay_weight else None,
             replay_weight=dpo.replay_weight,
             sft_weight=dpo.sft_weight,
-            args=trl_arguments(job, base.device, base.model.num_parameters()),
+            args=trl_arguments(job, len(pairs), base.device, base.model.num_parameters()),
             data_collator=PairCollator(pairs, pad_id(tokenizer)),
             train_dataset=Dataset.from_dict({"row": list(range(len(pairs)))}),
             **shared,

@@ -37,13 +37,13 @@ class DpoJob(TrainingJob):
     test_prompts: tuple[str, ...]
 
 
-def trl_arguments(job: DpoJob, device: str, parameters: int) -> Any:
-    """``DPOConfig`` of a job on a base of ``parameters`` weights."""
+def trl_arguments(job: DpoJob, rows: int, device: str, parameters: int) -> Any:
+    """``DPOConfig`` of a job that trains on so many rows, on a base of ``parameters`` weights."""
     from trl import DPOConfig
 
     dpo = job.recipe.settings
     return DPOConfig(
-        **pair_arguments(job.recipe, len(job.rows), job.folder, device, parameters),
+        **pair_arguments(job.recipe, rows, job.folder, device, parameters),
         loss_type=[dpo.loss_type],
         beta=dpo.beta,
         label_smoothing=dpo.label_smoothing,

@@ -2,7 +2,8 @@
 
 The rule for what is too long, in training and in scoring: an answer is always read whole. Where prompt and answer together
 exceed the limit, the oldest tokens of the prompt go (never the special tokens the text begins with). Where the answer
-alone exceeds it, there is nothing honest to score: the row is dropped and counted, a text to be scored is refused.
+alone exceeds it, there is nothing honest to score: the row is dropped and counted (or, where a run asks for that, the answer is cut
+at its end), a text to be scored is refused.
 """
 
 from __future__ import annotations
@@ -32,18 +33,25 @@ _CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 4096, 32768
 @dataclass(frozen=True)
 class EncodedRows:
     """What of preference rows can be used: ``pairs`` are (chosen, rejected) of ``rows``; ``dropped`` rows could not be, and
-    the prompts of ``cut`` answers were shortened."""
+    the prompts of ``cut`` answers were shortened. ``shortened`` answers were cut at their end."""
 
     pairs: list[Encoded]
     rows: list[PreferenceRow]
     dropped: int
     cut: int
+    shortened: int = 0
 
 
 def encode_rows(
-    tokenizer: Any, rows: Sequence[PreferenceRow], system_prompt: str, limit: int, what: str
+    tokenizer: Any,
+    rows: Sequence[PreferenceRow],
+    system_prompt: str,
+    limit: int,
+    what: str,
+    cut_answers: bool = False,
+    quiet: bool = False,
 ) -> EncodedRows:
-    """Both answers of every row, by the module's rule; ``what`` names the rows in the log and in errors.
+    """Both answers of every row, by the module's rule; ``what`` names the rows in the log (unless ``quiet``) and in errors.
 
     A row whose two answers are the same to the model (equal but for white space, say) is dropped as well.
 
@@ -51,11 +59,18 @@ def encode_rows(
         RecipeError: the tokenizer's chat template refuses a row's conversation; names the row.
     """
     pairs, used = [], []
-    long = same = cut = 0
+    long = same = cut = shortened = 0
     for number, row in enumerate(rows, 1):
         before = conversation(row.prompt, system_prompt, row.history)
         try:
             sides = [encode_answer(tokenizer, before, answer, limit) for answer in (row.chosen, row.rejected)]
+            if cut_answers:
+                shortened += sides.count(None)
+                answers = zip(sides, (row.chosen, row.rejected), strict=True)
+                sides = [
+                    side or encode_answer(tokenizer, before, answer, limit, cut_answers=True)
+                    for side, answer in answers
+                ]
         except InputError as error:
             raise RecipeError(f"{what} {number} ({row.pair_id}): {error}") from error
         chosen, rejected = sides
@@ -67,20 +82,20 @@ def encode_rows(
             pairs.append((chosen[0], rejected[0]))
             used.append(row)
             cut += sum(lost > 0 for _, lost in (chosen, rejected))
-    if long or same:
+    if (long or same) and not quiet:
         _log.warning(
             "%ss dropped: %d with an answer longer than %d tokens, %d with two equal answers.", what, long, limit, same
         )
-    if cut:
+    if cut and not quiet:
         _log.warning("%ss: the prompts of %d answers were shortened to fit into %d tokens.", what, cut, limit)
-    return EncodedRows(pairs, used, long + same, cut)
+    return EncodedRows(pairs, used, long + same, cut, shortened)
 
 
 def encode_answer(
-    tokenizer: Any, before: Sequence[Message], answer: str, limit: int
+    tokenizer: Any, before: Sequence[Message], answer: str, limit: int, cut_answers: bool = False
 ) -> tuple[EncodedAnswer, int] | None:
     """An answer behind its conversation, and how many of the conversation's tokens were left out; None where the answer
-    alone does not fit into ``limit`` tokens.
+    alone does not fit into ``limit`` tokens and is not to be cut.
 
     Raises:
         InputError: the tokenizer's chat template refuses the conversation.
@@ -100,7 +115,11 @@ def encode_answer(
     )
     lost = max(0, len(full) - limit)
     if lost > start - len(first):
-        return None
+        if not cut_answers:
+            return None
+        answered = full[start:]
+        room = limit - len(first) - 1  # the last token ends the text, and there the reward is read
+        return EncodedAnswer(tuple(first), (*answered[:room], answered[-1])), lost
     return EncodedAnswer((*full[: len(first)], *full[len(first) + lost : start]), tuple(full[start:])), lost
 
 
@@ -140,4 +159,4 @@ def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]

@@ -105,7 +105,7 @@ class RewardTraining(Training[RewardJob]):
             raise RecipeError(NO_ROWS)
         limit = min(settings.max_length, self._base.limit)
         self._rows, self._heldout = (
-            encode_rows(base.tokenizer, rows, recipe.system_prompt, limit, name)
+            encode_rows(base.tokenizer, rows, recipe.system_prompt, limit, name, settings.cuts_answers)
             for rows, name in ((job.rows, "Training row"), (job.heldout, "Held-out row"))
         )
         pairs = self._rows.pairs

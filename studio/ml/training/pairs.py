@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from studio.domain.data import Message, PreferencePair, PreferenceRow
 from studio.errors import RecipeError
 from studio.ml.models.frames import framed
 from studio.ml.models.loading import render_chat
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,53 +47,74 @@ def conversation(prompt: str, system_prompt: str = "", history: Sequence[Message
     return [*system, *history, Message("user", prompt)]
 
 
-def encode_pair(
-    tokenizer: Any, messages: Sequence[Message], first: str, second: str, max_length: int, where: str
-) -> tuple[EncodedAnswer, EncodedAnswer]:
+class Fit(NamedTuple):
+    """What became of a row: both answers as token ids (None where it is left out, ``why`` says it), and how many answers were cut
+    at their end."""
+
+    pair: tuple[EncodedAnswer, EncodedAnswer] | None
+    why: str = ""
+    cut: int = 0
+
+
+def fit_pair(
+    tokenizer: Any, messages: Sequence[Message], first: str, second: str, max_length: int, cut: bool = True
+) -> Fit:
     """Both answers to one prompt as token ids.
 
     As in TRL, an answer starts where the tokens of *prompt + answer* leave those of the prompt (the smaller such place
-    of the two answers). An answer that goes beyond ``max_length`` tokens is cut at its end. A prompt that alone fills
-    ``max_length`` is refused: TRL drops such a row in silence.
-
-    Raises:
-        RecipeError: the prompt leaves no room for an answer, or both answers are the same within ``max_length``.
+    of the two answers). An answer that goes beyond ``max_length`` tokens is ``cut`` at its end, or its row left out. A row is left
+    out as well where its prompt alone fills ``max_length`` (TRL drops it in silence), or where both answers are the same within
+    it.
     """
     prompt = _ids(tokenizer, render_chat(tokenizer, list(messages)))
     full = [_full_ids(tokenizer, messages, answer) for answer in (first, second)]
     start = min(_common_prefix(prompt, ids) for ids in full)
     if start >= max_length:
-        raise RecipeError(
-            f"{where} has a prompt of {start} tokens and max_length is {max_length}, which leaves no room for an answer; "
-            "raise max_length or shorten the prompt."
+        return Fit(
+            None, f"its prompt of {start:,} tokens leaves no room for an answer within max_length {max_length:,}"
         )
+    longest = max(map(len, full))
+    if not cut and longest > max_length:
+        return Fit(None, f"prompt and answer have {longest:,} tokens, and max_length is {max_length:,}")
     answers = [EncodedAnswer(tuple(prompt[:start]), tuple(ids[start:max_length])) for ids in full]
     if answers[0] == answers[1]:
-        raise RecipeError(
-            f"{where} has two answers that are the same in their first {max_length} tokens; raise max_length (now "
-            f"{max_length}) or change the row."
-        )
-    return answers[0], answers[1]
+        return Fit(None, f"its answers are the same within {max_length:,} tokens")
+    return Fit((answers[0], answers[1]), cut=sum(len(ids) > max_length for ids in full))
 
 
 def encode_rows(
-    tokenizer: Any, rows: Sequence[PreferenceRow], system_prompt: str, max_length: int
+    tokenizer: Any,
+    rows: Sequence[PreferenceRow],
+    system_prompt: str,
+    max_length: int,
+    cut: bool = True,
 ) -> list[tuple[EncodedAnswer, EncodedAnswer]]:
-    """``(chosen, rejected)`` of every training row, in order; raises as :func:`encode_pair`, naming the row."""
-    named = (
+    """``(chosen, rejected)`` of every training row that fits, in order; the others are named in the log.
+
+    Raises:
+        RecipeError: none of them fits.
+    """
+    named = [
         (f"Training row {number} ({row.pair_id})", row, row.chosen, row.rejected) for number, row in enumerate(rows, 1)
-    )
-    return _encode_all(tokenizer, named, system_prompt, max_length)
+    ]
+    pairs, left_out = _encode_all(tokenizer, named, system_prompt, max_length, cut)
+    if named and not pairs:
+        raise RecipeError(f"None of the {len(named)} training rows can be used: {left_out[0]}; raise max_length.")
+    return pairs
 
 
 def encode_heldout(
-    tokenizer: Any, pairs: Sequence[PreferencePair], system_prompt: str, max_length: int
+    tokenizer: Any,
+    pairs: Sequence[PreferencePair],
+    system_prompt: str,
+    max_length: int,
+    cut: bool = True,
 ) -> list[tuple[EncodedAnswer, EncodedAnswer]]:
-    """``(support, oppose)`` of every held-out pair, in order; raises as :func:`encode_pair`, naming the pair."""
+    """``(support, oppose)`` of every held-out pair that fits, in order; the others are named in the log."""
     named = (
         (f"Held-out pair {number} ({pair.id})", pair, pair.support, pair.oppose) for number, pair in enumerate(pairs, 1)
     )
-    return _encode_all(tokenizer, named, system_prompt, max_length)
+    return _encode_all(tokenizer, named, system_prompt, max_length, cut)[0]
 
 
 def _encode_all(
@@ -98,14 +122,20 @@ def _encode_all(
     named: Iterable[tuple[str, PreferencePair | PreferenceRow, str, str]],
     system_prompt: str,
     max_length: int,
-) -> list[tuple[EncodedAnswer, EncodedAnswer]]:
-    """Both answers of each ``(name in a complaint, where the prompt stands, first answer, second answer)``."""
-    return [
-        encode_pair(
-            tokenizer, conversation(asked.prompt, system_prompt, asked.history), first, second, max_length, where
-        )
-        for where, asked, first, second in named
-    ]
+    cut: bool,
+) -> tuple[list[tuple[EncodedAnswer, EncodedAnswer]], list[str]]:
+    """Both answers of each ``(name in the log, where the prompt stands, first answer, second answer)`` that fits, and why the
+    others do not."""
+    pairs, left_out = [], []
+    for where, asked, first, second in named:
+        before = conversation(asked.prompt, system_prompt, asked.history)
+        fit = fit_pair(tokenizer, before, first, second, max_length, cut)
+        if fit.pair is None:
+            left_out.append(f"{where}: {fit.why}")
+            _log.warning("Left out: %s.", left_out[-1])
+        else:
+            pairs.append(fit.pair)
+    return pairs, left_out
 
 
 def _full_ids(tokenizer: Any, messages: Sequence[Message], answer: str) -> list[int]:
@@ -119,7 +149,7 @@ def _full_ids(tokenizer: Any, messages: Sequence[Message], answer: str) -> list[
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def _common_prefix(first: list[int], second: list[int]) -> int:

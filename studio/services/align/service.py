@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from studio.domain.data import PreferenceDataset, PreferenceRow
 from studio.domain.events import SupportShare
-from studio.domain.runs import DpoRecipe
+from studio.domain.runs import DpoRecipe, RowsThatFit
 from studio.domain.settings import DpoSettings
+from studio.ml.lengths.rows import rows_that_fit
 from studio.services.data.dial import build_preferences
 from studio.services.data.stance_prefix import can_prefix, with_stance_prefix
 from studio.services.files.records import finite
@@ -78,6 +79,20 @@ class AlignService:
         form.check()
         return form_outlook(form, form.data_size, self._runs, self._models)
 
+    def fit(self, form: AlignForm) -> RowsThatFit | None:
+        """Which of the rows fit into the base and ``max_length``; None where the base is not here yet.
+
+        Raises:
+            NotFoundError, DatasetError, RecipeError: as :meth:`start`.
+            InputError, ModelLoadError: no such base, or its tokenizer cannot be read.
+        """
+        form.check()
+        rows = self.preview(form)
+        if not self._models.info(form.base).cached:
+            return None
+        path = self._models.resolve_causal(form.base, NOT_BY_DPO).path
+        return rows_that_fit(str(path), rows, form.system_prompt.strip(), form.settings, self._models.trusts_code)
+
     def start(self, form: AlignForm, progress: Progress | None = None) -> str:
         """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is
         not here is downloaded first, its share reported to ``progress``, once all else is known to be right.
@@ -93,11 +108,12 @@ class AlignService:
         dataset = _prefixed(form, dataset)
         rows = _rows(form, dataset)
         form.check()
-        base, _ = self._models.resolve_causal(form.base, NOT_BY_DPO, progress)
+        base, path = self._models.resolve_causal(form.base, NOT_BY_DPO, progress)
+        fit = rows_that_fit(str(path), rows, form.system_prompt.strip(), form.settings, self._models.trusts_code)
         recipe = DpoRecipe(
             run_id=new_run_id(dataset.id, form.support_ratio),
             **recipe_fields(form, base, f"{dataset.title}, ratio {form.support_ratio:g}"),
-            **pair_fields(dataset, rows, form.support_ratio),
+            **pair_fields(dataset, rows, form.support_ratio, fit),
             sampling=self._models.info(form.base).sampling,
             shuffle=form.shuffle,
         )

@@ -18,8 +18,11 @@ _ROLES: dict[str, Role] = {
     "system": "system",
     "user": "user",
     "human": "user",
+    "prompter": "user",
     "assistant": "assistant",
     "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
     "model": "assistant",
 }
 _SPEAKERS: dict[Role, str] = {"user": "Human", "assistant": "Assistant", "system": "System"}
@@ -54,36 +57,53 @@ class Split:
     tidied: bool = False
 
 
-def split_row(row: dict[str, Any], first: str, second: str, where: str, plain: bool = False) -> Split:
-    """Take a row apart into prompt and the answers in its fields ``first`` and ``second``. ``plain`` texts are what they
-    are: one that begins with "Human:" is no transcript.
+def split_row(
+    prompt: Any, one: Any, two: Any, names: tuple[str, str], where: str, plain: bool = False, implied: bool = True
+) -> Split:
+    """Take a row apart into prompt and answers.
+
+    Args:
+        prompt: a text, turns, or None: it is what both answers begin with.
+        one, two: the answers, texts or turns; ``names`` are their fields.
+        plain: texts are what they are: one that begins with "Human:" is no transcript, and an empty one is an answer.
+        implied: the beginning of two texts may be the prompt.
 
     Raises:
         DatasetError: a field is missing, empty or of a wrong type, or there is no prompt to be found; the message starts
             with ``where`` and names the field.
     """
-    for field in (first, second):
-        if row.get(field) is None:
-            raise DatasetError(f"{where}: {field} is missing.")
-    prompt, one, two = row.get("prompt"), row[first], row[second]
+    for name, value in zip(names, (one, two), strict=True):
+        if value is None:
+            raise DatasetError(f"{where}: {name} is missing.")
     if isinstance(prompt, str) and not plain and _TURN.match(prompt):
         prompt = [turn for turn in _turns_of(_OPEN_TURN.sub("", prompt), f"{where}: prompt") if turn["content"]]
     if not plain and isinstance(one, str) and isinstance(two, str) and _TURN.match(one) and _TURN.match(two):
         given = prompt if isinstance(prompt, list | None) else [{"role": "user", "content": prompt}]
         before = () if given is None else messages_of(given, f"{where}: prompt")
-        turns = _transcript(one, f"{where}: {first}"), _transcript(two, f"{where}: {second}")
-        return _transcripts(before, *turns, (first, second), where)
+        turns = _transcript(one, f"{where}: {names[0]}"), _transcript(two, f"{where}: {names[1]}")
+        return _transcripts(before, *turns, names, where)
     if isinstance(one, list) != isinstance(two, list):
-        raise DatasetError(f"{where}: {first} is {_shape(one)}, {second} is {_shape(two)}; both must be of one kind.")
+        raise DatasetError(
+            f"{where}: {names[0]} is {_shape(one)}, {names[1]} is {_shape(two)}; both must be of one kind."
+        )
     if isinstance(one, list):
-        return _conversational(prompt, one, two, (first, second), where)
+        return _conversational(prompt, one, two, names, where)
     if isinstance(prompt, list):
-        answers = _answer(one, f"{where}: {first}", plain), _answer(two, f"{where}: {second}", plain)
+        answers = _answer(one, f"{where}: {names[0]}", plain), _answer(two, f"{where}: {names[1]}", plain)
         return Split(*_prompt_and_history(messages_of(prompt, f"{where}: prompt"), where), *answers)
     if prompt is not None:
         question = checked_text(prompt, f"{where}: prompt")
-        return Split((), question, _answer(one, f"{where}: {first}", plain), _answer(two, f"{where}: {second}", plain))
-    return _implied(one, two, (first, second), where)
+        return Split(
+            (), question, _answer(one, f"{where}: {names[0]}", plain), _answer(two, f"{where}: {names[1]}", plain)
+        )
+    if not implied:
+        raise DatasetError(f"{where}: prompt is missing.")
+    return _implied(one, two, names, where)
+
+
+def is_turn(value: Any) -> bool:
+    """Whether ``value`` is a turn of a conversation, in the words of OpenAI or ShareGPT."""
+    return isinstance(value, dict) and ({"role", "content"} <= value.keys() or {"from", "value"} <= value.keys())
 
 
 def _shape(value: Any) -> str:

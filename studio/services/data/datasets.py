@@ -7,29 +7,26 @@ entirely or not at all.
 from __future__ import annotations
 
 import dataclasses
-import errno
-import json
 import logging
-import os
 import re
 import sys
-import tempfile
 import threading
-import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 
 from studio.config import Settings
 from studio.domain.data import PreferenceDataset
 from studio.errors import ConflictError, DatasetError, NotFoundError
 from studio.services.data import preference_rows
+from studio.services.data.dataset_file import guess_language, write_dataset
 from studio.services.data.dialogues import split_prompts
 from studio.services.data.formats import PromptFile, read_document, read_prompts
 from studio.services.data.hub_rows import hub_rows
+from studio.services.data.preview import ImportPreview, preview
 from studio.services.data.prompt_key import normalised
-from studio.services.data.row_reader import Kind, Parsed
+from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions
+from studio.services.data.shapes.table import Kind
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +38,8 @@ _SHIPPED = "shipped"
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """One line of the list of datasets; counts are of pairs and prompts (``n_prompts``: those without answers)."""
+    """One line of the list of datasets; counts are of pairs and prompts (``n_prompts``: those without answers). ``notes``
+    say what was left out when it was imported."""
 
     id: str
     title: str
@@ -52,14 +50,41 @@ class DatasetInfo:
     n_test: int
     source: str
     n_prompts: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """An imported dataset and what a person should know about it, one sentence each."""
+    """An imported dataset, what it was read as, and what a person should know about it, one sentence each."""
 
     dataset: PreferenceDataset
     warnings: tuple[str, ...]
+    shape: str = ""
+
+
+@dataclass(frozen=True)
+class ImportParts:
+    """What comes with a file of data.
+
+    Attributes:
+        test_prompts: a file of prompts for before/after answers, as the course has them.
+        heldout_file: a file of pairs that no training touches.
+        title: by default what the file says, or its name.
+        heldout_share: share of the distinct prompts to keep out of training, for data without a held-out part of its own. 0 by
+            default: the course's 50 pairs are all trained on (prompts without answers: a few are kept aside all the same, see
+            ``dialogues.split_prompts``).
+        seed: which ones are kept out.
+    """
+
+    test_prompts: Path | None = None
+    heldout_file: Path | None = None
+    title: str | None = None
+    heldout_share: float = 0.0
+    seed: int = 0
+
+
+#: The data alone.
+NO_PARTS = ImportParts()
 
 
 class DatasetService:
@@ -90,63 +115,103 @@ class DatasetService:
         return self._load(self._path(dataset_id))
 
     def import_file(
-        self,
-        path: str | Path,
-        test_prompts_path: str | Path | None = None,
-        title: str | None = None,
-        heldout_fraction: float = 0.0,
-        seed: int = 0,
-        skip_broken: bool = False,
+        self, path: str | Path, parts: ImportParts = NO_PARTS, options: ReadOptions = AS_IT_IS
     ) -> ImportReport:
         """Import a file in any of the formats of ``preference_rows`` (pairs) or ``dialogues`` (prompts without answers).
 
         Args:
-            path: JSON, JSONL, CSV, TSV or Parquet.
-            test_prompts_path: prompts for before/after answers, as the course has them.
-            title: by default what the file says, or its name.
-            heldout_fraction: share of the distinct prompts to keep out of training, for a file without a held-out part of
-                its own. 0 by default: the course's 50 pairs are all trained on (prompts without answers: a few are kept
-                aside all the same, see ``dialogues.split_prompts``).
-            seed: which ones are kept out.
-            skip_broken: leave broken rows out, with a warning, instead of refusing the file.
+            path: any file that ``formats`` reads.
+            parts: what else comes with it.
+            options: how to read it.
 
         Raises:
             NotFoundError: a file is not there.
+            UnknownShapeError: its rows are of no known shape; their fields can be mapped by hand.
             DatasetError: a file or row breaks its format, or the result cannot be kept; nothing has been imported then.
         """
         source = Path(path)
-        parsed = preference_rows.parse_file(source, self._max_bytes, skip_broken)
-        tests = read_prompts(Path(test_prompts_path), self._max_bytes) if test_prompts_path else PromptFile((), (), ())
-        parsed = dataclasses.replace(
-            parsed,
-            title=title or parsed.title or _stem(source),
-            source=source.name,
-            test_prompts=tests.prompts or parsed.test_prompts,
-            warnings=(*parsed.warnings, *tests.warnings),
-        )
-        return self._keep(parsed, heldout_fraction, seed)
+        parsed = preference_rows.parse_file(source, self._max_bytes, options)
+        return self._keep(self._with_parts(parsed, parts, options, source.name, _stem(source)), parts)
 
     def import_hub(
         self,
         dataset_id: str,
         split: str = "train",
         limit: int | None = None,
-        title: str | None = None,
-        heldout_fraction: float = 0.0,
-        seed: int = 0,
+        parts: ImportParts = NO_PARTS,
         config: str | None = None,
-        skip_broken: bool = False,
+        options: ReadOptions = AS_IT_IS,
     ) -> ImportReport:
         """Import ``owner/name`` from the Hub, streamed, so that ``limit`` rows cost no more than they are.
 
         Raises:
             NotFoundError: there is no such dataset, split or configuration, or it needs an account.
+            UnknownShapeError: as :meth:`import_file`.
             DatasetError: the Hub cannot be reached, a row breaks the format, or the rows exceed the size limit.
         """
         rows = hub_rows(dataset_id, split, limit, config, self._max_bytes)
-        parsed = preference_rows.parse_rows(rows, dataset_id, skip_broken)
-        parsed = dataclasses.replace(parsed, title=title or dataset_id, source=f"hub:{dataset_id}")
-        return self._keep(parsed, heldout_fraction, seed)
+        parsed = preference_rows.parse_rows(rows, dataset_id, options)
+        return self._keep(self._with_parts(parsed, parts, options, f"hub:{dataset_id}", dataset_id), parts)
+
+    def named(self, text: str) -> ImportReport:
+        """The dataset of that id; or that of a file, imported unless just that is here already.
+
+        Raises:
+            NotFoundError: there is neither.
+            DatasetError: as :meth:`import_file`.
+        """
+        path = Path(text)
+        try:
+            return ImportReport(self.get(text), ())
+        except NotFoundError:
+            if not path.is_file():
+                raise NotFoundError(f"There is no dataset {text!r}, and no file of that name.") from None
+        parsed = preference_rows.parse_file(path, self._max_bytes)
+        made = _dataset("", parsed)
+        for info in self.list():
+            if info.source == path.name and self.get(info.id).content_hash == made.content_hash:
+                return ImportReport(self.get(info.id), (), parsed.shape)
+        return self._keep(self._with_parts(parsed, NO_PARTS, AS_IT_IS, path.name, _stem(path)), NO_PARTS)
+
+    def preview_file(self, path: str | Path, options: ReadOptions = AS_IT_IS) -> ImportPreview:
+        """What a file would be read as, and its first row; nothing is kept.
+
+        Raises:
+            NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_file`; broken rows are told, not refused.
+        """
+        source = Path(path)
+        return preview(read_document(source, self._max_bytes), source.name, options)
+
+    def preview_hub(
+        self, dataset_id: str, split: str, limit: int, config: str | None = None, options: ReadOptions = AS_IT_IS
+    ) -> ImportPreview:
+        """As :meth:`preview_file`, of the first ``limit`` rows of a dataset on the Hub.
+
+        Raises:
+            NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_hub`.
+        """
+        return preview(hub_rows(dataset_id, split, limit, config, self._max_bytes), dataset_id, options)
+
+    def _with_parts(self, parsed: Parsed, parts: ImportParts, options: ReadOptions, source: str, title: str) -> Parsed:
+        """What was read, with its name and what comes with it."""
+        tests = read_prompts(parts.test_prompts, self._max_bytes) if parts.test_prompts else PromptFile((), (), ())
+        warnings = (*parsed.warnings, *tests.warnings)
+        parsed = dataclasses.replace(
+            parsed,
+            title=parts.title or parsed.title or title,
+            source=source,
+            test_prompts=tests.prompts or parsed.test_prompts,
+            warnings=warnings,
+        )
+        if parts.heldout_file is None:
+            return parsed
+        held = preference_rows.parse_file(parts.heldout_file, self._max_bytes, options)
+        if parts.heldout_share or parsed.heldout:
+            raise DatasetError("There are held-out pairs already; give a file of them or a share, not both.")
+        preference_rows.check_split(parsed.pairs, held.pairs, parts.heldout_file.name)
+        return dataclasses.replace(
+            parsed, heldout=held.pairs, warnings=(*warnings, *held.warnings), notes=(*parsed.notes, *held.notes)
+        )
 
     def keep(self, parsed: Parsed) -> PreferenceDataset:
         """Keep data that was made here, split as it is.
@@ -154,7 +219,7 @@ class DatasetService:
         Raises:
             DatasetError: it cannot be written; nothing has been kept then.
         """
-        return self._keep(parsed, 0.0, 0).dataset
+        return self._keep(parsed, NO_PARTS).dataset
 
     def delete(self, dataset_id: str) -> None:
         """Delete an imported dataset. Runs keep their own copy of what they trained on.
@@ -224,8 +289,9 @@ class DatasetService:
             for oldest in list(islice(self._whole, max(0, len(self._whole) - _KEPT))):
                 del self._whole[oldest]
 
-    def _keep(self, parsed: Parsed, fraction: float, seed: int) -> ImportReport:
+    def _keep(self, parsed: Parsed, parts: ImportParts) -> ImportReport:
         """Split, check and write; the dataset as it was written."""
+        fraction, seed = parts.heldout_share, parts.seed
         warnings = list(parsed.warnings)
         if parsed.prompts and not parsed.test_prompts:
             trained, aside = split_prompts(parsed.prompts, fraction, seed)
@@ -240,10 +306,10 @@ class DatasetService:
             parsed = dataclasses.replace(parsed, pairs=train, heldout=parsed.heldout or heldout)
         warnings += _overlap(parsed)
         parsed = dataclasses.replace(
-            parsed, title=" ".join(parsed.title.split())[:200], language=parsed.language or _language(parsed)
+            parsed, title=" ".join(parsed.title.split())[:200], language=parsed.language or guess_language(parsed)
         )
         try:
-            path = self._write(parsed)
+            path = write_dataset(parsed, self._imported_dir, self._shipped_dir)
             stamp = _stamp(path)
         except OSError as error:
             raise DatasetError(
@@ -252,29 +318,7 @@ class DatasetService:
             ) from None
         dataset = _dataset(path.stem, parsed)
         self._remember(path, stamp, dataset)
-        return ImportReport(dataset, tuple(warnings))
-
-    def _write(self, parsed: Parsed) -> Path:
-        """Write the dataset under a free id; the file's stem is that id."""
-        self._imported_dir.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".import-", dir=self._imported_dir)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                out.writelines(_lines(parsed))
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.chmod(0o644)
-            slug = _slug(parsed.title)
-            for number in count(1):
-                name = f"{slug}.json" if number == 1 else f"{slug}-{number}.json"
-                if (self._shipped_dir / name).exists():
-                    continue
-                if _take_name(temporary, self._imported_dir / name):
-                    return self._imported_dir / name
-            raise AssertionError("count() has no end")
-        finally:
-            temporary.unlink(missing_ok=True)
+        return ImportReport(dataset, tuple(warnings), parsed.shape)
 
 
 def counted(dataset: PreferenceDataset) -> str:
@@ -283,22 +327,6 @@ def counted(dataset: PreferenceDataset) -> str:
     if dataset.prompts:
         return f"{len(dataset.prompts)} prompts without answers, {tests}"
     return f"{len(dataset.pairs)} training pairs, {len(dataset.heldout)} held out, {tests}"
-
-
-def _take_name(temporary: Path, path: Path) -> bool:
-    """Give the finished file its name unless somebody has it already, in one step where the file system can."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-            raise
-        # No hard links here (some network and FAT drives); two imports in the same millisecond could then collide.
-        if path.exists():
-            return False
-        os.replace(temporary, path)
-    return True
 
 
 def _files(folder: Path) -> list[Path]:
@@ -314,11 +342,6 @@ def _stem(path: Path) -> str:
     return path.name.split(".")[0] or "dataset"
 
 
-def _slug(title: str) -> str:
-    text = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:60].strip("-") or "dataset"
-
-
 def _describe(dataset: PreferenceDataset) -> DatasetInfo:
     return DatasetInfo(
         dataset.id,
@@ -330,6 +353,7 @@ def _describe(dataset: PreferenceDataset) -> DatasetInfo:
         len(dataset.test_prompts),
         dataset.source,
         len(dataset.prompts),
+        dataset.notes,
     )
 
 
@@ -346,21 +370,8 @@ def _dataset(dataset_id: str, parsed: Parsed) -> PreferenceDataset:
         content_hash=preference_rows.content_hash(parsed.pairs, parsed.heldout, tests, parsed.prompts),
         source=parsed.source,
         prompts=parsed.prompts,
+        notes=parsed.notes,
     )
-
-
-def _lines(parsed: Parsed) -> Iterator[str]:
-    """Our own JSON, one pair a line: quick to write, and a person can read and compare it."""
-    head = {field: getattr(parsed, field) for field in ("title", "kind", "language", "source")}
-    yield json.dumps({"format": preference_rows.FORMAT, **head}, ensure_ascii=False, indent=1).removesuffix("\n}")
-    parts = {"pairs": map(preference_rows.plain, parsed.pairs), "heldout": map(preference_rows.plain, parsed.heldout)}
-    prompts = {"prompts": parsed.prompts} if parsed.prompts else {}
-    for name, rows in {**parts, **prompts, "test_prompts": parsed.test_prompts}.items():
-        yield f',\n "{name}": ['
-        for number, row in enumerate(rows):
-            yield ("," if number else "") + "\n  " + json.dumps(row, ensure_ascii=False)
-        yield "\n ]"
-    yield "\n}\n"
 
 
 def _overlap(parsed: Parsed) -> list[str]:
@@ -372,22 +383,3 @@ def _overlap(parsed: Parsed) -> list[str]:
         f"{len(same)} of {len(parsed.test_prompts)} test prompts are also training prompts ({same[0][:60]!r}): answers to "
         "them show what was learned by heart."
     ]
-
-
-def _language(parsed: Parsed) -> str:
-    """A guess from the script of the first prompts and answers: zh, ja, ko, en, or empty where it is not clear."""
-    texts = [*(f"{pair.prompt} {pair.support}" for pair in parsed.pairs[:50]), *parsed.prompts[:50]]
-    text = " ".join(texts).casefold()
-    letters = [char for char in text if char.isalpha()]
-    if not letters:
-        return ""
-    scripts = {
-        "ja": sum("\u3040" <= char <= "\u30ff" for char in letters),
-        "ko": sum("\uac00" <= char <= "\ud7af" for char in letters),
-        "zh": sum("\u4e00" <= char <= "\u9fff" for char in letters),
-    }
-    # kana stands among Chinese characters in Japanese, hardly ever in Chinese
-    for language, least in (("ja", 0.1), ("ko", 0.3), ("zh", 0.3)):
-        if scripts[language] > least * len(letters):
-            return language
-    return "en" if len({"the", "and", "of", "to", "is"} & set(text.split())) >= 3 else ""

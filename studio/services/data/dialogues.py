@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from studio.errors import DatasetError
 from studio.services.data.formats import RawRow, checked_object, checked_text
 from studio.services.data.prompt_key import normalised
-from studio.services.data.row_reader import Parsed, listed, rows_named
+from studio.services.data.row_reader import Parsed, rows_named
+from studio.services.data.shapes.table import listed
 
 FIELD = "dialogue"
 #: Dialogues of this many characters are kept: the longest answer well within what FLAN-T5 reads, the shortest say something.
@@ -64,11 +65,15 @@ def parse_dialogues(rows: Sequence[RawRow], name: str, skip_broken: bool = False
     counts = ((short, f"under {SHORTEST} characters"), (long, f"over {LONGEST} characters"), (repeated, "repeated"))
     lost = ", ".join(f"{count} {what}" for count, what in counts if count)
     warnings = [f"{name}: {len(kept)} of {len(rows)} dialogues became prompts{f'; left out: {lost}' if lost else ''}."]
-    if broken:
-        warnings.append(f"{name}: {len(broken)} broken rows left out: {rows_named(broken)}")
+    notes = [f"{len(broken)} broken rows left out: {rows_named(broken)}"] if broken else []
+    warnings += [f"{name}: {note}" for note in notes]
     if strangers:
         warnings.append(f"{name}: fields not used: {listed(sorted(strangers))}.")
-    return Parsed("labels", (), prompts=tuple(map(summary_prompt, kept.values())), warnings=tuple(warnings))
+    prompts = tuple(map(summary_prompt, kept.values()))
+    shape = "dialogues to summarise"
+    return Parsed(
+        "labels", (), prompts=prompts, warnings=tuple(warnings), shape=shape, notes=tuple(notes), broken=tuple(broken)
+    )
 
 
 def split_prompts(prompts: Sequence[str], fraction: float, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -138,6 +138,8 @@ def read_id(value: Any, where: str) -> str:
     Raises:
         DatasetError: it is neither text nor a whole number.
     """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a table with gaps counts in floats
     if isinstance(value, bool) or not isinstance(value, str | int | None):
         raise DatasetError(f"{where} is {kind_of(value)}; it must be text or a whole number.")
     text = "" if value is None else str(value).strip()

@@ -1,8 +1,8 @@
-"""Files and raw rows into preference pairs: which format it is, every row checked, every complaint with its row and field.
+"""Files and raw rows into preference pairs: which shape it is, every row checked, every complaint with its row and field.
 
-Three formats are known: *sides* (``id, prompt, support, oppose``: the course's), *labels* (TRL's ``prompt, chosen,
-rejected``, prompt given or implied, plain or conversational, and HH transcripts), and the studio's own JSON object with
-``pairs`` and ``heldout``, in which datasets are shipped and kept. Dialogues to summarise become prompts without answers.
+Known are the shapes of ``shapes.table``, records judged in other tools (``annotated``), unpaired answers (``shapes.unpaired``), and the
+studio's own JSON object with ``pairs`` and ``heldout``, in which datasets are shipped and kept. Dialogues to summarise become
+prompts without answers.
 """
 
 from __future__ import annotations
@@ -17,50 +17,104 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from studio.domain.data import PreferencePair
+from studio.domain.data import Message, PreferencePair
 from studio.errors import DatasetError
+from studio.services.data.annotated.read import read_annotated
+from studio.services.data.annotated.records import ReadRecords
 from studio.services.data.conversations import SameAnswersError
 from studio.services.data.dialogues import holds_dialogues, parse_dialogues
 from studio.services.data.formats import RawRow, TwiceNamed, checked_text, kind_of, read_document, read_id
 from studio.services.data.prompt_key import prompt_key
-from studio.services.data.row_reader import ANSWERS, Kind, Parsed, RowReader, complaints, find_shape
+from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions, RowReader, complaints, find_shape
+from studio.services.data.shapes.table import OWN, Shape
+from studio.services.data.shapes.unpaired import are_unpaired, paired
 
 #: The version of the studio's own JSON.
 FORMAT = 1
 
 
-def parse_file(path: Path, max_bytes: int, skip_broken: bool = False) -> Parsed:
+_MISSING = "support and oppose (or chosen and rejected) are missing"
+_PREFERS_NOTHING = "nothing in the row says which answer is preferred"
+
+
+def parse_file(path: Path, max_bytes: int, options: ReadOptions = AS_IT_IS) -> Parsed:
     """The data of a file in any known format.
 
     Args:
         path: the file; its suffix tells the format.
         max_bytes: size limit, packed and unpacked.
-        skip_broken: leave out rows that break the format, with a warning that counts and names them, instead of refusing
-            the file.
 
     Raises:
         NotFoundError: there is no such file.
+        UnknownShapeError: its rows are of no known shape.
         DatasetError: the file or a row breaks its format; the message names row and field.
     """
     document = read_document(path, max_bytes)
     if isinstance(document, dict):
         return parse_own(document, path.name)
-    return parse_rows(document, path.name, skip_broken)
+    return parse_rows(document, path.name, options)
 
 
-def parse_rows(rows: Sequence[RawRow], name: str, skip_broken: bool = False) -> Parsed:
+def parse_rows(rows: Sequence[RawRow], name: str, options: ReadOptions = AS_IT_IS) -> Parsed:
     """Pairs, or prompts of dialogues, from rows of one kind.
 
     Raises:
+        UnknownShapeError: no row is of a known shape.
         DatasetError: no rows, or a row breaks the format; the message starts with ``name``.
     """
-    if holds_dialogues(rows):
-        return parse_dialogues(rows, name, skip_broken)
-    missing = "support and oppose (or chosen and rejected) are missing"
-    kind: Kind = find_shape(rows, name, _kind, missing)
-    reader = _PairReader(kind, ANSWERS[kind])
-    pairs = reader.read(rows, name, skip_broken)
-    return Parsed(kind, pairs, warnings=tuple(f"{name}: {warning}" for warning in reader.warnings()))
+    if not options.mapping:
+        if holds_dialogues(rows):
+            return parse_dialogues(rows, name, options.skip_broken)
+        if are_unpaired(rows):
+            return _of_unpaired(rows, name, options)
+        if records := read_annotated(rows, name):
+            return _of_records(records, name)
+    return _of_rows(rows, name, find_shape(rows, name, options.mapping, _MISSING), options)
+
+
+def _of_rows(
+    rows: Sequence[RawRow], name: str, shape: Shape, options: ReadOptions, broken: Sequence[str] = ()
+) -> Parsed:
+    reader = _PairReader(shape, strip=options.strip_templates)
+    pairs = reader.read(rows, name, options.skip_broken, broken)
+    warnings = tuple(f"{name}: {warning}" for warning in reader.warnings())
+    return Parsed(
+        shape.kind,
+        pairs,
+        warnings=warnings,
+        shape=shape.name,
+        notes=tuple(reader.left_out()),
+        broken=tuple(reader.broken),
+    )
+
+
+def _of_unpaired(rows: Sequence[RawRow], name: str, options: ReadOptions) -> Parsed:
+    made, broken, note = paired(rows, name)
+    shape = find_shape(made, name, {}, _MISSING)
+    parsed = _of_rows(made, name, dataclasses.replace(shape, name="KTO rows, paired by prompt"), options, broken)
+    if not note:
+        return parsed
+    return dataclasses.replace(parsed, warnings=(f"{name}: {note}", *parsed.warnings), notes=(note, *parsed.notes))
+
+
+def _of_records(records: ReadRecords, name: str) -> Parsed:
+    """The pairs of which most votes prefer one answer."""
+    pairs = []
+    chosen = list(zip(records.pairs, records.preferences(), strict=True))
+    for number, (pair, preferred) in enumerate(chosen, 1):
+        if preferred and pair.answer_a != pair.answer_b:
+            answers = (pair.answer_a, pair.answer_b) if preferred == "a" else (pair.answer_b, pair.answer_a)
+            system = (Message("system", pair.system_prompt),) if pair.system_prompt else ()
+            pairs.append(PreferencePair(str(number), pair.prompt, *answers, (*system, *pair.history)))
+    if not pairs:
+        raise DatasetError(
+            f"{name} was read as {records.tool}, and in none of its {len(chosen)} pairs do most votes prefer one answer, so there "
+            "is nothing to train on; import it under Rate to have the pairs judged."
+        )
+    lost = len(chosen) - len(pairs)
+    notes = (f"{lost} of {len(chosen)} pairs have no answer that most votes prefer and were left out.",) if lost else ()
+    told = (*notes, *records.warnings)
+    return Parsed("labels", tuple(pairs), warnings=tuple(f"{name}: {w}" for w in told), shape=records.tool, notes=notes)
 
 
 def parse_own(document: dict[str, Any], name: str) -> Parsed:
@@ -82,8 +136,7 @@ def parse_own(document: dict[str, Any], name: str) -> Parsed:
     if kind not in ("sides", "labels"):
         raise DatasetError(f"{name}: kind is {kind!r}; it must be sides or labels.")
     parts: list[tuple[PreferencePair, ...]] = []
-    # What is kept has been taken apart already; a model's answer may well begin with "Assistant:".
-    reader = _PairReader(kind, ANSWERS["sides"], plain=True)
+    reader = _PairReader(dataclasses.replace(OWN, kind=kind))
     for part in ("pairs", "heldout"):
         rows = document.get(part, [])
         if not isinstance(rows, list):
@@ -97,13 +150,18 @@ def parse_own(document: dict[str, Any], name: str) -> Parsed:
         prompts.append(tuple(checked_text(text, f"{name}: {part} row {n}") for n, text in enumerate(texts, 1)))
     if not parts[0] and not prompts[0]:
         raise DatasetError(f"{name}: pairs is empty.")
+    notes = document.get("notes", [])
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise DatasetError(f"{name}: notes is {kind_of(notes)}; it must be a list of texts.")
     names = {field: document.get(field, "") for field in ("title", "language", "source")}
     for field, value in names.items():
         if not isinstance(value, str):
             raise DatasetError(f"{name}: {field} is {kind_of(value)}; it must be text.")
     check_split(parts[0], parts[1], name)
     warnings = tuple(f"{name}: {warning}" for warning in reader.warnings())
-    return Parsed(kind, parts[0], parts[1], prompts[1], warnings, **names, prompts=prompts[0])
+    return Parsed(
+        kind, parts[0], parts[1], prompts[1], warnings, **names, prompts=prompts[0], shape=OWN.name, notes=tuple(notes)
+    )
 
 
 def check_split(pairs: Iterable[PreferencePair], heldout: Iterable[PreferencePair], name: str) -> None:
@@ -175,60 +233,78 @@ def content_hash(
     ).hexdigest()
 
 
-def _kind(row: dict[str, Any]) -> Kind | None:
-    return next((kind for kind, fields in ANSWERS.items() if set(fields) & set(row)), None)
+class _NoPreferenceError(SameAnswersError):
+    """A row with two answers of which it prefers none."""
 
 
 class _PairReader(RowReader):
-    """Reads training pairs of one kind. ``plain``: of the studio's own JSON."""
+    """Reads training pairs of one shape. ``broken`` says why rows were left out, one sentence each."""
 
-    def __init__(self, kind: Kind, answers: tuple[str, str], plain: bool = False) -> None:
-        super().__init__(answers, (), implied=kind == "labels", plain=plain, keeps_empty=True)
-        self._kind = kind
+    def __init__(self, shape: Shape, strip: bool = False) -> None:
+        super().__init__(shape, strip=strip, keeps_empty=True)
+        self.broken: list[str] = []
         self._ids: set[str] = set()
         self._copies: collections.Counter[str] = collections.Counter()
         self._seen: collections.Counter[PreferencePair] = collections.Counter()
-        self._skipped: list[str] = []
         self._same: list[str] = []
 
-    def read(self, rows: Sequence[RawRow], name: str, skip_broken: bool) -> tuple[PreferencePair, ...]:
+    def read(
+        self, rows: Sequence[RawRow], name: str, skip_broken: bool, known: Sequence[str] = ()
+    ) -> tuple[PreferencePair, ...]:
+        """The pairs of the rows; ``known`` says why others were broken before.
+
+        Raises:
+            DatasetError: a row is broken and those are not to be skipped, or none can be used.
+        """
         pairs: list[PreferencePair] = []
-        broken: list[str] = []
+        broken = list(known)
         same: list[str] = []
         for number, row in enumerate(rows, 1):
             try:
                 pairs.append(self._pair(row, number))
             except SameAnswersError as error:
                 # Labelled data of the wild has such rows; they prefer nothing, so that nothing is lost with them.
-                (same if self._kind == "labels" else broken).append(str(error))
+                (same if self.shape.kind == "labels" else broken).append(str(error))
             except DatasetError as error:
                 broken.append(str(error))
         if same and not (pairs or broken):
+            if all(_PREFERS_NOTHING in sentence for sentence in same):
+                raise DatasetError(
+                    f"{name} was read as {self.shape.name}, and nothing says which answer is preferred; map it by hand (--map "
+                    "chosen=… --map rejected=…, or the menus on the page), or import it under Rate to have the pairs judged."
+                )
             broken, same = same, []
         if broken and not (skip_broken and pairs):
-            raise DatasetError(f"{name}, {complaints(broken)}")
-        self._skipped += broken
+            way_out = " Rows that can be read are kept with --skip-broken, or the tick on the page." if pairs else ""
+            raise DatasetError(f"{name}, {complaints(broken)}{way_out}")
+        self.broken += broken
         self._same += same
         return tuple(pairs)
 
-    def warnings(self) -> list[str]:
+    def left_out(self) -> list[str]:
+        """How many rows were left out, and why."""
         made = []
-        if self._skipped:
-            made.append(f"{len(self._skipped)} broken rows left out: {complaints(self._skipped)}")
+        if self.broken:
+            made.append(f"{len(self.broken)} broken rows left out: {complaints(self.broken)}")
         if self._same:
             made.append(f"{len(self._same)} rows prefer nothing and were left out: {complaints(self._same)}")
-        made += super().warnings()
+        return made
+
+    def warnings(self) -> list[str]:
+        made = [*self.left_out(), *super().warnings()]
         if repeated := sum(count - 1 for count in self._seen.values()):
             made.append(f"{repeated} rows repeat an earlier one word for word; they are kept.")
         return made
 
     def _pair(self, row: RawRow, number: int) -> PreferencePair:
-        split = self.split(row)
+        split, labelled, names, fields = self.split(row)
         if split.first == split.second:
-            raise SameAnswersError(f"{row.where}: {' and '.join(self._answers)} are the same.")
+            raise SameAnswersError(f"{row.where}: {' and '.join(names)} are the same.")
+        if not labelled:
+            raise _NoPreferenceError(f"{row.where}: {_PREFERS_NOTHING}.")
         pair = PreferencePair("", split.prompt, split.first, split.second, split.history)
         self._seen[pair] += 1
-        return dataclasses.replace(pair, id=self._id(row.value.get("id"), number, row.where))
+        return dataclasses.replace(pair, id=self._id(fields.get("id"), number, row.where))
 
     def _id(self, given: Any, number: int, where: str) -> str:
         own = read_id(given, f"{where}: id") or str(number)

@@ -2,26 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from studio.domain.data import PreferencePair
+from studio.domain.data import Message, PreferencePair
 from studio.errors import DatasetError
-from studio.services.data.conversations import Split, split_row
+from studio.services.data.conversations import Split, is_turn, split_row
 from studio.services.data.formats import RawRow, checked_object, checked_text, kind_of
+from studio.services.data.shapes.fields import Fields, conversation_or_text, turns
+from studio.services.data.shapes.table import Kind, Shape, field_names, listed, listed_fields, mapped, recognise
+from studio.services.data.shapes.templates import stripped, template_token
 
-Kind = Literal["sides", "labels"]
-Shape = TypeVar("Shape")
-#: The fields that hold the answers.
-ANSWERS: dict[Kind, tuple[str, str]] = {"sides": ("support", "oppose"), "labels": ("chosen", "rejected")}
 #: How many rows or complaints one message names; a person mends these and sees the next.
 _NAMED = 3
+#: Fields about a row, by their names; none of them is its prompt.
+_ABOUT = re.compile(
+    r"(.*_)?(id|ids|model|models|source|category|language|lang|split|dataset|topic|tags?|type|url|hash|date|time|timestamp|author|"
+    r"user|annotator|licen[cs]e|index|task|domain|subset|origin|rating|ratings|score|scores|margin|reason|rationale|explanation|"
+    r"comment|metadata|feedback|name|system)(_.*)?"
+)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a person wants a file to be read.
+
+    Attributes:
+        mapping: fields mapped by hand, see ``shapes.table.mapped``.
+        skip_broken: rows that break the format are left out and counted, instead of refusing the file.
+        strip_templates: chat templates and special tokens that texts already hold are taken out.
+    """
+
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    skip_broken: bool = False
+    strip_templates: bool = False
+
+
+#: Nothing mapped, nothing left out, nothing stripped.
+AS_IT_IS = ReadOptions()
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a file holds, checked, before it has a name here. ``title`` and ``language`` are empty where it does not say."""
+    """What a file holds, checked, before it has a name here. ``title`` and ``language`` are empty where it does not say.
+
+    Attributes:
+        shape: what the rows were read as, for a person.
+        notes: what is to be known of the data for good: rows that were left out, and why.
+        broken: why single rows were left out, one sentence each.
+    """
 
     kind: Kind
     pairs: tuple[PreferencePair, ...]
@@ -32,52 +63,66 @@ class Parsed:
     language: str = ""
     source: str = ""
     prompts: tuple[str, ...] = ()
+    shape: str = ""
+    notes: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+
+
+class UnknownShapeError(DatasetError):
+    """No row is of a known shape; ``fields`` are those that could be mapped by hand."""
+
+    def __init__(self, message: str, fields: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.fields = tuple(fields)
 
 
 class RowReader:
-    """Takes rows apart into prompt and answers, and remembers what is worth a warning.
+    """Takes rows of one shape apart into prompt and answers, and remembers what is worth a warning.
 
     Args:
-        answers: the fields of the two answers.
-        used: further fields that are used, for the warning that names the others.
-        prompts: names of the prompt's field, the first that is there counts; ``contexts`` of a text that is put behind it.
-        implied: a row may be without one: the prompt is what the answers share.
-        plain: answers are what they are; one that begins with "Human:" is no transcript.
+        shape: where prompt and answers are.
+        strip: take chat templates and special tokens out of the texts.
         keeps_empty: rows with an empty answer are used.
     """
 
-    def __init__(
-        self,
-        answers: tuple[str, str],
-        used: Collection[str],
-        *,
-        prompts: Sequence[str] = ("prompt",),
-        contexts: Sequence[str] = (),
-        implied: bool = False,
-        plain: bool = False,
-        keeps_empty: bool = False,
-    ) -> None:
-        self._answers, self._prompts, self._contexts = answers, prompts, contexts
-        self._used = {*used, *answers, *prompts, *contexts, "id", "history"}
-        self._implied, self._plain, self._keeps_empty = implied, plain, keeps_empty
+    def __init__(self, shape: Shape, *, strip: bool = False, keeps_empty: bool = False) -> None:
+        self.shape, self._strip, self._keeps_empty = shape, strip, keeps_empty
         self._unused: set[str] = set()
         self._notes: dict[str, list[str]] = {}
+        self._templates: dict[str, list[str]] = {}
 
-    def split(self, row: RawRow) -> Split:
-        """A row taken apart.
+    def split(self, row: RawRow) -> tuple[Split, bool, tuple[str, str], Fields]:
+        """A row taken apart, whether it says that the first answer is preferred, the names of the answers, and its fields.
 
         Raises:
             DatasetError: as :func:`split_row`, or the row is no object, names a field twice, or has no prompt; the message names
                 row and field.
         """
-        value = checked_object(row)
-        split = split_row(self._with_prompt(value, row.where), *self._answers, row.where, self._plain)
+        shape, where = self.shape, row.where
+        fields = Fields(checked_object(row), where, shape.literal)
+        answers = shape.answers(fields)
+        path = fields.first(shape.prompt)
+        prompt = fields.get(path) if path else answers.prompt
+        one, two = answers.first, answers.second
+        if shape.literal:
+            prompt = conversation_or_text(prompt, f"{where}: {fields.name(path)}")
+            one, two = (
+                conversation_or_text(held, f"{where}: {name}")
+                for name, held in zip(answers.names, (one, two), strict=True)
+            )
+        if isinstance(prompt, list) and prompt == one:
+            prompt = None  # the whole preferred conversation once more
+        prompt = self._with_context(prompt, path, fields)
+        if self._strip:
+            prompt, one, two = stripped(prompt), stripped(one), stripped(two)
+        split = split_row(prompt, one, two, answers.names, where, shape.plain, shape.implied)
+        split = self._with_earlier(split, fields)
+        if split.implied and not shape.shared:
+            _check_guess(fields)
         if self._keeps_empty or (split.first and split.second):
-            for text in _split_notes(split):
-                self.note(text, row.where)
-        # a table made of rows that lack a column holds None in it
-        self._unused |= {str(key) for key, held in value.items() if held is not None} - self._used
-        return split
+            self._remember(split, where)
+        self._unused |= fields.unused().keys() - {"id"}
+        return split, answers.labelled, answers.names, fields
 
     def note(self, text: str, where: str) -> None:
         """Remember something about a row, for a warning that lists all such rows."""
@@ -86,43 +131,90 @@ class RowReader:
     def warnings(self) -> list[str]:
         """What was noted, one sentence a kind, and which fields were not used."""
         made = [f"{text} ({rows_named(where)})." for text, where in self._notes.items()]
+        if self._templates:
+            rows = list(dict.fromkeys(where for places in self._templates.values() for where in places))
+            made.append(
+                f"{len(rows)} rows already hold a chat template or special tokens ({listed(self._templates)}; {rows_named(rows)}), "
+                "and the base's own template comes on top; import with --strip-templates, or the tick for it on the page, to "
+                "take them out."
+            )
         return made + ([f"fields not used: {listed(sorted(self._unused))}."] if self._unused else [])
 
-    def _with_prompt(self, value: dict[str, Any], where: str) -> dict[str, Any]:
-        """The row with its prompt under that name: an instruction with its input, a prompt with the turns before it."""
-        field = next((name for name in self._prompts if value.get(name) is not None), "prompt")
-        prompt, history = value.get(field), value.get("history")
-        context = next((value[name] for name in self._contexts if value.get(name)), None)
-        if prompt is None and not self._implied:
-            raise DatasetError(f"{where}: prompt{' (or instruction)' if len(self._prompts) > 1 else ''} is missing.")
-        if context is not None and isinstance(prompt, str):
-            prompt = f"{checked_text(prompt, f'{where}: {field}')}\n\n{checked_text(context, f'{where}: input')}"
-        if history:
-            if not isinstance(history, list):
-                raise DatasetError(f"{where}: history is {kind_of(history)}; it must be a list of turns.")
-            prompt = [*history, {"role": "user", "content": checked_text(prompt, f"{where}: {field}")}]
-        return {**value, "prompt": prompt}
+    def _with_context(self, prompt: Any, path: str, fields: Fields) -> Any:
+        """The prompt with the text that belongs behind it: an instruction with its input."""
+        context = next((name for name in self.shape.context if name != path and fields.get(name)), "")
+        if not context or not isinstance(prompt, str):
+            return prompt
+        asked = checked_text(prompt, f"{fields.where}: {fields.name(path)}")
+        return f"{asked}\n\n{checked_text(fields.get(context), f'{fields.where}: {fields.name(context)}')}"
+
+    def _with_earlier(self, split: Split, fields: Fields) -> Split:
+        """The row with the turns before it that stand in fields of their own, and its system prompt."""
+        history = split.history
+        if (path := fields.first(self.shape.history)) and fields.get(path):
+            earlier = turns(fields.get(path), f"{fields.where}: {fields.name(path)}")
+            history = history if history[: len(earlier)] == earlier else (*earlier, *history)
+        if (path := fields.first(self.shape.system)) and fields.get(path):
+            system = fields.get(path)
+            if not isinstance(system, str):
+                raise DatasetError(f"{fields.where}: {fields.name(path)} is {kind_of(system)}; it must be text.")
+            if system.strip() and not (history and history[0].role == "system"):
+                history = (Message("system", system.strip()), *history)
+        return replace(split, history=history)
+
+    def _remember(self, split: Split, where: str) -> None:
+        for text in _split_notes(split):
+            self.note(text, where)
+        if self.shape.literal:
+            texts = (split.prompt, split.first, split.second, *(turn.content for turn in split.history))
+            for token in dict.fromkeys(filter(None, map(template_token, texts))):
+                self._templates.setdefault(token, []).append(where)
 
 
-def find_shape(
-    rows: Sequence[RawRow], name: str, shape_of: Callable[[dict[str, Any]], Shape | None], missing: str
-) -> Shape:
-    """What kind of rows these are: by the first of which ``shape_of`` can say it.
+def find_shape(rows: Sequence[RawRow], name: str, mapping: Mapping[str, str], missing: str) -> Shape:
+    """What kind of rows these are: as mapped by hand, or by the first row that is of a known shape.
 
     Raises:
-        DatasetError: there are no rows, or none is of a known kind: ``missing`` says what such a row lacks.
+        DatasetError: there are no rows, or the mapping does not fit them.
+        UnknownShapeError: none is of a known shape: ``missing`` says what such a row lacks.
     """
     if not rows:
         raise DatasetError(f"{name} holds no rows.")
-    for row in rows:
-        shape = shape_of(row.value) if isinstance(row.value, dict) else None
-        if shape is not None:
-            return shape
+    if mapping:
+        return mapped(rows, mapping, name)
+    shape = recognise(rows)
+    if shape is not None:
+        return shape
     try:
-        fields = checked_object(rows[0])
+        checked_object(rows[0])
     except DatasetError as error:
         raise DatasetError(f"{name}, {error}") from None
-    raise DatasetError(f"{name}, {rows[0].where}: {missing}; it has {listed(map(str, fields)) or 'no fields'}.")
+    raise UnknownShapeError(
+        f"{name}, {rows[0].where}: {missing}; it has {listed_fields(rows[:1])}. Map them by hand (--map prompt=… --map chosen=… "
+        "--map rejected=…, or the menus on the page).",
+        field_names(rows[:100]),
+    )
+
+
+def _check_guess(fields: Fields) -> None:
+    """Refuse to guess a prompt while a field that could be it is not used."""
+    could = [
+        name
+        for name, value in fields.unused().items()
+        if not _ABOUT.fullmatch(name.strip().lower().replace(" ", "_").replace("-", "_")) and _is_wordy(value)
+    ]
+    if could:
+        raise DatasetError(
+            f"{fields.where}: prompt is missing, and {listed(could)} could be it; map it (--map prompt={could[0]}), or map the "
+            "prompt to nothing (--map prompt=) where it is what both answers begin with."
+        )
+
+
+def _is_wordy(value: Any) -> bool:
+    """Whether a value could be something that was asked: words, or turns."""
+    if isinstance(value, list):
+        return bool(value) and is_turn(value[0])
+    return isinstance(value, str) and (" " in value.strip() or not value.isascii())
 
 
 def _split_notes(split: Split) -> list[str]:
@@ -151,9 +243,3 @@ def rows_named(where: Sequence[str]) -> str:
     """Rows of a file in a sentence: the first few, and how many more."""
     shown = ", ".join(where[:_NAMED])
     return shown if len(where) <= _NAMED else f"{shown} and {len(where) - _NAMED} more"
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names from a file, bounded: a file may have thousands, or a sentence for one."""
-    shown = [" ".join(name.split())[:40] for name in names]
-    return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")

@@ -11,7 +11,7 @@ from pathlib import Path
 from studio.domain.bases import hub_id, known_base
 from studio.domain.chat import Sampling
 from studio.domain.events import SampleEvent, SupportShare
-from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, Recipe, RewardRecipe
+from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, PairRecipe, Recipe, RewardRecipe
 from studio.domain.settings import DpoSettings, RewardSettings
 from studio.errors import InputError
 from studio.services.detox import card as detox_cards
@@ -207,6 +207,13 @@ def _film(samples: Sequence[SampleEvent]) -> str:
     return f"| prompt | step {first} | step {last} |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n\nGreedy answers."
 
 
+def _long_rows(recipe: PairRecipe) -> str:
+    """How many rows were too long, and how many answers were cut."""
+    gone = f"; left out as too long: {len(recipe.left_out)}" if recipe.left_out else ""
+    cut = f"; answers cut at {recipe.settings.max_length} tokens: {recipe.cut}" if recipe.cut else ""
+    return gone + cut
+
+
 def _cell(text: str) -> str:
     return plain(text if len(text) <= 400 else text[:400] + "…")
 
@@ -228,7 +235,10 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
     facts: Iterable[tuple[str, str]] = (
         ("Run", f"`{view.run_id}`, {_date(recipe.created)}"),
         ("Data", f"{plain(recipe.dataset_title)} ({code(recipe.dataset_id)}), sha256 {code(recipe.dataset_hash)}"),
-        ("Pairs", f"{recipe.data_size}, {sum(recipe.rows_support)} of them with the support answer preferred"),
+        (
+            "Pairs",
+            f"{recipe.data_size}, {sum(recipe.rows_support)} of them with the support answer preferred{_long_rows(recipe)}",
+        ),
         ("System prompt", plain(recipe.system_prompt) or "none"),
         (
             "LoRA",

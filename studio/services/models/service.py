@@ -49,6 +49,11 @@ class ModelService:
         self._lock = threading.Lock()
         self._fingerprints: dict[tuple[Any, ...], str] = {}
 
+    @property
+    def trusts_code(self) -> bool:
+        """Whether the operator lets bases run code of their own."""
+        return self._settings.trust_remote_code
+
     def catalogue(self) -> list[ModelInfo]:
         """The embedded base, what lies in ``models_dir``, and the known bases by size. Needs no network."""
         listed = []

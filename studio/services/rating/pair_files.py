@@ -1,36 +1,34 @@
 """Comparison data into pairs to be rated: two answers to one prompt, whatever the file calls them.
 
-Besides the formats of ``preference_rows`` (chosen/rejected in all its shapes, support/oppose, the studio's own JSON) these are
-``instruction/(input)/response-1/response-2``, as the curated Dolly comparisons have them, and the rows of the studio's own
-export of pairs. Which answer a file prefers is kept with the pair and never shown before a vote.
+The shapes are those of training data (``shapes.table``, records judged elsewhere, the studio's own JSON), and besides
+``instruction/(input)/response-1/response-2``, as the curated Dolly comparisons have them. Which answer a file prefers is kept with
+the pair and never shown before a vote.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from studio.domain.data import Message, PreferencePair
 from studio.domain.votes import NewPair, Origin
 from studio.errors import DatasetError, InputError
+from studio.services.data.annotated.read import read_annotated
+from studio.services.data.annotated.records import ReadRecords
 from studio.services.data.conversations import SameAnswersError
-from studio.services.data.formats import RawRow, kind_of
+from studio.services.data.formats import RawRow
 from studio.services.data.preference_rows import parse_own
-from studio.services.data.row_reader import ANSWERS, RowReader, complaints, find_shape, rows_named
+from studio.services.data.row_reader import AS_IT_IS, ReadOptions, RowReader, complaints, find_shape, rows_named
+from studio.services.data.shapes.fields import Fields
+from studio.services.data.shapes.table import EXPORTED, Kind, Shape
+from studio.services.data.shapes.unpaired import are_unpaired, paired
 from studio.services.files.records import parse
 from studio.services.rating import pair_id as identity
 from studio.services.texts import normalised
 
-Shape = Literal["labels", "sides", "responses", "pairs"]
-
-_RESPONSE = re.compile(r"(response|answer|completion|output|generation)([-_ ]?)([12ab])", re.IGNORECASE)
-_MODELS = tuple((f"model_{end}", f"model-{end}") for end in "12ab")
-#: Fields that are used, besides prompt and answers.
-_USED = {"system_prompt", "origin_1", "origin_2", "preferred", *(name for names in _MODELS for name in names)}
 _MISSING = "there are no two answers in it (response-1 and response-2, chosen and rejected, or support and oppose)"
 _LABEL = 120
 
@@ -38,43 +36,92 @@ _LABEL = 120
 @dataclass(frozen=True)
 class Comparisons:
     """What a file holds, checked. ``rows`` = pairs + ``identical`` + skipped; ``skipped`` says why, one sentence a row;
-    ``warnings`` say what was done to rows that are used, and which rows have identical answers."""
+    ``warnings`` say what was done to rows that are used, and which rows have identical answers; ``shape`` what they were read as."""
 
     rows: int
     pairs: tuple[NewPair, ...]
     identical: int
     skipped: tuple[str, ...]
     warnings: tuple[str, ...]
+    shape: str = ""
 
 
-def read_comparisons(document: Sequence[RawRow] | dict[str, Any], name: str) -> Comparisons:
+def read_comparisons(
+    document: Sequence[RawRow] | dict[str, Any], name: str, options: ReadOptions = AS_IT_IS
+) -> Comparisons:
     """Pairs from the rows of a file, or from the studio's own JSON object. ``name`` is what the answers are called by
-    where the file does not say who gave them.
+    where the file does not say who gave them. Broken rows are left out, whatever ``options`` say.
 
     Raises:
-        DatasetError: there are no rows, no two answers are to be found in them, or every one of them is broken.
+        UnknownShapeError: no two answers are to be found in the rows.
+        DatasetError: there are no rows, or every one of them is broken.
     """
     title = " ".join(Path(name).name.split(".")[0].split())[:_LABEL] or "import"
-    warnings: Sequence[str]
     if isinstance(document, dict):
         parsed = parse_own(document, name)
-        fields = ANSWERS["sides"]
         made = [_of_dataset(pair, parsed.kind, title) for pair in (*parsed.pairs, *parsed.heldout)]
-        rows = [(f"row {number}", partial(_known, pair)) for number, pair in enumerate(made, 1)]
-        kept, identical, skipped = _sorted_out(rows, fields)
-        warnings = parsed.warnings
-    else:
-        shape, fields = find_shape(document, name, _shape, _MISSING)
-        reader = _ComparisonReader(shape, fields, title)
-        rows = [(row.where, partial(reader.pair, row)) for row in document]
-        kept, identical, skipped = _sorted_out(rows, fields)
-        warnings = [f"{name}: {warning}" for warning in reader.warnings()]
+        return _comparisons(_numbered(made), name, parsed.warnings, parsed.shape)
+    if not options.mapping:
+        if records := read_annotated(document, name):
+            return _comparisons(_numbered(_judged(records)), name, _record_warnings(records, name), records.tool)
+        if are_unpaired(document):
+            return _of_unpaired(document, name, title, options)
+    shape = find_shape(document, name, options.mapping, _MISSING)
+    return _of_rows(document, name, _ComparisonReader(shape, title, options.strip_templates))
+
+
+def _of_rows(rows: Sequence[RawRow], name: str, reader: _ComparisonReader) -> Comparisons:
+    made = [(row.where, partial(reader.pair, row)) for row in rows]
+    kept, identical, skipped = _sorted_out(made)
+    return _counted(len(made), kept, identical, skipped, name, reader.warnings(), reader.shape.name)
+
+
+def _of_unpaired(rows: Sequence[RawRow], name: str, title: str, options: ReadOptions) -> Comparisons:
+    made, broken, note = paired(rows, name)
+    shape = replace(find_shape(made, name, {}, _MISSING), name="KTO rows, paired by prompt")
+    done = _of_rows(made, name, _ComparisonReader(shape, title, options.strip_templates))
+    warnings = (*([f"{name}: {note}"] if note else []), *done.warnings)
+    return replace(done, rows=done.rows + len(broken), skipped=(*broken, *done.skipped), warnings=warnings)
+
+
+def _judged(records: ReadRecords) -> list[NewPair]:
+    """The pairs, labelled by what most of their votes say."""
+    return [replace(pair, preferred=side) for pair, side in zip(records.pairs, records.preferences(), strict=True)]
+
+
+def _record_warnings(records: ReadRecords, name: str) -> list[str]:
+    votes = f"{len(records.votes)} votes in it were not imported: use import-votes, or the import under Votes."
+    return [f"{name}: {warning}" for warning in (*([votes] if records.votes else []), *records.warnings)]
+
+
+def _numbered(pairs: Iterable[NewPair]) -> list[tuple[str, Callable[[], NewPair]]]:
+    return [(f"row {number}", partial(_known, pair)) for number, pair in enumerate(pairs, 1)]
+
+
+def _comparisons(
+    rows: Sequence[tuple[str, Callable[[], NewPair]]], name: str, warnings: Sequence[str], shape: str
+) -> Comparisons:
+    kept, identical, skipped = _sorted_out(rows)
+    done = _counted(len(rows), kept, identical, skipped, name, (), shape)
+    return replace(done, warnings=(*done.warnings, *warnings))
+
+
+def _counted(
+    rows: int,
+    kept: Sequence[NewPair],
+    identical: Sequence[str],
+    skipped: Sequence[str],
+    name: str,
+    warnings: Sequence[str],
+    shape: str,
+) -> Comparisons:
+    """What became of the rows. Raises DatasetError where none of them can be used."""
     if not kept and skipped:
         raise DatasetError(f"{name} has no row that can be used: {complaints(skipped)}")
+    told = [f"{name}: {warning}" for warning in warnings]
     if identical:
-        same = f"{name}: both answers are the same, so there is nothing to compare ({rows_named(identical)})."
-        warnings = (same, *warnings)
-    return Comparisons(len(rows), tuple(kept), len(identical), tuple(skipped), tuple(warnings))
+        told.insert(0, f"{name}: both answers are the same, so there is nothing to compare ({rows_named(identical)}).")
+    return Comparisons(rows, tuple(kept), len(identical), tuple(skipped), tuple(told), shape)
 
 
 def _known(pair: NewPair) -> NewPair:
@@ -82,7 +129,7 @@ def _known(pair: NewPair) -> NewPair:
 
 
 def _sorted_out(
-    rows: Iterable[tuple[str, Callable[[], NewPair]]], fields: tuple[str, str]
+    rows: Iterable[tuple[str, Callable[[], NewPair]]],
 ) -> tuple[list[NewPair], list[str], list[str]]:
     """The pairs that can be rated, where those with identical answers stand, and why others cannot be used; each in the
     order of the file. A row is where it stands and what reads it."""
@@ -91,10 +138,6 @@ def _sorted_out(
     for where, read in rows:
         try:
             pair = read()
-            for field, answer in zip(fields, (pair.answer_a, pair.answer_b), strict=True):
-                if not normalised(answer):
-                    raise DatasetError(f"{where}: {field} holds no answer, so there is nothing to compare.")
-                identity.check_text(f"{where}: {field}", answer)
             identity.check_pair(pair, f"{where}: ")
         except SameAnswersError:
             identical.append(where)
@@ -108,81 +151,60 @@ def _sorted_out(
     return kept, identical, skipped
 
 
-def _shape(row: dict[str, Any]) -> tuple[Shape, tuple[str, str]] | None:
-    """What kind of row this is and which fields hold the answers; None where it has no two."""
-    if {"answer_1", "answer_2"} <= set(row):
-        return "pairs", ("answer_1", "answer_2")
-    for kind in ("labels", "sides"):
-        if set(ANSWERS[kind]) & set(row):
-            return kind, ANSWERS[kind]
-    responses = [key for key in row if isinstance(key, str) and _RESPONSE.fullmatch(key)]
-    return ("responses", (min(responses), max(responses))) if len(responses) == 2 else None
-
-
 class _ComparisonReader(RowReader):
-    """Reads rows of one shape. What a model said may well begin with "Human:"; only labelled data is made of transcripts."""
+    """Reads rows of one shape into pairs."""
 
-    def __init__(self, shape: Shape, fields: tuple[str, str], title: str) -> None:
-        super().__init__(
-            fields,
-            _USED,
-            prompts=("prompt", "instruction", "question"),
-            contexts=("input", "context"),
-            implied=shape == "labels",
-            plain=shape in ("responses", "pairs"),
-        )
-        self._shape, self._title = shape, title
+    def __init__(self, shape: Shape, title: str, strip: bool) -> None:
+        super().__init__(shape, strip=strip)
+        self._title = title
 
     def pair(self, row: RawRow) -> NewPair:
         """Raises InputError, naming row and field; SameAnswersError where both answers are the same."""
-        split = self.split(row)
-        value: dict[str, Any] = row.value
-        system, history = _system(value.get("system_prompt"), split.history, row.where)
+        split, labelled, names, fields = self.split(row)
+        for name, answer in zip(names, (split.first, split.second), strict=True):
+            if not normalised(answer):
+                raise DatasetError(f"{row.where}: {name} holds no answer, so there is nothing to compare.")
+            identity.check_text(f"{row.where}: {name}", answer)
+        system, history = _system(split.history)
+        labels = self.shape.kind == "labels" and labelled
         return NewPair(
             prompt=split.prompt,
             answer_a=split.first,
             answer_b=split.second,
-            origin_a=self._origin(value, 0, row.where),
-            origin_b=self._origin(value, 1, row.where),
+            origin_a=self._origin(fields, names[0], row.where, labels),
+            origin_b=self._origin(fields, names[1], row.where, labels),
             source="import",
             history=history,
             system_prompt=system,
-            preferred=self._preferred(value),
+            preferred="a" if labels else "",
         )
 
-    def _origin(self, value: dict[str, Any], place: Literal[0, 1], where: str) -> Origin:
-        origin = value.get(f"origin_{place + 1}")
-        if self._shape == "pairs" and origin is not None:
-            return parse(Origin, origin, f"{where}: origin_{place + 1}")
-        for model in (value.get(key) for names in (_MODELS[place], _MODELS[place + 2]) for key in names):
-            if isinstance(model, str) and model.strip():
-                return Origin("import", " ".join(model.split())[:_LABEL])
-        return Origin("import", _label(self._shape, self._answers[place], self._title))
-
-    def _preferred(self, value: dict[str, Any]) -> Literal["a", "b", ""]:
-        if self._shape == "labels":
-            return "a"
-        preferred = value.get("preferred") if self._shape == "pairs" else None
-        return "a" if preferred == "1" else "b" if preferred == "2" else ""
+    def _origin(self, fields: Fields, answer: str, where: str, labelled: bool) -> Origin:
+        """Who gave an answer: as the studio's export says, else the model that the file names beside it."""
+        end = answer[-1:].lower()
+        if self.shape.name == EXPORTED.name and (origin := fields.get(f"origin_{end}")) is not None:
+            return parse(Origin, origin, f"{where}: origin_{end}")
+        model = fields.get(f"model_{end}") if end in "12ab" else None
+        if isinstance(model, str) and model.strip():
+            return Origin("import", " ".join(model.split())[:_LABEL])
+        return Origin("import", _label(labelled, answer, self._title))
 
 
-def _label(shape: Shape, field: str, title: str) -> str:
+def _label(labelled: bool, field: str, title: str) -> str:
     """Both answers of a labelled row are called the same: a name that says which was chosen would give the label away."""
-    return title if shape == "labels" else f"{title}: {field}"
+    return title if labelled else f"{title}: {field}"
 
 
-def _system(given: Any, history: tuple[Message, ...], where: str) -> tuple[str, tuple[Message, ...]]:
+def _system(history: tuple[Message, ...]) -> tuple[str, tuple[Message, ...]]:
     """System prompt and turns; a system turn at the beginning is the system prompt."""
-    if given and not isinstance(given, str):
-        raise DatasetError(f"{where}: system_prompt is {kind_of(given)}; it must be text.")
-    if not given and history and history[0].role == "system":
+    if history and history[0].role == "system":
         return history[0].content, history[1:]
-    return given or "", history
+    return "", history
 
 
-def _of_dataset(pair: PreferencePair, kind: Literal["sides", "labels"], title: str) -> NewPair:
-    system, history = _system("", pair.history, pair.id)
-    first, second = (Origin("import", _label(kind, field, title)) for field in ANSWERS["sides"])
+def _of_dataset(pair: PreferencePair, kind: Kind, title: str) -> NewPair:
+    system, history = _system(pair.history)
+    first, second = (Origin("import", _label(kind == "labels", field, title)) for field in ("support", "oppose"))
     return NewPair(
         pair.prompt,
         pair.support,

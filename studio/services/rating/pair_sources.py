@@ -15,9 +15,11 @@ from studio.services.compare import CompareService, PaneChat, PaneChoice, check_
 from studio.services.data.datasets import DatasetService
 from studio.services.data.formats import RawRow, read_document
 from studio.services.data.hub_rows import hub_rows
+from studio.services.data.row_reader import AS_IT_IS, ReadOptions
+from studio.services.data.shapes.table import field_names
 from studio.services.models.service import EMBEDDED
 from studio.services.rating.pair_batches import BatchForm, BatchRunner, BatchStatus, Question, check_form
-from studio.services.rating.pair_files import read_comparisons
+from studio.services.rating.pair_files import Comparisons, read_comparisons
 from studio.services.rating.service import Added, RatingService
 from studio.services.runs.store import RunStore
 from studio.store import pairs as pair_rows
@@ -27,7 +29,7 @@ from studio.store import pairs as pair_rows
 class ImportedPairs:
     """What became of the ``rows`` of a file: each was added, known already (or came twice), had identical answers, or was
     skipped. ``skipped`` says why, one sentence a row; ``warnings`` tell what was done to rows that were used, and which rows
-    had identical answers."""
+    had identical answers; ``shape`` is what they were read as."""
 
     rows: int
     added: int
@@ -35,6 +37,19 @@ class ImportedPairs:
     identical: int
     skipped: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    shape: str = ""
+
+
+@dataclass(frozen=True)
+class PairPreview:
+    """What a file of comparisons holds: ``comparisons`` as they would be imported, ``fields`` to map by hand."""
+
+    comparisons: Comparisons
+    fields: tuple[str, ...]
+
+    def __str__(self) -> str:
+        n = len(self.comparisons.pairs)
+        return f"Read as {self.comparisons.shape}, {n:,} pair{'' if n == 1 else 's'}."
 
 
 @dataclass(frozen=True)
@@ -171,25 +186,46 @@ class PairSourceService:
 
     # -- files and the Hub ----------------------------------------------------------------------------------------------
 
-    def import_file(self, path: str | Path) -> ImportedPairs:
+    def preview_file(self, path: str | Path, options: ReadOptions = AS_IT_IS) -> PairPreview:
+        """What a file would be read as, and its first pair; nothing is stored.
+
+        Raises:
+            NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_file`.
+        """
+        source = Path(path)
+        return _preview(read_document(source, self._max_bytes), source.name, options)
+
+    def preview_hub(self, dataset_id: str, split: str, limit: int, options: ReadOptions = AS_IT_IS) -> PairPreview:
+        """As :meth:`preview_file`, of the first ``limit`` rows of a dataset on the Hub.
+
+        Raises:
+            NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_hub`.
+        """
+        return _preview(hub_rows(dataset_id, split, limit, None, self._max_bytes), dataset_id, options)
+
+    def import_file(self, path: str | Path, options: ReadOptions = AS_IT_IS) -> ImportedPairs:
         """Import comparison data; formats as in ``pair_files``. The whole file is read and checked before any of it is
         stored.
 
         Raises:
             NotFoundError: there is no such file.
-            DatasetError: it is in none of the formats, or none of its rows can be used.
+            UnknownShapeError: its rows are of no known shape; their fields can be mapped by hand.
+            DatasetError: it breaks its format, or none of its rows can be used.
         """
         source = Path(path)
-        return self._import(read_document(source, self._max_bytes), source.name)
+        return self._import(read_document(source, self._max_bytes), source.name, options)
 
-    def import_hub(self, dataset_id: str, split: str = "train", limit: int | None = None) -> ImportedPairs:
+    def import_hub(
+        self, dataset_id: str, split: str = "train", limit: int | None = None, options: ReadOptions = AS_IT_IS
+    ) -> ImportedPairs:
         """Take the first ``limit`` rows (None: all) of a dataset on the Hub in.
 
         Raises:
             NotFoundError: there is no such dataset or split, or it needs an account.
+            UnknownShapeError: as :meth:`import_file`.
             DatasetError: the Hub cannot be reached, or none of the rows can be used.
         """
-        return self._import(hub_rows(dataset_id, split, limit, None, self._max_bytes), dataset_id)
+        return self._import(hub_rows(dataset_id, split, limit, None, self._max_bytes), dataset_id, options)
 
     def counts(self) -> dict[PairSource, int]:
         """How many pairs of the store came from where."""
@@ -202,8 +238,8 @@ class PairSourceService:
 
     # -- within ---------------------------------------------------------------------------------------------------------
 
-    def _import(self, document: Sequence[RawRow] | dict[str, object], name: str) -> ImportedPairs:
-        comparisons = read_comparisons(document, name)
+    def _import(self, document: Sequence[RawRow] | dict[str, object], name: str, options: ReadOptions) -> ImportedPairs:
+        comparisons = read_comparisons(document, name, options)
         added = self._rating.add_pairs(comparisons.pairs)
         return ImportedPairs(
             rows=comparisons.rows,
@@ -212,6 +248,7 @@ class PairSourceService:
             identical=comparisons.identical + added.identical,
             skipped=comparisons.skipped,
             warnings=comparisons.warnings,
+            shape=comparisons.shape,
         )
 
     def _origins(self, pane_ids: Sequence[str], sampling: Sampling, base: str) -> dict[str, Origin]:
@@ -239,3 +276,8 @@ def _of_run(drawn: Origin, choice: PaneChoice) -> Origin:
         adapter_hash=choice.adapter_hash,
         ratio=choice.ratio,
     )
+
+
+def _preview(document: Sequence[RawRow] | dict[str, object], name: str, options: ReadOptions) -> PairPreview:
+    fields = () if isinstance(document, dict) else tuple(field_names(document[:100]))
+    return PairPreview(read_comparisons(document, name, options), fields)

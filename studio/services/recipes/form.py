@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Self
 
 from studio.domain.data import PreferenceDataset, PreferenceRow
-from studio.domain.runs import BaseModelRef
+from studio.domain.runs import BaseModelRef, RowsThatFit
 from studio.domain.settings import LoraSettings
 from studio.errors import DatasetError, RecipeError
 from studio.services.recipes.presets import Presets, S, find_preset
@@ -68,8 +68,17 @@ def recipe_fields(form: TrainingForm[Any], base: BaseModelRef, title: str) -> di
     }
 
 
-def pair_fields(dataset: PreferenceDataset, rows: Sequence[PreferenceRow], support_ratio: float) -> dict[str, Any]:
-    """The fields of a :class:`PairRecipe` that name its data and ``rows``."""
+def pair_fields(
+    dataset: PreferenceDataset, asked: Sequence[PreferenceRow], support_ratio: float, fit: RowsThatFit
+) -> dict[str, Any]:
+    """The fields of a :class:`PairRecipe` that name its data and those rows of it that fit.
+
+    Raises:
+        RecipeError: none of them does.
+    """
+    rows = [asked[place] for place in fit.kept]
+    if not rows:
+        raise RecipeError(f"None of the {len(asked)} rows can be trained on: {fit}")
     return {
         "dataset_id": dataset.id,
         "dataset_title": dataset.title,
@@ -78,6 +87,8 @@ def pair_fields(dataset: PreferenceDataset, rows: Sequence[PreferenceRow], suppo
         "support_ratio": support_ratio,
         "row_ids": tuple(row.pair_id for row in rows),
         "rows_support": tuple(row.side == "support" for row in rows),
+        "left_out": tuple(row.pair_id for row in fit.left_out),
+        "cut": fit.cut,
     }
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from studio.domain.data import PreferenceDataset
 from studio.domain.events import RewardReport
-from studio.domain.runs import RewardRecipe
+from studio.domain.runs import RewardRecipe, RowsThatFit
 from studio.domain.settings import RewardSettings
 from studio.domain.votes import Ballots, Decision
 from studio.errors import DatasetError, RecipeError
+from studio.ml.lengths.rows import rows_that_fit
 from studio.services.align.service import AlignForm, AlignService
 from studio.services.files.records import finite
 from studio.services.models.outlook import form_outlook
@@ -147,6 +148,20 @@ class RewardService:
         form = replace(form, base=base_id(form.base))
         return form_outlook(form, len(self.preview(form).data.rows), self._runs, self._models)
 
+    def fit(self, form: RewardForm) -> RowsThatFit | None:
+        """Which of the rows fit into the base and ``max_length``; None where the base is not here yet.
+
+        Raises:
+            NotFoundError, DatasetError, RecipeError: as :meth:`start`.
+            InputError, ModelLoadError: no such base, or its tokenizer cannot be read.
+        """
+        form.check()
+        rows = self.preview(form).data.rows
+        if not self._models.info(base_id(form.base)).cached:
+            return None
+        path = self._models.resolve_causal(base_id(form.base), NO_HEAD).path
+        return rows_that_fit(str(path), rows, form.system_prompt.strip(), form.settings, self._models.trusts_code)
+
     def start(self, form: RewardForm, progress: Progress | None = None) -> str:
         """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is
         not here is downloaded first, its share reported to ``progress``, once all else is known to be right.
@@ -158,12 +173,13 @@ class RewardService:
         """
         data = self.preview(form).data
         form.check()
-        base, _ = self._models.resolve_causal(base_id(form.base), NO_HEAD, progress)
+        base, path = self._models.resolve_causal(base_id(form.base), NO_HEAD, progress)
+        fit = rows_that_fit(str(path), data.rows, form.system_prompt.strip(), form.settings, self._models.trusts_code)
         dataset = to_dataset(data)
         recipe = RewardRecipe(
             run_id=new_run_id(f"reward-{dataset.id}", form.support_ratio),
             **recipe_fields(form, base, f"Reward: {dataset.title}"),
-            **pair_fields(dataset, data.rows, form.support_ratio),
+            **pair_fields(dataset, data.rows, form.support_ratio, fit),
         )
         return self._queue.start(recipe, dataset).run_id
 

@@ -1,6 +1,6 @@
 """Votes as an Argilla 2 dataset on disk: the folder that ``argilla.Dataset.to_disk`` writes and ``from_disk`` reads
 (``.argilla/dataset.json``, ``.argilla/settings.json``, ``records.json``; argilla 2.8). No Argilla needed. Such a folder is read
-in ``argilla_import.py``."""
+by ``services/data/annotated/argilla.py``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from studio.domain.votes import Ballots, Choice
+from studio.services.data.annotated.argilla import QUESTION
 from studio.services.votes.rows import chat, conversation, judge_of
 
 DATASET, SETTINGS, RECORDS = ".argilla/dataset.json", ".argilla/settings.json", "records.json"
-QUESTION = "preference"
 #: A choice as a label's value and as its text.
 LABELS: Mapping[Choice, tuple[str, str]] = {
     "1": ("response-1", "Response 1 is better"),

@@ -1,4 +1,5 @@
-"""Votes into the studio: an export of this or another studio, or an Argilla 2 dataset, from a folder, a zip or a file.
+"""Votes into the studio: an export of this or another studio, records of Argilla, Label Studio or an arena, from a folder, a zip
+or a file.
 
 What is read becomes :class:`studio.domain.votes.Ballots` first, checked whole; ``restore`` then brings it into the store.
 """
@@ -8,19 +9,21 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from studio.domain.votes import AnswerPair, Ballots, Rater, RatingRules, Vote
 from studio.errors import DatasetError, InputError, NotFoundError
+from studio.services.data.annotated.read import read_annotated
+from studio.services.data.annotated.records import ReadRecords
 from studio.services.data.formats import RawRow, TwiceNamed, read_document
+from studio.services.data.shapes.table import listed_fields, recognise
 from studio.services.files.records import parse
 from studio.services.files.unpacking import unpack_known
 from studio.services.rating.pair_id import given_pair
 from studio.services.votes.argilla_export import DATASET, RECORDS, SETTINGS
-from studio.services.votes.argilla_import import ReadRecords, read_argilla
 from studio.services.votes.export import FORMAT, MARK, read_mark
 from studio.services.votes.rows import JUDGE
 
@@ -43,7 +46,7 @@ class ImportedVotes:
 
 
 def read_votes(path: Path, max_bytes: int) -> ImportedVotes:
-    """An export (folder or zip) or an Argilla dataset (folder, zip or its ``records.json``).
+    """An export (folder or zip), an Argilla dataset (folder, zip or its ``records.json``), or a file of records.
 
     Raises:
         NotFoundError: there is nothing at ``path``.
@@ -55,7 +58,7 @@ def read_votes(path: Path, max_bytes: int) -> ImportedVotes:
     if not path.is_file():
         raise NotFoundError(f"There is no file or folder {path}.")
     if path.suffix.lower() != ".zip":
-        return _from_argilla(read_argilla(path, None, max_bytes))
+        return _from_records(read_records(path, None, max_bytes))
     with tempfile.TemporaryDirectory(prefix="studio-votes-") as scratch:
         unpack_known(path, Path(scratch), max_bytes, _KNOWN)
         return _read_folder(Path(scratch), max_bytes)
@@ -67,9 +70,9 @@ def _read_folder(folder: Path, max_bytes: int) -> ImportedVotes:
         return _from_export(folder, mark, max_bytes)
     if (folder / RECORDS).is_file():
         settings = folder / SETTINGS
-        return _from_argilla(read_argilla(folder / RECORDS, settings if settings.is_file() else None, max_bytes))
+        return _from_records(read_records(folder / RECORDS, settings if settings.is_file() else None, max_bytes))
     raise InputError(
-        f"There is neither {MARK} (an export of votes) nor {RECORDS} (an Argilla 2 dataset) in it, so nothing was imported."
+        f"There is neither {MARK} (an export of votes) nor {RECORDS} (an Argilla dataset) in it, so nothing was imported."
     )
 
 
@@ -149,11 +152,64 @@ def check_number(value: float, where: str) -> None:
         raise DatasetError(f"{where} is {value}; it must be a number.")
 
 
-def _from_argilla(read: ReadRecords) -> ImportedVotes:
-    """Answers *a* and *b* become 1 and 2; response *a* stands first there, so it counts as the left one."""
+def read_records(path: Path, settings: Path | None, max_bytes: int) -> ReadRecords:
+    """Pairs and votes of a file of annotated records; ``settings`` are those of an Argilla dataset, where there are some.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DatasetError: the records are of no known tool, or broken; the message names the record and the field.
+    """
+    document = read_document(path, max_bytes)
+    if isinstance(document, dict):
+        raise DatasetError(f"{path.name} holds one object; votes are read from a list of records.")
+    described = read_document(settings, max_bytes) if settings else {}
+    if not isinstance(described, dict):
+        raise DatasetError(f"{SETTINGS} is a list; the settings of Argilla are one object.")
+    if not document:
+        raise DatasetError(f"{path.name} holds no records.")
+    records = read_annotated(document, path.name, described)
+    if records is None:
+        raise DatasetError(f"{path.name}, {document[0].where}: {_no_votes(document)}")
+    if records.unread and not records.votes:
+        raise DatasetError(
+            f"{path.name} was read as {records.tool}, and none of its {records.unread} judgements says which of two answers is "
+            f"better ({' '.join(records.warnings)}); ask for a label or a ranking over the two, or import them as pairs to be rated."
+        )
+    return records
+
+
+def _no_votes(rows: Sequence[RawRow]) -> str:
+    """Why rows are no votes, and what to do with them."""
+    shape = recognise(rows)
+    if shape is not None:
+        return (
+            f"these are {shape.name}, which name no person's vote; import them as pairs to be rated (import-pairs, or Add pairs "
+            "under Rate), or as training data (import)."
+        )
+    return (
+        f"fields are missing; records of Argilla have them, Label Studio's have data and annotations, an arena's have winner and "
+        f"two conversations. These have {listed_fields(rows)}."
+    )
+
+
+def _from_records(read: ReadRecords) -> ImportedVotes:
+    """Answers *a* and *b* become 1 and 2; *a* stands first there, so it counts as the left one."""
     now = time.time()
     pairs = tuple(given_pair(pair, str(place), now) for place, pair in enumerate(read.pairs))
-    votes = tuple(Vote(str(vote.pair), vote.user, vote.choice, 1, UNTIMED, now, now) for vote in read.votes)
+    votes = tuple(
+        Vote(
+            str(vote.pair),
+            vote.user,
+            vote.choice,
+            1,
+            UNTIMED if vote.seconds is None else vote.seconds,
+            vote.created or vote.updated or now,
+            vote.updated or now,
+        )
+        for vote in read.votes
+    )
     raters = tuple(Rater(user, "", created=now) for user in dict.fromkeys(vote.user for vote in read.votes))
-    rules = RatingRules(read.guidelines)
-    return ImportedVotes("an Argilla dataset", Ballots(pairs, votes, raters, rules), read.warnings)
+    none = () if votes else ("no votes were found in it, only pairs.",)
+    return ImportedVotes(
+        read.tool, Ballots(pairs, votes, raters, RatingRules(read.guidelines)), (*none, *read.warnings)
+    )

@@ -126,7 +126,8 @@ def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], 
         rows = services.align.preview(form)
     except StudioError as error:
         return [], f"⚠️ {error}"
-    labels = services.datasets.get(form.dataset_id).kind == "labels"
+    dataset = services.datasets.get(form.dataset_id)
+    labels = dataset.kind == "labels"
     supporting = sum(not row.flipped for row in rows)
     words = ("kept as labelled", "flipped") if labels else ("prefer *support*", "prefer *oppose* (marked ⇄)")
     sentence = f"**{len(rows)} {'pair' if len(rows) == 1 else 'pairs'}**: {supporting} {words[0]}, {len(rows) - supporting} {words[1]}."
@@ -135,6 +136,8 @@ def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], 
         half = PREVIEW_ROWS // 2
         shown = [*shown[:half], *shown[-half:]]
         sentence += f" The first and last {half} are shown."
+    if dataset.notes:
+        sentence += f" Of the data: {' '.join(dataset.notes)}"
     return [_preview_row(i, row, labels) for i, row in shown], sentence
 
 

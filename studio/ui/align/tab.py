@@ -23,6 +23,7 @@ from studio.ui.page.shared import QUIET, Shared
 from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
 from studio.ui.training.form import bind_outlook, bind_start, build_outlook, size_range
+from studio.ui.training.long_rows import bind_long_rows
 
 
 def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
@@ -35,6 +36,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             build_import_box(services, shared, form.dataset)
         with gr.Column(scale=7, min_width=320):
             count = gr.Markdown(elem_id="preview-count")
+            long_rows = gr.Markdown(elem_id="long-rows", elem_classes="quiet")
             preview = gr.Dataframe(
                 headers=PREVIEW_HEADERS,
                 datatype=["number", "str", "str", "str", "str"],
@@ -113,5 +115,12 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         **QUIET,
     )
     bind_outlook(length, app, form.all(), lambda *values: services.align.outlook(form_from(*values)))
+    lengths = [form.settings[name] for name in ("max_length", "long_rows", "stance_prefix")]
+    bind_long_rows(
+        long_rows,
+        lambda *values: services.align.fit(form_from(*values)),
+        form.all(),
+        [form.dataset, form.base, form.data_size, form.system_prompt, *lengths],
+    )
     panel.bind(shared, app, form.all(), shared.align_run)
     bind_start(train, panel, shared, form.all(), start)

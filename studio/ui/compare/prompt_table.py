@@ -17,7 +17,7 @@ from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.services.compare import TableProgress, table_records
 from studio.services.data.formats import read_prompts
-from studio.services.files.tables import csv_text
+from studio.services.files.tables import BOM, csv_text
 from studio.ui.compare import kept_table
 from studio.ui.compare.kept_table import KeptTable
 from studio.ui.compare.pane_widgets import AskWidgets
@@ -122,7 +122,7 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
             return {}
         records = table_records(made.progress)
         updates = {}
-        for button, kind, text in ((as_csv, "csv", to_csv(records)), (as_json, "json", to_json(records))):
+        for button, kind, text in ((as_csv, "csv", BOM + to_csv(records)), (as_json, "json", to_json(records))):
             path = served(text.encode(), f"before-after-{file_name(made.run_id)}.{kind}")
             updates[button] = gr.DownloadButton(value=path, interactive=True)
         return updates

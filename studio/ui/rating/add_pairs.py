@@ -14,6 +14,7 @@ from markupsafe import Markup
 from studio.domain.chat import BASE, Sampling
 from studio.errors import InputError
 from studio.services import Services
+from studio.services.data.row_reader import ReadOptions
 from studio.services.rating.pair_batches import MAX_QUESTIONS, BatchForm, BatchStatus, Question
 from studio.services.rating.pair_sources import ImportedPairs
 from studio.ui.page.access import Visitor, require_operator
@@ -21,6 +22,14 @@ from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import IDLE_S, LIVE_S, PRIVATE, QUIET, Shared
 from studio.ui.parts.html import Macros
+from studio.ui.parts.import_reading import (
+    PREVIEW_ROWS,
+    Preview,
+    bind_reading,
+    build_reading,
+    first_row,
+    read_options,
+)
 
 _HTML = Macros("rating/add_pairs.html")
 
@@ -30,6 +39,8 @@ LINES = "lines"
 REASONS = 20
 #: Of these shown at once; the others unfold.
 FIRST = 3
+#: The answers of the first pair, in no order: what the data prefers is shown to nobody.
+_ANSWERS = ("One answer", "Another")
 _SOURCES = (("compare", "from Compare"), ("batch", "from batches"), ("import", "imported"))
 _ENDED = {
     "cancelling": "Cancelling…",
@@ -105,17 +116,20 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
                 bar = gr.HTML(elem_id="batch-bar")
             with gr.Column(scale=2, min_width=310):
                 about = gr.Markdown(
-                    "#### Import comparison data\n`instruction, response-1, response-2`, `prompt, chosen, rejected` (whole "
-                    "transcripts too) or `prompt, support, oppose`: JSON, JSONL, CSV, TSV or Parquet, also gzipped. What the "
-                    "data prefers is kept, and shown to nobody."
+                    "#### Import comparison data\n`instruction, response-1, response-2`, or pairs in any shape that training "
+                    "takes. What the data prefers is kept, and shown to nobody."
                 )
                 file = gr.File(label="Comparison data", type="filepath", height=120, elem_id="pairs-file")
                 hub = gr.Textbox(
-                    label="…or a dataset id on the Hub", placeholder="owner/name", max_lines=1, elem_id="pairs-hub"
+                    label="…or a dataset id on the Hub",
+                    placeholder="owner/name, then Enter",
+                    max_lines=1,
+                    elem_id="pairs-hub",
                 )
                 with gr.Row():
                     split = gr.Textbox("train", label="Split", max_lines=1, min_width=100, elem_id="pairs-split")
                     limit = gr.Number(0, label="Rows at most", info="0: all.", precision=0, minimum=0, min_width=100)
+                reading = build_reading("pairs", skip=False)
                 take = gr.Button("Import", size="sm", elem_id="pairs-import")
                 report = gr.HTML(elem_id="pairs-report")
     drawn = gr.State(None)
@@ -189,17 +203,39 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
         sources.resume_batch()
         return progress(sources.batch_status())
 
-    def bring(mark: Visitor, path: str | None, dataset: str | None, part: str | None, most: float | None) -> Any:
+    def bring(
+        mark: Visitor, path: str | None, dataset: str | None, part: str | None, most: float | None, *values: Any
+    ) -> Any:
         require_operator(mark, "importing")
         name = (dataset or "").strip()
         if not path and not name:
             raise InputError("There is nothing to import; choose a file or type a Hub id.")
+        how = read_options(values)
         done = (
-            sources.import_file(path)
+            sources.import_file(path, how)
             if path
-            else sources.import_hub(name, (part or "").strip() or "train", int(most) if most else None)
+            else sources.import_hub(name, (part or "").strip() or "train", int(most) if most else None, how)
         )
         return report_html(done), counts_html(sources.counts())
+
+    def look_into(path: str, hub_id: str, part: str, how: ReadOptions) -> Preview:
+        seen = sources.preview_file(path, how) if path else sources.preview_hub(hub_id, part, PREVIEW_ROWS, how)
+        first = seen.comparisons.pairs[:1]
+        row = first_row(first[0].history, first[0].prompt, ()) if first else ()
+        answers = [
+            (name, text)
+            for pair in first
+            for name, text in zip(_ANSWERS, sorted((pair.answer_a, pair.answer_b)), strict=True)
+        ]
+        return Preview(
+            str(seen),
+            (*row, *answers),
+            (*seen.comparisons.skipped[:FIRST], *seen.comparisons.warnings),
+            (),
+            seen.fields,
+        )
+
+    bind_reading(reading, shared, file, hub, split, look_into)
 
     # a toast says what went wrong; on a button a failure covers nothing
     quiet: dict[str, Any] = {"show_progress_on": start, **QUIET}
@@ -215,7 +251,11 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
     cancel.click(guarded(halt), shared.visitor, batch, **quiet)
     resume.click(guarded(go_on), shared.visitor, batch, **quiet)
     take.click(
-        guarded(bring), [shared.visitor, file, hub, split, limit], [report, counts], show_progress_on=about, **PRIVATE
+        guarded(bring),
+        [shared.visitor, file, hub, split, limit, *reading.values],
+        [report, counts],
+        show_progress_on=about,
+        **PRIVATE,
     )
 
 

@@ -24,6 +24,7 @@ from studio.ui.reward.panel import RewardPanel
 from studio.ui.reward.preview import build_table, preview
 from studio.ui.reward.score_box import build_score_box, offer
 from studio.ui.training.form import bind_outlook, bind_start, build_outlook, dataset_choices, size_range
+from studio.ui.training.long_rows import bind_long_rows
 from studio.ui.training.watch import Watch
 
 
@@ -36,6 +37,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
             train = gr.Button("Train reward model", variant="primary", size="lg", elem_id="reward-train")
         with gr.Column(scale=7, min_width=320):
             counts = gr.HTML(elem_id="reward-counts")
+            long_rows = gr.Markdown(elem_id="reward-long-rows", elem_classes="quiet")
             table = build_table()
             gr.Markdown("## From votes to the next run")
             badge = gr.HTML(elem_id="votes-badge")
@@ -146,6 +148,13 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         **QUIET,
     )
     bind_outlook(length, app, form.all(), lambda *values: services.reward.outlook(form_from(*values)))
+    lengths = [form.settings[name] for name in ("max_length", "long_rows")]
+    bind_long_rows(
+        long_rows,
+        lambda *values: services.reward.fit(form_from(*values)),
+        form.all(),
+        [form.source, form.dataset, form.base, form.data_size, *lengths],
+    )
     panel.bind(shared, app, form.all(), shared.reward_run)
     here = [panel.watch, panel.axis]
     bind_start(train, panel, shared, form.all(), start)

@@ -13,9 +13,8 @@ import pytest
 from studio.config import Settings
 from studio.domain.data import PreferencePair
 from studio.errors import ConflictError, DatasetError, NotFoundError
-from studio.services.data import datasets as module
-from studio.services.data import hub_rows
-from studio.services.data.datasets import DatasetService
+from studio.services.data import dataset_file, hub_rows
+from studio.services.data.datasets import DatasetService, ImportParts
 from studio.services.data.formats import PromptFile, read_prompts
 from studio.services.data.prompt_key import normalised
 from tests.helpers.datasets import BAD, SHIPPED, SIDES, USER, as_parquet, imported
@@ -64,13 +63,13 @@ def test_held_out_fraction_splits_by_prompt(service: DatasetService, put: Callab
         {"prompt": f"Q  {n // 2}" if n % 2 else f"q {n // 2}", "support": f"y{n}", "oppose": f"n{n}"} for n in range(40)
     ]
     path = put("a.json", rows)
-    data = service.import_file(path, heldout_fraction=0.2, seed=3).dataset
+    data = service.import_file(path, ImportParts(heldout_share=0.2, seed=3)).dataset
     assert (len(data.pairs), len(data.heldout)) == (32, 8)  # 4 of 20 distinct prompts, both rows of each
     trained = {normalised(pair.prompt) for pair in data.pairs}
     assert not trained & {normalised(pair.prompt) for pair in data.heldout}
     assert data.test_prompts == tuple(pair.prompt for pair in data.heldout)
-    assert service.import_file(path, heldout_fraction=0.2, seed=3).dataset.content_hash == data.content_hash
-    assert service.import_file(path, heldout_fraction=0.2, seed=4).dataset.content_hash != data.content_hash
+    assert service.import_file(path, ImportParts(heldout_share=0.2, seed=3)).dataset.content_hash == data.content_hash
+    assert service.import_file(path, ImportParts(heldout_share=0.2, seed=4)).dataset.content_hash != data.content_hash
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan"), True])
@@ -78,18 +77,18 @@ def test_held_out_fraction_out_of_range(
     service: DatasetService, put: Callable[[str, Any], Path], fraction: float
 ) -> None:
     with pytest.raises(DatasetError, match="heldout_fraction is"):
-        service.import_file(put("a.json", SIDES), heldout_fraction=fraction)
+        service.import_file(put("a.json", SIDES), ImportParts(heldout_share=fraction))
 
 
 def test_one_prompt_cannot_be_split(service: DatasetService, put: Callable[[str, Any], Path]) -> None:
     with pytest.raises(DatasetError, match="same prompt"):
-        service.import_file(put("a.json", SIDES[:1]), heldout_fraction=0.5)
+        service.import_file(put("a.json", SIDES[:1]), ImportParts(heldout_share=0.5))
 
 
 def test_own_format_comes_back_whole(service: DatasetService, settings: Settings) -> None:
     original = service.get("live-action-zh")
     report = service.import_file(
-        settings.data_dir / "live-action-zh.json", title="live action zh", heldout_fraction=0.2
+        settings.data_dir / "live-action-zh.json", ImportParts(title="live action zh", heldout_share=0.2)
     )
     copy = report.dataset
     assert copy.id == "live-action-zh-2"  # the shipped one keeps its name
@@ -137,7 +136,7 @@ def test_full_disk_leaves_nothing_behind(
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(dataset_file.os, "fsync", full)
     with pytest.raises(DatasetError, match=r"No space left on device.*nothing was imported"):
         service.import_file(put("a.json", SIDES))
     assert imported(settings) == []

@@ -14,10 +14,11 @@ from studio.config import Settings
 from studio.errors import DatasetError
 from studio.services import Services, build_services
 from studio.services.align.service import AlignForm
-from studio.services.data.datasets import DatasetService, counted
+from studio.services.data.datasets import DatasetService, ImportParts, counted
 from studio.services.data.dialogues import split_prompts, summary_prompt
 from studio.services.data.formats import RawRow
 from studio.services.data.preference_rows import parse_rows
+from studio.services.data.row_reader import ReadOptions
 from studio.services.reward.service import RewardForm
 
 
@@ -70,13 +71,13 @@ def test_it_is_kept_as_it_was_read(settings: Settings, datasets: DatasetService,
     path = tmp_path / "dialogsum.train.jsonl"
     lines = [{"fname": f"train_{n}", "dialogue": dialogue(n, 300), "summary": "s", "topic": "t"} for n in range(10)]
     path.write_text("\n".join(map(json.dumps, lines)))
-    data = datasets.import_file(path, heldout_fraction=0.3, seed=3).dataset
+    data = datasets.import_file(path, ImportParts(heldout_share=0.3, seed=3)).dataset
     assert (len(data.prompts), len(data.test_prompts)) == (7, 3)
     again = DatasetService(settings).get(data.id)
     assert again == data
     tests = tmp_path / "tests.txt"
     tests.write_text("Say hello.\nSay goodbye.\n")
-    given = datasets.import_file(path, tests).dataset
+    given = datasets.import_file(path, ImportParts(test_prompts=tests)).dataset
     assert given.test_prompts == ("Say hello.", "Say goodbye.")
     assert len(given.prompts) == 10
     assert given.content_hash != data.content_hash
@@ -97,7 +98,7 @@ def test_bad_rows_are_named(rows: list[object], words: str) -> None:
     with pytest.raises(DatasetError, match=f"^file.*{words}"):
         parse_rows(raw, "file")
     if len(rows) > 1:
-        kept = parse_rows(raw, "file", skip_broken=True)
+        kept = parse_rows(raw, "file", options=ReadOptions(skip_broken=True))
         assert len(kept.prompts) == 1
         assert "1 broken rows left out: row 2" in kept.warnings[1]
 
@@ -171,6 +172,6 @@ def test_the_hubs_splits_are_read_by_the_real_library(
     trained = datasets.import_hub("knkarthick/dialogsum", limit=12).dataset
     assert (trained.title, trained.source) == ("knkarthick/dialogsum", "hub:knkarthick/dialogsum")
     assert (len(trained.prompts), len(trained.test_prompts)) == (10, 2)
-    tested = datasets.import_hub("knkarthick/dialogsum", "test", heldout_fraction=0.5).dataset
+    tested = datasets.import_hub("knkarthick/dialogsum", "test", parts=ImportParts(heldout_share=0.5)).dataset
     assert (len(tested.prompts), len(tested.test_prompts)) == (5, 5)
     assert summary_prompt(dialogue(25, 300)) in {*tested.prompts, *tested.test_prompts}

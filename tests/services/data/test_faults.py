@@ -13,6 +13,7 @@ import pytest
 from studio.config import Settings
 from studio.errors import DatasetError, NotFoundError
 from studio.services.data.datasets import DatasetService
+from studio.services.data.row_reader import ReadOptions
 from tests.helpers.datasets import BAD, GOOD, SECOND, SHIPPED, SIDES, USER, as_csv, as_parquet, imported, lines
 
 
@@ -99,7 +100,7 @@ def test_several_faults_are_counted(service: DatasetService, put: Callable[[str,
 
 
 def test_broken_rows_can_be_left_out(service: DatasetService, put: Callable[[str, Any], Path]) -> None:
-    report = service.import_file(put("a.json", broken(3, oppose="")), skip_broken=True)
+    report = service.import_file(put("a.json", broken(3, oppose="")), options=ReadOptions(skip_broken=True))
     assert [pair.id for pair in report.dataset.pairs] == ["1", "2", "4", "5", "6", "7", "8", "9", "10"]
     assert "1 broken rows left out: row 3: oppose is empty." in report.warnings[0]
 

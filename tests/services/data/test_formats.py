@@ -14,7 +14,7 @@ from studio.config import Settings
 from studio.domain.data import Message, PreferencePair
 from studio.errors import DatasetError
 from studio.services.data import preference_rows as imports
-from studio.services.data.datasets import DatasetService
+from studio.services.data.datasets import DatasetService, ImportParts
 from studio.services.data.formats import RawRow
 from tests.helpers.datasets import BAD, GOOD, SECOND, SHIPPED, SIDES, USER, as_csv, as_parquet, imported, lines
 
@@ -23,7 +23,7 @@ from tests.helpers.datasets import BAD, GOOD, SECOND, SHIPPED, SIDES, USER, as_c
 
 def test_course_files(service: DatasetService, put: Callable[[str, Any], Path]) -> None:
     tests = put("test_prompt.json", [{"id": 1, "prompt": "新的問題？"}, {"id": 2, "prompt": "另一個問題？"}])
-    report = service.import_file(put("labelled.json", SIDES), tests, title="  My\n data ")
+    report = service.import_file(put("labelled.json", SIDES), ImportParts(tests, title="  My\n data "))
     data = report.dataset
     assert (data.id, data.title, data.kind, data.source) == ("my-data", "My data", "sides", "labelled.json")
     assert (len(data.pairs), data.heldout, data.test_prompts) == (10, (), ("新的問題？", "另一個問題？"))
@@ -37,7 +37,7 @@ def test_test_prompts_that_are_trained_on_are_a_warning(
     service: DatasetService, put: Callable[[str, Any], Path]
 ) -> None:
     tests = put("tests.json", [{"id": 1, "prompt": "  QUESTION\u3000３? "}, {"id": 2, "prompt": "fresh?"}])
-    report = service.import_file(put("a.json", SIDES), tests)
+    report = service.import_file(put("a.json", SIDES), ImportParts(tests))
     assert len(report.dataset.test_prompts) == 2
     assert "1 of 2 test prompts are also training prompts" in report.warnings[0]
 
@@ -50,7 +50,10 @@ def test_prompts_in_every_format(service: DatasetService, put: Callable[[str, An
         "t.csv": "id,prompt\n1,one\n2,two\n",
         "t.txt": "one\n\ntwo\n",
     }[name]
-    assert service.import_file(put("a.json", SIDES), put(name, content)).dataset.test_prompts == ("one", "two")
+    assert service.import_file(put("a.json", SIDES), ImportParts(put(name, content))).dataset.test_prompts == (
+        "one",
+        "two",
+    )
 
 
 def test_a_fault_in_the_test_prompts_imports_nothing(
@@ -58,7 +61,7 @@ def test_a_fault_in_the_test_prompts_imports_nothing(
 ) -> None:
     tests = put("tests.json", [{"id": 1, "prompt": "fine"}, {"id": 2, "prompt": ""}])
     with pytest.raises(DatasetError, match=r"tests\.json, row 2: prompt is empty"):
-        service.import_file(put("a.json", SIDES), tests)
+        service.import_file(put("a.json", SIDES), ImportParts(tests))
     assert imported(settings) == []
 
 

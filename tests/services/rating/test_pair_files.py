@@ -13,6 +13,7 @@ import pytest
 from studio.domain.votes import Origin
 from studio.errors import DatasetError, InputError, NotFoundError
 from studio.services import Services, build_services
+from studio.services.data.datasets import ImportParts
 from studio.services.rating.pair_sources import ImportedPairs
 from studio.ui.rating.add_pairs import report_html
 from tests.helpers.pair_sources import both, stored
@@ -218,7 +219,9 @@ def test_whole_transcripts_come_into_rating_without_a_row_lost(services: Service
 
 def test_the_same_file_comes_into_align_without_a_row_lost(services: Services, tmp_path: Path) -> None:
     rows = transcript_rows(COUNT)
-    done = services.datasets.import_file(write_rows(tmp_path / "hh-test.jsonl.gz", rows), heldout_fraction=0.1)
+    done = services.datasets.import_file(
+        write_rows(tmp_path / "hh-test.jsonl.gz", rows), ImportParts(heldout_share=0.1)
+    )
     data = done.dataset
     assert (data.kind, len(data.pairs) + len(data.heldout)) == ("labels", COUNT)
     kept = {pair.id: pair for pair in (*data.pairs, *data.heldout)}

@@ -18,6 +18,7 @@ from studio.domain.votes import Origin
 from studio.errors import ConflictError, NotFoundError, StudioError
 from studio.services import Services, build_services
 from studio.services.compare import PaneChat, row_seed
+from studio.services.data.datasets import ImportParts
 from studio.services.files.records import read_record, write_record
 from studio.services.rating.pair_batches import BatchForm, Question
 from studio.services.rating.pair_id import pair_identity
@@ -243,7 +244,7 @@ def test_prompts_for_a_batch_come_from_datasets(services: Services, put: Callabl
         for n in range(4)
     ]
     tests = put("tests.txt", "One?\nTwo?\nOne?\n")
-    data = services.datasets.import_file(put("a.jsonl", rows), tests, heldout_fraction=0.5).dataset
+    data = services.datasets.import_file(put("a.jsonl", rows), ImportParts(tests, heldout_share=0.5)).dataset
     offered = {source.id: source.n for source in services.sources.prompt_sources()}
     assert (offered[f"heldout:{data.id}"], offered[f"test:{data.id}"]) == (2, 3)
     assert [q.prompt for q in services.sources.questions(f"test:{data.id}")] == ["One?", "Two?"]

@@ -18,9 +18,8 @@ import pytest
 from studio.domain.votes import Ballots
 from studio.errors import DatasetError, InputError
 from studio.services.votes.argilla_export import user_of, write_argilla
-from studio.services.votes.argilla_import import read_argilla
 from studio.services.votes.export import argilla_zip
-from studio.services.votes.read_export import read_votes
+from studio.services.votes.read_export import read_records, read_votes
 from studio.services.votes.restore import restore
 from studio.services.votes.rows import judge_of
 from tests.helpers.votes import new_pair, rated, store
@@ -46,7 +45,7 @@ def read(tmp_path: Path, records: Any, settings: Any = None) -> Any:
     (tmp_path / "records.json").write_text(json.dumps(records))
     if settings:
         (tmp_path / "settings.json").write_text(json.dumps(settings))
-    return read_argilla(tmp_path / "records.json", tmp_path / "settings.json" if settings else None, LIMIT)
+    return read_records(tmp_path / "records.json", tmp_path / "settings.json" if settings else None, LIMIT)
 
 
 def label(name: str, options: dict[str, str], kind: str = "label_selection") -> dict[str, Any]:
@@ -237,7 +236,7 @@ def test_argilla_itself_reads_ours_and_we_read_what_it_writes_back(tmp_path: Pat
     assert found["overlap"] == {"strategy": "overlap", "min_submitted": 3}
     # Argilla's own files hold no statuses: what we wrote as discarded comes back without a value
     settings = tmp_path / "chats" / ".argilla" / "settings.json"
-    theirs = read_argilla(tmp_path / "chats" / "theirs.json", settings, LIMIT)
+    theirs = read_records(tmp_path / "chats" / "theirs.json", settings, LIMIT)
     assert len(theirs.pairs) == 9
     assert len(theirs.votes) == 26
     plain = store(tmp_path / "plain")

@@ -90,6 +90,7 @@ def test_the_dial_previews_and_bad_input_is_named(page: Any, settings: Settings,
     bad = tmp_path / "pairs.json"
     bad.write_text('[{"id": 1, "prompt": "Q?", "support": "Yes.", "oppose": ""}]')
     give(page, "#import-file", bad)
+    page.locator("#import-preview", has_text="oppose is empty").wait_for()
     page.click("#import")
     toast(page, "oppose")
     assert not list(settings.imported_dir.glob("*")) if settings.imported_dir.exists() else True
@@ -97,6 +98,7 @@ def test_the_dial_previews_and_bad_input_is_named(page: Any, settings: Settings,
     page.locator("#import-file [aria-label='Clear'], #import-file [aria-label='Remove this file']").first.click()
     page.locator("#import-file .file-preview").wait_for(state="detached")
     give(page, "#import-file", bad)
+    page.locator("#import-preview", has_text="Read as pairs of two sides, 1 pair.").wait_for()
     page.click("#import")
     page.locator("#import-report", has_text="1 training pairs").wait_for()
     counted(page, "1 pair: 0 prefer support, 1 prefer oppose")  # 0.2 of 1, rounded down

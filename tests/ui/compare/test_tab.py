@@ -315,7 +315,7 @@ def test_all_test_prompts_before_and_after(services: Services, handlers: Handler
     with open(frames[-1]["table-json"].value["path"], encoding="utf-8") as file:
         records = json.load(file)
     assert [list(record) for record in records] == [keys] * 3
-    with open(frames[-1]["table-csv"].value["path"], encoding="utf-8", newline="") as file:
+    with open(frames[-1]["table-csv"].value["path"], encoding="utf-8-sig", newline="") as file:
         text = file.read()
     assert list(csv.DictReader(io.StringIO(text))) == records
 
@@ -324,7 +324,7 @@ def test_all_test_prompts_before_and_after(services: Services, handlers: Handler
     )
     uploaded = handlers.call("fill", Live(), "own", run_id, str(tmp_path / "mine.json"), 0.8, 0.95, 8, 1)
     assert "2 of 2" in uploaded[-1]["table-progress"]
-    with open(uploaded[-1]["table-csv"].value["path"], encoding="utf-8", newline="") as file:
+    with open(uploaded[-1]["table-csv"].value["path"], encoding="utf-8-sig", newline="") as file:
         assert [row["id"] for row in csv.DictReader(file)] == ["41", "q-7"]
     (tmp_path / "bad.json").write_text('[{"id": 1}]', encoding="utf-8")
     with pytest.raises(gr.Error, match="prompt is missing"):

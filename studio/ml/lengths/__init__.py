@@ -1,0 +1,1 @@
+"""Which rows are too long for a run, known from the tokenizer alone."""

@@ -1,0 +1,1 @@
+"""Comparisons that people judged elsewhere: records of Argilla, Label Studio and arenas as pairs and votes."""

@@ -1,0 +1,69 @@
+"""What a file would be read as, told before anything is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from studio.domain.data import Message
+from studio.services.data.formats import RawRow
+from studio.services.data.preference_rows import parse_own, parse_rows
+from studio.services.data.row_reader import ReadOptions
+from studio.services.data.shapes.table import field_names
+
+
+@dataclass(frozen=True)
+class ImportPreview:
+    """What a file holds.
+
+    Attributes:
+        shape: what its rows were read as.
+        n: pairs in it, or prompts without answers; ``history``, ``prompt`` and ``answers`` (none, or the preferred one and the
+            other) are the first of them.
+        warnings: what was done to rows that are used.
+        broken: why rows cannot be used, one sentence each.
+        fields: names of the rows' fields, to map by hand.
+    """
+
+    shape: str
+    n: int
+    history: tuple[Message, ...]
+    prompt: str
+    answers: tuple[str, ...]
+    warnings: tuple[str, ...]
+    broken: tuple[str, ...]
+    fields: tuple[str, ...]
+
+    def __str__(self) -> str:
+        what = "pair" if self.answers else "prompt"
+        return f"Read as {self.shape}, {self.n:,} {what}{'' if self.n == 1 else 's'}."
+
+
+def preview(document: Sequence[RawRow] | dict[str, Any], name: str, options: ReadOptions) -> ImportPreview:
+    """What a document holds, and its first row.
+
+    Raises:
+        DatasetError: it breaks its format, or all its rows do; the message names row and field.
+        UnknownShapeError: its rows are of no known shape.
+    """
+    fields: tuple[str, ...] = ()
+    if isinstance(document, dict):
+        parsed = parse_own(document, name)
+    else:
+        parsed = parse_rows(document, name, replace(options, skip_broken=True))
+        fields = tuple(field_names(document[:100]))
+    told = parsed.warnings
+    if not options.skip_broken:  # nothing is left out yet: ``broken`` says what stands in the way
+        told = tuple(warning for warning in told if not (parsed.broken and " broken rows left out: " in warning))
+    first = parsed.pairs[0] if parsed.pairs else None
+    return ImportPreview(
+        parsed.shape,
+        len(parsed.pairs) + len(parsed.heldout) + len(parsed.prompts),
+        first.history if first else (),
+        first.prompt if first else parsed.prompts[0],
+        (first.support, first.oppose) if first else (),
+        told,
+        parsed.broken,
+        fields,
+    )

@@ -1,0 +1,95 @@
+"""Unpaired answers (KTO): each with a label that says whether it was liked. Two of one prompt with both labels make a pair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from studio.errors import DatasetError
+from studio.services.data.formats import RawRow
+from studio.services.data.shapes.fields import Fields
+
+_LABELS = ("label", "kto_tag", "desirable")
+_ANSWERS = ("completion", "response", "output", "answer")
+_PROMPTS = ("prompt", "instruction", "question", "query", "input")
+_CHATS = ("messages", "conversations")
+_GOOD = {"true", "1", "1.0", "yes", "good", "desirable", "thumbs_up", "chosen", "like", "+1"}
+_BAD = {"false", "0", "0.0", "-1", "no", "bad", "undesirable", "thumbs_down", "rejected", "dislike"}
+
+
+def are_unpaired(rows: Sequence[RawRow]) -> bool:
+    """Whether these rows are such answers: told by the first of them."""
+    first = rows[0].value if rows else None
+    if not isinstance(first, dict):
+        return False
+    fields = Fields(first, "", literal=False)
+    label = fields.first(_LABELS)
+    chat = fields.first(_CHATS)
+    answered = bool(fields.first(_ANSWERS)) and bool(fields.first(_PROMPTS))
+    return bool(label) and _liked(fields, label) is not None and (answered or bool(chat)) and "chosen" not in fields
+
+
+def paired(rows: Sequence[RawRow], name: str) -> tuple[list[RawRow], list[str], str]:
+    """Rows of pairs: the n-th liked answer to a prompt with the n-th one that is not. Also why single rows cannot be read, and a
+    sentence on those left without a partner (empty where there is none).
+
+    Raises:
+        DatasetError: no prompt has answers of both labels.
+    """
+    groups: dict[str, tuple[list[Any], list[Any]]] = {}
+    broken: list[str] = []
+    counts = [0, 0]
+    for row in rows:
+        try:
+            asked, answer, liked = _read(row)
+        except DatasetError as error:
+            broken.append(str(error))
+            continue
+        counts[not liked] += 1
+        key = json.dumps(asked, sort_keys=True, default=str)
+        groups.setdefault(key, ([], []))[not liked].append((row, asked, answer))
+    made = []
+    for good, bad in groups.values():
+        for (one, asked, chosen), (two, _, rejected) in zip(good, bad, strict=False):
+            given = Fields(one.value, one.where, literal=False)
+            extra = {"system": given.get("system"), "history": given.get("history")}
+            value = {**extra, "prompt": asked, "completion_chosen": chosen, "completion_rejected": rejected}
+            made.append(RawRow(f"{one.where} and {two.where}", value))
+    if not made and not broken:
+        raise DatasetError(
+            f"{name} holds unpaired answers as for KTO ({counts[0]} liked, {counts[1]} not), and no prompt has one of each; DPO "
+            "and reward models need two answers to one prompt."
+        )
+    alone = sum(counts) - 2 * len(made)
+    note = f"{alone} of {len(rows)} unpaired answers have no answer of the other label to the same prompt and were left out."
+    return made, broken, note if alone else ""
+
+
+def _read(row: RawRow) -> tuple[Any, Any, bool]:
+    """(prompt, answer, whether it was liked)."""
+    if not isinstance(row.value, dict):
+        raise DatasetError(f"{row.where} is no object with named fields.")
+    fields = Fields(row.value, row.where)
+    label = fields.first(_LABELS)
+    liked = _liked(fields, label) if label else None
+    if liked is None:
+        raise DatasetError(f"{row.where}: {fields.name(label or 'label')} says neither true nor false.")
+    chat = fields.get(fields.first(_CHATS))
+    if isinstance(chat, list) and len(chat) > 1 and not fields.first(_ANSWERS):
+        return chat[:-1], chat[-1:], liked
+    prompt, answer = fields.first(_PROMPTS), fields.first(_ANSWERS)
+    if not prompt or not answer:
+        raise DatasetError(f"{row.where}: {'completion' if prompt else 'prompt'} is missing.")
+    return _asked(fields, prompt), fields.get(answer), liked
+
+
+def _asked(fields: Fields, path: str) -> Any:
+    """The prompt, an instruction with its input behind it."""
+    asked, more = fields.get(path), fields.get("input") if path == "instruction" else None
+    return f"{asked}\n\n{more}" if isinstance(asked, str) and isinstance(more, str) and more.strip() else asked
+
+
+def _liked(fields: Fields, path: str) -> bool | None:
+    text = str(fields.get(path)).strip().lower().replace(" ", "_")
+    return True if text in _GOOD else False if text in _BAD else None
