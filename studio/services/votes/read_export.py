@@ -162,7 +162,7 @@ def read_records(path: Path, settings: Path | None, max_bytes: int) -> ReadRecor
     document = read_document(path, max_bytes)
     if isinstance(document, dict):
         raise DatasetError(f"{path.name} holds one object; votes are read from a list of records.")
-    described = read_document(settings, max_bytes) if settings else {}
+    described = read_document(settings, max_bytes, unfold=False) if settings else {}
     if not isinstance(described, dict):
         raise DatasetError(f"{SETTINGS} is a list; the settings of Argilla are one object.")
     if not document:
