@@ -20,12 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.config import Settings
 
-#: Bytes of a request that is no upload: five million characters of text, however they are written, fit.
-MAX_BODY = 32 * 1024 * 1024
-#: What makes objects of JSON: brackets and commas. 32 MB of ``[],`` would be 700 MB of lists.
+#: Bytes of a request that is no upload: five million characters of text, in any script, fit.
+MAX_BODY = 16 * 1024 * 1024
+#: What makes objects of JSON: brackets and commas. 16 MB of ``[],`` would be 350 MB of lists.
 MAX_PARTS = 1_000_000
 #: Requests above ``LARGE`` bytes that are read or parsed at once, in bytes together; and seconds one may take to arrive.
-LARGE, MAX_IN_WORK, ARRIVES_S = 1024 * 1024, 128 * 1024 * 1024, 60.0
+LARGE, MAX_IN_WORK, ARRIVES_S = 1024 * 1024, 64 * 1024 * 1024, 60.0
 #: Beside the file itself: the other parts of a form.
 _FORM = 1024 * 1024
 #: Where the request's size stands, for the queue.

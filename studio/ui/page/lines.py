@@ -12,13 +12,16 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 import fastapi
 import gradio as gr
 from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Event, EventQueue, Queue
+from gradio.state_holder import SessionState, StateHolder
 
 from studio.services.access import Gate
 from studio.ui.page.access import address_of, secret_of
@@ -55,11 +58,48 @@ LINES = {
 #: Other events of one page that wait or whose outcome it has not read, and of all pages that wait.
 PAGE, EVERYBODY = 300, 4_000
 #: Bytes of large requests that wait or run, together.
-MAX_LARGE = 256 * 1024 * 1024
+MAX_LARGE = 128 * 1024 * 1024
 #: Pages whose outcomes are kept until they are read.
 PAGES = 1_000
-#: Pages whose state is kept: about 1.4 MB each.
-STATES = 500
+#: Pages whose state is kept.
+STATES = 1_000
+
+
+class Session(SessionState):
+    """What the server keeps of a page: its states, and components as they were changed. Gradio also writes out the whole page
+    for each (a third of a second, 1.4 MB), for links that open it as it stands; the studio has none."""
+
+    def __init__(self, blocks: gr.Blocks) -> None:
+        self.blocks_config = copy(blocks.default_config)
+        self.blocks_config.fns = blocks.default_config.fns  # no page of the studio adds events
+        self.config_values: dict[int, Any] = {}
+        self.state_data: dict[int, Any] = {}
+        self._state_ttl: dict[int, Any] = {}
+        self.is_closed = False
+        self.STATE_TTL_WHEN_CLOSED = 3600
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        block = self.blocks_config.blocks.get(key)
+        if isinstance(block, gr.State):
+            self._state_ttl[key] = (block.time_to_live, datetime.now())
+            self.state_data[key] = value
+        else:
+            self.blocks_config.blocks[key] = value
+
+    def _update_config(self, key: int) -> None:
+        pass
+
+    def _update_value_in_config(self, key: int, value: Any) -> None:
+        pass
+
+
+class Sessions(StateHolder):
+    """The :class:`Session` of each page; those used longest ago are forgotten."""
+
+    def __getitem__(self, session_id: str) -> SessionState:
+        if session_id not in self.session_data:
+            self.session_data[session_id] = Session(self.blocks)
+        return super().__getitem__(session_id)
 
 
 class FairQueue(Queue):
@@ -70,6 +110,12 @@ class FairQueue(Queue):
         self._gate = gate
         self._listening: Counter[str] = Counter()
         self.ANALYTICS_MAX_EVENTS = 100
+
+    def set_server_app(self, app: Any) -> None:
+        """As Gradio's, once the app serves; its sessions become ours."""
+        super().set_server_app(app)
+        app.state_holder = Sessions()
+        app.state_holder.set_blocks(self.blocks)
 
     def compute_analytics_summary(self, records: Any) -> Any:
         """Nobody reads it, and it costs more than most events."""
