@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from pathlib import Path
 
+from studio.errors import InputError, NotFoundError
 from studio.services.files.disk import is_full
 
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -22,6 +24,22 @@ def storage_sentence(error: OSError) -> str:
             "folder (the STUDIO_..._DIR variables)."
         )
     return ""
+
+
+def check_file(name: str, path: Path) -> None:
+    """Check that a file can be written before the work for it is done; ``name`` is what a person calls it.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        InputError: the path is a folder, or it or its folder cannot be written.
+    """
+    if not path.parent.is_dir():
+        raise NotFoundError(f"There is no folder {path.parent} to write into ({name}).")
+    if path.is_dir():
+        raise InputError(f"{name} is {path}, which is a folder; name a file.")
+    reason = unwritable(path.parent) or ("" if not path.exists() or os.access(path, os.W_OK) else "Permission denied")
+    if reason:
+        raise InputError(f"{name} is {path}, which cannot be written ({reason}); name another place.")
 
 
 def unwritable(folder: Path) -> str:

@@ -6,10 +6,14 @@ the next are asked for: whatever ends the server, what was answered is kept.
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from studio.domain.chat import PaneUpdate, Sampling
@@ -17,9 +21,12 @@ from studio.domain.data import Message
 from studio.domain.votes import NewPair, Origin
 from studio.errors import ConflictError, InputError
 from studio.services.compare import TABLE_ROWS, CompareService, PaneChat, check_sampling, row_seed
+from studio.services.files.records import parse, write_record
 from studio.services.jobs import Job, JobEnd, JobQueue
 from studio.services.rating import pair_id as identity
 from studio.services.rating.service import Added, RatingService
+
+log = logging.getLogger(__name__)
 
 #: Prompts of one batch at most.
 MAX_QUESTIONS = 2_000
@@ -79,11 +86,13 @@ class BatchStatus:
 class BatchRunner:
     """One batch at a time. Every method may be called from any thread."""
 
-    def __init__(self, rating: RatingService, compare: CompareService) -> None:
+    def __init__(self, rating: RatingService, compare: CompareService, note: Path) -> None:
+        """``note`` is a file that says how far a batch is; one that is found there was cut short by the end of its server."""
         self._rating = rating
         self._compare = compare
+        self._note = note
         self._lock = threading.Lock()
-        self._status = BatchStatus()
+        self._status = _cut_short(note)
         self._queue = JobQueue("pair-batch")
 
     @property
@@ -103,6 +112,7 @@ class BatchRunner:
             if self._status.busy:
                 raise ConflictError("A batch is being made already; wait for it, or cancel it.")
             self._status = BatchStatus("running", title, total=len(form.questions))
+            self._keep(self._status)
             self._queue.add(Job(_JOB, partial(self._run, form, origins), self._record_end))
 
     def cancel(self) -> None:
@@ -114,8 +124,7 @@ class BatchRunner:
         self._queue.cancel(_JOB)
 
     def close(self) -> None:
-        """Cancel, and wait until it has ended."""
-        self.cancel()
+        """End it, and wait until it has ended; the next server says that it was cut short."""
         self._queue.close()
 
     # -- in the batch's thread ------------------------------------------------------------------------------------------
@@ -131,6 +140,8 @@ class BatchRunner:
 
     def _record_end(self, job: Job, end: JobEnd, sentence: str) -> None:
         self._set(state=end, note="", error=sentence)
+        if end != "interrupted":
+            self._note.unlink(missing_ok=True)
 
     def _answers(self, form: BatchForm, part: Sequence[tuple[int, Question]], stop: threading.Event) -> list[str]:
         """Two answers a question, in order."""
@@ -182,10 +193,44 @@ class BatchRunner:
                 identical=now.identical + added.identical,
                 unusable=now.unusable + unusable,
             )
+            self._keep(self._status)
+
+    def _keep(self, status: BatchStatus) -> None:
+        """Write down how far it is; without that note only a restart would say less."""
+        try:
+            self._note.parent.mkdir(parents=True, exist_ok=True)
+            write_record(self._note, {**asdict(status), "pid": os.getpid()})
+        except OSError as error:
+            log.warning("how far the batch of pairs is was not written down: %s", error)
 
     def _set(self, **changes: str) -> None:
         with self._lock:
             self._status = replace(self._status, **changes)  # type: ignore[arg-type]
+
+
+def _cut_short(note: Path) -> BatchStatus:
+    """What a note says of a batch whose server ended before it; nothing where there is none, or its server lives."""
+    try:
+        written = json.loads(note.read_text(encoding="utf-8"))
+        owner = written.pop("pid")
+        if owner != os.getpid() and _lives(owner):
+            return BatchStatus()
+        return replace(parse(BatchStatus, written, note.name), state="interrupted", note="")
+    except FileNotFoundError:
+        return BatchStatus()
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, InputError) as error:
+        log.warning("the note of a batch of pairs cannot be read: %s", error)
+        return BatchStatus()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def check_form(form: BatchForm) -> None:

@@ -62,7 +62,7 @@ class PairSourceService:
         self._rating = rating
         self._compare = compare
         self._datasets = datasets
-        self._batch = BatchRunner(rating, compare)
+        self._batch = BatchRunner(rating, compare, settings.cache_dir / "pair-batch.json")
 
     # -- answers on screen ----------------------------------------------------------------------------------------------
 

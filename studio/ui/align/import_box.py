@@ -12,6 +12,7 @@ from studio.services.data.datasets import counted
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, Shared
+from studio.ui.parts.html import parts
 from studio.ui.training.form import dataset_choices
 
 
@@ -35,7 +36,7 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
             name = gr.Textbox(label="Title", placeholder="from the file name", max_lines=1)
             heldout = gr.Slider(0, 0.5, value=0, step=0.05, label="Share held out")
         button = gr.Button("Import", size="sm", elem_id="import")
-        report = gr.Markdown(elem_id="import-report")
+        report = gr.HTML(elem_id="import-report")
 
     def run_import(
         mark: Visitor,
@@ -59,10 +60,10 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
         else:
             raise InputError("There is nothing to import; choose a file or type a Hub id.")
         data = done.dataset
-        lines = [f"Imported **{data.title}**: {counted(data)}.", *(f"- {warning}" for warning in done.warnings)]
+        done_line, notes = f"Imported {data.title}: {counted(data)}.", list(done.warnings)
         if not data.pairs:  # nothing for this form to train on
-            return gr.skip(), "\n".join([*lines, "- It is there for the Toxicity tab now."])
-        return gr.Dropdown(choices=dataset_choices(services), value=data.id), "\n".join(lines)
+            return gr.skip(), parts.report(done_line, [*notes, "It is there for the Toxicity tab now."])
+        return gr.Dropdown(choices=dataset_choices(services), value=data.id), parts.report(done_line, notes)
 
     sources = [file, tests, hub, split, limit, name, heldout]
     button.click(guarded(run_import), [shared.visitor, *sources], [dataset, report], **PRIVATE)

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.config import Settings
+from studio.ui.page.first_page import FirstPage
 
 #: Bytes of a request that is no upload: five million characters of text, in any script, fit.
 MAX_BODY = 16 * 1024 * 1024
@@ -50,6 +51,7 @@ class Door:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
+        self._first_page = FirstPage(app)
         self._max_upload = settings.max_upload_mb * 1_000_000 + _FORM
         self._names, self._other_names = known_names(settings), listed(settings.allowed_hosts)
         self._any_address = settings.host in _ANY
@@ -158,6 +160,8 @@ class Door:
     async def _listening(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request on; the queue is told while it is a page that listens for answers."""
         queue = getattr(getattr(scope.get("app"), "blocks", None), "_queue", None)
+        if scope["method"] == "GET" and scope["path"] == "/" and b"deep_link" not in scope["query_string"]:
+            return await self._first_page(scope, receive, send)
         listening, path = getattr(queue, "listening", None), scope["path"]
         if listening is None or not (path.endswith("/queue/data") or "/call/" in path):
             return await self._app(scope, receive, send)

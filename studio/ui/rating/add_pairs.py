@@ -31,7 +31,12 @@ REASONS = 20
 #: Of these shown at once; the others unfold.
 FIRST = 3
 _SOURCES = (("compare", "from Compare"), ("batch", "from batches"), ("import", "imported"))
-_ENDED = {"cancelling": "Cancelling…", "done": "Done.", "cancelled": "Cancelled; what was made is kept."}
+_ENDED = {
+    "cancelling": "Cancelling…",
+    "done": "Done.",
+    "cancelled": "Cancelled; what was made is kept.",
+    "interrupted": "The studio ended before the batch did; what was made is kept. Make the pairs again for the rest: those that are there count as known.",
+}
 
 
 def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from studio.config import Settings
 from studio.services import build_services
 from studio.ui.launch import page_options
-from studio.ui.page.access import Visitor, new_visitor, require_operator
+from studio.ui.page.access import Visitor, address_of, new_visitor, require_operator
 from studio.ui.page.door import MAX_BODY, MAX_PARTS, known_names, name_of
 from studio.ui.page.guard import guarded
 from studio.ui.page.lines import open_queue
@@ -44,11 +45,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         require_operator(mark, "training")
         yield "done"
 
+    def where(mark: Visitor, request: gr.Request) -> str:
+        return address_of(request)
+
     with gr.Blocks(analytics_enabled=False) as app:
         visitor = gr.State(new_visitor(services.gate))
         box = gr.Textbox()
         gr.Button(elem_id="act").click(guarded(act), [visitor, box], box)
         gr.Button(elem_id="stream").click(guarded(stream), visitor, box)
+        gr.Button(elem_id="where").click(where, visitor, box)
     open_queue(app, services.gate)
     _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
     yield url
@@ -210,25 +215,23 @@ def test_an_odd_body_unlocks_nothing(http: httpx.Client, body: bytes) -> None:
 
 
 def test_forwarded_addresses_are_believed_of_trusted_proxies_only(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    http: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
-    for proxies in ("", "127.0.0.1"):
-        services = build_services(dataclasses.replace(settings, trusted_proxies=proxies))
-        with gr.Blocks(analytics_enabled=False) as app:
-            seen = gr.Textbox()
+    http.headers["X-Forwarded-For"] = "203.0.113.9"
+    assert event(http, 2)["data"] == ["127.0.0.1"]
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    for proxies in ("", "10.0.0.1, 10.1.0.0/16"):
+        page_options(build_services(dataclasses.replace(settings, trusted_proxies=proxies)))
+        assert os.environ["FORWARDED_ALLOW_IPS"] == proxies
 
-            def where(request: gr.Request) -> str:
-                return str(request.client.host)
 
-            gr.Button().click(where, None, seen)
-        open_queue(app, services.gate)
-        _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
-        with httpx.Client(base_url=url, timeout=60, headers={"X-Forwarded-For": "203.0.113.9"}) as http:
-            body = {"fn_index": 0, "data": [], "session_hash": "s"}
-            http.post("gradio_api/queue/join", json=body).raise_for_status()
-            with http.stream("GET", "gradio_api/queue/data", params={"session_hash": "s"}) as answer:
-                text = "".join(answer.iter_lines())
-        app.close()
-        assert ("203.0.113.9" in text) is bool(proxies)
-        assert ("127.0.0.1" in text) is not bool(proxies)
+def test_the_page_is_the_same_packed_and_plain(http: httpx.Client) -> None:
+    first = http.get("/", headers={"Accept-Encoding": "identity"})
+    packed = http.get("/", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in first.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert first.text == packed.text == http.get("/?__theme=dark").text
+    other = http.get("/", headers={"Host": "studio.example.org"})
+    assert "studio.example.org" in other.text
+    assert "studio.example.org" not in first.text
+    assert http.head("/").status_code == 200
