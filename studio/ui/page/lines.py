@@ -62,7 +62,7 @@ MAX_LARGE = 128 * 1024 * 1024
 #: Pages whose outcomes are kept until they are read.
 PAGES = 1_000
 #: Pages whose state is kept.
-STATES = 1_000
+STATES = 400
 
 
 class Session(SessionState):

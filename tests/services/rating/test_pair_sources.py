@@ -23,6 +23,7 @@ from studio.ui.compare.talk import Asked, Pane, Talk
 from studio.ui.rating.add_pairs import batch_html
 from tests.helpers.compare import add_run
 from tests.helpers.pair_sources import both, stored
+from tests.helpers.services import opened
 from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -172,6 +173,22 @@ def test_a_batch_is_cancelled_keeps_its_pairs_and_lets_chats_through(services: S
     assert "what was made is kept" in batch_html(status)
     services.sources.start_batch(form(services, 1, BASE, "run-1"))
     assert finish(services) == "done"
+
+
+def test_a_batch_that_a_restart_cut_short_is_said(services: Services) -> None:
+    add_run(services.runs, "run-1")
+    services.sources.start_batch(form(services, 400, BASE, "run-1"))
+    wait_until(lambda: services.sources.batch_status().done >= 8, 240)
+    services.sources.close()
+    made = services.sources.batch_status()
+    with opened(services.settings) as again:
+        status = again.sources.batch_status()
+        assert (status.state, status.done, status.total) == ("interrupted", made.done, 400)
+        assert "ended before the batch did" in batch_html(status)
+        again.sources.start_batch(form(again, 1, BASE, "run-1"))
+        assert finish(again) == "done"
+    with opened(services.settings) as later:
+        assert later.sources.batch_status().state == "idle"
 
 
 def test_a_batch_that_fails_says_why_and_keeps_what_it_made(services: Services) -> None:
