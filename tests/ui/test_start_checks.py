@@ -33,7 +33,7 @@ def test_a_taken_port_is_said_and_a_free_one_found(taken: int) -> None:
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no such host", "x" * 300])
 def test_a_host_that_cannot_be_bound_is_said(host: str) -> None:
-    with pytest.raises(InputError, match="use 127.0.0.1"):
+    with pytest.raises(InputError, match=r"use 127\.0\.0\.1"):
         free_port(host, 0)
 
 

@@ -121,6 +121,11 @@ class FairQueue(Queue):
         """Nobody reads it, and it costs more than most events."""
         return self.cached_event_analytics_summary
 
+    def broadcast_estimations(self, concurrency_id: str, after: int | None = None) -> None:
+        """Who waits for heavy work is told its place; telling it for every event takes longer than the events."""
+        if concurrency_id in LINES:
+            super().broadcast_estimations(concurrency_id, after)
+
     @contextlib.contextmanager
     def listening(self, session: str) -> Iterator[None]:
         """While a page listens for the outcomes of its events."""
