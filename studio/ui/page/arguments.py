@@ -59,6 +59,8 @@ def value_of(name: str, value: Any, kind: Any) -> Any:
             if not isinstance(text, str):
                 raise InputError(f"{name} holds {_shown(text)} at place {number}; it must be a list of texts.")
         return texts
+    if kind is int and type(value) is int and abs(value) >= 2**63:
+        raise InputError(f"{name} is {_shown(value)}; it must be below 2 to the power of 63.")
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)  # JavaScript writes 1 as it writes 1.0
     number = kind is float and isinstance(value, int | float) and not isinstance(value, bool)

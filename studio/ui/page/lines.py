@@ -146,6 +146,8 @@ class FairQueue(Queue):
             operator = not self._gate.open and self._gate.knows(secret_of(request))
             if sentence := self._refusal(str(fn.concurrency_id), body.session_hash, request, operator):
                 return False, sentence, "error"
+            if fn.api_visibility == "public":  # what a program leaves out is null, and the endpoint says what it needs
+                body.data = [*body.data, *[None] * (len(fn.inputs) - len(body.data))]
         pushed: tuple[bool, Any, Any] = await super().push(body, request, username)
         if fn is not None and pushed[0]:
             self._settle(self.event_queue_per_concurrency_id[fn.concurrency_id], operator)

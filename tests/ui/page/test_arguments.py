@@ -53,7 +53,10 @@ ODD = [
     *(("status", [value], "run") for value in (5, ["a"], {}, "../../evil", "a" * 10_000)),
     *(("score_toxicity", [value], "text") for value in (5, {}, [1], [], ["a", None], NEST, " ")),
     *(("score_toxicity", ["hello", value], "scorer") for value in (5, ["a"])),
-    *(("score_toxicity", [["hello"], "embedded", value], "prompts") for value in (5, [1], ["a", "b"])),
+    *(("score_toxicity", [["hello"], "embedded", value], "prompts") for value in (5, [1])),
+    ("generate", [], "prompt"),
+    ("score", ["x"], "response"),
+    ("status", [], "run"),
     *(("score", [value, "x", "", ""], "prompt") for value in (5, ["a"])),
     *(("score", ["x", "y", value, ""], "run") for value in (5, ["a"])),
 ]
