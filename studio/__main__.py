@@ -17,6 +17,7 @@ from studio.cli import align, bases, compare, datasets, detox, imports, reward, 
 from studio.config import load_settings
 from studio.errors import StudioError
 from studio.services import build_services
+from studio.services.files.folders import storage_sentence
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:
+        if sentence := storage_sentence(error):
+            return _complain(sentence)
+        raise
 
 
 def _complain(sentence: str) -> int:

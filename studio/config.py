@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 from collections.abc import Mapping
@@ -36,6 +37,12 @@ class Settings:
         dynamodb_table: DynamoDB table that evaluations can be put into; empty: none. Credentials come from the usual AWS places.
         aws_region: its region; empty: that of the usual AWS places.
         admin_password: when set, training, deleting, importing and pushing ask for it; visitors may chat and look.
+        operator_hours: hours after which a browser has to give the password again.
+        allowed_hosts: names that this server is reached by beside its own, separated by commas; ``*.example.org`` takes all
+            names below one, ``*`` all. Pages of these names may send requests.
+        trusted_proxies: addresses of proxies, separated by commas, whose ``X-Forwarded-For`` is believed.
+        visitors_read_runs: whether visitors may read a run's log and its training data: ``yes``, ``no``, or ``auto``, which
+            is no where others can reach the page.
         trust_remote_code: let models from the hub run their own code (the operator's decision, never a visitor's).
         max_upload_mb: size limit of an uploaded dataset or adapter, packed and unpacked (MB).
         max_rows: rows of one imported file or dataset of the Hub.
@@ -61,6 +68,10 @@ class Settings:
     dynamodb_table: str = ""
     aws_region: str = ""
     admin_password: str = ""
+    operator_hours: float = 12.0
+    allowed_hosts: str = ""
+    trusted_proxies: str = ""
+    visitors_read_runs: str = "auto"
     trust_remote_code: bool = False
     max_upload_mb: int = 200
     max_rows: int = 200_000
@@ -74,6 +85,18 @@ class Settings:
     def store_url(self) -> str:
         """The address of the database: what was set, else SQLite in ``data_dir``."""
         return self.database_url or f"sqlite:///{self.data_dir / 'studio.db'}"
+
+    @property
+    def exposed(self) -> bool:
+        """Whether others than this machine can reach the page."""
+        return self.share or self.host not in ("127.0.0.1", "localhost", "::1")
+
+    @property
+    def runs_readable(self) -> bool:
+        """Whether visitors may read a run's log and its training data."""
+        if self.visitors_read_runs == "auto":
+            return not (self.exposed or self.admin_password)
+        return self.visitors_read_runs == "yes"
 
 
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
@@ -91,7 +114,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         values["port"] = _parse("GRADIO_SERVER_PORT", env["GRADIO_SERVER_PORT"], int)
     for f in fields(Settings):
         raw = env.get(f"STUDIO_{f.name.upper()}")
-        if raw is not None:
+        if raw:  # an empty one counts as not set
             values[f.name] = _parse(f"STUDIO_{f.name.upper()}", raw, type(f.default))
     values.update({key: value for key, value in overrides.items() if value is not None})
     settings = Settings(**values)  # type: ignore[arg-type]
@@ -99,9 +122,26 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         raise InputError(f"port is {settings.port}; it must be between 0 and 65535.")
     if settings.device not in ("auto", "cpu", "cuda", "mps"):
         raise InputError(f"device is {settings.device!r}; use auto, cpu, cuda or mps.")
+    if settings.visitors_read_runs not in ("auto", "yes", "no"):
+        raise InputError(f"visitors_read_runs is {settings.visitors_read_runs!r}; use auto, yes or no.")
+    for proxy in filter(None, (part.strip() for part in settings.trusted_proxies.split(","))):
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError:
+            raise InputError(
+                f"trusted_proxies names {proxy!r}; it must be an address such as 10.0.0.1 or 10.0.0.0/8."
+            ) from None
     if settings.votes_push_s < 1:
         raise InputError(f"votes_push_s is {settings.votes_push_s:g}; it must be at least 1 second.")
-    for name in ("max_upload_mb", "max_rows", "states_mb", "train_threads", "chat_threads", "kill_after_s"):
+    for name in (
+        "max_upload_mb",
+        "max_rows",
+        "states_mb",
+        "train_threads",
+        "chat_threads",
+        "kill_after_s",
+        "operator_hours",
+    ):
         if getattr(settings, name) < 0:
             raise InputError(f"{name} is {getattr(settings, name)}; it must not be negative.")
     return settings
@@ -112,7 +152,7 @@ def _parse(name: str, raw: str, kind: type[Any]) -> Any:
         lowered = raw.strip().lower()
         if lowered in ("1", "true", "yes", "on"):
             return True
-        if lowered in ("0", "false", "no", "off", ""):
+        if lowered in ("0", "false", "no", "off"):
             return False
         raise InputError(f"{name} is {raw!r}; use true or false.")
     if issubclass(kind, Path):

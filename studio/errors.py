@@ -10,6 +10,7 @@ StudioError
 ├── NotInstalledError   an optional package is missing; says how to install it
 ├── ScorerError         a scorer gave something that is no score (NaN)
 ├── TrainingError       a run cannot go on (NaN loss, out of memory, full disk)
+├── StoreError          the database cannot be used just now (gone, busy, read-only, full)
 └── NotAllowedError     the action is for the operator, not for visitors
 
 Only ``studio.ui`` turns these into ``gr.Error``/``gr.Warning``, only the command line into one line on stderr and exit
@@ -57,6 +58,10 @@ class ScorerError(StudioError):
 
 class TrainingError(StudioError):
     """A run cannot go on."""
+
+
+class StoreError(StudioError):
+    """The database cannot be used just now."""
 
 
 class NotAllowedError(StudioError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from studio.cli.common import Commands, add_sampling, command, names, sampling, warn
 from studio.domain.chat import BASE, PaneUpdate
 from studio.domain.data import Message
-from studio.errors import InputError, NotFoundError
+from studio.errors import InputError
 from studio.services import Services
 
 
@@ -41,11 +41,11 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
 
     from studio.services.compare import table_records
     from studio.services.data.formats import read_prompts
+    from studio.services.files.folders import check_file
 
     if options.out.suffix.lower() not in (".csv", ".json"):
         raise InputError(f"--out is {str(options.out)!r}; its name must end in .csv or .json.")
-    if not options.out.parent.is_dir():
-        raise NotFoundError(f"There is no folder {options.out.parent} to write into.")
+    check_file("--out", options.out)
     adapters = names(options.adapters)
     system_prompt = options.system_prompt
     if system_prompt is None:

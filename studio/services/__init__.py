@@ -5,7 +5,7 @@ sets of services with different settings live side by side.
 
 One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
 
-    files texts wording statistics recipes < hub < data runs < models jobs < align compare scoring
+    files texts wording statistics access recipes < hub < data runs < models jobs < align compare scoring
     < rating evaluations detox < votes < reward < library < worker
 """
 
@@ -20,6 +20,7 @@ from studio.config import Settings
 from studio.errors import StudioError
 
 if TYPE_CHECKING:
+    from studio.services.access import Gate
     from studio.services.align.service import AlignService
     from studio.services.compare import CompareService
     from studio.services.data.datasets import DatasetService
@@ -47,6 +48,7 @@ class Services:
     """Everything the page and the command line call."""
 
     settings: Settings
+    gate: Gate
     datasets: DatasetService
     runs: RunStore
     queue: RunQueue
@@ -70,25 +72,27 @@ class Services:
         from studio.services.recipes.queue import ensure_trainer
 
         engine = threading.Thread(target=self._warm_engine, name="warm-engine", daemon=True)
-        ensure_trainer(self.settings)
-        engine.start()
-        self.fetch_default_base()
         stop = threading.Event()
-        while not stop.wait(KEEPALIVE_S):
+        while True:
             try:
                 ensure_trainer(self.settings)
-            except OSError:
-                log.exception("the trainer could not be kept alive; trying again")
+            except OSError as error:  # a full or read-only folder; it may be mended while this lives
+                log.warning("the trainer could not be kept alive, trying again in %.0f s: %s", KEEPALIVE_S, error)
+            if engine.ident is None:
+                engine.start()
+                self.fetch_default_base()
+            if stop.wait(KEEPALIVE_S):
+                return
 
     def fetch_default_base(self) -> None:
         """Begin to fetch the base that ``STUDIO_BASE`` names, where it is not on this machine; once it is, the chat engine
         loads it."""
         wanted = self.settings.base
-        if self.models.default_base() == wanted:
-            return
         try:
+            if self.models.default_base() == wanted:
+                return
             self.fetches.start(wanted, done=self._warm_engine)
-        except StudioError as error:
+        except (StudioError, OSError) as error:
             log.warning("the default base is not fetched: %s", error)
             self.fetches.report(wanted, str(error))
 
@@ -102,6 +106,7 @@ class Services:
 
 def build_services(settings: Settings) -> Services:
     """Join the services. Imports no torch, starts nothing, touches no file."""
+    from studio.services.access import Gate
     from studio.services.align.service import AlignService
     from studio.services.compare import CompareService
     from studio.services.data.datasets import DatasetService
@@ -132,6 +137,7 @@ def build_services(settings: Settings) -> Services:
     detox = DetoxService(datasets, runs, models, queue, scoring)
     return Services(
         settings,
+        Gate(settings),
         datasets,
         runs,
         queue,

@@ -21,7 +21,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from studio.errors import InputError, StudioError
+from studio.errors import InputError, StoreError, StudioError
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,9 @@ class Database:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StudioError(f"The store's folder {path.parent} cannot be made: {error.strerror}.") from None
+            raise StoreError(
+                f"The store's folder {path.parent} cannot be made: {error.strerror}. Make it writable, or set STUDIO_DATABASE_URL."
+            ) from None
         engine = create_engine(
             self._url,
             pool_size=POOL,
@@ -186,12 +188,22 @@ class Database:
             if type(error) not in (DatabaseError, OperationalError, PoolTimeout):
                 raise
             log.exception("the store failed")
-            raise StudioError(f"The store at {self.where} cannot be used: {self._reason(error)}.") from None
+            raise StoreError(
+                f"The store at {self.where} cannot be used: {self._reason(error)}.{_way_out(error)}"
+            ) from None
 
     def _reason(self, error: SQLAlchemyError) -> str:
         said = str(getattr(error, "orig", None) or error).strip().splitlines()
         reason = (said[0] if said else type(error).__name__).rstrip(".")
         return reason.replace(str(self._url.password), "***") if self._url.password else reason
+
+
+def _way_out(error: SQLAlchemyError) -> str:
+    """What to do about a file of SQLite's that cannot be written."""
+    reason = str(getattr(error, "orig", None) or "")
+    if "readonly" in reason or "unable to open" in reason:
+        return " Give this program the right to write the file and its folder, or set STUDIO_DATABASE_URL."
+    return " Free some space on its disk." if "is full" in reason else ""
 
 
 def _checked(url: str) -> URL:

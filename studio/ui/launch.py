@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings, load_settings
 from studio.errors import StudioError
+from studio.ui.start_checks import check_folders, free_port
 
 if TYPE_CHECKING:
     from studio.services import Services
@@ -34,7 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        settings = with_operator(load_settings(host=options.host, port=options.port, share=options.share))
+        settings = load_settings(host=options.host, port=options.port, share=options.share)
+        check_folders(settings)
+        settings = with_operator(dataclasses.replace(settings, port=free_port(settings.host, settings.port)))
     except StudioError as error:
         sys.exit(_usage(str(error)))
 
@@ -55,15 +58,16 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _serve(services: Services) -> None:
+    from studio.ui.page.lines import open_queue
     from studio.ui.page.uploads import keep_tidy
     from studio.ui.shell import build_app
 
     settings = services.settings
     app = build_app(services)
-    app.queue(default_concurrency_limit=8, max_size=256)
+    open_queue(app, services.gate)
     _, url, _ = app.launch(
         server_name=settings.host,
-        server_port=settings.port or None,
+        server_port=settings.port,
         share=settings.share,
         prevent_thread_lock=True,
         max_file_size=f"{settings.max_upload_mb}mb",
@@ -79,18 +83,30 @@ def _serve(services: Services) -> None:
 
 
 def page_options(services: Services) -> dict[str, Any]:
-    """What ``launch()`` takes for any server of the page: its looks, and the routes of plain pages beside Gradio's."""
+    """What ``launch()`` takes for any server of the page: its looks, its bounds, and the routes of plain pages beside Gradio's."""
+    from starlette.middleware import Middleware
+
     from studio.ui.evaluations.report_page import report_routes
+    from studio.ui.page.door import Door
+    from studio.ui.page.lines import STATES
+    from studio.ui.page.operator_box import operator_routes
     from studio.ui.page.theme import CSS_FILE, theme
     from studio.ui.rating.voting_page import rate_routes
 
+    # uvicorn believes X-Forwarded-For of these; where nothing is said, of whoever connects from this machine
+    os.environ["FORWARDED_ALLOW_IPS"] = services.settings.trusted_proxies
     return {
         "theme": theme(),
         "css_paths": CSS_FILE,
         "head": f"<script>{STREAM_FILE.read_text(encoding='utf-8')}</script>",
         "show_error": True,
         "footer_links": [],
-        "app_kwargs": {"routes": [*rate_routes(services), *report_routes(services)]},
+        "ssr_mode": False,
+        "state_session_capacity": STATES,
+        "app_kwargs": {
+            "routes": [*operator_routes(services.gate), *rate_routes(services), *report_routes(services)],
+            "middleware": [Middleware(Door, settings=services.settings)],
+        },
     }
 
 
@@ -100,8 +116,7 @@ def with_operator(settings: Settings) -> Settings:
     A page that only this machine reaches needs none. Beyond that, where ``STUDIO_ADMIN_PASSWORD`` is not set, one is made up
     for this start and printed, so that strangers cannot train or delete on somebody's machine by default.
     """
-    exposed = settings.share or settings.host not in ("127.0.0.1", "localhost", "::1")
-    if not exposed or settings.admin_password:
+    if not settings.exposed or settings.admin_password:
         return settings
     password = secrets.token_urlsafe(9)
     print(

@@ -11,8 +11,8 @@ from studio.ui.align.api import add_api
 from studio.ui.align.tab import build_align_tab
 from studio.ui.compare.tab import build_compare_tab
 from studio.ui.library.tab import build_library_tab
-from studio.ui.page.access import Gate, Visitor, address_of, new_visitor
-from studio.ui.page.guard import guarded
+from studio.ui.page.access import new_visitor
+from studio.ui.page.operator_box import build_operator_box
 from studio.ui.page.quiet import finish_page
 from studio.ui.page.shared import Shared
 from studio.ui.parts.base_fetch import bind_fetch_line, build_fetch_line
@@ -49,18 +49,17 @@ REQUESTS = (
 
 def build_app(services: Services) -> gr.Blocks:
     """The whole interface. Imports no torch; the engine warms up in the background after the port is bound."""
-    gate = Gate(services.settings)
     with gr.Blocks(
         title="Alignment Studio", analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE
     ) as app:
-        visitor = gr.State(new_visitor(services.settings))
+        visitor = gr.State(new_visitor(services.gate))
         # the fixed secret keeps the storage readable after a restart; it guards nothing: the storage is the visitor's own
         chats = gr.BrowserState(None, storage_key="alignment-studio-compare", secret="alignment-studio")
         table = gr.BrowserState(None, storage_key="alignment-studio-table", secret="alignment-studio")
         with gr.Row(elem_id="studio-head"):
             gr.Markdown("# Alignment Studio\nChange what a language model prefers, and see it happen.")
-            if services.settings.admin_password:
-                _operator_box(gate, visitor)
+            if not services.gate.open:
+                build_operator_box(services.gate, visitor, app)
         with gr.Row():
             fetch_line = build_fetch_line()
         # outside of Tabs: Gradio's page counts every child of a tab bar as a tab
@@ -78,21 +77,7 @@ def build_app(services: Services) -> gr.Blocks:
                 with gr.Tab(label, id=label.lower()):
                     build(services, shared, app)
         bind_fetch_line(services, shared, app, fetch_line)
-        add_api(services, gate)
+        add_api(services)
         score_box.add_api(services)
         finish_page(app, shared)
     return app
-
-
-def _operator_box(gate: Gate, visitor: gr.State) -> None:
-    with gr.Column(scale=0, min_width=260):
-        password = gr.Textbox(
-            placeholder="Operator's password", type="password", show_label=False, container=False, submit_btn="Unlock"
-        )
-
-    def enter(value: str | None, request: gr.Request) -> tuple[Visitor, str]:
-        mark = gate.unlock(value or "", address_of(request))
-        gr.Info("Unlocked: this page may train, import, delete and publish.")
-        return mark, ""
-
-    password.submit(guarded(enter), password, [visitor, password], api_visibility="private")

@@ -8,7 +8,7 @@ from pathlib import Path
 from studio.config import ROOT
 
 PAGES = (
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "adapters/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "adapters/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 )
 

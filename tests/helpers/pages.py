@@ -13,6 +13,7 @@ import gradio as gr
 from studio.services import Services
 from studio.ui.launch import page_options
 from studio.ui.page.access import new_visitor
+from studio.ui.page.lines import open_queue
 from studio.ui.page.quiet import finish_page
 from studio.ui.page.shared import Shared
 from studio.ui.parts.base_fetch import bind_fetch_line, build_fetch_line
@@ -41,7 +42,7 @@ def section_page(services: Services, tabs: Mapping[str, Builder]) -> Iterator[st
     """The address of a page with these tabs alone, by their labels: the whole page has tests of its own, and takes a browser
     long on a busy machine. A tab's id is its label in small letters, as in the shell."""
     with gr.Blocks(analytics_enabled=False, fill_width=True) as app:
-        visitor = gr.State(lambda: new_visitor(services.settings))
+        visitor = gr.State(lambda: new_visitor(services.gate))
         bar = gr.Tabs(elem_id="studio-tabs")
         line = build_fetch_line()
         # outside of the bar, whose every child counts as a tab
@@ -52,7 +53,7 @@ def section_page(services: Services, tabs: Mapping[str, Builder]) -> Iterator[st
                     build(services, shared, app)
         bind_fetch_line(services, shared, app, line)
         finish_page(app, shared)
-    app.queue(default_concurrency_limit=8)
+    open_queue(app, services.gate)
     _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
     try:
         yield url

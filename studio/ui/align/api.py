@@ -6,14 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+from anyio import from_thread
 
 from studio.services import Services
 from studio.services.align.service import AlignForm
-from studio.ui.page.access import Gate, address_of, new_visitor, require_operator
+from studio.ui.page.access import Visitor, address_of, new_visitor, require_operator
+from studio.ui.page.arguments import checked
 from studio.ui.page.guard import guarded
 
 
-def add_api(services: Services, gate: Gate) -> None:
+def add_api(services: Services) -> None:
     """Add the endpoints to the Blocks being built."""
 
     def align(
@@ -29,9 +31,10 @@ def add_api(services: Services, gate: Gate) -> None:
     ) -> str:
         """Queue a DPO run and return its run id. An empty base is the default one, an empty preset the one made for the base;
         ``epochs`` 0 takes the preset's. Needs the operator's password where one is set."""
-        mark = new_visitor(services.settings)
+        mark = new_visitor(services.gate)
         if operator_password and not mark.operator:
-            mark = gate.unlock(operator_password, address_of(request))
+            from_thread.run(services.gate.check, operator_password, address_of(request), request.session_hash or "")
+            mark = Visitor(operator=True)
         require_operator(mark, "training")
         data = {"dataset_id": dataset, "support_ratio": support_ratio, "data_size": data_size}
         base, preset, prompt = services.align.suited(base, preset, dataset)
@@ -45,5 +48,6 @@ def add_api(services: Services, gate: Gate) -> None:
         others = {"reward": services.reward.status, "detox": services.detox.status}
         return others.get(services.runs.get(run_id).method, services.align.status)(run_id)
 
-    gr.api(guarded(align), api_name="align")
-    gr.api(guarded(status), api_name="status")
+    # a try at the password may wait here
+    gr.api(guarded(checked(align)), api_name="align", concurrency_limit=4)
+    gr.api(guarded(checked(status)), api_name="status")

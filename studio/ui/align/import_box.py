@@ -14,6 +14,7 @@ from studio.services.data.row_reader import ReadOptions
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, Shared
+from studio.ui.parts.html import parts
 from studio.ui.parts.import_reading import (
     PREVIEW_ROWS,
     Preview,
@@ -49,7 +50,7 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
             heldout = gr.Slider(0, 0.5, value=0, step=0.05, label="Share held out")
         reading = build_reading("import", skip=True)
         button = gr.Button("Import", size="sm", elem_id="import")
-        report = gr.Markdown(elem_id="import-report")
+        report = gr.HTML(elem_id="import-report")
 
     def run_import(
         mark: Visitor,
@@ -66,23 +67,21 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
         require_operator(mark, "importing")
         name = (hub_id or "").strip()
         tests_file, heldout_file = (Path(given) if given else None for given in (tests_path, heldout_path))
-        parts = ImportParts(tests_file, heldout_file, (title or "").strip() or None, aside or 0.0)
+        with_it = ImportParts(tests_file, heldout_file, (title or "").strip() or None, aside or 0.0)
         how = read_options(values)
         if path:
-            done = services.datasets.import_file(path, parts, how)
+            done = services.datasets.import_file(path, with_it, how)
         elif name:
             most_rows = int(most) if most else None
-            done = services.datasets.import_hub(name, (part or "").strip() or "train", most_rows, parts, options=how)
+            done = services.datasets.import_hub(name, (part or "").strip() or "train", most_rows, with_it, options=how)
         else:
             raise InputError("There is nothing to import; choose a file or type a Hub id.")
         data = done.dataset
-        lines = [
-            f"Read as {done.shape}. Imported **{data.title}**: {counted(data)}.",
-            *(f"- {warning}" for warning in done.warnings),
-        ]
+        done_line = f"Read as {done.shape}. Imported {data.title}: {counted(data)}."
+        notes = list(done.warnings)
         if not data.pairs:  # nothing for this form to train on
-            return gr.skip(), "\n".join([*lines, "- It is there for the Toxicity tab now."])
-        return gr.Dropdown(choices=dataset_choices(services), value=data.id), "\n".join(lines)
+            return gr.skip(), parts.report(done_line, [*notes, "It is there for the Toxicity tab now."])
+        return gr.Dropdown(choices=dataset_choices(services), value=data.id), parts.report(done_line, notes)
 
     def look(path: str, hub_id: str, part: str, how: ReadOptions) -> Preview:
         data = services.datasets

@@ -9,13 +9,15 @@ import gradio as gr
 
 from studio.domain.chat import BASE, PaneUpdate, Sampling
 from studio.domain.data import Message
+from studio.errors import InputError
 from studio.services import Services
-from studio.services.compare import PaneChat
+from studio.services.compare import PaneChat, check_sampling
+from studio.services.texts import check_text
+from studio.ui.compare.talk import MAX_PANES, MAX_QUESTION
+from studio.ui.page.arguments import checked
 from studio.ui.page.guard import guarded
+from studio.ui.page.lines import MODEL
 from studio.ui.parts.base_needs import require_ready
-
-#: Answers wait in the engine's own line, first in first out; this bounds how many threads wait there.
-MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 16}
 
 
 def add_api(services: Services) -> None:
@@ -33,12 +35,17 @@ def add_api(services: Services) -> None:
     ) -> list[dict[str, Any]]:
         """Answer a question with the base (``base``) and adapters (run ids), all in one batch and in the order given. No
         pane at all means the base and the newest adapter. ``base`` counts where no pane is an adapter."""
+        if len(panes) > MAX_PANES:
+            raise InputError(f"panes names {len(panes):,} models; at most {MAX_PANES} answer side by side.")
+        check_text("prompt", prompt, limit=MAX_QUESTION)
+        check_text("system_prompt", system_prompt, limit=MAX_QUESTION, empty=True)
+        sampling = Sampling(temperature, top_p, max_new_tokens, seed)
+        check_sampling(sampling)
         require_ready(services, base)
         choices = [BASE if pane == "base" else pane for pane in panes] or list(services.compare.default_panes())
         system = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
         chats = [PaneChat(pane, (*system, Message("user", prompt))) for pane in choices]
         hashes = {choice.id: choice.adapter_hash for choice in services.compare.panes()}
-        sampling = Sampling(temperature, top_p, max_new_tokens, seed)
         updates: list[PaneUpdate] = deque(services.compare.stream(chats, sampling, base=base), maxlen=1).pop()
         return [
             {
@@ -53,4 +60,4 @@ def add_api(services: Services) -> None:
             for pane, update in zip(choices, updates, strict=True)
         ]
 
-    gr.api(guarded(generate), api_name="generate", **MODEL)
+    gr.api(guarded(checked(generate)), api_name="generate", **MODEL)

@@ -16,14 +16,14 @@ from studio.errors import InputError
 from studio.services import Services
 from studio.services.scoring.service import ranking
 from studio.ui.compare import talk as talks
-from studio.ui.compare.api import MODEL
 from studio.ui.compare.pane_widgets import PaneWidgets
 from studio.ui.compare.talk import Talk
 from studio.ui.page.guard import guarded
+from studio.ui.page.lines import MODEL, SCORING
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.html import Macros
-from studio.ui.reward.score_box import SCORING, offer
+from studio.ui.reward.score_box import offer
 from studio.ui.toxicity.view import OVER, named, pane_line
 
 _HTML = Macros("compare/pane_scores.html")
@@ -84,6 +84,10 @@ def build_pane_scores(
             raise InputError(
                 "Temperature is 0, so all samples would be the same; raise it under System prompt and sampling."
             )
+        if len(system or "") > talks.MAX_QUESTION:
+            raise InputError(f"The system prompt has {len(system):,} characters; {talks.MAX_QUESTION:,} are allowed.")
+        if not 2 <= n <= MAX_SAMPLES:
+            raise InputError(f"n is {n:g}; it must be between 2 and {MAX_SAMPLES}.")
         sampling = Sampling(float(temperature), float(top_p), int(tokens), int(seed or 0))
         talk = replace(talk, system_prompt=(system or "").strip(), sampling=sampling)
         return best_of_n(services, judge, talk, pane, int(n), base)

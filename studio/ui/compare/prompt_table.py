@@ -22,6 +22,7 @@ from studio.ui.compare import kept_table
 from studio.ui.compare.kept_table import KeptTable
 from studio.ui.compare.pane_widgets import AskWidgets
 from studio.ui.page.guard import guarded
+from studio.ui.page.lines import TABLE
 from studio.ui.page.live import Live
 from studio.ui.page.shared import QUIET, Shared
 from studio.ui.parts.downloads import served
@@ -142,7 +143,7 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         guarded(fill),
         [job, source, run, file, *sampling],
         [bar, table, start, cancel, as_csv, as_json, shared.table],
-        concurrency_limit=4,
+        **TABLE,
         **quiet,
     )
     cancel.click(guarded(halt), job, None, queue=False, **quiet)

@@ -22,7 +22,7 @@ from studio.services.compare import PaneChat
 from studio.services.runs.store import RunView
 from studio.ui.compare import pane_view as show
 from studio.ui.compare import talk as talks
-from studio.ui.compare.api import MODEL, add_api
+from studio.ui.compare.api import add_api
 from studio.ui.compare.base_box import build_base_box
 from studio.ui.compare.diff import diff_html
 from studio.ui.compare.pane_scores import build_pane_scores
@@ -31,6 +31,7 @@ from studio.ui.compare.prompt_table import build_prompt_table
 from studio.ui.compare.rate_these import bind_rate_these, build_rate_these
 from studio.ui.compare.talk import MAX_PANES, Asked, Pane, Talk
 from studio.ui.page.guard import guarded
+from studio.ui.page.lines import MODEL
 from studio.ui.page.live import Live
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
 
@@ -323,5 +324,7 @@ def _opening(services: Services) -> Talk:
 def _asking(
     diff: bool, system: str, temperature: float, top_p: float, tokens: float, seed: float | None
 ) -> dict[str, Any]:
+    if len(system or "") > talks.MAX_QUESTION:
+        raise InputError(f"The system prompt has {len(system):,} characters; {talks.MAX_QUESTION:,} are allowed.")
     sampling = Sampling(float(temperature), float(top_p), int(tokens), int(seed or 0))
     return {"system_prompt": (system or "").strip(), "sampling": sampling, "diff": bool(diff)}

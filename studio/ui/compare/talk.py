@@ -66,11 +66,11 @@ def ask(talk: Talk, question: str) -> Talk:
     Raises:
         InputError: it is empty or too long.
     """
+    if len(question) > MAX_QUESTION:
+        raise InputError(f"The question has {len(question):,} characters; {MAX_QUESTION:,} are allowed.")
     question = question.strip()
     if not question:
         raise InputError("There is no question to answer; write something first.")
-    if len(question) > MAX_QUESTION:
-        raise InputError(f"The question has {len(question):,} characters; {MAX_QUESTION:,} are allowed.")
     message = Message("user", question)
     panes = tuple(Pane(p.choice, (*_answered_turns(p.messages), message)) for p in talk.panes)
     return replace(talk, panes=panes, asked=None)
@@ -170,12 +170,14 @@ def restore(value: object) -> Talk | None:
     if not isinstance(value, dict) or value.get("version") != _VERSION:
         return None
     try:
+        if not isinstance(value["panes"], list) or not 1 <= len(value["panes"]) <= MAX_PANES:
+            return None
         panes = tuple(_pane(entry) for entry in value["panes"])
         sampling, asked = sampling_from(value["sampling"]), _asked(value.get("asked"))
         system, diff = value["system"], value["diff"]
     except (KeyError, TypeError, ValueError, OverflowError, StudioError):
         return None
-    if not 1 <= len(panes) <= MAX_PANES or not isinstance(system, str) or len(system) > MAX_QUESTION:
+    if not isinstance(system, str) or len(system) > MAX_QUESTION:
         return None
     return Talk(panes, system, sampling, diff is True, asked)
 
@@ -210,12 +212,14 @@ def _asked(value: Any) -> Asked | None:
 def _pane(entry: Mapping[str, Any]) -> Pane:
     choice = entry["choice"]
     messages: list[Message] = []
+    if not isinstance(entry["messages"], list) or len(entry["messages"]) > MAX_TURNS:
+        raise ValueError("too many turns")
     for role, content in entry["messages"]:
         expected = "assistant" if len(messages) % 2 else "user"
         if role != expected or not isinstance(content, str) or not content:
             raise ValueError("roles do not alternate")
         messages.append(Message(role, content))
-    if not isinstance(choice, str) or len(choice) > 100 or len(messages) > MAX_TURNS:
+    if not isinstance(choice, str) or len(choice) > 100:
         raise ValueError("not a pane")
     if sum(len(message.content) for message in messages) > 2 * MAX_CHARACTERS:
         raise ValueError("too long")

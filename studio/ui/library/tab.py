@@ -7,14 +7,15 @@ from typing import Any
 
 import gradio as gr
 
-from studio.errors import InputError, NotFoundError, StudioError
+from studio.errors import InputError, NotAllowedError, NotFoundError, StudioError
 from studio.services import Services
 from studio.services.files.choosing import TOP
 from studio.services.runs.store import RunView
 from studio.services.wording import file_size
 from studio.ui.library import view
-from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.access import Visitor, may_read_runs, require_operator
 from studio.ui.page.guard import guarded
+from studio.ui.page.lines import FILES
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.downloads import save_after
@@ -180,6 +181,11 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         return show(run_id)
 
     def make_zip(run_id: str | None, included: list[str]) -> Any:
+        if included and not may_read_runs(services):
+            raise NotAllowedError(
+                "A run's log and training data are the operator's to give away here (STUDIO_VISITORS_READ_RUNS); make the zip "
+                "without them."
+            )
         made_file = library.zip(_needed(run_id), include_log=LOG in included, include_data=DATA in included)
         return gr.DownloadButton("Download the zip again", value=str(made_file), visible=True)
 
@@ -250,9 +256,8 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     title.submit(guarded(rename), [shared.visitor, chosen, title], everything, **QUIET)
     save_note.click(guarded(keep_note), [shared.visitor, chosen, note], panel, **QUIET)
     zips: dict[str, Any] = {"show_progress_on": about_zip, **PRIVATE}
-    save_after(download.click(guarded(make_zip), [chosen, extras], made, **zips), made)
-    one_at_a_time: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "merge", **zips}
-    save_after(merged.click(guarded(make_merged), [shared.visitor, chosen], made, **one_at_a_time), made)
+    save_after(download.click(guarded(make_zip), [chosen, extras], made, **FILES, **zips), made)
+    save_after(merged.click(guarded(make_merged), [shared.visitor, chosen], made, **FILES, **zips), made)
     delete.click(guarded(ask_delete), [shared.visitor, chosen], [sure_row, sure_text], **QUIET)
     sure.click(guarded(remove), [shared.visitor, chosen], everything, **QUIET)
     never_mind.click(lambda: gr.Column(visible=False), None, sure_row, **QUIET)

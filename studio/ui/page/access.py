@@ -1,69 +1,46 @@
 """Who may do what: visitors chat and look; training, deleting, importing and publishing are the operator's.
 
-Without ``STUDIO_ADMIN_PASSWORD`` the studio runs on somebody's own machine and every visitor is the operator. With it,
-a page becomes the operator's by entering the password; the mark lives in that page's ``gr.State`` on the server and is
-checked in the handler, because hiding a button locks nothing.
+Without ``STUDIO_ADMIN_PASSWORD`` the studio runs on somebody's own machine and every visitor is the operator. With it, a
+browser becomes the operator's by the password (:mod:`studio.ui.page.operator_box`): it then holds a random secret in a cookie
+that no script can read and no other site can send. Handlers check it themselves, because hiding a button locks nothing; the
+hash of a session, which stands in addresses, opens nothing.
 """
 
 from __future__ import annotations
 
-import hmac
-import threading
-import time
-from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 
-from studio.config import Settings
 from studio.errors import NotAllowedError
-
-#: Wrong passwords allowed within ``WINDOW_S`` seconds from one address, and from all together (whoever guesses from many).
-TRIES, TRIES_OF_ALL, WINDOW_S = 5, 50, 60.0
+from studio.services import Services
+from studio.services.access import Gate
 
 
 class Visitor:
-    """What the server remembers of one open page. Not a dataclass, since Gradio would take it apart."""
+    """Who is at a page: the operator by what they are (``operator``), or by the cookie of the request being handled. Not a
+    dataclass, since Gradio would take it apart."""
 
-    def __init__(self, operator: bool = False) -> None:
-        self.operator = operator
+    def __init__(self, operator: bool = False, gate: Gate | None = None) -> None:
+        self._operator = operator
+        self._gate = gate
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Visitor:
+        """Gradio copies the first value for each page; the gate is the server's."""
+        return Visitor(self._operator, self._gate)
 
-class Gate:
-    """Checks the operator's password, and makes guessing slow. One for all pages of a server."""
-
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._password = settings.admin_password.encode()
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._wrong: list[tuple[float, str]] = []
-
-    def unlock(self, password: str, address: str = "") -> Visitor:
-        """The operator's mark for the right password; without a password set, everybody's.
-
-        Raises:
-            NotAllowedError: it is wrong, or there were too many wrong ones lately (then a right one waits, too: an answer
-                would tell it from a wrong one).
-        """
-        if not self._password:
-            return Visitor(operator=True)
-        with self._lock:
-            now = self._clock()
-            self._wrong = [(at, who) for at, who in self._wrong if now - at < WINDOW_S]
-            everybody = [at for at, _ in self._wrong]
-            same = [at for at, who in self._wrong if who == address]
-            if len(same) >= TRIES or len(everybody) >= TRIES_OF_ALL:
-                oldest = same[-TRIES] if len(same) >= TRIES else everybody[-TRIES_OF_ALL]
-                left = max(1, round(WINDOW_S - (now - oldest)))
-                raise NotAllowedError(f"Too many wrong passwords; try again in {left} s.")
-            if not hmac.compare_digest(password.encode(), self._password):
-                self._wrong.append((now, address))
-                raise NotAllowedError("That is not the operator's password (STUDIO_ADMIN_PASSWORD); try again.")
-        return Visitor(operator=True)
+    @property
+    def operator(self) -> bool:
+        """Whether this is the operator."""
+        if self._operator or self._gate is None:
+            return self._operator
+        return self._gate.knows(secret_of(LocalContext.request.get(None)))
 
 
-def new_visitor(settings: Settings) -> Visitor:
+def new_visitor(gate: Gate) -> Visitor:
     """The visitor of a freshly opened page."""
-    return Visitor(operator=not settings.admin_password)
+    return Visitor(gate=gate)
 
 
 def require_operator(visitor: Visitor, action: str) -> None:
@@ -76,7 +53,26 @@ def require_operator(visitor: Visitor, action: str) -> None:
         raise NotAllowedError(f"Visitors may chat and look; {action} needs the operator's password (top right).")
 
 
-def address_of(request: gr.Request) -> str:
-    """Where a request came from, as far as this server sees it (behind a proxy: the proxy)."""
+def may_read_runs(services: Services) -> bool:
+    """Whether who asks now may read a run's log and its training data: the operator, and visitors where
+    ``STUDIO_VISITORS_READ_RUNS`` lets them."""
+    return services.settings.runs_readable or new_visitor(services.gate).operator
+
+
+def address_of(request: Any) -> str:
+    """Where a request (Gradio's or Starlette's) came from; behind a proxy of ``STUDIO_TRUSTED_PROXIES`` what that says, behind
+    another one the proxy itself."""
     client = getattr(request, "client", None)
     return str(client.host) if client else ""
+
+
+def secret_of(request: Any) -> str:
+    """The operator's secret that came with a request (Gradio's or Starlette's); empty where there is none."""
+    request = request.request if isinstance(request, gr.Request) else request
+    return str(request.cookies.get(cookie_name(request), "")) if request is not None else ""
+
+
+def cookie_name(request: Any) -> str:
+    """The cookie's name. Browsers share cookies between the ports of a machine, where another studio may run."""
+    server = request.scope.get("server")
+    return f"studio_operator_{server[1] if server else 0}"

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from studio.errors import StudioError
+from studio.services.files.folders import storage_sentence
 
 log = logging.getLogger(__name__)
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -45,6 +46,9 @@ def shown(error: Exception) -> gr.Error:
     """The message a page shows for ``error``. Escaped: pages render messages as HTML, and they quote what people typed."""
     if isinstance(error, gr.Error):
         return error
+    if isinstance(error, OSError) and (sentence := storage_sentence(error)):
+        log.warning("a handler failed", exc_info=error)
+        error = StudioError(sentence)
     if isinstance(error, StudioError):
         return gr.Error(escape(str(error), quote=False), duration=12, print_exception=False)
     log.error("a handler failed", exc_info=error)

@@ -8,7 +8,8 @@
                            the next pair in the same answer
 ``POST rate/api/undo``     {token} -> {undone, pair, progress, open}
 
-What a person can mend comes back as ``{"error": sentence}`` with a status of 4xx; anything else is logged, with 500.
+What a person can mend comes back as ``{"error": sentence}`` with a status of 4xx; a store
+that cannot be used is 503 ("voting pauses"), anything else 500; both are logged.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ import logging
 import math
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+import anyio
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from studio.domain.votes import Press, Served
-from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError, StudioError
+from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError, StoreError, StudioError
 from studio.services import Services
 from studio.services.rating.service import RatingService
+from studio.ui.page.access import address_of
 from studio.ui.rating.hub_login import account_of, login_offered
 
 log = logging.getLogger(__name__)
@@ -47,6 +51,9 @@ THREADS = 24
 _FRAMES = "frame-ancestors 'self' https://huggingface.co https://*.hf.space"
 _API_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _STATUS = {NotAllowedError: 403, NotFoundError: 404, ConflictError: 409, InputError: 422}
+#: Raters that one address may register at once, and how many a second after that: a hall behind one address is served, a
+#: script slowed.
+_BURST, _A_SECOND, _ADDRESSES = 100, 5.0, 10_000
 
 Action = Callable[[dict[str, Any], Request], dict[str, Any]]
 
@@ -55,17 +62,41 @@ def rate_routes(services: Services) -> list[BaseRoute]:
     """The routes, for ``launch(app_kwargs={"routes": ...})``: they are there before the port is bound, and come before
     Gradio's own, which would take any path."""
     api = RateApi(services)
-    limiter = CapacityLimiter(THREADS)
-    actions = {"hello": api.hello, "register": api.register, "next": api.next, "vote": api.vote, "undo": api.undo}
+    limiter, pace = CapacityLimiter(THREADS), Registrations()
+
+    async def register(request: Request) -> Response:
+        await anyio.sleep(pace.delay(address_of(request)))
+        return await _answer(api.register, limiter, request)
+
+    actions = {"hello": api.hello, "next": api.next, "vote": api.vote, "undo": api.undo}
     return [
         Route("/rate", _page),
         # relative addresses in the page count from its folder
         Route("/rate/", lambda request: RedirectResponse("../rate", 308)),
+        Route("/rate/api/register", register, methods=["POST"]),
         *(
             Route(f"/rate/api/{name}", functools.partial(_answer, action, limiter), methods=["POST"])
             for name, action in actions.items()
         ),
     ]
+
+
+class Registrations:
+    """How long each registration of an address waits."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # address -> when the last of its registrations so far would be through at an even pace
+        self._through: OrderedDict[str, float] = OrderedDict()
+
+    def delay(self, address: str) -> float:
+        """Seconds that one more registration waits, which is counted."""
+        now = self._clock()
+        through = max(now, self._through.pop(address, 0.0)) + 1 / _A_SECOND
+        self._through[address] = through
+        if len(self._through) > _ADDRESSES:
+            self._through.popitem(last=False)
+        return max(0.0, through - now - _BURST / _A_SECOND)
 
 
 class RateApi:
@@ -186,6 +217,9 @@ async def _answer(action: Action, limiter: CapacityLimiter, request: Request) ->
         status, answer = 200, await to_thread.run_sync(action, body, request, limiter=limiter)
     except _Refused as error:
         status, answer = error.status, {"error": str(error)}
+    except StoreError as error:
+        log.error("%s: %s", request.url.path, error)  # where the store lies is the operator's to know
+        status, answer = 503, {"error": "Voting pauses for a moment; your vote is kept and sent again."}
     except StudioError as error:
         status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 400)
         answer = {"error": str(error)}

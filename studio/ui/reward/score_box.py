@@ -11,12 +11,12 @@ from studio.domain.toxicity import RUN, reward_scorer
 from studio.errors import InputError
 from studio.services import Services
 from studio.services.scoring.service import verdict_of
+from studio.ui.page.arguments import checked
 from studio.ui.page.guard import guarded
+from studio.ui.page.lines import SCORING
 from studio.ui.page.shared import PRIVATE
 from studio.ui.reward import view as reward_view
 
-#: Scorings wait in the service's own queue; this bounds how many threads wait there.
-SCORING: dict[str, Any] = {"concurrency_id": "score", "concurrency_limit": 16}
 _MOST = 100_000
 
 
@@ -68,7 +68,7 @@ def add_api(services: Services) -> None:
             "probability": verdict.probability,
         }
 
-    gr.api(guarded(score), api_name="score", **SCORING)
+    gr.api(guarded(checked(score)), api_name="score", **SCORING)
 
 
 def offer(choices: Sequence[tuple[str, str]], chosen: str | None) -> Any:

@@ -16,13 +16,14 @@ from studio.services.scoring.score_files import score_csv, score_json, score_rec
 from studio.services.scoring.scorers import EMBEDDED
 from studio.services.scoring.service import MAX_CHARACTERS, TextScores, check_texts
 from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.arguments import checked
 from studio.ui.page.guard import guarded
+from studio.ui.page.lines import SCORING
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.cover import cover_switch
 from studio.ui.parts.downloads import save_after, served
 from studio.ui.parts.html import parts
-from studio.ui.reward.score_box import SCORING
 from studio.ui.toxicity import view as score_view
 
 LINES, WHOLE = "lines", "whole"
@@ -194,7 +195,7 @@ def add_api(services: Services) -> None:
             listed.append(entry)
         return listed
 
-    gr.api(guarded(score_toxicity), api_name="score_toxicity", **SCORING)
+    gr.api(guarded(checked(score_toxicity)), api_name="score_toxicity", **SCORING)
     gr.api(guarded(scorers), api_name="scorers")
 
 

@@ -18,10 +18,11 @@ from studio.services.runs.outlook import offered
 from studio.services.runs.reading import measuring_off
 from studio.services.runs.status import StopMode
 from studio.services.runs.store import RunView
-from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.access import Visitor, may_read_runs, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import IDLE_S, LIVE_S, PRIVATE, QUIET, Shared
+from studio.ui.parts.html import parts
 from studio.ui.parts.live_chart import build_live_chart
 from studio.ui.training import run_view
 from studio.ui.training.charts import Axis, Curve
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 #: Ticks between two looks at all runs while the open one moves.
 HISTORY_EVERY = 3
 RESUMABLE = ("stopped", "failed", "interrupted")
+
+_NO_LOG = "A run's log is the operator's to read here (STUDIO_VISITORS_READ_RUNS)."
 
 
 class RunPanel:
@@ -240,7 +243,9 @@ class RunPanel:
         ahead = ahead_of(run, runs.list()) if run.status.state == "queued" else 0
         texts: dict[Any, str] = {
             self.bar: run_view.progress(run, ahead),
-            self.log: run_view.log(runs.log_tail(run.run_id)),
+            self.log: run_view.log(runs.log_tail(run.run_id))
+            if may_read_runs(self._services)
+            else parts.message(_NO_LOG),
         }
         updates: dict[Any, Any] = {}
         if everything:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from gradio_client.exceptions import AppError
 from studio.config import Settings
 from studio.domain.runs import FINAL_STATES
 from studio.services import Services
-from studio.ui.page.access import TRIES, Visitor
+from studio.services.access import ADDRESS, SESSION
+from studio.ui.page.access import Visitor
 from studio.ui.shell import build_app
 from tests.helpers.services import opened, settings_in
 from tests.helpers.waiting import wait_until
@@ -185,11 +187,13 @@ def test_only_what_was_made_for_programs_is_offered_to_them(studio: Studio) -> N
     )
 
 
-def test_guessing_the_password_is_slow(studio: Studio) -> None:
+def test_guessing_the_password_is_slow_and_the_right_one_is_taken_after_it(studio: Studio) -> None:
     before = files(studio.services.settings.adapters_dir)
-    for guess in ("", *("guess" for _ in range(TRIES))):
+    for _ in range(ADDRESS.free):
         with pytest.raises(AppError, match="operator's password"):
-            studio.client.predict(operator_password=guess, api_name="/align")
-    with pytest.raises(AppError, match="Too many wrong passwords"):
-        studio.client.predict(operator_password=PASSWORD, api_name="/align")
+            studio.client.predict(operator_password="guess", api_name="/align")
+    started = time.monotonic()
+    with pytest.raises(AppError, match="data_size"):
+        studio.client.predict(operator_password=PASSWORD, data_size=10_000, api_name="/align")
+    assert time.monotonic() - started >= SESSION.delay(ADDRESS.free)
     assert files(studio.services.settings.adapters_dir) == before

@@ -14,6 +14,7 @@ import pytest
 
 from studio.config import Settings
 from studio.services import Services
+from studio.services.access import Gate
 from studio.services.library.service import LibraryService
 from studio.services.models.service import ModelService
 from studio.services.runs.store import RunStore
@@ -71,6 +72,7 @@ def serve(settings: Settings, browser: Any) -> Iterator[Page]:
     scoring = ScoringService(settings, runs, models)
     made = {
         "settings": settings,
+        "gate": Gate(settings),
         "runs": runs,
         "models": models,
         "library": library,

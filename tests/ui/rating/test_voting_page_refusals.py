@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from studio.domain.votes import NewPair, Origin
+from studio.errors import StoreError
 from studio.services.rating.service import RatingService
 from studio.ui.rating.hub_login import account_of, login_offered
-from studio.ui.rating.voting_page import MAX_BODY, rate_routes
+from studio.ui.rating.voting_page import MAX_BODY, Registrations, rate_routes
 from tests.helpers.pairs import new_pairs
 from tests.helpers.voting_server import SCRIPT, Hall, refused
 
@@ -138,6 +139,31 @@ def test_another_sites_page_is_turned_away(hall: Hall) -> None:
         assert hall.post("hello", headers={"sec-fetch-site": site}).status_code == status
     refused(hall.post("register", content=b"name=x", headers={"content-type": "text/plain"}), 415, "JSON")
     assert hall.http.get("rate/api/next").status_code == 405
+
+
+def test_a_store_that_fails_pauses_the_vote_and_its_place_is_not_told(
+    hall: Hall, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Gone(RatingService):
+        def rules(self) -> Any:
+            raise StoreError("The store at db.internal:5432/votes cannot be used: gone.")
+
+    hall.services.rating = Gone(hall.services.settings)
+    answer = hall.post("hello")
+    refused(answer, 503, "Voting pauses for a moment")
+    assert "db.internal" not in answer.text
+    assert "db.internal" in caplog.text
+
+
+def test_a_hall_registers_at_once_and_a_script_is_slowed() -> None:
+    now = [0.0]
+    pace = Registrations(lambda: now[0])
+    delays = [pace.delay("one hall") for _ in range(400)]
+    assert max(delays[:100]) == 0
+    assert 55 < delays[-1] < 65
+    assert pace.delay("another hall") == 0
+    now[0] += 120
+    assert pace.delay("one hall") == 0
 
 
 def test_a_defect_is_logged_and_not_told(hall: Hall, caplog: pytest.LogCaptureFixture) -> None:
