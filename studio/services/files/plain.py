@@ -4,6 +4,7 @@ sentence and never blocks."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -39,3 +40,17 @@ def plain_file(path: Path | str, where: str, *, follow_links: bool = True) -> It
 def unreadable(where: str, error: OSError) -> InputError:
     """The sentence for a file that cannot be read."""
     return InputError(f"{where} cannot be read ({error.strerror or error}).")
+
+
+def check_readable(path: Path, where: str) -> None:
+    """See that :func:`plain_file` would open a file, or that there is none.
+
+    Raises:
+        InputError: it would not.
+    """
+    if not os.path.lexists(path):
+        return
+    if not os.path.isfile(path):
+        raise InputError(f"{where} is not a plain file.")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{where} cannot be read ({os.strerror(errno.EACCES)}).")

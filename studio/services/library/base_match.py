@@ -75,7 +75,7 @@ def find_base(name: str, fingerprint: str, facts: AdapterFacts, models: ModelSer
             f"This adapter was made for another version of the base {last!r} than the one here (fingerprint "
             f"{fingerprint[:12]}… is not among the bases of this studio)."
         )
-    if hub_name:
+    if hub_name and not (unfit and _plain(last) != last):  # a quantised copy has its original's layers
         return _not_here(name, hub_name, last, fingerprint, facts)
     if unfit is not None:
         raise unfit

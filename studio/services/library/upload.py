@@ -108,7 +108,7 @@ def _chosen(unpacked: Unpacked) -> list[str]:
     shown = ", ".join(unpacked.others[:8]) + (", …" if len(unpacked.others) > 8 else "")
     taken = "the adapter at its top" if unpacked.folder == TOP else unpacked.folder
     return [
-        f"It holds {len(unpacked.others) + 1} adapters: {taken} was taken; the others are {shown} (--checkpoint on the command line)."
+        f"It holds {len(unpacked.others) + 1} adapters: {taken} was taken; the others are {shown} (choose in the menu, or by --checkpoint on the command line)."
     ]
 
 

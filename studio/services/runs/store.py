@@ -24,7 +24,7 @@ from studio.domain.detox import DetoxPlan
 from studio.domain.events import SampleEvent, TranscriptEvent
 from studio.domain.runs import FINAL_STATES, BaseRecipe, Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
-from studio.services.files.plain import unreadable
+from studio.services.files.plain import check_readable, unreadable
 from studio.services.files.records import read_record, write_record
 from studio.services.runs.events import Event, Summaries, read_events, read_log_tail, read_samples, read_transcripts
 from studio.services.runs.file_cache import FileCache
@@ -100,6 +100,8 @@ class RunStore:
             summary = self._summaries.of(folder)
             size = folder_size(folder)
             adapter_hash = self._files.adapter_hash(folder)
+            for name in ("samples.jsonl", "log.txt"):  # read when the run is opened
+                check_readable(folder / name, f"{run_id}/{name}")
         except FileNotFoundError:
             raise NotFoundError(f"There is no run {run_id}.") from None
         except OSError as error:

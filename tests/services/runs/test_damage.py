@@ -64,6 +64,10 @@ def test_no_damage_hides_the_others_or_goes_unsaid(settings: Settings, sound: Pa
             with contextlib.suppress(StudioError):  # a sentence, nothing else
                 read(folder.name)
         for run in [run for run in views if run.run_id == folder.name]:
+            if what != "samples.jsonl is huge":  # what is listed can be opened
+                assert isinstance(store.samples(run.run_id), list), what
+            assert isinstance(store.log_tail(run.run_id), str), what
+            assert store.events(run.run_id), what
             with contextlib.suppress(StudioError):
                 model_card(run, store.samples(run.run_id))
         assert view.damaged(left_out)
