@@ -37,7 +37,8 @@ class Settings:
         aws_region: its region; empty: that of the usual AWS places.
         admin_password: when set, training, deleting, importing and pushing ask for it; visitors may chat and look.
         trust_remote_code: let models from the hub run their own code (the operator's decision, never a visitor's).
-        max_upload_mb: size limit of an uploaded dataset or adapter.
+        max_upload_mb: size limit of an uploaded dataset or adapter, packed and unpacked (MB).
+        max_rows: rows of one imported file or dataset of the Hub.
         states_mb: hidden states that a training of the upper layers holds in memory (MB); more are read from their files.
         train_threads: CPU threads of a training process; 0 means all cores, and half of them while somebody chats.
         chat_threads: CPU threads of the chat engine; 0 means the cores training leaves, at least one.
@@ -62,6 +63,7 @@ class Settings:
     admin_password: str = ""
     trust_remote_code: bool = False
     max_upload_mb: int = 200
+    max_rows: int = 200_000
     states_mb: int = 512
     train_threads: int = 0
     chat_threads: int = 0
@@ -99,7 +101,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         raise InputError(f"device is {settings.device!r}; use auto, cpu, cuda or mps.")
     if settings.votes_push_s < 1:
         raise InputError(f"votes_push_s is {settings.votes_push_s:g}; it must be at least 1 second.")
-    for name in ("max_upload_mb", "states_mb", "train_threads", "chat_threads", "kill_after_s"):
+    for name in ("max_upload_mb", "max_rows", "states_mb", "train_threads", "chat_threads", "kill_after_s"):
         if getattr(settings, name) < 0:
             raise InputError(f"{name} is {getattr(settings, name)}; it must not be negative.")
     return settings

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from itertools import islice
 from pathlib import Path
 
 from studio.errors import DatasetError, NotFoundError
-from studio.services.data.formats import RawRow
+from studio.services.files.decoding.rows import MAX_ROWS, Limits, Meter, RawRow
 from studio.services.hub import hub_client, is_hub_id
 
 log = logging.getLogger(__name__)
 
 _WORD = re.compile(r"[\w.-]+")
 _TIMEOUT_S = 15.0
+#: Of computing, for all rows; what unpacks them is the library's.
+_SECONDS = 600.0
 
 
-def hub_rows(dataset_id: str, split: str, limit: int | None, config: str | None, max_bytes: int) -> list[RawRow]:
+def hub_rows(
+    dataset_id: str, split: str, limit: int | None, config: str | None, max_bytes: int, max_rows: int = MAX_ROWS
+) -> list[RawRow]:
     """The first ``limit`` rows (None: all) of a split.
 
     Raises:
         NotFoundError: there is no such dataset, split or configuration, or it needs an account.
         DatasetError: an argument is not usable, the Hub cannot be reached, the dataset cannot be loaded without running
-            its code, or its rows are over ``max_bytes`` as JSON.
+            its code, or its rows are over ``max_bytes`` in memory or more than ``max_rows``.
     """
     # never a local path or the name of a file loader, both of which load_dataset would take
     if not is_hub_id(dataset_id) or Path(dataset_id).exists():
@@ -39,7 +42,9 @@ def hub_rows(dataset_id: str, split: str, limit: int | None, config: str | None,
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        return _stream(dataset_id, split, limit, config, max_bytes)
+        return _stream(
+            dataset_id, split, limit, config, Limits(max_bytes, max_rows, _SECONDS, way_out="give a limit of rows")
+        )
     except (RepositoryNotFoundError, FileNotFoundError) as error:
         log.info("hub import failed", exc_info=error)
         raise NotFoundError(
@@ -58,20 +63,17 @@ def hub_rows(dataset_id: str, split: str, limit: int | None, config: str | None,
         raise DatasetError(f"{dataset_id} could not be loaded: {_first_line(error)}") from None
 
 
-def _stream(dataset_id: str, split: str, limit: int | None, config: str | None, max_bytes: int) -> list[RawRow]:
+def _stream(dataset_id: str, split: str, limit: int | None, config: str | None, limits: Limits) -> list[RawRow]:
     import datasets
 
     # Asked first because the loader tries for half a minute before it admits that there is no network.
     hub_client().dataset_info(dataset_id, timeout=_TIMEOUT_S)
     stream = datasets.load_dataset(dataset_id, name=config, split=split, streaming=True)
     rows: list[RawRow] = []
-    size = 0
+    meter = Meter(dataset_id, limits)
     for number, value in enumerate(islice(stream, limit), 1):
-        size += len(json.dumps(value, ensure_ascii=False, default=str).encode(errors="replace"))
-        if size > max_bytes:
-            raise DatasetError(
-                f"{dataset_id} is over the limit of {max_bytes / 1_000_000:g} MB at row {number}; give a limit of rows."
-            )
+        meter.check_rows(number)
+        meter.add(value, f"row {number}")
         rows.append(RawRow(f"row {number}", value))
     return rows
 

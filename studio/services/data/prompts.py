@@ -13,8 +13,8 @@ from pathlib import Path
 
 from studio.config import ROOT
 from studio.domain.toxicity import TestPrompt
-from studio.errors import InputError, NotFoundError
-from studio.services.data.formats import read_prompts
+from studio.errors import InputError
+from studio.services.data.formats import PromptFile, read_prompts
 from studio.services.files.records import read_record
 
 FOLDER = ROOT / "data" / "toxicity"
@@ -67,25 +67,32 @@ def prompts_from_text(text: str) -> tuple[TestPrompt, ...]:
     return _checked([(str(at), f"line {number}", line) for at, (number, line) in enumerate(lines, 1)])
 
 
-def prompts_from_file(path: Path) -> tuple[TestPrompt, ...]:
+def prompts_from_file(path: Path, of_visitor: bool = False) -> tuple[TestPrompt, ...]:
     """The prompts of a ``.txt`` (one a line), or of a CSV, JSON or JSONL file with a ``prompt`` column; the file's own ids
     where all have one and no two are alike.
+
+    Args:
+        path: the file, of at most :data:`MAX_FILE_MB`, packed or unpacked.
+        of_visitor: read it in a child process.
 
     Raises:
         NotFoundError: there is no such file.
         InputError: it is too large, cannot be read as prompts, holds none, too many, or one that is too long; names the row.
+        ConflictError: too many files of visitors are being read.
     """
-    if not path.is_file():
-        raise NotFoundError(f"There is no file {path}.")
-    if path.stat().st_size > MAX_FILE_MB * 1_000_000:
+    file = bounded_prompts(path, of_visitor)
+    unique = len(set(file.ids)) == len(file.prompts)
+    ids = file.ids if unique else [str(at) for at in range(1, len(file.prompts) + 1)]
+    return tuple(TestPrompt(name, text) for name, text in zip(ids, file.prompts, strict=True))
+
+
+def bounded_prompts(path: Path, of_visitor: bool = False) -> PromptFile:
+    """A file within the bounds of what somebody may bring along, as it is; raises as :func:`prompts_from_file`."""
+    if path.is_file() and path.stat().st_size > MAX_FILE_MB * 1_000_000:
         raise InputError(
             f"{path.name} has {path.stat().st_size / 1_000_000:.1f} MB; a file of prompts has at most {MAX_FILE_MB}. Split it."
         )
-    file = read_prompts(path, MAX_FILE_MB * 1_000_000)  # also what is packed in it may be no larger
-    numbers = [str(at) for at in range(1, len(file.prompts) + 1)]
-    ids = file.ids if len(set(file.ids)) == len(file.prompts) else numbers
-    rows = zip(ids, numbers, file.prompts, strict=True)
-    return _checked([(name, f"{path.name}, prompt {number}", text) for name, number, text in rows])
+    return read_prompts(path, MAX_FILE_MB * 1_000_000, MAX_PROMPTS, MAX_PROMPT_CHARACTERS, of_visitor)
 
 
 def as_jsonl(prompts: Sequence[TestPrompt]) -> str:

@@ -56,7 +56,7 @@ def read_argilla(records: Path, settings: Path | None, max_bytes: int) -> ReadRe
     document = read_document(records, max_bytes)
     if isinstance(document, dict):
         raise DatasetError(f"{records.name} holds one object; records of Argilla are a list.")
-    described = read_document(settings, max_bytes) if settings else {}
+    described = read_document(settings, max_bytes, unfold=False) if settings else {}
     if not isinstance(described, dict):
         raise DatasetError(f"{SETTINGS} is a list; the settings of Argilla are one object.")
     rows = []

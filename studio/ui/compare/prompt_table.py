@@ -16,7 +16,7 @@ from studio.domain.chat import BASE, Sampling
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.services.compare import TableProgress, table_records
-from studio.services.data.formats import read_prompts
+from studio.services.data.prompts import MAX_PROMPTS, bounded_prompts
 from studio.services.files.tables import csv_text
 from studio.ui.compare import kept_table
 from studio.ui.compare.kept_table import KeptTable
@@ -32,7 +32,6 @@ _HTML = Macros("compare/prompt_table.html")
 #: The choice of prompts that means "those the run's own data brought along".
 OWN = "own"
 KEYS = ("id", "prompt", "response_from_original_model", "response_from_trained_model")
-MAX_PROMPTS = 2_000
 
 
 def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form: AskWidgets) -> None:
@@ -51,7 +50,10 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
             run = gr.Dropdown([], label="Adapter", elem_id="table-run")
         with gr.Column(scale=2, min_width=240):
             file = gr.File(
-                label="…or a file of prompts (JSON, JSONL, CSV, TXT)", type="filepath", height=150, elem_id="table-file"
+                label="…or a file of prompts (JSON, JSONL, CSV, Excel, TXT)",
+                type="filepath",
+                height=150,
+                elem_id="table-file",
             )
     with gr.Row():
         start = gr.Button("Run", variant="primary", size="sm", min_width=90, elem_id="table-start")
@@ -177,7 +179,7 @@ def _prompts(services: Services, chosen: str, run_id: str, path: str | None) -> 
     """The prompts and the ids their file gives them; no ids where they are to be numbered."""
     ids: tuple[str, ...] = ()
     if path:
-        read = read_prompts(Path(path), services.settings.max_upload_mb * 1_000_000)
+        read = bounded_prompts(Path(path), of_visitor=True)
         prompts, ids = read.prompts, read.ids
     elif chosen == OWN:
         prompts = services.compare.test_prompts(run_id)

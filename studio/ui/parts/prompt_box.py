@@ -14,7 +14,7 @@ from studio.services.wording import counted
 from studio.ui.parts.html import parts
 
 _HINT = (
-    f"TXT with one prompt a line, or JSON, JSONL or CSV with a prompt column; at most {MAX_PROMPTS:,} prompts and "
+    f"TXT with one prompt a line, or JSON, JSONL, CSV or Excel with a prompt column; at most {MAX_PROMPTS:,} prompts and "
     f"{MAX_FILE_MB} MB."
 )
 
@@ -31,7 +31,7 @@ def uploaded(path: str | None) -> tuple[str, tuple[TestPrompt, ...]]:
     Raises:
         StudioError: it cannot be read as prompts; says why.
     """
-    return (Path(path).name, prompts_from_file(Path(path))) if path else ("", ())
+    return (Path(path).name, prompts_from_file(Path(path), of_visitor=True)) if path else ("", ())
 
 
 def read_line(path: str | None) -> Markup:

@@ -56,7 +56,7 @@ def test_a_file_of_prompts_in_each_format(tmp_path: Path, file: Path) -> None:
         ("a.jsonl", '{"prompt": "Why?"}\n{"prompt": 3}\n', "row 2"),
         ("a.txt", "\n", "holds no prompts"),
         ("a.txt", "x" * 20_001, "prompt 1 has 20,001 characters"),
-        ("a.txt", "Why?\n" * (MAX_PROMPTS + 1), "These are 2,001 prompts"),
+        ("a.txt", "Why?\n" * (MAX_PROMPTS + 1), "more than 2,000 prompts"),
         ("a.txt", "Why?\n" * (MAX_FILE_MB * 200_001), "5.0 MB; a file of prompts has at most 5. Split it."),
         ("a.pdf", "%PDF", "no known format"),
         ("a<i>.txt", "\n", "a&lt;i&gt;.txt"),

@@ -1,0 +1,165 @@
+"""Raw rows of a file, and the bounds within which they are read."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from studio.errors import DatasetError
+
+#: Rows of one file, where ``STUDIO_MAX_ROWS`` does not say otherwise.
+MAX_ROWS = 200_000
+#: Objects and lists inside one another, in one row.
+MAX_DEPTH = 32
+MAX_COLUMNS = 1_000
+#: Characters of one row as text.
+MAX_ROW_CHARACTERS = 4_000_000
+#: Seconds of computing that reading one file may take.
+SECONDS = 60.0
+_LOOK_EVERY = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One row as the file has it: ``where`` names it for a person (``row 3 (line 4)``), ``value`` is what it holds."""
+
+    where: str
+    value: Any
+
+
+class TwiceNamed(dict[str, Any]):
+    """An object in which the key ``twice`` occurs more than once, so that one of its values would be lost."""
+
+    twice: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on one file.
+
+    Attributes:
+        size: bytes of the file, of its text unpacked, and of memory that its rows take; each for itself.
+        rows: rows of the file, or members of one of its lists.
+        seconds: of computing.
+        way_out: what to do about a file that is too large, for the end of a sentence.
+        row_characters: of one row as text.
+    """
+
+    size: int
+    rows: int = MAX_ROWS
+    seconds: float = SECONDS
+    row_characters: int = MAX_ROW_CHARACTERS
+    way_out: str = "split it, or raise STUDIO_MAX_UPLOAD_MB"
+
+
+#: For files the studio wrote itself: what was let in once stays readable when a limit is lowered later.
+UNLIMITED = Limits(sys.maxsize, sys.maxsize, float(2**31 - 1), sys.maxsize)
+
+
+class Meter:
+    """Counts what was read of one file, and refuses what goes beyond its limits."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name, self.limits = name, limits
+        self._size = 0
+        self._values = 0
+        self._until = time.thread_time() + limits.seconds
+
+    def add(self, value: Any, where: str) -> None:
+        """Count ``value``, one row or one value of a column.
+
+        Raises:
+            DatasetError: it is nested too deep, has too many fields, or all that was read so far takes too much memory or time.
+        """
+        if self.limits is UNLIMITED:
+            return
+        size, open_values = 0, [(value, 1)]
+        while open_values:
+            item, depth = open_values.pop()
+            size += sys.getsizeof(item)
+            if isinstance(item, dict):
+                self._check(len(item), depth, where)
+                for key, held in item.items():
+                    size += sys.getsizeof(key)
+                    if isinstance(held, dict | list):
+                        open_values.append((held, depth + 1))
+                    else:
+                        size += sys.getsizeof(held)
+                    if not (isinstance(key, str) and (key.isascii() or _whole(key))):
+                        raise DatasetError(f"{self.name}, {where}: the name of a field holds half a character.")
+            elif isinstance(item, list):
+                self._check(0, depth, where)
+                for held in item:
+                    if isinstance(held, dict | list):
+                        open_values.append((held, depth + 1))
+                    else:
+                        size += sys.getsizeof(held)
+        self._size += size
+        if self._size > self.limits.size:
+            raise too_large(f"{self.name}, unpacked,", self.limits, f" at {where}")
+        self._values += 1
+        if self._values % _LOOK_EVERY == 0 and time.thread_time() > self._until:
+            raise too_slow(self.name, self.limits)
+
+    def check_rows(self, count: int) -> None:
+        """Raises DatasetError where there are more than the limit."""
+        if count > self.limits.rows:
+            raise DatasetError(
+                f"{self.name} has more than {self.limits.rows:,} rows; split it, or raise STUDIO_MAX_ROWS."
+            )
+
+    def check_columns(self, count: int, where: str) -> None:
+        """Raises DatasetError where there are more than a table may have."""
+        if count > MAX_COLUMNS:
+            raise DatasetError(f"{self.name}, {where} has {count:,} columns; at most {MAX_COLUMNS:,} are read.")
+
+    def _check(self, fields: int, depth: int, where: str) -> None:
+        self.check_columns(fields, where)
+        if depth > MAX_DEPTH:
+            raise too_deep(self.name, where)
+
+
+def too_large(name: str, limits: Limits, where: str = "") -> DatasetError:
+    """``name`` is over the limit of bytes."""
+    return DatasetError(f"{name} is over the limit of {limits.size / 1_000_000:g} MB{where}; {limits.way_out}.")
+
+
+def too_slow(name: str, limits: Limits) -> DatasetError:
+    """Reading took longer than it may."""
+    return DatasetError(f"{name} takes more than {limits.seconds:g} seconds of computing to read; split it.")
+
+
+def too_deep(name: str, where: str) -> DatasetError:
+    """``where`` is nested too deep."""
+    return DatasetError(
+        f"{name}, {where} is not usable JSON: lists and objects lie more than {MAX_DEPTH} deep in one another."
+    )
+
+
+def row_too_long(name: str, where: str, characters: int) -> DatasetError:
+    """One row has more than ``characters``."""
+    return DatasetError(f"{name}, {where} has more than {characters:,} characters; a row has at most that many.")
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in words a person reads in a message."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "missing (null)"
+    if isinstance(value, bool):
+        return f"true/false ({value})"
+    if isinstance(value, int | float):
+        return f"a number ({value})"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "an object" if isinstance(value, dict) else f"of type {type(value).__name__}"
+
+
+def _whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
