@@ -44,16 +44,18 @@ def main(argv: list[str] | None = None) -> None:
 
     from studio.services import build_services
     from studio.services.votes.hub_backup import mirrored
+    from studio.ui.page.uploads import temporary_folder
 
     services = build_services(settings)
     try:
-        with mirrored(settings, services.rating, os.environ) as services.mirror:
+        with temporary_folder(), mirrored(settings, services.rating, os.environ) as services.mirror:
             _serve(services)
     except StudioError as error:
         sys.exit(_usage(str(error)))
 
 
 def _serve(services: Services) -> None:
+    from studio.ui.page.uploads import keep_tidy
     from studio.ui.shell import build_app
 
     settings = services.settings
@@ -69,7 +71,11 @@ def _serve(services: Services) -> None:
     )
     print(f"Alignment Studio is at {url}", flush=True)
     threading.Thread(target=services.warm_up, name="warm-up", daemon=True).start()
-    app.block_thread()
+    keep_tidy(app)
+    try:
+        app.block_thread()
+    finally:
+        app.close(verbose=False)
 
 
 def page_options(services: Services) -> dict[str, Any]:

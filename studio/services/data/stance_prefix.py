@@ -58,6 +58,19 @@ def with_stance_prefix(dataset: PreferenceDataset) -> PreferenceDataset:
     return replace(dataset, pairs=tuple(pairs))
 
 
+def without_stance_prefix(dataset: PreferenceDataset) -> PreferenceDataset:
+    """What :func:`with_stance_prefix` was given; answers without their prefix stay as they are."""
+    if not can_prefix(dataset):
+        return dataset
+    prefixes = PREFIXES[_language(dataset)]
+    pairs = []
+    for pair in dataset.pairs:
+        support, oppose = prefixes[zlib.crc32(pair.id.encode()) % len(prefixes)]
+        plain = replace(pair, support=pair.support.removeprefix(support), oppose=pair.oppose.removeprefix(oppose))
+        pairs.append(plain)
+    return replace(dataset, pairs=tuple(pairs))
+
+
 def _language(dataset: PreferenceDataset) -> str:
     """The language alone: ``zh`` of ``zh-TW``."""
     return dataset.language.split("-")[0].lower()

@@ -28,6 +28,7 @@ from studio.services.files.unpacking import CONFIG, FOREIGN_CARD, MIB, WEIGHTS, 
 from studio.services.hub import is_hub_id
 from studio.services.library.adapter_files import AdapterFacts, check_adapter, check_fits, read_json, sane_json
 from studio.services.library.portable import portable_base
+from studio.services.library.snapshot import check_snapshot
 from studio.services.runs.events import EVENT_KINDS, SAMPLE_KINDS
 from studio.services.runs.folder import PLAN
 from studio.services.runs.recipe_file import parse_recipe
@@ -201,8 +202,7 @@ def _records(raw: Path, made: Path, recipe: Recipe) -> None:
             write_record(made / "notes.json", {"title": _clean_title(title), "note": note[:10_000]})
     if (raw / "dataset.json").is_file():
         dataset = parse(PreferenceDataset, read_json(raw / "dataset.json"), "dataset.json")
-        if dataset.content_hash != recipe.dataset_hash:
-            raise InputError("dataset.json is not the data that run.json names (their hashes differ).")
+        check_snapshot(dataset, recipe)
         write_record(made / "dataset.json", dataset)
     if (raw / PLAN).is_file():
         write_record(made / PLAN, parse(DetoxPlan, read_json(raw / PLAN), PLAN))
