@@ -224,18 +224,8 @@ def floods(studio: Studio, pages: int) -> list[Seen]:
     lights = [lambda: answered(lambda: visitor.join(light, light_values, "flood"))] * 3000
     strangers = [lambda: answered(lambda: visitor.join(light, light_values, uuid.uuid4().hex[:10]))] * 3000
     nested = b'{"data": [' + b"[]," * 5_000_000 + b"0]}"
-    results = [
-        flood(studio, "nobody", [rest]),
-        flood(studio, "560 tables of one page", one),
-        flood(studio, "560 tables of as many pages", many),
-        flood(studio, "3,000 light events of one page", lights),
-        flood(studio, "3,000 light events of as many pages", strangers),
-        flood(studio, "3,000 panes, 20 times", [ask(["base"] * 3000, "Hello?")] * 20),
-        flood(studio, "prompts of 40 million characters, 8 times", [ask(["base"], "a" * 40_000_000)] * 8),
-        flood(studio, "prompts of 15 million characters, 16 times", [ask(["base"], "a" * 15_000_000)] * 16),
-        flood(studio, "five million empty lists, 8 times", [raw(nested)] * 8),
-        flood(studio, "60 wrong passwords", [lambda: guess(studio)] * 60),
-    ]
+    # first, before other floods leave free memory that pages could take
+    results = []
     before = studio.memory()
     halves = []
     for part in ("first", "second"):
@@ -249,6 +239,18 @@ def floods(studio: Studio, pages: int) -> list[Seen]:
         f"memory of {pages} pages: +{(halves[1] - before) / MIB:.0f} MB, of which the second half "
         f"{(halves[1] - halves[0]) / MIB:+.0f} MB; 10,000 pages at the second half's rate: +{total / MIB:.0f} MB"
     )
+    results += [
+        flood(studio, "nobody", [rest]),
+        flood(studio, "560 tables of one page", one),
+        flood(studio, "560 tables of as many pages", many),
+        flood(studio, "3,000 light events of one page", lights),
+        flood(studio, "3,000 light events of as many pages", strangers),
+        flood(studio, "3,000 panes, 20 times", [ask(["base"] * 3000, "Hello?")] * 20),
+        flood(studio, "prompts of 40 million characters, 8 times", [ask(["base"], "a" * 40_000_000)] * 8),
+        flood(studio, "prompts of 15 million characters, 16 times", [ask(["base"], "a" * 15_000_000)] * 16),
+        flood(studio, "five million empty lists, 8 times", [raw(nested)] * 8),
+        flood(studio, "60 wrong passwords", [lambda: guess(studio)] * 60),
+    ]
     return results
 
 
