@@ -38,7 +38,7 @@ def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: 
                 elem_id="eval-dynamodb",
             )
             delete = gr.Button("Delete", variant="stop", size="sm", min_width=90, elem_id="eval-delete")
-        title = gr.Textbox(label="Title", max_lines=1, submit_btn="Rename", elem_id="eval-title")
+        title = gr.Textbox(label="Title", max_lines=1, submit_btn="Rename", elem_id="eval-kept-title")
         put = gr.HTML(visible=False, elem_id="eval-put", padding=False)
         with gr.Row(visible=False, elem_id="eval-sure-row") as sure_row:
             sure = gr.Button("Yes, delete it with its answers", variant="stop", size="sm", elem_id="eval-sure")

@@ -142,7 +142,7 @@ class EvaluationResults:
                     kind: gr.Button(f"Download {kind.upper()}", size="sm", min_width=90, elem_id=f"eval-{kind}")
                     for kind in FORMATS
                 }
-            self.made = gr.DownloadButton("Download again", visible=False, size="sm", elem_id="eval-file")
+            self.made = gr.DownloadButton("Download again", visible=False, size="sm", elem_id="eval-saved")
 
     def draw(self, status: EvaluationStatus | None, *filters: Any) -> dict[Any, Any]:
         """Everything about the evaluation of this status; nothing where it has no rows yet, or there is none."""

@@ -38,7 +38,7 @@ def test_keep_link_report_rename_delete(services: Services, studio_url: str, ope
     assert download.value.suggested_filename == "before-after-0123456789abcdef.html"
     assert "What was found" in Path(download.value.path()).read_text(encoding="utf-8")
 
-    title = page.locator("#eval-title input, #eval-title textarea").first
+    title = page.locator("#eval-kept-title input, #eval-kept-title textarea").first
     title.fill("Shown on Monday")
     title.press("Enter")
     wait_until(lambda: services.evaluations.get("0123456789abcdef").spec.title == "Shown on Monday", 60)

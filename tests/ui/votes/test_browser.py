@@ -14,6 +14,7 @@ import pytest
 
 from studio.config import Settings
 from studio.services import Services, build_services
+from studio.services.access import Gate
 from studio.services.votes.hub_backup import VoteMirror
 from studio.services.votes.read_export import read_votes
 from studio.ui.votes.export_box import build_export_box
@@ -45,7 +46,7 @@ def serve(services: Services) -> Iterator[Callable[[Settings], str]]:
     with contextlib.ExitStack() as pages:
 
         def serve_(settings: Settings) -> str:
-            told = dataclasses.replace(services, settings=settings)
+            told = dataclasses.replace(services, settings=settings, gate=Gate(settings))
             return pages.enter_context(section_page(told, {"Rate": build_export_box}))
 
         yield serve_
