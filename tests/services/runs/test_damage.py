@@ -133,8 +133,8 @@ def test_a_damaged_stop_request_ends_no_trainer_and_can_be_replaced(settings: Se
         assert store.status("run-one").state == "running"
         store.stop("run-one", "keep")
         wait_until(lambda: store.status("run-one").state == "stopped")
+        wait_until(lambda: not os.path.lexists(folder / "stop.json"))
         assert trainer.poll() is None
-    wait_until(lambda: not os.path.lexists(folder / "stop.json"))
 
 
 def test_a_record_with_a_time_that_cannot_be_is_refused(settings: Settings) -> None:
