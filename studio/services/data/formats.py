@@ -27,8 +27,8 @@ __all__ = [
     "read_id",
     "read_prompts",
 ]
-#: Seconds of computing for a file of a visitor.
-_VISITOR_S = 4.0
+#: A file of a visitor: seconds of computing, and characters of one row.
+_VISITOR_S, _VISITOR_CHARACTERS = 3.0, 1_000_000
 #: Formats whose libraries unpack before anything can be counted.
 _ISOLATED = ("parquet", "xlsx")
 #: Names of fields that are not used: how many are remembered, and how many a warning shows.
@@ -94,7 +94,7 @@ def read_prompts(
         DatasetError: as :func:`read_document`; or a prompt is missing, given twice, empty, too long or not text, or an id is neither
             text nor a whole number, naming the row; or there are too many.
     """
-    limits = Limits(max_bytes, way_out="split it") if of_visitor else Limits(max_bytes)
+    limits = Limits(max_bytes)
     content = _text_lines(path, limits) if path.suffix.lower() == ".txt" else _content(path, limits, of_visitor)
     if isinstance(content, dict):
         raise DatasetError(
@@ -139,7 +139,11 @@ def read_prompts(
 def _content(path: Path, limits: Limits, of_visitor: bool, unfold: bool = True) -> Content:
     check_file(path, limits)
     if of_visitor:
-        return read_isolated(path, replace(limits, seconds=_VISITOR_S), queued=True)
+        return read_isolated(
+            path,
+            replace(limits, seconds=_VISITOR_S, row_characters=_VISITOR_CHARACTERS, way_out="split it"),
+            queued=True,
+        )
     return read_isolated(path, limits) if format_of(path) in _ISOLATED else read_content(path, limits, unfold)
 
 

@@ -15,6 +15,7 @@ from studio.errors import StudioError
 from studio.services import Services
 from studio.services.models.service import Progress
 from studio.services.recipes.presets import PRESETS
+from studio.ui.align.delete_box import build_delete_box
 from studio.ui.align.form import PREVIEW_HEADERS, FormWidgets, build_form, choices, form_from, preview_rows
 from studio.ui.align.import_box import build_import_box
 from studio.ui.align.panel import AlignPanel
@@ -32,6 +33,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             form, needs = build_form(services)
             train = gr.Button("Train", variant="primary", size="lg", elem_id="train")
             build_import_box(services, shared, form.dataset)
+            build_delete_box(services, shared, app, form.dataset)
         with gr.Column(scale=7, min_width=320):
             count = gr.Markdown(elem_id="preview-count")
             preview = gr.Dataframe(

@@ -137,7 +137,7 @@ def _json_lines(source: TextSource, meter: Meter) -> Iterator[RawRow]:
         rows += 1
         meter.check_rows(rows)
         where = f"row {rows} (line {number})"
-        value = decode(line, meter.name, where)
+        value = decode(line, meter, where)
         meter.add(value, where)
         yield RawRow(where, value)
     if not rows:

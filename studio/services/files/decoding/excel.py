@@ -1,4 +1,4 @@
-"""Rows of an Excel workbook (.xlsx). To be read in a child process: its shared texts are read whole by the library."""
+"""Rows of an Excel workbook (.xlsx). To be read in a child process: the library reads a sheet whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import DatasetError
-from studio.services.files.decoding.rows import MAX_COLUMNS, Meter, RawRow, too_large
+from studio.services.files.decoding.rows import Meter, RawRow, too_large
 from studio.services.files.decoding.tables import named_rows
 
 #: Parts of one workbook.
@@ -22,30 +22,25 @@ def excel_rows(path: Path, meter: Meter) -> Iterator[RawRow]:
     Raises:
         DatasetError: it is no sound workbook, empty, or beyond the limits; or as :func:`named_rows`.
     """
-    import openpyxl
-    from openpyxl.utils.exceptions import InvalidFileException
+    import python_calamine
 
     try:
         _check(path, meter)
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        for sheet in book.worksheets:
-            cells = _cells(sheet)
-            first = next(cells, None)
-            if first is not None:
-                yield from named_rows(_before(first, cells), meter)
+        book = python_calamine.CalamineWorkbook.from_path(str(path))
+        for number in range(len(book.sheet_names)):
+            sheet = book.get_sheet_by_index(number)
+            if sheet.height:
+                first_line = sheet.start[0] + 1 if sheet.start else 1
+                yield from named_rows(enumerate(map(_plain_row, sheet.iter_rows()), first_line), meter)
                 return
-    except DatasetError:
-        raise
-    except (InvalidFileException, zipfile.BadZipFile, OSError, SyntaxError, KeyError, ValueError, TypeError, AttributeError,
-            IndexError, EOFError, NotImplementedError) as error:  # fmt: skip
-        # the library checks little of what it reads; a broken part comes out as any of these
+    except (zipfile.BadZipFile, NotImplementedError, OSError, python_calamine.CalamineError) as error:
         message = (str(error) or type(error).__name__).splitlines()[0]
         raise DatasetError(f"{path.name} is not a sound Excel workbook (.xlsx): {message[:200]}") from None
     raise DatasetError(f"{path.name} is empty.")
 
 
 def _check(path: Path, meter: Meter) -> None:
-    """Refuse what unpacks to more than the limit: a part of a zip never gives more than it declares."""
+    """Refuse what unpacks to more than the limit."""
     with zipfile.ZipFile(path) as parts:
         listed = parts.infolist()
     if len(listed) > _MAX_PARTS:
@@ -54,22 +49,14 @@ def _check(path: Path, meter: Meter) -> None:
         raise too_large(f"{path.name}, unpacked,", meter.limits)
 
 
-def _cells(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
-    """(line, cells) of every row that is not blank."""
-    for line, cells in enumerate(sheet.iter_rows(values_only=True, max_col=MAX_COLUMNS + 1), 1):
-        if any(cell is not None for cell in cells):
-            yield line, [_plain(cell) for cell in cells]
-
-
-def _before(first: tuple[int, list[Any]], rest: Iterator[tuple[int, list[Any]]]) -> Iterator[tuple[int, list[Any]]]:
-    yield first
-    yield from rest
+def _plain_row(cells: list[Any]) -> list[Any]:
+    return [_plain(cell) for cell in cells]
 
 
 def _plain(cell: Any) -> Any:
-    """An empty cell as empty text, as CSV has it; a date as ISO text."""
-    if cell is None:
-        return ""
+    """A cell as JSON can hold it: a whole number as one (Excel knows only fractions), a date as ISO text."""
+    if isinstance(cell, float) and cell.is_integer():
+        return int(cell)
     if isinstance(cell, datetime.date | datetime.time):
         return cell.isoformat()
     return str(cell) if isinstance(cell, datetime.timedelta) else cell

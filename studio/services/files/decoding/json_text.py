@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from studio.errors import DatasetError
-from studio.services.files.decoding.rows import Meter, TwiceNamed, row_too_long, too_deep
+from studio.services.files.decoding.rows import Meter, TwiceNamed, too_deep
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _PIECE = 1 << 16
@@ -33,20 +33,21 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def decode(text: str, name: str, where: str) -> Any:
+def decode(text: str, meter: Meter, where: str) -> Any:
     """One JSON value.
 
     Raises:
         DatasetError: it is broken or nested too deep.
     """
+    meter.check_text(text, where)
     try:
         return DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise DatasetError(f"{name}, {where} is not JSON: {error.msg} (column {error.colno}).") from None
+        raise DatasetError(f"{meter.name}, {where} is not JSON: {error.msg} (column {error.colno}).") from None
     except RecursionError:
-        raise too_deep(name, where) from None
+        raise too_deep(meter.name, where) from None
     except ValueError as error:  # a number of too many digits
-        raise DatasetError(f"{name}, {where} is not usable JSON: {error}.") from None
+        raise DatasetError(f"{meter.name}, {where} is not usable JSON: {error}.") from None
 
 
 class JsonText:
@@ -60,6 +61,8 @@ class JsonText:
 
     def peek(self) -> str:
         """The next character that is no white space; empty at the end."""
+        if self._at < len(self._buffer) and (next_one := self._buffer[self._at]) > " ":
+            return next_one
         while True:
             match = _SPACE.match(self._buffer, self._at)
             self._at = match.end() if match else self._at
@@ -91,8 +94,7 @@ class JsonText:
                 if end < len(self._buffer) or self._ended:
                     self._at = end
                     return value
-            if len(self._buffer) - self._at > self._meter.limits.row_characters:
-                raise row_too_long(self._meter.name, where, self._meter.limits.row_characters)
+            self._meter.check_text(self._buffer, where, self._at)
             self._read_on()
 
     def items(self, part: str = "") -> Iterator[tuple[str, Any]]:

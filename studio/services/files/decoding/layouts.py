@@ -18,11 +18,11 @@ def rows_in(document: dict[str, Any]) -> list[RawRow] | None:
     """The rows of a document that is an object; None where it holds none, or is the studio's own (``pairs``)."""
     if "pairs" in document or isinstance(document, TwiceNamed):
         return None
-    for key in _ROW_KEYS:
-        part = document.get(key)
-        if isinstance(part, list) and all(
-            key not in _ROW_KEYS or key == other or not isinstance(document[other], list) for other in document
-        ):
+    listed = [key for key, part in document.items() if isinstance(part, list)]
+    keys = [key for key in _ROW_KEYS if key in listed]
+    if len(keys) == 1:
+        part = document[keys[0]]
+        if len(listed) == 1 or (part and isinstance(part[0], dict | list)):
             return _numbered(_unfolded(part, document))
     columns = _columns(document)
     if columns is not None:

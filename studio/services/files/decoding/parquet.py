@@ -44,6 +44,8 @@ def parquet_rows(path: Path, meter: Meter) -> Iterator[RawRow]:
                 yield RawRow(f"row {number}", row)
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path.name} holds text that is not UTF-8 (after row {number}): {error.reason}.") from None
+    except MemoryError:  # Arrow's own is one, too
+        raise
     except (pyarrow.ArrowException, OSError) as error:
         message = (str(error) or type(error).__name__).splitlines()[0]
         raise DatasetError(f"{path.name} is not a sound Parquet file: {message[:200]}") from None

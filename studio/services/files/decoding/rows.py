@@ -15,6 +15,8 @@ MAX_ROWS = 200_000
 #: Objects and lists inside one another, in one row.
 MAX_DEPTH = 32
 MAX_COLUMNS = 1_000
+#: Values in one row, as far as commas in its text tell.
+MAX_VALUES = 100_000
 #: Characters of one row as text.
 MAX_ROW_CHARACTERS = 4_000_000
 #: Seconds of computing that reading one file may take.
@@ -76,33 +78,42 @@ class Meter:
         """
         if self.limits is UNLIMITED:
             return
-        size, open_values = 0, [(value, 1)]
+        size, open_values = sys.getsizeof(value), [(value, 1)]
         while open_values:
             item, depth = open_values.pop()
-            size += sys.getsizeof(item)
             if isinstance(item, dict):
                 self._check(len(item), depth, where)
                 for key, held in item.items():
-                    size += sys.getsizeof(key)
+                    size += sys.getsizeof(key) + sys.getsizeof(held)
                     if isinstance(held, dict | list):
                         open_values.append((held, depth + 1))
-                    else:
-                        size += sys.getsizeof(held)
                     if not (isinstance(key, str) and (key.isascii() or _whole(key))):
                         raise DatasetError(f"{self.name}, {where}: the name of a field holds half a character.")
             elif isinstance(item, list):
                 self._check(0, depth, where)
                 for held in item:
+                    size += sys.getsizeof(held)
                     if isinstance(held, dict | list):
                         open_values.append((held, depth + 1))
-                    else:
-                        size += sys.getsizeof(held)
         self._size += size
         if self._size > self.limits.size:
             raise too_large(f"{self.name}, unpacked,", self.limits, f" at {where}")
         self._values += 1
         if self._values % _LOOK_EVERY == 0 and time.thread_time() > self._until:
             raise too_slow(self.name, self.limits)
+
+    def check_text(self, text: str, where: str, begin: int = 0) -> None:
+        """That a row's text, from ``begin`` on, is no more than a row may be, before values are made of it.
+
+        Raises:
+            DatasetError: it is too long, or has too many values.
+        """
+        if len(text) - begin > self.limits.row_characters:
+            raise row_too_long(self.name, where, self.limits.row_characters)
+        if len(text) - begin > MAX_VALUES and self.limits is not UNLIMITED and text.count(",", begin) > MAX_VALUES:
+            raise DatasetError(
+                f"{self.name}, {where} has more than {MAX_VALUES:,} values; a row has at most that many."
+            )
 
     def check_rows(self, count: int) -> None:
         """Raises DatasetError where there are more than the limit."""

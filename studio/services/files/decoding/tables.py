@@ -49,7 +49,7 @@ def named_rows(table: Iterable[tuple[int, list[Any]]], meter: Meter) -> Iterator
         if len(cells) != len(names):
             raise DatasetError(f"{meter.name}, {where} has {len(cells)} columns; the header has {len(names)}.")
         row = {
-            name or f"column {place}": _cell(cell, f"{where}: {name[:40]}", meter.name)
+            name or f"column {place}": _cell(cell, f"{where}: {name[:40]}", meter)
             for place, (name, cell) in enumerate(zip(names, cells, strict=True), 1)
             if name or cell
         }
@@ -73,13 +73,14 @@ def _names(cells: list[Any], line: int, meter: Meter) -> list[str]:
     return names
 
 
-def _cell(cell: Any, where: str, name: str) -> Any:
+def _cell(cell: Any, where: str, meter: Meter) -> Any:
     """A cell as it is; a conversation, which a table can only hold as JSON, as the list it is."""
     if isinstance(cell, str) and cell.lstrip().startswith("[{"):
+        meter.check_text(cell, where)
         try:
             return DECODER.decode(cell)
         except RecursionError:
-            raise too_deep(name, where) from None
+            raise too_deep(meter.name, where) from None
         except ValueError:
             return cell
     return cell
