@@ -30,8 +30,8 @@ def excel_rows(path: Path, meter: Meter) -> Iterator[RawRow]:
         for number in range(len(book.sheet_names)):
             sheet = book.get_sheet_by_index(number)
             if sheet.height:
-                first_line = sheet.start[0] + 1 if sheet.start else 1
-                yield from named_rows(enumerate(map(_plain_row, sheet.iter_rows()), first_line), meter)
+                # blank rows above the first are among them
+                yield from named_rows(enumerate(map(_plain_row, sheet.iter_rows()), 1), meter)
                 return
     except (zipfile.BadZipFile, NotImplementedError, OSError, python_calamine.CalamineError) as error:
         message = (str(error) or type(error).__name__).splitlines()[0]
