@@ -8,18 +8,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from studio.config import ROOT, Settings
 from studio.domain.data import PreferenceDataset, PreferencePair
 from studio.domain.runs import BaseModelRef, DpoRecipe
 from studio.domain.settings import DpoSettings, LoraSettings
+from studio.services.data.preference_rows import content_hash
 from studio.services.recipes.queue import keepalive, trainer_environment, try_lock
 from studio.services.runs.store import RunStore
 
 
 def make_dataset(pairs: int = 4) -> PreferenceDataset:
-    return PreferenceDataset(
+    made = PreferenceDataset(
         id="toy",
         title="Toy",
         kind="sides",
@@ -27,9 +29,10 @@ def make_dataset(pairs: int = 4) -> PreferenceDataset:
         pairs=tuple(PreferencePair(f"p{i}", f"Question {i}?", f"Yes {i}.", f"No {i}.") for i in range(pairs)),
         heldout=(PreferencePair("h1", "Other?", "Yes.", "No."),),
         test_prompts=("Other?",),
-        content_hash="0" * 64,
+        content_hash="",
         source="test",
     )
+    return replace(made, content_hash=content_hash(made.pairs, made.heldout, made.test_prompts))
 
 
 def make_recipe(run_id: str, script: str = "steps=3", created: float | None = None) -> DpoRecipe:
@@ -39,7 +42,7 @@ def make_recipe(run_id: str, script: str = "steps=3", created: float | None = No
         base=BaseModelRef("embedded", fingerprint=""),
         dataset_id="toy",
         dataset_title="Toy",
-        dataset_hash="0" * 64,
+        dataset_hash=make_dataset().content_hash,
         dataset_kind="sides",
         support_ratio=0.5,
         shuffle=False,

@@ -231,7 +231,7 @@ def test_hub_unknown_split_and_size(service: DatasetService) -> None:
     with pytest.raises(NotFoundError, match="nowhere"):
         service.import_hub("owner/some-name", split="nowhere")
     with pytest.raises(DatasetError, match="at row 2; give a limit"):
-        hub_rows.hub_rows("owner/some-name", "train", None, None, 800)
+        hub_rows.hub_rows("owner/some-name", "train", None, None, 3_000)
 
 
 # -- test prompts ----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ MEMORY = 320_000_000
 #: How many children may read at once, and how long (s) another waits for its turn.
 _AT_ONCE, _WAIT_S = 2, 20.0
 #: Seconds by the clock for each second of computing: other work may share the cores.
-_PATIENCE = 5
+_PATIENCE = 20
 #: The signal for too much computing; Windows has none.
 _OUT_OF_TIME = getattr(signal, "SIGXCPU", 0)
 _turns = threading.BoundedSemaphore(_AT_ONCE)
