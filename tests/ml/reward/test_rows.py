@@ -67,7 +67,7 @@ def test_tokens_loss_and_gradient_are_those_of_trl(base: Path, tmp_path: Path) -
     ]
     collator = RewardCollator(encoded.pairs, tokenizer.pad_token_id)
     data = Dataset.from_dict({"row": list(range(5))})
-    ours = make(trainer_class(), "ours", data, data_collator=collator, base_id="embedded")
+    ours = make(trainer_class(), "ours", data, pairs=encoded.pairs, data_collator=collator, base_id="embedded")
 
     losses = []
     for trainer, batch in (
