@@ -85,13 +85,20 @@ def _serve(services: Services) -> None:
 def page_options(services: Services) -> dict[str, Any]:
     """What ``launch()`` takes for any server of the page: its looks, its bounds, and the routes of plain pages beside Gradio's."""
     from starlette.middleware import Middleware
+    from starlette.requests import Request
+    from starlette.types import Scope
 
     from studio.ui.evaluations.report_page import report_routes
+    from studio.ui.page.access import secret_of
     from studio.ui.page.door import Door
     from studio.ui.page.lines import STATES
     from studio.ui.page.operator_box import operator_routes
     from studio.ui.page.theme import CSS_FILE, theme
+    from studio.ui.page.uploads import UploadBounds
     from studio.ui.rating.voting_page import rate_routes
+
+    def operator(scope: Scope) -> bool:
+        return services.gate.knows(secret_of(Request(scope)))
 
     # uvicorn believes X-Forwarded-For of these; where nothing is said, of whoever connects from this machine
     os.environ["FORWARDED_ALLOW_IPS"] = services.settings.trusted_proxies
@@ -105,7 +112,7 @@ def page_options(services: Services) -> dict[str, Any]:
         "state_session_capacity": STATES,
         "app_kwargs": {
             "routes": [*operator_routes(services.gate), *rate_routes(services), *report_routes(services)],
-            "middleware": [Middleware(Door, settings=services.settings)],
+            "middleware": [Middleware(Door, settings=services.settings), Middleware(UploadBounds, operator=operator)],
         },
     }
 

@@ -93,7 +93,7 @@ class DatasetService:
     def __init__(self, settings: Settings) -> None:
         self._shipped_dir = settings.data_dir
         self._imported_dir = settings.imported_dir
-        self._max_bytes = settings.max_upload_mb * 1_000_000
+        self._max_bytes, self._max_rows = settings.max_upload_mb * 1_000_000, settings.max_rows
         self._lock = threading.Lock()
         self._infos: dict[Path, tuple[tuple[int, int], DatasetInfo | None]] = {}
         self._whole: dict[Path, tuple[tuple[int, int], PreferenceDataset]] = {}
@@ -130,7 +130,7 @@ class DatasetService:
             DatasetError: a file or row breaks its format, or the result cannot be kept; nothing has been imported then.
         """
         source = Path(path)
-        parsed = preference_rows.parse_file(source, self._max_bytes, options)
+        parsed = preference_rows.parse_file(source, self._max_bytes, options, self._max_rows)
         return self._keep(self._with_parts(parsed, parts, options, source.name, _stem(source)), parts)
 
     def import_hub(
@@ -149,7 +149,7 @@ class DatasetService:
             UnknownShapeError: as :meth:`import_file`.
             DatasetError: the Hub cannot be reached, a row breaks the format, or the rows exceed the size limit.
         """
-        rows = hub_rows(dataset_id, split, limit, config, self._max_bytes)
+        rows = hub_rows(dataset_id, split, limit, config, self._max_bytes, self._max_rows)
         parsed = preference_rows.parse_rows(rows, dataset_id, options)
         return self._keep(self._with_parts(parsed, parts, options, f"hub:{dataset_id}", dataset_id), parts)
 
@@ -166,7 +166,7 @@ class DatasetService:
         except NotFoundError:
             if not path.is_file():
                 raise NotFoundError(f"There is no dataset {text!r}, and no file of that name.") from None
-        parsed = preference_rows.parse_file(path, self._max_bytes)
+        parsed = preference_rows.parse_file(path, self._max_bytes, max_rows=self._max_rows)
         made = _dataset("", parsed)
         for info in self.list():
             if info.source == path.name and self.get(info.id).content_hash == made.content_hash:
@@ -180,7 +180,7 @@ class DatasetService:
             NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_file`; broken rows are told, not refused.
         """
         source = Path(path)
-        return preview(read_document(source, self._max_bytes), source.name, options)
+        return preview(read_document(source, self._max_bytes, self._max_rows), source.name, options)
 
     def preview_hub(
         self, dataset_id: str, split: str, limit: int, config: str | None = None, options: ReadOptions = AS_IT_IS
@@ -190,7 +190,7 @@ class DatasetService:
         Raises:
             NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_hub`.
         """
-        return preview(hub_rows(dataset_id, split, limit, config, self._max_bytes), dataset_id, options)
+        return preview(hub_rows(dataset_id, split, limit, config, self._max_bytes, self._max_rows), dataset_id, options)
 
     def _with_parts(self, parsed: Parsed, parts: ImportParts, options: ReadOptions, source: str, title: str) -> Parsed:
         """What was read, with its name and what comes with it."""
@@ -205,7 +205,7 @@ class DatasetService:
         )
         if parts.heldout_file is None:
             return parsed
-        held = preference_rows.parse_file(parts.heldout_file, self._max_bytes, options)
+        held = preference_rows.parse_file(parts.heldout_file, self._max_bytes, options, self._max_rows)
         if parts.heldout_share or parsed.heldout:
             raise DatasetError("There are held-out pairs already; give a file of them or a share, not both.")
         preference_rows.check_split(parsed.pairs, held.pairs, parts.heldout_file.name)

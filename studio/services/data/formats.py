@@ -17,6 +17,7 @@ from studio.services.files.decoding.text_source import TextSource
 
 __all__ = [
     "ACCEPTED",
+    "MAX_ROWS",
     "PromptFile",
     "RawRow",
     "TwiceNamed",

@@ -23,7 +23,7 @@ from studio.services.data.annotated.read import read_annotated
 from studio.services.data.annotated.records import ReadRecords
 from studio.services.data.conversations import SameAnswersError
 from studio.services.data.dialogues import holds_dialogues, parse_dialogues
-from studio.services.data.formats import RawRow, TwiceNamed, checked_text, kind_of, read_document, read_id
+from studio.services.data.formats import MAX_ROWS, RawRow, TwiceNamed, checked_text, kind_of, read_document, read_id
 from studio.services.data.prompt_key import prompt_key
 from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions, RowReader, complaints, find_shape
 from studio.services.data.shapes.table import OWN, Shape
@@ -37,19 +37,19 @@ _MISSING = "support and oppose (or chosen and rejected) are missing"
 _PREFERS_NOTHING = "nothing in the row says which answer is preferred"
 
 
-def parse_file(path: Path, max_bytes: int, options: ReadOptions = AS_IT_IS) -> Parsed:
+def parse_file(path: Path, max_bytes: int, options: ReadOptions = AS_IT_IS, max_rows: int = MAX_ROWS) -> Parsed:
     """The data of a file in any known format.
 
     Args:
         path: the file; its suffix tells the format.
-        max_bytes: size limit, packed and unpacked.
+        max_bytes: size limit, packed and unpacked; ``max_rows`` the limit of its rows.
 
     Raises:
         NotFoundError: there is no such file.
         UnknownShapeError: its rows are of no known shape.
         DatasetError: the file or a row breaks its format; the message names row and field.
     """
-    document = read_document(path, max_bytes)
+    document = read_document(path, max_bytes, max_rows)
     if isinstance(document, dict):
         return parse_own(document, path.name)
     return parse_rows(document, path.name, options)

@@ -73,7 +73,7 @@ class PairSourceService:
         datasets: DatasetService,
     ) -> None:
         self._runs = runs
-        self._max_bytes = settings.max_upload_mb * 1_000_000
+        self._max_bytes, self._max_rows = settings.max_upload_mb * 1_000_000, settings.max_rows
         self._rating = rating
         self._compare = compare
         self._datasets = datasets
@@ -193,7 +193,7 @@ class PairSourceService:
             NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_file`.
         """
         source = Path(path)
-        return _preview(read_document(source, self._max_bytes), source.name, options)
+        return _preview(read_document(source, self._max_bytes, self._max_rows), source.name, options)
 
     def preview_hub(self, dataset_id: str, split: str, limit: int, options: ReadOptions = AS_IT_IS) -> PairPreview:
         """As :meth:`preview_file`, of the first ``limit`` rows of a dataset on the Hub.
@@ -201,7 +201,7 @@ class PairSourceService:
         Raises:
             NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_hub`.
         """
-        return _preview(hub_rows(dataset_id, split, limit, None, self._max_bytes), dataset_id, options)
+        return _preview(hub_rows(dataset_id, split, limit, None, self._max_bytes, self._max_rows), dataset_id, options)
 
     def import_file(self, path: str | Path, options: ReadOptions = AS_IT_IS) -> ImportedPairs:
         """Import comparison data; formats as in ``pair_files``. The whole file is read and checked before any of it is
@@ -213,7 +213,7 @@ class PairSourceService:
             DatasetError: it breaks its format, or none of its rows can be used.
         """
         source = Path(path)
-        return self._import(read_document(source, self._max_bytes), source.name, options)
+        return self._import(read_document(source, self._max_bytes, self._max_rows), source.name, options)
 
     def import_hub(
         self, dataset_id: str, split: str = "train", limit: int | None = None, options: ReadOptions = AS_IT_IS
@@ -225,7 +225,9 @@ class PairSourceService:
             UnknownShapeError: as :meth:`import_file`.
             DatasetError: the Hub cannot be reached, or none of the rows can be used.
         """
-        return self._import(hub_rows(dataset_id, split, limit, None, self._max_bytes), dataset_id, options)
+        return self._import(
+            hub_rows(dataset_id, split, limit, None, self._max_bytes, self._max_rows), dataset_id, options
+        )
 
     def counts(self) -> dict[PairSource, int]:
         """How many pairs of the store came from where."""

@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -269,14 +270,17 @@ def test_no_memory_and_full_disk_are_told_plainly(base: Path, tmp_path: Path) ->
         train_dpo(make_job(base, tmp_path / "run"), fail(PermissionError(errno.EACCES, "permission")), lambda: False)
 
 
-def test_a_prompt_without_room_for_an_answer_is_named(base: Path, tmp_path: Path) -> None:
+def test_a_prompt_without_room_for_an_answer_is_left_out_and_named(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     job = make_job(base, tmp_path / "run", max_length=40)
     rows = (*job.rows[:2], replace(job.rows[2], prompt="why " * 60), *job.rows[3:])
-    with pytest.raises(RecipeError, match=r"Training row 3 \(p2\) has a prompt of \d+ tokens and max_length is 40"):
-        run(replace(job, rows=rows))
     unseen = (replace(job.heldout[0], prompt="why " * 60), *job.heldout[1:])
-    with pytest.raises(RecipeError, match=r"Held-out pair 1 \(h100\)"):
-        run(replace(job, heldout=unseen))
+    run(replace(job, rows=rows, heldout=unseen))
+    for name in (r"Training row 3 \(p2\)", r"Held-out pair 1 \(h100\)"):
+        assert re.search(rf"Left out: {name}: its prompt of \d+ tokens leaves no room", caplog.text)
+    with pytest.raises(RecipeError, match=r"None of the \d+ training rows can be used: Training row 1"):
+        run(replace(job, rows=tuple(replace(row, prompt="why " * 60) for row in rows)))
 
 
 def test_answers_are_cut_at_max_length(base: Path, tmp_path: Path) -> None:

@@ -114,6 +114,14 @@ def test_missing_file_and_folder(service: DatasetService, tmp_path: Path) -> Non
         service.import_file(tmp_path)
 
 
+def test_rows_of_one_import_are_limited_by_the_setting(settings: Settings, put: Callable[[str, Any], Path]) -> None:
+    service = DatasetService(replace(settings, max_rows=2))
+    rows = [{"prompt": f"p{n}", "chosen": "a", "rejected": "b"} for n in range(3)]
+    with pytest.raises(DatasetError, match="2 rows"):
+        service.import_file(put("a.json", rows))
+    assert len(service.import_file(put("b.json", rows[:2])).dataset.pairs) == 2
+
+
 def test_size_limit_counts_unpacked_bytes(settings: Settings, put: Callable[[str, Any], Path]) -> None:
     service = DatasetService(replace(settings, max_upload_mb=1))
     with pytest.raises(DatasetError, match=r"a\.json is over the limit of 1 MB"):

@@ -235,3 +235,15 @@ def test_the_page_is_the_same_packed_and_plain(http: httpx.Client) -> None:
     assert "studio.example.org" in other.text
     assert "studio.example.org" not in first.text
     assert http.head("/").status_code == 200
+
+
+def test_visitors_upload_so_much_within_an_hour_and_the_operator_as_much_as_needed(server: str) -> None:
+    """Stands last: it uses up what this address may send."""
+    file = {"files": ("a.bin", b"x" * 900_000)}
+    with httpx.Client(base_url=server, timeout=60) as browser:
+        answers = [browser.post("gradio_api/upload", files=file) for _ in range(60)]
+        refused = [answer for answer in answers if answer.status_code == 413]
+        assert answers[0].status_code == 200
+        assert "Visitors may upload" in refused[0].text
+        assert browser.post("operator/unlock", json={"password": PASSWORD}).status_code == 200
+        assert browser.post("gradio_api/upload", files=file).status_code == 200
