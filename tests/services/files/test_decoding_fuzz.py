@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from studio.errors import DatasetError
 from studio.services.data.formats import read_prompts
 from studio.services.data.preference_rows import parse_rows
+from studio.services.data.row_reader import ReadOptions
 from studio.services.files.decoding.documents import read_content
 from studio.services.files.decoding.excel import excel_rows
 from studio.services.files.decoding.parquet import parquet_rows
@@ -56,7 +57,7 @@ def outcome(path: Path) -> Any:
         content = read_content(path, LIMITS)
         rows = content if isinstance(content, dict) else list(content)
         if isinstance(rows, list):
-            parse_rows(rows, path.name, skip_broken=True)
+            parse_rows(rows, path.name, ReadOptions(skip_broken=True))
     except DatasetError as error:
         return checked(error, path)
     return rows
