@@ -128,6 +128,11 @@ def empty() -> Markup:
     return _HTML.empty()
 
 
+def about_strength() -> Markup:
+    """What a pane's strength is."""
+    return _HTML.about_strength()
+
+
 def _base_name(model: str) -> str:
     """A folder by its last name, a hub id in full."""
     return Path(model).name if Path(model).is_absolute() else model

@@ -82,7 +82,6 @@ def build_pane(index: int) -> PaneWidgets:
             value=1,
             step=0.05,
             label="Strength",
-            info="0 is exactly the base, 1 the adapter as trained. Another strength answers the last question again with the same seed.",
             visible=False,
             elem_classes="strength",
             elem_id=f"pane-strength-{index + 1}",

@@ -57,6 +57,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             min_width=260,
             elem_id="diff-switch",
         )
+        gr.HTML(show.about_strength(), elem_id="about-strength")
     with gr.Row(equal_height=False, elem_id="panes"):
         widgets = [build_pane(index) for index in range(MAX_PANES)]
     rate = build_rate_these()
