@@ -95,13 +95,13 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
 
 
 def _explain(services: Services, options: argparse.Namespace) -> int:
+    from studio.services.strength import check_strength
     from studio.services.texts import check_text
     from studio.services.words import explain
 
     prompt, answer = check_text("--prompt", options.prompt), check_text("--answer", options.answer)
-    moved = explain(
-        services.compare, services.runs, options.run, prompt, answer, options.system_prompt, options.strength
-    )
+    strength = check_strength(options.strength, "--strength")
+    moved = explain(services.compare, services.runs, options.run, prompt, answer, options.system_prompt, strength)
     if options.json:
         print(json.dumps(moved.record(), ensure_ascii=False, allow_nan=False))
         return 0

@@ -166,7 +166,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             try:
                 yield from stream(stop, talk, model, panes, dialled)
             except Exception:
-                yield lock(False) | {widgets[i].stats: show.open_question() for i in panes}
+                yield lock(False, dialled) | {widgets[i].stats: show.open_question() for i in panes}
                 raise
 
     def stream(
@@ -222,7 +222,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             | identities(talk, runs, model)
             | marks(talk, runs)
             | offer_words(widgets, talk, panes)
-            | lock(False)
+            | lock(False, dialled)
         )
 
     def ask(question: str, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
@@ -247,7 +247,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     def outdate(index: int, strength: Any, page: Live) -> None:
         """End the answer that an earlier strength of a pane began."""
-        page.stop(unless=(index, strength))
+        if strength is not None:
+            page.stop(unless=(index, strength))
 
     def wipe(stored: Any, model: str, *values: Any) -> dict[Any, Any]:
         return draw(talks.cleared(talk_of(stored, *values)), model)

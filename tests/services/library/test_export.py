@@ -243,6 +243,7 @@ def test_an_adapter_is_saved_and_merged_at_another_strength(
 ) -> None:
     import torch
     from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
     from transformers import AutoModelForCausalLM
 
     make_run(settings, adapter)
@@ -261,7 +262,7 @@ def test_an_adapter_is_saved_and_merged_at_another_strength(
         if folder is not None:
             model = PeftModel.from_pretrained(model, str(folder))
             for layer in model.modules():
-                if hasattr(layer, "scaling"):
+                if isinstance(layer, LoraLayer):
                     layer.scaling = {name: value * scale for name, value in layer.scaling.items()}
         with torch.no_grad():
             return model(tokens).logits
