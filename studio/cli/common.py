@@ -104,6 +104,18 @@ def names(listed: str) -> tuple[str, ...]:
     return runs
 
 
+def numbers(flag: str, listed: str) -> tuple[float, ...]:
+    """The numbers of a flag, separated by commas.
+
+    Raises:
+        InputError: one of them is no number.
+    """
+    try:
+        return tuple(float(part) for part in listed.split(","))
+    except ValueError:
+        raise InputError(f"{flag} is {listed[:60]!r}; it must be numbers, separated by commas.") from None
+
+
 def follow(services: Services, run_id: str) -> RunView:
     """Show a run's progress until it ends. Ctrl-C asks it to stop and keep; a second one leaves it to the background."""
     from tqdm import tqdm

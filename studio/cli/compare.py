@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from studio.cli.common import Commands, add_sampling, command, names, sampling, warn
+from studio.cli.common import Commands, add_sampling, command, names, numbers, sampling, warn
 from studio.domain.chat import BASE, PaneUpdate
 from studio.domain.data import Message
 from studio.errors import InputError
@@ -27,7 +27,29 @@ def add(commands: Commands) -> None:
     compare.add_argument(
         "--system-prompt", help="said before every prompt (default: what the first run was trained with)"
     )
+    compare.add_argument(
+        "--strength",
+        default="1",
+        metavar="S[,S]",
+        help="how strongly the adapters answer, one value or one for each: 0 is the base, 1 as trained, from -1 to 2 "
+        "(--strength=-1 for values below 0; default: %(default)s)",
+    )
     add_sampling(compare)
+
+    explain = command(
+        commands,
+        "explain",
+        _explain,
+        "Show which words of an answer an adapter made likelier or less likely than its base.",
+    )
+    explain.add_argument("--run", required=True, help="the run whose adapter is looked at")
+    explain.add_argument("--prompt", required=True, metavar="TEXT", help="the question")
+    explain.add_argument("--answer", required=True, metavar="TEXT", help="the answer, whoever gave it")
+    explain.add_argument("--system-prompt", help="said before the prompt (default: what the run was trained with)")
+    explain.add_argument(
+        "--strength", type=float, default=1.0, help="from -1 to 2 (default: 1, the adapter as trained)"
+    )
+    explain.add_argument("--json", action="store_true", help="print one JSON object")
 
     chat = command(commands, "chat", _chat, "Talk to the base and adapters in the terminal; they answer side by side.")
     chat.add_argument("--adapters", metavar="RUN[,RUN]", help="run ids (default: the newest adapter)")
@@ -42,11 +64,13 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
     from studio.services.compare import table_records
     from studio.services.data.formats import read_prompts
     from studio.services.files.folders import check_file
+    from studio.services.strength import one_each
 
     if options.out.suffix.lower() not in (".csv", ".json"):
         raise InputError(f"--out is {str(options.out)!r}; its name must end in .csv or .json.")
     check_file("--out", options.out)
     adapters = names(options.adapters)
+    strengths = one_each(numbers("--strength", options.strength), len(adapters), "--strength", "adapters")
     system_prompt = options.system_prompt
     if system_prompt is None:
         system_prompt = services.runs.get(adapters[0]).recipe.system_prompt
@@ -55,13 +79,37 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
     table = None
     with tqdm(total=len(asked.prompts), unit="prompt", file=sys.stderr, dynamic_ncols=True) as bar:
         for table in services.compare.table(
-            asked.prompts, (BASE, *adapters), sampling(options), system_prompt, ids=asked.ids
+            asked.prompts,
+            (BASE, *adapters),
+            sampling(options),
+            system_prompt,
+            ids=asked.ids,
+            strengths=(1.0, *strengths),
         ):
             bar.n = table.done
             bar.set_postfix_str(table.note)
     assert table is not None  # a table yields at least its empty self
     _write_table(options.out, table_records(table))
     print(f"{options.out}: {table.done} prompts, base and {len(adapters)} adapter{'s' * (len(adapters) > 1)}")
+    return 0
+
+
+def _explain(services: Services, options: argparse.Namespace) -> int:
+    from studio.services.strength import check_strength
+    from studio.services.texts import check_text
+    from studio.services.words import explain
+
+    prompt, answer = check_text("--prompt", options.prompt), check_text("--answer", options.answer)
+    strength = check_strength(options.strength, "--strength")
+    moved = explain(services.compare, services.runs, options.run, prompt, answer, options.system_prompt, strength)
+    if options.json:
+        print(json.dumps(moved.record(), ensure_ascii=False, allow_nan=False))
+        return 0
+    for token in moved.tokens:
+        print(f"{token.difference:+8.3f}  {token.text!r}")
+    print(f"{moved.sum:+8.3f}  sum of log pi_adapter - log pi_base, in nats")
+    if moved.reward is not None:
+        print(f"{moved.reward:+8.3f}  beta x sum, the implicit reward of DPO")
     return 0
 
 

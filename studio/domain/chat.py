@@ -29,6 +29,7 @@ class PaneUpdate:
         tokens: answer tokens so far; ``tokens_per_second`` counts from the start of the answer, prompt included.
         note: one sentence to show below: waiting, loading, stopped, cut, old turns left out; empty mostly.
         verified: for a base pane, whether the base was checked to be untouched; None for adapters and before the check.
+        cut: whether the answer was stopped, or cut at the longest answer.
     """
 
     text: str = ""
@@ -37,6 +38,7 @@ class PaneUpdate:
     tokens_per_second: float = 0.0
     note: str = ""
     verified: bool | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True)

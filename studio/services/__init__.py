@@ -5,8 +5,8 @@ sets of services with different settings live side by side.
 
 One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
 
-    files texts wording statistics access recipes < hub < data runs < models jobs < align compare scoring
-    < rating evaluations detox < votes < reward < library < worker
+    files texts strength wording statistics access recipes < hub < data runs < models jobs < align compare scoring
+    < words rating evaluations detox < votes < reward < library < worker
 """
 
 from __future__ import annotations

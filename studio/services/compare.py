@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from studio.config import Settings
 from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
@@ -18,7 +18,9 @@ from studio.ml.chat.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
 from studio.services.models.service import ModelService, Progress
 from studio.services.recipes.queue import cores, mark_chat, training_threads
 from studio.services.runs.store import RunStore, RunView
+from studio.services.strength import at_strength, broken_noted, check_strength, one_each
 
+Result = TypeVar("Result")
 #: Answers made together while a table is filled: enough to use the hardware, few enough that a chat gets its turn.
 TABLE_ROWS = 16
 
@@ -50,11 +52,12 @@ class PaneChoice:
 @dataclass(frozen=True)
 class PaneChat:
     """A pane and its own conversation, the new question last (a system message may come first). ``seed`` None takes that
-    of the sampling."""
+    of the sampling; ``strength`` is how strongly its adapter answers (see :mod:`studio.services.strength`)."""
 
     pane_id: str
     messages: tuple[Message, ...]
     seed: int | None = None
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class TableRow:
 @dataclass(frozen=True)
 class TableProgress:
     """A before/after table as far as it is filled. ``rows`` holds whole rows only, ``done`` counts them, ``note`` says
-    what is going on where that is not plain (waiting, loading)."""
+    what is going on where that is not plain (waiting, loading); ``strengths`` are the panes', all 1 where there are none."""
 
     panes: tuple[str, ...]
     done: int
@@ -77,6 +80,7 @@ class TableProgress:
     rows: tuple[TableRow, ...]
     finished: bool
     note: str = ""
+    strengths: tuple[float, ...] = ()
 
 
 class CompareService:
@@ -145,18 +149,20 @@ class CompareService:
             cancel: set it to stop; closing the iterator stops too. What was answered so far is kept.
 
         Raises:
-            InputError: no pane, too many, an empty question, a sampling value out of range, panes of different bases.
+            InputError: no pane, too many, an empty question, a sampling value or strength out of range, panes of different bases.
             NotFoundError: no such run.
             ConflictError: a run has no adapter yet.
             ModelLoadError: base or adapter cannot be loaded, or the run was trained on another state of the base.
         """
         check_sampling(sampling)
         for chat in chats:
+            check_strength(chat.strength)
             if not chat.messages or chat.messages[-1].role != "user" or not chat.messages[-1].content.strip():
                 raise InputError("There is no question to answer; write something first.")
         source, folders = self._prepare([chat.pane_id for chat in chats], base)
-        rows = [GenRow(chat.messages, chat.pane_id, chat.seed) for chat in chats]
-        yield from self._generate(source, rows, folders, self._as_base(sampling, source), cancel)
+        rows = [GenRow(chat.messages, chat.pane_id, chat.seed, chat.strength) for chat in chats]
+        for updates in self._generate(source, rows, folders, self._as_base(sampling, source), cancel):
+            yield [broken_noted(u) if row.voice else u for row, u in zip(rows, updates, strict=True)]
 
     def table(
         self,
@@ -167,12 +173,14 @@ class CompareService:
         cancel: threading.Event | None = None,
         base: str = "",
         ids: Sequence[str] = (),
+        strengths: Sequence[float] = (),
     ) -> Iterator[TableProgress]:
         """Answer every prompt with every pane, several at a time; yields as rows are filled, the last one finished.
 
         Each prompt has its own noise, and the panes of one prompt share it: before and after are paired. Chats get
         their turn between two batches. A cancelled table ends with the rows it has, not ``finished``. ``ids`` name the
-        prompts, in their order; without them they are numbered from 1.
+        prompts, in their order; without them they are numbered from 1. ``strengths`` are the panes', in their order, or one for
+        all.
 
         Raises:
             InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
@@ -185,31 +193,37 @@ class CompareService:
         if len(names) != len(questions):
             raise InputError(f"There are {len(questions)} prompts and {len(names)} ids; each prompt needs one.")
         panes = tuple(pane_ids)
+        factors = one_each(strengths, len(panes), of="panes")
         source, folders = self._prepare(panes, base)
         sampling = self._as_base(sampling, source)
         stop = cancel or threading.Event()
         system = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
         rows: list[TableRow] = []
+
+        def so_far(note: str = "") -> TableProgress:
+            finished = len(rows) == len(questions)
+            return TableProgress(panes, len(rows), len(questions), tuple(rows), finished, note, factors)
+
         step = max(1, TABLE_ROWS // len(panes))
-        yield TableProgress(panes, 0, len(questions), (), False)
+        yield so_far()
         for start in range(0, len(questions), step):
             part = questions[start : start + step]
             batch = [
-                GenRow((*system, Message("user", prompt)), pane, row_seed(sampling.seed, start + index))
+                GenRow((*system, Message("user", prompt)), pane, row_seed(sampling.seed, start + index), strength)
                 for index, prompt in enumerate(part)
-                for pane in panes
+                for pane, strength in zip(panes, factors, strict=True)
             ]
             updates: list[PaneUpdate] = []
             for updates in self._generate(source, batch, folders, sampling, stop):
                 if updates[0].note and not updates[0].tokens:
-                    yield TableProgress(panes, len(rows), len(questions), tuple(rows), False, updates[0].note)
+                    yield so_far(updates[0].note)
             if stop.is_set():
-                yield TableProgress(panes, len(rows), len(questions), tuple(rows), False, "Stopped.")
+                yield so_far("Stopped.")
                 return
             for index, prompt in enumerate(part):
                 answers = updates[index * len(panes) : (index + 1) * len(panes)]
                 rows.append(TableRow(names[start + index], prompt, tuple(answer.text for answer in answers)))
-            yield TableProgress(panes, len(rows), len(questions), tuple(rows), len(rows) == len(questions))
+            yield so_far()
 
     def samples(
         self, pane_id: str, messages: Sequence[Message], count: int, sampling: Sampling, base: str = ""
@@ -222,6 +236,15 @@ class CompareService:
         chats = [PaneChat(pane_id, tuple(messages), row_seed(sampling.seed, index)) for index in range(count)]
         updates = deque(self.stream(chats, sampling, base=base), maxlen=1).pop()
         return tuple(update.text for update in updates)
+
+    def with_adapter(self, run_id: str, work: Callable[[Any, Any, Any], Result]) -> Result:
+        """What ``work`` makes of a run's bare base, its tokenizer and its adapter, in the thread that owns them.
+
+        Raises:
+            InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
+        """
+        source, folders = self._prepare([run_id], "")
+        return self._engine.with_adapter(source, run_id, folders[run_id], work)
 
     def test_prompts(self, run_id: str) -> tuple[str, ...]:
         """The test prompts of the data a run was trained on; its held-out prompts where there are none.
@@ -334,13 +357,14 @@ def check_sampling(sampling: Sampling) -> None:
 
 def table_records(table: TableProgress) -> list[dict[str, str]]:
     """A table as plain records for CSV and JSON: ``id, prompt, response_from_original_model,
-    response_from_trained_model``; with several adapters the last key is repeated with the run id behind it."""
-    adapters = [pane for pane in table.panes if pane != BASE]
+    response_from_trained_model``; with several adapters the last key is repeated with the run id behind it, then a strength other
+    than 1."""
+    several = sum(pane != BASE for pane in table.panes) > 1
     names = [
         "response_from_original_model"
         if pane == BASE
-        else "response_from_trained_model" + (f"_{pane}" if len(adapters) > 1 else "")
-        for pane in table.panes
+        else f"response_from_trained_model{f'_{pane}' * several}{at_strength(strength).replace(' ', '_')}"
+        for pane, strength in zip(table.panes, one_each(table.strengths, len(table.panes)), strict=True)
     ]
     return [{"id": row.id, "prompt": row.prompt, **dict(zip(names, row.answers, strict=True))} for row in table.rows]
 

@@ -72,6 +72,15 @@ def test_commands_work_on_the_tests_own_database(cli: Settings) -> None:
         (["align", "--data", "live-action-en", "--loss-type", "magic"], "loss_type is 'magic'"),
         (["compare", "--adapters", "no-run", "--prompts", "x.json", "--out", "x.csv"], "no-run"),
         (["compare", "--adapters", ",", "--prompts", "x.json", "--out", "x.csv"], "--adapters is ','"),
+        (["compare", "--adapters", "a", "--prompts", "x.json", "--out", "x.csv", "--strength", "abc"], "'abc'"),
+        (["compare", "--adapters", "a", "--prompts", "x.json", "--out", "x.csv", "--strength", "nan"], "is nan"),
+        (
+            ["compare", "--adapters", "a", "--prompts", "x.json", "--out", "x.csv", "--strength", "1,2"],
+            "2 values for 1",
+        ),
+        (["explain", "--run", "no-run", "--prompt", "Hi", "--answer", "Yes."], "no-run"),
+        (["explain", "--run", "no-run", "--prompt", "Hi", "--answer", "Yes.", "--strength", "1e9"], "-1 to 2"),
+        (["explain", "--run", "no-run", "--prompt", "Hi", "--answer", " "], "--answer is empty"),
         (["compare", "--adapters", "no-run", "--prompts", "x.json", "--out", "x.exe"], "x.exe"),
         (["import", "/no/such/file.json"], "/no/such/file.json"),
     ],
@@ -261,6 +270,21 @@ def test_compare_writes_the_courses_table(trained: tuple[Settings, dict[str, Any
     assert [row["id"] for row in rows] == ["31", "q-2"]
     assert [row["prompt"] for row in rows] == ["Should Akira be live action?", "Hello!"]
     assert all(row["response_from_original_model"] for row in rows)
+
+
+@pytest.mark.timeout(700)
+def test_explain_names_the_words_that_moved(trained: tuple[Settings, dict[str, Any], str]) -> None:
+    settings, result, _ = trained
+    asked = ["--run", result["run"], "--prompt", "Should Akira be live action?", "--answer", "Yes, 動漫.", "--json"]
+    process = start(settings, "explain", *asked)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    moved = json.loads(out)
+    assert set(moved) == {"tokens", "sum", "reward"}
+    assert set(moved["tokens"][0]) == {"text", "base", "adapter", "difference"}
+    assert "".join(token["text"] for token in moved["tokens"]).startswith("Yes, 動漫.")
+    assert moved["sum"] == pytest.approx(sum(token["difference"] for token in moved["tokens"]))
+    assert moved["reward"] != 0
 
 
 @pytest.mark.timeout(700)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from studio.config import Settings
-from studio.domain.chat import BASE, Sampling
+from studio.domain.chat import BASE, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef, RunStatus
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
@@ -24,6 +25,7 @@ from studio.services.models.service import ModelService
 from studio.services.recipes.queue import cores, mark_chat, training_threads
 from studio.services.runs.status import write_status
 from studio.services.runs.store import RunStore
+from studio.services.strength import broken_noted
 from tests.helpers.chat_models import make_adapter, make_base
 from tests.helpers.runs import make_dataset, make_recipe
 from tests.helpers.waiting import wait_until
@@ -121,6 +123,36 @@ def test_a_table_pairs_before_and_after(studio: tuple[CompareService, RunStore, 
         "response_from_original_model",
         "response_from_trained_model",
     ]
+
+
+def test_a_table_of_one_adapter_at_several_strengths(studio: tuple[CompareService, RunStore, Settings]) -> None:
+    service = studio[0]
+    panes = (BASE, "run-one", "run-one", "run-one")
+    [*_, table] = service.table(["Hi", "Ho"], panes, GREEDY, strengths=(1, 0, 1, 0.5))
+    for record in table_records(table):
+        answers = list(record.values())[2:]
+        assert answers[0] == answers[1]
+        assert len(set(answers)) == 3
+    assert list(record)[2:] == [
+        "response_from_original_model",
+        "response_from_trained_model_run-one_at_strength_0",
+        "response_from_trained_model_run-one",
+        "response_from_trained_model_run-one_at_strength_0.5",
+    ]
+    for wrong, sentence in (((1, 2), "2 values for 4 panes"), ((math.nan,), "strengths is nan"), ((1e9,), "-1 to 2")):
+        with pytest.raises(InputError, match=sentence):
+            list(service.table(["Hi"], panes, GREEDY, strengths=wrong))
+    with pytest.raises(InputError, match="strength is 3; it must be a number from -1 to 2"):
+        list(service.stream([PaneChat("run-one", ASK, strength=3)], GREEDY))
+
+
+def test_an_adapters_answer_that_falls_apart_is_told() -> None:
+    def note(text: str, **how: bool) -> str:
+        return broken_noted(PaneUpdate(text, **{"done": True, **how})).note
+
+    assert note("Yes, I support it.") == note("Yes, I", cut=True) == note("Yes, I", done=False) == note("") == ""
+    assert note("Yes, I") == "This answer falls apart: it does not end in a sentence."
+    assert note("so so so so so so", cut=True) == "This answer falls apart: it repeats itself."
 
 
 def test_records_of_several_adapters_name_the_run() -> None:

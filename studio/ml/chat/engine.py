@@ -25,7 +25,7 @@ from studio.ml.chat.base_check import BaseChecker
 from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows
 from studio.ml.chat.kept_turns import KeptTurns, Row
 from studio.ml.chat.stream import PaneStream
-from studio.ml.lora.mixed import Adapter, RowGroup, adapter_stamp, attached, read_adapter
+from studio.ml.lora.mixed import Adapter, adapter_stamp, attached, grouped, read_adapter
 from studio.ml.models.loading import SMALL_MODEL, Progress, load_model, load_tokenizer, prepare_torch, release_memory
 from studio.ml.models.prompts import end_tokens, fit_prompt, next_turn, plain_generation
 
@@ -50,11 +50,18 @@ class BaseSource:
 
 @dataclass(frozen=True)
 class GenRow:
-    """One row of a request. ``adapter`` is a run id or :data:`studio.domain.chat.BASE`; ``seed`` None takes the request's."""
+    """One row of a request. ``adapter`` is a run id or :data:`studio.domain.chat.BASE`; ``seed`` None takes the request's;
+    ``strength`` multiplies the adapter's update of the weights."""
 
     messages: tuple[Message, ...]
     adapter: str = BASE
     seed: int | None = None
+    strength: float = 1.0
+
+    @property
+    def voice(self) -> tuple[str, float] | None:
+        """Adapter and strength; None for the base, which an adapter at 0 is to the last bit: nothing is added then."""
+        return (self.adapter, self.strength) if self.adapter != BASE and self.strength else None
 
 
 @dataclass
@@ -162,6 +169,23 @@ class ChatEngine:
             yield from stream
         finally:
             closed.set()
+
+    def with_adapter(
+        self,
+        source: BaseSource,
+        name: str,
+        folder: Path,
+        work: Callable[[PreTrainedModel, PreTrainedTokenizerBase, Adapter], Result],
+    ) -> Result:
+        """What ``work`` makes of the base with nothing attached, its tokenizer and one adapter, in the thread that owns them. Raises
+        ModelLoadError where base or adapter cannot be loaded, and what ``work`` raises."""
+
+        def job() -> Result:
+            prepare_torch(self._threads())
+            loaded = self._ensure_base(source, None)
+            return work(loaded.model, loaded.tokenizer, self._ensure_adapter(loaded, name, folder, set()))
+
+        return self._submit(job).result()
 
     def base_check(self) -> BaseCheck | None:
         """The newest check of the base; None before the first answer."""
@@ -308,15 +332,13 @@ class ChatEngine:
     ) -> None:
         import torch
 
-        # rows of one adapter side by side, the base first; `order[i]` is the pane of batch row i
-        ranks = {BASE: -1, **{name: index for index, name in enumerate(adapters)}}
-        order = sorted(range(len(rows)), key=lambda index: ranks[rows[index].adapter])
+        order, groups = grouped([row.voice for row in rows], adapters)  # `order[i]` is the pane of batch row i
         prompts = [
             fit_prompt(loaded.tokenizer, rows[index].messages, loaded.limit, sampling.max_new_tokens, loaded.seq2seq)
             for index in order
         ]
         conversations = [
-            Row((name := rows[index].adapter, adapters[name].stamp if name != BASE else None), ids)
+            Row((voice := rows[index].voice, voice and adapters[voice[0]].stamp), ids)
             for index, (ids, _) in zip(order, prompts, strict=True)
         ]
         # a decoder's answer follows its start token
@@ -334,11 +356,6 @@ class ChatEngine:
                 "attention_mask": known.attention_mask,
                 "past_key_values": known.cache,
             }
-        groups, start = [], sum(1 for row in rows if row.adapter == BASE)
-        for name, adapter in adapters.items():
-            stop = start + sum(1 for row in rows if row.adapter == name)
-            groups.append(RowGroup(adapter, start, stop))
-            start = stop
         seeds = [sampling.seed if (seed := rows[index].seed) is None else seed for index in order]
         sampler = RowSampler(sampling, seeds)
         ended = [False] * len(rows)
@@ -357,6 +374,7 @@ class ChatEngine:
                     tokens_per_second=count / seconds if seconds else 0.0,
                     note=note,
                     verified=self._check.ok if self._check and rows[pane].adapter == BASE else None,
+                    cut=over and not ended[line],
                 )
             stream.publish(shown)
 
@@ -377,6 +395,6 @@ class ChatEngine:
                 loaded.turns.keep(conversations, batch["attention_mask"], streamer.tokens, out.past_key_values)
         if sampler.broken:
             raise ModelLoadError(
-                f"A model of this request ({', '.join(ranks)}) gives no numbers (NaN); its weights are broken."
+                f"A model of this request ({', '.join((BASE, *adapters))}) gives no numbers (NaN); its weights are broken."
             )
         publish(over=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -58,11 +59,13 @@ class Adapter:
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows ``start`` to ``stop`` (exclusive) of a batch answer through ``adapter``."""
+    """Rows ``start`` to ``stop`` (exclusive) of a batch answer through ``adapter``, its update of the weights multiplied by
+    ``strength`` (1: as it was trained)."""
 
     adapter: Adapter
     start: int
     stop: int
+    strength: float = 1.0
 
 
 class _Part(NamedTuple):
@@ -139,6 +142,22 @@ def read_adapter(name: str, folder: Path, model: PreTrainedModel, dtype: torch.d
     return Adapter(name, stamp, parts)
 
 
+def grouped(
+    voices: Sequence[tuple[str, float] | None], adapters: Mapping[str, Adapter]
+) -> tuple[list[int], list[RowGroup]]:
+    """Rows by who answers, an adapter (its name in ``adapters``) at a strength, or the base (None): an order in which rows of one are
+    side by side, the base's first, and the groups of rows in that order."""
+    distinct = [None, *dict.fromkeys(voice for voice in voices if voice is not None)]
+    order = sorted(range(len(voices)), key=lambda row: distinct.index(voices[row]))
+    counts, start, groups = Counter(voices), 0, []
+    for voice in distinct:
+        stop = start + counts[voice]
+        if voice is not None:
+            groups.append(RowGroup(adapters[voice[0]], start, stop, voice[1]))
+        start = stop
+    return order, groups
+
+
 @contextlib.contextmanager
 def attached(model: PreTrainedModel, groups: Sequence[RowGroup]) -> Iterator[None]:
     """For the time of the ``with`` block, rows of each group go through its adapter; all other rows are the base's.
@@ -148,9 +167,10 @@ def attached(model: PreTrainedModel, groups: Sequence[RowGroup]) -> Iterator[Non
     by_module: dict[str, list[_Part]] = {}
     for group in groups:
         for path, (down, up) in group.adapter.parts.items():
-            part = _Part(group.start, group.stop, down.unsqueeze(0), up.unsqueeze(0))
+            scaled = up if group.strength == 1 else up * group.strength
+            part = _Part(group.start, group.stop, down.unsqueeze(0), scaled.unsqueeze(0))
             by_module.setdefault(path, []).append(part)
-    distinct = {group.adapter.name: group.adapter.size_bytes for group in groups}
+    distinct = {(group.adapter.name, group.strength): group.adapter.size_bytes for group in groups}
     stacked = len(groups) > 1 and sum(distinct.values()) <= STACK_BYTES
     changed: list[Any] = []
     try:

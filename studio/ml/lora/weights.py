@@ -3,6 +3,7 @@ are the base's own."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,19 @@ if TYPE_CHECKING:
 
 #: The embeddings of a base whose head is tied to them.
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "shared.weight")
+
+
+def scaled(source: Path, target: Path, strength: float) -> None:
+    """Write ``source``, the LoRA weights of an adapter, with its update of the base multiplied by ``strength``: the upper factor of each
+    product is, in float32, and keeps its number format."""
+    from safetensors.torch import load_file, save_file
+
+    upper = re.compile(r"\.lora_(embedding_)?B(\.|$)")
+    tensors = {
+        name: (tensor.float() * strength).to(tensor.dtype) if upper.search(name) else tensor
+        for name, tensor in load_file(source).items()
+    }
+    save_file(tensors, target, metadata={"format": "pt"})
 
 
 def not_finite(path: Path) -> str:

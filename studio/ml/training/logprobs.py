@@ -63,7 +63,7 @@ def token_log_probs(
     hidden = causal.base_model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
     mask = completion_mask[:, 1:].bool()
     head = causal.get_output_embeddings()
-    scale, softcap = _head_settings(causal.config.get_text_config())
+    scale, softcap = head_settings(causal.config.get_text_config())
     targets = input_ids[:, 1:][mask]
     scores = _head_log_probs().apply(hidden[mask], head.weight, head.bias, targets, scale, softcap, 1 / temperature)
     return scores.new_zeros(mask.shape).masked_scatter(mask, scores)
@@ -96,7 +96,7 @@ def trunk_log_probs(
         return token_log_probs(model, batch.input_ids, batch.completion_mask)
 
 
-def _head_settings(config: Any) -> tuple[float, float]:
+def head_settings(config: Any) -> tuple[float, float]:
     """What some families do to their logits: a factor, and a soft cap (0 for none)."""
     scale = next(
         (

@@ -47,6 +47,13 @@ def conversation(prompt: str, system_prompt: str = "", history: Sequence[Message
     return [*system, *history, Message("user", prompt)]
 
 
+def encode_answer(tokenizer: Any, messages: Sequence[Message], answer: str) -> EncodedAnswer:
+    """One answer behind ``messages`` as training reads it, its end included; see :func:`fit_pair`."""
+    prompt, full = _ids(tokenizer, render_chat(tokenizer, list(messages))), _full_ids(tokenizer, messages, answer)
+    start = _common_prefix(prompt, full)
+    return EncodedAnswer(tuple(full[:start]), tuple(full[start:]))
+
+
 class Fit(NamedTuple):
     """What became of a row: both answers as token ids (None where it is left out, ``why`` says it), and how many answers were cut
     at their end."""

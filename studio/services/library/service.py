@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from studio.services.library.upload import Fill, Imported, import_adapter
 from studio.services.runs.events import read_samples
 from studio.services.runs.store import RunStore, RunView
 from studio.services.runs.view import DamagedRun
+from studio.services.strength import at_strength, check_strength
 
 if TYPE_CHECKING:
     from studio.services.models.service import ModelService
@@ -140,29 +142,35 @@ class LibraryService:
 
     # -- out ----------------------------------------------------------------------------------------------------------
 
-    def zip(self, run_id: str, *, include_log: bool = False, include_data: bool = False) -> Path:
+    def zip(self, run_id: str, *, include_log: bool = False, include_data: bool = False, strength: float = 1.0) -> Path:
         """A zip ``<run-id>.zip`` with adapter, record, curves and card: loads in plain PEFT, and in another studio.
 
         It lies in a temporary folder of this process until the next one of the same run. ``include_log`` and
-        ``include_data`` add the log and the pairs it was trained on.
+        ``include_data`` add the log and the pairs it was trained on. At another ``strength`` than 1 the adapter's weights are those of that
+        strength, and the names and the card say so.
 
         Raises:
-            InputError, NotFoundError: as :meth:`get`.
-            ConflictError: the disk is full.
+            InputError, NotFoundError: as :meth:`get`; InputError also for a strength out of range.
+            ConflictError: the disk is full, or the adapter can only be saved at strength 1.
         """
-        view = self.get(run_id)
+        check_strength(strength)
+        view, name = self.get(run_id), run_id + at_strength(strength).replace(" ", "-")
         with (
             needs_room(_WAY_OUT),
-            staged(view, self._settings, include_log=include_log, include_data=include_data) as folder,
+            staged(
+                view, self._settings, include_log=include_log, include_data=include_data, strength=strength
+            ) as folder,
         ):
-            return pack(folder, self._download_folder(run_id) / f"{run_id}.zip", run_id)
+            return pack(folder, self._download_folder(run_id) / f"{name}.zip", name)
 
-    def merge(self, run_id: str, out: Path | None = None, progress: Progress | None = None) -> Path:
-        """Base and adapter as one plain transformers folder: ``out`` (must not exist), or by default
-        ``<cache>/merged/<run-id>``, made anew only when adapter or base changed. One at a time.
+    def merge(
+        self, run_id: str, out: Path | None = None, progress: Progress | None = None, strength: float = 1.0
+    ) -> Path:
+        """Base and adapter, at a strength, as one plain transformers folder: ``out`` (must not exist), or by default
+        ``<cache>/merged/<run-id>``, made anew only when adapter, strength or base changed. One at a time.
 
         Raises:
-            InputError, NotFoundError: as :meth:`get`.
+            InputError, NotFoundError: as :meth:`get`; InputError also for a strength out of range.
             ConflictError: a reward model, trained on a 4-bit base, ``out`` exists, or the disk is full.
             ModelLoadError: the base is not here, is not the one the adapter was made for, or cannot be loaded.
         """
@@ -185,17 +193,21 @@ class LibraryService:
                 f"The base model {base_path.name} is not the one this adapter was made for (its files changed), so merging would "
                 "give a broken model."
             )
-        key = f"{view.adapter_hash} {base.fingerprint}"
+        check_strength(strength)
+        key = f"{view.adapter_hash} {base.fingerprint}{at_strength(strength)}"
         target = out or self._merged(run_id)
         with self._merging:
             if out is None and target.is_dir() and _text(self._merged_key(run_id)) == key:
                 return target
             from studio.ml.models.merge import merge_adapter
 
-            with needs_room(_WAY_OUT):
+            with needs_room(_WAY_OUT), contextlib.ExitStack() as stack:
+                adapter = view.folder
+                if strength != 1:
+                    adapter = stack.enter_context(staged(view, self._settings, strength=strength))
                 merge_adapter(
                     base_path,
-                    view.folder,
+                    adapter,
                     target,
                     trust_remote_code=self._settings.trust_remote_code,
                     progress=progress,
@@ -204,15 +216,17 @@ class LibraryService:
                     self._merged_key(run_id).write_text(key, encoding="utf-8")
         return target
 
-    def merged_zip(self, run_id: str, progress: Progress | None = None) -> Path:
-        """:meth:`merge`, then zipped as ``<run-id>-merged.zip``; kept as :meth:`zip` keeps its own.
+    def merged_zip(self, run_id: str, progress: Progress | None = None, strength: float = 1.0) -> Path:
+        """:meth:`merge`, then zipped as ``<run-id>-merged.zip`` (the strength in its name where it is not 1); kept as :meth:`zip` keeps
+        its own.
 
         Raises:
             StudioError: as :meth:`merge`.
         """
-        folder = self.merge(run_id, progress=progress)
+        folder = self.merge(run_id, progress=progress, strength=strength)
+        name = f"{run_id}-merged" + at_strength(strength).replace(" ", "-")
         with needs_room(_WAY_OUT):
-            return pack(folder, self._download_folder(run_id) / f"{run_id}-merged.zip", f"{run_id}-merged")
+            return pack(folder, self._download_folder(run_id) / f"{name}.zip", name)
 
     def push(self, run_id: str, repo: str, token: str, private: bool = True) -> str:
         """Publish adapter, card and record as a Hub repository; its address. The token is used for this and forgotten.

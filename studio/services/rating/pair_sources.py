@@ -90,7 +90,8 @@ class PairSourceService:
             base: the base model where no pane names a run (empty: the embedded one).
 
         Raises:
-            InputError: no two panes have answers to the same question, or a text cannot be stored.
+            InputError: no two panes have answers to the same question, an adapter answered at another strength than 1, or a text
+                cannot be stored.
             NotFoundError, ConflictError, ModelLoadError: a run is gone, or does not fit its base any more.
         """
         check_sampling(sampling)
@@ -101,6 +102,12 @@ class PairSourceService:
         ]
         if len(answered) < 2:
             raise InputError("A pair needs answers in two panes; ask both of them first.")
+        dialled = next((chat for chat in answered if chat.pane_id != BASE and chat.strength != 1), None)
+        if dialled is not None:
+            raise InputError(
+                f"A pane answers at strength {dialled.strength:g}, and votes are counted for adapters as they were trained; set its "
+                "strength to 1 first."
+            )
         couples = [
             (one, two) for one, two in itertools.combinations(answered, 2) if one.messages[:-1] == two.messages[:-1]
         ]

@@ -60,9 +60,16 @@ def bubbles(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return [{"role": message.role, "content": literal(message.content)} for message in messages]
 
 
-def identity(choice: str, run: RunView | None, base: BaseFacts, system_prompt: str, trouble: str = "") -> Markup:
-    """Who answers in a pane. ``run`` is None for the base, and for a run that is gone; ``trouble`` is one sentence on why
-    it cannot answer."""
+def identity(
+    choice: str,
+    run: RunView | None,
+    base: BaseFacts,
+    system_prompt: str,
+    trouble: str = "",
+    strength: float = 1.0,
+) -> Markup:
+    """Who answers in a pane, and how strongly. ``run`` is None for the base, and for a run that is gone; ``trouble`` is one sentence
+    on why it cannot answer."""
     if choice == BASE:
         chips = [("base", _base_name(base.id)), ("sha256", base.fingerprint[:12])]
         return _HTML.identity("Base model, no adapter", chips, base_check(base.check))
@@ -76,6 +83,7 @@ def identity(choice: str, run: RunView | None, base: BaseFacts, system_prompt: s
         ("trained by", "detox run") if recipe.method == "detox" else ("ratio", ratio),
         ("step", f"{step.step}" if step else ""),
         ("adapter", run.adapter_hash),
+        ("strength", f"{strength:g}"),
         ("base", _base_name(recipe.base.id)),
     ]
     note = parts.message(trouble) if trouble else ""
@@ -118,6 +126,11 @@ def open_question() -> Markup:
 def empty() -> Markup:
     """What stands above the panes before the first adapter."""
     return _HTML.empty()
+
+
+def about_strength() -> Markup:
+    """What a pane's strength is."""
+    return _HTML.about_strength()
 
 
 def _base_name(model: str) -> str:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from studio.domain.chat import BASE, PaneUpdate
 from studio.services.compare import PaneChoice
+from studio.services.strength import HIGHEST, LOWEST
 from studio.ui.compare import pane_view as show
 from studio.ui.compare.talk import MAX_QUESTION, Talk
 
@@ -29,7 +30,10 @@ class PaneWidgets:
 
     column: gr.Column
     choice: gr.Dropdown
+    strength: gr.Slider
     identity: gr.HTML
+    words: gr.Button
+    moved: gr.HTML
     chat: gr.Chatbot
     stats: gr.HTML
     diff: gr.HTML
@@ -37,7 +41,8 @@ class PaneWidgets:
 
     def all(self) -> list[Any]:
         """Every widget a conversation is drawn into, as outputs (``pane_scores.py`` draws the reward)."""
-        return [self.column, self.choice, self.identity, self.chat, self.stats, self.diff]
+        shown = [self.column, self.choice, self.strength, self.identity, self.chat, self.stats, self.diff]
+        return [*shown, self.words, self.moved]
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,16 @@ def build_pane(index: int) -> PaneWidgets:
             filterable=True,
             elem_id=f"pane-choice-{index + 1}",
         )
+        strength = gr.Slider(
+            LOWEST,
+            HIGHEST,
+            value=1,
+            step=0.05,
+            label="Strength",
+            visible=False,
+            elem_classes="strength",
+            elem_id=f"pane-strength-{index + 1}",
+        )
         identity = gr.HTML(elem_id=f"pane-identity-{index + 1}")
         chat = gr.Chatbot(
             show_label=False,
@@ -90,9 +105,11 @@ def build_pane(index: int) -> PaneWidgets:
             elem_id=f"chat-{index + 1}",
         )
         stats = gr.HTML(show.stats(None), elem_id=f"pane-stats-{index + 1}")
+        words = gr.Button("Words that moved", size="sm", visible=False, elem_id=f"pane-words-{index + 1}")
+        moved = gr.HTML(visible=False, elem_id=f"pane-moved-{index + 1}")
         reward = gr.HTML(elem_id=f"pane-reward-{index + 1}")
         diff = gr.HTML(visible=False, elem_id=f"pane-diff-{index + 1}")
-    return PaneWidgets(column, choice, identity, chat, stats, diff, reward)
+    return PaneWidgets(column, choice, strength, identity, words, moved, chat, stats, diff, reward)
 
 
 def build_ask_box() -> AskWidgets:

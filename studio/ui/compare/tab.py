@@ -6,9 +6,10 @@ to stop an answer in progress. Answers come from the one engine behind :class:`s
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,11 +21,13 @@ from studio.errors import InputError, NotFoundError, StudioError
 from studio.services import Services
 from studio.services.compare import PaneChat
 from studio.services.runs.store import RunView
+from studio.services.strength import check_strength
 from studio.ui.compare import pane_view as show
 from studio.ui.compare import talk as talks
 from studio.ui.compare.api import add_api
 from studio.ui.compare.base_box import build_base_box
 from studio.ui.compare.diff import diff_html
+from studio.ui.compare.moved_words import bind_moved_words, offer_words
 from studio.ui.compare.pane_scores import build_pane_scores
 from studio.ui.compare.pane_widgets import EXAMPLES, build_ask_box, build_pane, frame, pane_choices
 from studio.ui.compare.prompt_table import build_prompt_table
@@ -54,6 +57,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             min_width=260,
             elem_id="diff-switch",
         )
+        gr.HTML(show.about_strength(), elem_id="about-strength")
     with gr.Row(equal_height=False, elem_id="panes"):
         widgets = [build_pane(index) for index in range(MAX_PANES)]
     rate = build_rate_these()
@@ -61,7 +65,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     base = build_base_box(services, shared, app)
     settings = [diff, *form.settings()]
     everything = [memory, empty, count, *settings, *(w for pane in widgets for w in pane.all())]
-    controls = [form.send, form.stop, form.retry, form.clear, rate, count, diff, *(w.choice for w in widgets)]
+    per_pane = [w for widget in widgets for w in (widget.choice, widget.strength)]
+    controls = [form.send, form.stop, form.retry, form.clear, rate, count, diff, *per_pane]
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 
@@ -77,15 +82,16 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             updates[widget.chat] = show.bubbles(pane.messages) if pane else []
             if pane is not None:
                 updates[widget.choice] = gr.Dropdown(choices=pane_choices(offered, pane.choice), value=pane.choice)
+                updates[widget.strength] = gr.Slider(value=pane.strength, visible=pane.choice != BASE)
                 updates[widget.stats] = show.open_question() if pane.messages and not pane.answer else show.stats(None)
-        return updates | identities(talk, runs, model) | marks(talk, runs)
+        return updates | identities(talk, runs, model) | marks(talk, runs) | offer_words(widgets, talk)
 
     def identities(talk: Talk, runs: Mapping[str, RunView | None], model: str) -> dict[Any, Any]:
         troubles = _troubles(services, runs)
         facts = _base_facts(services, {c: run for c, run in runs.items() if c not in troubles}, model)
         return {
             widget.identity: show.identity(
-                pane.choice, runs[pane.choice], facts, talk.system_prompt, troubles.get(pane.choice, "")
+                pane.choice, runs[pane.choice], facts, talk.system_prompt, troubles.get(pane.choice, ""), pane.strength
             )
             for widget, pane in zip(widgets, talk.panes, strict=False)
         }
@@ -100,11 +106,13 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             updates[widgets[index].diff] = gr.HTML(text, visible=bool(text))
         return updates
 
-    def lock(busy: bool) -> dict[Any, Any]:
-        """While answers stream only *Stop* may be pressed."""
+    def lock(busy: bool, dialled: int | None = None) -> dict[Any, Any]:
+        """While answers stream only *Stop* may be pressed, and the strength be moved further where moving it (of pane ``dialled``)
+        made them stream."""
         buttons = (form.send, form.stop, form.retry, form.clear, rate)
         updates: dict[Any, Any] = {b: gr.Button(interactive=busy is (b is form.stop)) for b in buttons}
         updates |= {w.choice: gr.Dropdown(interactive=not busy) for w in widgets}
+        updates |= {w.strength: gr.Slider(interactive=not busy) for i, w in enumerate(widgets) if i != dialled}
         return updates | {count: gr.Radio(interactive=not busy), diff: gr.Checkbox(interactive=not busy)}
 
     # -- what a visitor does --------------------------------------------------------------------------------------------
@@ -151,36 +159,47 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         updates[empty] = gr.HTML(visible=len(offered) == 1)
         return updates | identities(talk, _runs(services, talk), model)
 
-    def respond(page: Live, talk: Talk, model: str) -> Iterator[dict[Any, Any]]:
-        """Answer the open questions of all panes together."""
-        with page.working() as stop:
+    def respond(page: Live, talk: Talk, model: str, dialled: int | None = None) -> Iterator[dict[Any, Any]]:
+        """Answer the open questions of all panes together, or of pane ``dialled`` alone."""
+        panes = range(len(talk.panes)) if dialled is None else [dialled]
+        with page.working(None if dialled is None else (dialled, talk.panes[dialled].strength)) as stop:
             try:
-                yield from stream(stop, talk, model)
+                yield from stream(stop, talk, model, panes, dialled)
             except Exception:
-                left = {w.stats: show.open_question() for w, _ in zip(widgets, talk.panes, strict=False)}
-                yield lock(False) | left
+                yield lock(False, dialled) | {widgets[i].stats: show.open_question() for i in panes}
                 raise
 
-    def stream(stop: threading.Event, talk: Talk, model: str) -> Iterator[dict[Any, Any]]:
+    def stream(
+        stop: threading.Event, talk: Talk, model: str, panes: Sequence[int], dialled: int | None
+    ) -> Iterator[dict[Any, Any]]:
         runs = _runs(services, talk)
         troubles = _troubles(services, runs)
-        rows = [i for i, pane in enumerate(talk.panes) if pane.choice not in troubles]
+        rows = [i for i in panes if talk.panes[i].choice not in troubles]
         waiting = {
-            i: PaneUpdate(note=f"Not asked. {troubles[pane.choice]}" if pane.choice in troubles else "")
-            for i, pane in enumerate(talk.panes)
+            i: PaneUpdate(note=f"Not asked. {t}" if (t := troubles.get(talk.panes[i].choice)) else "") for i in panes
         }
-        yield (
+        drawn = (
             draw(talk, model)
-            | lock(True)
+            if dialled is None
+            else {memory: talks.store(talk)} | identities(talk, runs, model) | offer_words(widgets, talk, panes)
+        )
+        yield (
+            drawn
+            | lock(True, dialled)
+            | {widgets[i].chat: show.bubbles(talk.panes[i].messages) for i in panes}
             | {widgets[i].stats: show.stats(update) for i, update in waiting.items()}
-            | {form.prompt: "", form.seed: talk.sampling.seed}
+            | {form.seed: talk.sampling.seed}
+            | ({form.prompt: ""} if dialled is None else {})
         )
         if not rows:
             raise NotFoundError("None of these panes can answer; choose others.")
         if all(talk.panes[i].choice == BASE for i in rows) and not services.models.info(model).cached:
             raise InputError(f"{model} is not on this machine yet; load it first, under Base model.")
         system = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
-        chats = [PaneChat(talk.panes[i].choice, (*system, *talk.panes[i].messages)) for i in rows]
+        chats = [
+            PaneChat(pane.choice, (*system, *pane.messages), strength=pane.strength)
+            for pane in (talk.panes[i] for i in rows)
+        ]
         updates: list[PaneUpdate] = []
         so_far = talk
         drawn_at = saved_at = time.monotonic()
@@ -202,7 +221,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             | {memory: talks.store(talk)}
             | identities(talk, runs, model)
             | marks(talk, runs)
-            | lock(False)
+            | offer_words(widgets, talk, panes)
+            | lock(False, dialled)
         )
 
     def ask(question: str, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
@@ -212,8 +232,23 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         talk = talks.ask_again(talk_of(stored, *values))
         yield from respond(page, replace(talk, sampling=replace(talk.sampling, seed=talks.new_seed())), model)
 
+    def dial(index: int, strength: Any, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
+        """Another strength in a pane: its last question is answered anew."""
+        if strength is None:  # the field is being typed into
+            return
+        talk = talks.dial(talk_of(stored, *values), index, check_strength(strength))
+        if talk.panes[index].messages:
+            yield from respond(page, talk, model, index)
+        else:
+            yield {memory: talks.store(talk)} | identities(talk, _runs(services, talk), model)
+
     def halt(page: Live) -> None:
         page.stop()
+
+    def outdate(index: int, strength: Any, page: Live) -> None:
+        """End the answer that an earlier strength of a pane began."""
+        if strength is not None:
+            page.stop(unless=(index, strength))
 
     def wipe(stored: Any, model: str, *values: Any) -> dict[Any, Any]:
         return draw(talks.cleared(talk_of(stored, *values)), model)
@@ -247,6 +282,13 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     for index, widget in enumerate(widgets):
         pick = guarded(lambda choice, *rest, index=index: choose(index, choice, *rest))
         settled.append(widget.choice.input(pick, [widget.choice, *page], everything, **quiet))
+        turn = guarded(lambda strength, *rest, index=index: (yield from dial(index, strength, *rest)))
+        widget.strength.input(functools.partial(outdate, index), [widget.strength, live], None, queue=False, **quiet)
+        settled.append(
+            widget.strength.input(
+                turn, [widget.strength, live, *page], streaming, trigger_mode="always_last", **MODEL, **quiet
+            )
+        )
     diff.input(guarded(mark), [memory, *settings], [memory, *(w.diff for w in widgets)], **quiet)
     for button, text in zip(form.examples, EXAMPLES, strict=True):
         button.click(lambda text=text: text, None, form.prompt, queue=False, **quiet).then(
@@ -261,6 +303,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     shared.compare_visit.change(guarded(refresh), page, everything, **quiet)
     bind_rate_these(services, shared, rate)
     build_pane_scores(services, shared, app, widgets, page, [*settled, opened])
+    bind_moved_words(services, widgets, memory)
     build_prompt_table(services, shared, app, form)
     add_api(services)
 

@@ -16,6 +16,7 @@ from studio.domain.chat import Sampling
 from studio.domain.data import Message
 from studio.errors import InputError, StudioError
 from studio.services.compare import check_sampling
+from studio.services.strength import check_strength
 
 MAX_PANES = 4
 #: What of a conversation is kept; a browser's storage is small and a model forgets earlier anyway.
@@ -29,10 +30,11 @@ _VERSION = 1
 @dataclass(frozen=True)
 class Pane:
     """One pane: ``choice`` is the base's name or a run id; ``messages`` alternate user and assistant. A question at the
-    end has no answer yet."""
+    end has no answer yet. ``strength`` is how strongly the adapter answers (see :mod:`studio.services.strength`)."""
 
     choice: str
     messages: tuple[Message, ...] = ()
+    strength: float = 1.0
 
     @property
     def answer(self) -> str:
@@ -72,7 +74,7 @@ def ask(talk: Talk, question: str) -> Talk:
     if not question:
         raise InputError("There is no question to answer; write something first.")
     message = Message("user", question)
-    panes = tuple(Pane(p.choice, (*_answered_turns(p.messages), message)) for p in talk.panes)
+    panes = tuple(replace(p, messages=(*_answered_turns(p.messages), message)) for p in talk.panes)
     return replace(talk, panes=panes, asked=None)
 
 
@@ -89,8 +91,17 @@ def ask_again(talk: Talk) -> Talk:
     panes = []
     for pane in talk.panes:
         kept = pane.messages[:-1] if pane.answer else pane.messages
-        panes.append(Pane(pane.choice, kept or (last,)))
+        panes.append(replace(pane, messages=kept or (last,)))
     return replace(talk, panes=tuple(panes), asked=None)
+
+
+def dial(talk: Talk, index: int, strength: float) -> Talk:
+    """Pane ``index`` at another strength, its last answer taken back, so that the same question is answered anew the way it was asked:
+    same system prompt, sampling and seed."""
+    pane, how = talk.panes[index], talk.asked or talk
+    kept = pane.messages[:-1] if pane.answer else pane.messages
+    panes = (*talk.panes[:index], replace(pane, strength=strength, messages=kept), *talk.panes[index + 1 :])
+    return replace(talk, panes=panes, system_prompt=how.system_prompt, sampling=how.sampling, asked=None)
 
 
 def answered(talk: Talk, answers: Mapping[int, str]) -> Talk:
@@ -98,7 +109,7 @@ def answered(talk: Talk, answers: Mapping[int, str]) -> Talk:
     panes = list(talk.panes)
     for index, text in answers.items():
         if text:
-            panes[index] = Pane(panes[index].choice, (*panes[index].messages, Message("assistant", text)))
+            panes[index] = replace(panes[index], messages=(*panes[index].messages, Message("assistant", text)))
     return replace(talk, panes=tuple(panes))
 
 
@@ -142,7 +153,7 @@ def resize(talk: Talk, count: int, offered: Sequence[str]) -> Talk:
 
 def cleared(talk: Talk) -> Talk:
     """The same panes without their conversations."""
-    return replace(talk, panes=tuple(Pane(pane.choice) for pane in talk.panes))
+    return replace(talk, panes=tuple(replace(pane, messages=()) for pane in talk.panes))
 
 
 def new_seed() -> int:
@@ -155,7 +166,11 @@ def store(talk: Talk) -> dict[str, Any]:
     return {
         "version": _VERSION,
         "panes": [
-            {"choice": pane.choice, "messages": [[m.role, m.content] for m in _bounded(pane.messages)]}
+            {
+                "choice": pane.choice,
+                "messages": [[m.role, m.content] for m in _bounded(pane.messages)],
+                "strength": pane.strength,
+            }
             for pane in talk.panes
         ],
         "system": talk.system_prompt,
@@ -223,7 +238,7 @@ def _pane(entry: Mapping[str, Any]) -> Pane:
         raise ValueError("not a pane")
     if sum(len(message.content) for message in messages) > 2 * MAX_CHARACTERS:
         raise ValueError("too long")
-    return Pane(choice, tuple(messages))
+    return Pane(choice, tuple(messages), check_strength(entry.get("strength", 1.0)))
 
 
 def _answered_turns(messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -11,6 +11,7 @@ from studio.errors import InputError, NotAllowedError, NotFoundError, StudioErro
 from studio.services import Services
 from studio.services.files.choosing import TOP
 from studio.services.runs.store import RunView
+from studio.services.strength import HIGHEST, LOWEST, check_strength
 from studio.services.wording import file_size
 from studio.ui.library import view
 from studio.ui.page.access import Visitor, may_read_runs, require_operator
@@ -58,6 +59,15 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
                 save_note = gr.Button("Save note", size="sm", elem_id="library-save-note")
                 with gr.Group():
                     extras = gr.CheckboxGroup([LOG, DATA], label="Put into the zip besides adapter, record and card")
+                    strength = gr.Number(
+                        1,
+                        minimum=LOWEST,
+                        maximum=HIGHEST,
+                        step=0.05,
+                        label="Strength",
+                        info="1 saves the adapter as trained; another one as Compare answers with it, and the card says so.",
+                        elem_id="library-strength",
+                    )
                     with gr.Row():
                         download = gr.Button("Download zip", size="sm", elem_id="library-download")
                         merged = gr.Button("Merged export", size="sm", elem_id="library-merge")
@@ -180,18 +190,29 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         gr.Info("Note saved; it is on the card as well.", duration=3)
         return show(run_id)
 
-    def make_zip(run_id: str | None, included: list[str]) -> Any:
+    def make_zip(run_id: str | None, included: list[str], factor: float | None) -> Any:
         if included and not may_read_runs(services):
             raise NotAllowedError(
                 "A run's log and training data are the operator's to give away here (STUDIO_VISITORS_READ_RUNS); make the zip "
                 "without them."
             )
-        made_file = library.zip(_needed(run_id), include_log=LOG in included, include_data=DATA in included)
+        made_file = library.zip(
+            _needed(run_id),
+            include_log=LOG in included,
+            include_data=DATA in included,
+            strength=check_strength(1 if factor is None else factor),
+        )
         return gr.DownloadButton("Download the zip again", value=str(made_file), visible=True)
 
-    def make_merged(mark: Visitor, run_id: str | None, bar: gr.Progress = gr.Progress()) -> Any:  # noqa: B008 - Gradio's way
+    def make_merged(
+        mark: Visitor,
+        run_id: str | None,
+        factor: float | None,
+        bar: gr.Progress = gr.Progress(),  # noqa: B008 - Gradio's way
+    ) -> Any:
         require_operator(mark, "exporting a merged model")
-        done = library.merged_zip(_needed(run_id), lambda share, text: bar(share, desc=text))
+        strength = check_strength(1 if factor is None else factor)
+        done = library.merged_zip(_needed(run_id), lambda share, text: bar(share, desc=text), strength)
         return gr.DownloadButton("Download the merged model again", value=str(done), visible=True)
 
     def ask_delete(mark: Visitor, run_id: str | None) -> tuple[Any, str]:
@@ -256,8 +277,8 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     title.submit(guarded(rename), [shared.visitor, chosen, title], everything, **QUIET)
     save_note.click(guarded(keep_note), [shared.visitor, chosen, note], panel, **QUIET)
     zips: dict[str, Any] = {"show_progress_on": about_zip, **PRIVATE}
-    save_after(download.click(guarded(make_zip), [chosen, extras], made, **FILES, **zips), made)
-    save_after(merged.click(guarded(make_merged), [shared.visitor, chosen], made, **FILES, **zips), made)
+    save_after(download.click(guarded(make_zip), [chosen, extras, strength], made, **FILES, **zips), made)
+    save_after(merged.click(guarded(make_merged), [shared.visitor, chosen, strength], made, **FILES, **zips), made)
     delete.click(guarded(ask_delete), [shared.visitor, chosen], [sure_row, sure_text], **QUIET)
     sure.click(guarded(remove), [shared.visitor, chosen], everything, **QUIET)
     never_mind.click(lambda: gr.Column(visible=False), None, sure_row, **QUIET)

@@ -43,7 +43,7 @@ def checked(handler: Handler) -> Handler:
 
 
 def value_of(name: str, value: Any, kind: Any) -> Any:
-    """``value`` as ``kind``: text, a whole number, a number, true or false, a list of texts, or one of these or None.
+    """``value`` as ``kind``: text, a whole number, a number, true or false, a list of texts or numbers, or one of these or None.
 
     Raises:
         InputError: it is something else; the sentence names ``name``.
@@ -52,13 +52,17 @@ def value_of(name: str, value: Any, kind: Any) -> Any:
         kinds = [one for one in typing.get_args(kind) if one is not types.NoneType]
         return None if value is None else value_of(name, value, kinds[0])
     if typing.get_origin(kind) is list:
-        texts = [value] if isinstance(value, str) else value
-        if not isinstance(texts, list):
-            raise InputError(f"{name} is {_shown(value)}; it must be a list of texts.")
-        for number, text in enumerate(texts, 1):
-            if not isinstance(text, str):
-                raise InputError(f"{name} holds {_shown(text)} at place {number}; it must be a list of texts.")
-        return texts
+        (item,) = typing.get_args(kind)
+        entries = value if isinstance(value, list) else [value]
+        wanted = f"it must be a list of {'texts' if item is str else 'numbers'}"
+        if not isinstance(value, list | item) and not (item is float and type(value) is int):
+            raise InputError(f"{name} is {_shown(value)}; {wanted}.")
+        for number, entry in enumerate(entries, 1):
+            try:
+                value_of(name, entry, item)
+            except InputError:
+                raise InputError(f"{name} holds {_shown(entry)} at place {number}; {wanted}.") from None
+        return [value_of(name, entry, item) for entry in entries]
     if kind is int and type(value) is int and abs(value) >= 2**63:
         raise InputError(f"{name} is {_shown(value)}; it must be below 2 to the power of 63.")
     if kind is int and isinstance(value, float) and value.is_integer():

@@ -16,14 +16,15 @@ class Live:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stop: threading.Event | None = None
+        self._purpose: object = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Live:
         """Gradio copies the first value for each page; a lock cannot be copied, and each page needs its own."""
         return Live()
 
     @contextlib.contextmanager
-    def working(self) -> Iterator[threading.Event]:
-        """Begin; the event is set when the page asks to stop.
+    def working(self, purpose: object = None) -> Iterator[threading.Event]:
+        """Begin; the event is set when the page asks to stop. ``purpose`` tells :meth:`stop` what this work is for.
 
         Raises:
             ConflictError: this page is at work already.
@@ -32,15 +33,15 @@ class Live:
         with self._lock:
             if self._stop is not None:
                 raise ConflictError("This page is answering already; stop that first.")
-            self._stop = stop
+            self._stop, self._purpose = stop, purpose
         try:
             yield stop
         finally:
             with self._lock:
                 self._stop = None
 
-    def stop(self) -> None:
-        """Ask the work in progress to end; nothing happens where there is none."""
+    def stop(self, unless: object = None) -> None:
+        """Ask the work in progress to end, unless it is for just this purpose; nothing happens where there is none."""
         with self._lock:
-            if self._stop is not None:
+            if self._stop is not None and (unless is None or unless != self._purpose):
                 self._stop.set()

@@ -43,6 +43,11 @@ _ENVIRONMENT = Environment(
 _ENVIRONMENT.globals |= {"state_colors": theme.STATE_COLORS, "support_color": theme.SUPPORT_COLOR}
 _ENVIRONMENT.filters |= {"date": lambda seconds: time.strftime("%Y-%m-%d", time.gmtime(seconds))}
 _ENVIRONMENT.filters |= {
+    # a token's white space, to be seen where the token is named, and to break lines where it stands
+    "visible": lambda text: text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "␣"),
+    "shown_in_line": lambda text: text.replace("\n", "↵\n"),
+}
+_ENVIRONMENT.filters |= {
     "shape": shape,
     "wilson": wilson,
     "zip": zip,

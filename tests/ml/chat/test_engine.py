@@ -62,6 +62,51 @@ def test_mixed_rows_equal_peft(tmp_path: Path, kind: str) -> None:
     assert not any("forward" in module.__dict__ for module in model.modules())
 
 
+def test_a_strength_multiplies_the_update_of_each_row(tmp_path: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
+    base = make_base(tmp_path / "base")
+    folder = make_adapter(tmp_path / "a", base)
+    ids = torch.randint(5, 264, (1, 9)).expand(5, -1)
+    model = load_model(base, device="cpu", dtype="float32")
+    adapter = read_adapter("a", folder, model)
+    with torch.inference_mode():
+        plain = model(ids).logits
+        with attached(model, [RowGroup(adapter, 0, 5)]):
+            whole = model(ids).logits
+        groups = [RowGroup(adapter, row, row + 1, strength) for row, strength in ((1, 1.0), (2, 0.5), (3, -1), (4, 2))]
+        with attached(model, groups):
+            got = model(ids).logits
+    assert torch.equal(got[0], plain[0])
+    assert torch.allclose(got[1], whole[0], atol=1e-5)
+    for row, strength in ((2, 0.5), (3, -1.0), (4, 2.0)):
+        tuned: Any = PeftModel.from_pretrained(load_model(base, device="cpu", dtype="float32"), folder).eval()
+        for layer in tuned.modules():
+            if isinstance(layer, LoraLayer):
+                layer.scaling = {name: scaling * strength for name, scaling in layer.scaling.items()}
+        assert torch.allclose(got[row], tuned(ids[:1]).logits[0], atol=1e-4)
+
+
+def test_rows_of_one_adapter_at_several_strengths_answer_in_one_batch(
+    engine: ChatEngine, base: Path, folders: dict[str, Path]
+) -> None:
+    strengths = (1.0, 0.0, 2.0, 1.0, -1.0)
+    rows = [GenRow(ASK, "run-1", strength=strength) for strength in strengths]
+    got = texts(engine, source(base), [GenRow(LONG), *rows, GenRow(ASK)], folders, GREEDY)[1:]
+    assert got[0] == got[3] == peft_greedy(base, folders["run-1"], ASK, GREEDY.max_new_tokens)
+    assert got[1] == got[5] == peft_greedy(base, None, ASK, GREEDY.max_new_tokens)
+    assert len({*got}) == 4
+    # the next turn finds what was computed at its own strength
+    turns = [(*ASK, Message("assistant", text), Message("user", "And?")) for text in got[:5]]
+    again = [GenRow(turn, "run-1", strength=s) for turn, s in zip(turns, strengths, strict=True)]
+    kept = texts(engine, source(base), again, folders, GREEDY)
+    fresh = ChatEngine("cpu", lambda: 1, dtype="float32")
+    assert kept == [texts(fresh, source(base), [row], folders, GREEDY)[0] for row in again]
+    fresh.close()
+
+
 def test_nothing_stays_attached_when_the_forward_fails(base: Path, folders: dict[str, Path]) -> None:
     model = load_model(base, device="cpu", dtype="float32")
     with (

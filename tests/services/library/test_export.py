@@ -238,6 +238,54 @@ def test_merged_export_answers_like_base_plus_adapter(
         assert "toy-r50-merged/model.safetensors" in archive.namelist()
 
 
+def test_an_adapter_is_saved_and_merged_at_another_strength(
+    settings: Settings, library: LibraryService, adapter: Path, embedded: Path, tmp_path: Path
+) -> None:
+    import torch
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+    from transformers import AutoModelForCausalLM
+
+    make_run(settings, adapter)
+    whole, half = library.zip("toy-r50"), library.zip("toy-r50", strength=0.5)
+    assert (whole.name, half.name) == ("toy-r50.zip", "toy-r50-at-strength-0.5.zip")
+    with zipfile.ZipFile(half) as archive:
+        archive.extractall(tmp_path)
+    saved = tmp_path / "toy-r50-at-strength-0.5"
+    assert "at strength 0.5" in (saved / "README.md").read_text(encoding="utf-8").split("## Load it")[0]
+    assert "multiplied by 0.5" in (saved / "README.md").read_text(encoding="utf-8")
+    merged = library.merge("toy-r50", strength=0.5)
+    tokens = torch.tensor([[3, 9, 4, 20, 7]])
+
+    def logits(folder: Path | None, scale: float = 1.0) -> torch.Tensor:
+        model = AutoModelForCausalLM.from_pretrained(embedded, dtype=torch.float32)
+        if folder is not None:
+            model = PeftModel.from_pretrained(model, str(folder))
+            for layer in model.modules():
+                if isinstance(layer, LoraLayer):
+                    layer.scaling = {name: value * scale for name, value in layer.scaling.items()}
+        with torch.no_grad():
+            return model(tokens).logits
+
+    plain, wanted = logits(None), logits(adapter, 0.5)
+    assert torch.allclose(logits(saved), wanted, atol=1e-5)
+    with torch.no_grad():
+        got = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)(tokens).logits
+    assert (got - wanted).abs().max() < 0.05 * (wanted - plain).abs().max()
+    # at another strength it is made anew
+    assert library.merged_zip("toy-r50").name == "toy-r50-merged.zip"
+    assert library.merged_zip("toy-r50", strength=-1).name == "toy-r50-merged-at-strength--1.zip"
+    # elsewhere it is an adapter of its own
+    done = library.import_zip(half)
+    assert library.get(done.run_id).title.endswith("at strength 0.5")
+    assert library.get(done.run_id).adapter_hash != library.get("toy-r50").adapter_hash
+    for wrong in (float("nan"), 1e9, "abc"):
+        with pytest.raises(InputError, match="it must be a number from -1 to 2"):
+            library.zip("toy-r50", strength=wrong)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="it must be a number from -1 to 2"):
+            library.merge("toy-r50", strength=wrong)  # type: ignore[arg-type]
+
+
 def test_merged_export_is_refused_where_it_would_be_wrong(
     settings: Settings, library: LibraryService, adapter: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.errors import ConflictError, InputError
 from studio.services import Services, build_services
+from studio.services.compare import PaneChat
 from studio.ui.compare import pane_view as show
 from studio.ui.compare import talk as talks
 from studio.ui.compare.diff import compare, diff_html, tokens
@@ -108,6 +110,22 @@ def test_long_conversations_lose_their_oldest_turns_in_the_store_only() -> None:
     assert kept is not None
     assert 2 <= len(kept.panes[0].messages) <= 20
     assert kept.panes[0].messages[0].role == "user"
+
+
+def test_another_strength_takes_the_last_answer_back_and_asks_as_before() -> None:
+    how = talks.Asked("be brief", Sampling(0.5, 0.9, 64, 7), "embedded")
+    talk = Talk((Pane(BASE, said("q", "a")), Pane("run-1", said("q", "a"))), "now", Sampling(seed=3), asked=how)
+    dialled = talks.dial(talk, 1, 0.5)
+    assert dialled.panes == (talk.panes[0], Pane("run-1", said("q"), 0.5))
+    assert (dialled.system_prompt, dialled.sampling, dialled.asked) == ("be brief", how.sampling, None)
+    assert talks.restore(talks.store(dialled)) == dialled
+    # the pane keeps it until it shows another model
+    assert talks.ask(dialled, "next").panes[1].strength == talks.cleared(dialled).panes[1].strength == 0.5
+    assert talks.choose(dialled, 1, "run-2").panes[1].strength == 1
+    for wrong in (float("nan"), 1e9, "abc", None):
+        stored = talks.store(dialled)
+        stored["panes"][1]["strength"] = wrong
+        assert talks.restore(stored) is None
 
 
 # -- differences --------------------------------------------------------------------------------------------------------
@@ -212,6 +230,18 @@ class Handlers:
 
     def __init__(self, app: gr.Blocks) -> None:
         self._found = {getattr(f.fn, "__name__", ""): f for f in app.fns.values()}
+        self._app = app
+
+    def at(self, elem_id: str, *args: Any) -> list[Any]:
+        """What the handler bound to a widget that draws something returns, by element id where it names its outputs."""
+        block = next(b for b in self._app.blocks.values() if getattr(b, "elem_id", None) == elem_id)
+        fn = next(f for f in self._app.fns.values() if f.outputs and (block._id, f.targets[0][1]) == f.targets[0])
+        result = fn.fn(*args)
+        frames = list(result) if inspect.isgenerator(result) else [result]
+        return [
+            {getattr(c, "elem_id", None) or type(c).__name__: v for c, v in f.items()} if isinstance(f, dict) else f
+            for f in frames
+        ]
 
     def call(self, name: str, *args: Any) -> list[dict[str, Any]]:
         result = self._found[name].fn(*args)
@@ -260,6 +290,52 @@ def test_asking_streams_both_panes_and_retry_takes_a_new_seed(services: Services
     assert [m["role"] for m in again[-1]["chat-1"]] == ["user", "assistant"]
     [marked] = handlers.call("mark", last["BrowserState"], True, *HOW[1:])
     assert "<ins>" in marked["pane-diff-2"].value
+
+
+def test_another_strength_answers_that_pane_anew_with_the_same_seed(services: Services, handlers: Handlers) -> None:
+    add_run(services.runs, "run-1")
+    asked = handlers.call("ask", PROMPTS[0], Live(), None, "embedded", *HOW)[-1]
+    assert asked["pane-words-2"].visible is True
+    assert "pane-moved-1" not in asked or asked["pane-words-1"].visible is False
+    before = talks.restore(asked["BrowserState"])
+    assert before is not None
+    # the settings on the page may be others by now
+    later = (False, "Be kind.", 1.9, 0.5, 12, 99)
+    dialled = handlers.at("pane-strength-2", 0, Live(), asked["BrowserState"], "embedded", *later)
+    last = dialled[-1]
+    assert "pane-strength-2" not in {name for frame in dialled for name in frame}
+    assert "chat-1" not in last
+    after = talks.restore(last["BrowserState"])
+    assert after is not None
+    assert after.panes[0] == before.panes[0]
+    assert after.asked == before.asked
+    assert after.panes[1].answer == before.panes[0].answer != before.panes[1].answer
+    assert "strength</i> 0<" in last["pane-identity-2"]
+    back = handlers.at("pane-strength-2", 1.0, Live(), last["BrowserState"], "embedded", *later)[-1]
+    assert talks.restore(back["BrowserState"]) == before
+    assert handlers.at("pane-strength-2", None, Live(), last["BrowserState"], "embedded", *later) == []
+    with pytest.raises(gr.Error, match="strength is nan; it must be a number from -1 to 2"):
+        handlers.at("pane-strength-2", float("nan"), Live(), last["BrowserState"], "embedded", *later)
+    with pytest.raises(InputError, match="strength to 1 first"):
+        services.sources.from_chats(
+            [PaneChat(p.choice, p.messages, strength=p.strength) for p in after.panes], "", Sampling()
+        )
+
+
+def test_the_words_that_moved_are_shown_escaped(services: Services, handlers: Handlers) -> None:
+    run = add_run(services.runs, "run-1")
+    answer = "<img src=x> 動漫 שלום\nYes."
+    stored = talks.store(Talk((Pane(BASE, said("q", answer)), Pane(run, said("q", answer)))))
+    [shown] = handlers.at("pane-words-2", stored)
+    assert "<img" not in shown.value
+    assert "&lt;" in shown.value
+    assert "The base here:" in shown.value
+    assert "× " in shown.value
+    assert "implicit reward" in shown.value
+    with pytest.raises(gr.Error, match="shows the base"):
+        handlers.at("pane-words-1", stored)
+    with pytest.raises(gr.Error, match="no answer"):
+        handlers.at("pane-words-2", talks.store(Talk((Pane(BASE), Pane(run)))))
 
 
 def test_a_deleted_run_keeps_its_pane_and_does_not_hinder_the_others(services: Services, handlers: Handlers) -> None:
@@ -351,6 +427,32 @@ def test_the_named_endpoint_answers_for_base_and_adapters(services: Services) ->
         assert answers[1]["adapter_hash"] == services.runs.get(run_id).adapter_hash
         assert answers[0]["answer"] != answers[1]["answer"]
         assert 0 < answers[0]["tokens"] <= 12
+        dialled = client.predict(
+            PROMPTS[0], ["base", run_id, run_id], max_new_tokens=12, strengths=[1, 0, 0.5], api_name="/generate"
+        )
+        assert [a["strength"] for a in dialled] == [None, 0, 0.5]
+        assert dialled[1]["answer"] == dialled[0]["answer"] == answers[0]["answer"]
+        for strengths, sentence in (
+            ([9], "strengths is 9.0; it must be a number from -1 to 2"),
+            ([1, 1, 1], "3 values for 2 panes"),
+            (["abc"], "it must be a list of numbers"),
+            ("abc", "it must be a list of numbers"),
+        ):
+            with pytest.raises(AppError, match=sentence):
+                client.predict("Hello", ["base", run_id], strengths=strengths, api_name="/generate")
+        moved = client.predict(run_id, PROMPTS[0], "Yes, 動漫.", api_name="/explain")
+        assert "".join(token["text"] for token in moved["tokens"]).startswith("Yes, 動漫.")
+        assert moved["sum"] == pytest.approx(sum(token["difference"] for token in moved["tokens"]))
+        beta = services.runs.get(run_id).recipe.settings.beta
+        assert moved["reward"] == pytest.approx(beta * moved["sum"])
+        for arguments, sentence in (
+            ((run_id, "Hello", "x" * 8001), "answer is 8,001 characters long"),
+            ((run_id, "Hello", " "), "answer is empty"),
+            (("run-9", "Hello", "Yes"), "no run run-9"),
+            ((run_id, "Hello", "Yes", "", 1e9), "strength is 1000000000.0"),
+        ):
+            with pytest.raises(AppError, match=sentence):
+                client.predict(*arguments, api_name="/explain")
         same = client.predict(PROMPTS[0], [], max_new_tokens=12, api_name="/generate")
         assert [a["answer"] for a in same] == [a["answer"] for a in answers]
         with pytest.raises(AppError, match="no run run-9"):

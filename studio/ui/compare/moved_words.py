@@ -1,0 +1,64 @@
+"""*Words that moved*: the answer of an adapter's pane, each token coloured by how much likelier the adapter makes it than the base."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from studio.domain.chat import BASE
+from studio.domain.words import MovedWords
+from studio.errors import InputError
+from studio.services import Services
+from studio.services.words import moved_words
+from studio.ui.compare import talk as talks
+from studio.ui.compare.pane_widgets import PaneWidgets
+from studio.ui.compare.talk import Talk
+from studio.ui.page import theme
+from studio.ui.page.guard import guarded
+from studio.ui.page.lines import MODEL
+from studio.ui.page.shared import PRIVATE
+from studio.ui.parts.html import Macros
+
+_HTML = Macros("compare/moved_words.html")
+#: Blue and orange are told apart by every kind of eye; the line below a token is solid for more, dotted for less.
+UP, DOWN = theme.PALETTE[0], theme.OPPOSE_COLOR
+#: Nats that get the full colour at least, so that an answer in which little moved stays pale.
+LEAST_SCALE = 1.0
+
+
+def offer_words(widgets: Sequence[PaneWidgets], talk: Talk, panes: Iterable[int] | None = None) -> dict[Any, Any]:
+    """The buttons of ``panes`` (all) whose adapter has answered; what was shown of an earlier answer goes."""
+    updates: dict[Any, Any] = {}
+    for index in range(len(talk.panes)) if panes is None else panes:
+        pane = talk.panes[index]
+        updates[widgets[index].words] = gr.Button(visible=pane.choice != BASE and bool(pane.answer))
+        updates[widgets[index].moved] = gr.HTML("", visible=False)
+    return updates
+
+
+def bind_moved_words(services: Services, widgets: Sequence[PaneWidgets], memory: gr.BrowserState) -> None:
+    """What the buttons do, once the panes stand."""
+
+    def show_words(index: int, stored: Any) -> Any:
+        talk = talks.restore(stored)
+        if talk is None or index >= len(talk.panes) or not talk.panes[index].answer:
+            raise InputError("This pane has no answer to look at; ask it something first.")
+        pane, said = talk.panes[index], talks.conversation(talk, index)
+        if pane.choice == BASE:
+            raise InputError("This pane shows the base; choose an adapter to see what it changed.")
+        moved = moved_words(services.compare, services.runs, pane.choice, said[:-1], pane.answer, pane.strength)
+        return gr.HTML(moved_html(moved), visible=True)
+
+    for index, widget in enumerate(widgets):
+        handler = guarded(functools.partial(show_words, index))
+        widget.words.click(handler, memory, widget.moved, show_progress_on=widget.words, **MODEL, **PRIVATE)
+
+
+def moved_html(words: MovedWords) -> Markup:
+    """The answer, the tokens that moved most, the sum and the implicit reward."""
+    scale = max([LEAST_SCALE, *(abs(token.difference) for token in words.tokens)])
+    return _HTML.moved(words, scale, words.strongest(), UP, DOWN)
