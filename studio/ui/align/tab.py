@@ -38,7 +38,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             build_delete_box(services, shared, app, form.dataset)
         with gr.Column(scale=7, min_width=320):
             count = gr.Markdown(elem_id="preview-count")
-            long_rows = gr.Markdown(elem_id="long-rows", elem_classes="quiet")
+            long_rows = gr.Markdown(elem_id="rows-that-fit", elem_classes="quiet")
             preview = gr.Dataframe(
                 headers=PREVIEW_HEADERS,
                 datatype=["number", "str", "str", "str", "str"],

@@ -37,7 +37,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
             train = gr.Button("Train reward model", variant="primary", size="lg", elem_id="reward-train")
         with gr.Column(scale=7, min_width=320):
             counts = gr.HTML(elem_id="reward-counts")
-            long_rows = gr.Markdown(elem_id="reward-long-rows", elem_classes="quiet")
+            long_rows = gr.Markdown(elem_id="reward-rows-that-fit", elem_classes="quiet")
             table = build_table()
             gr.Markdown("## From votes to the next run")
             badge = gr.HTML(elem_id="votes-badge")
