@@ -72,7 +72,7 @@ class EmbeddedScorer:
             for text, odds in zip(texts, log_odds, strict=True)
         ]
 
-    def explain(self, texts: Sequence[str], prompts: Sequence[Context] | None = None) -> list[Explanation | None]:
+    def explain(self, texts: Sequence[str]) -> list[Explanation | None]:
         """What carries each score: the sentence that decides, as it is read, and the share of every word in its log-odds; None where
         the text is not covered.
 
