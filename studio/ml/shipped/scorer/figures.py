@@ -99,7 +99,7 @@ def _reliability(rows: Sequence[Labelled], found: Sequence[float]) -> list[dict[
 def _speed(scorer: Scorer, texts: Sequence[str]) -> int:
     start = time.process_time()
     scorer.score(texts)
-    return round(len(texts) / (time.process_time() - start), -2) if texts else 0
+    return int(round(len(texts) / (time.process_time() - start), -2)) if texts else 0
 
 
 def main() -> None:
