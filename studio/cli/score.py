@@ -1,15 +1,20 @@
-"""``score``: how toxic each line of a file is."""
+"""``score``: how toxic each line of a file is. A file of any length: it is checked first, then read, scored and written in blocks."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from studio.cli.common import Commands, command, warn
-from studio.domain.toxicity import RUN
+from studio.domain.toxicity import RUN, Explanation
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
 
@@ -17,6 +22,20 @@ if TYPE_CHECKING:
     from studio.services.scoring.service import TextScores
 
 _WIDTH = 72
+#: Texts, and characters of them, that are scored and written at once.
+_BLOCK, _BLOCK_CHARACTERS = 1_000, 2_000_000
+#: Standard input up to this many bytes is kept in memory while it is checked, a longer one on disk.
+_IN_MEMORY = 20_000_000
+# some readers count these as ends of lines, and JSON leaves them as they are
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+
+
+@dataclass
+class _Block:
+    """Lines to score: their texts by number in the file, and for a reward run what each answers."""
+
+    texts: dict[int, str] = field(default_factory=dict)
+    prompts: list[str] = field(default_factory=list)
 
 
 def add(commands: Commands) -> None:
@@ -28,7 +47,9 @@ def add(commands: Commands) -> None:
         "Score texts, one a line: how toxic each is, or with a reward run how much its answer is preferred.",
     )
     score.add_argument(
-        "file", metavar="FILE", help="UTF-8 text, one text a line; - reads standard input; blank lines are left out"
+        "file",
+        metavar="FILE",
+        help="UTF-8 text of any length, one text a line; - reads standard input; blank lines are left out",
     )
     score.add_argument(
         "--scorer",
@@ -39,92 +60,167 @@ def add(commands: Commands) -> None:
     )
     score.add_argument("--download", action="store_true", help="download the classifier first where it is not here")
     score.add_argument(
+        "--why",
+        action="store_true",
+        help="name the words that carry each score (exact for the embedded scorer; any other scores each text again without each word)",
+    )
+    form = score.add_mutually_exclusive_group()
+    form.add_argument(
         "--json", action="store_true", help='print one JSON array: [{"text", "toxicity", "logits", "label"}, ...]'
     )
+    form.add_argument("--jsonl", action="store_true", help="print one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="print CSV, with scorer and revision in every line")
 
 
 def _score(services: Services, options: argparse.Namespace) -> int:
-    from studio.services.scoring.score_files import score_records
+    from tqdm import tqdm
+
     from studio.services.scoring.service import check_texts
 
-    lines = _lines(options.file, services.settings.max_upload_mb * 1_000_000)
-    filled = {number: line for number, line in enumerate(lines, 1) if line.strip()}
-    if not filled:
-        raise InputError(f"{options.file} has no text in it; write one text a line.")
-    prompts = None
-    if options.scorer.strip().startswith(RUN):
-        prompts, filled = _answers(filled)
-    check_texts(list(filled.values()), "Line", list(filled))
-    if blank := len(lines) - len(filled):
-        warn([f"{blank} blank {'line was' if blank == 1 else 'lines were'} left out."])
-    if options.download:
-        services.scoring.fetch(options.scorer, lambda share, text: print(text, file=sys.stderr))
-    found = services.scoring.score_checked(options.scorer, list(filled.values()), prompts, "Line")
-    if options.json:
-        told = json.dumps(score_records(found), ensure_ascii=False, allow_nan=False)
-        # one line for every reader: some count these as ends of lines, and JSON leaves them as they are
-        print(told.translate({code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}))
-        return 0
-    _print_table(found, list(filled))
+    with _opened(options.file) as file:
+        lines = total = 0
+        answers = options.scorer.strip().startswith(RUN)
+        for block in _blocks(file, options.file, answers):
+            check_texts(list(block.texts.values()), "Line", list(block.texts))
+            total += len(block.texts)
+        if not total:
+            raise InputError(f"{options.file} has no text in it; write one text a line.")
+        file.seek(0)
+        lines = sum(1 for _ in file)
+        if blank := lines - total:
+            warn([f"{blank} blank {'line was' if blank == 1 else 'lines were'} left out."])
+        if options.download:
+            services.scoring.fetch(options.scorer, lambda share, text: print(text, file=sys.stderr))
+        file.seek(0)
+        writer = _Writer(options)
+        with tqdm(total=total, unit=" texts", file=sys.stderr, disable=total <= _BLOCK) as progress:
+            for block in _blocks(file, options.file, answers):
+                prompts = block.prompts if answers else None
+                scored = services.scoring.score_checked(options.scorer, list(block.texts.values()), prompts, "Line")
+                why = services.scoring.explain(options.scorer, scored, prompts) if options.why else None
+                writer.write(scored, list(block.texts), why)
+                progress.update(len(block.texts))
+        writer.end()
     return 0
 
 
-def _lines(name: str, most: int) -> list[str]:
-    """The lines of a file; only line feeds end one, with or without a carriage return before."""
+@contextmanager
+def _opened(name: str) -> Iterator[IO[bytes]]:
+    """A file that can be read twice."""
+    if name == "-":
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as kept:
+            shutil.copyfileobj(sys.stdin.buffer, kept)
+            kept.seek(0)
+            yield kept
+        return
     try:
-        data = sys.stdin.buffer.read(most + 1) if name == "-" else _bytes(Path(name), most)
-        if len(data) > most:
-            raise InputError(f"{name} is larger than {most // 1_000_000} MB (STUDIO_MAX_UPLOAD_MB); split it.")
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name} is not UTF-8 text (byte {error.start + 1}); save it as UTF-8.") from error
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    return lines[:-1] if not lines[-1] else lines
-
-
-def _bytes(path: Path, most: int) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(most + 1)
+        file = open(name, "rb")  # noqa: SIM115 - the errors of opening alone are translated
     except FileNotFoundError as error:
-        raise NotFoundError(f"There is no file {path}.") from error
+        raise NotFoundError(f"There is no file {Path(name)}.") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+        raise InputError(f"{name} cannot be read: {error.strerror}.") from error
+    with file:
+        yield file
 
 
-def _answers(lines: dict[int, str]) -> tuple[list[str], dict[int, str]]:
-    """What was asked and what was answered, from lines of a prompt, a tab and an answer."""
-    prompts, answers = [], {}
-    for number, line in lines.items():
-        prompt, tab, answer = line.partition("\t")
-        if not tab or not prompt.strip():
+def _blocks(file: IO[bytes], name: str, answers: bool) -> Iterator[_Block]:
+    """The lines that have text, a block at a time; of a reward run's each is a prompt, a tab and an answer."""
+    block, size = _Block(), 0
+    for number, line in _lines(file, name):
+        if not line.strip():
+            continue
+        if answers:
+            prompt, tab, line = line.partition("\t")
+            if not tab or not prompt.strip():
+                raise InputError(
+                    f"Line {number} is not a prompt, a tab and an answer; a reward run scores answers to something."
+                )
+            block.prompts.append(prompt)
+        block.texts[number] = line
+        size += len(line)
+        if len(block.texts) >= _BLOCK or size >= _BLOCK_CHARACTERS:
+            yield block
+            block, size = _Block(), 0
+    if block.texts:
+        yield block
+
+
+def _lines(file: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """The lines of a file with their numbers; only line feeds end one, with or without a carriage return before."""
+    from studio.services.scoring.service import MAX_TEXT_CHARACTERS
+
+    most = 4 * MAX_TEXT_CHARACTERS * 2 + 2  # bytes of a prompt and an answer
+    at = number = 0
+    while raw := file.readline(most + 1):
+        number += 1
+        if len(raw) > most:
             raise InputError(
-                f"Line {number} is not a prompt, a tab and an answer; a reward run scores answers to something."
+                f"Line {number} is longer than {most:,} bytes; texts stand one a line, of at most {MAX_TEXT_CHARACTERS:,} characters."
             )
-        prompts.append(prompt)
-        answers[number] = answer
-    return prompts, answers
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name} is not UTF-8 text (byte {at + error.start + 1}); save it as UTF-8.") from error
+        at += len(raw)
+        yield number, (line.removeprefix("\ufeff") if number == 1 else line).removesuffix("\n").removesuffix("\r")
 
 
-def _print_table(found: TextScores, numbers: list[int]) -> None:
-    info = found.info
-    print(f"{'line':>5}  {'toxicity':>8}  {'reward':>8}  {'label':<16}  text")
-    for number, text, score in zip(numbers, found.texts, found.scores, strict=True):
-        toxicity = "-" if score.toxicity is None else f"{score.toxicity:.3f}"
-        reward = "-" if score.reward is None else f"{score.reward:+.3f}"
-        shown = "".join(
-            c if c.isprintable() else "�" for c in " ".join(text.split())
-        )  # no terminal is steered by a text
-        shown = shown if len(shown) <= _WIDTH else f"{shown[: _WIDTH - 1]}…"
-        cut = f"  ({score.cut} tokens left out)" if score.cut else ""
-        print(f"{number:>5}  {toxicity:>8}  {reward:>8}  {score.label or '-':<16}  {shown}{cut}")
-    known = [score.toxicity for score in found.scores if score.toxicity is not None]
-    if known:
-        print(
-            f"mean toxicity {sum(known) / len(known):.3f}, over 0.5: {sum(value > 0.5 for value in known)} of {len(known)}",
-            end="",
-        )
-        print(f"; not covered: {lost}" if (lost := sum(not score.covered for score in found.scores)) else "")
-    elif not any(score.covered for score in found.scores):
-        print("none of these texts is covered by this scorer")
-    print(f"scored by {info.name} (revision {info.revision or 'unknown'}): {info.measures}")
+class _Writer:
+    """Writes scored blocks to standard output in the form the options name."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._scored: TextScores | None = None  # the last block
+        self._sum, self._known, self._over, self._lost, self._all = 0.0, 0, 0, 0, 0
+
+    def write(self, scored: TextScores, numbers: list[int], why: list[Explanation | None] | None) -> None:
+        """The next block; ``numbers`` are its texts' lines."""
+        from studio.services.scoring.score_files import carried_by, score_csv, score_records
+
+        first, self._scored = self._scored is None, scored
+        if self._options.csv:
+            sys.stdout.write(score_csv(scored, why, header=first).replace("\r\n", "\n"))
+            return
+        if self._options.json or self._options.jsonl:
+            records = score_records(scored, why)
+            found = [json.dumps(one, ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS) for one in records]
+            if self._options.json:
+                sys.stdout.write(("[" if first else ", ") + ", ".join(found))
+            else:
+                sys.stdout.write("".join(f"{one}\n" for one in found))
+            return
+        if first:
+            print(f"{'line':>5}  {'toxicity':>8}  {'reward':>8}  {'label':<16}  text")
+        for index, (number, text, score) in enumerate(zip(numbers, scored.texts, scored.scores, strict=True)):
+            toxicity = "-" if score.toxicity is None else f"{score.toxicity:.3f}"
+            reward = "-" if score.reward is None else f"{score.reward:+.3f}"
+            cut = f"  ({score.cut} tokens left out)" if score.cut else ""
+            words = f"  [{_printable(carried_by(why[index]))}]" if why and why[index] else ""
+            shown = _printable(text)
+            shown = shown if len(shown) <= _WIDTH else f"{shown[: _WIDTH - 1]}…"
+            print(f"{number:>5}  {toxicity:>8}  {reward:>8}  {score.label or '-':<16}  {shown}{cut}{words}")
+        known = [score.toxicity for score in scored.scores if score.toxicity is not None]
+        self._sum += sum(known)
+        self._known += len(known)
+        self._over += sum(value > 0.5 for value in known)
+        self._lost += sum(not score.covered for score in scored.scores)
+        self._all += len(scored.scores)
+
+    def end(self) -> None:
+        """What follows the last block: the array's end, or what the texts come to and who scored."""
+        if self._options.json:
+            print("]")
+        if self._options.json or self._options.jsonl or self._options.csv or self._scored is None:
+            return
+        if self._known:
+            lost = f"; not covered: {self._lost}" if self._lost else ""
+            print(f"mean toxicity {self._sum / self._known:.3f}, over 0.5: {self._over} of {self._known}{lost}")
+        elif self._lost == self._all:
+            print("none of these texts is covered by this scorer")
+        info = self._scored.info
+        print(f"scored by {info.name} (revision {info.revision or 'unknown'}): {info.measures}")
+
+
+def _printable(text: str) -> str:
+    """The text on one line, so that no terminal is steered by it."""
+    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))

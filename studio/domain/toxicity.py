@@ -95,6 +95,33 @@ class TextScore:
         return self.reward is not None
 
 
+#: How an explanation was made: the parts of a linear score, or what the score loses without each word.
+EXACT, LEFT_OUT = "exact", "left out"
+
+
+@dataclass(frozen=True)
+class WordWeight:
+    """A word and what it adds to a text's score (log-odds of toxic): above 0 it makes the text more toxic."""
+
+    word: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which words carry a score, in the text's order.
+
+    Attributes:
+        words: of the sentence that decides (``exact``), or of the whole text (``left out``).
+        rest: for ``exact`` what belongs to no word: the words' weights and this make the log-odds. 0 for ``left out``.
+        method: ``exact`` or ``left out``.
+    """
+
+    words: tuple[WordWeight, ...]
+    rest: float
+    method: str
+
+
 NOT_COVERED = TextScore(None, None, (), "not covered")
 
 

@@ -107,7 +107,6 @@ def test_standard_input_and_the_table(
         (" \n\n", [], "has no text in it"),
         (b"caf\xe9\n", [], "not UTF-8 text (byte 4)"),
         ("stone\n" + "x" * 100_001, [], "Line 2 has 100,001 characters; at most 100,000"),
-        ("stone\n" * 2_001, [], "There are 2,001 texts to score"),
         ("stone", ["--scorer", "unitary/toxic-bert"], "unitary/toxic-bert is not on this machine yet"),
         ("stone", ["--scorer", "unitary/toxic-bert", "--download"], "could not be downloaded"),
         ("stone", ["--scorer", f"{NAME}#rude"], "has no label 'rude'; its labels are nothate, hate"),
@@ -125,6 +124,47 @@ def test_bad_input_is_one_line_and_exit_code_two(
     assert out == ""
     assert words in err.splitlines()[-1]
     assert "Traceback" not in err
+
+
+def test_a_file_of_any_length_is_scored_in_blocks(cli: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [f"Good morning, number {n}." for n in range(4_001)]
+    file = write(cli, "\n".join(texts))
+    assert main(["score", file, "--scorer", "word-list", "--jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["text"] for line in out.splitlines()] == texts
+    assert "4001/4001" in err  # the progress
+    assert main(["score", file, "--scorer", "word-list", "--json"]) == 0
+    assert [one["text"] for one in json.loads(capsys.readouterr().out)] == texts
+    assert main(["score", file, "--scorer", "word-list", "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["text"] for row in rows] == texts
+    assert {row["scorer"] for row in rows} == {"word-list"}
+
+
+def test_a_fault_late_in_a_file_is_told_before_anything_is_written(
+    cli: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(cli, b"fine\n" * 2_500 + b"caf\xe9\n")
+    assert main(["score", file, "--scorer", "word-list", "--jsonl"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "not UTF-8 text (byte 12504)" in err
+
+
+@pytest.mark.parametrize(("scorer", "method"), [("embedded", "exact"), ("word-list", "left out"), (NAME, "left out")])
+def test_why_names_the_words(cli: Path, scorer: str, method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(cli, "You are such an idiot today.\nstone <b>lamp</b>\n")
+    assert main(["score", file, "--scorer", scorer, "--why", "--json"]) == 0
+    rude = json.loads(capsys.readouterr().out)[0]
+    assert list(rude) == [*KEYS, "why"]
+    assert rude["why"]["method"] == method
+    if scorer != NAME:
+        heaviest = max(rude["why"]["words"], key=lambda word: word["weight"])
+        assert heaviest["word"].strip(".") == "idiot"
+        assert heaviest["weight"] > 0
+    assert main(["score", file, "--scorer", scorer, "--why"]) == 0
+    if scorer != NAME:
+        assert "[idiot +" in capsys.readouterr().out
 
 
 def test_a_file_that_is_not_there(cli: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ MAX_CHARS = 50_000
 #: Longest passage: longer sentences are cut into pieces of this many characters.
 PASSAGE_CHARS = 300
 #: Two to this power hashed features.
-BITS = 17
+BITS = 20
 
 # Control, format, zero-width, bidi and variation characters, and accents that NFKC could not join to a letter (zalgo).
 _UNSEEN = re.compile(
@@ -58,6 +58,9 @@ _BETWEEN_WORDS = re.compile(
     re.I,
 )
 _WORD = re.compile(rf"[a-z0-9*']+|[{_HAN}]|[^\sa-z0-9*'{_HAN}]")
+# What the weights do not read. Punctuation in English: data sets differ in it more than toxic and harmless texts do.
+_NOT_ENGLISH = re.compile(r"[^a-z0-9*'\"]+")
+_END = re.compile(r"[\s。.!?,、~…]+$")
 
 
 def shown(text: str) -> str:
@@ -105,17 +108,32 @@ class Features:
 
     All n-grams of all passages are hashed at once: with prefix sums of ``c[i] * P**i`` (mod 2**64) the polynomial hash of
     any span is one subtraction and one product.
+
+    Args:
+        unread: what of a passage is replaced by a space before.
     """
 
-    def __init__(self, chars: tuple[int, int], words: tuple[int, int] | None) -> None:
-        self.chars, self.words = chars, words
+    def __init__(
+        self, chars: tuple[int, int], words: tuple[int, int] | None, unread: re.Pattern[str] | None = None
+    ) -> None:
+        self.chars, self.words, self._unread = chars, words, unread
+
+    def read(self, text: str) -> str:
+        """What is read of a normalised passage, between two spaces: spans count from here."""
+        return f" {(self._unread.sub(' ', text) if self._unread else text).strip()} "
 
     def __call__(self, texts: Sequence[str]) -> tuple[Any, Any]:
         """``(index, row)`` of every n-gram of ``texts`` (normalised passages), rows in order; uint32 and int64 arrays."""
+        index, row, _, _ = self.spans([self.read(text) for text in texts])
+        return index, row
+
+    def spans(self, padded: Sequence[str]) -> tuple[Any, Any, Any, Any]:
+        """``(index, row, start, stop)`` of every n-gram of passages as :meth:`read` gives them, rows in order; ``start`` and ``stop``
+        count characters of all passages joined."""
         import numpy as np
 
-        padded = [f" {text} " for text in texts]
-        codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
+        joined = "".join(padded)
+        codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
         lengths = np.array([len(text) for text in padded], dtype=np.int64)
         ends = np.cumsum(lengths)
         base, inverse = np.uint64(_P), np.uint64(_P_INVERSE)
@@ -124,30 +142,37 @@ class Features:
         inverses = np.cumprod(np.concatenate([[np.uint64(1)], np.full(size - 1, inverse)]), dtype=np.uint64)
         sums = np.concatenate([[np.uint64(0)], np.cumsum((codes + np.uint64(1)) * powers[:-1], dtype=np.uint64)])
         owner = np.repeat(np.arange(len(padded)), lengths)
-        hashes, rows = [], []
+        hashes, rows, first, last = [], [], [], []
 
         def take(starts: Any, stops: Any, salt: int) -> None:
             spans = (sums[stops] - sums[starts]) * inverses[starts] + np.uint64(salt)
             spans = (spans ^ (spans >> np.uint64(31))) * np.uint64(0xBF58476D1CE4E5B9)
             hashes.append(((spans ^ (spans >> np.uint64(29))) >> np.uint64(64 - BITS)).astype(np.uint32))
             rows.append(owner[starts])
+            first.append(starts)
+            last.append(stops)
 
         positions = np.arange(len(codes))
         for n in range(self.chars[0], self.chars[1] + 1):
             starts = positions[positions + n <= ends[owner]]
             take(starts, starts + n, n)
-        if self.words:
-            marks = [(m.start(), m.end()) for m in _WORD.finditer("".join(padded))]
+        if self.words and (marks := [m.span() for m in _WORD.finditer(joined)]):
             begins, stops = (np.array(side, dtype=np.int64) for side in zip(*marks, strict=True))
             for n in range(self.words[0], self.words[1] + 1):
-                first, last = begins[: len(begins) - n + 1], stops[n - 1 :]
-                same = owner[first] == owner[last - 1] if len(first) else np.array([], dtype=bool)
-                take(first[same], last[same], 100 + n)
+                left, right = begins[: len(begins) - n + 1], stops[n - 1 :]
+                same = owner[left] == owner[right - 1] if len(left) else np.array([], dtype=bool)
+                take(left[same], right[same], 100 + n)
         rows_all = np.concatenate(rows)
         order = np.argsort(rows_all, kind="stable")
-        return np.concatenate(hashes)[order], rows_all[order]
+        index, start, stop = (np.concatenate(parts)[order] for parts in (hashes, first, last))
+        return index, rows_all[order], start, stop
+
+
+def words_of(text: str) -> list[tuple[int, int]]:
+    """Where the words of a text stand: words of letters, single Chinese characters, single signs."""
+    return [match.span() for match in _WORD.finditer(text)]
 
 
 _P = 0x9E3779B97F4A7C15
 _P_INVERSE = pow(_P, -1, 1 << 64)
-FEATURES: dict[Language, Features] = {"en": Features((3, 5), (1, 3)), "zh": Features((1, 4), None)}
+FEATURES: dict[Language, Features] = {"en": Features((3, 5), (1, 3), _NOT_ENGLISH), "zh": Features((1, 4), None, _END)}

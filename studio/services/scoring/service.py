@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from studio.config import Settings
-from studio.domain.toxicity import Context, ScorerInfo, ScorerSpec, TextScore, reward_scorer
+from studio.domain.toxicity import Context, Explanation, ScorerInfo, ScorerSpec, TextScore, reward_scorer
 from studio.errors import InputError
 from studio.services.runs.store import RunStore
 from studio.services.scoring.scorers import EMBEDDED, WORD_LIST, ScorerCatalogue
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from studio.ml.scorers.protocol import Scorer
     from studio.services.models.service import ModelService
 
+#: Texts whose words are shown at once where every word has to be left out (any scorer but the embedded one).
+MAX_EXPLAINED = 20
 #: What people may send at once: texts, characters of one (or of a prompt), and of all together.
 MAX_TEXTS, MAX_TEXT_CHARACTERS, MAX_CHARACTERS = 2_000, 100_000, 5_000_000
 
@@ -92,6 +94,17 @@ class ScoringService(ScorerCatalogue):
                 )
         return self.score(name, texts, prompts)
 
+    def explain(self, name: str, scored: TextScores, prompts: Sequence[str] | None = None) -> list[Explanation | None]:
+        """Which words carry each of these scores: exact for the embedded scorer, by leaving every word out for any other, which costs
+        up to sixty scorings a text. None where a text is not covered. ``prompts`` as in :meth:`score`.
+
+        Raises:
+            StudioError: as :meth:`score`.
+        """
+        spec = self.spec(name)
+        contexts = None if prompts is None else [_well_formed(prompt) for prompt in prompts]
+        return self._queue.submit(self._explain, spec, scored, contexts).result()
+
     def compare(self, name: str, prompt: str, first: str, second: str) -> Verdict:
         """Which of two answers to a prompt is likelier to be preferred.
 
@@ -112,11 +125,25 @@ class ScoringService(ScorerCatalogue):
     # -- in the queue's thread ------------------------------------------------------------------------------------------
 
     def _score(self, spec: ScorerSpec, texts: Sequence[str], contexts: Sequence[Context] | None) -> list[TextScore]:
+        return self._ready(spec).score(texts, contexts)
+
+    def _explain(
+        self, spec: ScorerSpec, scored: TextScores, contexts: Sequence[Context] | None
+    ) -> list[Explanation | None]:
+        from studio.ml.scorers.embedded import EmbeddedScorer
+        from studio.ml.scorers.left_out import left_out
+
+        scorer = self._ready(spec)
+        if isinstance(scorer, EmbeddedScorer):
+            return scorer.explain(scored.texts)
+        return left_out(scorer, scored.texts, scored.scores, contexts)
+
+    def _ready(self, spec: ScorerSpec) -> Scorer:
         if spec.info.name not in (EMBEDDED, WORD_LIST):  # these need no torch
             from studio.ml.models.loading import prepare_torch
 
             prepare_torch(self._threads())
-        return self._loaded(spec).score(texts, contexts)
+        return self._loaded(spec)
 
     def _loaded(self, spec: ScorerSpec) -> Scorer:
         from studio.ml.scorers.load import load_scorer

@@ -8,13 +8,13 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain.toxicity import RUN
+from studio.domain.toxicity import RUN, Explanation
 from studio.errors import InputError, StudioError
 from studio.services import Services
 from studio.services.files.tables import BOM
 from studio.services.scoring.score_files import score_csv, score_json, score_records
 from studio.services.scoring.scorers import EMBEDDED
-from studio.services.scoring.service import MAX_CHARACTERS, TextScores, check_texts
+from studio.services.scoring.service import MAX_CHARACTERS, MAX_EXPLAINED, TextScores, check_texts
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.arguments import checked
 from studio.ui.page.guard import guarded
@@ -80,6 +80,7 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
                 visible=False,
                 elem_id="tox-prompt",
             )
+            why = gr.Checkbox(True, label="Show which words carry each score", elem_id="tox-why")
             with gr.Row():
                 button = gr.Button("Score", variant="primary", scale=3, min_width=140, elem_id="tox-score")
                 example = gr.Button("Insert examples", scale=2, min_width=140, elem_id="tox-example")
@@ -121,7 +122,9 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         services.scoring.fetch(name or "", lambda share, text: progress(share, desc=text))
         return refresh(name)
 
-    def score_texts(typed: str, how: str, name: str | None, toxic: str | None, question: str) -> dict[Any, Any]:
+    def score_texts(
+        typed: str, how: str, name: str | None, toxic: str | None, question: str, explain: bool
+    ) -> dict[Any, Any]:
         lines = {1: typed.strip("\n")} if how == WHOLE else dict(enumerate(typed.split("\n"), 1))
         lines = {number: line.removesuffix("\r") for number, line in lines.items() if line.strip()}
         if not lines:
@@ -133,7 +136,7 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         scores = services.scoring.score_checked(chosen, to_score, prompts)
         offensive = any((one.toxicity or 0) > score_view.OVER for one in scores.scores)
         return {
-            result: score_view.scored(scores),
+            result: score_view.scored(scores, _why(services, chosen, scores, prompts) if explain else []),
             held: Held(scores),
             files: gr.Row(visible=True),
             made: gr.DownloadButton(visible=False),
@@ -162,7 +165,7 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
     example.click(lambda: EXAMPLES, None, texts, queue=False, **QUIET)
     button.click(
         guarded(score_texts),
-        [texts, split, scorer, label, prompt],
+        [texts, split, scorer, label, prompt, why],
         [result, held, files, made, uncover],
         show_progress_on=result,
         **SCORING,
@@ -177,11 +180,16 @@ def add_api(services: Services) -> None:
     """Add the endpoints to the Blocks being built."""
 
     def score_toxicity(
-        texts: list[str], scorer: str = EMBEDDED, prompts: list[str] | None = None
+        texts: list[str], scorer: str = EMBEDDED, prompts: list[str] | None = None, why: bool = False
     ) -> list[dict[str, Any]]:
         """Score texts: ``[{"text", "toxicity", "logits", "label"}, ...]`` in their order, as ``python -m studio score --json``.
-        ``prompts``, one a text, are what they answer; only a reward run (``run:<id>``) needs them."""
-        return score_records(services.scoring.score_checked(scorer, texts, prompts or None))
+        ``prompts``, one a text, are what they answer; only a reward run (``run:<id>``) needs them. With ``why`` each has the words that
+        carry it, as ``score --why``; of any scorer but the embedded one only the first 20 (null for the others)."""
+        scored = services.scoring.score_checked(scorer, texts, prompts or None)
+        if not why:
+            return score_records(scored)
+        explained = _why(services, scorer, scored, prompts or None)
+        return score_records(scored, [*explained, *[None] * (len(scored.texts) - len(explained))])
 
     def scorers() -> list[dict[str, Any]]:
         """The scorers on offer; of those that are ready also their revision, what they measure, and their labels."""
@@ -197,6 +205,14 @@ def add_api(services: Services) -> None:
 
     gr.api(guarded(checked(score_toxicity)), api_name="score_toxicity", **SCORING)
     gr.api(guarded(scorers), api_name="scorers")
+
+
+def _why(services: Services, name: str, scored: TextScores, prompts: list[str] | None) -> list[Explanation | None]:
+    """Which words carry the scores: of all texts where that is exact and quick, else of the first ones."""
+    if scored.info.kind != "embedded":
+        scored = TextScores(scored.info, scored.texts[:MAX_EXPLAINED], scored.scores[:MAX_EXPLAINED])
+        prompts = prompts and prompts[:MAX_EXPLAINED]
+    return services.scoring.explain(name, scored, prompts)
 
 
 def _named(name: str | None, label: str | None) -> str:

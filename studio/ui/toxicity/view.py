@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
+from itertools import zip_longest
 
 from markupsafe import Markup
 
-from studio.domain.toxicity import ScorerInfo, TextScore
+from studio.domain.toxicity import Explanation, ScorerInfo, TextScore
 from studio.services.scoring.service import TextScores
 from studio.ui.parts.html import Macros, parts
 
 _HTML = Macros("toxicity/view.html")
 #: Rows drawn on the page, and characters of a text in one; the files hold everything.
 MAX_ROWS, MAX_SHOWN = 200, 600
+#: Words of a text that are coloured, and the log-odds from which a colour is faint, clear, strong.
+MAX_WORDS = 120
+_STEPS = (0.15, 0.5, 1.2)
 #: Over this a text is taken for toxic, and covered.
 OVER = 0.5
 _LANGUAGES = {"en": "English", "zh": "Chinese"}
@@ -39,15 +44,28 @@ def _facts(info: ScorerInfo) -> list[tuple[str, str]]:
     return [("scorer", info.name), ("revision", revision), ("toxic label", info.toxic_label), ("covers", languages)]
 
 
-def scored(result: TextScores) -> Markup:
-    """The scores of some texts: what they come to, who scored, and a row a text."""
+def scored(result: TextScores, why: Sequence[Explanation | None] = ()) -> Markup:
+    """The scores of some texts: what they come to, who scored, and a row a text; ``why`` explains the first of them."""
     rows = [
-        (number, text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…", score)
-        for number, (text, score) in enumerate(zip(result.texts, result.scores, strict=True), 1)
+        (number, text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…", score, _words(explanation))
+        for number, (text, score, explanation) in enumerate(zip_longest(result.texts, result.scores, why), 1)
     ]
     if len(rows) > MAX_ROWS:
         rows = sorted(rows, key=lambda row: float("inf") if row[2].reward is None else row[2].reward)[:MAX_ROWS]
-    return summary(result) + who(result.info) + _HTML.table(result.info, rows, len(result.texts), OVER)
+    return summary(result) + who(result.info) + _HTML.table(result.info, rows, len(result.texts), OVER, len(why))
+
+
+def _words(explanation: Explanation | None) -> list[tuple[str, float, str]]:
+    """(word, weight, class of its colour) of an explanation."""
+    if explanation is None:
+        return []
+    colours = []
+    for word in explanation.words[:MAX_WORDS]:
+        strength = sum(abs(word.weight) >= step for step in _STEPS)
+        colours.append(
+            (word.word, word.weight, f"{'up' if word.weight > 0 else 'down'}-{strength}" if strength else "")
+        )
+    return colours
 
 
 def summary(result: TextScores) -> Markup:

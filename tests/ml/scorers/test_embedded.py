@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import time
@@ -19,6 +20,8 @@ from studio.ml.scorers.load import load_scorer
 from studio.ml.scorers.protocol import Scorer
 from studio.ml.scorers.text import MAX_CHARS, Features, normalise, passages
 from studio.ml.shipped.scorer.card import CARD, card, measure, test_set
+from studio.ml.shipped.scorer.figures import FIGURES
+from studio.ml.shipped.scorer.public import cold, paradetox
 from studio.ml.shipped.scorer.train import examples, train, vocabulary
 
 
@@ -152,14 +155,67 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
         EmbeddedScorer(tmp_path)
 
 
-def test_training_makes_the_shipped_file(scorer: EmbeddedScorer, tmp_path: Path) -> None:
-    save_file(train(), tmp_path / WEIGHTS)
+def public_folder(folder: Path) -> Path:
+    """Two sets in the form of the public ones, of sentences written here."""
+    with gzip.open(folder / "paradetox.tsv.gz", "wt", encoding="utf-8") as file:
+        file.write("toxic\tneutral1\tneutral2\tneutral3\n")
+        file.writelines(f"you daft brute number {n} !\tYou are number {n}.\t\t\n" for n in range(30))
+    for split in ("train", "dev", "test"):
+        with gzip.open(folder / f"cold-{split}.csv.gz", "wt", encoding="utf-8-sig") as file:
+            file.write(",split,topic,label,TEXT\n")
+            file.writelines(f"{n},{split},race,{n % 2},{'这个坏蛋' if n % 2 else '这个好人'}{n}\n" for n in range(20))
+    return folder
+
+
+def test_training_is_deterministic_and_learns_from_public_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from studio.ml.shipped.scorer import train as training
+
+    public_folder(tmp_path)
+    monkeypatch.setattr(training, "TEMPLATE_DRAWS", 1)  # a tenth of the examples
+    learnt = paradetox(tmp_path, held_out=False)
+    assert len(learnt) + len(paradetox(tmp_path, held_out=True)) == 60
+    first = train({"en": learnt, "zh": cold(tmp_path, "train")})
+    again = train({"en": learnt, "zh": cold(tmp_path, "train")})
+    assert all((first[name] == again[name]).all() for name in first)
+    save_file(first, tmp_path / WEIGHTS)
     trained = EmbeddedScorer(tmp_path)
-    texts = [row["text"] for row in test_set("en") + test_set("zh")]
-    for ours, shipped in zip(trained.score(texts), scorer.score(texts), strict=True):
-        assert ours.toxicity == pytest.approx(shipped.toxicity, abs=1e-5)
+    assert toxicity(trained, "you daft brute number 77") > toxicity(trained, "You are number 77.")
+
+
+def test_the_shipped_figures_are_those_of_the_shipped_weights(scorer: EmbeddedScorer) -> None:
+    figures = json.loads((FOLDER / FIGURES).read_text("utf-8"))
+    assert figures["revision"] == scorer.info.revision
+    for text, said in figures["named"].items():
+        assert toxicity(scorer, text) == pytest.approx(said, abs=2e-3)
     assert (FOLDER / "words-en.txt").read_text("utf-8").split() == vocabulary()
-    assert (FOLDER / WEIGHTS).stat().st_size < 2_000_000
+    assert (FOLDER / WEIGHTS).stat().st_size < 10_000_000
+
+
+def test_the_bare_word_you_is_not_toxic(scorer: EmbeddedScorer) -> None:
+    assert toxicity(scorer, "You are a great person and i like you.") <= 0.1
+    assert toxicity(scorer, "You are a terrible person and i hate you.") >= 0.8
+    assert all(toxicity(scorer, text) < 0.5 for text in ("you", "You", "you are", "你", "你們"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["You are a stupid idiot.", "Good morning. Shut up, you fool! Bye.", "你這個白痴，閉嘴。", "<p>You <b>idiot</b></p>",
+     "你真的是 such an idiot 耶", "you"],
+)  # fmt: skip
+def test_the_words_and_the_rest_are_the_score(scorer: EmbeddedScorer, text: str) -> None:
+    (score,), (why,) = scorer.score([text]), scorer.explain([text])
+    assert why is not None
+    assert score.reward is not None
+    assert sum(word.weight for word in why.words) + why.rest == pytest.approx(-score.reward, abs=1e-3)
+    assert why.method == "exact"
+
+
+def test_the_rude_words_carry_a_rude_sentence(scorer: EmbeddedScorer) -> None:
+    (why, nothing) = scorer.explain(["Thank you. You are such an idiot today.", "Il fait beau."])
+    assert nothing is None
+    assert why is not None
+    assert [word.word for word in why.words] == ["you", "are", "such", "an", "idiot", "today"]  # the worse sentence
+    assert max(why.words, key=lambda word: word.weight).word == "idiot"
 
 
 def test_the_card_says_what_is_measured_now(scorer: EmbeddedScorer) -> None:

@@ -2,7 +2,8 @@
 
 Every figure is computed from what lies in ``data/toxicity``: the two test sets, the answers the embedded base gave
 (``base-answers.json``, drawn anew by ``--base FOLDER``) and what alt-profanity-check said of the English test set
-(``alt-profanity-check.json``; the library itself loads pickles and is not installed).
+(``alt-profanity-check.json``; the library itself loads pickles and is not installed). The figures on the public sets, whose sentences are
+not kept, are those that the training wrote (``figures.json``), beside those of the scorer before (``figures-earlier.json``).
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from studio.ml.scorers.embedded import FOLDER, EmbeddedScorer
+from studio.ml.shipped.scorer.figures import FIGURES
 
 CARD = FOLDER / "README.md"
 TEXT = FOLDER / "card.md"
 ANSWERS = FOLDER / "base-answers.json"
 LIBRARY = FOLDER / "alt-profanity-check.json"
+EARLIER = FOLDER / "figures-earlier.json"
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,52 @@ def tables(scorer: EmbeddedScorer) -> dict[str, str]:
         "base": _summary([({"en": "English", "zh": "Chinese"}[name], m) for name, m in base]),
         "base_hash": answers["base"][:12],
         "revision": scorer.info.revision,
+        **_public(
+            json.loads(EARLIER.read_text(encoding="utf-8")), json.loads((FOLDER / FIGURES).read_text(encoding="utf-8"))
+        ),
     }
+
+
+def _public(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """The tables on the public sets."""
+    both = (earlier, now)
+    rows = []
+    for name, one in now["sets"].items():
+        cells = [f"{one['n']:,} ({one['toxic']:,})"]
+        for key, form in (("auc", ".3f"), ("right", "d"), ("harmless_over_half", ".3f"), ("toxic_over_half", ".3f")):
+            cells.append(" / ".join(format(side["sets"][name][key], form) for side in both))
+        rows.append([name, *cells])
+    cases = [
+        [
+            one["functionality"],
+            "hateful" if one["hateful"] else "not",
+            str(one["n"]),
+            str(was["right"]),
+            str(one["right"]),
+        ]
+        for was, one in zip(earlier["hatecheck"], now["hatecheck"], strict=True)
+    ]
+    bins = [
+        [f"{at / 10:g} to {(at + 1) / 10:g}", *(cell for part in parts for cell in _bin(part))]
+        for at, parts in enumerate(zip(*now["reliability"].values(), strict=True))
+    ]
+    head = ["probability", *(cell for name in now["reliability"] for cell in (f"{name}: texts", "says", "toxic", ""))]
+    return {
+        "earlier": earlier["revision"],
+        "public": _table(["set", "texts (toxic)", "AUC", "right at .5", "harmless above .5", "toxic above .5"], rows),
+        "hatecheck": _table(["functionality", "label", "cases", "right earlier", "right now"], cases),
+        "reliability": _table(head, bins),
+        "named": _table(
+            ["text", "earlier", "now"],
+            [[text, f"{earlier['named'][text]:.3f}", f"{value:.3f}"] for text, value in now["named"].items()],
+        ),
+        "speed": f"{now['texts_per_second']:,.0f}",
+    }
+
+
+def _bin(part: dict[str, Any]) -> list[str]:
+    bar = "█" * round(10 * part["toxic"])
+    return [str(part["n"]), f"{part['mean']:.2f}", f"{part['toxic']:.2f}", bar] if part["n"] else ["0", "", "", ""]
 
 
 def _summary(columns: Sequence[tuple[str, Measured]]) -> str:
