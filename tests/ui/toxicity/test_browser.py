@@ -73,7 +73,7 @@ def test_from_nothing_to_scores_covers_labels_and_files(open_page: Any, score_ur
     # what is over a half is under a cover until it is asked for
     assert "stupid" not in said.casefold()
     assert MILD in said
-    rows.nth(0).locator("summary").click()
+    rows.nth(0).get_by_label("Show the covered text").click()
     rows.nth(0).get_by_text(RUDE).wait_for()
 
     table = list(csv.DictReader(io.StringIO(saved(page, "#tox-csv"))))
