@@ -27,7 +27,7 @@ def test_uploads_and_served_copies_are_deleted_after_a_day_and_at_the_end(
     age = DELETE_CACHE[1]
     _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
-        Client(url, verbose=False)  # the server answers
+        Client(url, verbose=False, httpx_kwargs={"timeout": 60})  # the server answers
         sent = httpx.post(f"{url}gradio_api/upload", files={"files": ("prompts.txt", b"One?\n")}, timeout=60)
         uploaded = Path(sent.json()[0])
         assert uploaded.read_bytes() == b"One?\n"

@@ -75,7 +75,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         app = build_app(services)
         app.queue()
         _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, show_error=True)
-        yield Studio(services, app, url, Client(url, verbose=False))
+        yield Studio(services, app, url, Client(url, verbose=False, httpx_kwargs={"timeout": 60}))
         app.close()
     end_trainer(settings)
 

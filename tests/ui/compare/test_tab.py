@@ -417,7 +417,7 @@ def test_the_named_endpoint_answers_for_base_and_adapters(services: Services) ->
     app = build_app(services)
     _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
-        client = Client(url, verbose=False)
+        client = Client(url, verbose=False, httpx_kwargs={"timeout": 60})
         named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
         assert "/generate" in named
         answers = client.predict(PROMPTS[0], ["base", run_id], max_new_tokens=12, api_name="/generate")

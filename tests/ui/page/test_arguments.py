@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +19,6 @@ from tests.helpers.services import opened, settings_in
 
 GENERATE = ["Hello?", ["base"], "", 0.8, 0.95, 4, 1, "embedded"]
 ALIGN = ["embedded", "live-action-en", 0.9, 8, "", 42, 0.0, ""]
-sys.set_int_max_str_digits(10_000)  # a test writes what no person would
 NEST: Any = []
 for _ in range(50):
     NEST = [NEST]
@@ -43,7 +41,7 @@ ODD = [
     *(("generate", changed(GENERATE, 3, value), "temperature") for value in ("hot", True, [0.5], -1, 1e400, 10**400)),
     *(("generate", changed(GENERATE, 4, value), "top_p") for value in ("all", 0, {})),
     *(("generate", changed(GENERATE, 5, value), "max_new_tokens") for value in (1.5, "4", 0, True)),
-    *(("generate", changed(GENERATE, 6, value), "seed") for value in (1.5, "one", -1, [1], 10**5000)),
+    *(("generate", changed(GENERATE, 6, value), "seed") for value in (1.5, "one", -1, [1], 10**4000)),
     *(("generate", changed(GENERATE, 7, value), "base") for value in (5, ["embedded"])),
     *(("align", changed(ALIGN, 2, value), "support_ratio") for value in ("most", [0.9], 7)),
     *(("align", changed(ALIGN, 3, value), "data_size") for value in (1.5, "8", False, -1)),

@@ -91,7 +91,7 @@ def test_empty_then_bad_input_then_a_run_its_result_and_scores(
     verdict = services.scoring.compare(f"run:{view.run_id}", "Live <b>action</b>?", "Yes, gladly.", "No.")
     assert f"{verdict.first.reward:+.3f}" in page.inner_text("#score-result")
 
-    told = Client(studio_url, verbose=False).predict(
+    told = Client(studio_url, verbose=False, httpx_kwargs={"timeout": 60}).predict(
         "Live <b>action</b>?", "Yes, gladly.", "", "No.", api_name="/score"
     )
     assert told["run"] == view.run_id

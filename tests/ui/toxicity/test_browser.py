@@ -122,7 +122,7 @@ def test_one_text_of_many_lines_and_a_line_that_is_too_long(open_page: Any, scor
 
 
 def test_the_endpoints_say_the_same(score_url: str, services: Services) -> None:
-    client = Client(score_url, verbose=False)
+    client = Client(score_url, verbose=False, httpx_kwargs={"timeout": 60})
     found = client.predict([RUDE, MILD], HATE_ID, api_name="/score_toxicity")
     direct = services.scoring.score(HATE_ID, [RUDE, MILD]).scores
     assert [list(one) for one in found] == [["text", "toxicity", "logits", "label"]] * 2
