@@ -94,7 +94,8 @@ class KeptTurns:
             return
         for index, (row, answer) in enumerate(zip(rows, answers, strict=True)):
             answer = answer[: columns - start]  # the last token of all was never put in
-            places = torch.cat([attention_mask[index].nonzero()[:, 0], torch.arange(start, start + len(answer))])
+            written = torch.arange(start, start + len(answer), device=attention_mask.device)
+            places = torch.cat([attention_mask[index].nonzero()[:, 0], written])
             parts = [(layer.keys[index][:, places], layer.values[index][:, places]) for layer in layers]
             self._remember(_Kept(Row(row.who, (*row.ids, *answer)), parts))
 

@@ -8,7 +8,6 @@ at its end), a text to be scored is refused.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from studio.ml.models.loading import render_chat
 from studio.ml.reward.base import rewards_of
 from studio.ml.training.logprobs import pad_answers
 from studio.ml.training.pairs import EncodedAnswer, conversation
-from studio.ml.training.trunk import Trunk
+from studio.ml.training.trunk import Trunk, reading
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +132,7 @@ def score_rows(model: Any, answers: Sequence[EncodedAnswer], pad_id: int, trunk:
     for chosen in batches_by_length([len(answer) for answer in answers], room):
         part = [answers[index] for index in chosen]
         # not inference_mode: what a layer keeps for later must fit training as well
-        with torch.no_grad(), trunk.reading(part) if trunk is not None else contextlib.nullcontext():
+        with torch.no_grad(), reading(trunk, part):
             values = rewards_of(model, pad_batch(part, pad_id, model.device)).tolist()
         for index, value in zip(chosen, values, strict=True):
             rewards[index] = value

@@ -6,7 +6,6 @@ rejected answers go through the model in one batch.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from studio.ml.reward.base import rewards_of
 from studio.ml.reward.rows import Encoded, pad_batch
 from studio.ml.training.pairs import EncodedAnswer
 from studio.ml.training.trainer import TrainerOverrides
-from studio.ml.training.trunk import Trunk
+from studio.ml.training.trunk import Trunk, reading
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def trainer_class() -> Any:
             def scored(use_cache: bool, **batch: Any) -> Any:
                 return SequenceClassifierOutput(logits=rewards_of(model, batch)[:, None])
 
-            with self.trunk.reading(answers) if self.trunk is not None else contextlib.nullcontext():
+            with reading(self.trunk, answers):
                 loss, outputs = super().compute_loss(scored, inputs, True)
             self._metrics["train"].clear()  # means of batch means; the tally keeps sums over pairs
             value = loss.item()

@@ -6,7 +6,6 @@ attention mask is needed; only the hidden states that predict an answer token re
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from studio.ml.models.batching import batches_by_length
 from studio.ml.training.pairs import EncodedAnswer
 from studio.ml.training.seq2seq_logprobs import seq2seq_log_probs
+from studio.ml.training.trunk import Trunk, reading
 
 if TYPE_CHECKING:
     import torch
-
-    from studio.ml.training.trunk import Trunk
 
 #: Float32 logits held at a time: about what a core's cache takes, and far below a GPU's memory.
 _CPU_TILE, _GPU_TILE = 2**19, 2**26
@@ -92,7 +90,7 @@ def trunk_log_probs(
     model: Any, batch: AnswerBatch, answers: Sequence[EncodedAnswer], trunk: Trunk | None
 ) -> torch.Tensor:
     """:func:`token_log_probs` of a batch of ``answers``, from the kept states of ``trunk`` where there is one."""
-    with trunk.reading(answers) if trunk is not None else contextlib.nullcontext():
+    with reading(trunk, answers):
         return token_log_probs(model, batch.input_ids, batch.completion_mask)
 
 

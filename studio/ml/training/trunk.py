@@ -228,6 +228,11 @@ class Trunk:
         self._kept[answer.key] = mapped
 
 
+def reading(trunk: Trunk | None, answers: Sequence[EncodedAnswer]) -> contextlib.AbstractContextManager[None]:
+    """:meth:`Trunk.reading` of ``answers``; nothing where all layers are trained and there is no trunk."""
+    return trunk.reading(answers) if trunk is not None else contextlib.nullcontext()
+
+
 def decoder_of(model: Any) -> Any:
     """The decoder of a causal language model or of a PEFT model around one."""
     return (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model

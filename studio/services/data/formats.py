@@ -4,7 +4,7 @@ is ``preference_rows``' business."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from studio.services.files.decoding.documents import ACCEPTED, Content, check_fi
 from studio.services.files.decoding.isolated import read_isolated
 from studio.services.files.decoding.rows import MAX_ROWS, UNLIMITED, Limits, RawRow, TwiceNamed, kind_of
 from studio.services.files.decoding.text_source import TextSource
+from studio.services.wording import listed
 
 __all__ = [
     "ACCEPTED",
@@ -130,7 +131,11 @@ def read_prompts(
         prompts.append(text)
     if not prompts:
         raise DatasetError(f"{path.name} holds no prompts.")
-    warnings = [f"{path.name}: only prompts are read, not used: {_listed(ignored)}."] if ignored else []
+    warnings = (
+        [f"{path.name}: only prompts are read, not used: {listed([field[:40] for field in sorted(ignored)], _SHOWN)}."]
+        if ignored
+        else []
+    )
     if ids and len(ids) < len(prompts):
         warnings.append(f"{path.name}: {len(ids)} of {len(prompts)} prompts have an id, so all are numbered.")
         ids = []
@@ -159,13 +164,6 @@ def _text_lines(path: Path, limits: Limits) -> Iterator[RawRow]:
             number += 1
             if line.strip():
                 yield RawRow(f"line {number}", line)
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = sorted(names)
-    return ", ".join(name[:40] for name in shown[:_SHOWN]) + (
-        f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    )
 
 
 def read_id(value: Any, where: str) -> str:
