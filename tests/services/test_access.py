@@ -9,6 +9,7 @@ import pytest
 from studio.config import Settings
 from studio.errors import NotAllowedError
 from studio.services.access import ADDRESS, EVERYBODY, FORGET_S, SESSION, WAITING, Gate
+from tests.helpers.waiting import run_async
 
 LOCKED = Settings(admin_password="sésame", operator_hours=2)
 
@@ -41,21 +42,21 @@ def gate(clock: Clock) -> Gate:
 def wrong(gate: Gate, times: int, address: str = "a", session: str = "") -> None:
     for _ in range(times):
         with pytest.raises(NotAllowedError, match="not the operator's"):
-            asyncio.run(gate.check("guess", address, session))
+            run_async(gate.check("guess", address, session))
 
 
 def test_without_a_password_everybody_is_the_operator() -> None:
     gate = Gate(Settings())
     assert gate.open
     assert gate.knows("")
-    asyncio.run(gate.check("anything"))
+    run_async(gate.check("anything"))
 
 
 @pytest.mark.parametrize("guess", ["", "sesame", "sésame ", "漢字", "\ud800"])
 def test_the_right_password_opens_and_others_do_not(gate: Gate, guess: str) -> None:
     with pytest.raises(NotAllowedError, match="not the operator's"):
-        asyncio.run(gate.check(guess, "a"))
-    asyncio.run(gate.check("sésame", "a"))
+        run_async(gate.check(guess, "a"))
+    run_async(gate.check("sésame", "a"))
 
 
 def test_each_wrong_one_of_a_page_makes_the_next_slower_up_to_a_bound(gate: Gate, clock: Clock) -> None:
@@ -66,9 +67,9 @@ def test_each_wrong_one_of_a_page_makes_the_next_slower_up_to_a_bound(gate: Gate
 
 def test_a_right_password_is_taken_however_many_wrong_ones_came_before(gate: Gate, clock: Clock) -> None:
     wrong(gate, 60, session="page")
-    asyncio.run(gate.check("sésame", "a", "page"))
+    run_async(gate.check("sésame", "a", "page"))
     wrong(gate, 60, session="another page")
-    asyncio.run(gate.check("sésame", "a", "the operator's"))
+    run_async(gate.check("sésame", "a", "the operator's"))
     assert clock.slept[-1] <= ADDRESS.longest, "a neighbour's page does not slow the operator's as its own would"
 
 
@@ -96,7 +97,7 @@ def test_tries_made_at_once_count_each_other_and_are_bounded(clock: Clock) -> No
         go.set()
         return await asyncio.gather(*tries, return_exceptions=True)
 
-    refused = [str(one) for one in asyncio.run(guesses())]
+    refused = [str(one) for one in run_async(guesses())]
     assert sum("being tried" in one for one in refused) == 1
     assert clock.slept[-1] == ADDRESS.longest
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +19,7 @@ from studio.ui.rating.hub_login import account_of, login_offered
 from studio.ui.rating.voting_page import MAX_BODY, Registrations, rate_routes
 from tests.helpers.pairs import new_pairs
 from tests.helpers.voting_server import SCRIPT, Hall, refused
+from tests.helpers.waiting import run_async
 
 # ---- what nobody may
 
@@ -198,8 +197,7 @@ def test_a_hugging_face_account_is_the_rater(hall: Hall) -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(as_account), base_url="http://hall") as client:
             return [(await client.post("/rate/api/register", json={"name": "Mallory"})).json() for _ in range(2)]
 
-    with ThreadPoolExecutor(1) as pool:  # the browser tests may have left this thread an event loop
-        first, second = pool.submit(asyncio.run, twice()).result()
+    first, second = run_async(twice())
     assert first["name"] == "octocat"
     assert hall.rating.rater(first["token"]) == hall.rating.rater(second["token"])
     assert hall.rating.rater(first["token"]).verified is True
