@@ -141,14 +141,15 @@ def _changed(form: Any, layers: str = "all", **settings: Any) -> Any:
 
 
 def _obey(services: Services, answers: int) -> None:
-    with open(answers, "w", encoding="utf-8", buffering=1) as out:
-        for line in sys.stdin:
+    # unbuffered: at its end Python would wait for the lock of a buffer that this thread reads into
+    with open(answers, "w", encoding="utf-8", buffering=1) as out, open(0, "rb", buffering=0, closefd=False) as lines:
+        for line in lines:
             command = json.loads(line)
             try:
-                answer = {"value": COMMANDS[command.pop("do")](services, **command)}
+                answer = json.dumps({"value": COMMANDS[command.pop("do")](services, **command)})
             except Exception:
-                answer = {"error": traceback.format_exc()}
-            out.write(json.dumps(answer) + "\n")
+                answer = json.dumps({"error": traceback.format_exc()})
+            out.write(answer + "\n")
 
 
 def main() -> None:
