@@ -163,7 +163,7 @@ class Studio:
         """The process number of the warm trainer; 0 while there is none."""
         log = self.adapters / ".trainer.log"
         warm = re.findall(r" (\d+) __main__: warm after", log.read_text(errors="replace") if log.exists() else "")
-        return int(warm[-1]) if warm and psutil.pid_exists(int(warm[-1])) else 0
+        return int(warm[-1]) if warm and int(warm[-1]) in self.processes() else 0
 
     def _worker(self, run: Attempt) -> int:
         """The process number of a run at work, also while its status names the trainer that started it."""
@@ -333,14 +333,13 @@ class Studio:
         return not run.ended
 
     def _kill_in(self, kill: Kill, run: Attempt) -> None:
-        if kill.victim == "trainer":
-            wait_for(self._trainer, "a trainer is warm")
-        pid, trainer = self._worker(run), self._trainer()
+        trainer = wait_for(self._trainer, "a trainer is warm")
+        pid = self._worker(run)
         if kill.victim == "server":
             self._kill_server(kill, pause=False)
-        else:
+        elif victim := pid if kill.victim == "run" else trainer:  # 0, where no process works on it, would be our own group
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid if kill.victim == "run" else trainer, kill.signal)
+                os.kill(victim, kill.signal)
         unborn = kill.victim == "trainer" and pid in (0, trainer)
         self._check_end(run, killed=kill.victim == "run", works=kill.victim != "run" and not unborn)
         if run.state != "done":

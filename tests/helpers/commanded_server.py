@@ -96,7 +96,7 @@ def detox(services: Services, seed: int) -> str:
     """A detox run of six steps; its id."""
     form = DetoxForm.from_preset("embedded", "quick", prompt_sets=("prompts-en",))
     short = {"steps": 6, "prompts_per_step": 4, "sample_every": 3, "measured_answers": 32, "seed": seed}
-    return services.detox.start(_changed(form, **short))
+    return services.detox.start(_changed(form, **short)).run_id
 
 
 def batch(services: Services, seed: int) -> None:
