@@ -111,6 +111,8 @@ def page_options(services: Services) -> dict[str, Any]:
         "show_error": True,
         "footer_links": [],
         "ssr_mode": False,
+        # Gradio would ask its own page once and give up after three seconds, which the first page of a busy machine may take
+        "_frontend": False,
         "state_session_capacity": STATES,
         "app_kwargs": {
             "routes": [*operator_routes(services.gate), *rate_routes(services), *report_routes(services)],

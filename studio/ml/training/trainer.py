@@ -11,13 +11,14 @@ import copy
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from studio.errors import TrainingError
 from studio.ml.training.steps import StepTally
 
-ADAPTER_FILE = "adapter_model.safetensors"
+ADAPTER_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 #: Written last into a checkpoint, so that one without it is known to be incomplete.
 STATE_FILE = "trainer_state.json"
 #: A schedule over time has this many steps.
@@ -128,7 +129,8 @@ def save_adapter(model: Any, folder: Path, base_id: str) -> None:
 
 
 def write_adapter(tensors: dict[str, Any], config: Any, folder: Path, base_id: str) -> None:
-    """Write ``adapter_model.safetensors`` and ``adapter_config.json``, each replaced at once.
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors``, each replaced at once, the weights last: a folder that has them
+    is whole, whenever its writer was killed.
 
     The config names the base by its id, never by a path on this machine.
     """
@@ -141,14 +143,17 @@ def write_adapter(tensors: dict[str, Any], config: Any, folder: Path, base_id: s
         config.target_modules = sorted(config.target_modules)
     if config.modules_to_save is not None:  # PEFT adds its usual names to ours, whether there are such layers or not
         config.modules_to_save = sorted({n for n in config.modules_to_save if any(f".{n}." in key for key in tensors)})
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / (ADAPTER_FILE + ".tmp")
+    beside = folder / ".adapter"  # a fixed name: what a killed writer left is written over and goes
+    beside.mkdir(parents=True, exist_ok=True)
     try:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, {"format": "pt"})
-        os.replace(temporary, folder / ADAPTER_FILE)
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside / ADAPTER_FILE, {"format": "pt"}
+        )
+        config.save_pretrained(str(beside))
+        for name in (CONFIG_FILE, ADAPTER_FILE):
+            os.replace(beside / name, folder / name)
     finally:
-        temporary.unlink(missing_ok=True)
-    config.save_pretrained(str(folder))
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def weight_change(model: Any) -> float:
