@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from studio.config import Settings
@@ -65,6 +65,7 @@ class Services:
     detox: DetoxService
     #: The copy of the votes on the Hub; a server sets it where the settings ask for one.
     mirror: VoteMirror | None = None
+    _left: threading.Event = field(default_factory=threading.Event)
 
     def warm_up(self) -> None:
         """Start the trainer, so that the first click on *Train* finds it warm, and keep it so for as long as this
@@ -72,7 +73,6 @@ class Services:
         from studio.services.recipes.queue import ensure_trainer
 
         engine = threading.Thread(target=self._warm_engine, name="warm-engine", daemon=True)
-        stop = threading.Event()
         while True:
             try:
                 ensure_trainer(self.settings)
@@ -81,8 +81,15 @@ class Services:
             if engine.ident is None:
                 engine.start()
                 self.fetch_default_base()
-            if stop.wait(KEEPALIVE_S):
+            if self._left.wait(KEEPALIVE_S):
                 return
+
+    def leave(self) -> None:
+        """This server ends: the trainer is kept warm no more, and ends as well unless it has a run to work on."""
+        from studio.services.recipes.queue import release_trainer
+
+        self._left.set()
+        release_trainer(self.settings)
 
     def fetch_default_base(self) -> None:
         """Begin to fetch the base that ``STUDIO_BASE`` names, where it is not on this machine; once it is, the chat engine

@@ -73,7 +73,7 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds]:
     )
     preset_box = build_preset(PRESETS, preset, "preset")
     setting_widgets = SettingWidgets("align", preset.lora, preset.settings)
-    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+    with gr.Accordion("Advanced", open=False, elem_id="advanced", elem_classes="settings"):
         with gr.Row():
             title = gr.Textbox("", label="Name of the run", placeholder="made from data and ratio", max_lines=1)
             shuffle = gr.Checkbox(

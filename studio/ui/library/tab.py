@@ -10,10 +10,12 @@ import gradio as gr
 from studio.errors import InputError, NotAllowedError, NotFoundError, StudioError
 from studio.services import Services
 from studio.services.files.choosing import TOP
+from studio.services.runs.bin import KEPT_DAYS
 from studio.services.runs.store import RunView
 from studio.services.strength import HIGHEST, LOWEST, check_strength
 from studio.services.wording import file_size
 from studio.ui.library import view
+from studio.ui.library.bin_box import build_bin_box
 from studio.ui.page.access import Visitor, may_read_runs, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.lines import FILES
@@ -112,6 +114,8 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         )
         take = gr.Button("Import", size="sm", elem_id="library-take")
         report = gr.HTML(elem_id="library-report")
+
+    build_bin_box(services, shared, app, lambda: rows(), [table, empty, damaged, upload_box])
 
     panel = [
         to_compare,
@@ -219,7 +223,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         require_operator(mark, "deleting")
         run = library.get(_needed(run_id))
         return gr.Column(visible=True), (
-            f"Delete `{run.run_id}` ({file_size(run.size_bytes)}) with its adapter, curves and log? This cannot be undone."
+            f"Delete `{run.run_id}` ({file_size(run.size_bytes)}) with its adapter, curves and log? It stays in the bin for {KEPT_DAYS} days."
         )
 
     def remove(mark: Visitor, run_id: str | None) -> dict[Any, Any]:

@@ -18,6 +18,7 @@ from studio.services.data.row_reader import ReadOptions
 from studio.services.rating.pair_batches import MAX_QUESTIONS, BatchForm, BatchStatus, Question
 from studio.services.rating.pair_sources import ImportedPairs
 from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.changes import BATCH, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import IDLE_S, LIVE_S, PRIVATE, QUIET, Shared
@@ -241,6 +242,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
     quiet: dict[str, Any] = {"show_progress_on": start, **QUIET}
     sides = [first, second]
     timer.tick(guarded(look), drawn, [*batch, counts], **quiet, concurrency_limit=None)
+    when_changed(BATCH, guarded(look), drawn, [*batch, counts], **quiet)
     when_opened(
         timer, app, guarded(opened), [drawn, prompts, *sides], [prompts, lines, *sides, counts, *batch], **quiet
     )

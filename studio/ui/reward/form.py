@@ -74,7 +74,7 @@ def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
     )
     preset_box = build_preset(REWARD_PRESETS, preset, "reward-preset")
     setting_widgets = SettingWidgets("reward", preset.lora, preset.settings)
-    with gr.Accordion("Advanced", open=False, elem_id="reward-advanced"):
+    with gr.Accordion("Advanced", open=False, elem_id="reward-advanced", elem_classes="settings"):
         title = gr.Textbox("", label="Name of the run", placeholder="made from its data", max_lines=1)
         setting_widgets.draw_rest("LoRA", [*LoraSettings.declared()])
         setting_widgets.draw_rest("Training", [*RewardSettings.declared()])

@@ -112,6 +112,8 @@ class FormFields:
                 named[name] = ""
             elif value is None:
                 raise RecipeError(f"{name} is empty; give it a value or choose the preset again.")
+        if not str(named["base"]).strip():
+            raise RecipeError("base is empty; choose a base model.")
         lora, settings = (kind(**{name: named[name] for name in kind.declared()}) for kind in cls.kinds)
         return named, {
             "base": str(named["base"]).strip(),

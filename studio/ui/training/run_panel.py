@@ -14,11 +14,13 @@ import gradio as gr
 from studio.errors import ConflictError
 from studio.services import Services
 from studio.services.recipes.presets import Preset
+from studio.services.runs.bin import KEPT_DAYS
 from studio.services.runs.outlook import offered
 from studio.services.runs.reading import measuring_off
 from studio.services.runs.status import StopMode
 from studio.services.runs.store import RunView
 from studio.ui.page.access import Visitor, may_read_runs, require_operator
+from studio.ui.page.changes import RUNS, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import IDLE_S, LIVE_S, PRIVATE, QUIET, Shared
@@ -325,7 +327,10 @@ class RunPanel:
     def _ask_delete(self, mark: Visitor, state: Watch) -> tuple[Any, str]:
         require_operator(mark, "deleting a run")
         run_id = state.chosen(self._services.runs).run_id
-        return gr.Row(visible=True), f"Delete **{run_id}** with its adapter, curves and log? This cannot be undone."
+        return (
+            gr.Row(visible=True),
+            f"Delete **{run_id}** with its adapter, curves and log? The Library keeps it in its bin for {KEPT_DAYS} days.",
+        )
 
     def _delete(self, mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
         require_operator(mark, "deleting a run")
@@ -354,6 +359,7 @@ class RunPanel:
         here, mark = [self.watch, self.axis], shared.visitor
         when_opened(self.timer, app, guarded(self.attach), [*here, to_open], self.outputs)
         self.timer.tick(guarded(self.tick), here, self.outputs, concurrency_limit=None, **QUIET)
+        when_changed(RUNS, guarded(self.tick), here, self.outputs)
         for button, stop in ((self.keep, self._stopper("keep")), (self.discard_sure, self._stopper("discard"))):
             button.click(guarded(stop), [mark, *here], self.outputs, **QUIET)
         self.discard.click(
