@@ -6,7 +6,7 @@ sets of services with different settings live side by side.
 One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
 
     files texts strength wording statistics access recipes < hub < data runs < models jobs < align compare scoring
-    < words rating evaluations detox < votes < reward < library < worker
+    < words draws rating evaluations detox < votes < reward < library < worker
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from studio.services.compare import CompareService
     from studio.services.data.datasets import DatasetService
     from studio.services.detox.service import DetoxService
+    from studio.services.draws import DrawService
     from studio.services.evaluations.service import EvaluationService
     from studio.services.library.service import LibraryService
     from studio.services.models.background import BaseFetches
@@ -56,6 +57,7 @@ class Services:
     fetches: BaseFetches
     align: AlignService
     compare: CompareService
+    draws: DrawService
     library: LibraryService
     rating: RatingService
     sources: PairSourceService
@@ -118,6 +120,7 @@ def build_services(settings: Settings) -> Services:
     from studio.services.compare import CompareService
     from studio.services.data.datasets import DatasetService
     from studio.services.detox.service import DetoxService
+    from studio.services.draws import DrawService
     from studio.services.evaluations.service import EvaluationService
     from studio.services.library.service import LibraryService
     from studio.services.models.background import BaseFetches
@@ -152,6 +155,7 @@ def build_services(settings: Settings) -> Services:
         BaseFetches(models),
         align,
         compare,
+        DrawService(compare, runs),
         library,
         rating,
         sources,

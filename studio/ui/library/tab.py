@@ -22,6 +22,7 @@ from studio.ui.page.lines import FILES
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.downloads import save_after
+from studio.ui.training.run_bar import home_of
 
 AS_IT_SAYS = "as the adapter says"
 LOG, DATA = "its log", "its training pairs"
@@ -162,7 +163,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             chosen: run.run_id,
             head: view.header(run),
             to_compare: gr.Button(visible=run.method != "reward"),
-            to_align: gr.Button(f"Open in {_home(run)[0]}"),
+            to_align: gr.Button(f"Open in {home_of(run)[0]}"),
             further: gr.Row(visible=run.method != "reward"),
             merged: gr.Button(visible=run.method != "reward"),
             actions: gr.Column(visible=True),
@@ -265,7 +266,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def opened(run_id: str | None) -> dict[Any, Any]:
         """The run in the tab where such runs are trained."""
         run = library.get(_needed(run_id))
-        name, state = _home(run)
+        name, state = home_of(run)
         return {getattr(shared, state): run.run_id, shared.tabs: gr.Tabs(selected=name.lower())}
 
     def to_toxicity(run_id: str | None) -> tuple[str, Any]:
@@ -324,12 +325,6 @@ def _push_box(services: Services, shared: Shared, chosen: gr.State) -> None:
     push.click(
         guarded(publish), [shared.visitor, chosen, repo, token, private], result, show_progress_on=about, **PRIVATE
     ).success(lambda: "", None, token, **QUIET)
-
-
-def _home(run: RunView) -> tuple[str, str]:
-    """The tab in which such runs are trained, and what of :class:`Shared` opens one there."""
-    homes = {"reward": ("Reward", "reward_run"), "detox": ("Toxicity", "detox_run")}
-    return homes.get(run.method, ("Align", "align_run"))
 
 
 def _needed(run_id: str | None) -> str:

@@ -37,6 +37,8 @@ class Shared:
             of another tab leads there and asks for something: what a section would look up anew at a visit might then undo
             what it was asked. See :func:`bind_visits`.
         base_ready: ``gr.State`` with the id of the base that this server fetched last.
+        finished_run: ``gr.State`` with the id of the run that this page saw end with an adapter that answers: what is chosen next is
+            most likely that one.
         fetch_timer: ticks while a base is being fetched.
     """
 
@@ -53,6 +55,7 @@ class Shared:
     compare_visit: gr.State
     toxicity_visit: gr.State
     base_ready: gr.State
+    finished_run: gr.State
     fetch_timer: gr.Timer
 
 

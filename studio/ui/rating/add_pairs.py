@@ -238,6 +238,15 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
 
     bind_reading(reading, shared, file, hub, split, look_into)
 
+    def take_finished(run_id: str | None) -> tuple[Any, Any]:
+        """The run that has just ended is what people want to rate, against the base."""
+        if run_id is None:
+            return gr.skip(), gr.skip()
+        sides = [(choice.label, choice.id) for choice in services.compare.panes()]
+        return gr.Dropdown(choices=sides, value=BASE), gr.Dropdown(choices=sides, value=run_id)
+
+    shared.finished_run.change(guarded(take_finished), shared.finished_run, [first, second], **QUIET)
+
     # a toast says what went wrong; on a button a failure covers nothing
     quiet: dict[str, Any] = {"show_progress_on": start, **QUIET}
     sides = [first, second]

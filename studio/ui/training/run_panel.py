@@ -52,11 +52,19 @@ class RunPanel:
     #: The module that words what is shown of its runs: ``empty()``, ``header(run)``, ``result(run)`` and, for the history,
     #: ``HEADERS``, ``TYPES``, ``WIDTHS`` and ``history_row(run)``, the run's id last.
     view: ClassVar[Any] = run_view
+    #: The details stand beside the charts, and the history wherever :meth:`draw_history` is called.
+    narrow: bool = False
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self.outputs: list[Any] = []
-        gr.Markdown("## Run")
+        self._draw_open_run()
+        if not self.narrow:
+            self.draw_history()
+
+    def _draw_open_run(self) -> None:
+        if not self.narrow:
+            gr.Markdown("## Run")
         self.head = gr.HTML(self.view.empty(), elem_id=self._id("run-head"))
         self.bar = gr.HTML(elem_id=self._id("run-progress"))
         with gr.Row(visible=False, elem_id=self._id("live-buttons")) as self.live_buttons:
@@ -73,17 +81,30 @@ class RunPanel:
         self.draw_result()
         self.reading = gr.Markdown(elem_id=self._id("reading"))
         with gr.Column(visible=False) as self.details:
-            self.axis = gr.Radio(
-                ["step", "epoch", "seconds"],
-                value="step",
-                label="Horizontal axis",
-                container=False,
-                elem_id=self._id("axis"),
-            )
-            self.chart = build_live_chart(self._id("charts"), 480)
-            self.draw_details()
+            if self.narrow:
+                with gr.Row(equal_height=False):
+                    with gr.Column(scale=6, min_width=280):
+                        self._draw_charts()
+                    with gr.Column(scale=5, min_width=260):
+                        self.draw_details()
+            else:
+                self._draw_charts()
+                self.draw_details()
             with gr.Accordion("Log", open=False):
                 self.log = gr.HTML(elem_id=self._id("log"))
+
+    def _draw_charts(self) -> None:
+        self.chart = build_live_chart(self._id("charts"), 270 if self.narrow else 480)
+        self.axis = gr.Radio(
+            ["step", "epoch", "seconds"],
+            value="step",
+            label="Horizontal axis",
+            container=False,
+            elem_id=self._id("axis"),
+        )
+
+    def draw_history(self) -> None:
+        """Draw the runs there are, and what can be done with the open one."""
         gr.Markdown("## History")
         self.history = gr.Dataframe(
             headers=list(self.view.HEADERS),
