@@ -60,7 +60,7 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds]:
         value=0.9,
         step=0.05,
         label="support_ratio",
-        info="Share of the pairs in which the supporting answer is the preferred one.",
+        info="Stance to teach: 0 against, 1 for.",
         elem_id="support-ratio",
     )
     data_size = gr.Slider(

@@ -29,7 +29,7 @@ from studio.ui.training.long_rows import bind_long_rows
 #: What the right column shows: the data while it is being chosen, the run once it is started.
 _OPEN = "() => ({__type__: 'update', open: true})"
 _CLOSE = """() => {
-    document.querySelector("#run-head").scrollIntoView({block: "nearest"});
+    window.scrollTo({top: 0});
     return {__type__: "update", open: false};
 }"""
 
@@ -70,7 +70,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         data = services.datasets.get(dataset_id)
         n = len(data.pairs)
         info = (
-            "Share of the pairs in which the supporting answer is the preferred one."
+            "Stance to teach: 0 against, 1 for."
             if data.kind == "sides"
             else "Share of the pairs kept as labelled; the rest are flipped."
         )

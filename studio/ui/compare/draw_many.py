@@ -94,6 +94,6 @@ def pane_names(services: Services, talk: Talk, rows: Sequence[int]) -> list[str]
     names = []
     for index in rows:
         pane = talk.panes[index]
-        name = "base" if pane.choice == BASE else shortened(services.runs.get(pane.choice).title, 40)
+        name = "base" if pane.choice == BASE else shortened(services.runs.get(pane.choice).title, 60)
         names.append(name + at_strength(pane.strength))
     return names

@@ -98,7 +98,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         about_upload = gr.Markdown(
             "A zip made by *Download zip*, or one with `adapter_config.json` and `adapter_model.safetensors` of a plain LoRA adapter "
             "anywhere in it, as TRL, LLaMA-Factory, ms-swift or a Trainer's checkpoint has them. Other files are left out, unread. "
-            "The adapter must fit its base. Nothing is kept if a part of it is faulty.",
+            "The adapter must fit its base. Archives with a faulty part are rejected.",
             elem_classes="quiet",
         )
         with gr.Row():

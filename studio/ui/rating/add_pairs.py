@@ -118,7 +118,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
             with gr.Column(scale=2, min_width=310):
                 about = gr.Markdown(
                     "#### Import comparison data\n`instruction, response-1, response-2`, or pairs in any shape that training "
-                    "takes. What the data prefers is kept, and shown to nobody."
+                    "takes. Original labels are hidden from raters."
                 )
                 file = gr.File(label="Comparison data", type="filepath", height=120, elem_id="pairs-file")
                 hub = gr.Textbox(

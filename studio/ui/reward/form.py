@@ -70,7 +70,7 @@ def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
         services.reward.bases(),
         default,
         "reward-base",
-        "An encoder or a causal model. The embedded one needs no download; any Hub id or local folder may be typed.",
+        "An encoder or a causal model. Built-in: no download. Or type a Hub id or folder.",
     )
     preset_box = build_preset(REWARD_PRESETS, preset, "reward-preset")
     setting_widgets = SettingWidgets("reward", preset.lora, preset.settings)

@@ -24,7 +24,7 @@ from studio.ui.parts.base_fetch import BaseNeeds, build_needs
 from studio.ui.training.run_panel import RunPanel
 from studio.ui.training.watch import Watch
 
-ANY_BASE = "The embedded one needs no download. Any Hub id, local folder or GGUF file may be typed."
+ANY_BASE = "Built-in: no download. Or type a Hub id, folder or GGUF file."
 #: Settings side by side in a row.
 _A_ROW = 3
 

@@ -79,7 +79,8 @@ class RunPanel:
             self.go_on = gr.Button("Keep training", size="sm", elem_id=self._id("keep-training"))
         self.outcome = gr.HTML(elem_id=self._id("run-result"))
         self.draw_result()
-        self.reading = gr.Markdown(elem_id=self._id("reading"))
+        if not self.narrow:
+            self.reading = gr.Markdown(elem_id=self._id("reading"))
         with gr.Column(visible=False) as self.details:
             if self.narrow:
                 with gr.Row(equal_height=False):
@@ -90,6 +91,8 @@ class RunPanel:
             else:
                 self._draw_charts()
                 self.draw_details()
+            if self.narrow:
+                self.reading = gr.Markdown(elem_id=self._id("reading"))
             with gr.Accordion("Log", open=False):
                 self.log = gr.HTML(elem_id=self._id("log"))
 
