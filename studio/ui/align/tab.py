@@ -23,7 +23,7 @@ from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
-from studio.ui.training.form import bind_outlook, bind_reset, bind_start, build_outlook, build_reset, size_range
+from studio.ui.training.form import bind_outlook, bind_reset, bind_start, size_range
 from studio.ui.training.long_rows import bind_long_rows
 
 #: What the right column shows: the data while it is being chosen, the run once it is started.
@@ -38,11 +38,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     """Draw the tab and bind its events."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            form, needs = build_form(services)
-            length = build_outlook("outlook")
-            with gr.Row(equal_height=True):
-                train = gr.Button("Train", variant="primary", size="lg", scale=3, elem_id="train")
-                reset = build_reset("align-reset")
+            form, needs, starts = build_form(services)
             build_import_box(services, shared, form.dataset)
             build_delete_box(services, shared, app, form.dataset)
         with gr.Column(scale=7, min_width=320):
@@ -127,7 +123,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         trigger_mode="always_last",
         **QUIET,
     )
-    bind_outlook(length, app, form.all(), lambda *values: services.align.outlook(form_from(*values)))
+    bind_outlook(starts.length, app, form.all(), lambda *values: services.align.outlook(form_from(*values)))
     lengths = [form.settings[name] for name in ("max_length", "long_rows", "stance_prefix")]
     bind_long_rows(
         long_rows,
@@ -135,10 +131,10 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         form.all(),
         [form.dataset, form.base, form.data_size, form.system_prompt, *lengths],
     )
-    bind_reset(reset, services, form, form.base, suited, lambda base: suit_base(base, first))
+    bind_reset(starts.reset, services, form, form.base, suited, lambda base: suit_base(base, first))
     panel.bind(shared, app, form.all(), shared.align_run)
-    bind_start(train, panel, shared, form.all(), start).failure(None, None, data_box, js=_OPEN, **PRIVATE)
-    train.click(None, None, data_box, js=_CLOSE, **PRIVATE)
+    bind_start(starts.train, panel, shared, form.all(), start).failure(None, None, data_box, js=_OPEN, **PRIVATE)
+    starts.train.click(None, None, data_box, js=_CLOSE, **PRIVATE)
     gr.on(
         [form.support_ratio.input, form.data_size.input, form.dataset.input], None, None, data_box, js=_OPEN, **PRIVATE
     )

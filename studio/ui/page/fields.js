@@ -79,7 +79,10 @@
     new MutationObserver((changes) => {
         for (const { addedNodes } of changes) {
             for (const node of addedNodes) {
-                if (!(node instanceof Element) || !node.closest(".toast-wrap")) continue;
+                if (!(node instanceof Element)) continue;
+                // each empty chat of Compare would be a landmark of the same name
+                node.querySelectorAll(".placeholder-content[role]").forEach((place) => place.removeAttribute("role"));
+                if (!node.closest(".toast-wrap")) continue;
                 const text = node.querySelector(".toast-body.error .toast-message-text, .toast-message-text.error");
                 if (text) place(text.textContent);
             }
