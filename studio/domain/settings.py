@@ -235,7 +235,7 @@ class DpoSettings(PairSettings):
     stance_prefix: bool = setting(
         False,
         "Prefix answers with their stance",
-        "Two-sided data, English or Chinese: a tiny base learns one word best.",
+        "Start each answer with its stance (two-sided data, English or Chinese).",
     )
     learning_rate: float = 2e-3
     sample_every: int = setting(5, "Answers every", "Steps between sampled answers; 0: never.", low=0, high=100_000)

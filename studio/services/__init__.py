@@ -6,14 +6,14 @@ sets of services with different settings live side by side.
 One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
 
     files texts strength wording statistics access recipes < hub < data runs < models jobs < align compare scoring
-    < words rating evaluations detox < votes < reward < library < worker
+    < words draws rating evaluations detox < votes < reward < library < worker
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from studio.config import Settings
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from studio.services.compare import CompareService
     from studio.services.data.datasets import DatasetService
     from studio.services.detox.service import DetoxService
+    from studio.services.draws import DrawService
     from studio.services.evaluations.service import EvaluationService
     from studio.services.library.service import LibraryService
     from studio.services.models.background import BaseFetches
@@ -56,6 +57,7 @@ class Services:
     fetches: BaseFetches
     align: AlignService
     compare: CompareService
+    draws: DrawService
     library: LibraryService
     rating: RatingService
     sources: PairSourceService
@@ -65,6 +67,7 @@ class Services:
     detox: DetoxService
     #: The copy of the votes on the Hub; a server sets it where the settings ask for one.
     mirror: VoteMirror | None = None
+    _left: threading.Event = field(default_factory=threading.Event)
 
     def warm_up(self) -> None:
         """Start the trainer, so that the first click on *Train* finds it warm, and keep it so for as long as this
@@ -72,7 +75,6 @@ class Services:
         from studio.services.recipes.queue import ensure_trainer
 
         engine = threading.Thread(target=self._warm_engine, name="warm-engine", daemon=True)
-        stop = threading.Event()
         while True:
             try:
                 ensure_trainer(self.settings)
@@ -81,8 +83,15 @@ class Services:
             if engine.ident is None:
                 engine.start()
                 self.fetch_default_base()
-            if stop.wait(KEEPALIVE_S):
+            if self._left.wait(KEEPALIVE_S):
                 return
+
+    def leave(self) -> None:
+        """This server ends: the trainer is kept warm no more, and ends as well unless it has a run to work on."""
+        from studio.services.recipes.queue import release_trainer
+
+        self._left.set()
+        release_trainer(self.settings)
 
     def fetch_default_base(self) -> None:
         """Begin to fetch the base that ``STUDIO_BASE`` names, where it is not on this machine; once it is, the chat engine
@@ -111,6 +120,7 @@ def build_services(settings: Settings) -> Services:
     from studio.services.compare import CompareService
     from studio.services.data.datasets import DatasetService
     from studio.services.detox.service import DetoxService
+    from studio.services.draws import DrawService
     from studio.services.evaluations.service import EvaluationService
     from studio.services.library.service import LibraryService
     from studio.services.models.background import BaseFetches
@@ -145,6 +155,7 @@ def build_services(settings: Settings) -> Services:
         BaseFetches(models),
         align,
         compare,
+        DrawService(compare, runs),
         library,
         rating,
         sources,

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Runs before Gradio's own scripts: keeps a page listening while it waits for an answer.
-STREAM_FILE = Path(__file__).parent / "page" / "stream.js"
+#: Run before Gradio's own scripts: keep a page listening while it waits for an answer; tell it of changes; say beside a field
+#: what is wrong with it.
+SCRIPTS = ("stream.js", "changes.js", "fields.js")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -81,6 +82,7 @@ def _serve(services: Services) -> None:
     try:
         app.block_thread()
     finally:
+        services.leave()
         app.close(verbose=False)
 
 
@@ -92,6 +94,7 @@ def page_options(services: Services) -> dict[str, Any]:
 
     from studio.ui.evaluations.report_page import report_routes
     from studio.ui.page.access import secret_of
+    from studio.ui.page.changes import changes_routes
     from studio.ui.page.door import Door
     from studio.ui.page.lines import STATES
     from studio.ui.page.operator_box import operator_routes
@@ -102,12 +105,13 @@ def page_options(services: Services) -> dict[str, Any]:
     def operator(scope: Scope) -> bool:
         return services.gate.knows(secret_of(Request(scope)))
 
+    folder = Path(__file__).parent / "page"
     # uvicorn believes X-Forwarded-For of these; where nothing is said, of whoever connects from this machine
     os.environ["FORWARDED_ALLOW_IPS"] = services.settings.trusted_proxies
     return {
         "theme": theme(),
         "css_paths": CSS_FILE,
-        "head": f"<script>{STREAM_FILE.read_text(encoding='utf-8')}</script>",
+        "head": "".join(f"<script>{(folder / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
         "show_error": True,
         "footer_links": [],
         "ssr_mode": False,
@@ -115,7 +119,12 @@ def page_options(services: Services) -> dict[str, Any]:
         "_frontend": False,
         "state_session_capacity": STATES,
         "app_kwargs": {
-            "routes": [*operator_routes(services.gate), *rate_routes(services), *report_routes(services)],
+            "routes": [
+                *operator_routes(services.gate),
+                *rate_routes(services),
+                *report_routes(services),
+                *changes_routes(services),
+            ],
             "middleware": [Middleware(Door, settings=services.settings), Middleware(UploadBounds, operator=operator)],
         },
     }

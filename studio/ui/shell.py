@@ -20,6 +20,7 @@ from studio.ui.rating.tab import build_rate_tab
 from studio.ui.reward import score_box
 from studio.ui.reward.tab import build_reward_tab
 from studio.ui.toxicity.tab import build_toxicity_tab
+from studio.ui.training.run_bar import bind_run_bar, build_run_bar
 
 #: Seconds: every hour, copies that Gradio made of uploads and of files it served are deleted once a day old. What the studio
 #: keeps (runs, data, exports) lies elsewhere and stays.
@@ -44,6 +45,7 @@ REQUESTS = (
     "compare_visit",
     "toxicity_visit",
     "base_ready",
+    "finished_run",
 )
 
 
@@ -63,6 +65,7 @@ def build_app(services: Services) -> gr.Blocks:
                 build_operator_box(services.gate, visitor, app)
         with gr.Row():
             fetch_line = build_fetch_line()
+        bar = build_run_bar()
         # outside of Tabs: Gradio's page counts every child of a tab bar as a tab
         requests = {name: gr.State(None) for name in REQUESTS}
         with gr.Tabs(elem_id="studio-tabs") as tabs:
@@ -79,6 +82,7 @@ def build_app(services: Services) -> gr.Blocks:
                 with gr.Tab(label, id=label.lower()):
                     build(services, shared, app)
         bind_fetch_line(services, shared, app, fetch_line)
+        bind_run_bar(services, shared, app, bar)
         add_api(services)
         score_box.add_api(services)
         finish_page(app, shared)

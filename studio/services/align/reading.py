@@ -58,12 +58,11 @@ def read_curve(
         said.append(f"Accuracy 1.0 by step {memorised}: the training pairs are memorised; look at the held-out stance.")
     if probes and probes[-1].step > 0:
         start, now = probes[0], probes[-1]
-        word = (
-            "towards support" if now.share > start.share else "towards oppose" if now.share < start.share else "nowhere"
-        )
+        moved = "the stance did not change"
+        if now.share != start.share:
+            moved = f"the stance went towards {'support' if now.share > start.share else 'oppose'}"
         said.append(
-            f"On {now.n} held-out pairs the stance went {word}: {start.share:.0%} → {now.share:.0%} "
-            f"(asked for {support_ratio:.0%})."
+            f"On {now.n} held-out pairs {moved}: {start.share:.0%} → {now.share:.0%} (asked for {support_ratio:.0%})."
         )
     return said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.domain.data import PreferenceDataset, PreferenceRow
@@ -21,6 +22,7 @@ from studio.services.runs.outlook import Outlook
 from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
 from studio.services.runs.store import RunStore
+from studio.services.wording import shortened
 
 if TYPE_CHECKING:
     from studio.services.data.datasets import DatasetService
@@ -112,7 +114,7 @@ class AlignService:
         fit = rows_that_fit(str(path), rows, form.system_prompt.strip(), form.settings, self._models.trusts_code)
         recipe = DpoRecipe(
             run_id=new_run_id(dataset.id, form.support_ratio),
-            **recipe_fields(form, base, f"{dataset.title}, ratio {form.support_ratio:g}"),
+            **recipe_fields(form, base, _short_name(dataset.id, form.support_ratio, base.id)),
             **pair_fields(dataset, rows, form.support_ratio, fit),
             sampling=self._models.info(form.base).sampling,
             shuffle=form.shuffle,
@@ -146,6 +148,12 @@ class AlignService:
             InputError, NotFoundError: no such run.
         """
         return {**counts(self._runs.status(run_id)), **self.result(run_id)}
+
+
+def _short_name(dataset_id: str, ratio: float, base: str) -> str:
+    """The name of a run that nobody named: data, ratio, base, as ``Live action en · 90 % · smollm2-135m``."""
+    data = " ".join(dataset_id.replace("_", "-").split("-")).strip()
+    return f"{shortened(data[:1].upper() + data[1:], 40)} · {ratio * 100:g} % · {shortened(Path(base).name, 30)}"
 
 
 def _prefixed(form: AlignForm, dataset: PreferenceDataset) -> PreferenceDataset:

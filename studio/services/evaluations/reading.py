@@ -120,7 +120,7 @@ def _verdict(after: str, before: str, what: str, change: Change) -> str:
     on = f"n = {counted(change.n, 'pair')} on {counted(change.prompts, 'prompt')}"
     means = f"mean {change.before.mean:.3f} before, {change.after.mean:.3f} after, {figures(change)}; {on}"
     if change.verdict == "open":
-        return f"{after}: no difference in {what} from {before} can be told ({means}; the interval holds zero)."
+        return f"{after}: no detectable change in {what} from {before} ({means}; the 95 % CI includes 0)."
     if change.verdict == "none":
         return f"{after}: {what} {means}. {why_no_interval(change)}"
     return f"{after}: {what} is {change.verdict} than with {before} ({means})."

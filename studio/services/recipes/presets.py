@@ -63,8 +63,7 @@ PRESETS = _named(
             batch_size=8,
             gradient_accumulation=1,
         ),
-        "For the small model that is shipped: small beta, its own answers replayed so that its sentences stay whole, and "
-        "answers that begin with their stance; done in seconds.",
+        "For the built-in model: small beta, its own answers replayed, answers start with their stance.",
     ),
     Preset(
         "real-small",
@@ -80,8 +79,7 @@ PRESETS = _named(
             sample_every=14,
             measured_answers=32,
         ),
-        "For SmolLM2 135M, Gemma 3 270M and their like: LoRA on the upper half of the layers, and the likelihood of the preferred "
-        "answers beside the loss, so that answers turn within 28 steps and stay whole.",
+        "For SmolLM2 135M, Gemma 3 270M: LoRA on the upper half of the layers, with a likelihood term.",
         {"en": "Answer in one short sentence.", "zh": "請用一句話回答。"},
     ),
     Preset(

@@ -18,6 +18,8 @@ from typing import IO
 from studio import __version__
 from studio.config import ROOT, Settings
 
+#: Written anew by servers while they live, and what one writes there as it ends.
+ALIVE, RELEASED = ".trainer.alive", "released"
 #: Seconds for which somebody who got a part of an answer counts as chatting.
 CHAT_S = 3.0
 
@@ -88,7 +90,15 @@ def ensure_trainer(settings: Settings) -> None:
 def keepalive(settings: Settings) -> None:
     """Tell the trainer that somebody may want it soon."""
     settings.adapters_dir.mkdir(parents=True, exist_ok=True)
-    (settings.adapters_dir / ".trainer.alive").touch()
+    (settings.adapters_dir / ALIVE).write_text("", encoding="utf-8")
+
+
+def release_trainer(settings: Settings) -> None:
+    """Tell an idle trainer to end now: the server that kept it ends. Where another server works on the same folder, that one
+    starts it again."""
+    with contextlib.suppress(OSError):
+        (settings.adapters_dir / ALIVE).write_text(RELEASED, encoding="utf-8")
+        (settings.adapters_dir / ".notify").touch()
 
 
 def try_lock(adapters_dir: Path) -> IO[bytes] | None:

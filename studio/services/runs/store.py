@@ -26,6 +26,7 @@ from studio.domain.runs import FINAL_STATES, BaseRecipe, Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
 from studio.services.files.plain import check_readable, unreadable
 from studio.services.files.records import read_record, write_record
+from studio.services.runs.bin import put_into_bin
 from studio.services.runs.events import Event, Summaries, read_events, read_log_tail, read_samples, read_transcripts
 from studio.services.runs.file_cache import FileCache
 from studio.services.runs.folder import (
@@ -289,7 +290,7 @@ class RunStore:
         self.notify()
 
     def delete(self, run_id: str) -> None:
-        """Remove a run that is not running, with its adapter.
+        """Move a run that is not running into the bin, with its adapter.
 
         Raises:
             InputError, NotFoundError: as :meth:`folder`.
@@ -300,7 +301,7 @@ class RunStore:
             status = read_status(folder)
             if status.state in ("running", "stopping") and owner_alive(status):
                 raise ConflictError(f"Run {run_id} is running; stop it before deleting it.")
-            remove_folder(folder)
+            put_into_bin(folder)
 
     def rename(self, run_id: str, title: str) -> None:
         """Give a run another title (an empty one restores the recipe's).

@@ -5,8 +5,8 @@ Why warm: importing the training libraries takes 4-10 s, a fork of a process tha
 one training slot (an flock on ``.trainer.lock``), takes queued runs oldest first, one at a time, and records what a dead
 worker could not record itself. It runs no torch operation: threads do not survive a fork.
 
-Files beside the run folders: ``.trainer.lock`` (held while it lives), ``.trainer.alive`` (touched by servers; idle for
-``IDLE_EXIT_S`` without that, it ends), ``.trainer.log``, ``.notify`` (touched when the queue changed).
+Files beside the run folders: ``.trainer.lock`` (held while it lives), ``.trainer.alive`` (written by servers; idle for
+``IDLE_EXIT_S`` without that, or at once where the server wrote that it ends, it ends), ``.trainer.log``, ``.notify`` (touched when the queue changed).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import IO
 from studio.config import ROOT, Settings, load_settings
 from studio.domain.runs import FINAL_STATES, RunState, RunStatus
 from studio.errors import StudioError
-from studio.services.recipes.queue import try_lock
+from studio.services.recipes.queue import ALIVE, RELEASED, try_lock
 from studio.services.runs.folder import clear_away, remove_folder
 from studio.services.runs.job import read_job
 from studio.services.runs.status import DIED, owner_alive, read_status, stop_request, write_status
@@ -272,8 +272,11 @@ class Trainer:
         write_status(folder, replace(status, state=state, message=message, updated=time.time()))
 
     def _idle(self) -> bool:
+        alive = self._settings.adapters_dir / ALIVE
         try:
-            seen = (self._settings.adapters_dir / ".trainer.alive").stat().st_mtime
+            if alive.read_text(encoding="utf-8") == RELEASED:
+                return True
+            seen = alive.stat().st_mtime
         except FileNotFoundError:
             seen = 0.0
         return time.time() - max(seen, self._started) > self._idle_exit_s

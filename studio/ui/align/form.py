@@ -19,7 +19,9 @@ from studio.ui.training.form import (
     FormFields,
     SettingWidgets,
     build_base,
+    build_outlook,
     build_preset,
+    build_reset,
     dataset_choices,
     size_range,
 )
@@ -46,8 +48,17 @@ class FormWidgets(FormFields):
     preset: gr.Dropdown
 
 
-def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds]:
-    """Draw the form; and what stands below the base. Choices are read afresh on page load by the tab (see :func:`choices`)."""
+@dataclass(frozen=True)
+class StartWidgets:
+    """What starts a run: how long it will be, the button, and the one that puts the form back."""
+
+    length: gr.Markdown
+    train: gr.Button
+    reset: gr.Button
+
+
+def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets]:
+    """Draw the form; what stands below the base; and what starts a run, before the settings that few change. Choices are read afresh on page load by the tab (see :func:`choices`)."""
     datasets, bases = choices(services)
     first = services.datasets.get(datasets[0][1])
     size = len(first.pairs)
@@ -61,7 +72,7 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds]:
         value=0.9,
         step=0.05,
         label="support_ratio",
-        info="Share of the pairs in which the supporting answer is the preferred one.",
+        info="Stance to teach: 0 against, 1 for.",
         elem_id="support-ratio",
     )
     data_size = gr.Slider(
@@ -73,8 +84,12 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds]:
         elem_id="data-size",
     )
     preset_box = build_preset(PRESETS, preset, "preset")
+    length = build_outlook("outlook")
+    with gr.Row(equal_height=True):
+        train = gr.Button("Train", variant="primary", size="lg", scale=3, elem_id="train")
+        start = StartWidgets(length, train, build_reset("align-reset"))
     setting_widgets = SettingWidgets("align", preset.lora, preset.settings)
-    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+    with gr.Accordion("Advanced", open=False, elem_id="advanced", elem_classes="settings"):
         with gr.Row():
             title = gr.Textbox("", label="Name of the run", placeholder="made from data and ratio", max_lines=1)
             shuffle = gr.Checkbox(
@@ -97,7 +112,7 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds]:
         preset=preset_box,
         settings=setting_widgets.drawn,
     )
-    return widgets, needs
+    return widgets, needs, start
 
 
 def choices(services: Services) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

@@ -9,6 +9,7 @@ import gradio as gr
 
 from studio.domain.runs import DpoRecipe
 from studio.errors import ConflictError
+from studio.services import Services
 from studio.services.align.reading import read_curve
 from studio.services.runs.store import RunView
 from studio.ui.align.form import FormWidgets
@@ -18,14 +19,29 @@ from studio.ui.training import run_view
 from studio.ui.training.charts import Axis, Curve, training_figure
 from studio.ui.training.film_panel import FilmPanel, Frames
 from studio.ui.training.form import size_range
-from studio.ui.training.watch import Watch
+from studio.ui.training.watch import Watch, moving
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 
 class AlignPanel(FilmPanel):
-    """DPO runs, and uploaded adapters."""
+    """DPO runs, and uploaded adapters. ``data_box`` holds the table of what will be trained on, above the panel: it closes for a run
+    at work."""
+
+    def __init__(self, services: Services, data_box: gr.Accordion | None = None) -> None:
+        self.narrow = data_box is not None
+        self._data_box = data_box
+        super().__init__(services)
+        if data_box is not None:
+            self.outputs.append(data_box)
+
+    def further(self, state: Watch, run: RunView, everything: bool) -> dict[Any, Any]:
+        """As :meth:`FilmPanel.further`; a run at work takes the place of the table."""
+        updates = super().further(state, run, everything)
+        if everything and self._data_box is not None and moving(run):
+            updates[self._data_box] = gr.Accordion(open=False)
+        return updates
 
     def owns(self, run: RunView) -> bool:
         """All but reward models and detox runs, which have tabs of their own."""

@@ -21,38 +21,45 @@ from studio.ui.align.import_box import build_import_box
 from studio.ui.align.pairs_box import build_pairs_box
 from studio.ui.align.panel import AlignPanel
 from studio.ui.page.guard import guarded
-from studio.ui.page.shared import QUIET, Shared
+from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
-from studio.ui.training.form import bind_outlook, bind_start, build_outlook, size_range
+from studio.ui.training.form import bind_outlook, bind_reset, bind_start, size_range
 from studio.ui.training.long_rows import bind_long_rows
+
+#: What the right column shows: the data while it is being chosen, the run once it is started.
+_OPEN = "() => ({__type__: 'update', open: true})"
+_CLOSE = """() => {
+    window.scrollTo({top: 0});
+    return {__type__: "update", open: false};
+}"""
 
 
 def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     """Draw the tab and bind its events."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            form, needs = build_form(services)
-            length = build_outlook("outlook")
-            train = gr.Button("Train", variant="primary", size="lg", elem_id="train")
+            form, needs, starts = build_form(services)
             build_import_box(services, shared, form.dataset)
             build_pairs_box(services, shared, app, form.dataset, form.data_size)
             build_delete_box(services, shared, app, form.dataset)
         with gr.Column(scale=7, min_width=320):
             count = gr.Markdown(elem_id="preview-count")
             long_rows = gr.Markdown(elem_id="rows-that-fit", elem_classes="quiet")
-            preview = gr.Dataframe(
-                headers=PREVIEW_HEADERS,
-                datatype=["number", "str", "str", "str", "str"],
-                interactive=False,
-                wrap=True,
-                max_height=520,
-                column_widths=["44px", "160px", "190px", "190px", "98px"],
-                label="What will be trained on",
-                show_row_numbers=False,
-                elem_id="preview",
-            )
-    panel = AlignPanel(services)
+            with gr.Accordion("What will be trained on", open=True, elem_id="data-box") as data_box:
+                preview = gr.Dataframe(
+                    headers=PREVIEW_HEADERS,
+                    datatype=["number", "str", "str", "str", "str"],
+                    interactive=False,
+                    wrap=True,
+                    max_height=420,
+                    column_widths=["44px", "160px", "190px", "190px", "98px"],
+                    show_label=False,
+                    show_row_numbers=False,
+                    elem_id="preview",
+                )
+            panel = AlignPanel(services, data_box)
+    panel.draw_history()
 
     def start(values: Sequence[Any], progress: Progress) -> str:
         return services.align.start(form_from(*values), progress)
@@ -61,7 +68,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         data = services.datasets.get(dataset_id)
         n = len(data.pairs)
         info = (
-            "Share of the pairs in which the supporting answer is the preferred one."
+            "Stance to teach: 0 against, 1 for."
             if data.kind == "sides"
             else "Share of the pairs kept as labelled; the rest are flipped."
         )
@@ -118,7 +125,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         trigger_mode="always_last",
         **QUIET,
     )
-    bind_outlook(length, app, form.all(), lambda *values: services.align.outlook(form_from(*values)))
+    bind_outlook(starts.length, app, form.all(), lambda *values: services.align.outlook(form_from(*values)))
     lengths = [form.settings[name] for name in ("max_length", "long_rows", "stance_prefix")]
     bind_long_rows(
         long_rows,
@@ -126,5 +133,10 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         form.all(),
         [form.dataset, form.base, form.data_size, form.system_prompt, *lengths],
     )
+    bind_reset(starts.reset, services, form, form.base, suited, lambda base: suit_base(base, first))
     panel.bind(shared, app, form.all(), shared.align_run)
-    bind_start(train, panel, shared, form.all(), start)
+    bind_start(starts.train, panel, shared, form.all(), start).failure(None, None, data_box, js=_OPEN, **PRIVATE)
+    starts.train.click(None, None, data_box, js=_CLOSE, **PRIVATE)
+    gr.on(
+        [form.support_ratio.input, form.data_size.input, form.dataset.input], None, None, data_box, js=_OPEN, **PRIVATE
+    )

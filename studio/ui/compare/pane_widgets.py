@@ -12,6 +12,7 @@ from studio.domain.chat import BASE, PaneUpdate
 from studio.services.compare import PaneChoice
 from studio.services.strength import HIGHEST, LOWEST
 from studio.ui.compare import pane_view as show
+from studio.ui.compare.draw_many import build_draw_many
 from studio.ui.compare.talk import MAX_QUESTION, Talk
 
 EXAMPLES = (
@@ -54,6 +55,8 @@ class AskWidgets:
     stop: gr.Button
     retry: gr.Button
     clear: gr.Button
+    draw: gr.Button
+    draws: gr.HTML
     examples: list[gr.Button]
     system: gr.Textbox
     temperature: gr.Slider
@@ -129,6 +132,8 @@ def build_ask_box() -> AskWidgets:
             stop = gr.Button("Stop", variant="stop", size="sm", min_width=60, interactive=False, elem_id="stop")
             retry = gr.Button("Retry", size="sm", min_width=60, elem_id="retry")
             clear = gr.Button("Clear", size="sm", min_width=60, elem_id="clear")
+            draw, draws = build_draw_many()
+    draws.render()
     with gr.Row(elem_id="examples"):
         examples = [gr.Button(text, size="sm", min_width=100, elem_classes="example") for text in EXAMPLES]
     with gr.Accordion("System prompt and sampling", open=False, elem_id="sampling"):
@@ -163,7 +168,9 @@ def build_ask_box() -> AskWidgets:
                 info="Same seed and question, same answer; Retry takes a new seed.",
                 elem_id="seed",
             )
-    return AskWidgets(prompt, send, stop, retry, clear, examples, system, temperature, top_p, max_tokens, seed)
+    return AskWidgets(
+        prompt, send, stop, retry, clear, draw, draws, examples, system, temperature, top_p, max_tokens, seed
+    )
 
 
 def pane_choices(offered: Sequence[PaneChoice], current: str) -> list[tuple[str, str]]:

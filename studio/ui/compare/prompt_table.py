@@ -46,7 +46,7 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=280):
             source = gr.Dropdown(
-                [("Those of the adapter's own data", OWN)], value=OWN, label="Prompts", elem_id="table-source"
+                [("The adapter's test prompts", OWN)], value=OWN, label="Prompts", elem_id="table-source"
             )
             run = gr.Dropdown([], label="Adapter", elem_id="table-run")
         with gr.Column(scale=2, min_width=240):
@@ -80,7 +80,7 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         runs = [(choice.label, choice.id) for choice in services.compare.panes() if choice.run_id]
         ids = [value for _, value in runs]
         run_now = next((value for value in (requested, chosen_run) if value in ids), ids[0] if ids else None)
-        sources = [("Those of the adapter's own data", OWN)]
+        sources = [("The adapter's test prompts", OWN)]
         sources += [(f"{info.title} ({info.n_test})", info.id) for info in services.datasets.list() if info.n_test]
         kept = chosen_source if chosen_source in {value for _, value in sources} else OWN
         return gr.Dropdown(choices=sources, value=kept), gr.Dropdown(choices=runs, value=run_now)

@@ -27,6 +27,7 @@ from studio.ui.compare import talk as talks
 from studio.ui.compare.api import add_api
 from studio.ui.compare.base_box import build_base_box
 from studio.ui.compare.diff import diff_html
+from studio.ui.compare.draw_many import bind_draw_many
 from studio.ui.compare.moved_words import bind_moved_words, offer_words
 from studio.ui.compare.own_pair import bind_own_pair, build_own_pair
 from studio.ui.compare.pane_scores import build_pane_scores
@@ -306,6 +307,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     shared.compare_visit.change(guarded(refresh), page, everything, **quiet)
     bind_rate_these(services, shared, rate)
     bind_own_pair(shared, own)
+    bind_draw_many(services, form.draw, form.stop, form.draws, live, memory, base)
     build_pane_scores(services, shared, app, widgets, page, [*settled, opened])
     bind_moved_words(services, widgets, memory)
     build_prompt_table(services, shared, app, form)

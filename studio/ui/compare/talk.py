@@ -119,6 +119,13 @@ def conversation(talk: Talk, index: int) -> tuple[Message, ...]:
     return (*([Message("system", prompt)] if prompt else []), *talk.panes[index].messages)
 
 
+def question_turns(talk: Talk, index: int, system_prompt: str) -> tuple[Message, ...]:
+    """Pane ``index``'s conversation up to its last question, behind ``system_prompt``."""
+    pane = talk.panes[index]
+    turns = pane.messages[:-1] if pane.answer else pane.messages
+    return (*([Message("system", system_prompt)] if system_prompt else []), *turns)
+
+
 def last_question(talk: Talk, choice: str) -> tuple[int, tuple[Message, ...]]:
     """The last question with the turns before it, and the pane it was put to: the first one of those that show ``choice``
     (or, where none of them was asked anything, of all) that was asked.

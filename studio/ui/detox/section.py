@@ -23,9 +23,8 @@ from studio.ui.parts.prompt_box import read_line
 from studio.ui.training.form import bind_outlook, bind_start, build_outlook
 
 ABOUT = (
-    "The model answers each prompt several times, the reward scores the answers, and those above the average of their prompt become "
-    "likelier; a KL penalty keeps the model near its start. A reward is only what it measures: read the transcripts, and judge by a "
-    "scorer that was not the reward."
+    "The model answers each prompt several times. Better answers are reinforced; drift is penalised (KL). A reward is only what it "
+    "measures: read the answers, and judge by a scorer that was not the reward."
 )
 
 

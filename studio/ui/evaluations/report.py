@@ -34,8 +34,10 @@ _LEFT_OUT = ("row_ids", "rows_support")
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 560, 300, 46, 58
 
 
-def report_html(evaluation: Evaluation, names: Mapping[str, str], recipes: Mapping[str, Recipe]) -> Markup:
-    """The whole page. ``names`` has titles of run ids, ``recipes`` the recipes of those that are still there."""
+def report_html(
+    evaluation: Evaluation, names: Mapping[str, str], recipes: Mapping[str, Recipe], way_back: bool = False
+) -> Markup:
+    """The whole page, with a ``way_back`` where a server shows it. ``names`` has titles of run ids, ``recipes`` the recipes of those that are still there."""
     spec, rows = evaluation.spec, by_difference(evaluation.rows)
     comparison = compare(evaluation.rows, spec.adapters)
     adapters = {name: names.get(name, name) for name in spec.adapters}
@@ -55,6 +57,7 @@ def report_html(evaluation: Evaluation, names: Mapping[str, str], recipes: Mappi
         ],
         facts=_facts(spec, names),
         recipes=[(names.get(name, name), _json(recipe)) for name, recipe in recipes.items()],
+        way_back=way_back,
     )
 
 

@@ -44,7 +44,7 @@ def report_routes(services: Services) -> list[BaseRoute]:
     return [Route("/results", every), Route("/results/{evaluation_id}", one)]
 
 
-def report_of(services: Services, evaluation: Evaluation) -> str:
+def report_of(services: Services, evaluation: Evaluation, way_back: bool = False) -> str:
     """The report of an evaluation, with the titles and recipes of the runs that are still there."""
     recipes: dict[str, Recipe] = {}
     names: dict[str, str] = {}
@@ -54,7 +54,7 @@ def report_of(services: Services, evaluation: Evaluation) -> str:
         except StudioError:  # the base, or a run that was deleted since
             continue
         recipes[name], names[name] = run.recipe, run.title
-    return report_html(evaluation, names, recipes)
+    return report_html(evaluation, names, recipes, way_back)
 
 
 def _answer(services: Services, evaluation_id: str) -> Response:
@@ -77,7 +77,7 @@ def _page(services: Services, evaluation_id: str) -> str:
     evaluation = services.evaluations.get(evaluation_id)
     if not evaluation.kept:
         raise NotFoundError("not kept")
-    return report_of(services, evaluation)
+    return report_of(services, evaluation, way_back=True)
 
 
 def _plain(sentence: str, status: int) -> Response:

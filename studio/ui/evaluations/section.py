@@ -17,6 +17,7 @@ from studio.ui.evaluations import view
 from studio.ui.evaluations.form import EvaluationFormBox, form_from
 from studio.ui.evaluations.results import EvaluationResults
 from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.changes import EVALUATIONS, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import IDLE_S, LIVE_S, POLLED, QUIET, Shared
 
@@ -129,6 +130,7 @@ class CompareSection:
         looked = [self.chosen, self._seen, *filters]
         shared.toxicity_visit.change(guarded(self.enter), [self.chosen, *form.offered], self.entered, **QUIET)
         self._timer.tick(guarded(self.tick), looked, [*picked, *shown], trigger_mode="once", **POLLED)
+        when_changed(EVALUATIONS, guarded(self.tick), looked, [*picked, *shown])
         self.chosen.change(guarded(self.show), [self.chosen, *filters], shown, **POLLED)
         self.picker.input(lambda evaluation_id: evaluation_id, self.picker, self.chosen, **QUIET)
         form.start.click(guarded(begin), [shared.visitor, *form.values], self.chosen, **QUIET).success(

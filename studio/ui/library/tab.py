@@ -10,16 +10,19 @@ import gradio as gr
 from studio.errors import InputError, NotAllowedError, NotFoundError, StudioError
 from studio.services import Services
 from studio.services.files.choosing import TOP
+from studio.services.runs.bin import KEPT_DAYS
 from studio.services.runs.store import RunView
 from studio.services.strength import HIGHEST, LOWEST, check_strength
 from studio.services.wording import file_size
 from studio.ui.library import view
+from studio.ui.library.bin_box import build_bin_box
 from studio.ui.page.access import Visitor, may_read_runs, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.lines import FILES
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.downloads import save_after
+from studio.ui.training.run_bar import home_of
 
 AS_IT_SAYS = "as the adapter says"
 LOG, DATA = "its log", "its training pairs"
@@ -95,7 +98,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         about_upload = gr.Markdown(
             "A zip made by *Download zip*, or one with `adapter_config.json` and `adapter_model.safetensors` of a plain LoRA adapter "
             "anywhere in it, as TRL, LLaMA-Factory, ms-swift or a Trainer's checkpoint has them. Other files are left out, unread. "
-            "The adapter must fit its base. Nothing is kept if a part of it is faulty.",
+            "The adapter must fit its base. Archives with a faulty part are rejected.",
             elem_classes="quiet",
         )
         with gr.Row():
@@ -112,6 +115,8 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         )
         take = gr.Button("Import", size="sm", elem_id="library-take")
         report = gr.HTML(elem_id="library-report")
+
+    build_bin_box(services, shared, app, lambda: rows(), [table, empty, damaged, upload_box])
 
     panel = [
         to_compare,
@@ -158,7 +163,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             chosen: run.run_id,
             head: view.header(run),
             to_compare: gr.Button(visible=run.method != "reward"),
-            to_align: gr.Button(f"Open in {_home(run)[0]}"),
+            to_align: gr.Button(f"Open in {home_of(run)[0]}"),
             further: gr.Row(visible=run.method != "reward"),
             merged: gr.Button(visible=run.method != "reward"),
             actions: gr.Column(visible=True),
@@ -219,7 +224,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         require_operator(mark, "deleting")
         run = library.get(_needed(run_id))
         return gr.Column(visible=True), (
-            f"Delete `{run.run_id}` ({file_size(run.size_bytes)}) with its adapter, curves and log? This cannot be undone."
+            f"Delete `{run.run_id}` ({file_size(run.size_bytes)}) with its adapter, curves and log? It stays in the bin for {KEPT_DAYS} days."
         )
 
     def remove(mark: Visitor, run_id: str | None) -> dict[Any, Any]:
@@ -261,7 +266,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def opened(run_id: str | None) -> dict[Any, Any]:
         """The run in the tab where such runs are trained."""
         run = library.get(_needed(run_id))
-        name, state = _home(run)
+        name, state = home_of(run)
         return {getattr(shared, state): run.run_id, shared.tabs: gr.Tabs(selected=name.lower())}
 
     def to_toxicity(run_id: str | None) -> tuple[str, Any]:
@@ -320,12 +325,6 @@ def _push_box(services: Services, shared: Shared, chosen: gr.State) -> None:
     push.click(
         guarded(publish), [shared.visitor, chosen, repo, token, private], result, show_progress_on=about, **PRIVATE
     ).success(lambda: "", None, token, **QUIET)
-
-
-def _home(run: RunView) -> tuple[str, str]:
-    """The tab in which such runs are trained, and what of :class:`Shared` opens one there."""
-    homes = {"reward": ("Reward", "reward_run"), "detox": ("Toxicity", "detox_run")}
-    return homes.get(run.method, ("Align", "align_run"))
 
 
 def _needed(run_id: str | None) -> str:

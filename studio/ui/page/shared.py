@@ -38,6 +38,8 @@ class Shared:
             of another tab leads there and asks for something: what a section would look up anew at a visit might then undo
             what it was asked. See :func:`bind_visits`.
         base_ready: ``gr.State`` with the id of the base that this server fetched last.
+        finished_run: ``gr.State`` with the id of the run that this page saw end with an adapter that answers: what is chosen next is
+            most likely that one.
         fetch_timer: ticks while a base is being fetched.
     """
 
@@ -55,6 +57,7 @@ class Shared:
     compare_visit: gr.State
     toxicity_visit: gr.State
     base_ready: gr.State
+    finished_run: gr.State
     fetch_timer: gr.Timer
 
 
@@ -69,5 +72,6 @@ def bind_visits(shared: Shared) -> None:
     shared.tabs.select(opened, None, list(visits.values()), **POLLED)
 
 
-#: Seconds between two looks at the disk while the open run moves, and while nothing does.
-LIVE_S, IDLE_S = 1.0, 4.0
+#: Seconds between two looks at the disk while the open run moves; and while nothing does: then the page is told of changes
+#: (``changes.py``), and looks by itself only in case a proxy keeps that from it.
+LIVE_S, IDLE_S = 1.0, 60.0

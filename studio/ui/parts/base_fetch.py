@@ -31,7 +31,7 @@ class BaseNeeds(NamedTuple):
 def build_needs(elem_id: str) -> BaseNeeds:
     """Draw them; ``elem_id`` is that of the base field. The box and the button are seen only where a base asks for them."""
     return BaseNeeds(
-        gr.HTML(elem_id=f"{elem_id}-needs"),
+        gr.HTML(elem_id=f"{elem_id}-needs", padding=False),
         gr.Checkbox(False, label="I accept its terms of use", visible=False, elem_id=f"{elem_id}-terms"),
         gr.Button("Fetch", size="sm", visible=False, elem_id=f"{elem_id}-fetch"),
     )

@@ -29,7 +29,9 @@ const regrid = (layout, charts, columns) => {
     Object.assign(layout.annotations[i], {x: left + width / 2, y: top});
   }
   layout.height = 270 * rows;
-  layout.legend.y = -0.2 / rows;
+  const inside = layout.meta?.legend_in; // the chart that the legend belongs to
+  if (inside === undefined) { layout.legend.y = -0.2 / rows; }
+  else { Object.assign(layout.legend, {x: (inside % columns) * (width + gap) + 0.02, y: 1 - Math.floor(inside / columns) / rows - 0.01 / rows}); }
 };
 let width = 0;
 const draw = () => {

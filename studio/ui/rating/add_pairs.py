@@ -18,6 +18,7 @@ from studio.services.data.row_reader import ReadOptions
 from studio.services.rating.pair_batches import MAX_QUESTIONS, BatchForm, BatchStatus, Question
 from studio.services.rating.pair_sources import ImportedPairs
 from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.changes import BATCH, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import IDLE_S, LIVE_S, PRIVATE, QUIET, Shared
@@ -117,7 +118,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
             with gr.Column(scale=2, min_width=310):
                 about = gr.Markdown(
                     "#### Import comparison data\n`instruction, response-1, response-2`, or pairs in any shape that training "
-                    "takes. What the data prefers is kept, and shown to nobody."
+                    "takes. Original labels are hidden from raters."
                 )
                 file = gr.File(label="Comparison data", type="filepath", height=120, elem_id="pairs-file")
                 hub = gr.Textbox(
@@ -237,10 +238,20 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
 
     bind_reading(reading, shared, file, hub, split, look_into)
 
+    def take_finished(run_id: str | None) -> tuple[Any, Any]:
+        """The run that has just ended is what people want to rate, against the base."""
+        if run_id is None:
+            return gr.skip(), gr.skip()
+        sides = [(choice.label, choice.id) for choice in services.compare.panes()]
+        return gr.Dropdown(choices=sides, value=BASE), gr.Dropdown(choices=sides, value=run_id)
+
+    shared.finished_run.change(guarded(take_finished), shared.finished_run, [first, second], **QUIET)
+
     # a toast says what went wrong; on a button a failure covers nothing
     quiet: dict[str, Any] = {"show_progress_on": start, **QUIET}
     sides = [first, second]
     timer.tick(guarded(look), drawn, [*batch, counts], **quiet, concurrency_limit=None)
+    when_changed(BATCH, guarded(look), drawn, [*batch, counts], **quiet)
     when_opened(
         timer, app, guarded(opened), [drawn, prompts, *sides], [prompts, lines, *sides, counts, *batch], **quiet
     )

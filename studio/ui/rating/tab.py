@@ -9,9 +9,10 @@ from markupsafe import Markup
 
 from studio.services import Services
 from studio.ui.page.access import Visitor
+from studio.ui.page.changes import VOTES, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
-from studio.ui.page.shared import POLLED, PRIVATE, QUIET, Shared
+from studio.ui.page.shared import IDLE_S, POLLED, PRIVATE, QUIET, Shared
 from studio.ui.parts.html import Macros
 from studio.ui.rating.add_pairs import build_pairs_box
 from studio.ui.rating.hub_login import login_offered
@@ -23,6 +24,8 @@ from studio.ui.votes.export_box import build_export_box
 from studio.ui.votes.panel import build_results_panel
 
 _HTML = Macros("rating/tab.html")
+#: Seconds between two looks at the tally while it says how many votes came in during the last minute.
+RECENT_S = 4.0
 #: The page's own theme, where its address asks for one, goes for the frame as well.
 _THEME = """() => {
     const theme = new URLSearchParams(window.location.search).get("__theme");
@@ -63,9 +66,9 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         build_results_panel(services, shared, app)
     build_export_box(services, shared, app)
 
-    # what the page shows already: the tally, and how many pairs the list was made of
-    drawn = gr.State(("", -1))
-    timer = gr.Timer(1.0)
+    # what the page shows already: the tally, how many pairs the list was made of, and how often it looks
+    drawn = gr.State(("", -1, IDLE_S))
+    timer = gr.Timer(IDLE_S)
     by_hand = gr.Checkbox(visible=False)
 
     def offer(seen: str | None) -> tuple[str, str]:
@@ -77,13 +80,15 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         shown = checked_address(text) if typed else best_address(text or "", app.share_url, services.settings.host)
         return shown, code_html(shown), typed
 
-    def tick(mark: Visitor, with_names: bool | None, search: str | None, before: tuple[str, int]) -> dict[Any, Any]:
+    def tick(
+        mark: Visitor, with_names: bool | None, search: str | None, before: tuple[str, int, float]
+    ) -> dict[Any, Any]:
         standing = tally.look(names=bool(with_names) and mark.operator)
-        now = (tally_html(standing), standing.progress.pairs)
+        now = (tally_html(standing), standing.progress.pairs, RECENT_S if standing.recent else IDLE_S)
         if now == before:
             return {drawn: gr.skip()}
         came = pairs.load(search) if now[1] != before[1] else {}
-        return {numbers: now[0], drawn: now, **came}
+        return {numbers: now[0], drawn: now, timer: gr.Timer(now[2]), **came}
 
     def only_operator(mark: Visitor, with_names: bool | None) -> Any:
         if with_names and not mark.operator:
@@ -99,7 +104,12 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     submitted = address.submit(guarded(retype), [address, by_hand], [address, code, by_hand], js=_TYPED, **QUIET)
     submitted.success(None, [address, by_hand], None, js=_KEEP, **PRIVATE)
     names.input(guarded(only_operator), [shared.visitor, names], names, **QUIET)
-    timer.tick(guarded(tick), [shared.visitor, names, pairs.search, drawn], [numbers, drawn, *pairs.outputs], **POLLED)
+    standing = [shared.visitor, names, pairs.search, drawn]
+    shown = [numbers, drawn, timer, *pairs.outputs]
+    timer.tick(guarded(tick), standing, shown, **POLLED)
+    names.change(guarded(tick), standing, shown, **POLLED)
+    when_changed(VOTES, guarded(tick), standing, shown)
+    when_opened(numbers, app, guarded(tick), standing, shown)
     when_opened(timer, app, guarded(opened), pairs.search, [*rules.outputs, *pairs.outputs])
     listing.expand(guarded(pairs.load), pairs.search, pairs.outputs, **QUIET)
 

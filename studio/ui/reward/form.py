@@ -70,11 +70,11 @@ def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
         services.reward.bases(),
         default,
         "reward-base",
-        "An encoder or a causal model. The embedded one needs no download; any Hub id or local folder may be typed.",
+        "An encoder or a causal model. Built-in: no download. Or type a Hub id or folder.",
     )
     preset_box = build_preset(REWARD_PRESETS, preset, "reward-preset")
     setting_widgets = SettingWidgets("reward", preset.lora, preset.settings)
-    with gr.Accordion("Advanced", open=False, elem_id="reward-advanced"):
+    with gr.Accordion("Advanced", open=False, elem_id="reward-advanced", elem_classes="settings"):
         title = gr.Textbox("", label="Name of the run", placeholder="made from its data", max_lines=1)
         setting_widgets.draw_rest("LoRA", [*LoraSettings.declared()])
         setting_widgets.draw_rest("Training", [*RewardSettings.declared()])

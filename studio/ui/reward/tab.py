@@ -23,7 +23,15 @@ from studio.ui.reward.form import VOTES, RewardWidgets, build_form, form_from
 from studio.ui.reward.panel import RewardPanel
 from studio.ui.reward.preview import build_table, preview
 from studio.ui.reward.score_box import build_score_box, offer
-from studio.ui.training.form import bind_outlook, bind_start, build_outlook, dataset_choices, size_range
+from studio.ui.training.form import (
+    bind_outlook,
+    bind_reset,
+    bind_start,
+    build_outlook,
+    build_reset,
+    dataset_choices,
+    size_range,
+)
 from studio.ui.training.long_rows import bind_long_rows
 from studio.ui.training.watch import Watch
 
@@ -34,7 +42,9 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         with gr.Column(scale=5, min_width=320):
             form, needs = build_form(services)
             length = build_outlook("reward-outlook")
-            train = gr.Button("Train reward model", variant="primary", size="lg", elem_id="reward-train")
+            with gr.Row(equal_height=True):
+                train = gr.Button("Train reward model", variant="primary", size="lg", scale=3, elem_id="reward-train")
+                reset = build_reset("reward-reset")
         with gr.Column(scale=7, min_width=320):
             counts = gr.HTML(elem_id="reward-counts")
             long_rows = gr.Markdown(elem_id="reward-rows-that-fit", elem_classes="quiet")
@@ -155,6 +165,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         form.all(),
         [form.source, form.dataset, form.base, form.data_size, *lengths],
     )
+    bind_reset(reset, services, form, form.base, [form.preset, *form.knobs()], suit_base)
     panel.bind(shared, app, form.all(), shared.reward_run)
     here = [panel.watch, panel.axis]
     bind_start(train, panel, shared, form.all(), start)

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 Axis = Literal["step", "epoch", "seconds"]
-_TITLES = ("Loss", "Rewards and margin", "Accuracy", "Held-out stance (share on the support side)")
-_REWARD_TITLES = ("Loss", "Rewards and margin", "Accuracy in training", "Held-out accuracy")
+_TITLES = ("Held-out stance (share for support)", "Rewards and margin", "Loss", "Accuracy")
+_REWARD_TITLES = ("Held-out accuracy", "Rewards and margin", "Loss", "Accuracy in training")
+#: Row and column of each chart in the grid.
+_STANCE, _REWARDS, _LOSS, _ACCURACY = (1, 1), (1, 2), (2, 1), (2, 2)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Curve:
 
 
 def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool = False) -> Figure:
-    """Loss, rewards with margin, accuracy and held-out stance (of a ``reward`` run: accuracy) of one or several runs, in a 2 x 2
+    """Held-out stance (of a ``reward`` run: accuracy), rewards with margin, loss and accuracy of one or several runs, in a 2 x 2
     grid.
 
     With one run the rewards of both answers are drawn; with several only the margins, to stay readable.
@@ -51,27 +53,27 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
         x = [position(s, axis) for s in curve.steps]
 
         def line(
-            y: list[float], name: str, row: int, col: int, colour: str, x: list[float] = x, **more: object
+            y: list[float], name: str, place: tuple[int, int], colour: str, x: list[float] = x, **more: object
         ) -> None:
             figure.add_trace(
                 Scatter(x=x, y=y, name=name, line={"color": colour, "width": 2}, hovertemplate="%{y:.4g}", **more),
-                row=row,
-                col=col,
+                *place,
             )
 
-        line([s.loss for s in curve.steps], name, 1, 1, color, legendgroup=curve.run_id, showlegend=not alone)
+        line([s.loss for s in curve.steps], name, _LOSS, color, legendgroup=curve.run_id, showlegend=not alone)
         if alone:
-            line([s.reward_chosen for s in curve.steps], "chosen", 1, 2, SUPPORT_COLOR)
-            line([s.reward_rejected for s in curve.steps], "rejected", 1, 2, OPPOSE_COLOR)
-        line([s.margin for s in curve.steps], "margin", 1, 2, color, legendgroup=curve.run_id, showlegend=alone)
-        line([s.accuracy for s in curve.steps], "accuracy", 2, 1, color, legendgroup=curve.run_id, showlegend=False)
+            line([s.reward_chosen for s in curve.steps], "chosen", _REWARDS, SUPPORT_COLOR)
+            line([s.reward_rejected for s in curve.steps], "rejected", _REWARDS, OPPOSE_COLOR)
+        line([s.margin for s in curve.steps], "margin", _REWARDS, color, legendgroup=curve.run_id, showlegend=alone)
+        line(
+            [s.accuracy for s in curve.steps], "accuracy", _ACCURACY, color, legendgroup=curve.run_id, showlegend=False
+        )
         seconds = {s.step: (s.epoch, s.elapsed) for s in curve.steps}
         probe_x = [_probe_position(p, axis, seconds) for p in curve.probes]
         line(
             [p.share for p in curve.probes],
             "held-out accuracy" if reward else "stance",
-            2,
-            2,
+            _STANCE,
             color,
             x=probe_x,
             mode="lines+markers",
@@ -81,16 +83,28 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
         if (
             curve.probes and not reward and not math.isnan(curve.support_ratio)
         ):  # an adapter made elsewhere has no known ratio
-            figure.add_hline(y=curve.support_ratio, line={"color": color, "width": 1, "dash": "dot"}, row=2, col=2)
+            figure.add_hline(y=curve.support_ratio, line={"color": color, "width": 1, "dash": "dot"}, row=1, col=1)
     if alone:
-        figure.add_hline(y=0.6931, line={"color": "#999", "width": 1, "dash": "dot"}, row=1, col=1)
+        figure.add_hline(y=0.6931, line={"color": "#999", "width": 1, "dash": "dot"}, row=2, col=1)
     if reward:
-        figure.add_hline(y=0.5, line={"color": "#999", "width": 1, "dash": "dot"}, row=2, col=2)
+        figure.add_hline(y=0.5, line={"color": "#999", "width": 1, "dash": "dot"}, row=1, col=1)
     elif any(len(curve.steps) > 1 for curve in curves) and not any(curve.probes for curve in curves):
         # the probe looks at the base behind the first step, wherever there is something to look at
-        figure.add_annotation(text="no held-out pairs in this data", showarrow=False, row=2, col=2)
-    figure.update_yaxes(range=[-0.03, 1.03], row=2)
-    return finish(figure, axis, curves)
+        figure.add_annotation(text="no held-out pairs in this data", showarrow=False, row=1, col=1)
+    for row, col in (_STANCE, _ACCURACY):
+        figure.update_yaxes(range=[-0.03, 1.03], row=row, col=col)
+    finish(figure, axis, curves)
+    if alone:  # its three lines are those of one chart
+        inside = {
+            "orientation": "v",
+            "x": 0.55,
+            "y": 0.99,
+            "xanchor": "left",
+            "yanchor": "top",
+            "bgcolor": "rgba(0,0,0,0)",
+        }
+        figure.update_layout(legend=inside, meta={"legend_in": 1})
+    return figure
 
 
 def finish(figure: Figure, axis: Axis, curves: Sequence[Curve]) -> Figure:
@@ -106,7 +120,7 @@ def finish(figure: Figure, axis: Axis, curves: Sequence[Curve]) -> Figure:
     )
     figure.update_xaxes(title_text=axis, row=2)
     figure.update_xaxes(rangemode="tozero")
-    figure.update_annotations(font_size=13)
+    figure.update_annotations(font_size=16)
     return figure
 
 

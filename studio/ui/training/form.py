@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import gradio as gr
+from gradio.events import Dependency
 
 from studio.domain.settings import Declared, Setting
 from studio.errors import RecipeError, StudioError
@@ -23,7 +24,7 @@ from studio.ui.parts.base_fetch import BaseNeeds, build_needs
 from studio.ui.training.run_panel import RunPanel
 from studio.ui.training.watch import Watch
 
-ANY_BASE = "The embedded one needs no download. Any Hub id, local folder or GGUF file may be typed."
+ANY_BASE = "Built-in: no download. Or type a Hub id, folder or GGUF file."
 #: Settings side by side in a row.
 _A_ROW = 3
 
@@ -112,6 +113,8 @@ class FormFields:
                 named[name] = ""
             elif value is None:
                 raise RecipeError(f"{name} is empty; give it a value or choose the preset again.")
+        if not str(named["base"]).strip():
+            raise RecipeError("base is empty; choose a base model.")
         lora, settings = (kind(**{name: named[name] for name in kind.declared()}) for kind in cls.kinds)
         return named, {
             "base": str(named["base"]).strip(),
@@ -179,7 +182,7 @@ def bind_start(
     shared: Shared,
     form: Sequence[Any],
     start: Callable[[Sequence[Any], Progress], str],
-) -> None:
+) -> Dependency:
     """Have ``button`` start a run and open it on ``panel``. ``start`` makes a run of the values of ``form`` and tells how far a
     download is; it gives the run's id."""
 
@@ -194,7 +197,7 @@ def bind_start(
         run_id = start(values, lambda share, text: progress(share, desc=text))
         return panel.open_run(state, run_id, axis)
 
-    button.click(
+    pressed: Dependency = button.click(
         guarded(press),
         [shared.visitor, panel.watch, panel.axis, *form],
         panel.outputs,
@@ -202,6 +205,32 @@ def bind_start(
         show_progress_on=panel.head,
         **PRIVATE,
     )
+    return pressed
+
+
+def build_reset(elem_id: str) -> gr.Button:
+    """Draw the button that puts a form back to what it began with."""
+    return gr.Button("Reset to defaults", size="sm", scale=0, min_width=150, elem_id=elem_id)
+
+
+def bind_reset(
+    button: gr.Button,
+    services: Services,
+    form: FormFields,
+    base: gr.Dropdown,
+    suited: Sequence[Any],
+    suit: Callable[[str], Sequence[Any]],
+) -> None:
+    """Have ``button`` give every widget of ``form`` the value it was drawn with; where another base is the default by now, that one, and
+    what ``suit`` says for the widgets ``suited``."""
+    first = {widget: widget.value for widget in form.all()}
+
+    def reset() -> dict[Any, Any]:
+        default = services.models.default_base()
+        later = {base: default, **dict(zip(suited, suit(default), strict=True))} if default != first[base] else {}
+        return {**first, **later}
+
+    button.click(guarded(reset), None, form.all(), **QUIET)
 
 
 def dataset_choices(services: Services, prompts: bool = False) -> list[tuple[str, str]]:

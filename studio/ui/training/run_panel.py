@@ -14,11 +14,13 @@ import gradio as gr
 from studio.errors import ConflictError
 from studio.services import Services
 from studio.services.recipes.presets import Preset
+from studio.services.runs.bin import KEPT_DAYS
 from studio.services.runs.outlook import offered
 from studio.services.runs.reading import measuring_off
 from studio.services.runs.status import StopMode
 from studio.services.runs.store import RunView
 from studio.ui.page.access import Visitor, may_read_runs, require_operator
+from studio.ui.page.changes import RUNS, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import IDLE_S, LIVE_S, PRIVATE, QUIET, Shared
@@ -50,11 +52,19 @@ class RunPanel:
     #: The module that words what is shown of its runs: ``empty()``, ``header(run)``, ``result(run)`` and, for the history,
     #: ``HEADERS``, ``TYPES``, ``WIDTHS`` and ``history_row(run)``, the run's id last.
     view: ClassVar[Any] = run_view
+    #: The details stand beside the charts, and the history wherever :meth:`draw_history` is called.
+    narrow: bool = False
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self.outputs: list[Any] = []
-        gr.Markdown("## Run")
+        self._draw_open_run()
+        if not self.narrow:
+            self.draw_history()
+
+    def _draw_open_run(self) -> None:
+        if not self.narrow:
+            gr.Markdown("## Run")
         self.head = gr.HTML(self.view.empty(), elem_id=self._id("run-head"))
         self.bar = gr.HTML(elem_id=self._id("run-progress"))
         with gr.Row(visible=False, elem_id=self._id("live-buttons")) as self.live_buttons:
@@ -69,19 +79,35 @@ class RunPanel:
             self.go_on = gr.Button("Keep training", size="sm", elem_id=self._id("keep-training"))
         self.outcome = gr.HTML(elem_id=self._id("run-result"))
         self.draw_result()
-        self.reading = gr.Markdown(elem_id=self._id("reading"))
+        if not self.narrow:
+            self.reading = gr.Markdown(elem_id=self._id("reading"))
         with gr.Column(visible=False) as self.details:
-            self.axis = gr.Radio(
-                ["step", "epoch", "seconds"],
-                value="step",
-                label="Horizontal axis",
-                container=False,
-                elem_id=self._id("axis"),
-            )
-            self.chart = build_live_chart(self._id("charts"), 480)
-            self.draw_details()
+            if self.narrow:
+                with gr.Row(equal_height=False):
+                    with gr.Column(scale=6, min_width=280):
+                        self._draw_charts()
+                    with gr.Column(scale=5, min_width=260):
+                        self.draw_details()
+            else:
+                self._draw_charts()
+                self.draw_details()
+            if self.narrow:
+                self.reading = gr.Markdown(elem_id=self._id("reading"))
             with gr.Accordion("Log", open=False):
                 self.log = gr.HTML(elem_id=self._id("log"))
+
+    def _draw_charts(self) -> None:
+        self.chart = build_live_chart(self._id("charts"), 270 if self.narrow else 480)
+        self.axis = gr.Radio(
+            ["step", "epoch", "seconds"],
+            value="step",
+            label="Horizontal axis",
+            container=False,
+            elem_id=self._id("axis"),
+        )
+
+    def draw_history(self) -> None:
+        """Draw the runs there are, and what can be done with the open one."""
         gr.Markdown("## History")
         self.history = gr.Dataframe(
             headers=list(self.view.HEADERS),
@@ -325,7 +351,10 @@ class RunPanel:
     def _ask_delete(self, mark: Visitor, state: Watch) -> tuple[Any, str]:
         require_operator(mark, "deleting a run")
         run_id = state.chosen(self._services.runs).run_id
-        return gr.Row(visible=True), f"Delete **{run_id}** with its adapter, curves and log? This cannot be undone."
+        return (
+            gr.Row(visible=True),
+            f"Delete **{run_id}** with its adapter, curves and log? The Library keeps it in its bin for {KEPT_DAYS} days.",
+        )
 
     def _delete(self, mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
         require_operator(mark, "deleting a run")
@@ -354,6 +383,7 @@ class RunPanel:
         here, mark = [self.watch, self.axis], shared.visitor
         when_opened(self.timer, app, guarded(self.attach), [*here, to_open], self.outputs)
         self.timer.tick(guarded(self.tick), here, self.outputs, concurrency_limit=None, **QUIET)
+        when_changed(RUNS, guarded(self.tick), here, self.outputs)
         for button, stop in ((self.keep, self._stopper("keep")), (self.discard_sure, self._stopper("discard"))):
             button.click(guarded(stop), [mark, *here], self.outputs, **QUIET)
         self.discard.click(

@@ -91,6 +91,27 @@ def progress(run: RunView, ahead: int = 0) -> str:
     return _HTML.progress(status, share, figures, unchanged(run))
 
 
+def bar_line(run: RunView) -> Markup:
+    """A run in one line: its name and state, how far it is, and once measured what it came to."""
+    status, last = run.status, run.detox_step or run.last_step
+    figures = []
+    if status.state not in FINAL_STATES:
+        total = (last.total if last else status.total) or 0
+        share = (last.step if last else status.step) / total if total else 0.0
+        if total:
+            figures.append(f"step {last.step if last else status.step} of {total}")
+        if (left := seconds_left(run)) is not None:
+            figures.append(f"about {duration(left)} left")
+        if not figures:
+            figures.append(status.message)
+    else:
+        share = 1.0
+        measured = run.adapter_share
+        if measured is not None and measured.n:
+            figures.append(f"support share {measured.share:.0%}, n {measured.n}")
+    return _HTML.bar_line(run.title, status, min(1.0, share), figures)
+
+
 def result(run: RunView) -> str:
     """Requested ratio beside the measured support share, once there is one."""
     if run.status.state not in FINAL_STATES or not isinstance(run.recipe, DpoRecipe):

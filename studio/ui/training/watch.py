@@ -132,11 +132,12 @@ def moving(run: RunView) -> bool:
 
 def to_watch(listed: Sequence[RunView]) -> str | None:
     """The run a page opens with, of ``listed`` (newest first): the one that works, else the next in line, else the
-    newest."""
+    newest that came to something, else the newest."""
     live = [run for run in listed if moving(run)]
     working = [run for run in live if run.status.state != "queued"]
     waiting = sorted(live, key=lambda run: run.status.updated)
-    chosen = next(iter([*working, *waiting, *listed]), None)
+    ended = [run for run in listed if run.status.state not in ("failed", "interrupted")]
+    chosen = next(iter([*working, *waiting, *ended, *listed]), None)
     return chosen.run_id if chosen else None
 
 

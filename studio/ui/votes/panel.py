@@ -1,7 +1,7 @@
 """What the votes say, inside the Rate tab: filters, sentences, charts, and whether the votes can be trusted.
 
-Nothing is read before somebody opens the tab. From then on a timer asks for the number of votes, and only a new one makes
-the statistics be computed again, once for all pages that look at the same votes through the same filters.
+Nothing is read before somebody opens the tab. From then on a new vote makes the statistics be computed again, once for all
+pages that look at the same votes through the same filters.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from studio.services.rating.service import RatingService
 from studio.services.votes.filters import SOURCES, VoteFilters
 from studio.services.votes.statistics import VoteReport, report
 from studio.ui.page.access import Visitor
+from studio.ui.page.changes import VOTES, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import POLLED, Shared
 from studio.ui.parts.live_chart import build_live_chart
 from studio.ui.votes import charts, view
 
-#: Seconds between two looks at the number of votes.
-TICK_S = 4.0
 #: Sets of filters whose report is kept for the next page that asks for it.
 _KEPT = 8
 _SOURCE_LABELS = {"compare": "the screen of Compare", "batch": "batches", "import": "imported files"}
@@ -89,7 +88,6 @@ class ResultsPanel:
         self._reader = Reader(rating)
         self._draw()
         self.seen: gr.State = gr.State(None)
-        self.timer = gr.Timer(TICK_S)
         self.outputs: list[Any] = [
             self.counts,
             self.leads,
@@ -254,9 +252,7 @@ class ResultsPanel:
         """Connect the panel's events."""
         inputs = [shared.visitor, *self.filters]
         when_opened(self.body, app, guarded(self.look), inputs, self.outputs, **POLLED)
-        self.timer.tick(
-            guarded(self.tick), [shared.visitor, self.seen, *self.filters], self.outputs, trigger_mode="once", **POLLED
-        )
+        when_changed(VOTES, guarded(self.tick), [shared.visitor, self.seen, *self.filters], self.outputs)
         gr.on(
             [widget.input for widget in self.filters],
             guarded(self.look),

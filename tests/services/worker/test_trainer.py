@@ -17,7 +17,7 @@ import pytest
 
 from studio.config import ROOT, Settings
 from studio.domain.runs import RunStatus
-from studio.services.recipes.queue import ensure_trainer, trainer_environment
+from studio.services.recipes.queue import ensure_trainer, release_trainer, trainer_environment
 from studio.services.runs.status import read_status, write_status
 from studio.services.runs.store import RunStore
 from studio.services.worker import trainer
@@ -223,6 +223,14 @@ def test_dead_runs_are_recorded_when_a_trainer_starts(settings: Settings, store:
 def test_an_idle_trainer_that_nobody_wants_ends(settings: Settings, store: RunStore) -> None:
     with scripted(settings, idle_exit_s=0.5) as process:
         assert process.wait(60) == 0
+
+
+def test_an_idle_trainer_ends_with_its_server(settings: Settings, store: RunStore) -> None:
+    with scripted(settings) as process:
+        release_trainer(settings)
+        began = time.monotonic()
+        assert process.wait(60) == 0
+        assert time.monotonic() - began < 10  # an idle one waits for a server for 120 s here
 
 
 def test_ensure_trainer_starts_nothing_while_one_lives(

@@ -59,7 +59,7 @@ def run_ids(settings: Settings) -> list[str]:
 
 def test_the_dial_previews_and_bad_input_is_named(page: Any, settings: Settings, tmp_path: Path) -> None:
     counted(page, "50 pairs: 45 prefer support, 5 prefer oppose")
-    page.locator("#base-needs", has_text="million weights").wait_for()
+    page.locator("#base-needs", has_text="M parameters").wait_for()
     dial(page, "support-ratio", 0.2)
     counted(page, "50 pairs: 10 prefer support, 40 prefer oppose")
     page.locator("#outlook", has_text="56 steps.").wait_for()

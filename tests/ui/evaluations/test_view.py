@@ -70,7 +70,7 @@ def test_a_difference_is_told_with_all_it_stands_on() -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ([(0.8, 0.2), (0.2, 0.8)] * 6, "no difference in toxicity from the base can be told"),
+        ([(0.8, 0.2), (0.2, 0.8)] * 6, "no detectable change in toxicity from the base"),
         ([(0.8, 0.2)] * 3, "No interval: fewer than 6 prompts"),
         ([(0.5, 0.25)] * 8, "No interval: all pairs differ by the same amount."),
         ([(None, 0.2), (0.3, None)] * 4, "covers both answers in none of the 8 pairs; not covered is not clean"),
@@ -80,8 +80,8 @@ def test_a_difference_is_told_with_all_it_stands_on() -> None:
 def test_what_was_not_found_is_told(values: list[tuple[float | None, float | None]], sentence: str) -> None:
     text = said(evaluation(*values))
     assert sentence in text
-    if "no difference" in sentence:
-        assert "the interval holds zero" in text
+    if "no detectable change" in sentence:
+        assert "the 95 % CI includes 0" in text
         assert not re.search(r"[−+]\d+ %;", text), "no percentage of a difference that cannot be told"
 
 

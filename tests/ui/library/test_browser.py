@@ -195,7 +195,7 @@ def test_rename_note_push_and_delete(run: Path, studio: Page) -> None:
     wait_until(lambda: token.input_value() == "")
 
     page.click("#library-delete")
-    studio.sees("This cannot be undone.")
+    studio.sees("It stays in the bin for 30 days.")
     assert run.exists()
     page.click("#library-sure")
     studio.sees("No adapter yet.")

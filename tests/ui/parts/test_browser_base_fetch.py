@@ -61,7 +61,7 @@ def test_terms_progress_cancel_and_a_default_that_comes_later(
     page.locator("#fetch-line", has_text="Cancelled").wait_for()
     assert not services.models.info("tiny-base").cached
     # back to the embedded base: this page has chosen, one opened now has not
-    type_base(page, "embedded", "2.8 million weights")
+    type_base(page, "embedded", "2.8 M parameters")
     services.fetches.start("tiny-base", accept_terms=True)
     late = open_page(studio_url)
     late.locator("#fetch-line", has_text="tiny-base").wait_for()

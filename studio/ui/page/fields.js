@@ -1,0 +1,91 @@
+// Says beside a field what is wrong with it, in the words of its label. A number out of a field's bounds reaches nobody: the field
+// goes back to the last one it took. Of an error that the server names a field in ("min_votes is 4; it must be odd") the sentence
+// stands below that field too, until the field is changed.
+(() => {
+    const taken = new WeakMap(); // number fields: the last value they took
+    const block = (field) => field.closest(".block") ?? field.parentElement;
+    const wrong = ({ validity }) => validity.rangeUnderflow || validity.rangeOverflow || validity.badInput;
+
+    function labelOf(box) {
+        const label = box.querySelector("[data-testid='block-info'], label > span, .label-wrap");
+        return (label?.firstChild?.textContent || label?.textContent || "This field").trim();
+    }
+
+    function say(box, sentence) {
+        quiet(box);
+        const line = document.createElement("div");
+        line.className = "field-error";
+        line.setAttribute("role", "alert");
+        line.textContent = sentence;
+        box.append(line);
+        box.querySelectorAll("input, textarea").forEach((field) => field.setAttribute("aria-invalid", "true"));
+    }
+
+    function quiet(box) {
+        box.querySelectorAll(":scope > .field-error").forEach((line) => line.remove());
+        box.querySelectorAll("[aria-invalid]").forEach((field) => field.removeAttribute("aria-invalid"));
+    }
+
+    function bounds({ min, max }) {
+        if (min !== "" && max !== "") return `between ${min} and ${max}`;
+        return min !== "" ? `at least ${min}` : max !== "" ? `at most ${max}` : "a number";
+    }
+
+    function typed(event) {
+        const field = event.target;
+        if (!(field instanceof HTMLElement) || !field.closest(".gradio-container")) return;
+        if (!(field instanceof HTMLInputElement) || field.type !== "number") return quiet(block(field));
+        if (!wrong(field)) {
+            taken.set(field, field.value);
+            return quiet(block(field));
+        }
+        event.stopImmediatePropagation();
+        say(block(field), `${labelOf(block(field))} must be ${bounds(field)}; ${field.value || "this"} is not taken.`);
+    }
+
+    window.addEventListener("input", typed, true);
+    window.addEventListener("focusin", ({ target }) => {
+        if (target instanceof HTMLInputElement && target.type === "number" && !wrong(target)) taken.set(target, target.value);
+    });
+    window.addEventListener("focusout", ({ target }) => {
+        if (target instanceof HTMLInputElement && target.type === "number" && wrong(target)) target.value = taken.get(target) ?? "";
+    }, true);
+
+    // -- what the server refused ------------------------------------------------------------------------------------------
+
+    const named = /^(?:[^:]{1,60}: )?([a-z]\w*) (is|has) (.+)$/s;
+    const shown = (box) => box.getClientRects().length > 0;
+
+    function find(name) {
+        const id = CSS.escape(name.replaceAll("_", "-"));
+        return [...document.querySelectorAll(`#${id}, [id$="-${id}"]`)].find((box) => shown(box) && box.querySelector("input, textarea"));
+    }
+
+    async function place(sentence) {
+        const parts = named.exec(sentence.trim());
+        if (!parts) return;
+        const [, name, verb, rest] = parts;
+        if (!find(name)) {
+            const closed = [...document.querySelectorAll(".settings > button:not(.open), .settings > .label-wrap:not(.open)")].filter(shown);
+            closed.forEach((button) => button.click());
+            await new Promise((done) => setTimeout(done, 400));
+        }
+        const box = find(name);
+        if (!box) return;
+        say(box, `${labelOf(box)} ${verb} ${rest}`);
+        box.scrollIntoView({ block: "center" });
+    }
+
+    new MutationObserver((changes) => {
+        for (const { addedNodes } of changes) {
+            for (const node of addedNodes) {
+                if (!(node instanceof Element)) continue;
+                // each empty chat of Compare would be a landmark of the same name
+                node.querySelectorAll(".placeholder-content[role]").forEach((place) => place.removeAttribute("role"));
+                if (!node.closest(".toast-wrap")) continue;
+                const text = node.querySelector(".toast-body.error .toast-message-text, .toast-message-text.error");
+                if (text) place(text.textContent);
+            }
+        }
+    }).observe(document, { childList: true, subtree: true });
+})();

@@ -1,0 +1,53 @@
+"""axe-core on every page a person can open, light and dark: no violation. One server, one browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from studio.config import ROOT, Settings
+
+axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="tests/requirements.txt")
+
+pytestmark = pytest.mark.timeout(900)
+
+#: Of the parts that Gradio draws and offers no way to change.
+NOT_OURS: dict[str, Any] = {}
+
+
+@pytest.fixture
+def demo(settings: Settings) -> Settings:
+    """A run to look at."""
+    shutil.copytree(ROOT / "adapters" / "demo-support-90", settings.adapters_dir / "demo-support-90")
+    return settings
+
+
+def violations(page: Any) -> list[str]:
+    """Rule, place and reason of everything axe-core finds on the page as it stands."""
+    found = axe_playwright.Axe().run(page, options={"resultTypes": ["violations"], **NOT_OURS}).response["violations"]
+    return [
+        f"{rule['id']} ({len(rule['nodes'])}): {' > '.join(map(str, node['target']))[:160]} {node['html'][:160]} {node['failureSummary'][:300]}"
+        for rule in found
+        for node in rule["nodes"][:4]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_violation(demo: Settings, open_page: Callable[..., Any], studio_url: str, scheme: str) -> None:
+    page = open_page(studio_url, color_scheme=scheme)
+    page.locator("#base-needs", has_text="parameters").wait_for()
+    page.locator("#run-head", has_text="demo-support-90").wait_for()
+    found = {}
+    for tab in ("Align", "Compare", "Rate", "Reward", "Toxicity", "Library"):
+        page.get_by_role("tab", name=tab, exact=True).first.click()
+        page.get_by_role("tabpanel").filter(visible=True).first.wait_for()
+        page.wait_for_load_state("load")
+        found[tab] = violations(page)
+    for path in ("rate", "results"):
+        page.goto(studio_url + path)
+        page.locator("h1, h2").first.wait_for()
+        found[path] = violations(page)
+    assert {name: some for name, some in found.items() if some} == {}
