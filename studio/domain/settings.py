@@ -33,7 +33,7 @@ LOSS_TYPES = (
     "sigmoid_norm",
 )
 #: A reward run that is not told its epochs shows its pairs so many times, and about so many pairs in all.
-PASSES, SHOWN = (2.0, 5.0), 1000
+PASSES, SHOWN = (1.0, 5.0), 600
 _MODULES = re.compile(r"^(all-linear|[A-Za-z0-9_.]+(\s*,\s*[A-Za-z0-9_.]+)*)$")
 
 
@@ -271,7 +271,7 @@ class RewardSettings(PairSettings):
 
     long_rows: str = "leave-out"
     epochs: float = setting(
-        5.0, "Epochs", "Passes over the pairs; 0: by their number, 5 for few, 2 for many.", low=0, high=1000, step=0.5
+        5.0, "Epochs", "Passes over the pairs; 0: by their number, 5 for few, 1 for many.", low=0, high=1000, step=0.5
     )
     center_rewards: float = setting(
         0.01, "Centre rewards", "Weight of a pull of rewards to 0.", low=0, high=100, step=0.01

@@ -78,7 +78,7 @@ class DetoxTraining(Training[DetoxJob]):
         terms = zip(job.scorers, detox.rewards, strict=True)
         self._terms = [Term(scorer, term.weight, detox.reward_clip) for scorer, term in terms]
         first = 0 if seq2seq else first_layer(job, model)
-        if not seq2seq:
+        if first:
             rows = detox.batch_size or detox.answers_per_step
             choose_attention(model, base.device, rows, max(map(len, prompt_ids)) + detox.max_new_tokens, first)
         make = partial(seq2seq_trainer_class(), detox=detox) if seq2seq else trainer_class(detox.algorithm)

@@ -18,6 +18,8 @@ from studio.ml.training.trunk import Trunk, decoder_layers, open_trunk
 
 _log = logging.getLogger(__name__)
 
+Pairs = Sequence[tuple[EncodedAnswer, EncodedAnswer]]
+
 #: Attention scores kept for the backward pass up to which CPU attention is plain matrix products (bytes).
 _EAGER_BYTES, _BYTES_A_SCORE = 2**30, 8
 
@@ -61,7 +63,7 @@ def linear_names(layers: Any) -> list[str]:
     return sorted({name.rpartition(".")[2] for name, m in layers.named_modules() if isinstance(m, torch.nn.Linear)})
 
 
-def longest(pairs: Sequence[tuple[EncodedAnswer, EncodedAnswer]]) -> int:
+def longest(pairs: Pairs) -> int:
     """Tokens of the longest answer of some pairs, its prompt included."""
     return max(len(answer) for pair in pairs for answer in pair)
 

@@ -100,5 +100,15 @@ def _alike(run: RunView) -> RewardRecipe | None:
     """The recipe without what may differ between points of one curve; None for a run of another method."""
     if not isinstance(run.recipe, RewardRecipe):
         return None
-    own = {"run_id": "", "title": "", "row_ids": (), "rows_support": (), "left_out": (), "cut": 0, "created": 0.0}
-    return replace(run.recipe, **own, versions={}, preset="")
+    return replace(
+        run.recipe,
+        run_id="",
+        title="",
+        preset="",
+        row_ids=(),
+        rows_support=(),
+        left_out=(),
+        cut=0,
+        created=0.0,
+        versions={},
+    )

@@ -203,7 +203,7 @@ def test_the_learning_curve_is_made_of_runs_on_parts_of_the_same_pairs(
     assert services.reward.result(trained)["curve"] is None
     ids = services.reward.start_curve(short(RewardForm.from_preset("embedded", "embedded", votes=True)))
     parts = [RewardRecipe.of(services.runs.get(run_id).recipe) for run_id in ids]
-    assert [recipe.data_size for recipe in parts] == [6, 12, 24]
+    assert [recipe.data_size for recipe in parts] == [5, 10, 20]
     assert set(parts[0].row_ids) < set(parts[1].row_ids) < set(parts[2].row_ids)
     assert len({recipe.dataset_hash for recipe in parts}) == 1
     assert parts[0].title.endswith("(25% of the pairs)")
@@ -211,7 +211,7 @@ def test_the_learning_curve_is_made_of_runs_on_parts_of_the_same_pairs(
         services.runs.stop(run_id, "discard")
     carry_out(services, ids[0])
     curve = services.reward.result(ids[0])["curve"]
-    assert [(point["rows"], point["run"]) for point in curve["points"]] == [(6, ids[0]), (24, trained)]
+    assert [(point["rows"], point["run"]) for point in curve["points"]] == [(5, ids[0]), (20, trained)]
     assert "held-out pairs" in curve["more_votes"]
     services.runs.delete(ids[0])
     with pytest.raises(RecipeError, match=r"a learning curve needs at least 4"):
