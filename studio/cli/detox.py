@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
         help="scorer of the end that is not rewarded; none: '' (default: auto)",
     )
     detox.add_argument("--system-prompt", default="", help="put before every prompt")
-    add_training(detox, "quick, course or hub-small", LoraSettings, DetoxSettings)
+    add_training(detox, "quick, real-small, course or hub-small", LoraSettings, DetoxSettings)
 
 
 def _detox(services: Services, options: argparse.Namespace) -> int:

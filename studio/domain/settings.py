@@ -32,6 +32,8 @@ LOSS_TYPES = (
     "discopop",
     "sigmoid_norm",
 )
+#: A reward run that is not told its epochs shows its pairs so many times, and about so many pairs in all.
+PASSES, SHOWN = (1.0, 5.0), 600
 _MODULES = re.compile(r"^(all-linear|[A-Za-z0-9_.]+(\s*,\s*[A-Za-z0-9_.]+)*)$")
 
 
@@ -192,7 +194,11 @@ class PairSettings(TrainingSettings):
     def steps(self, rows: int) -> int:
         """Optimiser steps of a run over ``rows`` pairs that no time limit ends."""
         batches = math.ceil(rows / self.batch_size)
-        return math.ceil(self.epochs * max(1, math.ceil(batches / self.gradient_accumulation)))
+        return math.ceil(self.passes(rows) * max(1, math.ceil(batches / self.gradient_accumulation)))
+
+    def passes(self, rows: int) -> float:
+        """Epochs of a run over ``rows`` pairs."""
+        return self.epochs
 
     @property
     def cuts_answers(self) -> bool:
@@ -202,7 +208,7 @@ class PairSettings(TrainingSettings):
     def check(self) -> None:
         """As :meth:`Declared.check`."""
         super().check()
-        if self.max_seconds <= 0 and self.epochs < 0.01:
+        if self.max_seconds <= 0 and self.passes(1) < 0.01:
             raise RecipeError(f"Epochs: epochs is {self.epochs}; it must be at least 0.01, or set max_seconds.")
 
 
@@ -264,7 +270,14 @@ class RewardSettings(PairSettings):
     """
 
     long_rows: str = "leave-out"
-
+    epochs: float = setting(
+        5.0, "Epochs", "Passes over the pairs; 0: by their number, 5 for few, 1 for many.", low=0, high=1000, step=0.5
+    )
     center_rewards: float = setting(
         0.01, "Centre rewards", "Weight of a pull of rewards to 0.", low=0, high=100, step=0.01
     )
+
+    def passes(self, rows: int) -> float:
+        """As :meth:`PairSettings.passes`; where ``epochs`` is 0, as many as show :data:`SHOWN` pairs, within :data:`PASSES`."""
+        low, high = PASSES
+        return self.epochs or min(high, max(low, round(SHOWN / rows)))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from studio.services.models.service import ModelService
     from studio.services.rating.pair_sources import PairSourceService
     from studio.services.rating.service import RatingService
+    from studio.services.reward.best_of import BestOfService
     from studio.services.reward.service import RewardService
     from studio.services.runs.queue import RunQueue
     from studio.services.runs.store import RunStore
@@ -62,6 +63,7 @@ class Services:
     rating: RatingService
     sources: PairSourceService
     reward: RewardService
+    best_of: BestOfService
     scoring: ScoringService
     evaluations: EvaluationService
     detox: DetoxService
@@ -127,6 +129,7 @@ def build_services(settings: Settings) -> Services:
     from studio.services.models.service import ModelService
     from studio.services.rating.pair_sources import PairSourceService
     from studio.services.rating.service import RatingService
+    from studio.services.reward.best_of import BestOfService
     from studio.services.reward.service import RewardService
     from studio.services.runs.queue import RunQueue
     from studio.services.runs.store import RunStore
@@ -160,6 +163,7 @@ def build_services(settings: Settings) -> Services:
         rating,
         sources,
         reward,
+        BestOfService(runs, models, compare, scoring),
         scoring,
         evaluations,
         detox,

@@ -25,8 +25,9 @@ from studio.ml.detox.start_adapter import StartAdapter
 from studio.ml.detox.trainer import trainer_class
 from studio.ml.models.prompts import chat_ids, end_tokens
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
-from studio.ml.training.pairs import conversation
-from studio.ml.training.setup import token_limit
+from studio.ml.training.pairs import EncodedAnswer, conversation
+from studio.ml.training.setup import choose_attention, first_layer, token_limit
+from studio.ml.training.trunk import Trunk
 
 _log = logging.getLogger(__name__)
 
@@ -76,9 +77,13 @@ class DetoxTraining(Training[DetoxJob]):
         self._start = StartAdapter(model, job.start) if job.start else None
         terms = zip(job.scorers, detox.rewards, strict=True)
         self._terms = [Term(scorer, term.weight, detox.reward_clip) for scorer, term in terms]
+        first = 0 if seq2seq else first_layer(job, model)
+        if first:
+            rows = detox.batch_size or detox.answers_per_step
+            choose_attention(model, base.device, rows, max(map(len, prompt_ids)) + detox.max_new_tokens, first)
         make = partial(seq2seq_trainer_class(), detox=detox) if seq2seq else trainer_class(detox.algorithm)
         arguments = seq2seq_arguments if seq2seq else trl_arguments
-        return make(
+        trainer = make(
             prompts=[prompt.text for prompt in prompts],
             prompt_ids=prompt_ids,
             terms=self._terms,
@@ -86,6 +91,10 @@ class DetoxTraining(Training[DetoxJob]):
             train_dataset=Dataset.from_dict({"prompt": prompt_order(prompts, detox)}),
             **shared,
         )
+        if first:
+            trunk, pad = Trunk(trainer.model, first, None, 0), base.tokenizer.pad_token_id
+            trainer.trunk = trunk if trunk.exact([EncodedAnswer(tuple(ids), ()) for ids in prompt_ids], pad) else None
+        return trainer
 
     def observer(self, trainer: Any, base: Base, **shared: Any) -> DetoxObserver:
         """As :meth:`Training.observer`."""

@@ -8,6 +8,7 @@ optimiser, checkpoints. What differs: prompts come as token ids of the base's ow
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from studio.ml.detox.reward import Scored, Term, score_answers
 from studio.ml.measure.answers import continue_ids
 from studio.ml.training.logprobs import token_log_probs
 from studio.ml.training.trainer import TrainerOverrides
+from studio.ml.training.trunk import Trunk
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +65,8 @@ class DetoxOverrides(TrainerOverrides):
     ):
         self._prompts, self.prompt_ids, self._terms = prompts, prompt_ids, terms
         self.answers: StepAnswers | None = None
+        #: What computes the layers that are not trained once a step, set before training where there are such layers.
+        self.trunk: Trunk | None = None
         super().__init__(reward_funcs=[self._reward], **options)
         from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -129,9 +133,9 @@ class DetoxOverrides(TrainerOverrides):
         turned = (places + start) % length
         answered = mask.bool() & (places >= length - keep)
         real = int((length - start.min()).item())
-        scores = token_log_probs(
-            model, ids.gather(1, turned)[:, :real], answered.gather(1, turned)[:, :real], self.temperature
-        )
+        rows = ids.gather(1, turned)[:, :real]
+        with self.trunk.batch(rows) if self.trunk else contextlib.nullcontext():
+            scores = token_log_probs(model, rows, answered.gather(1, turned)[:, :real], self.temperature)
         scores = torch.nn.functional.pad(scores, (1, length - real))
         return scores.gather(1, (places - start) % length)[:, -keep:]
 

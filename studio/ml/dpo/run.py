@@ -18,7 +18,7 @@ from studio.ml.measure.stance import pad_id
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
 from studio.ml.training.pairs import encode_heldout, encode_rows
 from studio.ml.training.reference import ReferenceCache
-from studio.ml.training.setup import NO_ROWS, base_name, choose_attention, keep_states, token_limit
+from studio.ml.training.setup import NO_ROWS, base_name, choose_attention, keep_states, longest, token_limit
 from studio.ml.training.steps import progress_callback_class
 
 
@@ -70,7 +70,7 @@ class DpoTraining(Training[DpoJob]):
         pairs = encode_rows(tokenizer, job.rows, job.recipe.system_prompt, max_length, dpo.cuts_answers)
         self._heldout = encode_heldout(tokenizer, job.heldout, job.recipe.system_prompt, max_length, dpo.cuts_answers)
         warn_of_cuts(pairs, max_length)
-        choose_attention(base.model, base.device, pairs, dpo.batch_size)
+        choose_attention(base.model, base.device, 2 * dpo.batch_size, longest(pairs))
         self._reference = ReferenceCache(job.cache_dir, base_name(job, base.dtype))
         trainer = trainer_class()(
             pairs=pairs,

@@ -9,9 +9,10 @@ at its end), a text to be scored is refused.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from studio.domain.data import Message, PreferenceRow
 from studio.errors import InputError, RecipeError
@@ -23,10 +24,16 @@ from studio.ml.training.logprobs import pad_answers
 from studio.ml.training.pairs import EncodedAnswer, conversation
 from studio.ml.training.trunk import Trunk, reading
 
+if TYPE_CHECKING:
+    import torch
+
 _log = logging.getLogger(__name__)
 
 Encoded = tuple[EncodedAnswer, EncodedAnswer]
+#: Tokens through the model at once where nothing is kept for a backward pass.
 _CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 4096, 32768
+#: Tokens of a training step that go through the model at once on a CPU. Smaller parts have less padding, larger ones fewer calls.
+CPU_STEP_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -123,20 +130,39 @@ def encode_answer(
 
 
 def score_rows(model: Any, answers: Sequence[EncodedAnswer], pad_id: int, trunk: Trunk | None = None) -> list[float]:
-    """The reward of each answer, without gradients, in batches of similar length, from the kept states of ``trunk`` where there
-    is one; the model's mode is left alone."""
+    """The reward of each answer, without gradients; the model's mode is left alone. ``trunk`` as in :func:`rewards_by_length`."""
     import torch
 
     room = _CPU_BATCH_TOKENS if model.device.type == "cpu" else _GPU_BATCH_TOKENS
-    rewards = [0.0] * len(answers)
+    # not inference_mode: what a layer keeps for later must fit training as well
+    with torch.no_grad():
+        rewards: list[float] = rewards_by_length(model, answers, pad_id, trunk, room).tolist()
+    return rewards
+
+
+def rewards_by_length(
+    model: Any, answers: Sequence[EncodedAnswer], pad_id: int, trunk: Trunk | None = None, room: int = 0
+) -> torch.Tensor:
+    """The reward of each answer ``[answers]`` in their order, computed in parts of similar length, so that little is spent on
+    padding; from the kept states of ``trunk`` where there is one.
+
+    Args:
+        room: tokens of a part at most, padding included; 0: :data:`CPU_STEP_TOKENS` on a CPU, no bound elsewhere.
+    """
+    import torch
+
+    if not answers:
+        return torch.zeros(0)
+    if room == 0:
+        room = CPU_STEP_TOKENS if model.device.type == "cpu" else sys.maxsize
+    parts, places = [], []
     for chosen in batches_by_length([len(answer) for answer in answers], room):
         part = [answers[index] for index in chosen]
-        # not inference_mode: what a layer keeps for later must fit training as well
-        with torch.no_grad(), reading(trunk, part):
-            values = rewards_of(model, pad_batch(part, pad_id, model.device)).tolist()
-        for index, value in zip(chosen, values, strict=True):
-            rewards[index] = value
-    return rewards
+        with reading(trunk, part):
+            parts.append(rewards_of(model, pad_batch(part, pad_id, model.device)))
+        places += chosen
+    back = torch.tensor(places, device=parts[0].device).argsort()
+    return torch.cat(parts)[back]
 
 
 def pad_batch(answers: Sequence[EncodedAnswer], pad_id: int, device: Any = "cpu") -> dict[str, Any]:

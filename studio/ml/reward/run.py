@@ -25,7 +25,9 @@ from studio.ml.training.setup import (
     NO_ROWS,
     TrainingJob,
     choose_attention,
+    first_layer,
     keep_states,
+    longest,
     lora_config,
     pair_arguments,
 )
@@ -114,7 +116,8 @@ class RewardTraining(Training[RewardJob]):
                 f"None of the {len(job.rows)} training rows can be used: an answer exceeds max_length ({limit}) or both "
                 "are the same; raise max_length or choose other data."
             )
-        choose_attention(base.model, base.device, pairs, settings.batch_size)
+        rows, first = 2 * settings.batch_size, first_layer(job, base.model)
+        choose_attention(base.model, base.device, rows, longest(pairs), first)
         arguments = pair_arguments(recipe, len(pairs), job.folder, base.device, base.model.num_parameters())
         trainer = trainer_class()(
             pairs=pairs,

@@ -1,7 +1,7 @@
 """TRL's ``RewardTrainer`` with what it does unasked switched off; see :mod:`studio.ml.training.trainer`.
 
 The loss is TRL's: ``-log sigmoid(reward(chosen) - reward(rejected))``, and the pull of both towards zero. Chosen and
-rejected answers go through the model in one batch.
+rejected answers of a step go through the model in parts of similar length.
 """
 
 from __future__ import annotations
@@ -11,24 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studio.ml.reward.base import rewards_of
-from studio.ml.reward.rows import Encoded, pad_batch
+from studio.ml.reward.rows import Encoded, pad_batch, rewards_by_length
 from studio.ml.training.pairs import EncodedAnswer
 from studio.ml.training.trainer import TrainerOverrides
-from studio.ml.training.trunk import Trunk, reading
+from studio.ml.training.trunk import Trunk
 
 
 @dataclass(frozen=True)
 class RewardCollator:
-    """Row numbers to a right-padded batch as TRL lays it out: all chosen answers, then all rejected ones."""
+    """Row numbers to a batch: the numbers, and the mask of its answers' tokens, from which TRL counts them."""
 
     pairs: Sequence[Encoded]
     pad_id: int
 
     def __call__(self, examples: Sequence[dict[str, int]]) -> dict[str, Any]:
         rows = [example["row"] for example in examples]
-        answers = answers_of(self.pairs, rows)
-        return {"rows": rows, **pad_batch(answers, self.pad_id)}
+        return {"rows": rows, "attention_mask": pad_batch(answers_of(self.pairs, rows), self.pad_id)["attention_mask"]}
 
 
 def answers_of(pairs: Sequence[Encoded], rows: Sequence[int]) -> list[EncodedAnswer]:
@@ -47,7 +45,7 @@ def trainer_class() -> Any:
         """See the module."""
 
         def __init__(self, *, pairs: Sequence[Encoded], **options: Any) -> None:
-            self._pairs = pairs
+            self._pairs, self._pad_id = pairs, options["data_collator"].pad_id
             #: Kept states of the layers that are not trained, set before training where there are such layers.
             self.trunk: Trunk | None = None
             super().__init__(**options)
@@ -57,11 +55,11 @@ def trainer_class() -> Any:
         ) -> Any:
             answers = answers_of(self._pairs, inputs.pop("rows"))
 
-            def scored(use_cache: bool, **batch: Any) -> Any:
-                return SequenceClassifierOutput(logits=rewards_of(model, batch)[:, None])
+            def scored(use_cache: bool, attention_mask: Any) -> Any:
+                rewards = rewards_by_length(model, answers, self._pad_id, self.trunk)
+                return SequenceClassifierOutput(logits=rewards[:, None])
 
-            with reading(self.trunk, answers):
-                loss, outputs = super().compute_loss(scored, inputs, True)
+            loss, outputs = super().compute_loss(scored, inputs, True)
             self._metrics["train"].clear()  # means of batch means; the tally keeps sums over pairs
             value = loss.item()
             self._check_loss(value)

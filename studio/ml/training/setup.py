@@ -20,7 +20,6 @@ _log = logging.getLogger(__name__)
 
 Pairs = Sequence[tuple[EncodedAnswer, EncodedAnswer]]
 
-
 #: Attention scores kept for the backward pass up to which CPU attention is plain matrix products (bytes).
 _EAGER_BYTES, _BYTES_A_SCORE = 2**30, 8
 
@@ -64,21 +63,26 @@ def linear_names(layers: Any) -> list[str]:
     return sorted({name.rpartition(".")[2] for name, m in layers.named_modules() if isinstance(m, torch.nn.Linear)})
 
 
+def longest(pairs: Pairs) -> int:
+    """Tokens of the longest answer of some pairs, its prompt included."""
+    return max(len(answer) for pair in pairs for answer in pair)
+
+
 def token_limit(model: Any, max_length: int) -> int:
     """``max_length`` or the longest input the model has positions for, whichever is less, in tokens."""
     return min(max_length, getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_length)
 
 
-def choose_attention(model: Any, device: str, pairs: Pairs, batch_size: int) -> None:
-    """On a CPU take plain matrix products for attention while what they keep for the backward pass is small.
+def choose_attention(model: Any, device: str, rows: int, length: int, first: int = 0) -> None:
+    """On a CPU take plain matrix products for attention while what the layers from ``first`` on keep for the backward pass is small.
 
-    The fused kernel's backward pass takes about ten times as long there at the lengths of short answers.
+    The fused kernel's backward pass takes about ten times as long there at the lengths of short answers. ``rows`` of at most
+    ``length`` tokens go through the model in a step's backward pass.
     """
     if device != "cpu":
         return
     config = model.config.get_text_config()
-    length = max(len(answer) for pair in pairs for answer in pair)
-    scores = config.num_hidden_layers * config.num_attention_heads * 2 * batch_size * length * length
+    scores = (config.num_hidden_layers - first) * config.num_attention_heads * rows * length * length
     if scores * _BYTES_A_SCORE <= _EAGER_BYTES:
         model.set_attn_implementation("eager")
 
@@ -136,10 +140,15 @@ def keep_states(
     job: TrainingJob, dtype: str, model: Any, answers: Sequence[EncodedAnswer], pad_id: int
 ) -> Trunk | None:
     """Kept states of ``answers`` below the layers that the job trains; None where it trains all, see :func:`open_trunk`."""
-    layers, name = decoder_layers(model), base_name(job, dtype)
-    first = job.recipe.lora.first_layer(len(layers)) if layers is not None else 0
+    first, name = first_layer(job, model), base_name(job, dtype)
     folder = job.cache_dir / "states" / f"{name}-{first}" if name else None
     return open_trunk(model, first, answers, pad_id, folder, job.states_mb * 2**20)
+
+
+def first_layer(job: TrainingJob, model: Any) -> int:
+    """Index of the lowest layer of ``model`` that the job trains; 0 where its layers cannot be told apart."""
+    layers = decoder_layers(model)
+    return job.recipe.lora.first_layer(len(layers)) if layers is not None else 0
 
 
 def start_device(job: TrainingJob) -> str:
@@ -169,7 +178,7 @@ def pair_arguments(recipe: PairRecipe, rows: int, folder: Path, device: str, par
     settings = recipe.settings
     return {
         **common_arguments(settings, settings.steps(rows), folder, device, parameters),
-        "num_train_epochs": settings.epochs,
+        "num_train_epochs": settings.passes(rows),
         "max_steps": TIMED_STEPS if settings.max_seconds > 0 else -1,
         "per_device_train_batch_size": settings.batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation,

@@ -59,13 +59,7 @@ def open_trunk(
     if size > (disk_bytes if folder else memory_bytes):
         _log.warning("Hidden states of this run would take %.1f GB; it goes through all layers instead.", size / 1e9)
         return None
-    difference = trunk.difference(answers, pad_id)
-    if difference > TOLERANCE:
-        _log.warning(
-            "On this base the upper layers alone give other numbers than all layers (relative difference %.2g); "
-            "the run goes through all layers.",
-            difference,
-        )
+    if not trunk.exact(answers, pad_id):
         return None
     if folder:
         prune(folder.parent, disk_bytes - size)
@@ -90,6 +84,7 @@ class Trunk:
         self._folder, self._memory_bytes = folder, memory_bytes
         self._kept: dict[str, torch.Tensor] = {}
         self._held = 0
+        self._last: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def add(self, answers: Sequence[EncodedAnswer], pad_id: int) -> None:
         """Compute and keep the states of those ``answers`` that are not known yet.
@@ -124,6 +119,16 @@ class Trunk:
         layers above the trunk alone."""
         return self._upper(self.states(answers))
 
+    def batch(self, ids: torch.Tensor) -> contextlib.AbstractContextManager[None]:
+        """As :meth:`reading`, for right-padded ``ids`` ``[rows, tokens]`` whose states are computed here and held until other ones come:
+        for sequences that are new in each step and read more than once in it."""
+        import torch
+
+        if self._last is None or not torch.equal(self._last[0], ids):
+            with torch.no_grad():
+                self._last = ids, self._below(ids)
+        return self._upper(self._last[1])
+
     @contextlib.contextmanager
     def _upper(self, states: torch.Tensor) -> Iterator[None]:
         """Within the block the decoder consists of the layers above the trunk and begins with ``states`` ``[rows, tokens, hidden]``,
@@ -138,6 +143,17 @@ class Trunk:
                 yield
         finally:
             handle.remove()
+
+    def exact(self, answers: Sequence[EncodedAnswer], pad_id: int) -> bool:
+        """Whether the tail over kept states gives the numbers of all layers, within :data:`TOLERANCE`; the log says so if not."""
+        difference = self.difference(answers, pad_id)
+        if difference > TOLERANCE:
+            _log.warning(
+                "On this base the upper layers alone give other numbers than all layers (relative difference %.2g); "
+                "the run goes through all layers.",
+                difference,
+            )
+        return difference <= TOLERANCE
 
     def difference(self, answers: Sequence[EncodedAnswer], pad_id: int) -> float:
         """Largest difference of a last hidden state between tail over kept states and the full forward pass, relative to the

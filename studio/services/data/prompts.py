@@ -18,6 +18,8 @@ from studio.services.data.formats import PromptFile, read_prompts
 from studio.services.files.records import read_record
 
 FOLDER = ROOT / "data" / "toxicity"
+#: The set that provokes a base which is polite by itself.
+RANTS = "prompts-en-rants"
 #: What somebody may bring along; the file's size in megabytes.
 MAX_PROMPTS, MAX_PROMPT_CHARACTERS, MAX_FILE_MB = 2_000, 20_000, 5
 

@@ -88,7 +88,7 @@ class DetoxService:
         model = self._models.info(base)
         if model.seq2seq:
             return "course"
-        return "quick" if model.preset == "embedded" else "hub-small"
+        return {"embedded": "quick", "real-small": "real-small"}.get(model.preset, "hub-small")
 
     def preview(self, form: DetoxForm) -> DetoxPlan:
         """Exactly the prompts that :meth:`start` would train and measure on.

@@ -240,7 +240,11 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
             )
         )
     lora, settings = recipe.lora, recipe.settings
-    length = f"{settings.max_seconds:g} s of training" if settings.max_seconds else f"{settings.epochs:g} epochs"
+    length = (
+        f"{settings.max_seconds:g} s of training"
+        if settings.max_seconds
+        else f"{settings.passes(recipe.data_size):g} epochs"
+    )
     last = view.last_step
     facts: Iterable[tuple[str, str]] = (
         ("Run", f"`{view.run_id}`, {_date(recipe.created)}"),

@@ -130,6 +130,14 @@ REWARD_PRESETS = _named(
         "For the small model that is shipped: high learning rate, five passes; done in seconds.",
     ),
     Preset(
+        "real-small",
+        "Real small model (0.1-0.6B, one to five minutes on a CPU)",
+        LoraSettings(rank=16, alpha=32, dropout=0.0, layers="1/3"),
+        RewardSettings(learning_rate=5e-4, epochs=0.0, max_length=256, probe_every=50),
+        "For SmolLM2 135M and its like: LoRA on the upper third of the layers over kept hidden states, and as many passes as the "
+        "number of pairs suggests.",
+    ),
+    Preset(
         "encoder",
         "Encoder (DistilRoBERTa and its like)",
         LoraSettings(rank=16, alpha=32, dropout=0.05, target_modules="all-linear"),
@@ -175,6 +183,27 @@ DETOX_PRESETS = _named(
         ),
         "For the small model that is shipped: high learning rate that falls to 0, 32 answers a step, half of the prompts "
         "ordinary. Rewarded is the embedded scorer, cut near yes or no; the word list judges.",
+    ),
+    Preset(
+        "real-small",
+        "Real small model (0.1-0.6B, some minutes on a CPU)",
+        LoraSettings(rank=16, alpha=32, dropout=0.0, layers="1/3"),
+        DetoxSettings(
+            rewards=(RewardTerm("embedded"),),
+            reward_clip=1.0,
+            beta=0.05,
+            learning_rate=1e-3,
+            scheduler="linear",
+            steps=20,
+            prompts_per_step=4,
+            generations=6,
+            max_new_tokens=32,
+            ordinary=0.25,
+            sample_every=10,
+            measured_answers=72,
+        ),
+        "For SmolLM2 135M and its like, with the shipped rants and rude characters: LoRA on the upper third of the layers, 24 answers of "
+        "at most 32 tokens a step.",
     ),
     Preset(
         "course",

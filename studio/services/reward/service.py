@@ -19,6 +19,7 @@ from studio.services.models.outlook import form_outlook
 from studio.services.rating.rules import decide, tally
 from studio.services.recipes.form import TrainingForm, pair_fields, recipe_fields, with_pairs
 from studio.services.recipes.presets import REWARD_PRESETS
+from studio.services.reward.curve import SHARES, CurvePoint, learning_curve, more_votes, part_of
 from studio.services.reward.data import RewardData, TableRow, gather, table, to_dataset
 from studio.services.runs.folder import new_run_id
 from studio.services.runs.outlook import Outlook
@@ -171,17 +172,46 @@ class RewardService:
             RecipeError: a setting is out of range; the message names it and its value.
             InputError, ModelLoadError: the base model is not to be had.
         """
+        return self._start(form, (1.0,), progress)[-1]
+
+    def start_curve(self, form: RewardForm, progress: Progress | None = None) -> tuple[str, ...]:
+        """As :meth:`start`, one run for each of :data:`SHARES` of the pairs, all measured on the same held-out ones; their ids, that of
+        the run on all pairs last. What one run keeps of the base the next ones read.
+
+        Raises:
+            as :meth:`start`; RecipeError: there are too few pairs to take a part of.
+        """
+        return self._start(form, SHARES, progress)
+
+    def curve(self, run_id: str) -> tuple[CurvePoint, ...]:
+        """The learning curve that a run belongs to; empty where it has fewer than two points.
+
+        Raises:
+            InputError, NotFoundError: no such run; RecipeError: it is no reward run.
+        """
+        return learning_curve(self._runs.get_of(RewardRecipe, run_id), self.list())
+
+    def _start(self, form: RewardForm, shares: Sequence[float], progress: Progress | None) -> tuple[str, ...]:
         data = self.preview(form).data
         form.check()
+        if shares[0] * len(data.rows) < 1:
+            raise RecipeError(
+                f"There are {len(data.rows)} training pairs; a learning curve needs at least {round(1 / shares[0])}."
+            )
         base, path = self._models.resolve_causal(base_id(form.base), NO_HEAD, progress)
-        fit = rows_that_fit(str(path), data.rows, form.system_prompt.strip(), form.settings, self._models.trusts_code)
-        dataset = to_dataset(data)
-        recipe = RewardRecipe(
-            run_id=new_run_id(f"reward-{dataset.id}", form.support_ratio),
-            **recipe_fields(form, base, f"Reward: {dataset.title}"),
-            **pair_fields(dataset, data.rows, form.support_ratio, fit),
-        )
-        return self._queue.start(recipe, dataset).run_id
+        dataset, started = to_dataset(data), []
+        for share in shares:
+            rows = part_of(data.rows, share, form.settings.seed) if share < 1 else data.rows
+            part = f" ({share:.0%} of the pairs)" if share < 1 else ""
+            fit = rows_that_fit(str(path), rows, form.system_prompt.strip(), form.settings, self._models.trusts_code)
+            shared = recipe_fields(form, base, f"Reward: {dataset.title}")
+            recipe = RewardRecipe(
+                run_id=new_run_id(f"reward-{dataset.id}", form.support_ratio),
+                **{**shared, "title": f"{shared['title'][: 120 - len(part)]}{part}"},
+                **pair_fields(dataset, rows, form.support_ratio, fit),
+            )
+            started.append(self._queue.start(recipe, dataset).run_id)
+        return tuple(started)
 
     def list(self) -> Sequence[RunView]:
         """Reward runs, newest first."""
@@ -205,6 +235,7 @@ class RewardService:
             "baselines": {"majority": finite(report.majority), "longer": finite(report.longer)} if report else None,
             "dropped": report.dropped if report else None,
             "learned": report.learned if report else None,
+            "curve": _curve(self.curve(run_id)),
         }
 
     def status(self, run_id: str) -> dict[str, Any]:
@@ -227,7 +258,7 @@ class RewardService:
 
     def retrain(self) -> str:
         """Start a reward run on the votes as they are now, with the base and settings of the newest reward run on votes
-        (without one: the embedded base and its preset).
+        (without one: the base that forms begin with, and the preset that suits it).
 
         Raises:
             DatasetError: the votes decide no pair.
@@ -248,7 +279,8 @@ class RewardService:
                     lora=recipe.lora,
                     settings=recipe.settings,
                 )
-        return RewardForm.from_preset("embedded", "embedded", votes=True)
+        base = self._models.default_base()
+        return RewardForm.from_preset(base, self.preset_for(base), votes=True)
 
     def dpo_on_votes(self, share: float, base: str = "embedded", progress: Progress | None = None) -> str:
         """Keep the votes as a dataset and start a DPO run on it, in which ``share`` of the pairs prefer the answer that was
@@ -291,3 +323,10 @@ def _accuracy(report: RewardReport | None) -> dict[str, Any] | None:
     if report is None or not report.n:
         return None
     return {"k": report.hits, "n": report.n, "ties": report.ties, "low": report.low, "high": report.high}
+
+
+def _curve(points: Sequence[CurvePoint]) -> dict[str, Any] | None:
+    if not points:
+        return None
+    listed = [{"run": p.run_id, "rows": p.rows, "k": p.hits, "n": p.n, "low": p.low, "high": p.high} for p in points]
+    return {"points": listed, "more_votes": more_votes(points)}

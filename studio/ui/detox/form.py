@@ -11,7 +11,7 @@ import gradio as gr
 from studio.domain.detox import MAX_TERMS, DetoxSettings
 from studio.domain.settings import LoraSettings, TrainingSettings
 from studio.services import Services
-from studio.services.data.prompts import prompt_sets
+from studio.services.data.prompts import RANTS, prompt_sets
 from studio.services.detox.service import AUTO, DetoxForm
 from studio.services.recipes.presets import DETOX_PRESETS
 from studio.ui.parts.base_fetch import BaseNeeds
@@ -87,6 +87,7 @@ def build_form(services: Services) -> tuple[DetoxWidgets, FormTexts]:
     preset = DETOX_PRESETS[services.detox.preset_for(default)]
     detox = preset.settings
     datasets, offered = dataset_choices(services, prompts=True), set_choices()
+    rants = preset.name == "real-small" and RANTS in {name for _, name in offered}
     terms: dict[str, Any] = {}
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
@@ -100,17 +101,17 @@ def build_form(services: Services) -> tuple[DetoxWidgets, FormTexts]:
             )
             dataset = gr.Dropdown(
                 [NONE, *datasets],
-                value=datasets[0][1],
+                value="" if rants else datasets[0][1],
                 label="Prompts of a dataset",
                 info="Ordinary questions. Of data with two sides, the stance is measured before and after.",
                 elem_id="detox-dataset",
             )
             sets = gr.Dropdown(
                 offered,
-                value=[name for _, name in offered[:1]],
+                value=[RANTS] if rants else [name for _, name in offered[:1]],
                 multiselect=True,
                 label="Prompt sets",
-                info="A third of each was made to provoke.",
+                info="A third of each was made to provoke; of the rants, which make a polite base rude, three quarters.",
                 elem_id="detox-sets",
             )
             with gr.Accordion("Prompts of a file of yours", open=False, elem_id="detox-own"):

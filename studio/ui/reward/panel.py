@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gradio as gr
 
 from studio.domain.runs import FINAL_STATES, RewardRecipe
+from studio.services.reward.curve import more_votes
 from studio.services.reward.reading import read_reward
 from studio.services.runs.store import RunView
 from studio.ui.parts.live_chart import build_live_chart
@@ -32,13 +33,23 @@ class RewardPanel(RunPanel):
         return run.method == "reward"
 
     def draw_result(self) -> None:
-        """Histogram and calibration side by side, below each other on a phone."""
+        """The learning curve; histogram and calibration side by side, below each other on a phone."""
+        with gr.Column(visible=False) as self.learning:
+            self.more_votes = gr.Markdown(elem_id="reward-more-votes")
+            self.curve = build_live_chart("reward-learning-curve", 300)
         with gr.Row(visible=False) as self.pictures:
             with gr.Column(min_width=300):
-                self.margins = build_live_chart("reward-margins", 300)
+                self.margins = build_live_chart("reward-margins", 300, self.curve.library)
             with gr.Column(min_width=300):
-                self.calibration = build_live_chart("reward-calibration", 300, self.margins.library)
-        self.outputs += [self.pictures, self.margins.chart, self.calibration.chart]
+                self.calibration = build_live_chart("reward-calibration", 300, self.curve.library)
+        self.outputs += [
+            self.learning,
+            self.more_votes,
+            self.curve.chart,
+            self.pictures,
+            self.margins.chart,
+            self.calibration.chart,
+        ]
 
     def curve_notes(self, state: Watch, run: RunView) -> list[str]:
         """How to read the curves."""
@@ -49,11 +60,15 @@ class RewardPanel(RunPanel):
         return training_figure(curves, axis, reward=True)
 
     def further(self, state: Watch, run: RunView, everything: bool) -> dict[Any, Any]:
-        """Histogram and calibration of an ended run."""
+        """Learning curve, histogram and calibration of an ended run."""
         report = run.reward
         if report is None or not report.n or run.status.state not in FINAL_STATES:
             return self.nothing()
+        points = self._services.reward.curve(run.run_id)
         return {
+            self.learning: gr.Column(visible=bool(points)),
+            self.more_votes: f"**Do we need more votes?** {more_votes(points)}" if points else "",
+            **self.curve.show(reward_view.learning_figure(points) if points else None),
             self.pictures: gr.Row(visible=True),
             **self.margins.show(reward_view.margin_figure(report)),
             **self.calibration.show(reward_view.calibration_figure(report)),
@@ -61,7 +76,13 @@ class RewardPanel(RunPanel):
 
     def nothing(self) -> dict[Any, Any]:
         """No pictures."""
-        return {self.pictures: gr.Row(visible=False), **self.margins.show(None), **self.calibration.show(None)}
+        return {
+            self.learning: gr.Column(visible=False),
+            self.pictures: gr.Row(visible=False),
+            **self.curve.show(None),
+            **self.margins.show(None),
+            **self.calibration.show(None),
+        }
 
     def repeat(self, run: RunView) -> list[Any]:
         """Values of the Reward form."""

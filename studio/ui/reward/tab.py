@@ -19,6 +19,7 @@ from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
 from studio.ui.parts.html import parts
 from studio.ui.reward import view as reward_view
+from studio.ui.reward.best_of_box import BestOfBox
 from studio.ui.reward.form import VOTES, RewardWidgets, build_form, form_from
 from studio.ui.reward.panel import RewardPanel
 from studio.ui.reward.preview import build_table, preview
@@ -42,9 +43,11 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         with gr.Column(scale=5, min_width=320):
             form, needs = build_form(services)
             length = build_outlook("reward-outlook")
-            with gr.Row(equal_height=True):
+with gr.Row(equal_height=True):
                 train = gr.Button("Train reward model", variant="primary", size="lg", scale=3, elem_id="reward-train")
                 reset = build_reset("reward-reset")
+            curve = gr.Button("Train on 25, 50 and 100 % of the pairs", size="sm", elem_id="reward-curve")
+            gr.Markdown("Do we need more votes? Three runs, measured on the same held-out pairs.", elem_classes="quiet")
         with gr.Column(scale=7, min_width=320):
             counts = gr.HTML(elem_id="reward-counts")
             long_rows = gr.Markdown(elem_id="reward-rows-that-fit", elem_classes="quiet")
@@ -73,11 +76,13 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
             dpo = gr.Button("Run DPO on the votes", size="sm", interactive=False, elem_id="dpo-votes")
             scorer = build_score_box(services)
     panel = RewardPanel(services)
+    best_of = BestOfBox(services, scorer, panel.curve.library)
 
-    def refresh(dataset: str, chosen: str | None, *values: Any) -> dict[Any, Any]:
+    def refresh(dataset: str, chosen: str | None, judge: str | None, model: str | None, *values: Any) -> dict[Any, Any]:
         """What may have changed elsewhere: votes, datasets, runs."""
         updates: dict[Any, Any] = {
             scorer: offer(services.scoring.reward_runs(), chosen),
+            **best_of.offers(judge, model),
             form.dataset: gr.Dropdown(choices=dataset_choices(services)),
             **dict(zip((counts, table), count(*values), strict=True)),
         }
@@ -101,6 +106,9 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
 
     def start(values: Sequence[Any], progress: Progress) -> str:
         return services.reward.start(form_from(*values), progress)
+
+    def start_curve(values: Sequence[Any], progress: Progress) -> str:
+        return services.reward.start_curve(form_from(*values), progress)[-1]
 
     def retrain(mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
         require_operator(mark, "training")
@@ -129,8 +137,8 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         except StudioError:  # what is wrong stands below the base
             return [gr.skip()] * (1 + len(form.knobs()))
 
-    fresh = [scorer, form.dataset, counts, table, badge, again, dpo]
-    looked = [form.dataset, scorer, *form.all()]
+    fresh = [scorer, best_of.judge, best_of.model, form.dataset, counts, table, badge, again, dpo]
+    looked = [form.dataset, scorer, best_of.judge, best_of.model, *form.all()]
     when_opened(panel.history, app, guarded(refresh), looked, fresh)
     bind_needs(services, shared, app, form.base, needs, base_id)
     form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
@@ -169,6 +177,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     panel.bind(shared, app, form.all(), shared.reward_run)
     here = [panel.watch, panel.axis]
     bind_start(train, panel, shared, form.all(), start)
+    bind_start(curve, panel, shared, form.all(), start_curve)
     again.click(guarded(retrain), [shared.visitor, *here], panel.outputs, show_progress_on=panel.head, **PRIVATE).then(
         guarded(refresh), looked, fresh, **QUIET
     )

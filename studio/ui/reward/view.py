@@ -10,6 +10,7 @@ from markupsafe import Markup
 from studio.domain.events import RewardReport
 from studio.domain.runs import FINAL_STATES, RewardRecipe
 from studio.domain.toxicity import TextScore
+from studio.services.reward.curve import CurvePoint
 from studio.services.reward.reading import claim, majority_name
 from studio.services.reward.service import VoteCount
 from studio.services.runs.store import RunView
@@ -48,7 +49,7 @@ def header(run: RunView) -> Markup:
         ("data sha256", r.dataset_hash[:12]),
         ("LoRA", f"r {r.lora.rank}, alpha {r.lora.alpha}"),
         ("lr", f"{reward.learning_rate:g}"),
-        ("length", f"{reward.max_seconds:g} s" if reward.max_seconds else f"{reward.epochs:g} epochs"),
+        ("length", f"{reward.max_seconds:g} s" if reward.max_seconds else f"{reward.passes(r.data_size):g} epochs"),
         ("batch", f"{reward.batch_size} × {reward.gradient_accumulation}"),
         ("max length", f"{reward.max_length} tokens"),
         ("seed", str(reward.seed)),
@@ -121,6 +122,32 @@ def calibration_figure(report: RewardReport) -> Figure:
     )
     figure.update_xaxes(title_text="stated probability of its own choice", range=[0.48, 1.02], tickformat=".0%")
     figure.update_yaxes(title_text="share right", range=[-0.05, 1.12], tickformat=".0%")
+    return figure
+
+
+def learning_figure(points: Sequence[CurvePoint]) -> Figure:
+    """Held-out accuracy over the number of training pairs, with 95 % intervals; dashed: the better baseline."""
+    from plotly.graph_objects import Scatter
+
+    figure = _small(f"Learning curve, {points[-1].n} held-out pairs")
+    figure.add_trace(
+        Scatter(
+            x=[point.rows for point in points],
+            y=[point.accuracy for point in points],
+            error_y={
+                "symmetric": False,
+                "array": [point.high - point.accuracy for point in points],
+                "arrayminus": [point.accuracy - point.low for point in points],
+            },
+            mode="lines+markers",
+            line={"color": SUPPORT_COLOR, "width": 2},
+            marker={"size": 9},
+            hovertemplate="%{x} pairs: %{y:.1%} right<extra></extra>",
+        )
+    )
+    figure.add_hline(y=max(point.baseline for point in points), line=REFERENCE)
+    figure.update_xaxes(title_text="training pairs", rangemode="tozero")
+    figure.update_yaxes(title_text="share right", tickformat=".0%")
     return figure
 
 

@@ -20,6 +20,7 @@ from studio.ml.detox.setup import prompt_order
 from studio.ml.detox.start_adapter import StartAdapter
 from studio.ml.detox.trainer import distinct_share, trainer_class
 from studio.ml.training.fit import TrainingResult
+from studio.ml.training.trunk import Trunk
 from tests.helpers.detox import RuleScorer, make_job, make_prompts, vowels
 from tests.helpers.dpo import make_base
 
@@ -304,3 +305,25 @@ def test_an_uncovered_answer_is_told_and_does_no_harm(base: Path, tmp_path: Path
     rule = RuleScorer(lambda text: None if "e" in text else vowels(text))
     _, events = run(make_job(base, tmp_path, rule, steps=2))
     assert all(0 < event.uncovered <= 1 for event in steps(events))
+
+
+def test_training_the_upper_layers_over_states_computed_once_a_step_equals_all_layers(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, batches, seen = Trunk.batch, [], []
+
+    def counted(trunk: Trunk, ids: Any) -> Any:
+        batches.append(len(ids))
+        return batch(trunk, ids)
+
+    monkeypatch.setattr(Trunk, "batch", counted)
+    for name in ("once a step", "all layers"):
+        if name == "all layers":
+            monkeypatch.setattr(Trunk, "exact", lambda *_: False)
+        lora = LoraSettings(rank=4, layers="1/2", dropout=0.0)
+        _, events = run(make_job(base, tmp_path / name, lora=lora, steps=3, measured_answers=0))
+        seen.append([(event.loss, event.kl, event.reward) for event in steps(events)])
+    assert batches  # by the first run alone: the second has no trunk
+    assert len(seen[0]) == 3
+    for kept, full in zip(*seen, strict=True):
+        assert kept == pytest.approx(full, abs=2e-2)

@@ -226,7 +226,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run(base: Path, tmp_path: Path) ->
     ("change", "words"),
     [
         ({"scheduler": "bouncy"}, "scheduler is 'bouncy'"),
-        ({"epochs": 0.0}, "epochs is 0.0"),
+        ({"epochs": -1.0}, "epochs is -1.0"),
         ({"center_rewards": -1.0}, "center_rewards is -1.0"),
         ({"center_rewards": math.nan}, "center_rewards is nan"),
         ({"load_in_4bit": True}, "CUDA"),

@@ -11,6 +11,7 @@ from studio.config import ROOT
 from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError
 from studio.services.data.prompts import MAX_PROMPTS, prompt_sets, prompts_from_text
+from studio.services.detox.prompts import split_prompts
 
 
 def test_a_file_becomes_a_set_and_a_broken_one_is_named(tmp_path: Path) -> None:
@@ -53,7 +54,15 @@ def test_the_shipped_sets_are_of_their_own_wording() -> None:
 
 
 def test_the_shipped_sets_have_sixty_prompts_a_third_of_them_provoking() -> None:
-    assert [found.language for found in prompt_sets()] == ["en", "zh"]
-    for found in prompt_sets():
+    debates = [found for found in prompt_sets() if found.id != "prompts-en-rants"]
+    assert [found.language for found in debates] == ["en", "zh"]
+    for found in debates:
         assert len(found.prompts) == len({prompt.text for prompt in found.prompts}) == 60
         assert sum(prompt.provoking for prompt in found.prompts) == 20
+
+
+def test_of_the_rants_sixty_provoking_prompts_are_held_out() -> None:
+    rants = next(found for found in prompt_sets() if found.id == "prompts-en-rants")
+    plan = split_prompts(None, [rants.prompts])
+    assert len(rants.prompts) == len(plan.prompts) + len(plan.heldout) == 156
+    assert [sum(prompt.provoking for prompt in part) for part in (plan.prompts, plan.heldout)] == [60, 60]

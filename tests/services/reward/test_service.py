@@ -26,6 +26,7 @@ from studio.services import Services, build_services
 from studio.services.compare import PaneChat
 from studio.services.files.records import write_record
 from studio.services.recipes.queue import trainer_environment
+from studio.services.reward.best_of import DRAWN, SIZES, BestOfForm, read_best_of
 from studio.services.reward.data import heldout_rows
 from studio.services.reward.reading import claim, read_reward
 from studio.services.reward.service import RewardForm
@@ -193,6 +194,47 @@ def test_new_votes_are_counted_until_a_run_has_them(services: Services, trained:
     again = services.reward.again()
     assert again.votes
     assert again.settings == services.runs.get(trained).recipe.settings
+
+
+def test_the_learning_curve_is_made_of_runs_on_parts_of_the_same_pairs(
+    services: Services, trained: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)
+    assert services.reward.result(trained)["curve"] is None
+    ids = services.reward.start_curve(short(RewardForm.from_preset("embedded", "embedded", votes=True)))
+    parts = [RewardRecipe.of(services.runs.get(run_id).recipe) for run_id in ids]
+    assert [recipe.data_size for recipe in parts] == [5, 10, 20]
+    assert set(parts[0].row_ids) < set(parts[1].row_ids) < set(parts[2].row_ids)
+    assert len({recipe.dataset_hash for recipe in parts}) == 1
+    assert parts[0].title.endswith("(25% of the pairs)")
+    for run_id in ids[1:]:
+        services.runs.stop(run_id, "discard")
+    carry_out(services, ids[0])
+    curve = services.reward.result(ids[0])["curve"]
+    assert [(point["rows"], point["run"]) for point in curve["points"]] == [(5, ids[0]), (20, trained)]
+    assert "held-out pairs" in curve["more_votes"]
+    services.runs.delete(ids[0])
+    with pytest.raises(RecipeError, match=r"a learning curve needs at least 4"):
+        services.reward.start_curve(
+            RewardForm.from_preset("embedded", "embedded", dataset_id="live-action-en", data_size=3)
+        )
+
+
+def test_the_best_of_n_has_a_higher_reward_for_each_more_and_is_judged_by_another(
+    services: Services, trained: str
+) -> None:
+    form = BestOfForm(trained, "embedded", prompts=2, sampling=replace(DRAWN, max_new_tokens=12))
+    *told, last = services.best_of.measure(form)
+    assert [(now.done, now.total) for now in told] == [(0, 2), (1, 2)]
+    assert last.curve is not None
+    rewards = [point.reward.value for point in last.curve.points]
+    assert [point.n for point in last.curve.points] == list(SIZES)
+    assert rewards == sorted(rewards)
+    assert rewards[0] < rewards[-1]
+    assert all(0 <= point.toxicity.value <= 1 for point in last.curve.points)
+    assert "nothing can be said of the change" in read_best_of(last.curve)
+    with pytest.raises(InputError, match="prompts is 0"):
+        next(services.best_of.measure(replace(form, prompts=0)))
 
 
 def test_dpo_on_the_votes_keeps_them_as_data_and_turns_the_dial(
