@@ -7,6 +7,7 @@ the model folders; ``run:<run-id>`` for a reward run of this studio.
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from typing import Literal
 
@@ -120,6 +121,10 @@ class Explanation:
     words: tuple[WordWeight, ...]
     rest: float
     method: str
+
+    def strongest(self, count: int = 5) -> list[WordWeight]:
+        """The words that weigh most, in either direction."""
+        return heapq.nlargest(count, self.words, key=lambda word: abs(word.weight))
 
 
 NOT_COVERED = TextScore(None, None, (), "not covered")

@@ -60,5 +60,6 @@ def bind_moved_words(services: Services, widgets: Sequence[PaneWidgets], memory:
 
 def moved_html(words: MovedWords) -> Markup:
     """The answer, the tokens that moved most, the sum and the implicit reward."""
+    strongest = [(token.text, token.difference) for token in words.strongest()]
     scale = max([LEAST_SCALE, *(abs(token.difference) for token in words.tokens)])
-    return _HTML.moved(words, scale, words.strongest(), UP, DOWN)
+    return _HTML.moved(words, scale, strongest, UP, DOWN)

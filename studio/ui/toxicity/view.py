@@ -18,6 +18,8 @@ MAX_ROWS, MAX_SHOWN = 200, 600
 #: Words of a text that are coloured, and the log-odds from which a colour is faint, clear, strong.
 MAX_WORDS = 120
 _STEPS = (0.15, 0.5, 1.2)
+#: Words named below a text, those that weigh most.
+STRONGEST = 4
 #: Over this a text is taken for toxic, and covered.
 OVER = 0.5
 _LANGUAGES = {"en": "English", "zh": "Chinese"}
@@ -47,7 +49,7 @@ def _facts(info: ScorerInfo) -> list[tuple[str, str]]:
 def scored(result: TextScores, why: Sequence[Explanation | None] = ()) -> Markup:
     """The scores of some texts: what they come to, who scored, and a row a text; ``why`` explains the first of them."""
     rows = [
-        (number, text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…", score, _words(explanation))
+        (number, text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…", score, *_words(explanation))
         for number, (text, score, explanation) in enumerate(zip_longest(result.texts, result.scores, why), 1)
     ]
     if len(rows) > MAX_ROWS:
@@ -55,17 +57,18 @@ def scored(result: TextScores, why: Sequence[Explanation | None] = ()) -> Markup
     return summary(result) + who(result.info) + _HTML.table(result.info, rows, len(result.texts), OVER, len(why))
 
 
-def _words(explanation: Explanation | None) -> list[tuple[str, float, str]]:
-    """(word, weight, class of its colour) of an explanation."""
+def _words(explanation: Explanation | None) -> tuple[list[tuple[str, float, str]], list[tuple[str, float]]]:
+    """(word, weight, class of its colour) of an explanation, and (word, weight) of its strongest."""
     if explanation is None:
-        return []
+        return [], []
     colours = []
     for word in explanation.words[:MAX_WORDS]:
         strength = sum(abs(word.weight) >= step for step in _STEPS)
         colours.append(
             (word.word, word.weight, f"{'up' if word.weight > 0 else 'down'}-{strength}" if strength else "")
         )
-    return colours
+    strongest = [(word.word, word.weight) for word in explanation.strongest(STRONGEST) if abs(word.weight) >= _STEPS[0]]
+    return colours, strongest
 
 
 def summary(result: TextScores) -> Markup:
