@@ -61,7 +61,7 @@ def add(commands: Commands) -> None:
 def _compare(services: Services, options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from studio.services.compare import table_records
+    from studio.services.compare_table import table_records
     from studio.services.data.formats import read_prompts
     from studio.services.files.folders import check_file
     from studio.services.strength import one_each

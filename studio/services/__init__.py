@@ -5,8 +5,8 @@ sets of services with different settings live side by side.
 
 One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
 
-    files texts strength wording statistics access recipes < hub < data runs < models jobs < align compare scoring
-    < words rating evaluations detox < votes < reward < library < worker
+    files texts strength compare_table wording statistics access recipes < hub < data runs < models jobs < align compare scoring
+    < words sweeps rating evaluations detox < votes < reward < library < worker
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from studio.services.runs.queue import RunQueue
     from studio.services.runs.store import RunStore
     from studio.services.scoring.service import ScoringService
+    from studio.services.sweeps.blend import BlendService
+    from studio.services.sweeps.service import SweepService
     from studio.services.votes.hub_backup import VoteMirror
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,8 @@ class Services:
     scoring: ScoringService
     evaluations: EvaluationService
     detox: DetoxService
+    sweeps: SweepService
+    blends: BlendService
     #: The copy of the votes on the Hub; a server sets it where the settings ask for one.
     mirror: VoteMirror | None = None
 
@@ -121,6 +125,8 @@ def build_services(settings: Settings) -> Services:
     from studio.services.runs.queue import RunQueue
     from studio.services.runs.store import RunStore
     from studio.services.scoring.service import ScoringService
+    from studio.services.sweeps.blend import BlendService
+    from studio.services.sweeps.service import SweepService
     from studio.store.database import Database
 
     database = Database(settings.store_url)
@@ -135,6 +141,8 @@ def build_services(settings: Settings) -> Services:
     library = LibraryService(settings, runs, models, compare, scoring)
     evaluations = EvaluationService(settings, runs, compare, scoring, database)
     detox = DetoxService(datasets, runs, models, queue, scoring)
+    sweeps = SweepService(settings, runs, queue, align)
+    blends = BlendService(settings, runs, compare, sweeps)
     return Services(
         settings,
         Gate(settings),
@@ -152,4 +160,6 @@ def build_services(settings: Settings) -> Services:
         scoring,
         evaluations,
         detox,
+        sweeps,
+        blends,
     )

@@ -108,6 +108,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             form.data_size.change,
             form.shuffle.change,
             form.settings["stance_prefix"].change,
+            form.settings["flip_share"].change,
             form.settings["seed"].change,
         ],
         guarded(preview_table),
