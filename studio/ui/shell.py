@@ -19,6 +19,7 @@ from studio.ui.parts.base_fetch import bind_fetch_line, build_fetch_line
 from studio.ui.rating.tab import build_rate_tab
 from studio.ui.reward import score_box
 from studio.ui.reward.tab import build_reward_tab
+from studio.ui.sweeps import api as sweep_api
 from studio.ui.toxicity.tab import build_toxicity_tab
 
 #: Seconds: every hour, copies that Gradio made of uploads and of files it served are deleted once a day old. What the studio
@@ -79,5 +80,6 @@ def build_app(services: Services) -> gr.Blocks:
         bind_fetch_line(services, shared, app, fetch_line)
         add_api(services)
         score_box.add_api(services)
+        sweep_api.add_api(services)
         finish_page(app, shared)
     return app

@@ -23,6 +23,7 @@ from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET, Shared
 from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
+from studio.ui.sweeps.section import build_sweep_section
 from studio.ui.training.form import bind_outlook, bind_start, build_outlook, size_range
 from studio.ui.training.long_rows import bind_long_rows
 
@@ -50,6 +51,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
                 show_row_numbers=False,
                 elem_id="preview",
             )
+    build_sweep_section(services, shared, app, form.all(), form_from)
     panel = AlignPanel(services)
 
     def start(values: Sequence[Any], progress: Progress) -> str:
