@@ -46,7 +46,7 @@ def build_sweep_section(
     library = gr.Plot(show_label=False, elem_classes="loads-plotly")
     with gr.Accordion("Sweep: one thing varied over many runs", open=False, elem_id="sweep-box"):
         gr.HTML(show.about())
-        with gr.Row(equal_height=True):
+        with gr.Row():
             varied = gr.Dropdown(
                 [(name, axis) for axis, name in NAMES.items()],
                 value="ratio",
@@ -58,6 +58,7 @@ def build_sweep_section(
                 show.EXAMPLES["ratio"], label="Values", max_lines=1, scale=2, min_width=200, elem_id="sweep-values"
             )
             seeds = gr.Number(1, label="Seeds", precision=0, minimum=1, min_width=90, elem_id="sweep-seeds")
+        with gr.Row():
             start = gr.Button("Start the sweep", variant="primary", size="sm", min_width=140, elem_id="sweep-start")
             robust = gr.Button("Robust beside plain", size="sm", min_width=150, elem_id="sweep-robust")
         gr.Markdown(
