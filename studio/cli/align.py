@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Register the command."""
-    align = command(commands, "align", _align, "Train an adapter in the foreground.")
+    add_align_flags(command(commands, "align", _align, "Train an adapter in the foreground."))
+
+
+def add_align_flags(align: argparse.ArgumentParser) -> None:
+    """The flags of a DPO run, for :func:`align_form`."""
     align.add_argument(
         "--data", required=True, metavar="DATASET|FILE", help="id of a dataset, or a file of preference data"
     )
@@ -36,7 +40,7 @@ def add(commands: Commands) -> None:
 
 
 def _align(services: Services, options: argparse.Namespace) -> int:
-    form = _form(services, options)
+    form = align_form(services, options)
     warn_of_long_rows(services.align.fit(form))
     run_id = services.align.start(form)
     tell_outlook(services.align.outlook(form))
@@ -49,7 +53,12 @@ def _align(services: Services, options: argparse.Namespace) -> int:
     )
 
 
-def _form(services: Services, options: argparse.Namespace) -> AlignForm:
+def align_form(services: Services, options: argparse.Namespace) -> AlignForm:
+    """The form that :func:`add_align_flags`' flags make.
+
+    Raises:
+        StudioError: there is no such base, preset or dataset, or a file breaks its format.
+    """
     from studio.services.align.service import AlignForm
 
     options.data = dataset_id(services, options.data)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from studio.domain.chat import Sampling
+from studio.domain.chat import Blend, Sampling
 from studio.domain.events import DetoxEvent, StepEvent
 from studio.domain.runs import RowsThatFit
 from studio.domain.settings import Declared
@@ -18,6 +18,7 @@ from studio.services import Services
 from studio.services.recipes.form import TrainingForm
 from studio.services.runs.outlook import LONG_S, Outlook, faster_way
 from studio.services.runs.reading import measuring_off, unchanged
+from studio.services.strength import check_weight
 from studio.services.wording import duration
 
 if TYPE_CHECKING:
@@ -102,6 +103,22 @@ def names(listed: str) -> tuple[str, ...]:
     if not runs:
         raise InputError(f"--adapters is {listed!r}; name at least one run (python -m studio runs lists them).")
     return runs
+
+
+def blend(listed: str) -> tuple[str, Blend]:
+    """The first run and the rest of ``--blend RUN,RUN,W``.
+
+    Raises:
+        InputError: it is not that.
+    """
+    parts = [part.strip() for part in listed.split(",")]
+    if len(parts) != 3 or not all(parts):
+        raise InputError(
+            f"--blend is {listed[:120]!r}; it must be two run ids and the weight of the first: RUN,RUN,0.7."
+        )
+    return parts[0], Blend(
+        parts[1], check_weight(numbers("the weight of --blend", parts[2])[0], "the weight of --blend")
+    )
 
 
 def numbers(flag: str, listed: str) -> tuple[float, ...]:

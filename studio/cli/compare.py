@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from studio.cli.common import Commands, add_sampling, command, names, numbers, sampling, warn
-from studio.domain.chat import BASE, PaneUpdate
+from studio.cli.common import Commands, add_sampling, blend, command, names, numbers, sampling, warn
+from studio.domain.chat import BASE, Blend, PaneUpdate
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services
+from studio.services.compare import PaneChat
+from studio.services.strength import blended_name
+
+_BLEND = "answer through a blend of two adapters too: the first with weight W (0 to 1), the second with the rest"
 
 
 def add(commands: Commands) -> None:
@@ -19,7 +24,8 @@ def add(commands: Commands) -> None:
     compare = command(
         commands, "compare", _compare, "Answer test prompts with the base and adapters, before beside after."
     )
-    compare.add_argument("--adapters", required=True, metavar="RUN[,RUN]", help="run ids, separated by commas")
+    compare.add_argument("--adapters", metavar="RUN[,RUN]", help="run ids, separated by commas")
+    compare.add_argument("--blend", metavar="RUN,RUN,W", help=_BLEND)
     compare.add_argument(
         "--prompts", required=True, type=Path, metavar="FILE", help="test prompts: JSON, JSONL, CSV, text"
     )
@@ -53,6 +59,7 @@ def add(commands: Commands) -> None:
 
     chat = command(commands, "chat", _chat, "Talk to the base and adapters in the terminal; they answer side by side.")
     chat.add_argument("--adapters", metavar="RUN[,RUN]", help="run ids (default: the newest adapter)")
+    chat.add_argument("--blend", metavar="RUN,RUN,W", help=_BLEND)
     chat.add_argument("--base", default="", help="another base model, without adapters")
     chat.add_argument("--system-prompt", default="", help="said before the conversation")
     add_sampling(chat)
@@ -61,7 +68,7 @@ def add(commands: Commands) -> None:
 def _compare(services: Services, options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from studio.services.compare import table_records
+    from studio.services.compare_table import table_records
     from studio.services.data.formats import read_prompts
     from studio.services.files.folders import check_file
     from studio.services.strength import one_each
@@ -69,7 +76,9 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
     if options.out.suffix.lower() not in (".csv", ".json"):
         raise InputError(f"--out is {str(options.out)!r}; its name must end in .csv or .json.")
     check_file("--out", options.out)
-    adapters = names(options.adapters)
+    adapters, blends = _voices(options)
+    if not adapters:
+        raise InputError("There is no adapter to compare; name some with --adapters, or two with --blend.")
     strengths = one_each(numbers("--strength", options.strength), len(adapters), "--strength", "adapters")
     system_prompt = options.system_prompt
     if system_prompt is None:
@@ -85,6 +94,7 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
             system_prompt,
             ids=asked.ids,
             strengths=(1.0, *strengths),
+            blends=(None, *blends),
         ):
             bar.n = table.done
             bar.set_postfix_str(table.note)
@@ -92,6 +102,16 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
     _write_table(options.out, table_records(table))
     print(f"{options.out}: {table.done} prompts, base and {len(adapters)} adapter{'s' * (len(adapters) > 1)}")
     return 0
+
+
+def _voices(options: argparse.Namespace) -> tuple[tuple[str, ...], tuple[Blend | None, ...]]:
+    """The runs of ``--adapters`` and the first one of ``--blend``, and what each is blended with."""
+    adapters = names(options.adapters) if options.adapters else ()
+    blends: tuple[Blend | None, ...] = (None,) * len(adapters)
+    if not options.blend:
+        return adapters, blends
+    first, mixed = blend(options.blend)
+    return (*adapters, first), (*blends, mixed)
 
 
 def _explain(services: Services, options: argparse.Namespace) -> int:
@@ -125,21 +145,27 @@ def _write_table(path: Path, records: list[dict[str, str]]) -> None:
 def _chat(services: Services, options: argparse.Namespace) -> int:
     if options.base:
         panes: tuple[str, ...] = (BASE,)
-    elif options.adapters:
-        panes = (BASE, *names(options.adapters))
+        blends: tuple[Blend | None, ...] = (None,)
+    elif options.adapters or options.blend:
+        adapters, mixed = _voices(options)
+        panes, blends = (BASE, *adapters), (None, *mixed)
     else:
         panes = services.compare.default_panes()
-    labels = {choice.id: choice.label for choice in services.compare.panes()}
+        blends = (None,) * len(panes)
     system = (Message("system", options.system_prompt),) if options.system_prompt else ()
-    told: dict[str, tuple[Message, ...]] = dict.fromkeys(panes, system)
+    fresh = [PaneChat(pane, system, blend=blend) for pane, blend in zip(panes, blends, strict=True)]
+    told = fresh
     print("An empty line or Ctrl-D ends, /reset starts the conversation over.", file=sys.stderr)
     while question := _ask():
         if question == "/reset":
-            told = dict.fromkeys(panes, system)
+            told = fresh
             continue
-        told = {pane: (*messages, Message("user", question)) for pane, messages in told.items()}
-        answers = _answer(services, told, labels, options)
-        told = {pane: (*messages, Message("assistant", answers[pane])) for pane, messages in told.items()}
+        told = [replace(chat, messages=(*chat.messages, Message("user", question))) for chat in told]
+        answers = _answer(services, told, options)
+        told = [
+            replace(chat, messages=(*chat.messages, Message("assistant", answer)))
+            for chat, answer in zip(told, answers, strict=True)
+        ]
     return 0
 
 
@@ -150,21 +176,17 @@ def _ask() -> str:
         return ""
 
 
-def _answer(
-    services: Services, told: dict[str, tuple[Message, ...]], labels: dict[str, str], options: argparse.Namespace
-) -> dict[str, str]:
+def _answer(services: Services, chats: list[PaneChat], options: argparse.Namespace) -> list[str]:
     """Print the panes' answers: the first as it is written, the others, written at the same time, after it."""
-    from studio.services.compare import PaneChat
-
-    panes = list(told)
-    chats = [PaneChat(pane, messages) for pane, messages in told.items()]
+    labels = {choice.id: choice.label for choice in services.compare.panes()}
+    named = [blended_name(labels.get(chat.pane_id, chat.pane_id), chat.blend) for chat in chats]
     updates: list[PaneUpdate] = []
-    print(f"[{labels.get(panes[0], panes[0])}] ", end="", flush=True)
+    print(f"[{named[0]}] ", end="", flush=True)
     shown = 0
     for updates in services.compare.stream(chats, sampling(options), base=options.base):
         print(updates[0].text[shown:], end="", flush=True)
         shown = len(updates[0].text)
     print()
-    for pane, update in zip(panes[1:], updates[1:], strict=True):
-        print(f"[{labels.get(pane, pane)}] {update.text}")
-    return {pane: update.text for pane, update in zip(panes, updates, strict=True)}
+    for name, update in zip(named[1:], updates[1:], strict=True):
+        print(f"[{name}] {update.text}")
+    return [update.text for update in updates]

@@ -21,6 +21,14 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Blend:
+    """A second adapter in a pane: the pane's own one answers with ``weight`` (0 to 1), that of ``run_id`` with the rest."""
+
+    run_id: str
+    weight: float
+
+
+@dataclass(frozen=True)
 class PaneUpdate:
     """What one pane shows now.
 

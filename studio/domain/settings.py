@@ -219,6 +219,7 @@ class DpoSettings(PairSettings):
     ``label_smoothing`` is the assumed flip rate of the ``robust`` loss (Chowdhury et al. 2024).
     ``sft_weight`` > 0 adds that multiple of the negative log-likelihood of the preferred answer (TRL's ``sft`` loss; Pang et al.
     2024), without which a high learning rate on few pairs ends in repetition. ``replay_weight`` > 0 adds that multiple of a language-model loss on the base's own answers (see ``ml/dpo/replay.py``).
+    ``flip_share`` of the rows are trained on the wrong way round, to see what wrong labels do (see ``services/data/dial.py``).
     ``stance_prefix``: answers of support/oppose data begin with their stance (see ``services/data/stance_prefix.py``).
     """
 
@@ -237,6 +238,14 @@ class DpoSettings(PairSettings):
     )
     replay_weight: float = setting(
         0.0, "Replay", "Weight of a loss on the base's own answers.", low=0, high=100, step=0.1
+    )
+    flip_share: float = setting(
+        0.0,
+        "Labels flipped",
+        "Share of the rows whose answers change places on purpose, drawn by lot.",
+        low=0,
+        high=1,
+        step=0.05,
     )
     stance_prefix: bool = setting(
         False,

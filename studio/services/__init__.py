@@ -5,8 +5,8 @@ sets of services with different settings live side by side.
 
 One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
 
-    files texts strength wording statistics access recipes < hub < data runs < models jobs < align compare scoring
-    < words draws rating evaluations detox < votes < reward < library < worker
+    files texts strength wording statistics access recipes < compare_table hub < data runs < models jobs < align compare scoring
+    < words draws sweeps rating evaluations detox < votes < reward < library < worker
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from studio.services.runs.queue import RunQueue
     from studio.services.runs.store import RunStore
     from studio.services.scoring.service import ScoringService
+    from studio.services.sweeps.blend import BlendService
+    from studio.services.sweeps.service import SweepService
     from studio.services.votes.hub_backup import VoteMirror
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,8 @@ class Services:
     scoring: ScoringService
     evaluations: EvaluationService
     detox: DetoxService
+    sweeps: SweepService
+    blends: BlendService
     #: The copy of the votes on the Hub; a server sets it where the settings ask for one.
     mirror: VoteMirror | None = None
     _left: threading.Event = field(default_factory=threading.Event)
@@ -134,6 +138,8 @@ def build_services(settings: Settings) -> Services:
     from studio.services.runs.queue import RunQueue
     from studio.services.runs.store import RunStore
     from studio.services.scoring.service import ScoringService
+    from studio.services.sweeps.blend import BlendService
+    from studio.services.sweeps.service import SweepService
     from studio.store.database import Database
 
     database = Database(settings.store_url)
@@ -148,6 +154,8 @@ def build_services(settings: Settings) -> Services:
     library = LibraryService(settings, runs, models, compare, scoring)
     evaluations = EvaluationService(settings, runs, compare, scoring, database)
     detox = DetoxService(datasets, runs, models, queue, scoring)
+    sweeps = SweepService(settings, runs, queue, align)
+    blends = BlendService(settings, runs, compare, sweeps)
     return Services(
         settings,
         Gate(settings),
@@ -167,4 +175,6 @@ def build_services(settings: Settings) -> Services:
         scoring,
         evaluations,
         detox,
+        sweeps,
+        blends,
     )

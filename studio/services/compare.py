@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from studio.config import Settings
-from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
+from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef, DpoRecipe
 from studio.errors import ConflictError, InputError, ModelLoadError, StudioError
-from studio.ml.chat.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
+from studio.ml.chat.engine import MAX_ADAPTERS, ChatEngine
+from studio.ml.chat.request import BaseSource, GenRow
+from studio.services.compare_table import TableProgress, TableRow
 from studio.services.models.service import ModelService, Progress
 from studio.services.recipes.queue import cores, mark_chat, training_threads
 from studio.services.runs.store import RunStore, RunView
-from studio.services.strength import at_strength, broken_noted, check_strength, one_each
+from studio.services.strength import broken_noted, check_blend, check_strength, one_each
 
 Result = TypeVar("Result")
 #: Answers made together while a table is filled: enough to use the hardware, few enough that a chat gets its turn.
@@ -52,35 +54,18 @@ class PaneChoice:
 @dataclass(frozen=True)
 class PaneChat:
     """A pane and its own conversation, the new question last (a system message may come first). ``seed`` None takes that
-    of the sampling; ``strength`` is how strongly its adapter answers (see :mod:`studio.services.strength`)."""
+    of the sampling; ``strength`` is how strongly its adapter answers, alone or in a ``blend`` (see :mod:`studio.services.strength`)."""
 
     pane_id: str
     messages: tuple[Message, ...]
     seed: int | None = None
     strength: float = 1.0
+    blend: Blend | None = None
 
-
-@dataclass(frozen=True)
-class TableRow:
-    """One test prompt and the answer of each pane, in the order of the panes."""
-
-    id: str
-    prompt: str
-    answers: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class TableProgress:
-    """A before/after table as far as it is filled. ``rows`` holds whole rows only, ``done`` counts them, ``note`` says
-    what is going on where that is not plain (waiting, loading); ``strengths`` are the panes', all 1 where there are none."""
-
-    panes: tuple[str, ...]
-    done: int
-    total: int
-    rows: tuple[TableRow, ...]
-    finished: bool
-    note: str = ""
-    strengths: tuple[float, ...] = ()
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The base, or the runs whose adapters answer."""
+        return (self.pane_id,) if self.blend is None else (self.pane_id, self.blend.run_id)
 
 
 class CompareService:
@@ -157,10 +142,11 @@ class CompareService:
         check_sampling(sampling)
         for chat in chats:
             check_strength(chat.strength)
+            check_blend(chat.pane_id, chat.blend)
             if not chat.messages or chat.messages[-1].role != "user" or not chat.messages[-1].content.strip():
                 raise InputError("There is no question to answer; write something first.")
-        source, folders = self._prepare([chat.pane_id for chat in chats], base)
-        rows = [GenRow(chat.messages, chat.pane_id, chat.seed, chat.strength) for chat in chats]
+        source, folders = self._prepare([name for chat in chats for name in chat.adapters], base)
+        rows = [GenRow(chat.messages, chat.pane_id, chat.seed, chat.strength, chat.blend) for chat in chats]
         for updates in self._generate(source, rows, folders, self._as_base(sampling, source), cancel):
             yield [broken_noted(u) if row.voice else u for row, u in zip(rows, updates, strict=True)]
 
@@ -174,13 +160,14 @@ class CompareService:
         base: str = "",
         ids: Sequence[str] = (),
         strengths: Sequence[float] = (),
+        blends: Sequence[Blend | None] = (),
     ) -> Iterator[TableProgress]:
         """Answer every prompt with every pane, several at a time; yields as rows are filled, the last one finished.
 
         Each prompt has its own noise, and the panes of one prompt share it: before and after are paired. Chats get
         their turn between two batches. A cancelled table ends with the rows it has, not ``finished``. ``ids`` name the
         prompts, in their order; without them they are numbered from 1. ``strengths`` are the panes', in their order, or one for
-        all.
+        all; ``blends`` likewise, or none.
 
         Raises:
             InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
@@ -194,7 +181,10 @@ class CompareService:
             raise InputError(f"There are {len(questions)} prompts and {len(names)} ids; each prompt needs one.")
         panes = tuple(pane_ids)
         factors = one_each(strengths, len(panes), of="panes")
-        source, folders = self._prepare(panes, base)
+        mixed = tuple(blends) or (None,) * len(panes)
+        for pane, blend in zip(panes, mixed, strict=True):
+            check_blend(pane, blend)
+        source, folders = self._prepare([*panes, *(blend.run_id for blend in mixed if blend)], base)
         sampling = self._as_base(sampling, source)
         stop = cancel or threading.Event()
         system = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
@@ -202,16 +192,18 @@ class CompareService:
 
         def so_far(note: str = "") -> TableProgress:
             finished = len(rows) == len(questions)
-            return TableProgress(panes, len(rows), len(questions), tuple(rows), finished, note, factors)
+            return TableProgress(panes, len(rows), len(questions), tuple(rows), finished, note, factors, mixed)
 
         step = max(1, TABLE_ROWS // len(panes))
         yield so_far()
         for start in range(0, len(questions), step):
             part = questions[start : start + step]
             batch = [
-                GenRow((*system, Message("user", prompt)), pane, row_seed(sampling.seed, start + index), strength)
+                GenRow(
+                    (*system, Message("user", prompt)), pane, row_seed(sampling.seed, start + index), strength, blend
+                )
                 for index, prompt in enumerate(part)
-                for pane, strength in zip(panes, factors, strict=True)
+                for pane, strength, blend in zip(panes, factors, mixed, strict=True)
             ]
             updates: list[PaneUpdate] = []
             for updates in self._generate(source, batch, folders, sampling, stop):
@@ -237,14 +229,16 @@ class CompareService:
         updates = deque(self.stream(chats, sampling, base=base), maxlen=1).pop()
         return tuple(update.text for update in updates)
 
-    def with_adapter(self, run_id: str, work: Callable[[Any, Any, Any], Result]) -> Result:
-        """What ``work`` makes of a run's bare base, its tokenizer and its adapter, in the thread that owns them.
+    def with_adapter(self, run_id: str, work: Callable[[Any, Any, Any], Result], blend: Blend | None = None) -> Result:
+        """What ``work`` makes of a run's bare base, its tokenizer and its adapter (or its blend with another), in the thread that owns
+        them.
 
         Raises:
             InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
         """
-        source, folders = self._prepare([run_id], "")
-        return self._engine.with_adapter(source, run_id, folders[run_id], work)
+        check_blend(run_id, blend)
+        source, folders = self._prepare([run_id, *([blend.run_id] if blend else [])], "")
+        return self._engine.with_adapter(source, run_id, folders, work, blend)
 
     def test_prompts(self, run_id: str) -> tuple[str, ...]:
         """The test prompts of the data a run was trained on; its held-out prompts where there are none.
@@ -353,20 +347,6 @@ def check_sampling(sampling: Sampling) -> None:
             raise InputError(f"{name} is {value}; it must be between {low} and {high}.")
     if not 0 < sampling.top_p <= 1:
         raise InputError(f"top_p is {sampling.top_p}; it must be above 0 and at most 1.")
-
-
-def table_records(table: TableProgress) -> list[dict[str, str]]:
-    """A table as plain records for CSV and JSON: ``id, prompt, response_from_original_model,
-    response_from_trained_model``; with several adapters the last key is repeated with the run id behind it, then a strength other
-    than 1."""
-    several = sum(pane != BASE for pane in table.panes) > 1
-    names = [
-        "response_from_original_model"
-        if pane == BASE
-        else f"response_from_trained_model{f'_{pane}' * several}{at_strength(strength).replace(' ', '_')}"
-        for pane, strength in zip(table.panes, one_each(table.strengths, len(table.panes)), strict=True)
-    ]
-    return [{"id": row.id, "prompt": row.prompt, **dict(zip(names, row.answers, strict=True))} for row in table.rows]
 
 
 def choice_of(run: RunView) -> PaneChoice:

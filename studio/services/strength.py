@@ -1,12 +1,12 @@
 """How strongly an adapter answers: a factor before its update of the weights. 0 is exactly the base, 1 the adapter as trained; below
-0 it goes the other way."""
+0 it goes the other way. And how two adapters answer as one: their updates added with weights w and 1 - w."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from studio.domain.chat import PaneUpdate
+from studio.domain.chat import BASE, Blend, PaneUpdate
 from studio.errors import InputError
 from studio.ml.measure.whole import is_whole, repeats
 
@@ -49,3 +49,32 @@ def broken_noted(update: PaneUpdate) -> PaneUpdate:
         return update
     why = "repeats itself" if loops else "does not end in a sentence"
     return replace(update, note=f"{update.note} This answer falls apart: it {why}.".strip())
+
+
+def check_weight(value: object, field: str = "weight") -> float:
+    """``value``, if it is the weight of an adapter in a blend.
+
+    Raises:
+        InputError: it is no number, or not between 0 and 1; the sentence names ``field``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:  # NaN is not
+        raise InputError(f"{field} is {str(value)[:60]}; it must be a number from 0 to 1.")
+    return float(value)
+
+
+def check_blend(run_id: str, blend: Blend | None) -> None:
+    """Raises InputError where ``blend`` is none of the adapter ``run_id``: with the base, with itself, a weight out of range."""
+    if blend is None:
+        return
+    check_weight(blend.weight)
+    if BASE in (run_id, blend.run_id):
+        raise InputError(
+            "The base has no adapter to blend; choose two adapters (an adapter's strength leads to the base)."
+        )
+    if run_id == blend.run_id:
+        raise InputError(f"Both adapters of the blend are {run_id}; choose two different ones.")
+
+
+def blended_name(name: str, blend: Blend | None) -> str:
+    """``"0.7 × a + 0.3 × b"``; the name alone where nothing is blended."""
+    return f"{blend.weight:.3g} × {name} + {1 - blend.weight:.3g} × {blend.run_id}" if blend else name

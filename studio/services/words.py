@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+from studio.domain.chat import Blend
 from studio.domain.data import Message
 from studio.domain.settings import DpoSettings
 from studio.domain.words import MovedWords
@@ -22,8 +23,9 @@ def moved_words(
     messages: Sequence[Message],
     answer: str,
     strength: float = 1.0,
+    blend: Blend | None = None,
 ) -> MovedWords:
-    """How much likelier a run's adapter makes each token of ``answer`` to ``messages`` than its base does.
+    """How much likelier a run's adapter, or its blend with another, makes each token of ``answer`` to ``messages`` than its base does.
 
     Raises:
         InputError: the answer is empty, question and answer do not fit into the model, or a strength is out of range.
@@ -33,8 +35,8 @@ def moved_words(
     if not answer.strip():
         raise InputError("The answer is empty; there is no word to look at.")
     work = functools.partial(moved_tokens, messages=messages, answer=answer, strength=strength)
-    tokens = compare.with_adapter(run_id, work)
-    settings = runs.get(run_id).recipe.settings
+    tokens = compare.with_adapter(run_id, work, blend)
+    settings = runs.get(run_id).recipe.settings if blend is None else None  # a blend was not trained with a beta
     return MovedWords(tokens, strength, settings.beta if isinstance(settings, DpoSettings) else None)
 
 

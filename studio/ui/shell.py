@@ -19,6 +19,7 @@ from studio.ui.parts.base_fetch import bind_fetch_line, build_fetch_line
 from studio.ui.rating.tab import build_rate_tab
 from studio.ui.reward import score_box
 from studio.ui.reward.tab import build_reward_tab
+from studio.ui.sweeps import api as sweep_api
 from studio.ui.toxicity.tab import build_toxicity_tab
 from studio.ui.training.run_bar import bind_run_bar, build_run_bar
 
@@ -85,5 +86,6 @@ def build_app(services: Services) -> gr.Blocks:
         bind_run_bar(services, shared, app, bar)
         add_api(services)
         score_box.add_api(services)
+        sweep_api.add_api(services)
         finish_page(app, shared)
     return app

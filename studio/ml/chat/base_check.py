@@ -32,7 +32,7 @@ class BaseChecker:
         self._seq2seq = bool(model.config.is_encoder_decoder)
         self._ids = torch.tensor([chat_ids(tokenizer, PROBE, self._seq2seq)])
         self._reference = self._logits(1)[0]
-        self._done: dict[tuple[tuple[str, tuple[int, int]], ...], BaseCheck] = {}
+        self._done: dict[tuple[tuple[str, tuple[int, ...]], ...], BaseCheck] = {}
 
     def check(self, adapters: Sequence[Adapter]) -> BaseCheck:
         """Compare the base now with the base as loaded, and its row beside ``adapters`` with a batch without any. Done

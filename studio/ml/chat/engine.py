@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
-from studio.domain.data import Message
-from studio.domain.runs import BaseModelRef
+from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
 from studio.errors import InputError, ModelLoadError
 from studio.ml.chat.base_check import BaseChecker
 from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows
 from studio.ml.chat.kept_turns import KeptTurns, Row
+from studio.ml.chat.request import BaseSource, GenRow
 from studio.ml.chat.stream import PaneStream
+from studio.ml.lora.blend import blended
 from studio.ml.lora.mixed import Adapter, adapter_stamp, attached, grouped, read_adapter
 from studio.ml.models.loading import SMALL_MODEL, Progress, load_model, load_tokenizer, prepare_torch, release_memory
 from studio.ml.models.prompts import end_tokens, fit_prompt, next_turn, plain_generation
@@ -36,32 +36,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 #: Adapters kept in memory; beyond that the one unused for longest goes.
-MAX_ADAPTERS = 8
-
-
-@dataclass(frozen=True)
-class BaseSource:
-    """A base to load: what it is, where it lies, and whether in 4 bits."""
-
-    ref: BaseModelRef
-    path: Path
-    load_in_4bit: bool = False
-
-
-@dataclass(frozen=True)
-class GenRow:
-    """One row of a request. ``adapter`` is a run id or :data:`studio.domain.chat.BASE`; ``seed`` None takes the request's;
-    ``strength`` multiplies the adapter's update of the weights."""
-
-    messages: tuple[Message, ...]
-    adapter: str = BASE
-    seed: int | None = None
-    strength: float = 1.0
-
-    @property
-    def voice(self) -> tuple[str, float] | None:
-        """Adapter and strength; None for the base, which an adapter at 0 is to the last bit: nothing is added then."""
-        return (self.adapter, self.strength) if self.adapter != BASE and self.strength else None
+MAX_ADAPTERS = 16
 
 
 @dataclass
@@ -155,7 +130,7 @@ class ChatEngine:
         """
         if not rows:
             raise InputError("There is no pane to answer.")
-        missing = {row.adapter for row in rows} - {BASE, *adapters}
+        missing = {name for row in rows for name in row.needs} - {*adapters}
         if missing:
             raise InputError(f"No folder was given for {', '.join(sorted(missing))}.")
         closed = threading.Event()
@@ -174,16 +149,18 @@ class ChatEngine:
         self,
         source: BaseSource,
         name: str,
-        folder: Path,
+        folders: Mapping[str, Path],
         work: Callable[[PreTrainedModel, PreTrainedTokenizerBase, Adapter], Result],
+        blend: Blend | None = None,
     ) -> Result:
-        """What ``work`` makes of the base with nothing attached, its tokenizer and one adapter, in the thread that owns them. Raises
-        ModelLoadError where base or adapter cannot be loaded, and what ``work`` raises."""
+        """What ``work`` makes of the base with nothing attached, its tokenizer and one adapter or its blend with another, in the thread
+        that owns them. Raises ModelLoadError where base or adapter cannot be loaded, and what ``work`` raises."""
+        row = GenRow((), name, blend=blend)
 
         def job() -> Result:
             prepare_torch(self._threads())
             loaded = self._ensure_base(source, None)
-            return work(loaded.model, loaded.tokenizer, self._ensure_adapter(loaded, name, folder, set()))
+            return work(loaded.model, loaded.tokenizer, self._voices(loaded, [row], folders)[1][row.name])
 
         return self._submit(job).result()
 
@@ -291,6 +268,18 @@ class ChatEngine:
                 del loaded.adapters[other]
         return adapter
 
+    def _voices(
+        self, loaded: _Loaded, rows: Sequence[GenRow], folders: Mapping[str, Path]
+    ) -> tuple[dict[str, Adapter], dict[str, Adapter]]:
+        """The adapters that rows need by run id, and these with the blends of rows by their names."""
+        names = list(dict.fromkeys(name for row in rows for name in row.needs))
+        plain = {name: self._ensure_adapter(loaded, name, folders[name], set(names)) for name in names}
+        voices = dict(plain)
+        for row in rows:
+            if row.blend is not None and row.name not in voices:
+                voices[row.name] = blended(row.name, plain[row.adapter], plain[row.blend.run_id], row.blend.weight)
+        return plain, voices
+
     def _answer(
         self,
         stream: PaneStream,
@@ -309,11 +298,10 @@ class ChatEngine:
         loaded = self._ensure_base(source, lambda fraction, text: stream.note(f"{text}…"))
         if loaded.small:
             torch.set_num_threads(1)
-        names = list(dict.fromkeys(row.adapter for row in rows))
-        adapters = {n: self._ensure_adapter(loaded, n, folders[n], set(names)) for n in names if n != BASE}
+        plain, adapters = self._voices(loaded, rows, folders)
         try:
-            if BASE in names:
-                self._check = loaded.checker.check(list(adapters.values()))
+            if any(row.adapter == BASE for row in rows):
+                self._check = loaded.checker.check(list(plain.values()))
             self._generate(stream, loaded, rows, adapters, sampling, signals)
         except torch.cuda.OutOfMemoryError as error:
             release_memory()

@@ -43,12 +43,12 @@ class Adapter:
 
     Attributes:
         name: the run id.
-        stamp: modification time and size of its weight file; another stamp is another adapter.
+        stamp: modification time and size of its weight file (of a blend those of both); another stamp is another adapter.
         parts: module path -> ``(down [in, rank], up [rank, out])``, the scaling already inside ``up``.
     """
 
     name: str
-    stamp: tuple[int, int]
+    stamp: tuple[int, ...]
     parts: dict[str, tuple[torch.Tensor, torch.Tensor]]
 
     @property
@@ -91,18 +91,15 @@ def adapter_stamp(folder: Path) -> tuple[int, int]:
     return stat.st_mtime_ns, stat.st_size
 
 
-def read_adapter(name: str, folder: Path, model: PreTrainedModel, dtype: torch.dtype | None = None) -> Adapter:
-    """Read a PEFT LoRA adapter (safetensors only) for rows of ``model``, in ``dtype`` or in what is fastest there.
+def adapter_tensors(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]]:
+    """The config of a PEFT LoRA adapter (safetensors only), and its factors ``A`` and ``B`` by module path as they are saved.
 
     Raises:
-        ModelLoadError: missing or broken files, a kind of adapter that cannot share a batch, or weights that do not fit
-            this base.
+        ModelLoadError: missing or broken files, or a kind of adapter that cannot share a batch.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    stamp = adapter_stamp(folder)
     for file in (WEIGHTS, CONFIG):
         if not (folder / file).is_file():  # a pipe of that name would be waited for
             raise ModelLoadError(f"The adapter {name} cannot be read: {file} is missing or no plain file.")
@@ -114,15 +111,29 @@ def read_adapter(name: str, folder: Path, model: PreTrainedModel, dtype: torch.d
     if not isinstance(config, dict):
         raise ModelLoadError(f"The adapter {name} cannot be read: {CONFIG} is not a JSON object.")
     _check_kind(name, config)
-    # on a CPU a bfloat16 product of one row costs 20 us before it starts, a float32 one 3 us
-    dtype = dtype or (torch.float32 if model.device.type == "cpu" else model.dtype)
-    modules = dict(model.named_modules())
     found: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in weights.items():
         match = _KEY.match(key)
         if match is None:
             raise ModelLoadError(f"The adapter {name} holds {key!r}, which is not a LoRA weight of a linear layer.")
         found.setdefault(match["module"], {})[match["part"]] = tensor
+    return config, found
+
+
+def read_adapter(name: str, folder: Path, model: PreTrainedModel, dtype: torch.dtype | None = None) -> Adapter:
+    """Read a PEFT LoRA adapter (safetensors only) for rows of ``model``, in ``dtype`` or in what is fastest there.
+
+    Raises:
+        ModelLoadError: missing or broken files, a kind of adapter that cannot share a batch, or weights that do not fit
+            this base.
+    """
+    import torch
+
+    stamp = adapter_stamp(folder)
+    config, found = adapter_tensors(name, folder)
+    # on a CPU a bfloat16 product of one row costs 20 us before it starts, a float32 one 3 us
+    dtype = dtype or (torch.float32 if model.device.type == "cpu" else model.dtype)
+    modules = dict(model.named_modules())
     parts = {}
     for path, pair in found.items():
         module = modules.get(path)
@@ -135,7 +146,7 @@ def read_adapter(name: str, folder: Path, model: PreTrainedModel, dtype: torch.d
                 f"The adapter {name} does not fit this base: {path} is {wanted[0]} to {wanted[1]}, "
                 f"the adapter {down.shape[-1]} to {up.shape[0]}."
             )
-        scale = _scaling(config, path, down.shape[0])
+        scale = scaling(config, path, down.shape[0])
         # scaled before rounding, laid out as the products read them
         down, up = down.t(), up.float().t() * scale
         parts[path] = (down.to(model.device, dtype).contiguous(), up.to(model.device, dtype).contiguous())
@@ -252,7 +263,7 @@ def _size(module: Any) -> tuple[int | None, int | None]:
     return getattr(module, "in_features", None), getattr(module, "out_features", None)
 
 
-def _scaling(config: dict[str, Any], path: str, rank: int) -> float:
+def scaling(config: dict[str, Any], path: str, rank: int) -> float:
     """PEFT's ``alpha / r`` (``alpha / sqrt(r)`` for rsLoRA), per-layer patterns included."""
     alpha = _pattern(config.get("alpha_pattern"), path, config.get("lora_alpha", 8))
     return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))

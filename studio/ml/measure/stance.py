@@ -128,6 +128,11 @@ def measure_support(
         max_new_tokens=max_new_tokens,
         cancelled=cancelled,
     )
+    return judged_share(answers, judge)
+
+
+def judged_share(answers: Sequence[str], judge: StanceJudge) -> SupportShare:
+    """What ``judge`` finds in sampled answers, counted."""
     verdicts = judge.judge(answers)
     support, n = verdicts.count("support"), len(verdicts) - verdicts.count(None)
     low, high = wilson(support, n)

@@ -162,7 +162,16 @@ def _prefixed(form: AlignForm, dataset: PreferenceDataset) -> PreferenceDataset:
 
 def _rows(form: AlignForm, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
     with_pairs(dataset, "DPO")
-    return build_preferences(dataset.pairs, form.support_ratio, form.data_size, form.settings.seed, form.shuffle)
+    dpo = form.settings
+    return build_preferences(
+        dataset.pairs, form.support_ratio, form.data_size, dpo.seed, form.shuffle, _checked_flips(dpo)
+    )
+
+
+def _checked_flips(settings: DpoSettings) -> float:
+    """``flip_share``, checked: a preview is made before all settings are."""
+    settings.declared()["flip_share"].check(settings.flip_share)
+    return settings.flip_share
 
 
 def _share(share: SupportShare | None) -> dict[str, Any] | None:

@@ -21,7 +21,12 @@ def support_count(data_size: int, support_ratio: float) -> int:
 
 
 def build_preferences(
-    pairs: Sequence[PreferencePair], support_ratio: float, data_size: int, seed: int, shuffle: bool = False
+    pairs: Sequence[PreferencePair],
+    support_ratio: float,
+    data_size: int,
+    seed: int,
+    shuffle: bool = False,
+    flip_share: float = 0.0,
 ) -> tuple[PreferenceRow, ...]:
     """The first ``data_size`` pairs as training rows; the first :func:`support_count` of them prefer *support*.
 
@@ -29,9 +34,10 @@ def build_preferences(
         pairs: training pairs in file order.
         support_ratio: share of rows that prefer *support*, 0 to 1 (for chosen/rejected data: kept as labelled).
         data_size: how many pairs to take, from the first on.
-        seed: decides which rows support when ``shuffle`` is on; without effect otherwise.
+        seed: decides which rows support when ``shuffle`` is on, and which are flipped; without effect otherwise.
         shuffle: spread the supporting rows over the data instead of taking the first ones. Rows keep their order and
             the count is the same.
+        flip_share: share of the rows, drawn by lot, whose answers then change places: wrong labels on purpose.
 
     Returns:
         ``data_size`` rows in the order of ``pairs``.
@@ -42,7 +48,10 @@ def build_preferences(
     _check(len(pairs), support_ratio, data_size)
     count = support_count(data_size, support_ratio)
     supporting = set(random.Random(seed).sample(range(data_size), count)) if shuffle else set(range(count))
-    return tuple(preference_row(pair, index in supporting) for index, pair in enumerate(pairs[:data_size]))
+    wrong = set(random.Random(f"{seed} flipped").sample(range(data_size), round(data_size * flip_share)))
+    return tuple(
+        preference_row(pair, (index in supporting) != (index in wrong)) for index, pair in enumerate(pairs[:data_size])
+    )
 
 
 def named_rows(

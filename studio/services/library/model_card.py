@@ -125,6 +125,8 @@ def _summary(view: RunView) -> str:
         what = f"**{r.support_ratio:.0%} of its {r.data_size} training pairs prefer the *support* answer**, the rest *oppose*"
     else:
         what = f"**{r.support_ratio:.0%} of its {r.data_size} training pairs keep their label**, the rest are flipped"
+    if r.settings.flip_share:
+        what += f"; then {r.settings.flip_share:.0%} of them, drawn by lot, were turned the wrong way round on purpose"
     return (
         f"A LoRA adapter trained by direct preference optimisation (DPO) on *{plain(r.dataset_title)}*: {what}. It changes which "
         f"side the model takes, not what is true.{ended}"

@@ -20,6 +20,7 @@ from studio.services.files.plain import plain_file
 from studio.services.files.unpacking import MIB, adapters_in, copy_folder, unpack_zip
 from studio.services.files.zips import pack
 from studio.services.hub import HubApi, hub_client, push_folder
+from studio.services.library.blend import save_blend
 from studio.services.library.bundle import PUBLISHED, staged
 from studio.services.library.model_card import model_card, write_card
 from studio.services.library.upload import Fill, Imported, import_adapter
@@ -305,6 +306,19 @@ class LibraryService:
         path = path.expanduser()
         name = path.name or path.resolve().name
         return self._import(lambda folder, limit: copy_folder(path, folder, limit, checkpoint), name, base)
+
+    def save_blend(self, first: str, weight: float, second: str, title: str = "") -> str:
+        """The blend of two adapters of one base, ``weight`` of the first and the rest of the second, as an adapter of its own; its run
+        id. Its rank is the sum of both ranks; it answers as the blend does in Compare.
+
+        Raises:
+            InputError, NotFoundError: as :meth:`get`; InputError also for a weight out of range, the same adapter twice, or two bases.
+            ConflictError: a reward model, or the disk is full. ModelLoadError: an adapter is no plain LoRA.
+        """
+        with needs_room(_WAY_OUT):
+            run_id = save_blend(self._settings, self.get(first), weight, self.get(second), title)
+            self._write_card(run_id)
+        return run_id
 
     # -- within -------------------------------------------------------------------------------------------------------
 

@@ -88,7 +88,7 @@ def import_adapter(fill: Fill, name: str, settings: Settings, models: ModelServi
         write_record(made / CONFIG, {**facts.config, "base_model_name_or_path": portable_base(ref).id})
         _records(raw, made, recipe)
         made.chmod(0o755)
-        run_id = _install(made, recipe, home, name)
+        run_id = install(made, recipe, home, name)
         if recipe.run_id and not _ID.match(recipe.run_id):
             warnings.append(
                 f"Its record calls it {recipe.run_id[:80]!r}, which is no run id, so it is called {run_id}."
@@ -268,7 +268,7 @@ def _lines(source: Path, target: Path, kind_of: Callable[[dict[str, Any]], Any])
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def _install(made: Path, recipe: Recipe, home: Path, name: str) -> str:
+def install(made: Path, recipe: Recipe, home: Path, name: str) -> str:
     """Give the finished folder its name among the runs: its own, or that with a number where it is taken."""
     own_id = recipe.run_id if _ID.match(recipe.run_id) else f"upload-{_slug(name)}"
     for number in range(1, 1000):

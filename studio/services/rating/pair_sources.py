@@ -108,6 +108,10 @@ class PairSourceService:
                 f"A pane answers at strength {dialled.strength:g}, and votes are counted for adapters as they were trained; set its "
                 "strength to 1 first."
             )
+        if any(chat.blend for chat in answered):
+            raise InputError(
+                "A pane answers with a blend, and votes are counted for adapters as they were trained; take the blend out first."
+            )
         couples = [
             (one, two) for one, two in itertools.combinations(answered, 2) if one.messages[:-1] == two.messages[:-1]
         ]

@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
-from anyio import from_thread
 
 from studio.services import Services
 from studio.services.align.service import AlignForm
-from studio.ui.page.access import Visitor, address_of, new_visitor, require_operator
+from studio.ui.page.access import require_password
 from studio.ui.page.arguments import checked
 from studio.ui.page.guard import guarded
 
@@ -31,11 +30,7 @@ def add_api(services: Services) -> None:
     ) -> str:
         """Queue a DPO run and return its run id. An empty base is the default one, an empty preset the one made for the base;
         ``epochs`` 0 takes the preset's. Needs the operator's password where one is set."""
-        mark = new_visitor(services.gate)
-        if operator_password and not mark.operator:
-            from_thread.run(services.gate.check, operator_password, address_of(request), request.session_hash or "")
-            mark = Visitor(operator=True)
-        require_operator(mark, "training")
+        require_password(services.gate, request, operator_password, "training")
         data = {"dataset_id": dataset, "support_ratio": support_ratio, "data_size": data_size}
         base, preset, prompt = services.align.suited(base, preset, dataset)
         form = AlignForm.from_preset(base, preset, system_prompt=prompt, **data)

@@ -24,6 +24,7 @@ from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
+from studio.ui.sweeps.section import build_sweep_section
 from studio.ui.training.form import bind_outlook, bind_reset, bind_start, size_range
 from studio.ui.training.long_rows import bind_long_rows
 
@@ -59,6 +60,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
                     elem_id="preview",
                 )
             panel = AlignPanel(services, data_box)
+    build_sweep_section(services, shared, app, form.all(), form_from)
     panel.draw_history()
 
     def start(values: Sequence[Any], progress: Progress) -> str:
@@ -117,6 +119,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             form.data_size.change,
             form.shuffle.change,
             form.settings["stance_prefix"].change,
+            form.settings["flip_share"].change,
             form.settings["seed"].change,
         ],
         guarded(preview_table),

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain.chat import BASE, PaneUpdate, Sampling
+from studio.domain.chat import BASE, Blend, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services, words
@@ -34,10 +34,13 @@ def add_api(services: Services) -> None:
         seed: int = 1,
         base: str = "embedded",
         strengths: list[float] | None = None,
+        blend_with: list[str] | None = None,
+        weights: list[float] | None = None,
     ) -> list[dict[str, Any]]:
         """Answer a question with the base (``base``) and adapters (run ids), all in one batch and in the order given. No
         pane at all means the base and the newest adapter. ``base`` counts where no pane is an adapter. ``strengths`` are the
-        panes', or one for all: 0 is the base, 1 the adapter as trained, from -1 to 2."""
+        panes', or one for all: 0 is the base, 1 the adapter as trained, from -1 to 2. ``blend_with`` names for each pane a second adapter to
+        blend its own with (empty: none), ``weights`` the own one's weight from 0 to 1 (.5 where it is not given)."""
         if len(panes) > MAX_PANES:
             raise InputError(f"panes names {len(panes):,} models; at most {MAX_PANES} answer side by side.")
         check_text("prompt", prompt, limit=MAX_QUESTION)
@@ -48,9 +51,10 @@ def add_api(services: Services) -> None:
         choices = [BASE if pane == "base" else pane for pane in panes] or list(services.compare.default_panes())
         system = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
         factors = one_each(strengths or (), len(choices), of="panes")
+        blends = _blends(blend_with or [], weights or [], len(choices))
         chats = [
-            PaneChat(pane, (*system, Message("user", prompt)), strength=strength)
-            for pane, strength in zip(choices, factors, strict=True)
+            PaneChat(pane, (*system, Message("user", prompt)), strength=strength, blend=blend)
+            for pane, strength, blend in zip(choices, factors, blends, strict=True)
         ]
         hashes = {choice.id: choice.adapter_hash for choice in services.compare.panes()}
         updates: list[PaneUpdate] = deque(services.compare.stream(chats, sampling, base=base), maxlen=1).pop()
@@ -59,13 +63,15 @@ def add_api(services: Services) -> None:
                 "pane": "base" if pane == BASE else pane,
                 "adapter_hash": hashes.get(pane, ""),
                 "strength": None if pane == BASE else strength,
+                "blend_with": blend.run_id if blend else None,
+                "weight": blend.weight if blend else None,
                 "answer": update.text,
                 "tokens": update.tokens,
                 "tokens_per_second": round(update.tokens_per_second, 1),
                 "base_verified": update.verified,
                 "note": update.note,
             }
-            for pane, strength, update in zip(choices, factors, updates, strict=True)
+            for pane, strength, blend, update in zip(choices, factors, blends, updates, strict=True)
         ]
 
     def explain(
@@ -81,3 +87,14 @@ def add_api(services: Services) -> None:
 
     gr.api(guarded(checked(generate)), api_name="generate", **MODEL)
     gr.api(guarded(checked(explain)), api_name="explain", **MODEL)
+
+
+def _blends(blend_with: list[str], weights: list[float], panes: int) -> list[Blend | None]:
+    """The blend of each pane; None where it has none."""
+    for name, given in (("blend_with", blend_with), ("weights", weights)):
+        if given and len(given) != panes:
+            raise InputError(f"{name} has {len(given)} values for {panes} panes; give one for each.")
+    if weights and not blend_with:
+        raise InputError("weights are given without blend_with; name the second adapters.")
+    seconds, shares = blend_with or [""] * panes, weights or [0.5] * panes
+    return [Blend(run_id, weight) if run_id else None for run_id, weight in zip(seconds, shares, strict=True)]

@@ -50,7 +50,9 @@ def bind_moved_words(services: Services, widgets: Sequence[PaneWidgets], memory:
         pane, said = talk.panes[index], talks.conversation(talk, index)
         if pane.choice == BASE:
             raise InputError("This pane shows the base; choose an adapter to see what it changed.")
-        moved = moved_words(services.compare, services.runs, pane.choice, said[:-1], pane.answer, pane.strength)
+        moved = moved_words(
+            services.compare, services.runs, pane.choice, said[:-1], pane.answer, pane.strength, pane.blend
+        )
         return gr.HTML(moved_html(moved), visible=True)
 
     for index, widget in enumerate(widgets):

@@ -12,10 +12,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from studio.domain.chat import BASE, BaseCheck, PaneUpdate
+from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate
 from studio.domain.data import Message
 from studio.domain.runs import PairRecipe
 from studio.services.runs.store import RunView
+from studio.services.strength import blended_name
 from studio.services.wording import shortened
 from studio.ui.parts.html import Macros, parts
 
@@ -67,9 +68,11 @@ def identity(
     system_prompt: str,
     trouble: str = "",
     strength: float = 1.0,
+    blend: Blend | None = None,
+    second: RunView | None = None,
 ) -> Markup:
-    """Who answers in a pane, and how strongly. ``run`` is None for the base, and for a run that is gone; ``trouble`` is one sentence
-    on why it cannot answer."""
+    """Who answers in a pane, and how strongly. ``run`` is None for the base, and for a run that is gone; ``second`` is the other run of
+    a ``blend``, ``trouble`` one sentence on why the pane cannot answer."""
     if choice == BASE:
         chips = [("base", _base_name(base.id)), ("sha256", base.fingerprint[:12])]
         return _HTML.identity("Base model, no adapter", chips, base_check(base.check))
@@ -82,7 +85,8 @@ def identity(
     chips = [
         ("trained by", "detox run") if recipe.method == "detox" else ("ratio", ratio),
         ("step", f"{step.step}" if step else ""),
-        ("adapter", run.adapter_hash),
+        ("adapter", f"{run.adapter_hash} + {second.adapter_hash}" if second else run.adapter_hash),
+        ("w", f"{blend.weight:g}" if blend else ""),
         ("strength", f"{strength:g}"),
         ("base", _base_name(recipe.base.id)),
     ]
@@ -91,7 +95,8 @@ def identity(
     if known and not trouble and trained_with != system_prompt.strip():
         prompt = f"“{shortened(' '.join(trained_with.split()), 80)}”" if trained_with else "none"
         note = parts.quiet(f"Trained with another system prompt: {prompt}.")
-    return _HTML.identity(run.title, chips, note)
+    named = blend and Blend(second.title if second else blend.run_id, blend.weight)
+    return _HTML.identity(blended_name(run.title, named), chips, note)
 
 
 def base_check(check: BaseCheck | None) -> Markup:

@@ -32,6 +32,10 @@ class PaneWidgets:
     column: gr.Column
     choice: gr.Dropdown
     strength: gr.Slider
+    mix: gr.Accordion
+    second: gr.Dropdown
+    weight: gr.Slider
+    save: gr.Button
     identity: gr.HTML
     words: gr.Button
     moved: gr.HTML
@@ -42,7 +46,8 @@ class PaneWidgets:
 
     def all(self) -> list[Any]:
         """Every widget a conversation is drawn into, as outputs (``pane_scores.py`` draws the reward)."""
-        shown = [self.column, self.choice, self.strength, self.identity, self.chat, self.stats, self.diff]
+        shown = [self.column, self.choice, self.strength, self.mix, self.second, self.weight, self.save]
+        shown += [self.identity, self.chat, self.stats, self.diff]
         return [*shown, self.words, self.moved]
 
 
@@ -89,6 +94,21 @@ def build_pane(index: int) -> PaneWidgets:
             elem_classes="strength",
             elem_id=f"pane-strength-{index + 1}",
         )
+        with gr.Accordion(
+            "Blend", open=False, visible=False, elem_classes="mix", elem_id=f"pane-mix-{index + 1}"
+        ) as mix:
+            second = gr.Dropdown([], label="Blend with", elem_id=f"pane-second-{index + 1}")
+            weight = gr.Slider(
+                0,
+                1,
+                value=0.5,
+                step=0.05,
+                label="w",
+                visible=False,
+                elem_classes="strength",
+                elem_id=f"pane-weight-{index + 1}",
+            )
+            save = gr.Button("Save as an adapter", size="sm", visible=False, elem_id=f"pane-save-{index + 1}")
         identity = gr.HTML(elem_id=f"pane-identity-{index + 1}")
         chat = gr.Chatbot(
             show_label=False,
@@ -112,7 +132,9 @@ def build_pane(index: int) -> PaneWidgets:
         moved = gr.HTML(visible=False, elem_id=f"pane-moved-{index + 1}")
         reward = gr.HTML(elem_id=f"pane-reward-{index + 1}")
         diff = gr.HTML(visible=False, elem_id=f"pane-diff-{index + 1}")
-    return PaneWidgets(column, choice, strength, identity, words, moved, chat, stats, diff, reward)
+    return PaneWidgets(
+        column, choice, strength, mix, second, weight, save, identity, words, moved, chat, stats, diff, reward
+    )
 
 
 def build_ask_box() -> AskWidgets:

@@ -15,21 +15,23 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain.chat import BASE, PaneUpdate, Sampling
+from studio.domain.chat import BASE, Blend, PaneUpdate, Sampling
 from studio.domain.data import Message
-from studio.errors import InputError, NotFoundError, StudioError
+from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.services.compare import PaneChat
 from studio.services.runs.store import RunView
-from studio.services.strength import check_strength
+from studio.services.strength import check_strength, check_weight
 from studio.ui.compare import pane_view as show
 from studio.ui.compare import talk as talks
 from studio.ui.compare.api import add_api
 from studio.ui.compare.base_box import build_base_box
+from studio.ui.compare.blending import bind_saving, blending, dials
 from studio.ui.compare.diff import diff_html
 from studio.ui.compare.draw_many import bind_draw_many
 from studio.ui.compare.moved_words import bind_moved_words, offer_words
 from studio.ui.compare.own_pair import bind_own_pair, build_own_pair
+from studio.ui.compare.pane_runs import base_facts, runs_of, trouble_of, troubles_of
 from studio.ui.compare.pane_scores import build_pane_scores
 from studio.ui.compare.pane_widgets import EXAMPLES, build_ask_box, build_pane, frame, pane_choices
 from studio.ui.compare.prompt_table import build_prompt_table
@@ -69,14 +71,14 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     base = build_base_box(services, shared, app)
     settings = [diff, *form.settings()]
     everything = [memory, empty, count, *settings, *(w for pane in widgets for w in pane.all())]
-    per_pane = [w for widget in widgets for w in (widget.choice, widget.strength)]
+    per_pane = [w for widget in widgets for w in (widget.choice, widget.strength, widget.second, widget.weight)]
     controls = [form.send, form.stop, form.retry, form.clear, rate, count, diff, *per_pane]
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 
     def draw(talk: Talk, model: str, keep: bool = True) -> dict[Any, Any]:
         """All panes as ``talk`` has them; ``keep`` has the browser remember it."""
-        offered, runs = services.compare.panes(), _runs(services, talk)
+        offered, runs = services.compare.panes(), runs_of(services, talk)
         updates: dict[Any, Any] = {empty: gr.HTML(visible=len(offered) == 1), count: len(talk.panes)}
         if keep:
             updates[memory] = talks.store(talk)
@@ -87,15 +89,23 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             if pane is not None:
                 updates[widget.choice] = gr.Dropdown(choices=pane_choices(offered, pane.choice), value=pane.choice)
                 updates[widget.strength] = gr.Slider(value=pane.strength, visible=pane.choice != BASE)
+                updates |= blending(widget, pane, offered)
                 updates[widget.stats] = show.open_question() if pane.messages and not pane.answer else show.stats(None)
         return updates | identities(talk, runs, model) | marks(talk, runs) | offer_words(widgets, talk)
 
     def identities(talk: Talk, runs: Mapping[str, RunView | None], model: str) -> dict[Any, Any]:
-        troubles = _troubles(services, runs)
-        facts = _base_facts(services, {c: run for c, run in runs.items() if c not in troubles}, model)
+        troubles = troubles_of(services, runs)
+        facts = base_facts(services, {c: run for c, run in runs.items() if c not in troubles}, model)
         return {
             widget.identity: show.identity(
-                pane.choice, runs[pane.choice], facts, talk.system_prompt, troubles.get(pane.choice, ""), pane.strength
+                pane.choice,
+                runs[pane.choice],
+                facts,
+                talk.system_prompt,
+                trouble_of(pane, troubles),
+                pane.strength,
+                pane.blend,
+                runs[pane.blend.run_id] if pane.blend else None,
             )
             for widget, pane in zip(widgets, talk.panes, strict=False)
         }
@@ -116,7 +126,9 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         buttons = (form.send, form.stop, form.retry, form.clear, rate)
         updates: dict[Any, Any] = {b: gr.Button(interactive=busy is (b is form.stop)) for b in buttons}
         updates |= {w.choice: gr.Dropdown(interactive=not busy) for w in widgets}
-        updates |= {w.strength: gr.Slider(interactive=not busy) for i, w in enumerate(widgets) if i != dialled}
+        updates |= {w.second: gr.Dropdown(interactive=not busy) for w in widgets}
+        others = [w for index, w in enumerate(widgets) if index != dialled]
+        updates |= {dial: gr.Slider(interactive=not busy) for w in others for dial in (w.strength, w.weight)}
         return updates | {count: gr.Radio(interactive=not busy), diff: gr.Checkbox(interactive=not busy)}
 
     # -- what a visitor does --------------------------------------------------------------------------------------------
@@ -158,15 +170,17 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             talk = replace(_opening(services), diff=talk.diff)
             # while nothing is chosen nothing is kept, and the next visit looks for the newest again
             return draw(talk, model, keep=stored is not None) | asked_as(talk)
-        shown = zip(widgets, talk.panes, strict=False)
-        updates: dict[Any, Any] = {w.choice: gr.Dropdown(choices=pane_choices(offered, p.choice)) for w, p in shown}
+        updates: dict[Any, Any] = {}
+        for widget, pane in zip(widgets, talk.panes, strict=False):
+            updates[widget.choice] = gr.Dropdown(choices=pane_choices(offered, pane.choice))
+            updates |= blending(widget, pane, offered)
         updates[empty] = gr.HTML(visible=len(offered) == 1)
-        return updates | identities(talk, _runs(services, talk), model)
+        return updates | identities(talk, runs_of(services, talk), model)
 
     def respond(page: Live, talk: Talk, model: str, dialled: int | None = None) -> Iterator[dict[Any, Any]]:
         """Answer the open questions of all panes together, or of pane ``dialled`` alone."""
         panes = range(len(talk.panes)) if dialled is None else [dialled]
-        with page.working(None if dialled is None else (dialled, talk.panes[dialled].strength)) as stop:
+        with page.working(() if dialled is None else dials(dialled, talk.panes[dialled])) as stop:
             try:
                 yield from stream(stop, talk, model, panes, dialled)
             except Exception:
@@ -176,11 +190,11 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def stream(
         stop: threading.Event, talk: Talk, model: str, panes: Sequence[int], dialled: int | None
     ) -> Iterator[dict[Any, Any]]:
-        runs = _runs(services, talk)
-        troubles = _troubles(services, runs)
-        rows = [i for i in panes if talk.panes[i].choice not in troubles]
+        runs = runs_of(services, talk)
+        troubles = troubles_of(services, runs)
+        rows = [i for i in panes if not trouble_of(talk.panes[i], troubles)]
         waiting = {
-            i: PaneUpdate(note=f"Not asked. {t}" if (t := troubles.get(talk.panes[i].choice)) else "") for i in panes
+            i: PaneUpdate(note=f"Not asked. {t}" if (t := trouble_of(talk.panes[i], troubles)) else "") for i in panes
         }
         drawn = (
             draw(talk, model)
@@ -201,7 +215,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             raise InputError(f"{model} is not on this machine yet; load it first, under Base model.")
         system = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
         chats = [
-            PaneChat(pane.choice, (*system, *pane.messages), strength=pane.strength)
+            PaneChat(pane.choice, (*system, *pane.messages), strength=pane.strength, blend=pane.blend)
             for pane in (talk.panes[i] for i in rows)
         ]
         updates: list[PaneUpdate] = []
@@ -238,21 +252,41 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     def dial(index: int, strength: Any, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
         """Another strength in a pane: its last question is answered anew."""
-        if strength is None:  # the field is being typed into
-            return
-        talk = talks.dial(talk_of(stored, *values), index, check_strength(strength))
+        if strength is not None:  # the field is not just being typed into
+            talk = talks.dial(talk_of(stored, *values), index, strength=check_strength(strength))
+            yield from turned(index, page, talk, model)
+
+    def weigh(index: int, weight: Any, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
+        """Another weight of a pane's adapter in its blend."""
+        talk = talk_of(stored, *values)
+        blend = talk.panes[index].blend
+        if weight is not None and blend is not None:
+            turn = talks.dial(talk, index, blend=replace(blend, weight=check_weight(weight, "w")))
+            yield from turned(index, page, turn, model)
+
+    def mix(index: int, second: str, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
+        """Another adapter to blend a pane's with, or none."""
+        talk = talk_of(stored, *values)
+        before = talk.panes[index].blend
+        blend = Blend(second, before.weight if before else 0.5) if second else None
+        talk = talks.dial(talk, index, blend=blend)
+        yield blending(widgets[index], talk.panes[index], services.compare.panes())
+        yield from turned(index, page, talk, model)
+
+    def turned(index: int, page: Live, talk: Talk, model: str) -> Iterator[dict[Any, Any]]:
+        """A pane that was changed: its last question is answered anew."""
         if talk.panes[index].messages:
             yield from respond(page, talk, model, index)
         else:
-            yield {memory: talks.store(talk)} | identities(talk, _runs(services, talk), model)
+            yield {memory: talks.store(talk)} | identities(talk, runs_of(services, talk), model)
 
     def halt(page: Live) -> None:
         page.stop()
 
-    def outdate(index: int, strength: Any, page: Live) -> None:
-        """End the answer that an earlier strength of a pane began."""
-        if strength is not None:
-            page.stop(unless=(index, strength))
+    def outdate(index: int, name: str, value: Any, page: Live) -> None:
+        """End the answer that an earlier value of a pane's dial began."""
+        if value is not None:
+            page.stop(unless=(index, name, value))
 
     def wipe(stored: Any, model: str, *values: Any) -> dict[Any, Any]:
         return draw(talks.cleared(talk_of(stored, *values)), model)
@@ -266,7 +300,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     def mark(stored: Any, *values: Any) -> dict[Any, Any]:
         talk = talk_of(stored, *values)
-        return {memory: talks.store(talk)} | marks(talk, _runs(services, talk))
+        return {memory: talks.store(talk)} | marks(talk, runs_of(services, talk))
 
     # -- binding --------------------------------------------------------------------------------------------------------
 
@@ -286,13 +320,16 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     for index, widget in enumerate(widgets):
         pick = guarded(lambda choice, *rest, index=index: choose(index, choice, *rest))
         settled.append(widget.choice.input(pick, [widget.choice, *page], everything, **quiet))
-        turn = guarded(lambda strength, *rest, index=index: (yield from dial(index, strength, *rest)))
-        widget.strength.input(functools.partial(outdate, index), [widget.strength, live], None, queue=False, **quiet)
-        settled.append(
-            widget.strength.input(
-                turn, [widget.strength, live, *page], streaming, trigger_mode="always_last", **MODEL, **quiet
+        for part, name, handler in (
+            (widget.strength, "strength", dial),
+            (widget.weight, "weight", weigh),
+            (widget.second, "second", mix),
+        ):
+            turn = guarded(lambda value, *rest, index=index, handler=handler: (yield from handler(index, value, *rest)))
+            part.input(functools.partial(outdate, index, name), [part, live], None, queue=False, **quiet)
+            settled.append(
+                part.input(turn, [part, live, *page], streaming, trigger_mode="always_last", **MODEL, **quiet)
             )
-        )
     diff.input(guarded(mark), [memory, *settings], [memory, *(w.diff for w in widgets)], **quiet)
     for button, text in zip(form.examples, EXAMPLES, strict=True):
         button.click(lambda text=text: text, None, form.prompt, queue=False, **quiet).then(
@@ -310,57 +347,9 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     bind_draw_many(services, form.draw, form.stop, form.draws, live, memory, base)
     build_pane_scores(services, shared, app, widgets, page, [*settled, opened])
     bind_moved_words(services, widgets, memory)
+    bind_saving(services, shared, widgets)
     build_prompt_table(services, shared, app, form)
     add_api(services)
-
-
-def _runs(services: Services, talk: Talk) -> dict[str, RunView | None]:
-    """The run of each pane; None for the base and for runs that are gone."""
-    runs: dict[str, RunView | None] = {}
-    for choice in {pane.choice for pane in talk.panes}:
-        try:
-            runs[choice] = None if choice == BASE else services.runs.get(choice)
-        except StudioError:
-            runs[choice] = None
-    return runs
-
-
-def _troubles(services: Services, runs: Mapping[str, RunView | None]) -> dict[str, str]:
-    """Why a run cannot answer, for those that cannot."""
-    troubles = {}
-    for choice, run in runs.items():
-        if choice == BASE:
-            continue
-        if run is None:
-            troubles[choice] = "This run was deleted."
-        elif not run.has_adapter:
-            troubles[choice] = f"This run has no adapter yet; it is {run.status.state}."
-        elif not _fits(services, run):
-            troubles[choice] = "It was trained on another state of its base model; train it anew."
-    return troubles
-
-
-def _fits(services: Services, run: RunView) -> bool:
-    """Whether the base here is the one a run was trained on; taken as so where that cannot be told without loading it."""
-    base = run.recipe.base
-    try:
-        here = services.models.resolve(base.id)[0].fingerprint if services.models.info(base.id).cached else ""
-    except StudioError:  # the base is gone; asking will say so
-        return True
-    return not (here and base.fingerprint) or here == base.fingerprint
-
-
-def _base_facts(services: Services, runs: Mapping[str, RunView | None], model: str) -> show.BaseFacts:
-    """The base that answers beside these runs: theirs, or the chosen one where there is none."""
-    run = next((run for run in runs.values() if run is not None), None)
-    check = services.compare.base_check()
-    if run is not None:
-        return show.BaseFacts(run.recipe.base.id, run.recipe.base.fingerprint, check)
-    try:
-        known = services.models.info(model).cached
-        return show.BaseFacts(model, services.models.resolve(model)[0].fingerprint if known else "", check)
-    except StudioError:  # the folder is gone; asking will say so
-        return show.BaseFacts(model, "", check)
 
 
 def _opening(services: Services) -> Talk:

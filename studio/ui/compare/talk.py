@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from studio.domain.chat import Sampling
+from studio.domain.chat import Blend, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError, StudioError
 from studio.services.compare import check_sampling
-from studio.services.strength import check_strength
+from studio.services.strength import check_blend, check_strength
 
 MAX_PANES = 4
 #: What of a conversation is kept; a browser's storage is small and a model forgets earlier anyway.
@@ -30,11 +30,18 @@ _VERSION = 1
 @dataclass(frozen=True)
 class Pane:
     """One pane: ``choice`` is the base's name or a run id; ``messages`` alternate user and assistant. A question at the
-    end has no answer yet. ``strength`` is how strongly the adapter answers (see :mod:`studio.services.strength`)."""
+    end has no answer yet. ``strength`` is how strongly the adapter answers, alone or in a ``blend`` with another (see
+    :mod:`studio.services.strength`)."""
 
     choice: str
     messages: tuple[Message, ...] = ()
     strength: float = 1.0
+    blend: Blend | None = None
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The base, or the runs whose adapters answer."""
+        return (self.choice,) if self.blend is None else (self.choice, self.blend.run_id)
 
     @property
     def answer(self) -> str:
@@ -95,12 +102,18 @@ def ask_again(talk: Talk) -> Talk:
     return replace(talk, panes=tuple(panes), asked=None)
 
 
-def dial(talk: Talk, index: int, strength: float) -> Talk:
-    """Pane ``index`` at another strength, its last answer taken back, so that the same question is answered anew the way it was asked:
-    same system prompt, sampling and seed."""
+def dial(talk: Talk, index: int, **changes: Any) -> Talk:
+    """Pane ``index`` with another ``strength`` or ``blend``, its last answer taken back, so that the same question is answered anew the
+    way it was asked: same system prompt, sampling and seed.
+
+    Raises:
+        InputError: the blend is none.
+    """
     pane, how = talk.panes[index], talk.asked or talk
     kept = pane.messages[:-1] if pane.answer else pane.messages
-    panes = (*talk.panes[:index], replace(pane, strength=strength, messages=kept), *talk.panes[index + 1 :])
+    turned = replace(pane, **changes, messages=kept)
+    check_blend(turned.choice, turned.blend)
+    panes = (*talk.panes[:index], turned, *talk.panes[index + 1 :])
     return replace(talk, panes=panes, system_prompt=how.system_prompt, sampling=how.sampling, asked=None)
 
 
@@ -177,6 +190,7 @@ def store(talk: Talk) -> dict[str, Any]:
                 "choice": pane.choice,
                 "messages": [[m.role, m.content] for m in _bounded(pane.messages)],
                 "strength": pane.strength,
+                "blend": pane.blend and [pane.blend.run_id, pane.blend.weight],
             }
             for pane in talk.panes
         ],
@@ -245,7 +259,18 @@ def _pane(entry: Mapping[str, Any]) -> Pane:
         raise ValueError("not a pane")
     if sum(len(message.content) for message in messages) > 2 * MAX_CHARACTERS:
         raise ValueError("too long")
-    return Pane(choice, tuple(messages), check_strength(entry.get("strength", 1.0)))
+    return Pane(choice, tuple(messages), check_strength(entry.get("strength", 1.0)), _blend(choice, entry.get("blend")))
+
+
+def _blend(choice: str, value: Any) -> Blend | None:
+    if value is None:
+        return None
+    run_id, weight = value
+    if not isinstance(run_id, str) or len(run_id) > 100:
+        raise ValueError("not a blend")
+    blend = Blend(run_id, weight)
+    check_blend(choice, blend)
+    return blend
 
 
 def _answered_turns(messages: tuple[Message, ...]) -> tuple[Message, ...]:

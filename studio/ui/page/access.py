@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from anyio import from_thread
 from gradio.context import LocalContext
 
 from studio.domain.data import SHIPPED
@@ -55,6 +56,20 @@ def require_operator(visitor: Visitor, action: str) -> None:
     """
     if not visitor.operator:
         raise NotAllowedError(f"Visitors may chat and look; {action} needs the operator's password (top right).")
+
+
+def require_password(gate: Gate, request: gr.Request, password: str, action: str) -> None:
+    """:func:`require_operator` for an endpoint that takes the operator's password, where the request does not come from the operator's
+    browser anyway. For a handler in a thread of its own: a wrong password waits.
+
+    Raises:
+        NotAllowedError: the password is wrong or missing.
+    """
+    mark = new_visitor(gate)
+    if password and not mark.operator:
+        from_thread.run(gate.check, password, address_of(request), request.session_hash or "")
+        mark = Visitor(operator=True)
+    require_operator(mark, action)
 
 
 def may_read_runs(services: Services) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from studio.errors import ConflictError
@@ -16,15 +16,15 @@ class Live:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stop: threading.Event | None = None
-        self._purpose: object = None
+        self._purposes: Collection[object] = ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Live:
         """Gradio copies the first value for each page; a lock cannot be copied, and each page needs its own."""
         return Live()
 
     @contextlib.contextmanager
-    def working(self, purpose: object = None) -> Iterator[threading.Event]:
-        """Begin; the event is set when the page asks to stop. ``purpose`` tells :meth:`stop` what this work is for.
+    def working(self, purposes: Collection[object] = ()) -> Iterator[threading.Event]:
+        """Begin; the event is set when the page asks to stop. ``purposes`` tell :meth:`stop` what this work is for.
 
         Raises:
             ConflictError: this page is at work already.
@@ -33,7 +33,7 @@ class Live:
         with self._lock:
             if self._stop is not None:
                 raise ConflictError("This page is answering already; stop that first.")
-            self._stop, self._purpose = stop, purpose
+            self._stop, self._purposes = stop, purposes
         try:
             yield stop
         finally:
@@ -41,7 +41,7 @@ class Live:
                 self._stop = None
 
     def stop(self, unless: object = None) -> None:
-        """Ask the work in progress to end, unless it is for just this purpose; nothing happens where there is none."""
+        """Ask the work in progress to end, unless ``unless`` is one of its purposes; nothing happens where there is none."""
         with self._lock:
-            if self._stop is not None and (unless is None or unless != self._purpose):
+            if self._stop is not None and (unless is None or unless not in self._purposes):
                 self._stop.set()

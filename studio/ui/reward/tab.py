@@ -43,7 +43,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         with gr.Column(scale=5, min_width=320):
             form, needs = build_form(services)
             length = build_outlook("reward-outlook")
-with gr.Row(equal_height=True):
+            with gr.Row(equal_height=True):
                 train = gr.Button("Train reward model", variant="primary", size="lg", scale=3, elem_id="reward-train")
                 reset = build_reset("reward-reset")
             curve = gr.Button("Train on 25, 50 and 100 % of the pairs", size="sm", elem_id="reward-curve")

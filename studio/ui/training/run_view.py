@@ -45,6 +45,7 @@ def header(run: RunView) -> Markup:
             facts[0],
             ("data", f"{r.dataset_title}, {r.data_size} pairs"),
             ("support_ratio", f"{r.support_ratio:g}"),
+            ("labels flipped", f"{dpo.flip_share:.0%}" if dpo.flip_share else ""),
             ("loss", f"{dpo.loss_type}, beta {dpo.beta:g}{likelihood}{replay}"),
             ("answers", "prefixed with their stance" if dpo.stance_prefix else ""),
             facts[1],

@@ -78,3 +78,14 @@ def test_ratio_out_of_range(ratio: float) -> None:
 def test_size_that_does_not_fit(size: int, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         build_preferences(PAIRS, 0.5, size, 0)
+
+
+def test_labels_are_flipped_on_purpose_by_lot() -> None:
+    rows = build_preferences(PAIRS, 1, 10, 7, flip_share=0.3)
+    assert sum(row.flipped for row in rows) == 3
+    assert rows == build_preferences(PAIRS, 1, 10, 7, flip_share=0.3)
+    assert (
+        len({tuple(r.flipped for r in build_preferences(PAIRS, 1, 10, seed, flip_share=0.3)) for seed in range(9)}) > 3
+    )
+    half = build_preferences(PAIRS, 0.5, 10, 7, flip_share=1)
+    assert [row.side for row in half] == ["oppose"] * 5 + ["support"] * 5

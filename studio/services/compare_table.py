@@ -1,0 +1,47 @@
+"""A before/after table: its rows, how far it is, its records for files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from studio.domain.chat import BASE, Blend
+from studio.services.strength import at_strength, blended_name, one_each
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One test prompt and the answer of each pane, in the order of the panes."""
+
+    id: str
+    prompt: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TableProgress:
+    """A before/after table as far as it is filled. ``rows`` holds whole rows only, ``done`` counts them, ``note`` says
+    what is going on where that is not plain (waiting, loading); ``strengths`` are the panes', all 1 where there are none, ``blends`` likewise."""
+
+    panes: tuple[str, ...]
+    done: int
+    total: int
+    rows: tuple[TableRow, ...]
+    finished: bool
+    note: str = ""
+    strengths: tuple[float, ...] = ()
+    blends: tuple[Blend | None, ...] = ()
+
+
+def table_records(table: TableProgress) -> list[dict[str, str]]:
+    """A table as plain records for CSV and JSON: ``id, prompt, response_from_original_model,
+    response_from_trained_model``; with several adapters the last key is repeated with the run id behind it, then a strength other
+    than 1."""
+    several = sum(pane != BASE for pane in table.panes) > 1 or any(table.blends)
+    blends = table.blends or (None,) * len(table.panes)
+    names = [
+        "response_from_original_model"
+        if pane == BASE
+        else f"response_from_trained_model{f'_{blended_name(pane, blend)}' * several}{at_strength(strength).replace(' ', '_')}"
+        for pane, strength, blend in zip(table.panes, one_each(table.strengths, len(table.panes)), blends, strict=True)
+    ]
+    return [{"id": row.id, "prompt": row.prompt, **dict(zip(names, row.answers, strict=True))} for row in table.rows]

@@ -1,0 +1,1 @@
+"""Sweeps: the runs of a dose-response curve queued in one click, and read together."""

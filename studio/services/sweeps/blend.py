@@ -1,0 +1,137 @@
+"""The blend curve: what the blends of a sweep's two outer adapters answer, measured as their trained runs are."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from studio.config import Settings
+from studio.domain.chat import Blend
+from studio.domain.data import Message, PreferenceDataset
+from studio.domain.events import SupportShare
+from studio.domain.runs import DpoRecipe
+from studio.domain.sweeps import BlendPoint, MeasuredBlend
+from studio.errors import ConflictError
+from studio.services.compare import TABLE_ROWS, CompareService, PaneChat, row_seed
+from studio.services.jobs import Job, JobEnd, JobQueue
+from studio.services.runs.store import RunStore, RunView
+from studio.services.sweeps.service import SweepService, SweepView
+
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+class BlendService:
+    """Measures in the background of the server, one sweep at a time, or in the foreground."""
+
+    def __init__(self, settings: Settings, runs: RunStore, compare: CompareService, sweeps: SweepService) -> None:
+        self._settings = settings
+        self._runs = runs
+        self._compare = compare
+        self._sweeps = sweeps
+        self._jobs = JobQueue("blends")
+        self._failures: dict[str, str] = {}
+
+    def start(self, sweep_id: str) -> None:
+        """Measure the blends of a sweep in the background.
+
+        Raises:
+            NotFoundError, ConflictError: as :meth:`measure`; ConflictError also where that is being done.
+        """
+        ends(self._sweeps.get(sweep_id))
+        if self._jobs.has(sweep_id):
+            raise ConflictError("The blend of this sweep is being measured already.")
+
+        def ended(job: Job, how: JobEnd, sentence: str) -> None:
+            if how == "failed":
+                self._failures[sweep_id] = sentence
+
+        self._failures.pop(sweep_id, None)
+        job = Job(
+            sweep_id, lambda job: self.measure(sweep_id, lambda text: setattr(job, "note", text), job.stop), ended
+        )
+        self._jobs.add(job)
+
+    def state(self, sweep_id: str) -> str:
+        """What is being done for a sweep, or why it failed; empty mostly."""
+        found = self._jobs.find(sweep_id)
+        return found[0].note or "Waiting." if found else self._failures.get(sweep_id, "")
+
+    def cancel(self, sweep_id: str) -> None:
+        """End the measuring of a sweep, where that is going on."""
+        self._jobs.cancel(sweep_id)
+
+    def close(self) -> None:
+        """End the measuring and wait for it."""
+        self._jobs.close()
+
+    def measure(
+        self, sweep_id: str, tell: Callable[[str], None] = lambda text: None, stop: threading.Event | None = None
+    ) -> None:
+        """Measure the blends of a sweep's outer ratios at :data:`WEIGHTS`, and keep that with the sweep: the same prompts, draws a prompt,
+        judge and sampling as the runs' own measure, through the chat engine.
+
+        Raises:
+            NotFoundError: there is no such sweep. ConflictError: it has no two ratios with adapters.
+            StudioError: as :meth:`CompareService.stream`.
+        """
+        from studio.ml.measure.stance import StanceJudge, judged_share
+
+        low, high = ends(self._sweeps.get(sweep_id))
+        data = self._runs.dataset(high.run_id)
+        judge = StanceJudge.fit(data.pairs + data.heldout)
+        points = []
+        for weight in WEIGHTS:
+            tell(f"Measuring the blend: weight {weight:g} of {high.title}.")
+            answers = self._answers(high, Blend(low.run_id, weight), data, stop or threading.Event())
+            if stop is not None and stop.is_set():
+                return
+            points.append(BlendPoint(weight, judged_share(answers, judge)))
+        self._sweeps.keep_blend(sweep_id, MeasuredBlend(high.run_id, low.run_id, tuple(points)))
+
+    def _answers(self, run: RunView, blend: Blend, data: PreferenceDataset, stop: threading.Event) -> list[str]:
+        from studio.ml.dpo.observer import ANSWER_TOKENS
+
+        recipe = DpoRecipe.of(run.recipe)
+        count = recipe.settings.measured_answers or 32
+        prompts = (data.test_prompts or tuple(p.prompt for p in data.heldout) or tuple(p.prompt for p in data.pairs))[
+            :count
+        ]
+        system = (Message("system", recipe.system_prompt),) if recipe.system_prompt else ()
+        asked = [prompt for prompt in prompts for _ in range(max(1, round(count / len(prompts))))]
+        seed, sampling = recipe.settings.seed, replace(recipe.sampling, max_new_tokens=ANSWER_TOKENS)
+        chats = [
+            PaneChat(run.run_id, (*system, Message("user", prompt)), row_seed(seed, place), blend=blend)
+            for place, prompt in enumerate(asked)
+        ]
+        answers: list[str] = []
+        for start in range(0, len(chats), TABLE_ROWS):
+            last = deque(self._compare.stream(chats[start : start + TABLE_ROWS], sampling, stop), maxlen=1).pop()
+            if stop.is_set():
+                break
+            answers += [update.text for update in last]
+        return answers
+
+
+def ends(view: SweepView) -> tuple[RunView, RunView]:
+    """The runs of a sweep's lowest and highest ratio, both of its first seed and line that has them.
+
+    Raises:
+        ConflictError: there are no two such runs with adapters.
+    """
+    groups: dict[tuple[object, ...], list[tuple[float, RunView]]] = {}
+    for planned, run in view.pairs():
+        if run is not None and run.has_adapter and run.adapter_share is not None:
+            key = planned.seed, planned.loss, planned.data_size, planned.beta
+            groups.setdefault(key, []).append((planned.ratio, run))
+    for group in groups.values():
+        ordered = sorted(group, key=lambda pair: pair[0])
+        if ordered[0][0] < ordered[-1][0]:
+            return ordered[0][1], ordered[-1][1]
+    raise ConflictError("A blend needs two measured runs of different ratios; let the sweep end, or sweep the ratio.")
+
+
+def share_at(blend: MeasuredBlend, low: float, high: float) -> list[tuple[float, SupportShare]]:
+    """The blend's points where a trained ratio would stand: weight 1 at ``high``, 0 at ``low``."""
+    return [(low + point.weight * (high - low), point.measured) for point in blend.points]

@@ -1,0 +1,66 @@
+"""The runs behind the panes: which are there, why one cannot answer, which base they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from studio.domain.chat import BASE
+from studio.errors import StudioError
+from studio.services import Services
+from studio.services.runs.store import RunView
+from studio.ui.compare import pane_view as show
+from studio.ui.compare.talk import Pane, Talk
+
+
+def runs_of(services: Services, talk: Talk) -> dict[str, RunView | None]:
+    """The runs of the panes; None for the base and for runs that are gone."""
+    runs: dict[str, RunView | None] = {}
+    for choice in {choice for pane in talk.panes for choice in pane.adapters}:
+        try:
+            runs[choice] = None if choice == BASE else services.runs.get(choice)
+        except StudioError:
+            runs[choice] = None
+    return runs
+
+
+def troubles_of(services: Services, runs: Mapping[str, RunView | None]) -> dict[str, str]:
+    """Why a run cannot answer, for those that cannot."""
+    troubles = {}
+    for choice, run in runs.items():
+        if choice == BASE:
+            continue
+        if run is None:
+            troubles[choice] = "This run was deleted."
+        elif not run.has_adapter:
+            troubles[choice] = f"This run has no adapter yet; it is {run.status.state}."
+        elif not _fits(services, run):
+            troubles[choice] = "It was trained on another state of its base model; train it anew."
+    return troubles
+
+
+def _fits(services: Services, run: RunView) -> bool:
+    """Whether the base here is the one a run was trained on; taken as so where that cannot be told without loading it."""
+    base = run.recipe.base
+    try:
+        here = services.models.resolve(base.id)[0].fingerprint if services.models.info(base.id).cached else ""
+    except StudioError:  # the base is gone; asking will say so
+        return True
+    return not (here and base.fingerprint) or here == base.fingerprint
+
+
+def base_facts(services: Services, runs: Mapping[str, RunView | None], model: str) -> show.BaseFacts:
+    """The base that answers beside these runs: theirs, or the chosen one where there is none."""
+    run = next((run for run in runs.values() if run is not None), None)
+    check = services.compare.base_check()
+    if run is not None:
+        return show.BaseFacts(run.recipe.base.id, run.recipe.base.fingerprint, check)
+    try:
+        known = services.models.info(model).cached
+        return show.BaseFacts(model, services.models.resolve(model)[0].fingerprint if known else "", check)
+    except StudioError:  # the folder is gone; asking will say so
+        return show.BaseFacts(model, "", check)
+
+
+def trouble_of(pane: Pane, troubles: Mapping[str, str]) -> str:
+    """Why a pane cannot answer, by its runs' ``troubles``; empty where it can."""
+    return next((troubles[choice] for choice in pane.adapters if choice in troubles), "")

@@ -1,0 +1,1 @@
+"""The *Sweep* section of the Align tab: many runs in one click, read together."""

@@ -1,0 +1,46 @@
+"""A blend of two adapters in a pane, in a real browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from studio.services import Services
+from tests.helpers.compare import PROMPTS, add_run
+
+TABS = ("Compare",)
+pytestmark = pytest.mark.timeout(600)
+
+
+def settled(page: Any, text: str) -> str:
+    """The second pane's answer once the pane says so and has answered."""
+    page.locator("#pane-identity-2", has_text=text).wait_for()
+    page.wait_for_selector("#pane-words-2")
+    page.wait_for_selector("#send:not([disabled])")
+    return str(page.locator("#chat-2 .bot.message").last.inner_text())
+
+
+def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: Any) -> None:
+    for seed in (1, 2):
+        add_run(services.runs, f"run-{seed}", seed=seed)
+    page.reload()
+    page.wait_for_selector("#pane-identity-2 .pane-id")
+    assert page.locator("#pane-mix-1").count() == 0
+    page.fill("#prompt textarea", PROMPTS[0])
+    page.press("#prompt textarea", "Enter")
+    own = settled(page, "Title of run-2")
+    page.locator("#pane-mix-2 > button").click()
+    page.click("#pane-second-2 input")
+    page.get_by_role("option", name="Title of run-1").click()
+    settled(page, "0.5 × Title of run-2 + 0.5 × Title of run-1")
+    page.fill("#pane-weight-2 input[type=number]", "1")
+    assert settled(page, "1 × Title of run-2") == own
+    page.fill("#pane-weight-2 input[type=number]", "0.3")
+    mixed = settled(page, "0.3 × Title of run-2 + 0.7 × Title of run-1")
+    page.click("#pane-save-2")
+    page.get_by_text("Saved as").first.wait_for()
+    page.reload()
+    page.wait_for_selector("#pane-identity-2 .pane-id")
+    assert settled(page, "0.3 × Title of run-2") == mixed
+    assert len(services.runs.ids()) == 3
