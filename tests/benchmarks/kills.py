@@ -337,7 +337,9 @@ class Studio:
         pid = self._worker(run)
         if kill.victim == "server":
             self._kill_server(kill, pause=False)
-        elif victim := pid if kill.victim == "run" else trainer:  # 0, where no process works on it, would be our own group
+        elif (
+            victim := pid if kill.victim == "run" else trainer
+        ):  # 0, where no process works on it, would be our own group
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, kill.signal)
         unborn = kill.victim == "trainer" and pid in (0, trainer)
