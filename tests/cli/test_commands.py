@@ -34,10 +34,14 @@ pytestmark = pytest.mark.skipif(not (EMBEDDED / "config.json").exists(), reason=
 @pytest.fixture
 def cli(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings that commands run in this process see too."""
+    seen_by_commands(settings, monkeypatch)
+    return settings
+
+
+def seen_by_commands(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in command_environment(settings).items():
         if name.startswith("STUDIO_"):
             monkeypatch.setenv(name, value)
-    return settings
 
 
 def start(settings: Settings, *arguments: str) -> subprocess.Popen[str]:
@@ -243,27 +247,18 @@ def test_the_adapter_loads_in_plain_peft_and_moved(trained: tuple[Settings, dict
 
 
 @pytest.mark.timeout(700)
-def test_compare_writes_the_courses_table(trained: tuple[Settings, dict[str, Any], str], tmp_path: Path) -> None:
+def test_compare_writes_the_courses_table(
+    trained: tuple[Settings, dict[str, Any], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings, result, _ = trained
+    seen_by_commands(settings, monkeypatch)
     prompts = tmp_path / "prompts.json"
     prompts.write_text(
         json.dumps([{"id": 31, "prompt": "Should Akira be live action?"}, {"id": "q-2", "prompt": "Hello!"}])
     )
     out = tmp_path / "table.csv"
-    process = start(
-        settings,
-        "compare",
-        "--adapters",
-        result["run"],
-        "--prompts",
-        str(prompts),
-        "--out",
-        str(out),
-        "--max-tokens",
-        "12",
-    )
-    _, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err
+    asked = ["--adapters", result["run"], "--prompts", str(prompts), "--out", str(out), "--max-tokens", "12"]
+    assert main(["compare", *asked]) == 0
     with open(out, encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["id", "prompt", "response_from_original_model", "response_from_trained_model"]
@@ -273,13 +268,14 @@ def test_compare_writes_the_courses_table(trained: tuple[Settings, dict[str, Any
 
 
 @pytest.mark.timeout(700)
-def test_explain_names_the_words_that_moved(trained: tuple[Settings, dict[str, Any], str]) -> None:
+def test_explain_names_the_words_that_moved(
+    trained: tuple[Settings, dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings, result, _ = trained
+    seen_by_commands(settings, monkeypatch)
     asked = ["--run", result["run"], "--prompt", "Should Akira be live action?", "--answer", "Yes, 動漫.", "--json"]
-    process = start(settings, "explain", *asked)
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err
-    moved = json.loads(out)
+    assert main(["explain", *asked]) == 0
+    moved = json.loads(capsys.readouterr().out)
     assert set(moved) == {"tokens", "sum", "reward"}
     assert set(moved["tokens"][0]) == {"text", "base", "adapter", "difference"}
     assert "".join(token["text"] for token in moved["tokens"]).startswith("Yes, 動漫.")

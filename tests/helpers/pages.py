@@ -37,10 +37,9 @@ def elsewhere(services: Services, shared: Shared, app: gr.Blocks) -> None:
     gr.Markdown("Something else.")
 
 
-@contextlib.contextmanager
-def section_page(services: Services, tabs: Mapping[str, Builder]) -> Iterator[str]:
-    """The address of a page with these tabs alone, by their labels: the whole page has tests of its own, and takes a browser
-    long on a busy machine. A tab's id is its label in small letters, as in the shell."""
+def section_app(services: Services, tabs: Mapping[str, Builder]) -> gr.Blocks:
+    """A page with these tabs alone, by their labels: the whole page has tests of its own, takes two seconds to build, and a browser
+    long to draw on a busy machine. A tab's id is its label in small letters, as in the shell."""
     with gr.Blocks(analytics_enabled=False, fill_width=True) as app:
         visitor = gr.State(lambda: new_visitor(services.gate))
         bar = gr.Tabs(elem_id="studio-tabs")
@@ -53,6 +52,13 @@ def section_page(services: Services, tabs: Mapping[str, Builder]) -> Iterator[st
                     build(services, shared, app)
         bind_fetch_line(services, shared, app, line)
         finish_page(app, shared)
+    return app
+
+
+@contextlib.contextmanager
+def section_page(services: Services, tabs: Mapping[str, Builder]) -> Iterator[str]:
+    """The address of :func:`section_app`, served."""
+    app = section_app(services, tabs)
     open_queue(app, services.gate)
     _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
     try:

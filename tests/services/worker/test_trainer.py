@@ -23,6 +23,7 @@ from studio.services.runs.store import RunStore
 from studio.services.worker import trainer
 from studio.services.worker.run import cold_command
 from tests.helpers.runs import queue, scripted
+from tests.helpers.services import settings_in
 from tests.helpers.waiting import wait_until
 
 
@@ -150,27 +151,34 @@ def test_a_killed_worker_reads_interrupted_and_the_queue_goes_on(settings: Setti
         wait_state(store, "bbb", "done")
 
 
-@pytest.mark.parametrize(
-    ("then", "words"),
-    [
-        ("raise:MemoryError", "not enough memory"),
-        ("raise:RuntimeError", "not enough memory"),
-        ("raise:NoSpace", "disk is full"),
-        ("raise:NaN", "The loss became NaN at step 3; try a lower learning rate."),
-        ("raise:KeyError", "nobody foresaw (KeyError: 'surprise'); its log"),
-        ("signal:SIGSEGV", "crashed (SIGSEGV)"),
-        ("exit:7", "exit code 7"),
-    ],
-)
-def test_a_failed_run_says_why_in_one_sentence(settings: Settings, store: RunStore, then: str, words: str) -> None:
-    queue(settings, "aaa", f"steps=3 then={then}")
+FAILURES = {
+    "raise:MemoryError": "not enough memory",
+    "raise:RuntimeError": "not enough memory",
+    "raise:NoSpace": "disk is full",
+    "raise:NaN": "The loss became NaN at step 3; try a lower learning rate.",
+    "raise:KeyError": "nobody foresaw (KeyError: 'surprise'); its log",
+    "signal:SIGSEGV": "crashed (SIGSEGV)",
+    "exit:7": "exit code 7",
+}
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    """A run that failed in each of these ways, all by one trainer; ``run-0`` in the first."""
+    settings = settings_in(tmp_path_factory.mktemp("failed"))
+    folders = [queue(settings, f"run-{n}", f"steps=3 then={then}") for n, then in enumerate(FAILURES)]
     with scripted(settings):
-        wait_until(lambda: read_status(settings.adapters_dir / "aaa").state == "failed")
-    message = store.status("aaa").message
-    assert words in message
+        wait_until(lambda: all(read_status(folder).state == "failed" for folder in folders))
+    return RunStore(settings)
+
+
+@pytest.mark.parametrize(("number", "then"), enumerate(FAILURES), ids=FAILURES)
+def test_a_failed_run_says_why_in_one_sentence(failed: RunStore, number: int, then: str) -> None:
+    message = failed.status(f"run-{number}").message
+    assert FAILURES[then] in message
     assert "\n" not in message
     if then == "raise:KeyError":
-        assert "Traceback" in store.log_tail("aaa")
+        assert "Traceback" in failed.log_tail(f"run-{number}")
 
 
 def test_a_second_trainer_finds_the_slot_taken(settings: Settings, store: RunStore) -> None:

@@ -11,6 +11,7 @@ from studio.domain.chat import PaneUpdate
 from studio.services import Services
 from tests.helpers.waiting import wait_until
 
+TABS = ("Compare",)
 pytestmark = pytest.mark.timeout(900)
 
 QUESTION = "Is <b>this</b> 1 < 2 & &lt;that&gt; bold?"

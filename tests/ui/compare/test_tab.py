@@ -25,8 +25,9 @@ from studio.ui.compare import talk as talks
 from studio.ui.compare.diff import compare, diff_html, tokens
 from studio.ui.compare.talk import Pane, Talk
 from studio.ui.page.live import Live
-from studio.ui.shell import build_app
+from studio.ui.shell import TABS, build_app
 from tests.helpers.compare import PROMPTS, add_run
+from tests.helpers.pages import section_app
 from tests.helpers.services import opened
 
 HOW = (False, "", 0.8, 0.95, 12, 1)
@@ -253,7 +254,7 @@ class Handlers:
 
 @pytest.fixture
 def handlers(services: Services) -> Handlers:
-    return Handlers(build_app(services))
+    return Handlers(section_app(services, {"Compare": TABS["Compare"]}))
 
 
 def test_a_page_opens_with_the_base_beside_the_newest_adapter(services: Services, handlers: Handlers) -> None:

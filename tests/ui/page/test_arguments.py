@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from studio.errors import InputError
-from studio.services import Services
 from studio.ui.launch import page_options
 from studio.ui.page.arguments import checked
 from studio.ui.page.lines import open_queue
@@ -61,30 +60,25 @@ ODD = [
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """One client for all tests: to make one costs more than a call."""
     with opened(settings_in(tmp_path_factory.mktemp("studio"))) as services:
-        yield from served(services)
+        app = build_app(services)
+        open_queue(app, services.gate)
+        _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
+        with httpx.Client(base_url=url, timeout=120) as client:
+            yield client
+        app.close()
 
 
-def served(services: Services) -> Iterator[str]:
-    app = build_app(services)
-    open_queue(app, services.gate)
-    _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
-    yield url
-    app.close()
-
-
-def call(url: str, name: str, values: list[Any]) -> tuple[str, str]:
+def call(http: httpx.Client, name: str, values: list[Any]) -> tuple[str, str]:
     """How a call ended ("complete" or "error") and what it said."""
     body = json.dumps({"data": values}).replace("Infinity", "1e400")
-    asked = httpx.post(
-        f"{url}gradio_api/call/{name}", content=body, headers={"Content-Type": "application/json"}, timeout=60
-    )
+    asked = http.post(f"gradio_api/call/{name}", content=body, headers={"Content-Type": "application/json"})
     if asked.status_code != 200:
         return "error", asked.text
     end = text = ""
-    address = f"{url}gradio_api/call/{name}/{asked.json()['event_id']}"
-    with httpx.stream("GET", address, timeout=120) as answer:
+    with http.stream("GET", f"gradio_api/call/{name}/{asked.json()['event_id']}") as answer:
         for line in answer.iter_lines():
             end = line.removeprefix("event: ") if line.startswith("event: ") else end
             if line.startswith("data: ") and end in ("complete", "error"):
@@ -95,8 +89,8 @@ def call(url: str, name: str, values: list[Any]) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("name", "values", "word"), ODD, ids=[f"{name}-{word}-{n}" for n, (name, _, word) in enumerate(ODD)]
 )
-def test_an_odd_argument_is_named(url: str, name: str, values: list[Any], word: str) -> None:
-    end, said = call(url, name, values)
+def test_an_odd_argument_is_named(http: httpx.Client, name: str, values: list[Any], word: str) -> None:
+    end, said = call(http, name, values)
     assert end == "error", said
     assert word in said.lower()
     assert "Something went wrong" not in said
@@ -104,8 +98,8 @@ def test_an_odd_argument_is_named(url: str, name: str, values: list[Any], word: 
     assert len(said) < 600
 
 
-def test_one_text_is_a_list_of_one(url: str) -> None:
-    end, said = call(url, "score_toxicity", ["hello"])
+def test_one_text_is_a_list_of_one(http: httpx.Client) -> None:
+    end, said = call(http, "score_toxicity", ["hello"])
     assert end == "complete", said
     assert said.count('"text"') == 1
 

@@ -17,7 +17,7 @@ from studio.ui.page.quiet import quieten, rest_hidden_timers, tabs_around, when_
 from studio.ui.shell import build_app
 from studio.ui.training.watch import Watch
 from tests.helpers.runs import queue
-from tests.helpers.services import opened
+from tests.helpers.services import opened, settings_in
 
 
 @pytest.fixture
@@ -26,9 +26,10 @@ def services(settings: Settings) -> Iterator[Services]:
         yield made
 
 
-@pytest.fixture
-def app(services: Services) -> gr.Blocks:
-    return build_app(services)
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gr.Blocks]:
+    with opened(settings_in(tmp_path_factory.mktemp("page"))) as made:
+        yield build_app(made)
 
 
 def test_events_without_progress_report_to_the_first_component_alone(app: gr.Blocks) -> None:

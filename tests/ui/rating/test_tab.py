@@ -12,15 +12,17 @@ import pytest
 from studio.config import Settings
 from studio.domain.votes import NewPair, Origin
 from studio.errors import InputError
-from studio.services import Services, build_services
+from studio.services import Services
 from studio.services.rating.service import RatingService
 from studio.ui.page.access import Visitor
 from studio.ui.rating.pairs import calibration_changes, matching, pair_html
 from studio.ui.rating.qr import best_address, checked_address, only_here
 from studio.ui.rating.tab import code_html
 from studio.ui.rating.tally import PlayerTally, Tally, players, tally_html
-from studio.ui.shell import build_app
+from studio.ui.shell import TABS
+from tests.helpers.pages import section_app
 from tests.helpers.pairs import ADAPTER_ORIGIN, BASE_ORIGIN, new_pairs, press_until_done
+from tests.helpers.services import opened, settings_in
 
 
 @pytest.fixture
@@ -224,11 +226,10 @@ def test_a_pair_in_the_list_tells_names_to_the_operator_only(rating: RatingServi
 # ---- rights
 
 
-@pytest.fixture
-def locked(settings: Settings) -> Any:
-    services = build_services(replace(settings, admin_password="secret"))
-    yield services, build_app(services)
-    services.rating.close()
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with opened(settings_in(tmp_path_factory.mktemp("locked"), admin_password="secret")) as services:
+        yield services, section_app(services, {"Rate": TABS["Rate"]})
 
 
 #: what is pressed, and what it is given beyond the visitor's mark
