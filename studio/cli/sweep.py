@@ -121,9 +121,10 @@ def _follow(services: Services, sweep_id: str) -> SweepView:
         while view.moving:
             bar.n = view.ended
             working = next((run for run in view.here if run.status.state in ("running", "stopping")), None)
-            bar.set_postfix_str(
-                f"{working.title}, step {working.status.step}/{working.status.total}" if working else "waiting"
-            )
+            status = working.status if working else None
+            doing = f"{working.title}, step {status.step}/{status.total}" if working and status else "waiting"
+            if doing != bar.postfix:
+                bar.set_postfix_str(doing)
             try:
                 time.sleep(_POLL_S)
             except KeyboardInterrupt:

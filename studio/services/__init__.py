@@ -155,7 +155,7 @@ def build_services(settings: Settings) -> Services:
     evaluations = EvaluationService(settings, runs, compare, scoring, database)
     detox = DetoxService(datasets, runs, models, queue, scoring)
     sweeps = SweepService(settings, runs, queue, align)
-    blends = BlendService(settings, runs, compare, sweeps)
+    blends = BlendService(runs, compare, sweeps)
     return Services(
         settings,
         Gate(settings),

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from studio.config import Settings
 from studio.domain.chat import Blend
 from studio.domain.data import Message, PreferenceDataset
 from studio.domain.events import SupportShare
@@ -25,8 +24,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 class BlendService:
     """Measures in the background of the server, one sweep at a time, or in the foreground."""
 
-    def __init__(self, settings: Settings, runs: RunStore, compare: CompareService, sweeps: SweepService) -> None:
-        self._settings = settings
+    def __init__(self, runs: RunStore, compare: CompareService, sweeps: SweepService) -> None:
         self._runs = runs
         self._compare = compare
         self._sweeps = sweeps
@@ -47,24 +45,27 @@ class BlendService:
             if how == "failed":
                 self._failures[sweep_id] = sentence
 
+        def work(job: Job) -> None:
+            def tell(text: str) -> None:
+                job.note = text
+
+            self.measure(sweep_id, tell, job.stop)
+
         self._failures.pop(sweep_id, None)
-        job = Job(
-            sweep_id, lambda job: self.measure(sweep_id, lambda text: setattr(job, "note", text), job.stop), ended
-        )
-        self._jobs.add(job)
+        self._jobs.add(Job(sweep_id, work, ended))
 
     def state(self, sweep_id: str) -> str:
         """What is being done for a sweep, or why it failed; empty mostly."""
         found = self._jobs.find(sweep_id)
         return found[0].note or "Waiting." if found else self._failures.get(sweep_id, "")
 
-    def cancel(self, sweep_id: str) -> None:
-        """End the measuring of a sweep, where that is going on."""
-        self._jobs.cancel(sweep_id)
+    def measuring(self, sweep_id: str) -> bool:
+        """Whether a sweep's blend is being measured or waits for that."""
+        return self._jobs.has(sweep_id)
 
-    def close(self) -> None:
-        """End the measuring and wait for it."""
-        self._jobs.close()
+    def cancel(self, sweep_id: str) -> bool:
+        """End the measuring of a sweep; whether there was any."""
+        return self._jobs.cancel(sweep_id)
 
     def measure(
         self, sweep_id: str, tell: Callable[[str], None] = lambda text: None, stop: threading.Event | None = None

@@ -108,9 +108,9 @@ def build_sweep_section(
         samples = [services.runs.samples(run.run_id) if run else [] for run in view.runs]
         asked = list(dict.fromkeys(s.prompt for one in samples for s in one))
         prompt = prompt if prompt in asked else next(iter(asked), "")
-        figure = sweep_figure(view)
+        figure, note = sweep_figure(view), services.blends.state(sweep_id)
         now: Shown = {
-            "head": str(show.head(view, services.blends.state(sweep_id))),
+            "head": str(show.head(view, note)),
             "rows": [show.row(view, planned, run) for planned, run in view.pairs()],
             "chart": figure.to_json() if figure is not None else "",
             "answers": str(show.small_multiples(view, samples, prompt)) if prompt else "",
@@ -121,10 +121,10 @@ def build_sweep_section(
             shown: now,
             head: now["head"],
             details: gr.Column(visible=True),
-            stop: gr.Button(interactive=view.moving),
+            stop: gr.Button(interactive=view.moving or services.blends.measuring(sweep_id)),
             resume: gr.Button(interactive=view.resumable),
             blend: gr.Button(interactive=not view.moving and view.sweep.axis == "ratio"),
-            timer: gr.Timer(2 * LIVE_S if view.moving or services.blends.state(sweep_id) else IDLE_S),
+            timer: gr.Timer(2 * LIVE_S if view.moving or note else IDLE_S),
         }
         if now["rows"] != state.get("rows"):
             updates[table] = now["rows"]
@@ -177,6 +177,10 @@ def build_sweep_section(
 
         return press
 
+    def halt(sweep_id: str) -> None:
+        if not services.blends.cancel(sweep_id) or services.sweeps.get(sweep_id).moving:
+            services.sweeps.stop(sweep_id)
+
     def download(make: Callable[[SweepView], bytes], kind: str) -> Callable[[str | None], Any]:
         def press(sweep_id: str | None) -> Any:
             view = services.sweeps.get(_chosen(sweep_id))
@@ -188,7 +192,6 @@ def build_sweep_section(
     here = [shown, chosen, question]
     varied.input(lambda axis: show.EXAMPLES[axis], varied, values, **QUIET)
     when_opened(timer, app, guarded(attach), here, outputs)
-    app.load(guarded(attach), here, outputs, **QUIET)
     timer.tick(guarded(look), here, outputs, concurrency_limit=None, **QUIET)
     chosen.input(guarded(open_sweep), chosen, outputs, **QUIET)
     question.input(guarded(look), here, outputs, **QUIET)
@@ -197,7 +200,7 @@ def build_sweep_section(
     )
     robust.click(guarded(begin_robust), [shared.visitor, seeds, *form], outputs, show_progress_on=head, **PRIVATE)
     for button, what, action in (
-        (stop, services.sweeps.stop, "stopping runs"),
+        (stop, halt, "stopping runs"),
         (resume, services.sweeps.resume, "resuming runs"),
         (blend, services.blends.start, "measuring"),
     ):

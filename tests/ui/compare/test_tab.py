@@ -15,13 +15,14 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from studio.config import Settings
-from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
+from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.errors import ConflictError, InputError
 from studio.services import Services, build_services
 from studio.services.compare import PaneChat
 from studio.ui.compare import pane_view as show
 from studio.ui.compare import talk as talks
+from studio.ui.compare.api import _blends
 from studio.ui.compare.diff import compare, diff_html, tokens
 from studio.ui.compare.talk import Pane, Talk
 from studio.ui.page.live import Live
@@ -321,6 +322,33 @@ def test_another_strength_answers_that_pane_anew_with_the_same_seed(services: Se
         services.sources.from_chats(
             [PaneChat(p.choice, p.messages, strength=p.strength) for p in after.panes], "", Sampling()
         )
+
+
+def test_a_blend_is_kept_with_its_pane_and_weighed(services: Services, handlers: Handlers) -> None:
+    for name in ("run-1", "run-2"):
+        add_run(services.runs, name, title=f"<i>{name}</i>")
+    talk = Talk((Pane(BASE), Pane("run-1", blend=Blend("run-2", 0.25))))
+    stored = talks.store(talk)
+    assert talks.restore(json.loads(json.dumps(stored))) == talk
+    for wrong in ("run-2", ["run-2"], ["run-2", 7], ["run-1", 0.5], ["run-2", "x"]):
+        assert talks.restore({**stored, "panes": [stored["panes"][0], {**stored["panes"][1], "blend": wrong}]}) is None
+    [last] = handlers.at("pane-weight-2", 0.7, Live(), stored, "embedded", *HOW)
+    after = talks.restore(last["BrowserState"])
+    assert after is not None
+    assert after.panes[1].blend == Blend("run-2", 0.7)
+    assert "0.7 × &lt;i&gt;run-1&lt;/i&gt; + 0.3 × &lt;i&gt;run-2&lt;/i&gt;" in last["pane-identity-2"]
+    with pytest.raises(gr.Error, match="w is nan; it must be a number from 0 to 1"):
+        handlers.at("pane-weight-2", float("nan"), Live(), stored, "embedded", *HOW)
+    assert handlers.at("pane-weight-1", 0.7, Live(), stored, "embedded", *HOW) == []
+
+
+def test_blends_of_the_endpoint_are_one_a_pane() -> None:
+    assert _blends([], [], 2) == [None, None]
+    assert _blends(["", "b"], [], 2) == [None, Blend("b", 0.5)]
+    assert _blends(["b"], [0.9], 1) == [Blend("b", 0.9)]
+    for seconds, weights in ((["b"], []), ([], [0.1, 0.2]), (["", "b"], [0.1])):
+        with pytest.raises(InputError):
+            _blends(seconds, weights, 2)
 
 
 def test_the_words_that_moved_are_shown_escaped(services: Services, handlers: Handlers) -> None:
