@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +18,14 @@ from studio.config import ROOT
 from studio.domain.toxicity import NOT_COVERED, ScorerSpec
 from studio.errors import ModelLoadError
 from studio.ml.scorers.embedded import FOLDER, LABELS, WEIGHTS, EmbeddedScorer
+from studio.ml.scorers.language import Language
 from studio.ml.scorers.load import load_scorer
 from studio.ml.scorers.protocol import Scorer
 from studio.ml.scorers.text import MAX_CHARS, Features, normalise, passages
 from studio.ml.shipped.scorer.card import CARD, card, measure, test_set
 from studio.ml.shipped.scorer.figures import FIGURES
 from studio.ml.shipped.scorer.public import cold, paradetox
-from studio.ml.shipped.scorer.train import examples, train, vocabulary
+from studio.ml.shipped.scorer.train import examples, public_texts, train, vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -185,10 +188,22 @@ def test_training_is_deterministic_and_learns_from_public_sets(tmp_path: Path, m
 def test_the_shipped_figures_are_those_of_the_shipped_weights(scorer: EmbeddedScorer) -> None:
     figures = json.loads((FOLDER / FIGURES).read_text("utf-8"))
     assert figures["revision"] == scorer.info.revision
+    assert f"Revision `{scorer.info.revision}`" in CARD.read_text("utf-8")
+    assert sha256((FOLDER / WEIGHTS).read_bytes()).hexdigest().startswith(scorer.info.revision)
     for text, said in figures["named"].items():
         assert toxicity(scorer, text) == pytest.approx(said, abs=2e-3)
     assert (FOLDER / "words-en.txt").read_text("utf-8").split() == vocabulary()
     assert (FOLDER / WEIGHTS).stat().st_size < 10_000_000
+
+
+@pytest.mark.skipif("TOXICITY_DATA" not in os.environ, reason="TOXICITY_DATA names no folder with the public sets")
+@pytest.mark.timeout(3600)
+def test_the_shipped_weights_are_those_that_the_training_makes(scorer: EmbeddedScorer, tmp_path: Path) -> None:
+    """Some minutes; for whoever has the public sets."""
+    folder = Path(os.environ["TOXICITY_DATA"])
+    languages: tuple[Language, ...] = ("en", "zh")
+    save_file(train({name: public_texts(name, folder) for name in languages}), tmp_path / WEIGHTS)
+    assert EmbeddedScorer(tmp_path).info.revision == scorer.info.revision
 
 
 def test_the_bare_word_you_is_not_toxic(scorer: EmbeddedScorer) -> None:

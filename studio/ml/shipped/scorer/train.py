@@ -39,16 +39,20 @@ NEUTRAL_DRAWS = 400
 #: The same begun with words of address ("you are"): that somebody is spoken to is not rude.
 ADDRESS_DRAWS = 600
 #: Inverse strength of the penalty; rows are short vectors, so it is large.
-STRENGTH: dict[Language, float] = {"en": 20.0, "zh": 5.0}
+STRENGTH: dict[Language, float] = {"en": 20.0, "zh": 30.0}
 #: How freely a public set may have weights of its own: less makes the shared ones follow it more closely.
-OWN_SHARE: dict[Language, float] = {"en": 0.35, "zh": 0.3}
+OWN_SHARE: dict[Language, float] = {"en": 0.12, "zh": 0.05}
 #: Weight of a hand-written example beside a public text.
-WRITTEN_WEIGHT = 4.0
+WRITTEN_WEIGHT: dict[Language, float] = {"en": 8.0, "zh": 12.0}
+#: Share of toxic texts for which the weights are learnt and the probabilities calibrated, in each of the two kinds of text. Small among
+#: public ones: they are about what people quarrel over, and what is harmless there shall not count as toxic.
+WRITTEN_TOXIC: dict[Language, float] = {"en": 0.55, "zh": 0.65}
+PUBLIC_TOXIC: dict[Language, float] = {"en": 0.2, "zh": 0.06}
+#: Log-odds taken off after the calibration: few harmless texts are to be above .5, where missing a rude one is the price.
+MARGIN: dict[Language, float] = {"en": 0.6, "zh": 0.4}
 #: Longest public text, in characters; what is scored is a sentence.
 MAX_PUBLIC_CHARS = 300
 FOLDS = 3
-#: Share of toxic texts that the probabilities are calibrated for, in each of the two kinds of text.
-TOXIC_SHARE = 0.36
 # liblinear: one thread, no BLAS, so that two machines find the same weights.
 _SETTINGS: dict[str, Any] = {"solver": "liblinear", "dual": True, "tol": 1e-2, "max_iter": 60, "random_state": 0}
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -168,31 +172,34 @@ class Fitting:
         self.features = matrix(language, [normalise(text)[:MAX_PUBLIC_CHARS] for text in self.texts])
 
     def fit(self, rows: Any) -> tuple[Any, float]:
-        """The shared weights (float64) and the bias, learnt from these rows; both classes weigh the same in either kind of text."""
-        import numpy as np
+        """The shared weights (float64) and the bias, learnt from these rows."""
         from scipy.sparse import csr_matrix, hstack
         from sklearn.linear_model import LogisticRegression
 
         public, shared = self.public[rows], self.features[rows]
         own = csr_matrix(public.astype(float) * OWN_SHARE[self.language]).T
-        offset = csr_matrix(public.astype(float) * 2.0).T
-        both = hstack([shared, shared.multiply(own), offset], format="csr")
-        weights = np.where(public, 1.0, WRITTEN_WEIGHT) * self.balance(rows, 0.5) * 2
+        both = hstack([shared, shared.multiply(own)], format="csr")
+        weights = self.balance(rows)
         model = LogisticRegression(**_SETTINGS, C=STRENGTH[self.language])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it ends after max_iter rounds; more of them changed no figure
             model.fit(both, self.toxic[rows], sample_weight=weights)
         return model.coef_[0][: 1 << BITS], float(model.intercept_[0])
 
-    def balance(self, rows: Any, share: float) -> Any:
-        """Weights with which ``share`` of each kind of text is toxic; their mean in each kind is a half."""
+    def balance(self, rows: Any) -> Any:
+        """Weights of these rows with which either kind of text has its share of toxic ones; their mean is 1 among public texts,
+        :data:`WRITTEN_WEIGHT` among the hand-written ones."""
         import numpy as np
 
         public, toxic = self.public[rows], self.toxic[rows]
         weights = np.zeros(len(toxic))
-        for side in (public, ~public):
-            for chosen, part in ((side & toxic, share), (side & ~toxic, 1 - share)):
-                weights[chosen] = part * side.sum() / max(1, chosen.sum()) / 2
+        kinds = (
+            (public, PUBLIC_TOXIC[self.language], 1.0),
+            (~public, WRITTEN_TOXIC[self.language], WRITTEN_WEIGHT[self.language]),
+        )
+        for kind, share, mean in kinds:
+            for chosen, part in ((kind & toxic, share), (kind & ~toxic, 1 - share)):
+                weights[chosen] = mean * part * kind.sum() / max(1, chosen.sum())
         return weights
 
     def log_odds(self, rows: Sequence[int], weights: Any, bias: float) -> Any:
@@ -216,9 +223,9 @@ class Fitting:
         for learnt, held in folds.split(self.features, self.toxic, self.source):
             odds[held] = self.log_odds(held, *self.fit(learnt))
         rows = np.arange(len(self.texts))
-        weights = self.balance(rows, TOXIC_SHARE)
+        weights = self.balance(rows)
         for side in (self.public, ~self.public):  # both kinds of text together weigh the same
-            weights[side] /= side.sum()
+            weights[side] /= weights[side].sum()
         model = LogisticRegression(solver="liblinear", C=1e6, tol=1e-6, max_iter=1000, random_state=0)
         model.fit(odds[:, None], self.toxic, sample_weight=weights * len(rows))
         return float(model.coef_[0][0]), float(model.intercept_[0])
@@ -234,7 +241,7 @@ def train(public: dict[Language, Sequence[Labelled]], folder: Path = FOLDER) -> 
         scale, offset = fitting.calibration()
         weights, bias = fitting.fit(np.arange(len(fitting.texts)))
         tensors[f"{language}.weights"] = (weights * scale).astype(np.float16)
-        tensors[f"{language}.bias"] = np.array([bias * scale + offset], dtype=np.float64)
+        tensors[f"{language}.bias"] = np.array([bias * scale + offset - MARGIN[language]], dtype=np.float64)
         print(
             f"{language}: {len(fitting.texts)} texts, {fitting.toxic.sum()} toxic; calibration x{scale:.3f} {offset:+.3f}"
         )
