@@ -20,7 +20,7 @@ from studio.services.data.prompts import MAX_PROMPTS, bounded_prompts
 from studio.services.files.tables import BOM, csv_text
 from studio.ui.compare import kept_table
 from studio.ui.compare.kept_table import KeptTable
-from studio.ui.compare.pane_widgets import AskWidgets
+from studio.ui.compare.panes.widgets import AskWidgets
 from studio.ui.page.guard import guarded
 from studio.ui.page.lines import TABLE
 from studio.ui.page.live import Live

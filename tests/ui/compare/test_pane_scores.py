@@ -21,8 +21,8 @@ from studio.services import Services
 from studio.services.reward.service import RewardForm
 from studio.services.runs.job import read_job
 from studio.services.worker.run import train_run
-from studio.ui.compare import pane_scores
 from studio.ui.compare import talk as talks
+from studio.ui.compare.panes import scores as pane_scores
 from studio.ui.compare.talk import Asked, Pane, Talk
 from tests.helpers.services import opened, settings_in
 

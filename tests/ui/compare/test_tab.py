@@ -20,10 +20,10 @@ from studio.domain.data import Message
 from studio.errors import ConflictError, InputError
 from studio.services import Services, build_services
 from studio.services.compare import PaneChat
-from studio.ui.compare import pane_view as show
 from studio.ui.compare import talk as talks
 from studio.ui.compare.api import _blends
-from studio.ui.compare.diff import compare, diff_html, tokens
+from studio.ui.compare.panes import view as show
+from studio.ui.compare.panes.diff import compare, diff_html, tokens
 from studio.ui.compare.talk import Pane, Talk
 from studio.ui.page.live import Live
 from studio.ui.shell import TABS, build_app

@@ -20,7 +20,7 @@ from studio.services.strength import blended_name
 from studio.services.wording import shortened
 from studio.ui.parts.html import Macros, parts
 
-_HTML = Macros("compare/pane_view.html")
+_HTML = Macros("compare/panes/view.html")
 PLACEHOLDER = "Nothing asked yet."
 #: The chat's copy buttons copy what is written (see :func:`literal`); with this script of the page, the answer's own text. Where a page has
 #: no clipboard of its own (plain http beyond this machine), the button copies out of a text field that it makes below the body.

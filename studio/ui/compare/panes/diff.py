@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from studio.ui.parts.html import Macros, parts
 
-_HTML = Macros("compare/diff.html")
+_HTML = Macros("compare/panes/diff.html")
 
 #: One CJK character or kana, a word in any other script (apostrophes inside), or one sign; with the space behind it.
 _TOKEN = re.compile(

@@ -13,7 +13,7 @@ from studio.errors import InputError
 from studio.services import Services
 from studio.services.compare import PaneChoice
 from studio.ui.compare import talk as talks
-from studio.ui.compare.pane_widgets import PaneWidgets
+from studio.ui.compare.panes.widgets import PaneWidgets
 from studio.ui.compare.talk import Pane
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded

@@ -15,7 +15,7 @@ from studio.errors import InputError
 from studio.services import Services
 from studio.services.words import moved_words
 from studio.ui.compare import talk as talks
-from studio.ui.compare.pane_widgets import PaneWidgets
+from studio.ui.compare.panes.widgets import PaneWidgets
 from studio.ui.compare.talk import Talk
 from studio.ui.page import theme
 from studio.ui.page.guard import guarded
@@ -23,7 +23,7 @@ from studio.ui.page.lines import MODEL
 from studio.ui.page.shared import PRIVATE
 from studio.ui.parts.html import Macros
 
-_HTML = Macros("compare/moved_words.html")
+_HTML = Macros("compare/panes/moved_words.html")
 #: Blue and orange are told apart by every kind of eye; the line below a token is solid for more, dotted for less.
 UP, DOWN = theme.PALETTE[0], theme.OPPOSE_COLOR
 #: Nats that get the full colour at least, so that an answer in which little moved stays pale.

@@ -23,7 +23,7 @@ from studio.ui.page.live import Live
 from studio.ui.page.shared import QUIET
 from studio.ui.parts.html import Macros
 
-_HTML = Macros("compare/draw_many.html")
+_HTML = Macros("compare/panes/draw_many.html")
 #: Seconds between two redraws of how far it is.
 _REDRAW_S = 0.3
 

@@ -8,7 +8,7 @@ from studio.domain.chat import BASE
 from studio.errors import StudioError
 from studio.services import Services
 from studio.services.runs.store import RunView
-from studio.ui.compare import pane_view as show
+from studio.ui.compare.panes import view as show
 from studio.ui.compare.talk import Pane, Talk
 
 

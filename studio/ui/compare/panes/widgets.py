@@ -11,8 +11,8 @@ import gradio as gr
 from studio.domain.chat import BASE, PaneUpdate
 from studio.services.compare import PaneChoice
 from studio.services.strength import HIGHEST, LOWEST
-from studio.ui.compare import pane_view as show
-from studio.ui.compare.draw_many import build_draw_many
+from studio.ui.compare.panes import view as show
+from studio.ui.compare.panes.draw_many import build_draw_many
 from studio.ui.compare.talk import MAX_QUESTION, Talk
 
 EXAMPLES = (
@@ -45,7 +45,7 @@ class PaneWidgets:
     reward: gr.HTML
 
     def all(self) -> list[Any]:
-        """Every widget a conversation is drawn into, as outputs (``pane_scores.py`` draws the reward)."""
+        """Every widget a conversation is drawn into, as outputs (``scores.py`` draws the reward)."""
         shown = [self.column, self.choice, self.strength, self.mix, self.second, self.weight, self.save]
         shown += [self.identity, self.chat, self.stats, self.diff]
         return [*shown, self.words, self.moved]

@@ -16,7 +16,7 @@ from studio.errors import InputError
 from studio.services import Services
 from studio.services.scoring.service import ranking
 from studio.ui.compare import talk as talks
-from studio.ui.compare.pane_widgets import PaneWidgets
+from studio.ui.compare.panes.widgets import PaneWidgets
 from studio.ui.compare.talk import Talk
 from studio.ui.page.guard import guarded
 from studio.ui.page.lines import MODEL, SCORING
@@ -26,7 +26,7 @@ from studio.ui.parts.html import Macros
 from studio.ui.reward.score_box import offer
 from studio.ui.toxicity.view import OVER, named, pane_line
 
-_HTML = Macros("compare/pane_scores.html")
+_HTML = Macros("compare/panes/scores.html")
 OFF = ""
 MAX_SAMPLES = 16
 
