@@ -31,7 +31,8 @@ def services(settings: Settings) -> Iterator[Services]:
 def test_each_pane_draws_eight_and_the_runs_data_judges_them(services: Services) -> None:
     add_run(services.runs, "run-1")
     states = list(services.draws.draw([PaneChat(BASE, ASK), PaneChat("run-1", ASK)], SHORT))
-    assert states[0].panes == () and states[-1].done == states[-1].total == 2 * COUNT
+    assert states[0].panes == ()
+    assert states[-1].done == states[-1].total == 2 * COUNT
     base, adapter = states[-1].panes
     assert [base.pane_id, adapter.pane_id] == [BASE, "run-1"]
     assert len(base.answers) == len(base.sides) == len(adapter.answers) == COUNT
@@ -42,6 +43,7 @@ def test_each_pane_draws_eight_and_the_runs_data_judges_them(services: Services)
 
 def test_without_a_run_nobody_judges_and_greedy_answers_are_refused(services: Services) -> None:
     last = deque(services.draws.draw([PaneChat(BASE, ASK)], SHORT), maxlen=1).pop()
-    assert last.panes[0].sides == () and last.judged_by == ""
+    assert last.panes[0].sides == ()
+    assert last.judged_by == ""
     with pytest.raises(InputError, match="temperature is 0"):
         next(services.draws.draw([PaneChat(BASE, ASK)], replace(SHORT, temperature=0)))

@@ -19,7 +19,9 @@ def test_a_deleted_run_is_out_of_sight_and_comes_back_whole_but_at_rest(settings
     folder = queue(settings, "toy-1")
     files = sorted(path.name for path in folder.iterdir())
     runs.delete("toy-1")
-    assert runs.list() == [] and runs.damaged() == () and not folder.exists()
+    assert runs.list() == []
+    assert runs.damaged() == ()
+    assert not folder.exists()
     (one,) = binned(settings.adapters_dir)
     assert (one.run_id, one.size_bytes > 0, abs(one.deleted - time.time()) < 60) == ("toy-1", True, True)
     restore(settings.adapters_dir, "toy-1")

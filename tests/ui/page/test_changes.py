@@ -56,4 +56,5 @@ def test_runs_that_come_move_are_renamed_or_go_change_the_stamp(settings: Settin
     stamps.append(runs_stamp(settings.adapters_dir))
     runs.delete("toy-1")
     stamps.append(runs_stamp(settings.adapters_dir))
-    assert len(set(stamps)) == 4 and stamps[0] == stamps[-1]
+    assert len(set(stamps)) == 4
+    assert stamps[0] == stamps[-1]
