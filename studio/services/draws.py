@@ -11,7 +11,7 @@ from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Side
 from studio.errors import InputError, NotFoundError
 from studio.ml.measure.stance import StanceJudge
-from studio.services.compare import CompareService, PaneChat, row_seed
+from studio.services.compare import CompareService, PaneChat, TableProgress, row_seed
 from studio.services.runs.store import RunStore
 
 #: Answers drawn for each pane.
@@ -82,6 +82,25 @@ class DrawService:
         )
         yield DrawProgress(len(drawn), len(drawn), "", panes, title)
 
+    def tally(self, table: TableProgress) -> tuple[Draws, ...]:
+        """The answers of each pane of a finished table with the side each takes; empty where there is no judge, or where the prompts
+        are not those of the judged data."""
+        judge, _ = self._judge(table.panes)
+        own = {prompt for pane in table.panes if pane != BASE for prompt in self._prompts(pane)}
+        if judge is None or not table.finished or not own.issuperset(row.prompt for row in table.rows):
+            return ()
+        columns = [tuple(row.answers[at] for row in table.rows) for at in range(len(table.panes))]
+        return tuple(
+            Draws(pane, answers, tuple(judge.judge(answers)))
+            for pane, answers in zip(table.panes, columns, strict=True)
+        )
+
+    def _prompts(self, run_id: str) -> tuple[str, ...]:
+        try:
+            return self._compare.test_prompts(run_id)
+        except (InputError, NotFoundError):
+            return ()
+
     def _judge(self, pane_ids: Sequence[str]) -> tuple[StanceJudge | None, str]:
         """The judge, and the title of the data it was fitted on."""
         for run_id in pane_ids:
@@ -89,7 +108,7 @@ class DrawService:
                 continue
             try:
                 data = self._runs.dataset(run_id)
-            except NotFoundError:  # made elsewhere
+            except (InputError, NotFoundError):  # made elsewhere, or what a browser kept of a run that is gone
                 continue
             if data.kind != "sides" or len(data.pairs) < 2:
                 continue

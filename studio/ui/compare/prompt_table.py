@@ -19,6 +19,7 @@ from studio.services.compare_table import TableProgress, table_records
 from studio.services.data.prompts import MAX_PROMPTS, bounded_prompts
 from studio.services.files.tables import BOM, csv_text
 from studio.ui.compare import kept_table
+from studio.ui.compare.draw_many import tally_html
 from studio.ui.compare.kept_table import KeptTable
 from studio.ui.compare.panes.widgets import AskWidgets
 from studio.ui.page.guard import guarded
@@ -118,7 +119,10 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         counted = all(row.id.isascii() and row.id.isdigit() and str(int(row.id)) == row.id for row in progress.rows)
         rows = [[int(row.id) if counted else row.id, row.prompt, *row.answers] for row in progress.rows]
         kinds: list[Any] = ["number" if counted else "str", "str", "str", "str"]
-        return {bar: progress_html(made), table: gr.Dataframe(value=rows, datatype=kinds, visible=bool(rows))}
+        return {
+            bar: progress_html(made) + tally_html(services, progress),
+            table: gr.Dataframe(value=rows, datatype=kinds, visible=bool(rows)),
+        }
 
     def files(made: KeptTable) -> dict[Any, Any]:
         if not made.progress.rows:

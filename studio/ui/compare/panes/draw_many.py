@@ -11,7 +11,7 @@ import gradio as gr
 from studio.domain.chat import BASE
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.compare import PaneChat
+from studio.services.compare import PaneChat, TableProgress
 from studio.services.draws import COUNT
 from studio.services.strength import at_strength
 from studio.services.wording import shortened
@@ -87,6 +87,12 @@ def bind_draw_many(
             yield rest
 
     button.click(guarded(draw), [live, memory, base], [place, stop, button], show_progress_on=button, **MODEL, **QUIET)
+
+
+def tally_html(services: Services, table: TableProgress) -> str:
+    """Which side the answers of a before/after table take; empty where nobody can tell."""
+    panes = services.draws.tally(table)
+    return _HTML.tally(list(zip(("before", "after"), panes, strict=False))) if panes else ""
 
 
 def pane_names(services: Services, talk: Talk, rows: Sequence[int]) -> list[str]:
