@@ -35,6 +35,7 @@ from studio.services.scoring.service import ranking, sigmoid
 from studio.services.statistics.intervals import wilson
 from studio.services.worker.run import cold_command, recipe_rows
 from studio.ui.reward import view as reward_view
+from studio.ui.reward.best_of_box import best_of_figure
 from tests.helpers.services import opened, settings_in
 from tests.helpers.votes import cast_votes
 
@@ -212,6 +213,7 @@ def test_the_learning_curve_is_made_of_runs_on_parts_of_the_same_pairs(
     curve = services.reward.result(ids[0])["curve"]
     assert [(point["rows"], point["run"]) for point in curve["points"]] == [(5, ids[0]), (20, trained)]
     assert "held-out pairs" in curve["more_votes"]
+    assert list(reward_view.learning_figure(services.reward.curve(ids[0])).data[0].x) == [5, 20]
     services.runs.delete(ids[0])
     with pytest.raises(RecipeError, match=r"a learning curve needs at least 4"):
         services.reward.start_curve(
@@ -232,6 +234,7 @@ def test_the_best_of_n_has_a_higher_reward_for_each_more_and_is_judged_by_anothe
     assert rewards[0] < rewards[-1]
     assert all(0 <= point.toxicity.value <= 1 for point in last.curve.points)
     assert "nothing can be said of the change" in read_best_of(last.curve)
+    assert list(best_of_figure(last.curve).data[0].y) == rewards
     with pytest.raises(InputError, match="prompts is 0"):
         next(services.best_of.measure(replace(form, prompts=0)))
 
