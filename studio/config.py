@@ -24,6 +24,8 @@ class Settings:
         host: address to bind; localhost unless told otherwise.
         port: TCP port; 0 lets Gradio choose a free one from 7860 on.
         share: open a public Gradio tunnel.
+        data_root: one folder for all that changes (adapters, imported data, models, cache, database), such as a mounted volume;
+            what has a variable of its own goes there instead.
         adapters_dir: folder of run folders.
         data_dir: folder of shipped datasets and the embedded base.
         imported_dir: folder of datasets imported by users.
@@ -56,6 +58,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 0
     share: bool = False
+    data_root: str = ""
     adapters_dir: Path = ROOT / "adapters"
     data_dir: Path = ROOT / "data"
     imported_dir: Path = ROOT / "data" / "imported"
@@ -117,6 +120,9 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         if raw:  # an empty one counts as not set
             values[f.name] = _parse(f"STUDIO_{f.name.upper()}", raw, type(f.default))
     values.update({key: value for key, value in overrides.items() if value is not None})
+    if values.get("data_root"):
+        root = Path(str(values["data_root"])).expanduser().resolve()
+        values = {**_below(root), **values, "data_root": str(root)}
     settings = Settings(**values)  # type: ignore[arg-type]
     if not 0 <= settings.port <= 65535:
         raise InputError(f"port is {settings.port}; it must be between 0 and 65535.")
@@ -145,6 +151,12 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         if getattr(settings, name) < 0:
             raise InputError(f"{name} is {getattr(settings, name)}; it must not be negative.")
     return settings
+
+
+def _below(root: Path) -> dict[str, object]:
+    """Where everything that changes lies below ``root``."""
+    folders = {f"{name}_dir": root / name for name in ("adapters", "imported", "models", "cache")}
+    return {**folders, "database_url": f"sqlite:///{root / 'studio.db'}"}
 
 
 def _parse(name: str, raw: str, kind: type[Any]) -> Any:

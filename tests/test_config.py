@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from studio.config import Settings, load_settings
 from studio.errors import InputError
+from studio.services.files.folders import add_demos
 
 
 def test_nothing_set_is_the_defaults_and_localhost() -> None:
@@ -19,7 +21,8 @@ def test_nothing_set_is_the_defaults_and_localhost() -> None:
 def test_every_field_has_its_variable() -> None:
     given = {"bool": "yes", "int": "3", "float": "1.5", "str": "cpu", "Path": "/tmp"}
     environ = {f"STUDIO_{f.name.upper()}": given[str(f.type)] for f in fields(Settings)}
-    chosen = {"visitors_read_runs": "yes", "trusted_proxies": "10.0.0.0/8"}  # these take no other word
+    # these take no other word
+    chosen = {"visitors_read_runs": "yes", "trusted_proxies": "10.0.0.0/8", "data_root": "/srv"}
     settings = load_settings(environ | {f"STUDIO_{name.upper()}": value for name, value in chosen.items()})
     for f in fields(Settings):
         expected = (
@@ -85,3 +88,25 @@ def test_a_number_is_a_finite_one(name: str, raw: str) -> None:
 def test_paths_are_made_absolute() -> None:
     assert load_settings({"STUDIO_ADAPTERS_DIR": "somewhere"}).adapters_dir == Path("somewhere").resolve()
     assert load_settings({"STUDIO_DATA_DIR": "~/data"}).data_dir == Path.home() / "data"
+
+
+def test_a_data_root_holds_all_that_changes_but_what_has_its_own_variable(tmp_path: Path) -> None:
+    settings = load_settings(
+        {"STUDIO_DATA_ROOT": str(tmp_path / "root"), "STUDIO_MODELS_DIR": str(tmp_path / "models")}
+    )
+    assert settings.adapters_dir == tmp_path / "root" / "adapters"
+    assert settings.cache_dir == tmp_path / "root" / "cache"
+    assert settings.store_url == f"sqlite:///{tmp_path / 'root' / 'studio.db'}"
+    assert settings.models_dir == tmp_path / "models"
+    assert settings.data_dir == Settings().data_dir
+
+
+def test_a_new_data_root_begins_with_the_demo_adapters_and_a_used_one_stays(tmp_path: Path) -> None:
+    settings = load_settings({"STUDIO_DATA_ROOT": str(tmp_path)})
+    add_demos(settings)
+    shipped = {folder.name for folder in Settings().adapters_dir.glob("demo-*")}
+    assert {folder.name for folder in settings.adapters_dir.iterdir()} == shipped
+    shutil.rmtree(settings.adapters_dir / sorted(shipped)[0])
+    add_demos(settings)
+    assert len(list(settings.adapters_dir.iterdir())) == len(shipped) - 1
+    assert [path.name for path in tmp_path.iterdir()] == ["adapters"]

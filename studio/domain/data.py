@@ -37,6 +37,10 @@ class PreferencePair:
     history: tuple[Message, ...] = ()
 
 
+#: Where data comes from that the studio brings along.
+SHIPPED = "shipped"
+
+
 @dataclass(frozen=True)
 class PreferenceDataset:
     """Pairs to train on, pairs kept aside, and prompts without answers; or prompts alone, for reinforcement learning.
@@ -49,7 +53,7 @@ class PreferenceDataset:
         heldout: pairs no training touches (may be empty).
         test_prompts: prompts for before/after answers; the held-out prompts where no separate file was given.
         content_hash: sha256 of the canonical JSON of pairs, heldout and test prompts.
-        source: where it came from: ``shipped``, a file name, or ``hub:<id>``.
+        source: where it came from: :data:`SHIPPED`, a file name, or ``hub:<id>``.
         prompts: prompts to train on without answers, none of them among the test prompts; data that has them has no pairs.
         notes: what is to be known of it: rows that were left out when it was imported, and why.
     """

@@ -1,7 +1,7 @@
 """Opening, migrating and using the database. Transactions are short, and what they promise is the same on both kinds:
 a write that returned is on the disk, a read sees one moment.
 
-SQLite: WAL (readers and the writer do not wait for each other), synchronous FULL (COMMIT returns after fsync), one writer
+SQLite: WAL where its folder allows it (readers and the writer do not wait for each other), synchronous FULL (COMMIT returns after fsync), one writer
 at a time: a lock within the process, BEGIN IMMEDIATE between processes. PostgreSQL: READ COMMITTED for writes (the queries
 lock the rows they decide by), REPEATABLE READ for reads.
 """
@@ -13,10 +13,11 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -30,6 +31,8 @@ BUSY_S = 30.0
 #: Connections at most: more requests than that wait in line, which is quicker than making a server juggle them.
 POOL = 16
 _WRITES = "studio_writes"
+#: How the kinds of file system begin that may be mounted by several machines or served by a program.
+_SHARED = ("fuse", "nfs", "cifs", "smb", "9p", "virtiofs", "afs", "ceph", "gpfs", "lustre")
 #: PostgreSQL's advisory lock of whoever migrates ("studio" in ASCII).
 _MIGRATION_LOCK = 0x73747564696F
 #: Alembic's ``op`` and ``context`` are module globals: one migration at a time in a process, whatever the database.
@@ -227,11 +230,12 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
+    mode = journal_mode(Path(cursor.execute("PRAGMA database_list").fetchone()[2]))
     # Two processes that switch a new file to WAL at once do not wait for each other: SQLite answers "locked" at once.
     end = time.monotonic() + BUSY_S
     while True:
         try:
-            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute(f"PRAGMA journal_mode = {mode}")
             break
         except sqlite3.OperationalError:
             if time.monotonic() > end:
@@ -240,6 +244,18 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def journal_mode(file: Path, mounts: Mapping[str, str] | None = None) -> str:
+    """``WAL``, or ``TRUNCATE`` for a database on a network or FUSE file system: WAL keeps an index in memory that all its
+    programs share, which those do not promise (https://www.sqlite.org/wal.html).
+
+    Args:
+        mounts: the kind of file system at each mount point; None: those of this machine.
+    """
+    kinds = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)} if mounts is None else mounts
+    at = next((kinds[str(folder)] for folder in file.resolve().parents if str(folder) in kinds), "")
+    return "TRUNCATE" if at.startswith(_SHARED) else "WAL"
 
 
 def _begin_sqlite(connection: Connection) -> None:

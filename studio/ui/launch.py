@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.config import Settings, load_settings
 from studio.errors import StudioError
+from studio.services.files.folders import add_demos
 from studio.ui.start_checks import check_folders, free_port
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         settings = load_settings(host=options.host, port=options.port, share=options.share)
         check_folders(settings)
+        add_demos(settings)
         settings = with_operator(dataclasses.replace(settings, port=free_port(settings.host, settings.port)))
     except StudioError as error:
         sys.exit(_usage(str(error)))

@@ -57,6 +57,7 @@ def build_app(services: Services) -> gr.Blocks:
         # the fixed secret keeps the storage readable after a restart; it guards nothing: the storage is the visitor's own
         chats = gr.BrowserState(None, storage_key="alignment-studio-compare", secret="alignment-studio")
         table = gr.BrowserState(None, storage_key="alignment-studio-table", secret="alignment-studio")
+        draft = gr.BrowserState(None, storage_key="alignment-studio-pairs", secret="alignment-studio")
         with gr.Row(elem_id="studio-head"):
             gr.Markdown("# Alignment Studio\nChange what a language model prefers, and see it happen.")
             if not services.gate.open:
@@ -73,6 +74,7 @@ def build_app(services: Services) -> gr.Blocks:
                 **requests,
                 fetch_timer=fetch_line.timer,
                 table=table,
+                draft=draft,
             )
             for label, build in TABS.items():
                 with gr.Tab(label, id=label.lower()):

@@ -23,7 +23,7 @@ from studio.errors import InputError, StudioError
 from studio.services import build_services
 from studio.services.rating.service import RatingService
 from studio.store import tables
-from studio.store.database import Database
+from studio.store.database import Database, journal_mode
 from tests.helpers.pairs import new_pairs, press_until_done
 
 VOTER = """
@@ -346,3 +346,10 @@ def test_building_the_service_touches_no_file(tmp_path: Path) -> None:
     service.register("Anna")
     assert (tmp_path / "data" / "studio.db").is_file()
     service.close()
+
+
+def test_the_journal_follows_what_the_file_system_promises() -> None:
+    mounts = {"/": "ext4", "/bucket": "fuse.hf-mount", "/bucket/disk": "xfs", "/home": "nfs4"}
+    places = {"/var/studio.db": "WAL", "/bucket/a/studio.db": "TRUNCATE", "/bucket/disk/studio.db": "WAL"}
+    for place, mode in {**places, "/home/me/studio.db": "TRUNCATE"}.items():
+        assert journal_mode(Path(place), mounts) == mode

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the text: decoding every token of every row would cost more than it shows.
 PUBLISH_EVERY_S = 0.04
-#: How many of the likeliest tokens are looked at before sorting a whole vocabulary for top-p.
-_TOP = 128
+#: How many of the likeliest tokens are looked at, and then how many, before sorting a whole vocabulary for top-p.
+_TOP = (128, 2048)
 
 
 class RowSampler:
@@ -73,10 +73,13 @@ def keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
 def nucleus(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The likeliest tokens that together reach ``top_p``: their probabilities (0 beyond the set) and ids, both ``[rows, n]``,
     likeliest first, from ``probabilities`` ``[rows, vocabulary]``."""
-    size = probabilities.shape[1]
-    count = min(_TOP, size)
-    top, ids = probabilities.topk(count, dim=1)
-    if count < size and bool((top.sum(dim=1) < top_p).any()):
+    for count in _TOP:
+        if count >= probabilities.shape[1]:
+            continue
+        top, ids = probabilities.topk(count, dim=1)
+        if bool((top.sum(dim=1) >= top_p).all()):
+            break
+    else:
         top, ids = probabilities.sort(dim=1, descending=True)
     # the token that crosses the border stays in
     return top.masked_fill(top.cumsum(dim=1) - top >= top_p, 0), ids

@@ -136,8 +136,18 @@ def load_model(
     options = {"trust_remote_code": trust_remote_code}
     loader = AutoModelForSeq2SeqLM if is_encoder_decoder(base_path) else AutoModelForCausalLM
     model = load_weights(loader, base_path, place, name, load_in_4bit, options)
+    _keep_output_layer_whole(model)
     say(1.0, "Ready")
     return model.eval()
+
+
+def _keep_output_layer_whole(model: PreTrainedModel) -> None:
+    """Have the output layer read contiguous states. Of a prompt ``generate`` needs the last position alone, a slice ``[rows, 1,
+    width]`` of all states; torch multiplies such a slice row by row and copies the whole weight for each (57 MB a row for
+    SmolLM2, a fifth of the time of 40 short answers)."""
+    layer = model.get_output_embeddings()
+    if layer is not None:
+        layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(), *inputs[1:]))
 
 
 def load_weights(

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from studio.config import Settings
-from studio.domain.data import PreferenceDataset
+from studio.domain.data import SHIPPED, PreferenceDataset
 from studio.errors import ConflictError, DatasetError, NotFoundError
 from studio.services.data import preference_rows
 from studio.services.data.dataset_file import guess_language, write_dataset
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
 #: How many whole datasets stay in memory between calls (the form asks for the same one at every slider move).
 _KEPT = 4
-_SHIPPED = "shipped"
 
 
 @dataclass(frozen=True)
@@ -279,7 +278,7 @@ class DatasetService:
             raise DatasetError(f"{path.name} is not a dataset of this studio.")
         shipped = path.parent == self._shipped_dir
         parsed = preference_rows.parse_own(document, path.name)
-        dataset = _dataset(path.stem, dataclasses.replace(parsed, source=_SHIPPED) if shipped else parsed)
+        dataset = _dataset(path.stem, dataclasses.replace(parsed, source=SHIPPED) if shipped else parsed)
         self._remember(path, stamp, dataset)
         return dataset
 

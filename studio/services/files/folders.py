@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
+from studio.config import Settings
 from studio.errors import InputError, NotFoundError
 from studio.services.files.disk import is_full
 
@@ -40,6 +42,26 @@ def check_file(name: str, path: Path) -> None:
     reason = unwritable(path.parent) or ("" if not path.exists() or os.access(path, os.W_OK) else "Permission denied")
     if reason:
         raise InputError(f"{name} is {path}, which cannot be written ({reason}); name another place.")
+
+
+def add_demos(settings: Settings) -> None:
+    """Copy the shipped demo adapters into the data root (``STUDIO_DATA_ROOT``) where it has no folder of adapters yet.
+
+    Raises:
+        InputError: they could not be copied; the folder is as it was.
+    """
+    home, shipped = settings.adapters_dir, Settings().adapters_dir
+    if not settings.data_root or home.exists():
+        return
+    making = home.with_name(f".{home.name}.{os.getpid()}")
+    try:
+        for demo in sorted(shipped.glob("demo-*")):
+            shutil.copytree(demo, making / demo.name)
+        making.rename(home)
+    except OSError as error:
+        shutil.rmtree(making, ignore_errors=True)
+        if not home.exists():  # where it does, another server was quicker
+            raise InputError(storage_sentence(error) or f"{home} could not be made: {error.strerror}.") from error
 
 
 def unwritable(folder: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from studio.domain.bases import hub_id, known_base
 from studio.domain.chat import Sampling
+from studio.domain.data import PreferenceDataset
 from studio.domain.events import SampleEvent, SupportShare
 from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, PairRecipe, Recipe, RewardRecipe
 from studio.domain.settings import DpoSettings, RewardSettings
@@ -18,10 +19,11 @@ from studio.services.detox import card as detox_cards
 from studio.services.files.atomic import replacing
 from studio.services.files.choosing import CONFIG
 from studio.services.files.markdown import code, plain
-from studio.services.files.records import read_json
+from studio.services.files.records import read_json, read_record
 from studio.services.hub import is_hub_id
 from studio.services.reward import card as reward_cards
 from studio.services.runs.events import read_samples
+from studio.services.runs.folder import DATASET
 from studio.services.runs.reading import measuring_off, unchanged
 from studio.services.runs.store import RunView
 from studio.services.wording import percent
@@ -209,6 +211,14 @@ def _film(samples: Sequence[SampleEvent]) -> str:
     return f"| prompt | step {first} | step {last} |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n\nGreedy answers."
 
 
+def _data_notes(folder: Path) -> tuple[str, ...]:
+    """Which rows of the data were left out when it was imported; nothing where the run brought no data."""
+    try:
+        return read_record(PreferenceDataset, folder / DATASET).notes
+    except FileNotFoundError:
+        return ()
+
+
 def _long_rows(recipe: PairRecipe) -> str:
     """How many rows were too long, and how many answers were cut."""
     gone = f"; left out as too long: {len(recipe.left_out)}" if recipe.left_out else ""
@@ -241,6 +251,7 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
             "Pairs",
             f"{recipe.data_size}, {sum(recipe.rows_support)} of them with the support answer preferred{_long_rows(recipe)}",
         ),
+        *(("Left out when the data was imported", plain(note)) for note in _data_notes(view.folder)),
         ("System prompt", plain(recipe.system_prompt) or "none"),
         (
             "LoRA",

@@ -77,13 +77,14 @@ def _download(name: str, package: Package, work: Path, say: Progress, cancelled:
 
 
 def _size(folder: Path) -> int:
-    """Bytes below a folder that pip is writing to; files and folders may go while they are counted."""
-    total = 0
+    """Bytes of the files below a folder that pip is writing to, which may go while they are counted. Files of one name count
+    once: pip copies each wheel from its scratch folder."""
+    sizes: dict[str, int] = {}
     for inside, _, names in os.walk(folder):  # passes over folders that are gone, where rglob raises
         for name in names:
             with contextlib.suppress(FileNotFoundError):
-                total += os.stat(os.path.join(inside, name)).st_size
-    return total
+                sizes[name] = max(sizes.get(name, 0), os.stat(os.path.join(inside, name)).st_size)
+    return sum(sizes.values())
 
 
 def _why(name: str, package: Package, work: Path, complaints: str) -> str:

@@ -13,6 +13,7 @@ from studio.errors import StudioError
 from studio.services import Services
 from studio.services.align.service import AlignForm
 from studio.services.recipes.presets import PRESETS
+from studio.ui.page.access import OPERATORS_ROWS, may_read_data
 from studio.ui.parts.base_fetch import BaseNeeds
 from studio.ui.training.form import (
     FormFields,
@@ -131,6 +132,8 @@ def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], 
     supporting = sum(not row.flipped for row in rows)
     words = ("kept as labelled", "flipped") if labels else ("prefer *support*", "prefer *oppose* (marked ⇄)")
     sentence = f"**{len(rows)} {'pair' if len(rows) == 1 else 'pairs'}**: {supporting} {words[0]}, {len(rows) - supporting} {words[1]}."
+    if not may_read_data(services, form.dataset_id):
+        return [], f"{sentence} {OPERATORS_ROWS}"
     shown = list(enumerate(rows, 1))
     if len(shown) > PREVIEW_ROWS:
         half = PREVIEW_ROWS // 2

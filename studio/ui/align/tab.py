@@ -18,6 +18,7 @@ from studio.services.recipes.presets import PRESETS
 from studio.ui.align.delete_box import build_delete_box
 from studio.ui.align.form import PREVIEW_HEADERS, FormWidgets, build_form, choices, form_from, preview_rows
 from studio.ui.align.import_box import build_import_box
+from studio.ui.align.pairs_box import build_pairs_box
 from studio.ui.align.panel import AlignPanel
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET, Shared
@@ -36,6 +37,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             length = build_outlook("outlook")
             train = gr.Button("Train", variant="primary", size="lg", elem_id="train")
             build_import_box(services, shared, form.dataset)
+            build_pairs_box(services, shared, app, form.dataset, form.data_size)
             build_delete_box(services, shared, app, form.dataset)
         with gr.Column(scale=7, min_width=320):
             count = gr.Markdown(elem_id="preview-count")

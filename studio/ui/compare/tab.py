@@ -28,6 +28,7 @@ from studio.ui.compare.api import add_api
 from studio.ui.compare.base_box import build_base_box
 from studio.ui.compare.diff import diff_html
 from studio.ui.compare.moved_words import bind_moved_words, offer_words
+from studio.ui.compare.own_pair import bind_own_pair, build_own_pair
 from studio.ui.compare.pane_runs import base_facts, bind_saving, runs_of, trouble_of, troubles_of
 from studio.ui.compare.pane_scores import build_pane_scores
 from studio.ui.compare.pane_widgets import EXAMPLES, blending, build_ask_box, build_pane, dials, frame, pane_choices
@@ -61,7 +62,9 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         gr.HTML(show.about_strength(), elem_id="about-strength")
     with gr.Row(equal_height=False, elem_id="panes"):
         widgets = [build_pane(index) for index in range(MAX_PANES)]
-    rate = build_rate_these()
+    with gr.Row():
+        rate = build_rate_these()
+        own = build_own_pair()
     form = build_ask_box()
     base = build_base_box(services, shared, app)
     settings = [diff, *form.settings()]
@@ -338,6 +341,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     opened.success(None, None, None, js="() => window.scrollTo({top: 0})", **PRIVATE)
     shared.compare_visit.change(guarded(refresh), page, everything, **quiet)
     bind_rate_these(services, shared, rate)
+    bind_own_pair(shared, own)
     build_pane_scores(services, shared, app, widgets, page, [*settled, opened])
     bind_moved_words(services, widgets, memory)
     bind_saving(services, shared, widgets)

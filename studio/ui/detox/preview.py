@@ -7,6 +7,7 @@ from markupsafe import Markup
 from studio.errors import StudioError
 from studio.services import Services
 from studio.services.detox.service import DetoxForm
+from studio.ui.page.access import OPERATORS_ROWS, may_read_data
 from studio.ui.parts.html import Macros, parts
 
 _HTML = Macros("detox/preview.html")
@@ -21,6 +22,8 @@ def prompts_html(services: Services, form: DetoxForm) -> Markup:
         plan = services.detox.preview(form)
     except StudioError as error:
         return parts.message(str(error))
+    if not may_read_data(services, form.dataset_id):
+        return _HTML.prompts(plan, ()) + parts.message(OPERATORS_ROWS)
     return _HTML.prompts(plan, plan.prompts[:EXAMPLES])
 
 

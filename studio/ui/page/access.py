@@ -14,9 +14,13 @@ import gradio as gr
 from anyio import from_thread
 from gradio.context import LocalContext
 
+from studio.domain.data import SHIPPED
 from studio.errors import NotAllowedError
 from studio.services import Services
 from studio.services.access import Gate
+
+#: Where rows would stand that are not for visitors.
+OPERATORS_ROWS = "The rows of imported data are only shown to the operator here (STUDIO_VISITORS_READ_RUNS)."
 
 
 class Visitor:
@@ -72,6 +76,16 @@ def may_read_runs(services: Services) -> bool:
     """Whether who asks now may read a run's log and its training data: the operator, and visitors where
     ``STUDIO_VISITORS_READ_RUNS`` lets them."""
     return services.settings.runs_readable or new_visitor(services.gate).operator
+
+
+def may_read_data(services: Services, dataset_id: str | None) -> bool:
+    """Whether who asks now may read the rows of a dataset: everybody those that are shipped (or of no dataset), of others who
+    :func:`may_read_runs`.
+
+    Raises:
+        NotFoundError, DatasetError: as ``DatasetService.get``.
+    """
+    return not dataset_id or services.datasets.get(dataset_id).source == SHIPPED or may_read_runs(services)
 
 
 def address_of(request: Any) -> str:

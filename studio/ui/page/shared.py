@@ -28,6 +28,7 @@ class Shared:
         chats: what the visitor's own browser keeps of Compare. It stands outside the tabs: in a tab that is not open yet it
             would not have read the browser's storage when the page loads.
         table: the before/after table this browser made last, kept the same way.
+        draft: pairs that this browser is writing (:mod:`studio.services.data.own_pairs`), kept the same way.
         align_run, reward_run, detox_run: ``gr.State`` with a run id; a tab that sets it asks Align, Reward or Toxicity's
             Detox section to open that run.
         detox_start: ``gr.State`` with the run id of an adapter that the Detox form shall start from.
@@ -47,6 +48,7 @@ class Shared:
     reward_run: gr.State
     chats: gr.BrowserState
     table: gr.BrowserState
+    draft: gr.BrowserState
     detox_run: gr.State
     detox_start: gr.State
     evaluate_run: gr.State

@@ -11,6 +11,7 @@ from studio.errors import StudioError
 from studio.services import Services
 from studio.services.reward.data import TableRow
 from studio.services.reward.service import RewardForm
+from studio.ui.page.access import OPERATORS_ROWS, may_read_data
 from studio.ui.parts.html import Macros, parts
 
 #: Rows and characters of a cell sent to the page at most, at every turn of the dial.
@@ -43,6 +44,8 @@ def preview(services: Services, form: RewardForm) -> tuple[Markup, list[list[Any
     shown = plan.table(ROWS)
     heldout = sum(line.heldout for line in shown)
     counts = _HTML.counts(plan.data, plan.left_out, len(shown) - heldout, heldout)
+    if not may_read_data(services, form.dataset_id):
+        return counts + parts.message(OPERATORS_ROWS), []
     return counts, [_cells(line, plan.data.dataset.kind == "sides") for line in shown]
 
 

@@ -53,6 +53,24 @@ def test_architectures_load_and_answer(tmp_path: Path, kind: str, in_4bit: bool)
     assert said[-1] == "Ready"
 
 
+def test_the_output_layer_of_a_prompt_is_multiplied_once_for_all_rows(tmp_path: Path) -> None:
+    from torch.profiler import ProfilerActivity, profile
+
+    model = load_model(make_base(tmp_path / "base", "llama", hidden_size=64, head_dim=16), device="cpu")
+    model.requires_grad_(False)  # as under an adapter: torch multiplies otherwise where it needs a gradient
+    layer = model.get_output_embeddings()
+    shapes: list[list[int]] = []
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
+        model.generate(layer.weight.new_ones((3, 5)).long(), max_new_tokens=2, do_sample=False)
+    for event in seen.events():
+        if event.name in ("aten::mm", "aten::bmm", "aten::addmm"):
+            shapes += [list(shape) for shape in event.input_shapes if layer.out_features in shape]
+    assert shapes
+    assert all(shape == [layer.in_features, layer.out_features] for shape in shapes), (
+        "the weight was copied for each row"
+    )
+
+
 def test_dtype_can_be_chosen_and_is_chosen(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
     assert str(load_model(base, device="cpu", dtype="float32").dtype) == "torch.float32"

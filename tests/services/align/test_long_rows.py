@@ -17,6 +17,7 @@ from studio.ml.reward.rows import encode_rows as encode_reward_rows
 from studio.ml.training.pairs import encode_heldout, encode_rows
 from studio.services import Services
 from studio.services.align.service import AlignForm
+from studio.services.data.row_reader import ReadOptions
 from studio.services.library.model_card import model_card
 from studio.services.reward.service import RewardForm
 from studio.services.runs.job import read_job
@@ -35,13 +36,13 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servic
 
 
 def dataset(services: Services, tmp_path: Path) -> str:
-    """Six pairs: the second has a prompt that leaves no room, an answer of the fourth is too long."""
+    """Six pairs, and one that is broken: the second has a prompt that leaves no room, an answer of the fourth is too long."""
     rows: list[dict[str, Any]] = [{"prompt": f"Tea {n}?", "chosen": f"Yes, {n}.", "rejected": "No."} for n in range(6)]
     rows[1]["prompt"] += LONG
     rows[3]["chosen"] += LONG
     path = tmp_path / "tea.json"
-    path.write_text(json.dumps(rows))
-    return services.datasets.import_file(path).dataset.id
+    path.write_text(json.dumps([*rows, {**rows[0], "rejected": ""}]))
+    return services.datasets.import_file(path, options=ReadOptions(skip_broken=True)).dataset.id
 
 
 def align_form(services: Services, tmp_path: Path, long_rows: str) -> AlignForm:
@@ -63,7 +64,9 @@ def test_they_are_told_and_left_out_of_the_recipe(services: Services, tmp_path: 
     recipe = PairRecipe.of(view.recipe)
     assert (recipe.row_ids, recipe.left_out, recipe.cut) == (("1", "3", "4", "5", "6"), ("2",), 1)
     assert recipe.rows_support == (True, True, False, False, False)  # the dial was set on the rows asked for
-    assert "left out as too long: 1; answers cut at 256 tokens: 1" in model_card(view)
+    card = model_card(view)
+    assert "left out as too long: 1; answers cut at 256 tokens: 1" in card
+    assert "1 broken rows left out: row 7: rejected is empty" in card
     job = read_job(view.folder)
     rows = recipe_rows(job.recipe, job.dataset)
     tokenizer = load_tokenizer(services.models.resolve("embedded").path)

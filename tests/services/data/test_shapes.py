@@ -79,6 +79,11 @@ SHAPES: dict[str, tuple[dict[str, Any], str, PreferencePair]] = {
         "ranked answers",
         PAIR,
     ),
+    "summaries": (
+        {"info": {"id": "t3", "post": "why?"}, "summaries": [{"text": "no idea"}, {"text": "because"}], "choice": 1, "worker": "w"},
+        "summarize-from-feedback",
+        PAIR,
+    ),
     "SHP": ({"history": "why?", "human_ref_A": "no idea", "human_ref_B": "because", "labels": 0}, "SHP", PAIR),
     "stack-exchange": ({"qid": 3, "question": "why?", "response_j": "because", "response_k": "no idea"}, "stack-exchange", PAIR),
     "SafeRLHF": (
@@ -269,6 +274,17 @@ def test_rows_that_prefer_neither_say_so(service: DatasetService, put: Callable[
     good = {"instruction": "why?", "generations": ["because", "no idea"], "ratings": [2, 1]}
     report = service.import_file(put("b.json", [tied, good]))
     assert "1 rows prefer nothing and were left out" in report.warnings[0]
+
+
+def test_a_choice_that_names_neither_answer_is_refused(
+    service: DatasetService, put: Callable[[str, Any], Path]
+) -> None:
+    row = {"info": {"post": "why?"}, "summaries": [{"text": "because"}, {"text": "no idea"}]}
+    for choice in (2, -1, True, "0"):
+        with pytest.raises(DatasetError, match=r"row 1: choice is .*; it must be 0 or 1"):
+            service.import_file(put("a.json", [{**row, "choice": choice}]))
+    with pytest.raises(DatasetError, match="summaries holds 1 answers; it must hold two"):
+        service.import_file(put("a.json", [{**row, "summaries": row["summaries"][:1], "choice": 0}]))
 
 
 @pytest.mark.parametrize(("given", "ids"), [([0.0, 1.0], ("0", "1")), ([7, "x"], ("7", "x"))])

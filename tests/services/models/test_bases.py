@@ -297,6 +297,8 @@ def test_a_server_fetches_in_the_background_and_tells_what_became_of_it(
 
 def test_the_size_of_a_download_is_counted_while_folders_come_and_go(tmp_path: Path) -> None:
     (tmp_path / "kept").write_bytes(b"12345")
+    (tmp_path / "copied").mkdir()
+    (tmp_path / "copied" / "kept").write_bytes(b"123")  # pip copies a wheel from its scratch folder
     over = threading.Event()
 
     def churn() -> None:

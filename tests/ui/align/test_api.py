@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,11 @@ from studio.config import Settings
 from studio.domain.runs import FINAL_STATES
 from studio.services import Services
 from studio.services.access import ADDRESS, SESSION
+from studio.services.align.service import AlignForm
+from studio.services.reward.service import RewardForm
+from studio.ui.align.form import preview_rows
 from studio.ui.page.access import Visitor
+from studio.ui.reward.preview import preview as reward_preview
 from studio.ui.shell import build_app
 from tests.helpers.services import opened, settings_in
 from tests.helpers.waiting import wait_until
@@ -172,6 +176,24 @@ def test_a_visitor_is_not_told_what_lies_in_a_folder_of_this_machine(studio: Stu
         assert "The operator may use any base" in told[0].fn(Visitor(), str(folder))
     assert f"There is no folder {tmp_path / 'nowhere'}" in told[0].fn(Visitor(operator=True), str(tmp_path / "nowhere"))
     assert "weights" in told[0].fn(Visitor(), "embedded")
+
+
+def test_rows_of_imported_data_are_the_operators(studio: Studio, tmp_path: Path) -> None:
+    services = studio.services
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([{"prompt": f"Secret {n}?", "chosen": "Yes.", "rejected": "No."} for n in range(4)]))
+    mine = services.datasets.import_file(path).dataset.id
+    align = AlignForm.from_preset("embedded", "embedded", dataset_id=mine, support_ratio=0.5, data_size=4)
+    reward = RewardForm.from_preset("embedded", "embedded", dataset_id=mine, data_size=4)
+    rows, sentence = preview_rows(services, align)
+    assert rows == []
+    assert "4 pairs" in sentence
+    assert "only shown to the operator" in sentence
+    counts, rows = reward_preview(services, reward)
+    assert rows == []
+    assert "only shown to the operator" in counts
+    assert preview_rows(services, replace(align, dataset_id="live-action-en"))[0]
+    services.datasets.delete(mine)
 
 
 def test_only_what_was_made_for_programs_is_offered_to_them(studio: Studio) -> None:

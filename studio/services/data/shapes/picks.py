@@ -102,10 +102,25 @@ def scored(field: str, answer: Sequence[str], score: Sequence[str], lower_is_bet
         held, name = _list(fields, field), fields.name(field)
         found = []
         for item in held:
-            within = Fields(item if isinstance(item, dict) else {}, fields.where)
-            text, mark = within.get(within.first(tuple(answer))), within.get(within.first(tuple(score)))
+            text, mark = _held(item, answer, fields.where), _held(item, score, fields.where)
             found.append((text, -mark if lower_is_better and _is_number(mark) else mark))
         return _best_and_worst(fields.where, name, found)
+
+    return pick
+
+
+def chosen_of(field: str, answer: Sequence[str], choice: str) -> Pick:
+    """A list of two objects, each with an answer, and the place (from 0) of the better one in another field."""
+
+    def pick(fields: Fields) -> Answers:
+        held, name, place = _list(fields, field), fields.name(field), fields.get(choice)
+        if len(held) != 2:
+            raise DatasetError(f"{fields.where}: {name} holds {len(held)} answers; it must hold two.")
+        if isinstance(place, bool) or place not in (0, 1):
+            raise DatasetError(f"{fields.where}: {fields.name(choice)} is {_said(place)}; it must be 0 or 1.")
+        texts = [_held(item, answer, fields.where) for item in held]
+        better = int(place)
+        return Answers(texts[better], texts[1 - better], (f"{name}[{better}]", f"{name}[{1 - better}]"))
 
     return pick
 
@@ -198,6 +213,12 @@ def _list(fields: Fields, path: str) -> list[Any]:
     if not isinstance(value, list):
         raise DatasetError(f"{fields.where}: {fields.name(path)} is {_said(value)}; it must be a list.")
     return value
+
+
+def _held(item: Any, names: Sequence[str], where: str) -> Any:
+    """The first of the named fields that an object in a list has."""
+    within = Fields(item if isinstance(item, dict) else {}, where)
+    return within.get(within.first(tuple(names)))
 
 
 def _as_turn(value: Any) -> Any:

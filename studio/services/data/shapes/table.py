@@ -13,6 +13,7 @@ from studio.services.data.shapes.picks import (
     Answers,
     Pick,
     after_messages,
+    chosen_of,
     exported,
     in_list,
     numbered,
@@ -115,6 +116,8 @@ SHAPES: tuple[Shape, ...] = (
     Shape("UltraFeedback completions", ("completions",),
           scored("completions", ("response", "text", "completion"), ("overall_score", "score", "rating", "fine_grained_score")),
           _ASKED),
+    Shape("summarize-from-feedback comparisons", ("summaries", "choice"), chosen_of("summaries", ("text",), "choice"),
+          ("info.post", "info.article")),
     Shape("ranked answers", ("answers",), scored("answers", ("answer", "text", "response"), ("rank",), True), _ASKED),
 )  # fmt: skip
 _NAMED_BY_CHOICE = {
