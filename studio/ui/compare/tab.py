@@ -27,13 +27,12 @@ from studio.ui.compare.api import add_api
 from studio.ui.compare.base_box import build_base_box
 from studio.ui.compare.own_pair import bind_own_pair, build_own_pair
 from studio.ui.compare.panes import view as show
-from studio.ui.compare.panes.blending import bind_saving, blending, dials
 from studio.ui.compare.panes.diff import diff_html
 from studio.ui.compare.panes.draw_many import bind_draw_many
 from studio.ui.compare.panes.moved_words import bind_moved_words, offer_words
-from studio.ui.compare.panes.runs import base_facts, runs_of, trouble_of, troubles_of
+from studio.ui.compare.panes.runs import base_facts, bind_saving, runs_of, trouble_of, troubles_of
 from studio.ui.compare.panes.scores import build_pane_scores
-from studio.ui.compare.panes.widgets import EXAMPLES, build_ask_box, build_pane, frame, pane_choices
+from studio.ui.compare.panes.widgets import EXAMPLES, blending, build_ask_box, build_pane, dials, frame, pane_choices
 from studio.ui.compare.prompt_table import build_prompt_table
 from studio.ui.compare.rate_these import bind_rate_these, build_rate_these
 from studio.ui.compare.talk import MAX_PANES, Asked, Pane, Talk

@@ -1,15 +1,25 @@
-"""The runs behind the panes: which are there, why one cannot answer, which base they share."""
+"""The runs behind the panes: which are there, why one cannot answer, which base they share; a blend of two saved as one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
 
 from studio.domain.chat import BASE
-from studio.errors import StudioError
+from studio.errors import InputError, StudioError
 from studio.services import Services
 from studio.services.runs.store import RunView
+from studio.ui.compare import talk as talks
 from studio.ui.compare.panes import view as show
+from studio.ui.compare.panes.widgets import PaneWidgets
 from studio.ui.compare.talk import Pane, Talk
+from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.guard import guarded
+from studio.ui.page.lines import FILES
+from studio.ui.page.shared import PRIVATE, Shared
 
 
 def runs_of(services: Services, talk: Talk) -> dict[str, RunView | None]:
@@ -64,3 +74,25 @@ def base_facts(services: Services, runs: Mapping[str, RunView | None], model: st
 def trouble_of(pane: Pane, troubles: Mapping[str, str]) -> str:
     """Why a pane cannot answer, by its runs' ``troubles``; empty where it can."""
     return next((troubles[choice] for choice in pane.adapters if choice in troubles), "")
+
+
+def bind_saving(services: Services, shared: Shared, widgets: Sequence[PaneWidgets]) -> None:
+    """What *Save as an adapter* does, once the panes stand."""
+
+    def save(index: int, mark: Visitor, stored: Any) -> None:
+        require_operator(mark, "saving an adapter")
+        talk = talks.restore(stored)
+        pane = talk.panes[index] if talk is not None and index < len(talk.panes) else None
+        if pane is None or pane.blend is None:
+            raise InputError("This pane has no blend; choose an adapter under Blend with.")
+        if pane.strength != 1:
+            raise InputError(
+                f"The blend is at strength {pane.strength:g} and is saved at 1; set the strength to 1, or save it and choose the strength in "
+                "the Library."
+            )
+        run_id = services.library.save_blend(pane.choice, pane.blend.weight, pane.blend.run_id)
+        gr.Info(f"Saved as {run_id}; it is in the Library and can be chosen in a pane.", duration=8)
+
+    for index, widget in enumerate(widgets):
+        press = guarded(functools.partial(save, index))
+        widget.save.click(press, [shared.visitor, shared.chats], None, show_progress_on=widget.save, **FILES, **PRIVATE)

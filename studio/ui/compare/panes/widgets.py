@@ -13,7 +13,7 @@ from studio.services.compare import PaneChoice
 from studio.services.strength import HIGHEST, LOWEST
 from studio.ui.compare.panes import view as show
 from studio.ui.compare.panes.draw_many import build_draw_many
-from studio.ui.compare.talk import MAX_QUESTION, Talk
+from studio.ui.compare.talk import MAX_QUESTION, Pane, Talk
 
 EXAMPLES = (
     "Should anime be turned into live action?",
@@ -209,3 +209,26 @@ def frame(
     """Conversations and figures of the panes ``rows`` while answers come in."""
     shown: dict[Any, Any] = {widgets[i].chat: show.bubbles(talk.panes[i].messages) for i in rows}
     return shown | {widgets[i].stats: show.stats(update) for i, update in zip(rows, updates, strict=True)}
+
+
+def dials(index: int, pane: Pane) -> set[tuple[int, str, Any]]:
+    """What an answer of pane ``index`` is for: while a dial is moved to where it stands already, the answer goes on."""
+    blend = pane.blend
+    values = {"strength": pane.strength, "weight": blend and blend.weight, "second": blend.run_id if blend else ""}
+    return {(index, name, value) for name, value in values.items()}
+
+
+def blending(widget: PaneWidgets, pane: Pane, offered: Sequence[PaneChoice]) -> dict[Any, Any]:
+    """The blend widgets of a pane: the adapters of its base to blend with, and the weight once one is chosen."""
+    own = next((choice for choice in offered if choice.id == pane.choice), None)
+    base = own.base if own and pane.choice != BASE else None
+    others = [(c.label, c.id) for c in offered if c.run_id and c.base == base and c.id != pane.choice]
+    second = pane.blend.run_id if pane.blend else ""
+    if second and second not in {run_id for _, run_id in others}:
+        others.append((f"{second} (deleted)", second))
+    return {
+        widget.mix: gr.Accordion(visible=base is not None and bool(others)),
+        widget.second: gr.Dropdown(choices=[("nothing", ""), *others], value=second),
+        widget.weight: gr.Slider(value=pane.blend.weight if pane.blend else 0.5, visible=pane.blend is not None),
+        widget.save: gr.Button(visible=pane.blend is not None),
+    }
