@@ -131,7 +131,7 @@ REWARD_PRESETS = _named(
     ),
     Preset(
         "real-small",
-        "Real small model (0.1-0.6B, one to five minutes on a CPU)",
+        "Real small model (0.1-0.6B, minutes on a CPU)",
         LoraSettings(rank=16, alpha=32, dropout=0.0, layers="1/3"),
         RewardSettings(learning_rate=5e-4, epochs=0.0, max_length=256, probe_every=50),
         "For SmolLM2 135M and its like: LoRA on the upper third of the layers over kept hidden states, and as many passes as the "
@@ -186,7 +186,7 @@ DETOX_PRESETS = _named(
     ),
     Preset(
         "real-small",
-        "Real small model (0.1-0.6B, some minutes on a CPU)",
+        "Real small model (0.1-0.6B, minutes on a CPU)",
         LoraSettings(rank=16, alpha=32, dropout=0.0, layers="1/3"),
         DetoxSettings(
             rewards=(RewardTerm("embedded"),),

@@ -178,4 +178,4 @@ def read_best_of(curve: BestOfCurve) -> str:
         return f"{said}. The other scorer finds the choice worse ({bounds}): the reward is exploited."
     if change.interval.high < 0:
         return f"{said}. The other scorer finds the choice better too ({bounds})."
-    return f"{said}. The other scorer sees no change ({bounds}): a higher reward is not shown to be a better answer by its measure."
+    return f"{said}. No change by the other scorer can be shown ({bounds}), so a higher reward is not shown to be a better answer."

@@ -6,7 +6,6 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, variance
 
 from studio.domain.data import PreferenceRow
 from studio.domain.runs import RewardRecipe
@@ -72,12 +71,16 @@ def learning_curve(run: RunView, runs: Sequence[RunView]) -> tuple[CurvePoint, .
 
 
 def gain(points: Sequence[CurvePoint]) -> tuple[float, Interval]:
-    """How much accuracy the last step of the curve brought, with a 95 % interval from the differences pair by pair."""
+    """How much accuracy the last step of the curve brought, with a 95 % interval from the pairs that only one of the two runs gets right
+    (Agresti and Min 2005, which is no point where there are none)."""
     before, after = points[-2].right, points[-1].right
-    changes = [float(a) - float(b) for a, b in zip(after, before, strict=True)]
-    mean = fmean(changes)
-    error = math.sqrt(variance(changes) / len(changes)) if len(changes) > 1 else math.inf
-    return mean, Interval(mean - Z * error, mean + Z * error)
+    gained, lost = (
+        sum(a and not b for a, b in zip(*sides, strict=True)) for sides in ((after, before), (before, after))
+    )
+    n = len(after)
+    middle = (gained - lost) / (n + 2)
+    error = math.sqrt((gained + lost + 1) / (n + 2) - (gained - lost) ** 2 / (n + 2) ** 2) / math.sqrt(n + 2)
+    return (gained - lost) / n, Interval(middle - Z * error, middle + Z * error)
 
 
 def more_votes(points: Sequence[CurvePoint]) -> str:

@@ -34,7 +34,7 @@ class BestOfBox:
         self._services = services
         with gr.Accordion("Is the reward exploited? (best of n)", open=False, elem_id="best-of-n"):
             gr.Markdown(
-                f"The reward model above chooses the best of n answers, n from 1 to {SIZES[-1]}, to held-out prompts of its data. Where its "
+                f"The reward model chosen under Score text takes the best of n answers, n from 1 to {SIZES[-1]}, to held-out prompts of its data. Where its "
                 "reward rises with n and another scorer finds the choice no better, the reward is being exploited."
             )
             with gr.Row():
