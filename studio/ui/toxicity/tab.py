@@ -50,5 +50,19 @@ def build_toxicity_tab(services: Services, shared: Shared, app: gr.Blocks) -> No
         [sections, shared.evaluate_run, *compare.entered],
         **QUIET,
     )
+
+    def take_finished(run_id: str | None, chosen: str | None, *offered: Any) -> dict[Any, Any]:
+        """The run that has just ended is what people want to evaluate; the rest of the form stays."""
+        if not run_id:
+            return {compare.chosen: gr.skip()}
+        base = services.runs.get(run_id).recipe.base.id
+        return compare.enter(chosen, base, offered[1] if offered[0] == base else None, [run_id], *offered[3:])
+
+    shared.finished_run.change(
+        guarded(take_finished),
+        [shared.finished_run, compare.chosen, *compare.form.offered],
+        compare.entered,
+        **QUIET,
+    )
     # a button of another tab that leads here tells nobody that the tab was opened
     compare_tab.select(guarded(compare.enter), [compare.chosen, *compare.form.offered], compare.entered, **QUIET)

@@ -100,8 +100,6 @@ def bind_run_bar(services: Services, shared: Shared, app: gr.Blocks, bar: RunBar
     bar.open.click(guarded(opened), bar.run, homes, **QUIET)
     bar.compare.click(guarded(compared), bar.run, [shared.compare_run, shared.tabs, bar.row, bar.run], **QUIET)
     bar.close.click(lambda: {bar.row: gr.Row(visible=False), bar.run: None}, None, [bar.row, bar.run], **QUIET)
-    # Before / after preselects it as well
-    shared.finished_run.change(lambda run_id: run_id, shared.finished_run, shared.evaluate_run, **POLLED)
 
 
 def home_of(run: RunView) -> tuple[str, str]:
