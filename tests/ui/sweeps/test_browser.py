@@ -40,7 +40,7 @@ def test_a_sweep_is_started_stopped_and_read(page: Any, services: Services) -> N
     values.fill("0, 1")
     page.click("#sweep-start")
     page.locator("#sweep-head", has_text="0 of 2 runs ended").wait_for()
-    page.locator("#sweep-runs").get_by_text("support_ratio 1", exact=True).first.wait_for()
+    page.locator("#sweep-runs [role=gridcell]").filter(has_text="support_ratio 1", visible=True).first.wait_for()
     page.click("#sweep-stop")
     page.locator("#sweep-head", has_text="2 of 2 runs ended").wait_for()
     page.click("#sweep-resume:not([disabled])")
@@ -60,7 +60,7 @@ def test_a_sweep_is_started_stopped_and_read(page: Any, services: Services) -> N
     assert [row["share"] for row in rows] == ["", "0.95"]
     assert download(page, "#sweep-svg").read_bytes().startswith(b"<svg")
     assert download(page, "#sweep-png").read_bytes().startswith(b"\x89PNG")
-    page.locator("#sweep-runs").get_by_text("It failed.").first.click()
+    page.locator("#sweep-runs [role=gridcell]").filter(has_text="It failed.", visible=True).first.click()
     page.locator("#run-head", has_text=first).wait_for()
     # another page finds it as it stands
     page.reload()
