@@ -70,7 +70,7 @@ def changes_of(services: Services) -> Changes:
             RUNS: lambda: runs_stamp(services.settings.adapters_dir),
             VOTES: lambda: (services.rating.progress(None), services.rating.rules().open),
             BATCH: services.sources.batch_status,
-            EVALUATIONS: lambda: tuple((one.id, one.state, one.title) for one in services.evaluations.list()),
+            EVALUATIONS: lambda: tuple((one.id, one.updated) for one in services.evaluations.list()),
         }
     )
 
