@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from studio.config import Settings
@@ -9,8 +11,9 @@ from studio.errors import StoreError
 from studio.services.runs.changes import runs_stamp
 from studio.services.runs.store import RunStore
 from studio.ui.page import changes as changes_module
-from studio.ui.page.changes import Changes
+from studio.ui.page.changes import Changes, changes_of
 from tests.helpers.runs import queue
+from tests.helpers.services import opened
 from tests.helpers.waiting import run_async
 
 
@@ -58,3 +61,17 @@ def test_runs_that_come_move_are_renamed_or_go_change_the_stamp(settings: Settin
     stamps.append(runs_stamp(settings.adapters_dir))
     assert len(set(stamps)) == 4
     assert stamps[0] == stamps[-1]
+
+
+def test_a_server_has_all_four(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes_module, "LOOK_S", 0.0)
+    with opened(settings) as services:
+        changes = changes_of(services)
+
+        async def counted() -> dict[str, int]:
+            await changes.counts()
+            queue(settings, "toy-1")
+            services.rating.set_rules(replace(services.rating.rules(), open=False))
+            return await changes.counts()
+
+        assert run_async(counted()) == {"runs": 1, "votes": 1, "batch": 0, "evaluations": 0}
