@@ -18,8 +18,8 @@ from studio.services.draws import COUNT
 from tests.helpers.compare import add_run
 from tests.helpers.services import opened
 
-ASK = (Message("user", "Hello there!"),)
-SHORT = Sampling(max_new_tokens=4, seed=3)
+ASK = (Message("user", "Should anime be turned into live action?"),)
+SHORT = Sampling(max_new_tokens=12, seed=3)
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from studio.services.compare_table import TableProgress, table_records
 from studio.services.data.prompts import MAX_PROMPTS, bounded_prompts
 from studio.services.files.tables import BOM, csv_text
 from studio.ui.compare import kept_table
-from studio.ui.compare.draw_many import tally_html
 from studio.ui.compare.kept_table import KeptTable
+from studio.ui.compare.panes.draw_many import tally_html
 from studio.ui.compare.panes.widgets import AskWidgets
 from studio.ui.page.guard import guarded
 from studio.ui.page.lines import TABLE
