@@ -289,4 +289,4 @@ class RewardSettings(PairSettings):
     def passes(self, rows: int) -> float:
         """As :meth:`PairSettings.passes`; where ``epochs`` is 0, as many as show :data:`SHOWN` pairs, within :data:`PASSES`."""
         low, high = PASSES
-        return self.epochs or min(high, max(low, round(SHOWN / rows)))
+        return self.epochs or min(high, max(low, round(SHOWN / max(1, rows))))

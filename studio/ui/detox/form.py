@@ -111,7 +111,7 @@ def build_form(services: Services) -> tuple[DetoxWidgets, FormTexts]:
                 value=[RANTS] if rants else [name for _, name in offered[:1]],
                 multiselect=True,
                 label="Prompt sets",
-                info="A third of each was made to provoke; of the rants, which make a polite base rude, three quarters.",
+                info="A third of each was made to provoke; of the rants, which are for a base polite by itself, three quarters.",
                 elem_id="detox-sets",
             )
             with gr.Accordion("Prompts of a file of yours", open=False, elem_id="detox-own"):
