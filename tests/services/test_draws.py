@@ -19,7 +19,7 @@ from tests.helpers.compare import add_run
 from tests.helpers.services import opened
 
 ASK = (Message("user", "Hello there!"),)
-SHORT = Sampling(max_new_tokens=4, seed=3)
+SHORT = Sampling(temperature=1.5, max_new_tokens=24, seed=3)
 
 
 @pytest.fixture
