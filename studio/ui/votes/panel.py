@@ -23,7 +23,7 @@ from studio.ui.page.access import Visitor
 from studio.ui.page.changes import VOTES, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
-from studio.ui.page.shared import POLLED, Shared
+from studio.ui.page.shared import IDLE_S, POLLED, Shared
 from studio.ui.parts.live_chart import build_live_chart
 from studio.ui.votes import charts, view
 
@@ -88,6 +88,7 @@ class ResultsPanel:
         self._reader = Reader(rating)
         self._draw()
         self.seen: gr.State = gr.State(None)
+        self.timer = gr.Timer(IDLE_S)
         self.outputs: list[Any] = [
             self.counts,
             self.leads,
@@ -252,7 +253,9 @@ class ResultsPanel:
         """Connect the panel's events."""
         inputs = [shared.visitor, *self.filters]
         when_opened(self.body, app, guarded(self.look), inputs, self.outputs, **POLLED)
-        when_changed(VOTES, guarded(self.tick), [shared.visitor, self.seen, *self.filters], self.outputs)
+        seen = [shared.visitor, self.seen, *self.filters]
+        self.timer.tick(guarded(self.tick), seen, self.outputs, trigger_mode="once", **POLLED)
+        when_changed(VOTES, guarded(self.tick), seen, self.outputs)
         gr.on(
             [widget.input for widget in self.filters],
             guarded(self.look),
