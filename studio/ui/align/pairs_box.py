@@ -27,14 +27,14 @@ def build_pairs_box(
     services: Services, shared: Shared, app: gr.Blocks, dataset: gr.Dropdown, size: gr.components.Component
 ) -> None:
     """Draw the box; what is saved becomes the value of ``dataset``. ``size`` says how many pairs of it a draft begins with."""
-    with gr.Accordion("Write or change pairs", open=False, elem_id="pairs-box"):
+    with gr.Accordion("Write or change pairs", open=False, elem_id="draft-box"):
         gr.Markdown(
             "Type pairs, begin with the data above, or press *Add to my pairs* in Compare. A draft stays in this browser.",
             elem_classes="quiet",
         )
         with gr.Row():
-            begin = gr.Button("Start from this data", size="sm", elem_id="pairs-begin")
-            undo = gr.Button("Undo", size="sm", elem_id="pairs-undo")
+            begin = gr.Button("Start from this data", size="sm", elem_id="draft-begin")
+            undo = gr.Button("Undo", size="sm", elem_id="draft-undo")
         table = gr.Dataframe(
             headers=["#", "Prompt", "Preferred", "Not preferred"],
             datatype=["number", "str", "str", "str"],
@@ -43,20 +43,20 @@ def build_pairs_box(
             max_height=260,
             column_widths=["40px", "130px", "150px", "150px"],
             label="Draft: click a row to change it",
-            elem_id="pairs-table",
+            elem_id="draft-table",
         )
-        prompt = gr.Textbox(label="Prompt", lines=1, max_lines=4, elem_id="pairs-prompt")
-        preferred = gr.Textbox(label="Preferred", lines=1, max_lines=6, elem_id="pairs-preferred")
-        rejected = gr.Textbox(label="Not preferred", lines=1, max_lines=6, elem_id="pairs-rejected")
+        prompt = gr.Textbox(label="Prompt", lines=1, max_lines=4, elem_id="draft-prompt")
+        preferred = gr.Textbox(label="Preferred", lines=1, max_lines=6, elem_id="draft-preferred")
+        rejected = gr.Textbox(label="Not preferred", lines=1, max_lines=6, elem_id="draft-rejected")
         with gr.Row():
-            add = gr.Button("Add pair", size="sm", variant="secondary", elem_id="pairs-add")
-            change = gr.Button("Change row", size="sm", elem_id="pairs-change")
-            flip = gr.Button("Flip row", size="sm", elem_id="pairs-flip")
-            drop = gr.Button("Delete row", size="sm", elem_id="pairs-drop")
+            add = gr.Button("Add pair", size="sm", variant="secondary", elem_id="draft-add")
+            change = gr.Button("Change row", size="sm", elem_id="draft-change")
+            flip = gr.Button("Flip row", size="sm", elem_id="draft-flip")
+            drop = gr.Button("Delete row", size="sm", elem_id="draft-drop")
         with gr.Row():
-            title = gr.Textbox(label="Title", max_lines=1, scale=3, elem_id="pairs-title")
-            save = gr.Button("Save as data", size="sm", scale=1, elem_id="pairs-save")
-        report = gr.HTML(elem_id="pairs-report")
+            title = gr.Textbox(label="Title", max_lines=1, scale=3, elem_id="draft-title")
+            save = gr.Button("Save as data", size="sm", scale=1, elem_id="draft-save")
+        report = gr.HTML(elem_id="draft-report")
     kept, row, past = shared.draft, gr.State(None), gr.State([])
     texts = [prompt, preferred, rejected]
 

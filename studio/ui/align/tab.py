@@ -54,7 +54,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
                     interactive=False,
                     wrap=True,
                     max_height=420,
-                    column_widths=["44px", "160px", "190px", "190px", "98px"],
+                    column_widths=["44px", "148px", "186px", "186px", "98px"],
                     show_label=False,
                     show_row_numbers=False,
                     elem_id="preview",

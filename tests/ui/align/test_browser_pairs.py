@@ -13,33 +13,33 @@ TABS = ("Align",)
 def write(page: Any, prompt: str, preferred: str, rejected: str) -> None:
     """Type one pair and add it."""
     for name, text in (("prompt", prompt), ("preferred", preferred), ("rejected", rejected)):
-        page.locator(f"#pairs-{name} textarea, #pairs-{name} input").first.fill(text)
-    page.locator("#pairs-add").click()
+        page.locator(f"#draft-{name} textarea, #draft-{name} input").first.fill(text)
+    page.locator("#draft-add").click()
 
 
 def rows(page: Any) -> list[str]:
     """Every cell of the draft's table, in reading order."""
-    cells = page.locator("#pairs-table [role=gridcell]").filter(visible=True)
+    cells = page.locator("#draft-table [role=gridcell]").filter(visible=True)
     return [text.strip() for text in cells.all_inner_texts()]
 
 
 def test_pairs_are_written_changed_and_kept(page: Any, studio_url: str, services: Services) -> None:
-    report = page.locator("#pairs-report")
-    page.locator("#pairs-box button").first.click()
+    report = page.locator("#draft-report")
+    page.locator("#draft-box button").first.click()
     write(page, "Tea?", "Yes, tea.", "No tea.")
     wait_until(lambda: rows(page) == ["1", "Tea?", "Yes, tea.", "No tea."])
     write(page, "Rain?", "It <b>rains</b>.", "It is dry.")
     wait_until(lambda: rows(page)[4:] == ["2", "Rain?", "It <b>rains</b>.", "It is dry."])
     page.reload()  # a draft stays in the browser
-    page.locator("#pairs-box button").first.click()
-    page.locator("#pairs-table [role=gridcell]").filter(has_text="It is dry.", visible=True).first.click()
-    wait_until(lambda: page.locator("#pairs-rejected textarea").input_value() == "It is dry.")
-    page.locator("#pairs-flip").click()
+    page.locator("#draft-box button").first.click()
+    page.locator("#draft-table [role=gridcell]").filter(has_text="It is dry.", visible=True).first.click()
+    wait_until(lambda: page.locator("#draft-rejected textarea").input_value() == "It is dry.")
+    page.locator("#draft-flip").click()
     wait_until(lambda: rows(page)[4:] == ["2", "Rain?", "It is dry.", "It <b>rains</b>."])
-    page.locator("#pairs-undo").click()
+    page.locator("#draft-undo").click()
     wait_until(lambda: rows(page)[4:] == ["2", "Rain?", "It <b>rains</b>.", "It is dry."])
-    page.locator("#pairs-title").get_by_label("Title").fill("Weather")
-    page.locator("#pairs-save").click()
+    page.locator("#draft-title").get_by_label("Title").fill("Weather")
+    page.locator("#draft-save").click()
     report.get_by_text("Saved Weather: 2 training pairs").wait_for()
     mine = next(info for info in services.datasets.list() if info.title == "Weather")
     assert [pair.support for pair in services.datasets.get(mine.id).pairs] == ["Yes, tea.", "It <b>rains</b>."]
