@@ -175,7 +175,7 @@ def test_a_visitor_is_not_told_what_lies_in_a_folder_of_this_machine(studio: Stu
     for folder in (tmp_path, tmp_path / "nowhere"):
         assert "The operator may use any base" in told[0].fn(Visitor(), str(folder))
     assert f"There is no folder {tmp_path / 'nowhere'}" in told[0].fn(Visitor(operator=True), str(tmp_path / "nowhere"))
-    assert "weights" in told[0].fn(Visitor(), "embedded")
+    assert "parameters" in told[0].fn(Visitor(), "embedded")
 
 
 def test_rows_of_imported_data_are_the_operators(studio: Studio, tmp_path: Path) -> None:

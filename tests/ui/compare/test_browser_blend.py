@@ -8,17 +8,23 @@ import pytest
 
 from studio.services import Services
 from tests.helpers.compare import PROMPTS, add_run
+from tests.helpers.waiting import wait_until
 
 TABS = ("Compare",)
 pytestmark = pytest.mark.timeout(600)
 
 
-def settled(page: Any, text: str) -> str:
-    """The second pane's answer once the pane says so and has answered."""
+def answer(page: Any) -> str:
+    """What the second pane answered last; empty while it answers."""
+    ready = page.locator("#send:not([disabled])").count() and page.locator("#pane-words-2").count()
+    return str(page.locator("#chat-2 .bot.message").last.inner_text()) if ready else ""
+
+
+def settled(page: Any, text: str, before: str) -> str:
+    """The second pane's answer, another than ``before``, once the pane's identity says ``text``."""
     page.locator("#pane-identity-2", has_text=text).wait_for()
-    page.wait_for_selector("#pane-words-2")
-    page.wait_for_selector("#send:not([disabled])")
-    return str(page.locator("#chat-2 .bot.message").last.inner_text())
+    wait_until(lambda: answer(page) not in ("", before))
+    return answer(page)
 
 
 def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: Any) -> None:
@@ -29,18 +35,16 @@ def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: An
     assert page.locator("#pane-mix-1").count() == 0
     page.fill("#prompt textarea", PROMPTS[0])
     page.press("#prompt textarea", "Enter")
-    own = settled(page, "Title of run-2")
+    own = settled(page, "Title of run-2", "")
     page.locator("#pane-mix-2 > button").click()
     page.click("#pane-second-2 input")
     page.get_by_role("option", name="Title of run-1").click()
-    settled(page, "0.5 × Title of run-2 + 0.5 × Title of run-1")
-    page.fill("#pane-weight-2 input[type=number]", "1")
-    assert settled(page, "1 × Title of run-2") == own
+    half = settled(page, "0.5 × Title of run-2 + 0.5 × Title of run-1", own)
     page.fill("#pane-weight-2 input[type=number]", "0.3")
-    mixed = settled(page, "0.3 × Title of run-2 + 0.7 × Title of run-1")
+    mixed = settled(page, "0.3 × Title of run-2 + 0.7 × Title of run-1", half)
     page.click("#pane-save-2")
     page.get_by_text("Saved as").first.wait_for()
     page.reload()
     page.wait_for_selector("#pane-identity-2 .pane-id")
-    assert settled(page, "0.3 × Title of run-2") == mixed
+    assert settled(page, "0.3 × Title of run-2", "") == mixed
     assert len(services.runs.ids()) == 3

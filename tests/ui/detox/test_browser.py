@@ -48,7 +48,7 @@ def test_empty_bad_input_a_run_refresh_covers_and_stop(
     open_detox(page)
     assert "No detox run yet" in page.inner_text("#detox-run-head")
     pick(page, "detox-base", str(tiny_base))
-    page.locator("#detox-base-needs", has_text="weights").wait_for()
+    page.locator("#detox-base-needs", has_text="parameters").wait_for()
     number(page, "detox-steps", "0")
     page.click("#detox-train")
     toast(page, "steps is 0")

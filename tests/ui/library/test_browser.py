@@ -13,8 +13,7 @@ import gradio as gr
 import pytest
 
 from studio.config import Settings
-from studio.services import Services
-from studio.services.access import Gate
+from studio.services import Services, build_services
 from studio.services.library.service import LibraryService
 from studio.services.models.service import ModelService
 from studio.services.runs.store import RunStore
@@ -70,16 +69,7 @@ def serve(settings: Settings, browser: Any) -> Iterator[Page]:
     runs, models = RunStore(settings), ModelService(settings)
     library = LibraryService(settings, runs, models, engine, hub=lambda token: hub)
     scoring = ScoringService(settings, runs, models)
-    made = {
-        "settings": settings,
-        "gate": Gate(settings),
-        "runs": runs,
-        "models": models,
-        "library": library,
-        "scoring": scoring,
-    }
-    unused = {field.name: None for field in dataclasses.fields(Services)}
-    services = Services(**{**unused, **made})  # type: ignore[arg-type]
+    services = dataclasses.replace(build_services(settings), runs=runs, models=models, library=library, scoring=scoring)
 
     def asked(name: str) -> Builder:
         def build(services: Services, shared: Shared, app: gr.Blocks) -> None:
