@@ -68,7 +68,7 @@ def test_terms_progress_cancel_and_a_default_that_comes_later(
     chosen(late, "Tiny")
     late.locator("#fetch-line").wait_for(state="hidden")
     assert page.locator("#base input").input_value() != "Tiny"
-    late.locator("#base-needs", has_text="on this machine").wait_for()
+    late.locator("#base-needs", has_text="ready").wait_for()
     # a page that is opened later begins with it
     chosen(open_page(studio_url), "Tiny")
 
