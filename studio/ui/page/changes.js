@@ -18,15 +18,31 @@
         press();
     }
 
-    window.addEventListener("load", () => {
-        const stream = new EventSource("changes");
-        let broken = false;
+    let stream = null;
+    let missed = false; // what happened while nobody listened is not known
+
+    function listen() {
+        stream = new EventSource("changes");
         stream.onmessage = (event) => changed(event.data);
-        stream.onerror = () => { broken = true; };
+        stream.onerror = () => { missed = true; };
         stream.onopen = () => {
-            if (broken) ["runs", "votes", "batch", "evaluations"].forEach(changed); // what happened meanwhile is not known
-            broken = false;
+            if (missed) ["runs", "votes", "batch", "evaluations"].forEach(changed);
+            missed = false;
         };
+    }
+
+    // A browser opens six connections to a server for all its tabs together: a tab in the background keeps none here.
+    function look() {
+        if (document.hidden && stream) {
+            stream.close();
+            stream = null;
+            missed = true;
+        } else if (!document.hidden && !stream) listen();
+    }
+
+    window.addEventListener("load", () => {
+        look();
+        document.addEventListener("visibilitychange", look);
         setInterval(press, 500);
     });
 })();
