@@ -27,6 +27,16 @@ def settled(page: Any, text: str, before: str) -> str:
     return answer(page)
 
 
+def weigh(page: Any, weight: str) -> None:
+    """Set the second pane's w. Again where the page, still drawing the last answer's end, put the old one back."""
+
+    def set_it() -> int:
+        page.fill("#pane-weight-2 input[type=number]", weight)
+        return int(page.locator("#pane-identity-2", has_text=f"{weight} × Title of run-2").count())
+
+    wait_until(set_it, every=3)
+
+
 def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: Any) -> None:
     for seed in (1, 2):
         add_run(services.runs, f"run-{seed}", seed=seed)
@@ -40,7 +50,7 @@ def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: An
     page.click("#pane-second-2 input")
     page.get_by_role("option", name="Title of run-1").click()
     half = settled(page, "0.5 × Title of run-2 + 0.5 × Title of run-1", own)
-    page.fill("#pane-weight-2 input[type=number]", "0.3")
+    weigh(page, "0.3")
     mixed = settled(page, "0.3 × Title of run-2 + 0.7 × Title of run-1", half)
     page.click("#pane-save-2")
     page.get_by_text("Saved as").first.wait_for()
