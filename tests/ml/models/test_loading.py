@@ -255,7 +255,7 @@ def test_catalogue_needs_no_network_and_says_what_each_needs(settings: Settings,
     assert breeze.load_in_4bit
     assert breeze.preset == "course"
     assert not breeze.cached
-    assert "Download 14,986 MB" in breeze.needs
+    assert "download 14,986 MB" in breeze.needs
     assert 5000 < breeze.memory_mb < 8000
     sizes = [info.download_mb for info in listed.values() if info.kind == "hub"]
     assert sizes == sorted(sizes)
@@ -341,7 +341,7 @@ from studio.ml.models.loading import load_model
 from studio.services.models.service import ModelService
 service = ModelService(Settings(data_dir=Path(sys.argv[1])))
 asked = service.ask_hub("org/name")
-assert asked.download_mb >= 0 and not asked.cached and "Download" in asked.needs, asked
+assert asked.download_mb >= 0 and not asked.cached and "download" in asked.needs, asked
 said = []
 ref, path = service.resolve("org/name", lambda share, text: said.append((share, text)))
 assert (ref.id, ref.revision) == ("org/name", "a" * 40), ref
