@@ -117,7 +117,7 @@ def test_long_conversations_lose_their_oldest_turns_in_the_store_only() -> None:
 def test_another_strength_takes_the_last_answer_back_and_asks_as_before() -> None:
     how = talks.Asked("be brief", Sampling(0.5, 0.9, 64, 7), "embedded")
     talk = Talk((Pane(BASE, said("q", "a")), Pane("run-1", said("q", "a"))), "now", Sampling(seed=3), asked=how)
-    dialled = talks.dial(talk, 1, 0.5)
+    dialled = talks.dial(talk, 1, strength=0.5)
     assert dialled.panes == (talk.panes[0], Pane("run-1", said("q"), 0.5))
     assert (dialled.system_prompt, dialled.sampling, dialled.asked) == ("be brief", how.sampling, None)
     assert talks.restore(talks.store(dialled)) == dialled

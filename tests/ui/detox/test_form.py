@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from studio.domain.data import SHIPPED, PreferenceDataset
 from studio.domain.detox import DetoxPlan, DetoxSettings
 from studio.domain.settings import LoraSettings
 from studio.domain.toxicity import ScorerInfo, ScorerSpec, TestPrompt
@@ -33,13 +34,16 @@ class FakeServices:
     """What the lines beside the form ask: a plan, and who scores."""
 
     def __init__(self, plan: DetoxPlan | Exception, judge: str = "embedded") -> None:
-        self.detox = self.scoring = self
+        self.detox = self.scoring = self.datasets = self
         self._plan, self._judge = plan, judge
 
     def preview(self, form: DetoxForm) -> DetoxPlan:
         if isinstance(self._plan, Exception):
             raise self._plan
         return self._plan
+
+    def get(self, dataset_id: str) -> PreferenceDataset:
+        return PreferenceDataset(dataset_id, "", "sides", "en", (), (), (), "", SHIPPED)
 
     def judge_for(self, form: DetoxForm) -> str:
         return self._judge

@@ -278,6 +278,10 @@ def test_a_changed_mind_shows_after_refresh(rating: RatingService) -> None:
     assert after.rate == 1 - before.report.matches[0].rate  # type: ignore[operator]
 
 
+#: What the page's script does once the server says that there are new votes.
+TOLD = "document.querySelectorAll('.changed-votes').forEach((button) => button.click())"
+
+
 def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
     """Drawn when its tab opens, moves while others vote, filters in place, fits a phone."""
     with gr.Blocks(fill_width=True) as app:
@@ -295,11 +299,13 @@ def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
         page.get_by_role("tab", name="Rate").click()
         page.wait_for_selector("#vote-counts >> text=No votes yet")
         cast(rating, "Ann", ["left"] * 8)
+        page.evaluate(TOLD)
         page.wait_for_selector("#vote-counts >> text=8 votes by 1 rater")
         page.wait_for_selector("#votes-pace .main-svg")  # drawn while who leads is still folded away
         page.get_by_text("Who leads").click()
         page.wait_for_selector("#win-rates .main-svg")
         cast(rating, "Bo", ["right"] * 5, seconds=0.4)
+        page.evaluate(TOLD)
         page.wait_for_selector("#vote-counts >> text=13 votes by 2 raters")
         page.get_by_text("Filters: which votes count").click()
         page.locator("#min-seconds input").fill("1")
