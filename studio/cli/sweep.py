@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from studio.cli.align import add_align_flags, align_form
@@ -76,7 +75,7 @@ def _sweep(services: Services, options: argparse.Namespace) -> int:
 
 
 def _form(services: Services, options: argparse.Namespace) -> SweepForm:
-    from studio.services.sweeps.plan import RATIOS, SweepForm, robust_beside_plain, seeds_from
+    from studio.services.sweeps.plan import SweepForm, robust_beside_plain, seeds_from
 
     form = align_form(services, options)
     listed = options.seeds.split(",")
@@ -87,17 +86,14 @@ def _form(services: Services, options: argparse.Namespace) -> SweepForm:
     )
     if options.robust:
         return robust_beside_plain(form, seeds)
-    made = SweepForm(
+    return SweepForm(
         form,
         ratios=numbers("--ratios", options.ratios) if options.ratios else (),
         losses=tuple(name.strip() for name in options.losses.split(",")) if options.losses else (),
         data_sizes=tuple(_whole("--data-sizes", options.data_sizes)) if options.data_sizes else (),
         betas=numbers("--betas", options.betas) if options.betas else (),
         seeds=seeds,
-    )
-    if not (made.ratios or made.losses or made.data_sizes or made.betas):
-        made = replace(made, ratios=RATIOS)
-    return made
+    ).with_default()
 
 
 def _whole(flag: str, listed: str) -> list[int]:

@@ -62,6 +62,26 @@ class AlignService:
         preset = preset or self._models.info(base).preset
         return base, preset, find_preset(PRESETS, preset).system_prompt(self._datasets.get(dataset_id).language)
 
+    def form(
+        self,
+        base: str,
+        preset: str,
+        dataset_id: str,
+        support_ratio: float,
+        data_size: int,
+        seed: int,
+        epochs: float,
+    ) -> AlignForm:
+        """The form of a run for which a program chose no more than this; what is empty as :meth:`suited`, ``epochs`` 0 takes the preset's.
+
+        Raises:
+            InputError, ModelLoadError, NotFoundError, RecipeError: as :meth:`suited`.
+        """
+        base, preset, prompt = self.suited(base, preset, dataset_id)
+        data = {"dataset_id": dataset_id, "support_ratio": support_ratio, "data_size": data_size}
+        form = AlignForm.from_preset(base, preset, system_prompt=prompt, **data)
+        return replace(form, settings=replace(form.settings, seed=seed, epochs=epochs or form.settings.epochs))
+
     def preview(self, form: AlignForm) -> tuple[PreferenceRow, ...]:
         """Exactly the rows that :meth:`start` would train on, in their order.
 

@@ -38,6 +38,11 @@ class SweepForm:
         lists: tuple[Sequence[Any], ...] = (self.ratios, self.losses, self.data_sizes, self.betas)
         return next((axis for axis, values in zip(AXES, lists, strict=True) if len(values) > 1), "ratio")
 
+    def with_default(self) -> SweepForm:
+        """This form, over :data:`RATIOS` where nothing but seeds takes turns."""
+        varies = self.ratios or self.losses or self.data_sizes or self.betas
+        return self if varies else replace(self, ratios=RATIOS)
+
     def forms(self) -> list[AlignForm]:
         """The forms of the runs, in the order they are trained; those of one seed follow each other.
 

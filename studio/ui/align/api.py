@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from studio.services import Services
-from studio.services.align.service import AlignForm
 from studio.ui.page.access import require_password
 from studio.ui.page.arguments import checked
 from studio.ui.page.guard import guarded
@@ -31,11 +29,8 @@ def add_api(services: Services) -> None:
         """Queue a DPO run and return its run id. An empty base is the default one, an empty preset the one made for the base;
         ``epochs`` 0 takes the preset's. Needs the operator's password where one is set."""
         require_password(services.gate, request, operator_password, "training")
-        data = {"dataset_id": dataset, "support_ratio": support_ratio, "data_size": data_size}
-        base, preset, prompt = services.align.suited(base, preset, dataset)
-        form = AlignForm.from_preset(base, preset, system_prompt=prompt, **data)
-        changed = replace(form.settings, seed=seed, epochs=epochs or form.settings.epochs)
-        return services.align.start(replace(form, settings=changed))
+        form = services.align.form(base, preset, dataset, support_ratio, data_size, seed, epochs)
+        return services.align.start(form)
 
     def status(run_id: str) -> dict[str, Any]:
         """State, step counts and, once measured, the result of a run: the keys of ``align --json``, of a reward run those of

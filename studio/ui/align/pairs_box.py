@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from studio.domain.data import PreferenceDataset
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
 from studio.services.data import own_pairs
@@ -60,7 +61,7 @@ def build_pairs_box(
     kept, row, past = shared.draft, gr.State(None), gr.State([])
     texts = [prompt, preferred, rejected]
 
-    def shown(draft: Draft, at: int | None = None) -> list[list[Any]]:
+    def shown(draft: Draft) -> list[list[Any]]:
         return [[number, pair.prompt, pair.preferred, pair.rejected] for number, pair in enumerate(draft, 1)]
 
     def edited(
@@ -125,7 +126,7 @@ def build_pairs_box(
     gr.on([app.load, kept.change], lambda stored: shown(own_pairs.restored(stored)[0]), kept, table, **QUIET)
 
 
-def _dataset(services: Services, dataset_id: str) -> Any:
+def _dataset(services: Services, dataset_id: str) -> PreferenceDataset | None:
     """What a draft began with; None where that is gone."""
     try:
         return services.datasets.get(dataset_id) if dataset_id else None

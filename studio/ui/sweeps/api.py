@@ -9,8 +9,7 @@ import gradio as gr
 
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.align.service import AlignForm
-from studio.services.sweeps.plan import RATIOS, SweepForm, seeds_from
+from studio.services.sweeps.plan import SweepForm, seeds_from
 from studio.services.sweeps.result import result
 from studio.ui.page.access import require_password
 from studio.ui.page.arguments import checked
@@ -44,21 +43,16 @@ def add_api(services: Services) -> None:
         sizes = tuple(data_sizes or ())
         if not all(size.is_integer() for size in sizes):
             raise InputError("data_sizes must be whole numbers.")
-        base, preset, prompt = services.align.suited(base, preset, dataset)
-        form = AlignForm.from_preset(
-            base, preset, system_prompt=prompt, dataset_id=dataset, support_ratio=support_ratio, data_size=data_size
-        )
-        settings = replace(form.settings, seed=seed, flip_share=flip_share, epochs=epochs or form.settings.epochs)
-        lists = (ratios, losses, data_sizes, betas)
+        form = services.align.form(base, preset, dataset, support_ratio, data_size, seed, epochs)
         asked = SweepForm(
-            replace(form, settings=settings),
-            ratios=tuple(ratios or (() if any(lists) else RATIOS)),
+            replace(form, settings=replace(form.settings, flip_share=flip_share)),
+            ratios=tuple(ratios or ()),
             losses=tuple(losses or ()),
             data_sizes=tuple(map(int, sizes)),
             betas=tuple(betas or ()),
             seeds=seeds_from(seed, seeds),
         )
-        return services.sweeps.start(asked)
+        return services.sweeps.start(asked.with_default())
 
     def sweep_result(sweep_id: str) -> dict[str, Any]:
         """What a sweep has come to so far: the keys of ``sweep --json``."""
