@@ -252,29 +252,33 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def dial(index: int, strength: Any, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
         """Another strength in a pane: its last question is answered anew."""
         if strength is not None:  # the field is not just being typed into
-            talk = talks.dial(talk_of(stored, *values), index, strength=check_strength(strength))
-            yield from turned(index, page, talk, model)
+            talk = talk_of(stored, *values)
+            yield from turned(index, page, talk, model, strength=check_strength(strength))
 
     def weigh(index: int, weight: Any, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
         """Another weight of a pane's adapter in its blend."""
         talk = talk_of(stored, *values)
         blend = talk.panes[index].blend
         if weight is not None and blend is not None:
-            turn = talks.dial(talk, index, blend=replace(blend, weight=check_weight(weight, "w")))
-            yield from turned(index, page, turn, model)
+            yield from turned(index, page, talk, model, blend=replace(blend, weight=check_weight(weight, "w")))
 
     def mix(index: int, second: str, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
         """Another adapter to blend a pane's with, or none."""
         talk = talk_of(stored, *values)
-        before = talk.panes[index].blend
-        blend = Blend(second, before.weight if before else 0.5) if second else None
-        talk = talks.dial(talk, index, blend=blend)
-        yield blending(widgets[index], talk.panes[index], services.compare.panes())
-        yield from turned(index, page, talk, model)
+        pane = talk.panes[index]
+        blend = Blend(second, pane.blend.weight if pane.blend else 0.5) if second else None
+        if blend == pane.blend:
+            return  # a menu sends its value again when it is left; what it would draw anew may have been changed since
+        yield blending(widgets[index], replace(pane, blend=blend), services.compare.panes())
+        yield from turned(index, page, talk, model, blend=blend)
 
-    def turned(index: int, page: Live, talk: Talk, model: str) -> Iterator[dict[Any, Any]]:
-        """A pane that was changed: its last question is answered anew."""
-        if talk.panes[index].messages:
+    def turned(index: int, page: Live, talk: Talk, model: str, **changes: Any) -> Iterator[dict[Any, Any]]:
+        """A pane with ``changes``: its last question is answered anew."""
+        pane = talk.panes[index]
+        if talk.asked is not None and pane.answer and replace(pane, **changes) == pane:
+            return  # a field sends its value again when it is left; the answer stands
+        talk = talks.dial(talk, index, **changes)
+        if pane.messages:
             yield from respond(page, talk, model, index)
         else:
             yield {memory: talks.store(talk)} | identities(talk, runs_of(services, talk), model)

@@ -25,8 +25,13 @@ def guarded(handler: Handler) -> Handler:
 
         @functools.wraps(handler)
         def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            changed = False
             try:
-                yield from handler(*args, **kwargs)
+                for update in handler(*args, **kwargs):
+                    changed = True
+                    yield update
+                if not changed:  # Gradio empties every output of a generator that yields nothing
+                    yield gr.skip()
             except Exception as error:
                 raise shown(error) from error
 

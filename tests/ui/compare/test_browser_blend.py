@@ -14,27 +14,25 @@ TABS = ("Compare",)
 pytestmark = pytest.mark.timeout(600)
 
 
-def answer(page: Any) -> str:
-    """What the second pane answered last; empty while it answers."""
-    ready = page.locator("#send:not([disabled])").count() and page.locator("#pane-words-2").count()
-    return str(page.locator("#chat-2 .bot.message").last.inner_text()) if ready else ""
+#: The second pane's finished answer where its identity holds a text and nothing streams; else empty. Read at one moment.
+ANSWER = """text => {
+    const identity = document.querySelector("#pane-identity-2");
+    const done = document.querySelector("#send:not([disabled])") && document.querySelector("#pane-words-2");
+    if (!done || !identity?.innerText.includes(text)) return "";
+    return [...document.querySelectorAll("#chat-2 .bot.message")].at(-1)?.innerText ?? "";
+}"""
 
 
 def settled(page: Any, text: str, before: str) -> str:
     """The second pane's answer, another than ``before``, once the pane's identity says ``text``."""
-    page.locator("#pane-identity-2", has_text=text).wait_for()
-    wait_until(lambda: answer(page) not in ("", before))
-    return answer(page)
+    found: list[str] = []
 
+    def read() -> bool:
+        found.append(page.evaluate(ANSWER, text))
+        return found[-1] not in ("", before)
 
-def weigh(page: Any, weight: str) -> None:
-    """Set the second pane's w. Again where the page, still drawing the last answer's end, put the old one back."""
-
-    def set_it() -> int:
-        page.fill("#pane-weight-2 input[type=number]", weight)
-        return int(page.locator("#pane-identity-2", has_text=f"{weight} × Title of run-2").count())
-
-    wait_until(set_it, every=3)
+    wait_until(read)
+    return found[-1]
 
 
 def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: Any) -> None:
@@ -50,7 +48,8 @@ def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: An
     page.click("#pane-second-2 input")
     page.get_by_role("option", name="Title of run-1").click()
     half = settled(page, "0.5 × Title of run-2 + 0.5 × Title of run-1", own)
-    weigh(page, "0.3")
+    page.fill("#pane-weight-2 input[type=number]", "")
+    page.fill("#pane-weight-2 input[type=number]", "0.3")
     mixed = settled(page, "0.3 × Title of run-2 + 0.7 × Title of run-1", half)
     page.click("#pane-save-2")
     page.get_by_text("Saved as").first.wait_for()

@@ -243,6 +243,7 @@ class Handlers:
         return [
             {getattr(c, "elem_id", None) or type(c).__name__: v for c, v in f.items()} if isinstance(f, dict) else f
             for f in frames
+            if f != gr.skip()
         ]
 
     def call(self, name: str, *args: Any) -> list[dict[str, Any]]:
@@ -315,7 +316,8 @@ def test_another_strength_answers_that_pane_anew_with_the_same_seed(services: Se
     assert "strength</i> 0<" in last["pane-identity-2"]
     back = handlers.at("pane-strength-2", 1.0, Live(), last["BrowserState"], "embedded", *later)[-1]
     assert talks.restore(back["BrowserState"]) == before
-    assert handlers.at("pane-strength-2", None, Live(), last["BrowserState"], "embedded", *later) == []
+    for unchanged in (None, 0):  # emptied while it is typed into; sent again when it is left
+        assert handlers.at("pane-strength-2", unchanged, Live(), last["BrowserState"], "embedded", *later) == []
     with pytest.raises(gr.Error, match="strength is nan; it must be a number from -1 to 2"):
         handlers.at("pane-strength-2", float("nan"), Live(), last["BrowserState"], "embedded", *later)
     with pytest.raises(InputError, match="strength to 1 first"):
@@ -340,6 +342,7 @@ def test_a_blend_is_kept_with_its_pane_and_weighed(services: Services, handlers:
     with pytest.raises(gr.Error, match="w is nan; it must be a number from 0 to 1"):
         handlers.at("pane-weight-2", float("nan"), Live(), stored, "embedded", *HOW)
     assert handlers.at("pane-weight-1", 0.7, Live(), stored, "embedded", *HOW) == []
+    assert handlers.at("pane-second-2", "run-2", Live(), stored, "embedded", *HOW) == []
 
 
 def test_blends_of_the_endpoint_are_one_a_pane() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 
 import gradio as gr
 import pytest
@@ -26,3 +27,13 @@ def test_a_folder_that_cannot_be_written_is_named(number: int, words: str) -> No
 
     with pytest.raises(gr.Error, match=words):
         guarded(handler)()
+
+
+def test_a_generator_that_yields_nothing_changes_nothing() -> None:
+    """Gradio would empty every output."""
+
+    def handler(value: str) -> Iterator[str]:
+        yield from [value] if value else []
+
+    assert list(guarded(handler)("")) == [gr.skip()]
+    assert list(guarded(handler)("a")) == ["a"]
