@@ -78,8 +78,10 @@ class Services:
     def warm_up(self) -> None:
         """Start the trainer, so that the first click on *Train* finds it warm, and keep it so for as long as this
         process lives; load the chat engine's base. Blocks: servers call it in a daemon thread once the port is bound."""
+        from studio.services.files.leftovers import clear_leftovers
         from studio.services.recipes.queue import ensure_trainer
 
+        clear_leftovers(self.settings)
         engine = threading.Thread(target=self._warm_engine, name="warm-engine", daemon=True)
         while True:
             try:
