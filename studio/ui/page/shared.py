@@ -74,4 +74,4 @@ def bind_visits(shared: Shared) -> None:
 
 #: Seconds between two looks at the disk while the open run moves; and while nothing does: then the page is told of changes
 #: (``changes.py``), and looks by itself only in case a proxy keeps that from it.
-LIVE_S, IDLE_S = 1.0, 60.0
+LIVE_S, IDLE_S = 1.0, 120.0
