@@ -1,4 +1,4 @@
-"""The one place where a :class:`StudioError` becomes something a page shows."""
+"""The one place where an error becomes something a page shows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from html import escape
 from typing import Any, TypeVar
 
 import gradio as gr
+from gradio.components import Number
 
-from studio.errors import StudioError
+from studio.errors import InputError, StudioError
 from studio.services.files.folders import storage_sentence
 
 log = logging.getLogger(__name__)
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+#: Class of a slider whose events follow each key: while its field is being typed into it is empty, which is no mistake yet.
+LIVE = "live"
 
 
 def guarded(handler: Handler) -> Handler:
@@ -58,3 +61,27 @@ def shown(error: Exception) -> gr.Error:
         return gr.Error(escape(str(error), quote=False), duration=12, print_exception=False)
     log.error("a handler failed", exc_info=error)
     return gr.Error("Something went wrong here; the server's log has the details.", print_exception=False)
+
+
+def check_sliders() -> None:
+    """Have every slider check its number. On the class, because a session makes its sliders anew.
+
+    Gradio 6 compares what was typed into the number field as it is: an emptied field ends in a ``TypeError``, a number out of bounds in
+    a sentence that does not say which field it means."""
+    gr.Slider.preprocess = _checked  # type: ignore[method-assign]
+
+
+def _checked(self: gr.Slider, payload: float | None) -> float | None:
+    """The number, rounded to the slider's step; None where a :data:`LIVE` one is empty.
+
+    Raises:
+        gr.Error: the field is empty, or its number out of bounds.
+    """
+    if payload is None and LIVE in (self.elem_classes or ()):
+        return None
+    if payload is None or not self.minimum <= payload <= self.maximum:
+        value = "empty" if payload is None else f"{payload:g}"
+        raise shown(
+            InputError(f"{self.label} is {value}; it must be a number from {self.minimum:g} to {self.maximum:g}.")
+        )
+    return Number.round_to_precision(payload, self.precision)

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from studio.ui.page.guard import check_sliders
 from studio.ui.page.shared import QUIET, Shared, bind_visits
 
 #: Runs in the page: which of the panels can be seen. One that was never opened is not there yet, nor are its timers.
@@ -25,6 +26,7 @@ _FOLLOW = """() => %s.map((id) => {
 def finish_page(app: gr.Blocks, shared: Shared) -> None:
     """The last step of building a page, once all its tabs are there."""
     bind_visits(shared)
+    check_sliders()
     rest_hidden_timers(app)
     quieten(app, shared.visitor)
 

@@ -14,6 +14,7 @@ from studio.services.strength import HIGHEST, LOWEST
 from studio.ui.compare.panes import view as show
 from studio.ui.compare.panes.draw_many import build_draw_many
 from studio.ui.compare.talk import MAX_QUESTION, Pane, Talk
+from studio.ui.page.guard import LIVE
 
 EXAMPLES = (
     "Should anime be turned into live action?",
@@ -91,7 +92,7 @@ def build_pane(index: int) -> PaneWidgets:
             step=0.05,
             label="Strength",
             visible=False,
-            elem_classes="strength",
+            elem_classes=["strength", LIVE],
             elem_id=f"pane-strength-{index + 1}",
         )
         with gr.Accordion(
@@ -105,7 +106,7 @@ def build_pane(index: int) -> PaneWidgets:
                 step=0.05,
                 label="w",
                 visible=False,
-                elem_classes="strength",
+                elem_classes=["strength", LIVE],
                 elem_id=f"pane-weight-{index + 1}",
             )
             save = gr.Button("Save as an adapter", size="sm", visible=False, elem_id=f"pane-save-{index + 1}")
