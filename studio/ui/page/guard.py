@@ -68,7 +68,7 @@ def check_sliders() -> None:
 
     Gradio 6 compares what was typed into the number field as it is: an emptied field ends in a ``TypeError``, a number out of bounds in
     a sentence that does not say which field it means."""
-    gr.Slider.preprocess = _checked  # type: ignore[method-assign]
+    gr.Slider.preprocess = _checked  # type: ignore[method-assign, assignment]
 
 
 def _checked(self: gr.Slider, payload: float | None) -> float | None:
