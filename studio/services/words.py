@@ -48,6 +48,7 @@ def explain(
     answer: str,
     system_prompt: str | None = None,
     strength: float = 1.0,
+    blend: Blend | None = None,
 ) -> MovedWords:
     """:func:`moved_words` of an answer to one question; without a system prompt behind the one the run was trained with.
 
@@ -56,4 +57,4 @@ def explain(
     """
     system = runs.get(run_id).recipe.system_prompt if system_prompt is None else system_prompt
     before = (Message("system", system.strip()),) if system.strip() else ()
-    return moved_words(compare, runs, run_id, (*before, Message("user", prompt)), answer, strength)
+    return moved_words(compare, runs, run_id, (*before, Message("user", prompt)), answer, strength, blend)
