@@ -99,7 +99,7 @@
         }
       }
     } catch (error) {
-      if (!mine.stopped) say(error.message || "The studio cannot be reached.");
+      here.trouble = error.message || "The studio cannot be reached.";
     } finally {
       if (call === mine) call = null;
       if (!mine.stopped) draw();
@@ -149,8 +149,10 @@
     if (words) drawWords(words); else $("tuned-text").textContent = shown ? shown.tuned.text : "";
     $("words").hidden = !words;
     for (const name of ["base", "tuned"]) $(`${name}-text`).classList.toggle("waiting", Boolean(call && !strip && !shown[name].whole));
-    if (panes && panes.tuned.whole && panes.tuned.note) say(panes.tuned.note);
+    /* what is said of an answer: before its first word, and once it is whole */
+    if (panes) say(panes.trouble || (panes.tuned.text && !panes.tuned.whole ? "" : panes.tuned.note || ""));
     [...$("questions").children].forEach((button, number) => button.setAttribute("aria-pressed", String(state.questions[number] === question())));
+    grow();
     fit();
   }
 
@@ -173,6 +175,13 @@
       word.className = token.difference > 0 ? "" : "down";
       return [word, ` ${signed(token.difference)}  `];
     }));
+  }
+
+  /* The field of the question is as high as its text. */
+  function grow() {
+    if (CSS.supports("field-sizing", "content")) return;
+    $("question").style.height = "auto";
+    $("question").style.height = `${$("question").scrollHeight}px`;
   }
 
   /* The largest type in which both answers fit. */
@@ -345,6 +354,8 @@
     event.preventDefault();
     if (!event.repeat || key.startsWith("Arrow")) action();
   });
+  /* after a click the keys are the page's again */
+  document.addEventListener("click", (event) => { if (event.detail && event.target.closest("button")) event.target.closest("button").blur(); });
   $("dial").addEventListener("input", () => turn(Number($("dial").value)));
   $("ask").addEventListener("click", ACTIONS[" "]);
   $("write").addEventListener("click", ACTIONS.e);
@@ -352,7 +363,7 @@
   $("code").addEventListener("click", ACTIONS.q);
   $("close").addEventListener("click", () => $("large").close());
   $("which").addEventListener("change", () => { chosen = $("which").value; $("which").blur(); load(); });
-  $("question").addEventListener("input", () => { if (panes && panes.question !== question()) { stop(); panes = null; draw(); } });
+  $("question").addEventListener("input", () => { grow(); if (panes && panes.question !== question()) { stop(); panes = null; draw(); } });
   addEventListener("resize", fit);
   document.addEventListener("visibilitychange", listen);
   listen();
