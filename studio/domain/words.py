@@ -6,6 +6,8 @@ import heapq
 from dataclasses import dataclass
 from typing import Any
 
+from studio.domain.data import PreferenceRow
+
 
 @dataclass(frozen=True)
 class Token:
@@ -37,6 +39,16 @@ class MovedWords:
     beta: float | None = None
 
     @property
+    def base(self) -> float:
+        """``log pi_base(answer)`` in nats."""
+        return sum(token.base for token in self.tokens)
+
+    @property
+    def adapter(self) -> float:
+        """``log pi_adapter(answer)`` in nats."""
+        return sum(token.adapter for token in self.tokens)
+
+    @property
     def sum(self) -> float:
         """``log pi_adapter(answer) - log pi_base(answer)`` in nats."""
         return sum(token.difference for token in self.tokens)
@@ -57,3 +69,17 @@ class MovedWords:
     def strongest(self, count: int = 5) -> list[Token]:
         """The tokens that moved most, in either direction."""
         return heapq.nlargest(count, self.tokens, key=lambda token: abs(token.difference))
+
+
+@dataclass(frozen=True)
+class MovedPair:
+    """A row that a run was trained on, and both its answers under the adapter and the base."""
+
+    row: PreferenceRow
+    chosen: MovedWords
+    rejected: MovedWords
+
+    @property
+    def margin(self) -> float:
+        """Implicit reward of the preferred answer minus that of the other: what training logs as margin, for this row alone."""
+        return (self.chosen.reward or 0.0) - (self.rejected.reward or 0.0)

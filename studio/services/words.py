@@ -7,13 +7,17 @@ from collections.abc import Sequence
 
 from studio.domain.chat import Blend
 from studio.domain.data import Message
+from studio.domain.runs import DpoRecipe
 from studio.domain.settings import DpoSettings
-from studio.domain.words import MovedWords
+from studio.domain.words import MovedPair, MovedWords
 from studio.errors import InputError
 from studio.ml.measure.words import moved_tokens
+from studio.ml.training.pairs import conversation
 from studio.services.compare import CompareService
+from studio.services.data.dial import named_rows
 from studio.services.runs.store import RunStore
 from studio.services.strength import check_strength
+from studio.services.wording import counted
 
 
 def moved_words(
@@ -48,6 +52,7 @@ def explain(
     answer: str,
     system_prompt: str | None = None,
     strength: float = 1.0,
+    blend: Blend | None = None,
 ) -> MovedWords:
     """:func:`moved_words` of an answer to one question; without a system prompt behind the one the run was trained with.
 
@@ -56,4 +61,21 @@ def explain(
     """
     system = runs.get(run_id).recipe.system_prompt if system_prompt is None else system_prompt
     before = (Message("system", system.strip()),) if system.strip() else ()
-    return moved_words(compare, runs, run_id, (*before, Message("user", prompt)), answer, strength)
+    return moved_words(compare, runs, run_id, (*before, Message("user", prompt)), answer, strength, blend)
+
+
+def moved_pair(compare: CompareService, runs: RunStore, run_id: str, number: int) -> MovedPair:
+    """The words that moved in both answers of training row ``number`` (from 1) of a DPO run.
+
+    Raises:
+        InputError: there is no such row. RecipeError: the run is of another method.
+        StudioError: as :func:`moved_words`; NotFoundError also where the run carries no data.
+    """
+    recipe = DpoRecipe.of(runs.get(run_id).recipe)
+    if not 1 <= number <= len(recipe.row_ids):
+        raise InputError(f"Pair is {number}; this run was trained on {counted(len(recipe.row_ids), 'pair')}.")
+    ids, sides = recipe.row_ids[number - 1 : number], recipe.rows_support[number - 1 : number]
+    (row,) = named_rows(runs.dataset(run_id).pairs, ids, sides)
+    asked = conversation(row.prompt, recipe.system_prompt, row.history)
+    chosen, rejected = (moved_words(compare, runs, run_id, asked, answer) for answer in (row.chosen, row.rejected))
+    return MovedPair(row, chosen, rejected)

@@ -101,6 +101,7 @@ def page_options(services: Services) -> dict[str, Any]:
     from studio.ui.page.theme import CSS_FILE, theme
     from studio.ui.page.uploads import UploadBounds
     from studio.ui.rating.voting_page import rate_routes
+    from studio.ui.stage.page import stage_routes
 
     def operator(scope: Scope) -> bool:
         return services.gate.knows(secret_of(Request(scope)))
@@ -122,6 +123,7 @@ def page_options(services: Services) -> dict[str, Any]:
             "routes": [
                 *operator_routes(services.gate),
                 *rate_routes(services),
+                *stage_routes(services),
                 *report_routes(services),
                 *changes_routes(services),
             ],

@@ -22,14 +22,21 @@ PROMPTS = ("Should anime be turned into live action?", "動漫應該改編成真
 
 
 def add_run(
-    runs: RunStore, run_id: str, *, title: str = "", seed: int = 1, created: float | None = None, system: str = ""
+    runs: RunStore,
+    run_id: str,
+    *,
+    title: str = "",
+    seed: int = 1,
+    created: float | None = None,
+    system: str = "",
+    ratio: float = 0.9,
 ) -> str:
     """A run of the embedded base with a random LoRA adapter and three test prompts."""
     recipe = dataclasses.replace(
         make_recipe(run_id, system, created),
         base=BaseModelRef("embedded", fingerprint=fingerprint(EMBEDDED)),
         title=title or f"Title of {run_id}",
-        support_ratio=0.9,
+        support_ratio=ratio,
     )
     folder = runs.create(recipe, dataclasses.replace(make_dataset(), test_prompts=PROMPTS))
     for name, content in _adapter_files(seed).items():

@@ -13,6 +13,7 @@ from studio.services import Services
 from studio.services.align.reading import read_curve
 from studio.services.runs.store import RunView
 from studio.ui.align.form import FormWidgets
+from studio.ui.align.words_box import FilmWords, PairWords
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, Shared
 from studio.ui.training import run_view
@@ -39,6 +40,8 @@ class AlignPanel(FilmPanel):
     def further(self, state: Watch, run: RunView, everything: bool) -> dict[Any, Any]:
         """As :meth:`FilmPanel.further`; a run at work takes the place of the table."""
         updates = super().further(state, run, everything)
+        if everything:
+            updates |= self.pair_words.opened(run) | self.film_words.opened(run)
         if everything and self._data_box is not None and moving(run):
             updates[self._data_box] = gr.Accordion(open=False)
         return updates
@@ -46,6 +49,18 @@ class AlignPanel(FilmPanel):
     def owns(self, run: RunView) -> bool:
         """All but reward models and detox runs, which have tabs of their own."""
         return run.method not in ("reward", "detox")
+
+    def draw_result(self) -> None:
+        """As :meth:`FilmPanel.draw_result`, and the training pairs."""
+        super().draw_result()
+        self.pair_words = PairWords(self._services)
+        self.outputs += self.pair_words.outputs
+
+    def draw_details(self) -> None:
+        """As :meth:`FilmPanel.draw_details`, and the words that moved in it."""
+        super().draw_details()
+        self.film_words = FilmWords(self._services)
+        self.outputs += self.film_words.outputs
 
     def draw_ways(self) -> None:
         """On to the Toxicity tab."""
@@ -55,6 +70,8 @@ class AlignPanel(FilmPanel):
     def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], to_open: gr.State) -> None:
         """As :meth:`FilmPanel.bind`, and the ways to the Toxicity tab."""
         super().bind(shared, app, form, to_open)
+        self.pair_words.bind(self.watch)
+        self.film_words.bind(self.watch, self.step)
         for button, request in ((self.to_score, shared.evaluate_run), (self.to_detox, shared.detox_start)):
             button.click(
                 guarded(lambda state: (state.run_id, gr.Tabs(selected="toxicity"))),
@@ -62,6 +79,10 @@ class AlignPanel(FilmPanel):
                 [request, shared.tabs],
                 **PRIVATE,
             )
+
+    def nothing(self) -> dict[Any, Any]:
+        """As :meth:`FilmPanel.nothing`, and no pairs."""
+        return super().nothing() | {self.pair_words.box: gr.Accordion(visible=False)}
 
     def frames(self, run_id: str) -> Frames:
         """The film-strip as recorded."""

@@ -1,13 +1,18 @@
-"""The named endpoint ``/generate`` for programs: one question to several panes."""
+"""Named endpoints for programs: ``/generate`` and ``/stream`` put one question to several panes, ``/explain`` tells the words that
+moved."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import time
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
 
-from studio.domain.chat import BASE, Blend, PaneUpdate, Sampling
+from studio.domain.chat import BASE, Blend, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services, words
@@ -20,11 +25,14 @@ from studio.ui.page.guard import guarded
 from studio.ui.page.lines import MODEL
 from studio.ui.parts.base_needs import require_ready
 
+#: Seconds between two states of answers that stream.
+EVERY_S = 0.08
+
 
 def add_api(services: Services) -> None:
-    """Add the endpoint to the Blocks being built."""
+    """Add the endpoints to the Blocks being built."""
 
-    def generate(
+    def stream(
         prompt: str,
         panes: list[str],
         system_prompt: str = "",
@@ -36,11 +44,8 @@ def add_api(services: Services) -> None:
         strengths: list[float] | None = None,
         blend_with: list[str] | None = None,
         weights: list[float] | None = None,
-    ) -> list[dict[str, Any]]:
-        """Answer a question with the base (``base``) and adapters (run ids), all in one batch and in the order given. No
-        pane at all means the base and the newest adapter. ``base`` counts where no pane is an adapter. ``strengths`` are the
-        panes', or one for all: 0 is the base, 1 the adapter as trained, from -1 to 2. ``blend_with`` names for each pane a second adapter to
-        blend its own with (empty: none), ``weights`` the own one's weight from 0 to 1 (.5 where it is not given)."""
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The answers of ``/generate`` as far as they are, again and again until they are whole; the same parameters."""
         if len(panes) > MAX_PANES:
             raise InputError(f"panes names {len(panes):,} models; at most {MAX_PANES} answer side by side.")
         check_text("prompt", prompt, limit=MAX_QUESTION)
@@ -57,35 +62,60 @@ def add_api(services: Services) -> None:
             for pane, strength, blend in zip(choices, factors, blends, strict=True)
         ]
         hashes = {choice.id: choice.adapter_hash for choice in services.compare.panes()}
-        updates: list[PaneUpdate] = deque(services.compare.stream(chats, sampling, base=base), maxlen=1).pop()
-        return [
-            {
-                "pane": "base" if pane == BASE else pane,
-                "adapter_hash": hashes.get(pane, ""),
-                "strength": None if pane == BASE else strength,
-                "blend_with": blend.run_id if blend else None,
-                "weight": blend.weight if blend else None,
-                "answer": update.text,
-                "tokens": update.tokens,
-                "tokens_per_second": round(update.tokens_per_second, 1),
-                "base_verified": update.verified,
-                "note": update.note,
-            }
-            for pane, strength, blend, update in zip(choices, factors, blends, updates, strict=True)
-        ]
+        shown = 0.0
+        for updates in services.compare.stream(chats, sampling, base=base):
+            if not all(update.done for update in updates) and time.monotonic() - shown < EVERY_S:
+                continue
+            shown = time.monotonic()
+            yield [
+                {
+                    "pane": "base" if pane == BASE else pane,
+                    "adapter_hash": hashes.get(pane, ""),
+                    "strength": None if pane == BASE else strength,
+                    "blend_with": blend.run_id if blend else None,
+                    "weight": blend.weight if blend else None,
+                    "answer": update.text,
+                    "tokens": update.tokens,
+                    "tokens_per_second": round(update.tokens_per_second, 1),
+                    "base_verified": update.verified,
+                    "note": update.note,
+                }
+                for pane, strength, blend, update in zip(choices, factors, blends, updates, strict=True)
+            ]
+
+    @functools.wraps(stream, assigned=("__annotations__",))
+    def generate(*args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        """Answer a question with the base (``base``) and adapters (run ids), all in one batch and in the order given. No
+        pane at all means the base and the newest adapter. ``base`` counts where no pane is an adapter. ``strengths`` are the
+        panes', or one for all: 0 is the base, 1 the adapter as trained, from -1 to 2. ``blend_with`` names for each pane a second adapter to
+        blend its own with (empty: none), ``weights`` the own one's weight from 0 to 1 (.5 where it is not given)."""
+        return deque(stream(*args, **kwargs), maxlen=1).pop()
+
+    generate.__signature__ = inspect.signature(stream).replace(return_annotation="list[dict[str, Any]]")  # type: ignore[attr-defined]
 
     def explain(
-        run: str, prompt: str, answer: str, system_prompt: str | None = None, strength: float = 1.0
+        run: str,
+        prompt: str,
+        answer: str,
+        system_prompt: str | None = None,
+        strength: float = 1.0,
+        blend_with: str = "",
+        weight: float = 0.5,
     ) -> dict[str, Any]:
         """How much likelier a run's adapter makes each token of an answer than its base does: log-probabilities in nats, their
         differences and their sum; ``reward`` is beta times the sum, the implicit reward of DPO (null for other methods). Without a
-        system prompt the one the run was trained with is taken."""
+        system prompt the one the run was trained with is taken. ``blend_with`` names a second adapter, which answers with 1 -
+        ``weight``: see ``/generate``."""
         check_text("prompt", prompt, limit=MAX_QUESTION)
         check_text("answer", answer, limit=MAX_QUESTION)
         check_text("system_prompt", system_prompt or "", limit=MAX_QUESTION, empty=True)
-        return words.explain(services.compare, services.runs, run, prompt, answer, system_prompt, strength).record()
+        blend = Blend(blend_with, weight) if blend_with else None
+        return words.explain(
+            services.compare, services.runs, run, prompt, answer, system_prompt, strength, blend
+        ).record()
 
     gr.api(guarded(checked(generate)), api_name="generate", **MODEL)
+    gr.api(guarded(checked(stream)), api_name="stream", **MODEL)
     gr.api(guarded(checked(explain)), api_name="explain", **MODEL)
 
 

@@ -43,6 +43,13 @@ from studio.ui.page.shared import PRIVATE, QUIET, Shared
 
 #: Seconds between two redraws while answers stream, and between two saves of the conversation so far.
 REDRAW_S, SAVE_S = 0.08, 2.0
+#: Opens the stage with the adapter of the first pane that has one.
+_STAGE = """(count, ...panes) => {
+    const run = panes.slice(0, count).find((pane) => pane && pane !== "%s");
+    const theme = new URLSearchParams(window.location.search).get("__theme");
+    const query = new URLSearchParams({...(run && {run}), ...(theme && {__theme: theme})});
+    window.open(`stage?${query}`, "_blank", "noopener");
+}"""
 _FOCUS = "() => document.querySelector('#prompt textarea').focus()"
 
 
@@ -61,6 +68,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             elem_id="diff-switch",
         )
         gr.HTML(show.about_strength(), elem_id="about-strength")
+        stage = gr.Button("Stage", size="sm", scale=0, min_width=90, elem_id="to-stage")
     with gr.Row(equal_height=False, elem_id="panes"):
         widgets = [build_pane(index) for index in range(MAX_PANES)]
     with gr.Row():
@@ -319,6 +327,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         form.clear.click(guarded(wipe), page, everything, **quiet),
         count.input(guarded(resize), [count, *page], everything, **quiet),
     ]
+    stage.click(None, [count, *(w.choice for w in widgets)], None, js=_STAGE % BASE, **PRIVATE)
     form.stop.click(guarded(halt), live, None, queue=False, **quiet)
     for index, widget in enumerate(widgets):
         pick = guarded(lambda choice, *rest, index=index: choose(index, choice, *rest))

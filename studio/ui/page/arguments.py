@@ -7,7 +7,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -20,7 +20,7 @@ _MOST = 60
 
 
 def checked(handler: Handler) -> Handler:
-    """Wrap an endpoint: an argument of the wrong kind is refused by its name. One text where a list of texts is wanted is a
+    """Wrap an endpoint (function or generator): an argument of the wrong kind is refused by its name. One text where a list of texts is wanted is a
     list of one; ``null`` is the default where there is one.
 
     Raises (when called):
@@ -29,15 +29,26 @@ def checked(handler: Handler) -> Handler:
     parameters = list(inspect.signature(handler).parameters.values())
     kinds = typing.get_type_hints(handler)
 
-    @functools.wraps(handler)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         given = {parameter.name: value for parameter, value in zip(parameters, args, strict=False)} | kwargs
         for parameter in parameters:
             name = parameter.name
             if name in given and kinds[name] is not gr.Request:
                 missing = given[name] is None and parameter.default is not inspect.Parameter.empty
                 given[name] = parameter.default if missing else value_of(name, given[name], kinds[name])
-        return handler(**given)
+        return given
+
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            yield from handler(**bound(args, kwargs))
+
+        return stream  # type: ignore[return-value]
+
+    @functools.wraps(handler)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return handler(**bound(args, kwargs))
 
     return call  # type: ignore[return-value]
 

@@ -14,13 +14,10 @@ that cannot be used is 503 ("voting pauses"), anything else 500; both are logged
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import json
 import logging
 import math
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -39,6 +36,7 @@ from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundEr
 from studio.services import Services
 from studio.services.rating.service import RatingService
 from studio.ui.page.access import address_of
+from studio.ui.parts.plain_page import served
 from studio.ui.rating.hub_login import account_of, login_offered
 
 log = logging.getLogger(__name__)
@@ -47,8 +45,7 @@ log = logging.getLogger(__name__)
 MAX_BODY = 64 * 1024
 #: Threads for votes, apart from those of the studio's own events: a hall of raters and a chat never wait for each other.
 THREADS = 24
-#: Where this page may stand in a frame: the studio's own Rate tab, also inside a Hugging Face Space.
-_FRAMES = "frame-ancestors 'self' https://huggingface.co https://*.hf.space"
+PAGE = Path(__file__).with_name("voting.html")
 _API_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _STATUS = {NotAllowedError: 403, NotFoundError: 404, ConflictError: 409, InputError: 422}
 #: Raters that one address may register at once, and how many a second after that: a hall behind one address is served, a
@@ -177,37 +174,8 @@ def rendered(markdown: str) -> str:
     return str(parser.render(markdown))
 
 
-@functools.cache
-def page() -> tuple[str, dict[str, str]]:
-    """The page and its headers. Its policy names the one style and the one script by their hashes, so that no text of a
-    prompt, an answer or the guidelines can ever run or load anything."""
-    folder = Path(__file__).parent
-    html = (folder / "voting.html").read_text(encoding="utf-8")
-    for name in ("voting.css", "voting.js"):
-        html = html.replace(f"/* {name} */", (folder / name).read_text(encoding="utf-8"))
-    style, script = (re.search(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL) for tag in ("style", "script"))
-    assert style is not None
-    assert script is not None
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style[1])}'; script-src '{_hash(script[1])}'; connect-src 'self'; "
-        f"img-src data:; base-uri 'none'; form-action 'none'; {_FRAMES}"
-    )
-    headers = {
-        "Content-Security-Policy": policy,
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-        "Cache-Control": "no-cache",
-    }
-    return html, headers
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
 async def _page(request: Request) -> Response:
-    html, headers = page()
-    return Response(html, media_type="text/html", headers=headers)
+    return served(PAGE)
 
 
 async def _answer(action: Action, limiter: CapacityLimiter, request: Request) -> Response:

@@ -35,7 +35,9 @@ def header(run: RunView) -> Markup:
     layers = "" if r.lora.layers.strip() == "all" else f", layers {r.lora.layers}"
     facts = [("base", r.base.id), ("LoRA", f"r {r.lora.rank}, alpha {r.lora.alpha}{layers}")]
     if not isinstance(r, DpoRecipe):
-        return header_html(run, [*facts, ("training", "unknown: the adapter was uploaded without a record")])
+        return header_html(
+            run, [*facts, ("training", "unknown: the adapter was uploaded without a record")], stage=True
+        )
     dpo = r.settings
     likelihood = f", likelihood term {dpo.sft_weight:g}" if dpo.sft_weight else ""
     replay = f", replay {dpo.replay_weight:g}" if dpo.replay_weight else ""
@@ -54,12 +56,14 @@ def header(run: RunView) -> Markup:
             ("batch", f"{dpo.batch_size} × {dpo.gradient_accumulation}"),
             ("seed", str(dpo.seed)),
         ],
+        stage=run.has_adapter or run.status.state not in FINAL_STATES,
     )
 
 
-def header_html(run: RunView, facts: Sequence[tuple[str, str]]) -> Markup:
-    """A run's title, state and id over its settings, ``facts`` as (name, value); those without a value are left out."""
-    return _HTML.header(run, facts)
+def header_html(run: RunView, facts: Sequence[tuple[str, str]], stage: bool = False) -> Markup:
+    """A run's title, state and id over its settings, ``facts`` as (name, value); those without a value are left out. ``stage``: with the
+    way to the stage."""
+    return _HTML.header(run, facts, stage)
 
 
 def progress(run: RunView, ahead: int = 0) -> str:
@@ -94,23 +98,25 @@ def progress(run: RunView, ahead: int = 0) -> str:
 
 def bar_line(run: RunView) -> Markup:
     """A run in one line: its name and state, how far it is, and once measured what it came to."""
+    return _HTML.bar_line(run.title, run.status, *how_far(run))
+
+
+def how_far(run: RunView) -> tuple[float, list[str]]:
+    """The share of its steps that a run has taken; its step and the time left, or what it came to."""
     status, last = run.status, run.detox_step or run.last_step
     figures = []
-    if status.state not in FINAL_STATES:
-        total = (last.total if last else status.total) or 0
-        share = (last.step if last else status.step) / total if total else 0.0
-        if total:
-            figures.append(f"step {last.step if last else status.step} of {total}")
-        if (left := seconds_left(run)) is not None:
-            figures.append(f"about {duration(left)} left")
-        if not figures:
-            figures.append(status.message)
-    else:
-        share = 1.0
+    if status.state in FINAL_STATES:
         measured = run.adapter_share
         if measured is not None and measured.n:
             figures.append(f"support share {measured.share:.0%}, n {measured.n}")
-    return _HTML.bar_line(run.title, status, min(1.0, share), figures)
+        return 1.0, figures
+    total = (last.total if last else status.total) or 0
+    step = last.step if last else status.step
+    if total:
+        figures.append(f"step {step} of {total}")
+    if (left := seconds_left(run)) is not None:
+        figures.append(f"about {duration(left)} left")
+    return min(1.0, step / total) if total else 0.0, figures or [status.message]
 
 
 def result(run: RunView) -> str:

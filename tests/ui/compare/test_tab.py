@@ -493,5 +493,12 @@ def test_the_named_endpoint_answers_for_base_and_adapters(services: Services) ->
             client.predict("Hello", ["base"], temperature=99.0, api_name="/generate")
         with pytest.raises(AppError, match="not ready on this machine"):
             client.predict("Hello", ["base"], base="owner/name", api_name="/generate")
+        other = add_run(services.runs, "run-2", seed=2)
+        blended = client.predict(run_id, PROMPTS[0], "Yes.", blend_with=other, weight=1.0, api_name="/explain")
+        alone = client.predict(run_id, PROMPTS[0], "Yes.", api_name="/explain")
+        assert (blended["sum"], blended["reward"]) == (alone["sum"], None)
+        states = list(client.submit(PROMPTS[0], ["base", run_id], max_new_tokens=12, api_name="/stream"))
+        assert [a["answer"] for a in states[-1]] == [a["answer"] for a in answers]
+        assert all(answers[0]["answer"].startswith(state[0]["answer"]) for state in states)
     finally:
         app.close()

@@ -51,6 +51,12 @@ ODD = [
     *(("score_toxicity", [value], "text") for value in (5, {}, [1], [], ["a", None], NEST, " ")),
     *(("score_toxicity", ["hello", value], "scorer") for value in (5, ["a"])),
     *(("score_toxicity", [["hello"], "embedded", value], "prompts") for value in (5, [1])),
+    *(
+        ("stream", changed(GENERATE, place, 5), word)
+        for place, word in ((0, "prompt"), (1, "panes"), (2, "system_prompt"))
+    ),
+    *(("stream", changed(GENERATE, 3, value), "temperature") for value in (1e9, "abc")),
+    ("explain", ["run-9", "a", "b", "", 1, "run-8", 1e9], "weight"),
     ("generate", [], "prompt"),
     ("score", ["x"], "response"),
     ("status", [], "run"),

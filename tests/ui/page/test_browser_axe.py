@@ -46,7 +46,7 @@ def test_no_page_has_a_violation(demo: Settings, open_page: Callable[..., Any], 
         page.get_by_role("tabpanel").filter(visible=True).first.wait_for()
         page.wait_for_load_state("load")
         found[tab] = violations(page)
-    for path in ("rate", "results"):
+    for path in ("rate", "results", "stage"):
         page.goto(studio_url + path)
         page.locator("h1, h2").first.wait_for()
         found[path] = violations(page)

@@ -7,27 +7,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gradio as gr
-from markupsafe import Markup
 
 from studio.domain.chat import BASE
-from studio.domain.words import MovedWords
 from studio.errors import InputError
 from studio.services import Services
 from studio.services.words import moved_words
 from studio.ui.compare import talk as talks
 from studio.ui.compare.panes.widgets import PaneWidgets
 from studio.ui.compare.talk import Talk
-from studio.ui.page import theme
 from studio.ui.page.guard import guarded
 from studio.ui.page.lines import MODEL
 from studio.ui.page.shared import PRIVATE
-from studio.ui.parts.html import Macros
-
-_HTML = Macros("compare/panes/moved_words.html")
-#: Blue and orange are told apart by every kind of eye; the line below a token is solid for more, dotted for less.
-UP, DOWN = theme.PALETTE[0], theme.OPPOSE_COLOR
-#: Nats that get the full colour at least, so that an answer in which little moved stays pale.
-LEAST_SCALE = 1.0
+from studio.ui.parts.moved_words import moved_html
 
 
 def offer_words(widgets: Sequence[PaneWidgets], talk: Talk, panes: Iterable[int] | None = None) -> dict[Any, Any]:
@@ -58,10 +49,3 @@ def bind_moved_words(services: Services, widgets: Sequence[PaneWidgets], memory:
     for index, widget in enumerate(widgets):
         handler = guarded(functools.partial(show_words, index))
         widget.words.click(handler, memory, widget.moved, show_progress_on=widget.words, **MODEL, **PRIVATE)
-
-
-def moved_html(words: MovedWords) -> Markup:
-    """The answer, the tokens that moved most, the sum and the implicit reward."""
-    strongest = [(token.text, token.difference) for token in words.strongest()]
-    scale = max([LEAST_SCALE, *(abs(token.difference) for token in words.tokens)])
-    return _HTML.moved(words, scale, strongest, UP, DOWN)

@@ -1,0 +1,52 @@
+"""A page of its own beside Gradio's: one HTML answer with its style and script inside."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import re
+from pathlib import Path
+
+from starlette.responses import Response
+
+#: Where such a page may stand in a frame: in the studio's own, also inside a Hugging Face Space.
+_FRAMES = "frame-ancestors 'self' https://huggingface.co https://*.hf.space"
+#: A place in the HTML where a file goes: its name, as a comment.
+_PLACE = re.compile(r"/\* (\w+\.(?:css|js)) \*/")
+
+
+@functools.cache
+def plain_page(html: Path) -> tuple[str, dict[str, str]]:
+    """A page and its headers. Its style and its script, one element each, are files beside ``html`` or beside this module. The policy
+    names both by their hashes, so that no text of a prompt or an answer can ever run or load anything."""
+
+    def content(place: re.Match[str]) -> str:
+        path = html.with_name(place[1])
+        return (path if path.is_file() else Path(__file__).with_name(place[1])).read_text(encoding="utf-8")
+
+    text = _PLACE.sub(content, html.read_text(encoding="utf-8"))
+    style, script = (re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL) for tag in ("style", "script"))
+    assert style is not None
+    assert script is not None
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style[1])}'; script-src '{_hash(script[1])}'; connect-src 'self'; "
+        f"img-src data:; base-uri 'none'; form-action 'none'; {_FRAMES}"
+    )
+    headers = {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+    }
+    return text, headers
+
+
+def served(html: Path) -> Response:
+    """:func:`plain_page` as an answer."""
+    text, headers = plain_page(html)
+    return Response(text, media_type="text/html", headers=headers)
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

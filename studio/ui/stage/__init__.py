@@ -1,0 +1,1 @@
+"""The stage: `/stage`, one screen for a room."""

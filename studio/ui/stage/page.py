@@ -1,0 +1,189 @@
+"""``/stage``, one screen for a room: a question, the answers of the base and of an adapter, the dial between them and what was measured
+along it. A plain page; it asks through the endpoints ``/stream`` and ``/explain``, whose bounds are every visitor's.
+
+``GET stage``        the page: one HTML answer with its style and script inside
+``GET stage/state``  ``dial`` (an id of :attr:`studio.services.stage.Dial.id`, a run id, or nothing: the newest adapter), ``rate`` (where
+                     this browser finds the voting page) -> what the page shows: see :func:`state_of`. What a person can mend comes
+                     back as ``{"error": sentence}`` with a status of 4xx.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from studio.domain.events import SupportShare
+from studio.domain.runs import FINAL_STATES, DpoRecipe, PairRecipe
+from studio.errors import NotFoundError, StoreError, StudioError
+from studio.services import Services
+from studio.services.runs.store import RunView
+from studio.services.stage import Dial, dials, find_dial, measured_along, ratio_of
+from studio.services.strength import HIGHEST, LOWEST
+from studio.ui.parts.plain_page import served
+from studio.ui.rating.qr import best_address, checked_address, only_here, qr_path
+from studio.ui.training.run_view import frame, how_far
+from studio.ui.training.watch import find, moving, to_watch
+
+log = logging.getLogger(__name__)
+
+PAGE = Path(__file__).with_name("stage.html")
+#: Prepared questions, one a key; the longest answer in tokens, which still fits on the screen.
+QUESTIONS, ANSWER_TOKENS = 4, 96
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def stage_routes(services: Services) -> list[BaseRoute]:
+    """The routes, for ``launch(app_kwargs={"routes": ...})``."""
+
+    async def page(request: Request) -> Response:
+        return served(PAGE)
+
+    async def state(request: Request) -> Response:
+        link = getattr(getattr(request.app, "blocks", None), "share_url", None)
+        asked = request.query_params
+        work = functools.partial(state_of, services, asked.get("dial", ""), asked.get("rate", ""), link)
+        status = 200
+        try:
+            answer = await run_in_threadpool(work)
+        except StudioError as error:
+            status, answer = 404 if isinstance(error, NotFoundError) else 400, {"error": str(error)}
+        except Exception:
+            log.exception("the stage's state failed")
+            status, answer = 500, {"error": "That failed; the server's log has the details."}
+        return Response(json.dumps(answer), status, _HEADERS, "application/json")
+
+    return [
+        Route("/stage", page),
+        # relative addresses in the page count from its folder
+        Route("/stage/", lambda request: RedirectResponse("../stage", 308)),
+        Route("/stage/state", state),
+    ]
+
+
+def state_of(services: Services, name: str, rate: str = "", share_url: str | None = None) -> dict[str, Any]:
+    """The dials there are and the chosen one with what was measured along it, the prepared questions, the run at work with its
+    film-strip, and the code of the voting page (None while voting is closed, or where ``rate`` is empty).
+
+    Raises:
+        NotFoundError, ConflictError: as :func:`find_dial`; a run that waits or works has no adapter yet, and the newest one stands in.
+        InputError: ``rate`` is no web address.
+    """
+    runs = services.runs.list()
+    training = find(services.runs, to_watch([run for run in runs if moving(run)]))
+    dial = _chosen(services, runs, name)
+    offered = dials(runs)
+    if dial is not None and dial.id not in {one.id for one in offered}:
+        offered.insert(0, dial)
+    shown = training if training is not None and services.runs.samples(training.run_id) else dial and dial.run
+    return {
+        "dials": [{"id": one.id, "label": _label(one)} for one in offered],
+        "dial": _dial(dial, measured_along(dial, services.sweeps.list())) if dial else None,
+        "questions": _questions(services, shown) if shown else [],
+        "training": _training(services, training) if training else None,
+        "code": _code(services, rate, share_url) if rate else None,
+    }
+
+
+def _chosen(services: Services, runs: Sequence[RunView], name: str) -> Dial | None:
+    waits = any(run.run_id == name and not run.has_adapter and run.status.state not in FINAL_STATES for run in runs)
+    if name and not waits:
+        return find_dial(runs, name)
+    newest = services.compare.opening()[-1].run_id
+    return find_dial(runs, newest) if newest else None
+
+
+def _dial(dial: Dial, measured: dict[float, SupportShare]) -> dict[str, Any]:
+    recipe, blend = dial.run.recipe, dial.second is not None
+    return {
+        "id": dial.id,
+        "title": dial.run.title,
+        "run": dial.run.run_id,
+        "second": dial.second.run_id if dial.second else "",
+        "low": 0 if blend else LOWEST,
+        "high": 1 if blend else HIGHEST,
+        "start": dial.start,
+        "poles": [_pole(dial.second), _pole(dial.run)] if dial.second else [],
+        "measure": "Measured support" if _sides(dial.run) else "Share like the preferred answers",
+        "measured": [{"at": at, **_share(share)} for at, share in measured.items()],
+        "base": _share(dial.run.base_share) if dial.run.base_share and dial.run.base_share.n else None,
+        "base_model": recipe.base.id,
+        "system_prompt": recipe.system_prompt,
+        "sampling": {
+            **asdict(recipe.sampling),
+            "max_new_tokens": min(ANSWER_TOKENS, recipe.sampling.max_new_tokens),
+        },
+    }
+
+
+def _share(share: SupportShare) -> dict[str, Any]:
+    return {"share": share.share, "low": share.low, "high": share.high, "n": share.n}
+
+
+def _sides(run: RunView) -> bool:
+    return not isinstance(run.recipe, PairRecipe) or run.recipe.dataset_kind == "sides"
+
+
+def _pole(run: RunView) -> str:
+    return f"{'support' if _sides(run) else 'ratio'} {ratio_of(run):g}"
+
+
+def _label(dial: Dial) -> str:
+    if dial.second is None:
+        return f"Strength: {dial.run.title}"
+    return f"Blend: {dial.second.title} – {dial.run.title}"
+
+
+def _questions(services: Services, run: RunView) -> list[str]:
+    """The first test prompts of a run's data; those of its film-strip where it carries none."""
+    try:
+        prompts: Sequence[str] = services.compare.test_prompts(run.run_id)
+    except NotFoundError:
+        prompts = list(dict.fromkeys(sample.prompt for sample in services.runs.samples(run.run_id)))
+    return list(prompts[:QUESTIONS])
+
+
+def _training(services: Services, run: RunView) -> dict[str, Any]:
+    share, figures = how_far(run)
+    if run.probe is not None and math.isfinite(run.probe.share) and isinstance(run.recipe, DpoRecipe):
+        side = "supporting" if _sides(run) else "preferred"
+        figures.append(f"the {side} answer is likelier in {run.probe.share:.0%} of {run.probe.n} held-out pairs")
+    samples = services.runs.samples(run.run_id)
+    step, film = 0, []
+    if samples:
+        _, step, answers = frame(samples, max(sample.step for sample in samples))
+        film = [
+            {"prompt": now.prompt, "base": before.answer if before else "", "answer": now.answer}
+            for before, now in answers
+        ]
+    return {
+        "run": run.run_id,
+        "title": run.title,
+        "state": run.status.state,
+        "share": share,
+        "figures": " · ".join(figures),
+        "step": step,
+        "film": film,
+    }
+
+
+def _code(services: Services, rate: str, share_url: str | None) -> dict[str, Any] | None:
+    address = best_address(checked_address(rate), share_url, services.settings.host)
+    try:
+        if not services.rating.rules().open:
+            return None
+    except StoreError as error:
+        log.warning("no code of the voting page: %s", error)
+        return None
+    size, dots = qr_path(address)
+    return {"address": address, "size": size, "dots": dots, "only_here": only_here(address)}
