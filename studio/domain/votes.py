@@ -16,6 +16,8 @@ Choice = Literal["1", "2", "tie", "both_bad", "skip"]
 #: What a rater presses.
 Press = Literal["left", "right", "tie", "both_bad", "skip"]
 PairSource = Literal["compare", "batch", "import"]
+#: Why a rater chose as they did; none, one or several go with a vote.
+Reason = Literal["helpful", "truthful", "harmless", "style"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Rater:
 @dataclass(frozen=True)
 class Vote:
     """The present choice of one rater on one pair. ``left`` is the answer (1 or 2) that stood on the left; ``seconds``
-    from serving to voting as the page measured it; ``changes`` how often the rater changed their mind before."""
+    from serving to voting as the page measured it; ``changes`` how often the rater changed their mind before; ``reasons`` may be
+    none."""
 
     pair_id: str
     rater_id: str
@@ -110,6 +113,7 @@ class Vote:
     created: float
     updated: float
     changes: int = 0
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class PastChoice:
 @dataclass(frozen=True)
 class Served:
     """A blind pair as one rater sees it: names left out, sides drawn for this rater. ``token`` proves that it was served;
-    ``choice`` is the one just taken back."""
+    ``choice`` and ``reasons`` are those just taken back."""
 
     pair_id: str
     prompt: str
@@ -145,6 +149,7 @@ class Served:
     token: str
     choice: Press | None = None
     calibration: bool = False
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,18 +175,24 @@ class Progress:
 
 @dataclass(frozen=True)
 class RatingRules:
-    """What the operator sets. ``open`` false closes voting; ``min_votes`` is odd."""
+    """What the operator sets. ``open`` false closes voting; ``min_votes`` is odd; ``two_decide``: while only two people vote,
+    two votes are enough, which then have to agree."""
 
     guidelines: str
     min_votes: int = 3
     reveal: bool = False
     open: bool = True
+    two_decide: bool = False
+
+    def needed(self, raters: int) -> int:
+        """Votes that decide a pair where ``raters`` people have voted so far."""
+        return min(2, self.min_votes) if self.two_decide and raters == 2 else self.min_votes
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the votes on one pair come to: ``winner`` by strict majority of at least ``min_votes`` votes that are no skip,
-    else None. Counts are of votes; ties and "both bad" stand against a strict majority."""
+    """What the votes on one pair come to: ``winner`` by strict majority of at least ``Ballots.min_votes`` votes that are no
+    skip, else None. Counts are of votes; ties and "both bad" stand against a strict majority."""
 
     pair: AnswerPair
     winner: Literal["1", "2"] | None
@@ -206,3 +217,8 @@ class Ballots:
     raters: tuple[Rater, ...]
     rules: RatingRules
     history: tuple[PastChoice, ...] = ()
+
+    @property
+    def min_votes(self) -> int:
+        """Votes that decide a pair, by the rules and the number of people who voted."""
+        return self.rules.needed(len({vote.rater_id for vote in self.votes if vote.choice != "skip"}))

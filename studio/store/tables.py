@@ -81,7 +81,7 @@ servings = Table(
     Index("servings_open", "rater_id", "open", "last_served"),
 )
 
-#: The present choice of each rater on each pair.
+#: The present choice of each rater on each pair; ``reasons`` with a comma between two.
 votes = Table(
     "votes",
     metadata,
@@ -93,6 +93,7 @@ votes = Table(
     Column("created", Double, nullable=False),
     Column("updated", Double, nullable=False),
     Column("changes", Integer, nullable=False),
+    Column("reasons", String(80), nullable=False, server_default=""),
     PrimaryKeyConstraint("pair_id", "rater_id", name="one_vote_per_pair_and_rater"),
     CheckConstraint("choice IN ('1', '2', 'tie', 'both_bad', 'skip')", name="votes_choice"),
     CheckConstraint("left_answer IN (1, 2)", name="votes_left"),

@@ -162,6 +162,7 @@ def _row(vote: Vote) -> dict[str, Any]:
         "created": vote.created,
         "updated": vote.updated,
         "changes": vote.changes,
+        "reasons": ",".join(vote.reasons),
     }
 
 
@@ -175,4 +176,5 @@ def _vote(row: RowMapping) -> Vote:
         created=row["created"],
         updated=row["updated"],
         changes=row["changes"],
+        reasons=tuple(filter(None, row["reasons"].split(","))),
     )

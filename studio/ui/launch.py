@@ -100,6 +100,7 @@ def page_options(services: Services) -> dict[str, Any]:
     from studio.ui.page.operator_box import operator_routes
     from studio.ui.page.theme import CSS_FILE, theme
     from studio.ui.page.uploads import UploadBounds
+    from studio.ui.rating.present_page import present_routes
     from studio.ui.rating.voting_page import rate_routes
     from studio.ui.stage.page import stage_routes
 
@@ -124,6 +125,7 @@ def page_options(services: Services) -> dict[str, Any]:
                 *operator_routes(services.gate),
                 *rate_routes(services),
                 *stage_routes(services),
+                *present_routes(services),
                 *report_routes(services),
                 *changes_routes(services),
             ],

@@ -73,6 +73,20 @@ def test_the_migrations_lead_to_the_tables_as_they_are(store_url: str) -> None:
     database.close()
 
 
+def test_votes_of_an_older_database_keep_loading(store_url: str) -> None:
+    """Made before votes had reasons."""
+    rating = RatingService(Settings(database_url=store_url))
+    rating.add_pairs(new_pairs(2))
+    press_until_done(rating, rating.register("Anna")[0])
+    votes = rating.ballots().votes
+    with rating.store().write() as connection:
+        connection.execute(text("ALTER TABLE votes DROP COLUMN reasons"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+    rating.close()
+    assert rating.ballots().votes == votes
+    rating.close()
+
+
 def test_processes_that_start_at_once_migrate_once_and_share_the_secret(store_url: str, tmp_path: Path) -> None:
     go = tmp_path / "go"
     openers = [start(OPENER, store_url, str(go)) for _ in range(3)]

@@ -50,17 +50,17 @@ def decide(ballots: Ballots) -> tuple[Decision, ...]:
     """A decision for every pair, in the order of the pairs.
 
     An answer wins with more than half of all votes that are no skip (ties and "both bad" are votes against it), given at
-    least ``rules.min_votes`` of them; otherwise the pair is undecided, however many votes it has.
+    least ``ballots.min_votes`` of them; otherwise the pair is undecided, however many votes it has.
     """
     counts: defaultdict[str, Counter[Choice]] = defaultdict(Counter)
     for vote in ballots.votes:
         counts[vote.pair_id][vote.choice] += 1
-    decisions = []
+    decisions, needed = [], ballots.min_votes
     for pair in ballots.pairs:
         count = counts[pair.id]
         votes = count.total() - count["skip"]
         winner: Literal["1", "2"] | None = None
-        if votes >= ballots.rules.min_votes:
+        if votes >= needed:
             winner = "1" if 2 * count["1"] > votes else "2" if 2 * count["2"] > votes else None
         decisions.append(Decision(pair, winner, count["1"], count["2"], count["tie"], count["both_bad"], count["skip"]))
     return tuple(decisions)

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import re
 import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
 
 from studio.config import Settings
 from studio.domain.votes import (
     AnswerPair,
     Ballots,
-    Choice,
     Decision,
     NewPair,
     PastChoice,
@@ -33,9 +30,10 @@ from studio.domain.votes import (
     Served,
     Vote,
 )
-from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError
+from studio.errors import ConflictError, NotAllowedError, NotFoundError
 from studio.services.rating import pair_id as identity
 from studio.services.rating import tokens
+from studio.services.rating.presses import checked_reasons, choice_of, press_of, usable_seconds
 from studio.services.rating.rules import GUIDELINES, check_rules, decide
 from studio.store import pairs as pair_rows
 from studio.store import raters as rater_rows
@@ -45,8 +43,6 @@ from studio.store import votes as vote_rows
 from studio.store.database import Connection, Database
 
 _ID = re.compile("[0-9a-f]{24}")
-#: A vote that took longer than a day says that the page was left open.
-_MAX_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -198,14 +194,16 @@ class RatingService:
         """What the page of this rater shows, read at one moment: as :meth:`rules`, :meth:`serve` and :meth:`progress`."""
         with self.store().read() as connection:
             rules = self._rules(connection)
-            progress = vote_rows.tally(connection, rater.id, rules.min_votes)
+            progress = self._tally(connection, rater.id, rules)
             waiting = serving_rows.waiting_pair(connection, rater.id) if rules.open else None
         served = self.serve(rater) if waiting is None else self._served(rater, waiting)
         return Turn(rules, served, progress)
 
-    def vote(self, rater: Rater, pair_id: str, token: str, press: Press, seconds: float) -> Reveal | None:
+    def vote(
+        self, rater: Rater, pair_id: str, token: str, press: Press, seconds: float, reasons: Iterable[object] = ()
+    ) -> Reveal | None:
         """Store a vote; on the disk once this returns. The same vote again changes nothing; another choice replaces the
-        one before, which is kept in the history.
+        one before, which is kept in the history, and its reasons.
 
         Args:
             token: the proof that came with the pair.
@@ -217,12 +215,12 @@ class RatingService:
         Raises:
             NotAllowedError: the pair was not served to this rater.
             ConflictError: voting is closed, or the pair retired.
-            InputError: ``press`` or ``seconds`` is not usable.
+            InputError: ``press``, ``seconds`` or a reason is not usable.
         """
         self.store()
         left = tokens.left_answer(self._secret, rater.id, pair_id)
         tokens.check_serving(self._secret, rater.id, pair_id, left, token)
-        choice, seconds = _choice(press, left), _seconds(seconds)
+        choice, seconds, why = choice_of(press, left), usable_seconds(seconds), checked_reasons(reasons)
         now = time.time()
         with self._writing(rater) as connection:
             rules = self._rules(connection)
@@ -236,10 +234,10 @@ class RatingService:
                 if standing.retired:
                     raise ConflictError("This pair is not rated any more; this vote was not saved.")
                 if before is None:
-                    vote = Vote(pair_id, rater.id, choice, left, seconds, now, now, standing.past)
+                    vote = Vote(pair_id, rater.id, choice, left, seconds, now, now, standing.past, why)
                     vote_rows.add_vote(connection, vote)
                 else:
-                    vote = Vote(pair_id, rater.id, choice, left, seconds, before.created, now, standing.past + 1)
+                    vote = Vote(pair_id, rater.id, choice, left, seconds, before.created, now, standing.past + 1, why)
                     vote_rows.keep_in_history(connection, [PastChoice.of(before, now, "changed")])
                     vote_rows.change_vote(connection, vote)
                 self._count(connection, before, vote)
@@ -271,14 +269,15 @@ class RatingService:
             serving_rows.record_serving(connection, rater.id, vote.pair_id, vote.left, now)
             pair = pair_rows.find_pair(connection, vote.pair_id)
         assert pair is not None
-        return dataclasses.replace(self._served(rater, pair), choice=_press(vote.choice, vote.left))
+        served = self._served(rater, pair)
+        return dataclasses.replace(served, choice=press_of(vote.choice, vote.left), reasons=vote.reasons)
 
     # ---- reading
 
     def progress(self, rater: Rater | None) -> Progress:
         """How far this rater (None: nobody in particular) and all raters are."""
         with self.store().read() as connection:
-            return vote_rows.tally(connection, "" if rater is None else rater.id, self._rules(connection).min_votes)
+            return self._tally(connection, "" if rater is None else rater.id, self._rules(connection))
 
     def rules(self) -> RatingRules:
         """What the operator set, else the shipped guidelines and the defaults."""
@@ -336,7 +335,14 @@ class RatingService:
             yield connection
 
     def _rules(self, connection: Connection) -> RatingRules:
-        return rule_rows.load_rules(connection) or RatingRules(GUIDELINES)
+        return rule_rows.load_rules(connection) or RatingRules(GUIDELINES, two_decide=True)
+
+    @staticmethod
+    def _tally(connection: Connection, rater_id: str, rules: RatingRules) -> Progress:
+        """Counted twice where there are fewer raters than the rules count on."""
+        found = vote_rows.tally(connection, rater_id, rules.min_votes)
+        needed = rules.needed(found.raters)
+        return found if needed == rules.min_votes else vote_rows.tally(connection, rater_id, needed)
 
     def _serve_next(self, connection: Connection, rater: Rater, after: str) -> None:
         """Choose what the rater sees next, and remember it. ``after`` is the pair they saw before: it makes the place from
@@ -367,28 +373,3 @@ class RatingService:
         by = sum(sign for sign, vote in ((-1, before), (1, after)) if vote is not None and vote.choice != "skip")
         if by:
             vote_rows.count_vote(connection, newest.pair_id, newest.rater_id, by)
-
-
-def _choice(press: object, left: Literal[1, 2]) -> Choice:
-    if press not in get_args(Press):
-        raise InputError(f"press is {str(press)[:40]!r}; use left, right, tie, both_bad or skip.")
-    if press in ("left", "right"):
-        return "1" if (press == "left") == (left == 1) else "2"
-    return cast(Choice, press)
-
-
-def _press(choice: Choice, left: Literal[1, 2]) -> Press:
-    """The button that stands for ``choice``: :func:`_choice` backwards."""
-    if choice in ("1", "2"):
-        return "left" if (choice == "1") == (left == 1) else "right"
-    return cast(Press, choice)
-
-
-def _seconds(seconds: object) -> float:
-    try:
-        value = float(cast(float, seconds))
-    except (TypeError, ValueError, OverflowError):
-        value = math.nan
-    if math.isnan(value):
-        raise InputError(f"seconds is {str(seconds)[:40]!r}; it must be a number.")
-    return min(max(value, 0.0), _MAX_SECONDS)

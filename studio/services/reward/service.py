@@ -307,11 +307,11 @@ class RewardService:
             raise DatasetError("The votes decide pairs of one prompt only; rate pairs of other prompts too.")
         decisions = decide(ballots)
         tallies = {decision.pair.id: tally(decision) for decision in decisions if decision.winner}
-        return made, left_out(decisions, ballots.rules.min_votes), tallies
+        return made, left_out(decisions, ballots.min_votes), tallies
 
     def _decisions(self) -> tuple[tuple[Decision, ...], int]:
         ballots = self._votes.ballots()
-        return decide(ballots), ballots.rules.min_votes
+        return decide(ballots), ballots.min_votes
 
 
 def base_id(typed: str) -> str:

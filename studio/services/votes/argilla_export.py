@@ -64,7 +64,7 @@ def _dataset(ballots: Ballots, name: str) -> dict[str, Any]:
 
 
 def _distribution(ballots: Ballots) -> dict[str, Any]:
-    return {"strategy": "overlap", "min_submitted": ballots.rules.min_votes}
+    return {"strategy": "overlap", "min_submitted": ballots.min_votes}
 
 
 def _settings(ballots: Ballots, chats: bool) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _records(ballots: Ballots, chats: bool) -> list[dict[str, Any]]:
                 "suggestions": {},
                 "responses": {QUESTION: given} if given else {},
                 "vectors": {},
-                "status": "completed" if submitted >= ballots.rules.min_votes else "pending",
+                "status": "completed" if submitted >= ballots.min_votes else "pending",
                 "_server_id": None,
             }
         )

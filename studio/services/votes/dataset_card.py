@@ -90,7 +90,7 @@ def _figures(ballots: Ballots, decisions: Sequence[Decision]) -> Iterable[tuple[
         yield (
             "Overlap",
             f"{sum(per_pair) / len(per_pair):.2f} votes per pair on average (from {per_pair[0]} to {per_pair[-1]}, "
-            f"{len(per_pair)} pairs); {ballots.rules.min_votes} wanted",
+            f"{len(per_pair)} pairs); {ballots.min_votes} wanted",
         )
     agreement = measure_agreement(ballots.votes)
     if agreement.alpha is None:
@@ -122,7 +122,7 @@ def _figures(ballots: Ballots, decisions: Sequence[Decision]) -> Iterable[tuple[
     decided = sum(decision.winner is not None for decision in decisions)
     yield (
         "Decided",
-        f"{decided} of {len(decisions)} pairs, by strict majority of at least {ballots.rules.min_votes} votes",
+        f"{decided} of {len(decisions)} pairs, by strict majority of at least {ballots.min_votes} votes",
     )
 
 

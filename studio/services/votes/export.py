@@ -234,7 +234,7 @@ def _tables(
     ballots: Ballots, decisions: Sequence[Decision], options: ExportOptions
 ) -> tuple[dict[tuple[str, str], _Table], Exported]:
     columns = dict(VOTE_COLUMNS) | ({"judge_name": "text"} if options.names else {})
-    least = ballots.rules.min_votes
+    least = ballots.min_votes
     tables: dict[tuple[str, str], _Table] = {
         ("votes", "train"): (columns, vote_rows(ballots, options.names)),
         ("pairs", "train"): (PAIR_COLUMNS, pair_rows(decisions, least, options.whole)),

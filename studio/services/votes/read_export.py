@@ -137,6 +137,7 @@ def _read_vote(row: RawRow) -> Vote:
         "rater_id": judge,
         "updated": record.get("tstamp"),
         "seconds": UNTIMED if seconds is None else seconds,
+        "reasons": list(dict.fromkeys(filter(None, str(record.get("reasons") or "").split(", ")))),
     }
     vote = parse(Vote, data, row.where)
     for field in ("seconds", "created", "updated"):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from studio.domain.votes import Decision
+from studio.domain.votes import Decision, Reason
 from studio.services.statistics.agreement import Agreement
 from studio.services.statistics.bradley_terry import Standings
 from studio.services.statistics.intervals import MIN_CLUSTERS, Interval
@@ -132,6 +132,14 @@ def read_counts(report: VoteReport) -> str:
     gone = sum(line.votes for line in report.left_out)
     lines = ", ".join(f"{line.votes:,} {line.reason}" for line in report.left_out)
     return f"{sentence}. Left out by the filters: {gone:,} of {report.total:,} ({lines}); nothing is deleted."
+
+
+def read_reasons(reasons: Mapping[Reason, int]) -> str:
+    """The reasons that went with votes, the most frequent first; empty without any."""
+    if not any(reasons.values()):
+        return ""
+    counts = sorted(reasons.items(), key=lambda one: -one[1])
+    return f"Reasons given with votes: {', '.join(f'{reason} {count:,}' for reason, count in counts)}."
 
 
 def read_decisions(decisions: Iterable[Decision], min_votes: int) -> str:

@@ -39,6 +39,7 @@ VOTE_COLUMNS: Mapping[str, str] = {
     "calibration": "bool",
     "player_a": "text",
     "player_b": "text",
+    "reasons": "text",
 }
 PAIR_COLUMNS: Mapping[str, str] = {
     "id": "text",
@@ -181,6 +182,7 @@ def _vote_row(vote: Vote, pair: AnswerPair, rater: Rater, names: bool) -> dict[s
         "calibration": pair.calibration,
         "player_a": _portable(origins[a]).player,
         "player_b": _portable(origins[b]).player,
+        "reasons": ", ".join(vote.reasons),
     }
     return {name: values[name] for name in VOTE_COLUMNS} | ({"judge_name": rater.name} if names else {})
 

@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from studio.domain.votes import AnswerPair, Ballots, Origin, Vote
+from studio.domain.votes import AnswerPair, Ballots, Origin, Reason, Vote
 from studio.services.data.prompt_key import normalised
 from studio.services.statistics.agreement import Agreement, measure_agreement
 from studio.services.statistics.bradley_terry import Standings, rate_players
@@ -89,6 +89,7 @@ class VoteReport:
             preferred and are in no match, but count for agreement, sides and pace.
         standings: None with fewer than three players.
         times: Unix seconds of every vote, sorted; ``seconds`` how long each took.
+        reasons: how many of the votes that count name each reason; those that none names are left out.
     """
 
     filters: VoteFilters
@@ -107,6 +108,7 @@ class VoteReport:
     pace: Pace
     times: tuple[float, ...]
     seconds: tuple[float, ...]
+    reasons: Mapping[Reason, int]
 
 
 def report(ballots: Ballots, filters: VoteFilters | None = None) -> VoteReport:
@@ -134,6 +136,7 @@ def report(ballots: Ballots, filters: VoteFilters | None = None) -> VoteReport:
         pace=measure_pace(opinions),
         times=tuple(sorted(vote.created for vote in opinions)),
         seconds=tuple(vote.seconds for vote in opinions if timed(vote)),
+        reasons=Counter(reason for vote in opinions for reason in vote.reasons),
     )
 
 

@@ -17,7 +17,7 @@ _PLACE = re.compile(r"/\* (\w+\.(?:css|js)) \*/")
 
 
 @functools.cache
-def plain_page(html: Path) -> tuple[str, dict[str, str]]:
+def text_and_headers(html: Path) -> tuple[str, dict[str, str]]:
     """A page and its headers. Its style and its script, one element each, are files beside ``html`` or beside this module. The policy
     names both by their hashes, so that no text of a prompt or an answer can ever run or load anything."""
 
@@ -42,9 +42,9 @@ def plain_page(html: Path) -> tuple[str, dict[str, str]]:
     return text, headers
 
 
-def served(html: Path) -> Response:
-    """:func:`plain_page` as an answer."""
-    text, headers = plain_page(html)
+def plain_page(html: Path) -> Response:
+    """The page that ``html`` describes, as an answer: :func:`text_and_headers`."""
+    text, headers = text_and_headers(html)
     return Response(text, media_type="text/html", headers=headers)
 
 

@@ -38,13 +38,17 @@ class RulesBox:
                     maximum=99,
                     elem_id="rate-min-votes",
                 )
+                self.two_decide = gr.Checkbox(
+                    label="Two equal votes decide while only two people vote",
+                    elem_id="rate-two-decide",
+                )
                 self.reveal = gr.Checkbox(
                     label="Show raters which model answered, after their own vote",
                     elem_id="rate-reveal",
                 )
                 self.save = gr.Button("Save", variant="primary", size="sm", elem_id="rate-save-rules")
                 self.toggle = gr.Button(CLOSE, size="sm", elem_id="rate-toggle")
-        self.outputs: list[Any] = [self.guidelines, self.min_votes, self.reveal, self.toggle]
+        self.outputs: list[Any] = [self.guidelines, self.min_votes, self.two_decide, self.reveal, self.toggle]
         self._bind(shared)
 
     def load(self) -> dict[Any, Any]:
@@ -53,18 +57,31 @@ class RulesBox:
         return {
             self.guidelines: rules.guidelines,
             self.min_votes: rules.min_votes,
+            self.two_decide: rules.two_decide,
             self.reveal: rules.reveal,
             self.toggle: self._button(rules.open),
         }
 
     def _bind(self, shared: Shared) -> None:
-        def save(mark: Visitor, guidelines: str | None, min_votes: float | None, reveal: bool | None) -> None:
+        def save(
+            mark: Visitor,
+            guidelines: str | None,
+            min_votes: float | None,
+            reveal: bool | None,
+            two_decide: bool | None = False,
+        ) -> None:
             require_operator(mark, "changing the rules of the vote")
             if min_votes is None or min_votes != int(min_votes):
                 raise InputError("Votes that decide a pair must be a whole odd number such as 3.")
             rules = self._services.rating.rules()
             self._services.rating.set_rules(
-                replace(rules, guidelines=guidelines or "", min_votes=int(min_votes), reveal=bool(reveal))
+                replace(
+                    rules,
+                    guidelines=guidelines or "",
+                    min_votes=int(min_votes),
+                    reveal=bool(reveal),
+                    two_decide=bool(two_decide),
+                )
             )
             gr.Info("Saved; raters see it with their next pair.", duration=3)
 
@@ -75,7 +92,8 @@ class RulesBox:
             self._services.rating.set_rules(replace(self._services.rating.rules(), open=opening))
             return self._button(opening)
 
-        self.save.click(guarded(save), [shared.visitor, self.guidelines, self.min_votes, self.reveal], None, **QUIET)
+        rules = [self.guidelines, self.min_votes, self.reveal, self.two_decide]
+        self.save.click(guarded(save), [shared.visitor, *rules], None, **QUIET)
         self.toggle.click(guarded(toggle), [shared.visitor, self.toggle], self.toggle, **QUIET)
 
     @staticmethod

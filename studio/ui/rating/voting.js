@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const $ = (id) => document.getElementById(id);
   const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad", 0: "skip", u: "undo", U: "undo",
@@ -8,6 +7,7 @@
   /* A second tap that was meant for the pair before does not vote on the one that just appeared. */
   const SETTLE_MS = 300;
   const buttons = [...document.querySelectorAll("#buttons button")];
+  const reasons = [...document.querySelectorAll("#reasons button")];
 
   const theme = new URLSearchParams(location.search).get("__theme");
   if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
@@ -64,10 +64,13 @@
     if (text) $("said").replaceChildren();
   }
 
-  function note(title, text, undo = false) {
+  function note(title, text, undo = false, result = null) {
     pair = null;
     for (const [id, words] of [["note-title", title], ["note-text", text]]) if ($(id).textContent !== words) $(id).textContent = words;
     document.body.toggleAttribute("data-undo", undo);
+    document.body.toggleAttribute("data-result", Boolean(result));
+    $("outcome").hidden = !result;
+    if (result) drawOutcome($("outcome"), result);
     screen("note");
     mark();
   }
@@ -117,8 +120,11 @@
     $("answers").classList.add("fresh");
     drawn = performance.now();
     seen = document.visibilityState === "visible" ? drawn : 0;
+    for (const button of reasons) choose(button, false);
     mark(next.choice);
   }
+
+  function choose(button, on) { button.setAttribute("aria-pressed", String(on)); }
 
   /* Which button was pressed, and whether pressing does anything now. */
   function mark(choice) {
@@ -134,7 +140,7 @@
   function take(answer) {
     guide(answer.rules);
     counts(answer.progress);
-    if (!answer.open) note("Voting is closed", "Thank you. This page goes on by itself once voting is opened again.");
+    if (!answer.open) note("Voting is closed", "Thank you. This page goes on by itself once voting is opened again.", false, answer.result);
     else if (answer.pair) show(answer.pair);
     else if (answer.progress.own_total) note("All done, thank you!", "You have rated every pair there is. New ones appear here by themselves.", true);
     else note("Nothing to rate yet", "The first pair appears here by itself.");
@@ -214,7 +220,8 @@
   function vote(press) {
     if (!pair || performance.now() - drawn < SETTLE_MS) return;
     const seconds = seen ? (performance.now() - seen) / 1000 : 0;
-    kept = { pair: pair.pair_id, proof: pair.token, press, seconds: Math.round(seconds * 1000) / 1000 };
+    const why = reasons.filter((button) => button.getAttribute("aria-pressed") === "true").map((button) => button.dataset.reason);
+    kept = { pair: pair.pair_id, proof: pair.token, press, seconds: Math.round(seconds * 1000) / 1000, reasons: why };
     keep.set("unsent", JSON.stringify(kept));
     tries = 0;
     send();
@@ -271,6 +278,7 @@
       if (!answer.undone) return say(["span", "There is nothing to take back."]);
       pair = null;
       take(answer);
+      for (const button of reasons) choose(button, answer.reasons.includes(button.dataset.reason));
       say(["span", "Taken back. Choose again."]);
     } catch (error) {
       fail(`Not taken back: ${error.message}`);
@@ -291,6 +299,7 @@
 
   /* ---- hands ---- */
   for (const button of buttons) button.addEventListener("click", () => act(button.dataset.act));
+  for (const button of reasons) button.addEventListener("click", () => choose(button, button.getAttribute("aria-pressed") !== "true"));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || event.repeat || event.isComposing) return;
     if (event.target.closest("input, textarea, select, [contenteditable]")) return;

@@ -4,55 +4,47 @@
 ``POST rate/api/hello``    {} -> rules, and who the visitor is on Hugging Face where they signed in
 ``POST rate/api/register`` {name} -> {token, name}; the browser keeps the token, no cookie is set
 ``POST rate/api/next``     {token} -> {pair, progress, open, rules}; the same pair again until it is voted on
-``POST rate/api/vote``     {token, pair, proof, press, seconds} -> {saved, reveal, pair, progress, open}: "saved" after COMMIT, and
-                           the next pair in the same answer
-``POST rate/api/undo``     {token} -> {undone, pair, progress, open}
+``POST rate/api/vote``     {token, pair, proof, press, seconds, reasons?} -> {saved, reveal, pair, progress, open}: "saved" after
+                           COMMIT, and the next pair in the same answer
+``POST rate/api/undo``     {token} -> {undone, pair, progress, open, reasons?}
 
-What a person can mend comes back as ``{"error": sentence}`` with a status of 4xx; a store
-that cannot be used is 503 ("voting pauses"), anything else 500; both are logged.
+Where voting is closed, ``result`` says how it ended. Errors as in :mod:`studio.ui.rating.json_answers`.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-import logging
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, get_args
 
 import anyio
-from anyio import CapacityLimiter, to_thread
-from starlette.requests import ClientDisconnect, Request
+from anyio import CapacityLimiter
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from studio.domain.votes import Press, Served
-from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError, StoreError, StudioError
+from studio.errors import InputError
 from studio.services import Services
 from studio.services.rating.service import RatingService
+from studio.services.votes.filters import VoteFilters
 from studio.ui.page.access import address_of
-from studio.ui.parts.plain_page import served
+from studio.ui.parts.plain_page import plain_page
 from studio.ui.rating.hub_login import account_of, login_offered
+from studio.ui.rating.json_answers import answer_json
+from studio.ui.rating.outcome import outcome
+from studio.ui.votes.panel import Reader
 
-log = logging.getLogger(__name__)
-
-#: The largest request; what a browser sends is a few hundred bytes.
-MAX_BODY = 64 * 1024
+PAGE = Path(__file__).with_name("voting.html")
 #: Threads for votes, apart from those of the studio's own events: a hall of raters and a chat never wait for each other.
 THREADS = 24
-PAGE = Path(__file__).with_name("voting.html")
-_API_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_STATUS = {NotAllowedError: 403, NotFoundError: 404, ConflictError: 409, InputError: 422}
 #: Raters that one address may register at once, and how many a second after that: a hall behind one address is served, a
 #: script slowed.
 _BURST, _A_SECOND, _ADDRESSES = 100, 5.0, 10_000
-
-Action = Callable[[dict[str, Any], Request], dict[str, Any]]
 
 
 def rate_routes(services: Services) -> list[BaseRoute]:
@@ -63,16 +55,16 @@ def rate_routes(services: Services) -> list[BaseRoute]:
 
     async def register(request: Request) -> Response:
         await anyio.sleep(pace.delay(address_of(request)))
-        return await _answer(api.register, limiter, request)
+        return await answer_json(api.register, limiter, request)
 
     actions = {"hello": api.hello, "next": api.next, "vote": api.vote, "undo": api.undo}
     return [
-        Route("/rate", _page),
+        Route("/rate", lambda request: plain_page(PAGE)),
         # relative addresses in the page count from its folder
         Route("/rate/", lambda request: RedirectResponse("../rate", 308)),
         Route("/rate/api/register", register, methods=["POST"]),
         *(
-            Route(f"/rate/api/{name}", functools.partial(_answer, action, limiter), methods=["POST"])
+            Route(f"/rate/api/{name}", functools.partial(answer_json, action, limiter), methods=["POST"])
             for name, action in actions.items()
         ),
     ]
@@ -101,6 +93,7 @@ class RateApi:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._reader = Reader(lambda: services.rating)
 
     @property
     def _rating(self) -> RatingService:
@@ -129,7 +122,9 @@ class RateApi:
         press = _text(body, "press")
         if press not in get_args(Press):
             raise InputError(f"press is {press[:40]!r}; it must be one of {', '.join(get_args(Press))}.")
-        reveal = self._rating.vote(rater, _text(body, "pair"), _text(body, "proof"), press, _seconds(body))  # type: ignore[arg-type]
+        seconds, reasons = _seconds(body), _reasons(body)
+        pair, proof = _text(body, "pair"), _text(body, "proof")
+        reveal = self._rating.vote(rater, pair, proof, press, seconds, reasons)  # type: ignore[arg-type]
         return {"saved": True, "reveal": asdict(reveal) if reveal else None, **self._standing(rater)}
 
     def undo(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -138,7 +133,7 @@ class RateApi:
         pair = self._rating.undo(rater)
         if pair is None:
             return {"undone": False, **self._standing(rater)}
-        return {"undone": True, **self._standing(rater), "pair": _pair(pair)}
+        return {"undone": True, **self._standing(rater), "pair": _pair(pair), "reasons": pair.reasons}
 
     def _standing(self, rater: Any) -> dict[str, Any]:
         turn = self._rating.turn(rater)
@@ -146,7 +141,12 @@ class RateApi:
             "pair": _pair(turn.served) if turn.served else None,
             "progress": asdict(turn.progress),
             "open": turn.rules.open,
+            "result": None if turn.rules.open else self._result(),
         }
+
+    def _result(self) -> dict[str, Any]:
+        """How the room voted, as every rater may read it once voting is closed."""
+        return outcome(self._reader.read(VoteFilters()))
 
     def _rules(self) -> dict[str, Any]:
         rules = self._rating.rules()
@@ -174,66 +174,6 @@ def rendered(markdown: str) -> str:
     return str(parser.render(markdown))
 
 
-async def _page(request: Request) -> Response:
-    return served(PAGE)
-
-
-async def _answer(action: Action, limiter: CapacityLimiter, request: Request) -> Response:
-    started = time.monotonic()
-    try:
-        body = await _body(request)
-        status, answer = 200, await to_thread.run_sync(action, body, request, limiter=limiter)
-    except _Refused as error:
-        status, answer = error.status, {"error": str(error)}
-    except StoreError as error:
-        log.error("%s: %s", request.url.path, error)  # where the store lies is the operator's to know
-        status, answer = 503, {"error": "Voting pauses for a moment; your vote is kept and sent again."}
-    except StudioError as error:
-        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 400)
-        answer = {"error": str(error)}
-    except ClientDisconnect:
-        # whoever asked is gone; nobody reads this
-        return Response(status_code=400)
-    except Exception:
-        log.exception("%s failed after %.2f s", request.url.path, time.monotonic() - started)
-        status, answer = 500, {"error": "That failed; the server's log has the details."}
-    # ASCII only: half a surrogate pair in somebody's text cannot break the answer
-    return Response(json.dumps(answer), status, _API_HEADERS, "application/json")
-
-
-class _Refused(Exception):
-    """A request that is not the page's, with the status to answer."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    """The request's JSON object.
-
-    Raises:
-        _Refused: it comes from another site's page, is too large, or is no JSON object.
-    """
-    # Another site's page could otherwise vote in the name of a visitor who is signed in here.
-    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        raise _Refused(403, "Votes are taken from the studio's own page only.")
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise _Refused(415, "The body must be JSON (Content-Type: application/json).")
-    raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > MAX_BODY:
-            raise _Refused(413, f"The body is larger than {MAX_BODY // 1024} kB.")
-    try:
-        body = json.loads(bytes(raw).decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise _Refused(400, "The body is not JSON in UTF-8.") from None
-    if not isinstance(body, dict):
-        raise _Refused(400, "The body must be a JSON object.")
-    return body
-
-
 def _text(body: dict[str, Any], key: str) -> str:
     value = body.get(key)
     if not isinstance(value, str):
@@ -256,6 +196,13 @@ def _seconds(body: dict[str, Any]) -> float:
     if not math.isfinite(seconds) or seconds < 0:
         raise InputError("seconds must be a number of at least 0.")
     return seconds
+
+
+def _reasons(body: dict[str, Any]) -> list[Any]:
+    value = body.get("reasons", [])
+    if not isinstance(value, list):
+        raise InputError("reasons must be a list.")
+    return value
 
 
 def _pair(served: Served) -> dict[str, Any]:

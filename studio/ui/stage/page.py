@@ -30,7 +30,7 @@ from studio.services import Services
 from studio.services.runs.store import RunView
 from studio.services.stage import Dial, dials, find_dial, measured_along, ratio_of
 from studio.services.strength import HIGHEST, LOWEST
-from studio.ui.parts.plain_page import served
+from studio.ui.parts.plain_page import plain_page
 from studio.ui.rating.qr import best_address, checked_address, only_here, qr_path
 from studio.ui.training.run_view import frame, how_far
 from studio.ui.training.watch import find, moving, to_watch
@@ -47,7 +47,7 @@ def stage_routes(services: Services) -> list[BaseRoute]:
     """The routes, for ``launch(app_kwargs={"routes": ...})``."""
 
     async def page(request: Request) -> Response:
-        return served(PAGE)
+        return plain_page(PAGE)
 
     async def state(request: Request) -> Response:
         link = getattr(getattr(request.app, "blocks", None), "share_url", None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,15 +55,15 @@ class Reading:
 class Reader:
     """Computes a :class:`Reading` when votes have come in, and keeps it for whoever asks next. For all pages together."""
 
-    def __init__(self, rating: RatingService) -> None:
+    def __init__(self, rating: Callable[[], RatingService]) -> None:
         self._rating = rating
         self._lock = threading.Lock()
         self._kept: OrderedDict[VoteFilters, Reading] = OrderedDict()
 
     def moment(self) -> Moment:
         """Cheap: counts and rules."""
-        rules = self._rating.rules()
-        return Moment(self._rating.progress(None), rules.min_votes, rules.open)
+        rules, progress = self._rating().rules(), self._rating().progress(None)
+        return Moment(progress, rules.needed(progress.raters), rules.open)
 
     def read(self, filters: VoteFilters, anew: bool = False) -> Reading:
         """The votes under ``filters``; ``anew`` also where their number is the same (somebody changed their mind)."""
@@ -70,7 +71,7 @@ class Reader:
             moment = self.moment()
             kept = self._kept.get(filters)
             if kept is None or kept.moment != moment or anew:
-                ballots = self._rating.ballots()
+                ballots = self._rating().ballots()
                 voted = {vote.rater_id for vote in ballots.votes}
                 raters = tuple((rater.id, rater.name) for rater in ballots.raters if rater.id in voted)
                 kept = Reading(moment, report(ballots, filters), decide(ballots), raters)
@@ -85,7 +86,7 @@ class ResultsPanel:
     """Draws the panel when made (inside a ``gr.Blocks``); :meth:`bind` connects it."""
 
     def __init__(self, rating: RatingService) -> None:
-        self._reader = Reader(rating)
+        self._reader = Reader(lambda: rating)
         self._draw()
         self.seen: gr.State = gr.State(None)
         self.timer = gr.Timer(IDLE_S)

@@ -42,7 +42,11 @@ def preferences(report: VoteReport) -> Markup:
 
 def counts(report: VoteReport, decisions: Iterable[Decision], min_votes: int) -> Markup:
     """What counts, what is left out, how many pairs are decided. Shown at all times, filters open or not."""
-    lines = (reading.read_counts(report) if report.total else "", reading.read_decisions(decisions, min_votes))
+    lines = (
+        reading.read_counts(report) if report.total else "",
+        reading.read_decisions(decisions, min_votes),
+        reading.read_reasons(report.reasons),
+    )
     return _HTML.counts(report, [line for line in lines if line])
 
 

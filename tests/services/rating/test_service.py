@@ -200,7 +200,7 @@ def test_a_retired_pair_is_served_no_more_and_keeps_its_votes(rating: RatingServ
 
 
 def test_rules(rating: RatingService) -> None:
-    assert rating.rules() == RatingRules(GUIDELINES, 3, False, True)
+    assert rating.rules() == RatingRules(GUIDELINES, 3, False, True, two_decide=True)
     for word in ("Helpful", "Truthful", "Harmless", "Tie", "Both bad", "Skip"):
         assert word in GUIDELINES
     mine = RatingRules("# Mine\n<b>&", min_votes=5, reveal=True, open=False)
@@ -267,3 +267,37 @@ def test_decisions_and_progress_of_a_small_vote(rating: RatingService) -> None:
     progress = rating.progress(None)
     assert (progress.own, progress.own_total, progress.pairs) == (0, 2, 2)
     assert (progress.decided, progress.votes, progress.raters) == (2, 6, 3)
+
+
+def test_two_people_decide_a_pair_where_the_operator_lets_them(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(2))
+    for number in range(2):
+        rater = somebody(rating, f"rater {number}")
+        while (served := rating.serve(rater)) is not None:
+            agreeing = served.prompt.endswith("0") or number == 0
+            press(rating, rater, served, "left" if served.left.startswith("yes") is agreeing else "right")
+    agreed, split = rating.decisions()
+    assert (agreed.winner, split.winner) == ("2", None), "one vote each is a tie"
+    assert rating.progress(None).decided == 2
+    rating.set_rules(dataclasses.replace(rating.rules(), two_decide=False))
+    assert [decision.winner for decision in rating.decisions()] == [None, None]
+    assert rating.progress(None).decided == 0
+    rating.set_rules(dataclasses.replace(rating.rules(), two_decide=True))
+    third = somebody(rating, "third")
+    press(rating, third, served_to(rating, third), "tie")
+    assert rating.ballots().min_votes == 3, "three people vote now"
+
+
+def test_reasons_go_with_a_vote_and_come_back_with_it(rating: RatingService) -> None:
+    rating.add_pairs(new_pairs(1))
+    anna = somebody(rating)
+    served = served_to(rating, anna)
+    with pytest.raises(InputError, match="reasons names 'nice'"):
+        rating.vote(anna, served.pair_id, served.token, "left", 1.0, ["nice"])
+    rating.vote(anna, served.pair_id, served.token, "left", 1.0, ["style", "helpful", "style"])
+    assert rating.ballots().votes[0].reasons == ("helpful", "style")
+    back = rating.undo(anna)
+    assert back is not None
+    assert back.reasons == ("helpful", "style")
+    press(rating, anna, back, "left")
+    assert rating.ballots().votes[0].reasons == ()

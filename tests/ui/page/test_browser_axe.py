@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from studio.config import ROOT, Settings
+from studio.services import Services
+from tests.helpers.pairs import new_pairs, press_until_done
 
 axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="tests/requirements.txt")
 
@@ -36,7 +38,9 @@ def violations(page: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_has_a_violation(demo: Settings, open_page: Callable[..., Any], studio_url: str, scheme: str) -> None:
+def test_no_page_has_a_violation(
+    demo: Settings, services: Services, open_page: Callable[..., Any], studio_url: str, scheme: str
+) -> None:
     page = open_page(studio_url, color_scheme=scheme)
     page.locator("#base-needs", has_text="parameters").wait_for()
     page.locator("#run-head", has_text="demo-support-90").wait_for()
@@ -50,4 +54,12 @@ def test_no_page_has_a_violation(demo: Settings, open_page: Callable[..., Any], 
         page.goto(studio_url + path)
         page.locator("h1, h2").first.wait_for()
         found[path] = violations(page)
+    services.rating.add_pairs(new_pairs(3))
+    press_until_done(services.rating, services.rating.register("Anna")[0])
+    page.goto(f"{studio_url}present")
+    page.locator("body[data-screen=vote] #code svg").wait_for()
+    found["present"] = violations(page)
+    page.get_by_role("button", name="Close and reveal").click()
+    page.locator("#outcome .ahead").wait_for()
+    found["present, closed"] = violations(page)
     assert {name: some for name, some in found.items() if some} == {}

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from studio.domain.data import Message
 from studio.domain.votes import NewPair, Origin
-from studio.ui.parts.plain_page import plain_page
+from studio.ui.parts.plain_page import text_and_headers
 from studio.ui.rating.voting_page import PAGE, rate_routes, rendered
 from tests.helpers.pairs import new_pairs
 from tests.helpers.voting_server import SCRIPT, Hall, refused
@@ -36,8 +36,8 @@ def test_the_page_comes_from_this_server_alone_and_runs_its_own_script_only(hall
 
 
 def test_the_page_has_its_files_put_in() -> None:
-    html, _ = plain_page(PAGE)
-    assert "/* rate_page." not in html
+    html, _ = text_and_headers(PAGE)
+    assert "/* voting." not in html
     assert "const KEYS" in html
     assert html.count("<script") == html.count("</script>") == 1
 

@@ -16,7 +16,8 @@ from studio.domain.votes import NewPair, Origin
 from studio.errors import StoreError
 from studio.services.rating.service import RatingService
 from studio.ui.rating.hub_login import account_of, login_offered
-from studio.ui.rating.voting_page import MAX_BODY, Registrations, rate_routes
+from studio.ui.rating.json_answers import MAX_BODY
+from studio.ui.rating.voting_page import Registrations, rate_routes
 from tests.helpers.pairs import new_pairs
 from tests.helpers.voting_server import SCRIPT, Hall, refused
 from tests.helpers.waiting import run_async

@@ -270,7 +270,7 @@ def test_a_changed_mind_shows_after_refresh(rating: RatingService) -> None:
     served = rating.serve(rater)
     assert served is not None
     rating.vote(rater, served.pair_id, served.token, "left", 3.0)
-    reader = Reader(rating)
+    reader = Reader(lambda: rating)
     before = reader.read(VoteFilters())
     assert reader.read(VoteFilters()) is before
     rating.vote(rater, served.pair_id, served.token, "right", 3.0)

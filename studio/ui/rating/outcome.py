@@ -1,0 +1,56 @@
+"""How a vote ended, as the plain pages show it: who is preferred, what each pair got, which model wrote which answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from studio.services.votes import reading
+from studio.ui.votes.panel import Reading
+from studio.ui.votes.view import MAX_SENTENCES
+
+#: Pairs on the presenter's page; the Rate tab lists all.
+MAX_PAIRS = 60
+
+
+def outcome(seen: Reading) -> dict[str, Any]:
+    """Sentences, and the counts of every two models that met in votes, those with most votes first."""
+    matches = [match for match in seen.report.matches if match.votes][:MAX_SENTENCES]
+    return {
+        "ahead": [reading.read_match(match) for match in matches] or ["No vote says which model is preferred."],
+        "matches": [
+            {
+                "a": match.a.label,
+                "b": match.b.label,
+                "wins": match.wins,
+                "even": match.ties + match.both_bad,
+                "losses": match.losses,
+            }
+            for match in matches
+        ],
+        "reasons": reading.read_reasons(seen.report.reasons),
+        "decided": reading.read_decisions(seen.decisions, seen.moment.min_votes),
+    }
+
+
+def written_by(seen: Reading) -> list[dict[str, Any]]:
+    """The pairs with votes, those with most first: who wrote each answer, and how many chose it."""
+    voted = sorted((one for one in seen.decisions if one.votes), key=lambda one: -one.votes)
+    return [
+        {
+            "prompt": one.pair.prompt,
+            "answers": [
+                {
+                    "text": text,
+                    "model": origin.label,
+                    "votes": votes,
+                    "won": one.winner == side,
+                }
+                for side, text, origin, votes in (
+                    ("1", one.pair.answer_1, one.pair.origin_1, one.for_1),
+                    ("2", one.pair.answer_2, one.pair.origin_2, one.for_2),
+                )
+            ],
+            "even": one.ties + one.both_bad,
+        }
+        for one in voted[:MAX_PAIRS]
+    ]

@@ -1,0 +1,124 @@
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const MISSED_MS = 3000;
+  const theme = new URLSearchParams(location.search).get("__theme");
+  if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
+
+  /* ---- what this browser keeps: the address typed on the Rate tab, and when the countdown ends ---- */
+  const place = location.pathname.replace(/\/+$/, "");
+  const keep = {
+    get(key) { try { return localStorage.getItem(key); } catch { return null; } },
+    set(key, value) { try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, value); } catch { /* private window */ } },
+  };
+  const ENDS = `${place}:ends`;
+  let ends = Number(keep.get(ENDS)) || 0, clock = 0, asked = 0;
+
+  async function ask(action) {
+    const typed = keep.get("alignment-studio-rate-address");
+    const address = typed || new URL("rate", location.href.split(/[?#]/)[0]).href;
+    const turn = ++asked;
+    let answer, data = null;
+    try {
+      answer = await fetch(`present/api/${action}`, {
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ address, typed: Boolean(typed) }), cache: "no-store",
+      });
+      data = await answer.json();
+    } catch { /* said below */ }
+    if (turn !== asked) return;  /* a later answer is on its way */
+    if (!answer || !answer.ok || !data) {
+      $("failed").textContent = (data && data.error) || "The studio cannot be reached; trying again…";
+      if (!answer || answer.status >= 500) setTimeout(() => ask("look"), MISSED_MS);
+      return;
+    }
+    $("failed").textContent = "";
+    draw(data);
+  }
+
+  /* ---- the screen ---- */
+  const make = (tag, text = "", className = "") => Object.assign(document.createElement(tag), { textContent: text, className });
+
+  function draw(data) {
+    const { progress, code } = data;
+    $("votes").textContent = progress.votes;
+    $("raters").textContent = progress.raters;
+    $("decided").textContent = `${progress.decided} of ${progress.pairs}`;
+    const bar = $("decided-bar");
+    bar.setAttribute("aria-valuemax", progress.pairs);
+    bar.setAttribute("aria-valuenow", progress.decided);
+    bar.firstElementChild.style.width = `${progress.pairs ? (100 * progress.decided) / progress.pairs : 0}%`;
+    $("state").textContent = !data.open ? "Voting is closed" : progress.pairs ? "Voting is open" : "No pairs to rate yet: add some on the Rate tab.";
+    $("title").textContent = data.open ? "Which answer is better?" : "How the room voted";
+    document.body.dataset.screen = data.open ? "vote" : "result";
+    if ($("address").href !== code.address) drawCode(code);
+    if (data.open) return;
+    if (data.result) drawOutcome($("outcome"), data.result);
+    else $("outcome").replaceChildren(make("p", "Nobody has voted.", "ahead"));
+    $("pairs-title").hidden = !data.pairs.length;
+    $("pairs").replaceChildren(...data.pairs.map(pair));
+  }
+
+  function drawCode(code) {
+    const SVG = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(SVG, "svg");
+    const set = (node, values) => Object.entries(values).forEach(([name, value]) => node.setAttribute(name, value));
+    set(svg, { viewBox: `0 0 ${code.size} ${code.size}`, role: "img", "aria-label": `QR code of ${code.address}`, "shape-rendering": "crispEdges" });
+    /* black on white also on a dark page: readers need it */
+    for (const [fill, d] of [["#fff", `M0 0h${code.size}v${code.size}H0z`], ["#000", code.dots]]) {
+      const path = document.createElementNS(SVG, "path");
+      set(path, { fill, d });
+      svg.append(path);
+    }
+    $("code").replaceChildren(svg);
+    $("address").href = code.address;
+    $("address").textContent = code.address.replace(/^https?:\/\//, "");
+    $("only-here").hidden = !code.only_here;
+  }
+
+  function pair(one) {
+    const box = make("article", "", "pair"), two = make("div", "", "two");
+    for (const answer of one.answers) {
+      const side = make("div", "", answer.won ? "won" : "");
+      const who = make("p", "", "who");
+      who.append(make("bdi", answer.model), ` · ${answer.votes} vote${answer.votes === 1 ? "" : "s"}${answer.won ? " ✓" : ""}`);
+      side.append(who, Object.assign(make("p", answer.text, "text"), { dir: "auto", lang: "" }));
+      two.append(side);
+    }
+    box.append(Object.assign(make("p", one.prompt, "prompt"), { dir: "auto", lang: "" }), two);
+    if (one.even) box.append(make("p", `${one.even} for neither`, "small"));
+    return box;
+  }
+
+  /* ---- the countdown ---- */
+  function set(end) {
+    ends = end;
+    keep.set(ENDS, end ? String(end) : null);
+    tick();
+  }
+
+  function tick() {
+    clearTimeout(clock);
+    const left = ends ? Math.max(0, Math.ceil((ends - Date.now()) / 1000)) : 0;
+    $("left").textContent = !ends ? "" : left ? `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}` : "Time is up";
+    $("left").classList.toggle("over", Boolean(ends) && !left);
+    $("start").hidden = Boolean(ends);
+    $("stop").hidden = !ends;
+    if (left) clock = setTimeout(tick, 250);
+  }
+
+  $("countdown").addEventListener("submit", (event) => {
+    event.preventDefault();
+    set(Date.now() + 60000 * Number($("minutes").value));
+  });
+  $("stop").addEventListener("click", () => set(0));
+  $("close").addEventListener("click", () => { set(0); ask("close"); });
+  $("open").addEventListener("click", () => ask("open"));
+
+  /* ---- what the server says has changed ---- */
+  const stream = new EventSource("changes");
+  let missed = false;
+  stream.onmessage = (event) => { if (event.data === "votes") ask("look"); };
+  stream.onerror = () => { missed = true; };
+  stream.onopen = () => { if (missed) ask("look"); missed = false; };
+  tick();
+  ask("look");
+})();

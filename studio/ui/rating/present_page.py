@@ -1,0 +1,110 @@
+"""The presenter's view of a vote, ``/present``: the code to vote with, what has come in, a countdown, and the result. For the
+operator alone.
+
+``GET present``             the page; it is told of new votes by ``/changes``
+``POST present/api/look``   {address, typed} -> {open, progress, code, result, pairs}; ``result`` and ``pairs`` once voting is closed
+``POST present/api/close``  the same, after closing the vote; ``present/api/open`` after opening it again
+
+Errors as in :mod:`studio.ui.rating.json_answers`.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from anyio import CapacityLimiter
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from studio.errors import InputError, NotAllowedError
+from studio.services import Services
+from studio.services.votes.filters import VoteFilters
+from studio.ui.page.access import secret_of
+from studio.ui.parts.html import Macros
+from studio.ui.parts.plain_page import plain_page
+from studio.ui.rating.json_answers import answer_json
+from studio.ui.rating.outcome import outcome, written_by
+from studio.ui.rating.qr import best_address, checked_address, only_here, qr_path
+from studio.ui.votes.panel import Reader
+
+PAGE = Path(__file__).with_name("present.html")
+_REFUSAL = (
+    "The presenter view is the operator's; give the operator's password in the studio (top right), then open it again."
+)
+#: Presenters of one server at once; others wait.
+_THREADS = 4
+
+
+def present_routes(services: Services) -> list[BaseRoute]:
+    """The routes, for ``launch(app_kwargs={"routes": ...})``."""
+    api, limiter = PresentApi(services), CapacityLimiter(_THREADS)
+
+    async def shown(request: Request) -> Response:
+        if not services.gate.knows(secret_of(request)):
+            return HTMLResponse(Macros("evaluations/report_page.html").sentence(_REFUSAL, "./"), 403)
+        return plain_page(PAGE)
+
+    return [
+        Route("/present", shown),
+        *(
+            Route(f"/present/api/{name}", functools.partial(answer_json, action, limiter), methods=["POST"])
+            for name, action in (("look", api.look), ("close", api.close), ("open", api.open))
+        ),
+    ]
+
+
+class PresentApi:
+    """What the routes do, in a thread: a request's JSON in, the answer's JSON out."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._reader = Reader(lambda: services.rating)
+
+    def look(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
+        """How the vote stands."""
+        self._check(request)
+        return self._standing(body, request)
+
+    def close(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
+        """Close the vote."""
+        return self._set(False, body, request)
+
+    def open(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
+        """Open the vote again."""
+        return self._set(True, body, request)
+
+    def _set(self, opened: bool, body: dict[str, Any], request: Request) -> dict[str, Any]:
+        self._check(request)
+        rating = self._services.rating
+        rating.set_rules(replace(rating.rules(), open=opened))
+        return self._standing(body, request)
+
+    def _check(self, request: Request) -> None:
+        if not self._services.gate.knows(secret_of(request)):
+            raise NotAllowedError(_REFUSAL)
+
+    def _standing(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
+        moment = self._reader.moment()
+        seen = None if moment.open or not moment.progress.votes else self._reader.read(VoteFilters())
+        return {
+            "open": moment.open,
+            "progress": asdict(moment.progress),
+            "code": self._code(body, request),
+            "result": outcome(seen) if seen else None,
+            "pairs": written_by(seen) if seen else [],
+        }
+
+    def _code(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
+        address = body.get("address")
+        if not isinstance(address, str):
+            raise InputError("address must be text.")
+        if not body.get("typed"):
+            share = getattr(getattr(request.app, "blocks", None), "share_url", None)
+            address = best_address(address, share, self._services.settings.host)
+        address = checked_address(address)
+        size, dots = qr_path(address)
+        return {"address": address, "size": size, "dots": dots, "only_here": only_here(address)}
