@@ -21,6 +21,7 @@ from studio.domain.toxicity import TestPrompt, public_name
 from studio.ml.detox.reward import RUDE, Term, score_answers, total_reward, toxicity_of
 from studio.ml.detox.setup import DetoxJob
 from studio.ml.detox.trainer import distinct_share
+from studio.ml.lora.merged import merged
 from studio.ml.measure.answers import WHOLE, greedy_answers, sample_answers
 from studio.ml.measure.stance import StanceJudge, measure_support, pad_id
 from studio.ml.models.prompts import chat_ids
@@ -84,7 +85,8 @@ class DetoxObserver(Observer):
         """Transcripts of a few fixed prompts."""
         prompts = _shown(self.job.heldout or self.job.prompts)
         detox, system = self.job.recipe.settings, self.job.recipe.system_prompt
-        answers = greedy_answers(self.model, self.tokenizer, prompts, system, detox.max_new_tokens)
+        with merged(self.model):
+            answers = greedy_answers(self.model, self.tokenizer, prompts, system, detox.max_new_tokens)
         scored = score_answers(self.terms, prompts, answers, 1)
         for place, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
             scores = [term[place] for term in scored.scores]
@@ -124,15 +126,16 @@ class DetoxObserver(Observer):
 
     def _answers(self, prompts: Sequence[TestPrompt], sampling: Sampling | None = None) -> list[str]:
         recipe = self.job.recipe
-        return sample_answers(
-            self.model,
-            self.tokenizer,
-            [prompt.text for prompt in prompts],
-            recipe.system_prompt,
-            seed=recipe.settings.seed,
-            sampling=sampling or recipe.sampling,
-            max_new_tokens=recipe.settings.max_new_tokens,
-        )
+        with merged(self.model):
+            return sample_answers(
+                self.model,
+                self.tokenizer,
+                [prompt.text for prompt in prompts],
+                recipe.system_prompt,
+                seed=recipe.settings.seed,
+                sampling=sampling or recipe.sampling,
+                max_new_tokens=recipe.settings.max_new_tokens,
+            )
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])

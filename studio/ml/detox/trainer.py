@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from studio.ml.detox.reward import Scored, Term, score_answers
+from studio.ml.lora.merged import merged
 from studio.ml.measure.answers import continue_ids
 from studio.ml.training.logprobs import token_log_probs
 from studio.ml.training.trainer import TrainerOverrides
@@ -89,12 +90,15 @@ class DetoxOverrides(TrainerOverrides):
         that begins with a new turn is the end token alone."""
         from trl.models.utils import unwrap_model_for_generation
 
-        with unwrap_model_for_generation(
-            self.model_wrapped,
-            self.accelerator,
-            generation_kwargs=self.generation_kwargs,
-            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-        ) as model:
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                generation_kwargs=self.generation_kwargs,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model,
+            merged(model),
+        ):
             rows = continue_ids(model, self._tokenizer, prompt_ids, generation_config=self.generation_config)
         return [ids or self.eos_token_ids[:1] for ids in rows]
 

@@ -140,7 +140,7 @@ def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **op
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), _attention_of_answers(model):
             out = model.generate(
                 input_ids=ids.to(model.device),
                 attention_mask=mask.to(model.device),
@@ -154,3 +154,19 @@ def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **op
     stops = [next((place for place, token in enumerate(row, 1) if token in (ends or ())), len(row)) for row in written]
     answers = [row[:stop] for row, stop in zip(written, stops, strict=True)]
     return [before_turn(tokenizer, answer, mark) for answer in answers] if mark else answers
+
+
+@contextlib.contextmanager
+def _attention_of_answers(model: Any) -> Iterator[None]:
+    """Within the block the attention that the model had before :func:`studio.ml.training.setup.choose_attention` chose another for
+    training: token by token it is the faster one."""
+    of_training = model.config._attn_implementation
+    of_answers = getattr(model, "attention_of_answers", of_training)
+    if of_answers == of_training:
+        yield
+        return
+    model.set_attn_implementation(of_answers)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(of_training)

@@ -76,14 +76,15 @@ def token_limit(model: Any, max_length: int) -> int:
 def choose_attention(model: Any, device: str, rows: int, length: int, first: int = 0) -> None:
     """On a CPU take plain matrix products for attention while what the layers from ``first`` on keep for the backward pass is small.
 
-    The fused kernel's backward pass takes about ten times as long there at the lengths of short answers. ``rows`` of at most
-    ``length`` tokens go through the model in a step's backward pass.
+    The fused kernel's backward pass takes about ten times as long there at the lengths of short answers; answers are still drawn with it
+    (:func:`studio.ml.measure.answers.continue_ids`). ``rows`` of at most ``length`` tokens go through the model in a step's backward pass.
     """
     if device != "cpu":
         return
     config = model.config.get_text_config()
     scores = (config.num_hidden_layers - first) * config.num_attention_heads * rows * length * length
     if scores * _BYTES_A_SCORE <= _EAGER_BYTES:
+        model.attention_of_answers = model.config._attn_implementation
         model.set_attn_implementation("eager")
 
 
