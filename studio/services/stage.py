@@ -101,7 +101,8 @@ def measured_along(dial: Dial, sweeps: Sequence[Sweep]) -> dict[float, SupportSh
             blend = sweep.blend
             if blend is not None and (blend.first, blend.second) == (run.run_id, second.run_id):
                 for point in blend.points:
-                    if found.get(point.weight) is None:
+                    own = found.get(point.weight)
+                    if own is None or not own.n:
                         found[point.weight] = point.measured
     return {at: share for at, share in sorted(found.items()) if share is not None and share.n}
 

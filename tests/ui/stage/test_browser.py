@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from studio.domain.events import MeasureEvent, SampleEvent
+from studio.domain.runs import RunStatus
 from studio.services import Services
 from studio.services.files.records import LineWriter
+from studio.services.runs.status import write_status
 from tests.helpers.compare import PROMPTS, add_run
 from tests.helpers.runs import make_dataset, make_recipe
 from tests.helpers.sweeps import share
@@ -28,6 +30,7 @@ def settled(page: Any) -> str:
 def test_by_keyboard_alone(services: Services, open_page: Callable[..., Any], studio_url: str) -> None:
     for name, ratio, seed, support in (("run-low", 0.1, 1, 1), ("run-high", 0.9, 2, 18)):
         add_run(services.runs, name, ratio=ratio, seed=seed)
+        write_status(services.runs.folder(name), RunStatus("done"))
         LineWriter(services.runs.folder(name) / "events.jsonl").write(MeasureEvent("adapter", 4, share(support, 20)))
     page = open_page(studio_url, viewport={"width": 1280, "height": 720})
     page.wait_for_selector("#pane-identity-2 .pane-id")

@@ -13,8 +13,10 @@ from starlette.testclient import TestClient
 
 from studio.config import Settings
 from studio.domain.events import MeasureEvent, SampleEvent
+from studio.domain.runs import RunStatus
 from studio.services import Services
 from studio.services.files.records import LineWriter
+from studio.services.runs.status import write_status
 from studio.ui.stage.page import stage_routes
 from tests.helpers.compare import PROMPTS, add_run
 from tests.helpers.runs import make_dataset, make_recipe
@@ -103,6 +105,7 @@ def test_a_bad_value_gets_one_sentence(
 
 def test_the_run_at_work_is_followed(client: TestClient, services: Services) -> None:
     add_run(services.runs, "run-1", created=1.0)
+    write_status(services.runs.folder("run-1"), RunStatus("done"))
     data = dataclasses.replace(make_dataset(), test_prompts=("Film?", "Second?", "3?", "4?", "5?"))
     folder = services.runs.create(make_recipe("run-new", created=2.0), data)
     assert state(client)["questions"] == list(PROMPTS), "nothing to show of it yet"
