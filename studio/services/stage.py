@@ -34,7 +34,7 @@ def dials(runs: Sequence[RunView]) -> list[Dial]:
         runs: newest first; of several with one ratio the newest counts.
     """
     answering = [run for run in runs if _answers(run)]
-    blends = {}
+    blends: dict[Hashable, Dial] = {}
     for run in answering:
         dial = dial_of(run, answering)
         if dial.second is not None:
