@@ -87,7 +87,10 @@ def test_charts_and_pages_name_the_fonts_of_every_system() -> None:
     family = training_figure([]).layout.font.family
     pages = [
         family,
-        *((ROOT / "studio/ui" / name).read_text("utf-8") for name in ("parts/plain_page.css", "evaluations/report.css")),
+        *(
+            (ROOT / "studio/ui" / name).read_text("utf-8")
+            for name in ("parts/plain_page.css", "evaluations/report.css")
+        ),
     ]
     for font in SANS:
         assert all(font in page for page in pages)
