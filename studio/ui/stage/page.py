@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).with_name("stage.html")
 #: Prepared questions, one a key; the longest answer in tokens, which still fits on the screen.
-QUESTIONS, ANSWER_TOKENS = 4, 96
+QUESTIONS, ANSWER_TOKENS = 4, 64
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 

@@ -146,7 +146,7 @@
     $("tuned-title").textContent = strip ? `Adapted, step ${state.training.step}` : "Adapted";
     $("base-text").textContent = shown ? shown.base.text : "";
     const words = shown && shown.words;
-    if (words) drawWords(words); else $("tuned-text").textContent = shown ? shown.tuned.text : "";
+    if (words) drawWords(shown.tuned.text, words); else $("tuned-text").textContent = shown ? shown.tuned.text : "";
     $("words").hidden = !words;
     for (const name of ["base", "tuned"]) $(`${name}-text`).classList.toggle("waiting", Boolean(call && !strip && !shown[name].whole));
     /* what is said of an answer: before its first word, and once it is whole */
@@ -157,10 +157,12 @@
   }
 
   /* The answer token by token, in colour by how much likelier the adapter makes each; and those that moved most. */
-  function drawWords(tokens) {
+  function drawWords(answer, tokens) {
     const scale = Math.max(LEAST_SCALE, ...tokens.map((token) => Math.abs(token.difference)));
-    const end = tokens.length - 1;
-    $("tuned-text").replaceChildren(...tokens.slice(0, end).map((token) => {
+    /* the end of an answer, of some bases two tokens, is no word of it */
+    let length = 0;
+    const written = tokens.filter((token) => (length += token.text.length) - token.text.length < answer.trim().length);
+    $("tuned-text").replaceChildren(...written.map((token) => {
       const part = document.createElement("span"), size = Math.abs(token.difference) / scale, up = token.difference > 0;
       part.textContent = token.text;
       part.className = up ? "moved" : "moved down";
@@ -168,7 +170,7 @@
       part.style.borderBottomWidth = `${(4 * size).toFixed(1)}px`;
       return part;
     }));
-    const named = tokens.slice(0, end).filter((token) => token.text.trim()).sort((a, b) => Math.abs(b.difference) - Math.abs(a.difference)).slice(0, NAMED);
+    const named = written.filter((token) => token.text.trim()).sort((a, b) => Math.abs(b.difference) - Math.abs(a.difference)).slice(0, NAMED);
     $("words").replaceChildren("Words that moved (nats): ", ...named.flatMap((token) => {
       const word = document.createElement("b");
       word.textContent = token.text.trim();
@@ -184,14 +186,14 @@
     $("question").style.height = `${$("question").scrollHeight}px`;
   }
 
-  /* The largest type in which both answers fit. */
+  /* The largest type in which each answer fits. */
   const small = matchMedia("(max-width: 760px), (max-height: 560px)");
   function fit() {
     const boxes = [$("base-text"), $("tuned-text")];
     for (const box of boxes) box.style.fontSize = "";
     if (small.matches) return;
-    for (let size = 34; size >= 20 && boxes.some((box) => box.scrollHeight > box.clientHeight + 1); size -= 2) {
-      for (const box of boxes) box.style.fontSize = `${size}px`;
+    for (const box of boxes) {
+      for (let size = 34; size >= 20 && box.scrollHeight > box.clientHeight + 1; size -= 2) box.style.fontSize = `${size}px`;
     }
     for (const box of boxes) if (call) box.scrollTop = box.scrollHeight;
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -71,6 +72,14 @@ def test_by_keyboard_alone(services: Services, open_page: Callable[..., Any], st
     assert stage.input_value("#question") == "q 1 Why?"
     stage.keyboard.press("Enter")
     settled(stage)
+    # of a base whose answers end in two tokens, neither is among the words
+    ended = [{"text": text, "difference": 1.0} for text in ("word " * 100, "<|end|>", "\n")]
+    body = f"event: complete\ndata: {json.dumps([{'tokens': ended}])}\n\n"
+    stage.route("**/call/explain/*", lambda route: route.fulfill(content_type="text/event-stream", body=body))
+    stage.keyboard.press("Space")
+    stage.locator("#words[hidden]").wait_for(state="attached")
+    settled(stage)
+    assert "<|end|>" not in stage.inner_text("#answers")
     # a run at work takes the screen until somebody asks
     folder = services.runs.create(make_recipe("run-new"), make_dataset())
     LineWriter(folder / "samples.jsonl").write(SampleEvent(step=4, prompt="Other?", answer="At step <b>4</b>."))
