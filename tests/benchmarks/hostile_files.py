@@ -10,6 +10,7 @@ computing. Wanted: at most 300 MB above idle, 5 s, one sentence.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import io
 import json
@@ -289,11 +290,11 @@ def measured(reader: str, path: Path, scratch: Path) -> dict[str, Any]:
 
 def _memory(process: psutil.Process) -> int:
     total = 0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            total += one.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
+    with contextlib.suppress(psutil.NoSuchProcess):
+        total += process.memory_info().rss
+        for one in process.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += one.memory_info().rss
     return total
 
 

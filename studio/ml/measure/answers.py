@@ -141,12 +141,11 @@ def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **op
     model.eval()
     try:
         with torch.inference_mode(), _attention_of_answers(model):
+            ids, mask = ids.to(model.device), mask.to(model.device)
+            if not seq2seq and min(map(len, rows)) > 1:
+                options["past_key_values"] = _read_once(model, ids, mask, pad)
             out = model.generate(
-                input_ids=ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                pad_token_id=pad,
-                eos_token_id=ends,
-                **options,
+                input_ids=ids, attention_mask=mask, pad_token_id=pad, eos_token_id=ends, **options
             )
     finally:
         model.train(training)
@@ -154,6 +153,21 @@ def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **op
     stops = [next((place for place, token in enumerate(row, 1) if token in (ends or ())), len(row)) for row in written]
     answers = [row[:stop] for row, stop in zip(written, stops, strict=True)]
     return [before_turn(tokenizer, answer, mark) for answer in answers] if mark else answers
+
+
+def _read_once(model: Any, ids: torch.Tensor, mask: torch.Tensor, pad: int) -> Any:
+    """The cache of keys and values of all but the last token of ``ids`` ``[rows, length]``, for which each of some equal rows is read
+    once: several answers to one prompt are drawn. None where no two rows are equal."""
+    import torch
+
+    read, places = torch.unique(torch.cat([mask, ids], 1), dim=0, return_inverse=True)
+    if len(read) == len(ids):
+        return None
+    mask, ids = read.chunk(2, dim=1)
+    options = {"max_new_tokens": 1, "do_sample": False, "return_dict_in_generate": True, "pad_token_id": pad}
+    cache = model.generate(input_ids=ids[:, :-1], attention_mask=mask[:, :-1], **options).past_key_values
+    cache.reorder_cache(places)
+    return cache
 
 
 @contextlib.contextmanager

@@ -18,50 +18,20 @@ from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.pairs import EncodedAnswer, encode_rows
 from studio.ml.training.trunk import open_trunk, prune
 from tests.helpers.dpo import load, make_base, make_job
+from tests.helpers.families import SMALL, family
 
-SMALL = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "vocab_size": 400,
-    "pad_token_id": 0,
-    "eos_token_id": 1,
-    "bos_token_id": None,
-}
 ANSWERS = [EncodedAnswer((5, 6, 7, 8 + n), tuple(range(20 + n, 27 + 2 * n))) for n in range(6)]
-
-
-def family(name: str, **settings: Any) -> Any:
-    """A random six-layer model of a family, in float32."""
-    import torch
-    import transformers
-
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{name}Config")(**SMALL, **settings)
-    return getattr(transformers, f"{name}ForCausalLM")(config).eval()
 
 
 @pytest.mark.parametrize("name", ["Llama", "Qwen3", "Gemma2", "Gemma3"])
 def test_upper_layers_over_kept_states_give_the_log_probabilities_of_all_layers(name: str) -> None:
-    model = gemma3() if name == "Gemma3" else family(name)
+    model = family(name)
     for first in (1, 4):
         trunk = open_trunk(model, first, ANSWERS, 0, None)
         assert trunk is not None
         whole, upper = answer_log_probs(model, ANSWERS, 0), answer_log_probs(model, ANSWERS, 0, trunk=trunk)
         assert upper == pytest.approx(whole, abs=1e-4)
         assert len(model.base_model.layers) == SMALL["num_hidden_layers"]
-
-
-def gemma3() -> Any:
-    """A random Gemma 3: five layers that slide over four tokens, one that does not."""
-    import torch
-    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
-
-    torch.manual_seed(0)
-    return Gemma3ForCausalLM(Gemma3TextConfig(**SMALL, sliding_window=4)).eval()
 
 
 def test_a_family_that_changes_its_inputs_goes_through_all_layers_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
