@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.bench_startup import ROOT, free_port
+from tests.fixtures.browser import find_browser
 from tests.helpers.damaged_runs import damaged, opened
 
 SOUND = ("demo-support-10", "demo-support-90")
@@ -90,7 +91,7 @@ def main() -> int:
         server = serve(home, port, log)
         try:
             with sync_playwright() as tool:
-                browser = tool.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+                browser = tool.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
                 seconds, table, left_out = look(browser.new_page(), f"http://127.0.0.1:{port}/")
                 browser.close()
             alive = server.poll() is None

@@ -166,10 +166,11 @@ class Studio:
         return int(warm[-1]) if warm and int(warm[-1]) in self.processes() else 0
 
     def _worker(self, run: Attempt) -> int:
-        """The process number of a run at work, also while its status names the trainer that started it."""
+        """The process number of a run at work, also while its status names the trainer that started it; 0 while it has none."""
         pid = read_status(run.folder).pid
-        children = psutil.Process(pid).children() if pid and pid == self._trainer() else []
-        return children[0].pid if children else pid
+        if not pid or pid != self._trainer():
+            return pid
+        return next((child.pid for child in psutil.Process(pid).children()), 0)
 
     def _says(self, run_id: str) -> str:
         """The state of a run in the server's words, by its public endpoint."""
@@ -335,6 +336,9 @@ class Studio:
     def _kill_in(self, kill: Kill, run: Attempt) -> None:
         trainer = wait_for(self._trainer, "a trainer is warm")
         pid = self._worker(run)
+        if kill.victim == "run" and not pid:  # claimed by the trainer a moment ago
+            wait_for(lambda: self._worker(run) or run.ended, "the run has a process")
+            pid = self._worker(run)
         if kill.victim == "server":
             self._kill_server(kill, pause=False)
         elif (
@@ -342,7 +346,7 @@ class Studio:
         ):  # 0, where no process works on it, would be our own group
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, kill.signal)
-        unborn = kill.victim == "trainer" and pid in (0, trainer)
+        unborn = kill.victim == "trainer" and not pid
         self._check_end(run, killed=kill.victim == "run", works=kill.victim != "run" and not unborn)
         if run.state != "done":
             self._killed[kill.phase.method] = run.run_id
