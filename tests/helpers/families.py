@@ -25,5 +25,7 @@ def family(name: str, **settings: Any) -> Any:
 
     torch.manual_seed(0)
     config = {"Gemma3": "Gemma3TextConfig"}.get(name, f"{name}Config")
-    own = {"Gemma3": {"sliding_window": 4}, "Lfm2": {"layer_types": ["conv", *["full_attention"] * 4, "conv"]}}.get(name, {})
+    own = {"Gemma3": {"sliding_window": 4}, "Lfm2": {"layer_types": ["conv", *["full_attention"] * 4, "conv"]}}.get(
+        name, {}
+    )
     return getattr(transformers, f"{name}ForCausalLM")(getattr(transformers, config)(**SMALL, **own, **settings)).eval()

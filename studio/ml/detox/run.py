@@ -25,11 +25,16 @@ from studio.ml.detox.start_adapter import StartAdapter
 from studio.ml.detox.trainer import trainer_class
 from studio.ml.models.prompts import chat_ids, end_tokens
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
+from studio.ml.training.logprobs import pad_answers, token_log_probs
 from studio.ml.training.pairs import EncodedAnswer, conversation
 from studio.ml.training.setup import choose_attention, first_layer, token_limit
+from studio.ml.training.shared_prompts import share_prompts
 from studio.ml.training.trunk import Trunk
 
 _log = logging.getLogger(__name__)
+
+#: Tokens of a text that stands for an answer where two ways of reading are compared.
+_CHECKED = 16
 
 Event = DetoxEvent | TranscriptEvent | DetoxReport | MeasureEvent | WeightChange
 
@@ -91,9 +96,15 @@ class DetoxTraining(Training[DetoxJob]):
             train_dataset=Dataset.from_dict({"prompt": prompt_order(prompts, detox)}),
             **shared,
         )
+        pad = base.tokenizer.pad_token_id
         if first:
-            trunk, pad = Trunk(trainer.model, first, None, 0), base.tokenizer.pad_token_id
+            trunk = Trunk(trainer.model, first, None, 0)
             trainer.trunk = trunk if trunk.exact([EncodedAnswer(tuple(ids), ()) for ids in prompt_ids], pad) else None
+        if not seq2seq:
+            # two texts behind one prompt, as a step has them
+            some = [EncodedAnswer(tuple(prompt_ids[0]), tuple(ids[-_CHECKED:])) for ids in prompt_ids[:2]]
+            batch = pad_answers(some, pad, trainer.model.device)
+            share_prompts(trainer.model, lambda: token_log_probs(trainer.model, batch.input_ids, batch.completion_mask))
         return trainer
 
     def observer(self, trainer: Any, base: Base, **shared: Any) -> DetoxObserver:

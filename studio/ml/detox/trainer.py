@@ -8,7 +8,6 @@ optimiser, checkpoints. What differs: prompts come as token ids of the base's ow
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -138,8 +137,8 @@ class DetoxOverrides(TrainerOverrides):
         answered = mask.bool() & (places >= length - keep)
         real = int((length - start.min()).item())
         rows = ids.gather(1, turned)[:, :real]
-        with self.trunk.batch(rows) if self.trunk else contextlib.nullcontext():
-            scores = token_log_probs(model, rows, answered.gather(1, turned)[:, :real], self.temperature)
+        below = self.trunk.fresh if self.trunk else None
+        scores = token_log_probs(model, rows, answered.gather(1, turned)[:, :real], self.temperature, below)
         scores = torch.nn.functional.pad(scores, (1, length - real))
         return scores.gather(1, (places - start) % length)[:, -keep:]
 

@@ -144,9 +144,7 @@ def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **op
             ids, mask = ids.to(model.device), mask.to(model.device)
             if not seq2seq and min(map(len, rows)) > 1:
                 options["past_key_values"] = _read_once(model, ids, mask, pad)
-            out = model.generate(
-                input_ids=ids, attention_mask=mask, pad_token_id=pad, eos_token_id=ends, **options
-            )
+            out = model.generate(input_ids=ids, attention_mask=mask, pad_token_id=pad, eos_token_id=ends, **options)
     finally:
         model.train(training)
     written: list[list[int]] = out[:, 1 if seq2seq else length :].tolist()

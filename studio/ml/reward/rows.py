@@ -8,6 +8,7 @@ at its end), a text to be scored is refused.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from studio.ml.models.loading import render_chat
 from studio.ml.reward.base import rewards_of
 from studio.ml.training.logprobs import pad_answers
 from studio.ml.training.pairs import EncodedAnswer, conversation
-from studio.ml.training.trunk import Trunk, reading
+from studio.ml.training.shared_prompts import causal_of, decoded, layout
+from studio.ml.training.trunk import Trunk
 
 if TYPE_CHECKING:
     import torch
@@ -155,14 +157,38 @@ def rewards_by_length(
         return torch.zeros(0)
     if room == 0:
         room = CPU_STEP_TOKENS if model.device.type == "cpu" else sys.maxsize
+    units = (
+        _with_one_prompt(answers)
+        if getattr(causal_of(model), "shares_prompts", False)
+        else [[n] for n in range(len(answers))]
+    )
+    sizes = [len(answers[unit[0]]) + sum(len(answers[n].answer_ids) for n in unit[1:]) for unit in units]
     parts, places = [], []
-    for chosen in batches_by_length([len(answer) for answer in answers], room):
-        part = [answers[index] for index in chosen]
-        with reading(trunk, part):
-            parts.append(rewards_of(model, pad_batch(part, pad_id, model.device)))
-        places += chosen
+    for chosen in batches_by_length(sizes, room):
+        numbers = [number for unit in chosen for number in units[unit]]
+        parts.append(_rewards(model, [answers[number] for number in numbers], pad_id, trunk))
+        places += numbers
     back = torch.tensor(places, device=parts[0].device).argsort()
     return torch.cat(parts)[back]
+
+
+def _with_one_prompt(answers: Sequence[EncodedAnswer]) -> list[list[int]]:
+    """The places of the answers to each prompt."""
+    together: dict[tuple[int, ...], list[int]] = {}
+    for number, answer in enumerate(answers):
+        together.setdefault(answer.prompt_ids, []).append(number)
+    return list(together.values())
+
+
+def _rewards(model: Any, answers: Sequence[EncodedAnswer], pad_id: int, trunk: Trunk | None) -> torch.Tensor:
+    """The reward of each of ``answers``, in one batch."""
+    base = causal_of(model)
+    if not getattr(base, "shares_prompts", False):
+        with trunk.reading(answers) if trunk else contextlib.nullcontext():
+            return rewards_of(model, pad_batch(answers, pad_id, model.device))
+    batch = pad_answers(answers, pad_id, model.device)
+    rows = layout(base, batch.input_ids, batch.completion_mask)
+    return base.score(decoded(base, rows, trunk.kept(answers) if trunk else None)[rows.last])[:, 0].float()
 
 
 def pad_batch(answers: Sequence[EncodedAnswer], pad_id: int, device: Any = "cpu") -> dict[str, Any]:

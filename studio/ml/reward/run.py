@@ -17,7 +17,7 @@ from studio.errors import RecipeError
 from studio.ml.reward import base as reward_base
 from studio.ml.reward.base import load_reward_base
 from studio.ml.reward.report import make_report, probe_event
-from studio.ml.reward.rows import EncodedRows, encode_rows, score_rows
+from studio.ml.reward.rows import EncodedRows, encode_rows, rewards_by_length, score_rows
 from studio.ml.reward.trainer import RewardCollator, trainer_class
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
 from studio.ml.training.observer import Observer
@@ -31,7 +31,8 @@ from studio.ml.training.setup import (
     lora_config,
     pair_arguments,
 )
-from studio.ml.training.trunk import Trunk
+from studio.ml.training.shared_prompts import causal_of, share_prompts
+from studio.ml.training.trunk import CHECKED_ROWS, Trunk
 
 RewardEvent = StepEvent | ProbeEvent | RewardReport | WeightChange
 #: Held-out pairs that the probe during training reads; the report at the end reads all of them.
@@ -127,7 +128,11 @@ class RewardTraining(Training[RewardJob]):
             **shared,
         )
         answers = [answer for pair in (*pairs, *self._heldout.pairs) for answer in pair]
-        trainer.trunk = keep_states(job, base.dtype, trainer.model, answers, base.tokenizer.pad_token_id)
+        pad_id = base.tokenizer.pad_token_id
+        trainer.trunk = keep_states(job, base.dtype, trainer.model, answers, pad_id)
+        if hasattr(causal_of(trainer.model), "score"):  # read at the last token of an answer, as decoders do
+            some = answers[:CHECKED_ROWS]
+            share_prompts(trainer.model, lambda: rewards_by_length(trainer.model, some, pad_id, trainer.trunk))
         return trainer
 
     def observer(self, trainer: Any, base: Base, **shared: Any) -> RewardObserver:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from studio.ml.models.batching import batches_by_length
 from studio.ml.training.pairs import EncodedAnswer
 from studio.ml.training.seq2seq_logprobs import seq2seq_log_probs
-from studio.ml.training.trunk import Trunk, reading
+from studio.ml.training.shared_prompts import Below, causal_of, decoded, layout
+from studio.ml.training.trunk import Trunk
 
 if TYPE_CHECKING:
     import torch
@@ -51,19 +52,22 @@ def token_log_probs(
     input_ids: torch.Tensor,
     completion_mask: torch.Tensor,
     temperature: float = 1.0,
+    below: Below | None = None,
 ) -> torch.Tensor:
     """Log-probability of each token after the first, in nats: [rows, length - 1], zero outside the answers.
 
     ``model`` is a causal language model or a PEFT model around one; ``temperature`` divides its logits, for answers that were
-    sampled with one. Gradients flow to the hidden states, not to the LM head, which LoRA leaves frozen.
+    sampled with one; ``below`` gives the states of layers that are not gone through again. Gradients flow to the hidden states, not
+    to the LM head, which LoRA leaves frozen.
     """
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    hidden = causal.base_model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
+    causal = causal_of(model)
+    rows = layout(causal, input_ids, completion_mask.bool())
+    hidden = decoded(causal, rows, below)[rows.before]
     mask = completion_mask[:, 1:].bool()
     head = causal.get_output_embeddings()
     scale, softcap = head_settings(causal.config.get_text_config())
     targets = input_ids[:, 1:][mask]
-    scores = _head_log_probs().apply(hidden[mask], head.weight, head.bias, targets, scale, softcap, 1 / temperature)
+    scores = _head_log_probs().apply(hidden, head.weight, head.bias, targets, scale, softcap, 1 / temperature)
     return scores.new_zeros(mask.shape).masked_scatter(mask, scores)
 
 
@@ -90,8 +94,8 @@ def trunk_log_probs(
     model: Any, batch: AnswerBatch, answers: Sequence[EncodedAnswer], trunk: Trunk | None
 ) -> torch.Tensor:
     """:func:`token_log_probs` of a batch of ``answers``, from the kept states of ``trunk`` where there is one."""
-    with reading(trunk, answers):
-        return token_log_probs(model, batch.input_ids, batch.completion_mask)
+    below = trunk.kept(answers) if trunk else None
+    return token_log_probs(model, batch.input_ids, batch.completion_mask, below=below)
 
 
 def head_settings(config: Any) -> tuple[float, float]:

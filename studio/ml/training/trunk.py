@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.ml.models.batching import batches_by_length
 from studio.ml.training.pairs import EncodedAnswer
+from studio.ml.training.shared_prompts import Below, Layout, causal_of
 
 if TYPE_CHECKING:
     import torch
@@ -114,35 +115,41 @@ class Trunk:
         device = next(self._decoder.parameters()).device
         return torch.nn.utils.rnn.pad_sequence([self._kept[a.key] for a in answers], batch_first=True).to(device)
 
-    def reading(self, answers: Sequence[EncodedAnswer]) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def reading(self, answers: Sequence[EncodedAnswer]) -> Iterator[None]:
         """Within the block a model called with the right-padded ids of ``answers`` goes on from their kept states, through the
         layers above the trunk alone."""
-        return self._upper(self.states(answers))
+        with self._above(self.states(answers)) as given:
 
-    def batch(self, ids: torch.Tensor) -> contextlib.AbstractContextManager[None]:
-        """As :meth:`reading`, for right-padded ``ids`` ``[rows, tokens]`` whose states are computed here and held until other ones come:
-        for sequences that are new in each step and read more than once in it."""
+            def begin(_: Any, args: Any, kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
+                return (), {**kwargs, "input_ids": None, **given}
+
+            handle = self._decoder.register_forward_pre_hook(begin, with_kwargs=True)
+            try:
+                yield
+            finally:
+                handle.remove()
+
+    def kept(self, answers: Sequence[EncodedAnswer]) -> Below:
+        """What the decoder is given for a batch of ``answers``: their kept states."""
+        return lambda layout: self._above(layout.laid_out(self.states(answers)))
+
+    def fresh(self, layout: Layout) -> contextlib.AbstractContextManager[dict[str, torch.Tensor]]:
+        """As :meth:`kept`, of states that are computed here and held until other ones come: for answers that are new in each step and
+        read more than once in it."""
         import torch
 
-        if self._last is None or not torch.equal(self._last[0], ids):
+        if self._last is None or not torch.equal(self._last[0], layout.ids):
             with torch.no_grad():
-                self._last = ids, self._below(ids)
-        return self._upper(self._last[1])
+                self._last = layout.ids, self._below(layout.ids, **layout.options)
+        return self._above(self._last[1])
 
     @contextlib.contextmanager
-    def _upper(self, states: torch.Tensor) -> Iterator[None]:
-        """Within the block the decoder consists of the layers above the trunk and begins with ``states`` ``[rows, tokens, hidden]``,
-        whatever ids it is called with."""
-
-        def begin(_: Any, args: Any, kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
-            return (), {**kwargs, "input_ids": None, "inputs_embeds": states}
-
-        handle = self._decoder.register_forward_pre_hook(begin, with_kwargs=True)
-        try:
-            with _layers(self._decoder, slice(self.first, None)):
-                yield
-        finally:
-            handle.remove()
+    def _above(self, states: torch.Tensor) -> Iterator[dict[str, torch.Tensor]]:
+        """Within the block the decoder consists of the layers above the trunk; gives what it begins with: ``states``
+        ``[rows, tokens, hidden]``."""
+        with _layers(self._decoder, slice(self.first, None)):
+            yield {"inputs_embeds": states}
 
     def exact(self, answers: Sequence[EncodedAnswer], pad_id: int) -> bool:
         """Whether the tail over kept states gives the numbers of all layers, within :data:`TOLERANCE`; the log says so if not."""
@@ -166,8 +173,8 @@ class Trunk:
             full = self._decoder(input_ids=ids, use_cache=False).last_hidden_state.float()
             states = self._below(ids)
             try:
-                with self._upper(states):
-                    upper = self._decoder(input_ids=ids, use_cache=False).last_hidden_state.float()
+                with self._above(states) as given:
+                    upper = self._decoder(**given, use_cache=False).last_hidden_state.float()
             except (TypeError, ValueError, IndexError, RuntimeError) as error:
                 _log.warning("The layers of this base cannot be called apart: %s", error)
                 return math.inf
@@ -186,8 +193,9 @@ class Trunk:
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
         return ids.to(next(self._decoder.parameters()).device)
 
-    def _below(self, ids: torch.Tensor) -> torch.Tensor:
-        """Output of the last trunk layer ``[rows, tokens, hidden]`` for right-padded ``ids`` ``[rows, tokens]``."""
+    def _below(self, ids: torch.Tensor, **options: torch.Tensor) -> torch.Tensor:
+        """Output of the last trunk layer ``[rows, tokens, hidden]`` for right-padded ``ids`` ``[rows, tokens]``; ``options`` go to the
+        decoder."""
         seen: list[torch.Tensor] = []
 
         def record(_: Any, __: Any, output: Any) -> None:
@@ -196,7 +204,7 @@ class Trunk:
         handle = self._decoder.layers[self.first - 1].register_forward_hook(record)
         try:
             with _layers(self._decoder, slice(0, self.first)):
-                self._decoder(input_ids=ids, use_cache=False)
+                self._decoder(input_ids=ids, use_cache=False, **options)
         finally:
             handle.remove()
         return seen[0]
@@ -244,14 +252,9 @@ class Trunk:
         self._kept[answer.key] = mapped
 
 
-def reading(trunk: Trunk | None, answers: Sequence[EncodedAnswer]) -> contextlib.AbstractContextManager[None]:
-    """:meth:`Trunk.reading` of ``answers``; nothing where all layers are trained and there is no trunk."""
-    return trunk.reading(answers) if trunk is not None else contextlib.nullcontext()
-
-
 def decoder_of(model: Any) -> Any:
     """The decoder of a causal language model or of a PEFT model around one."""
-    return (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
+    return causal_of(model).base_model
 
 
 def decoder_layers(model: Any) -> Any:

@@ -173,7 +173,7 @@ def test_log_probabilities_are_trls(
 @pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
 def test_a_reward_that_can_be_raised_is_raised(base: Path, tmp_path: Path, algorithm: str) -> None:
     rate = {"rloo": 0.02, "grpo": 0.05}[algorithm]
-    job = make_job(base, tmp_path, algorithm=algorithm, steps=14, generations=8, learning_rate=rate, beta=0.0)
+    job = make_job(base, tmp_path, algorithm=algorithm, steps=14, generations=8, learning_rate=rate, beta=0.0, seed=1)
     job = replace(job, heldout=make_prompts(4, "h", provoking=2))
     result, events = run(job)
     told = steps(events)
@@ -310,13 +310,13 @@ def test_an_uncovered_answer_is_told_and_does_no_harm(base: Path, tmp_path: Path
 def test_training_the_upper_layers_over_states_computed_once_a_step_equals_all_layers(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch, batches, seen = Trunk.batch, [], []
+    fresh, batches, seen = Trunk.fresh, [], []
 
-    def counted(trunk: Trunk, ids: Any) -> Any:
-        batches.append(len(ids))
-        return batch(trunk, ids)
+    def counted(trunk: Trunk, rows: Any) -> Any:
+        batches.append(len(rows.ids))
+        return fresh(trunk, rows)
 
-    monkeypatch.setattr(Trunk, "batch", counted)
+    monkeypatch.setattr(Trunk, "fresh", counted)
     for name in ("once a step", "all layers"):
         if name == "all layers":
             monkeypatch.setattr(Trunk, "exact", lambda *_: False)
