@@ -38,7 +38,8 @@ class Asked:
 
 
 class AnswerServer:
-    """``name`` is what the base is served by; ``loaded`` the adapters' folders by name; ``asked`` all requests so far."""
+    """``name`` is what the base is served by; ``loaded`` the adapters' folders by name; ``asked`` all requests so far. By its own name
+    the base answers with the adapter that was loaded last, as vLLM 0.32 does on a CPU."""
 
     def __init__(self, base: Path, name: str, max_model_len: int = 100_000) -> None:
         self.name = name
@@ -112,7 +113,8 @@ class AnswerServer:
                 known = self.loaded.pop(body["lora_name"], None)
                 self._models.pop(body["lora_name"], None)
                 return _reply(to, 200 if known else 404, "Success" if known else '{"message": "not found"}')
-            model = self._models.get(body["model"])
+            leaking = [*self.loaded][-1] if self.loaded and body["model"] == self.name else body["model"]
+            model = self._models.get(leaking)
             if model is None:
                 return _error(to, 404, f"The model `{body['model']}` does not exist.")
             if body.get("stream"):

@@ -228,10 +228,8 @@ class ServedAnswerer:
         for last in (False, True):
             name = ""
             try:
-                if row.voice is None:
-                    name = (await self._reader(source)).name
-                    return await work(name)
-                async with self._adapters.serving(row, folders, say) as name:
+                served = (await self._reader(source)).name
+                async with self._adapters.serving(source, served, row, folders, say) as name:
                     return await work(name)
             except UnknownModelError:
                 if last or not name:
@@ -295,10 +293,8 @@ class ServedAnswerer:
             given = (await self._server.complete({**body, "model": name})).get("prompt_logprobs")
             return _log_probs(given, encoded.ids)[len(encoded.prompt_ids) :]
 
-        base, tuned = await asyncio.gather(
-            self._as(source, GenRow(row.messages), {}, _unsaid, scores),
-            self._as(source, row, folders, _unsaid, scores),
-        )
+        base = await self._as(source, GenRow(row.messages), {}, _unsaid, scores)
+        tuned = await self._as(source, row, folders, _unsaid, scores)
         scored: list[Scored] = []
         for token, before, after in zip(encoded.answer_ids, base, tuned, strict=True):
             likeliest = sorted(before.items(), key=lambda item: -item[1])[:LIKELIEST]

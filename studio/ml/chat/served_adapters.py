@@ -1,5 +1,8 @@
 """The adapters that a server has loaded for this process: a run's own folder where the server answers with it as it was trained, else a
-copy of the adapter, scaled or blended, in the temporary folder. The server must see both under the same paths."""
+copy of the adapter, scaled or blended, in the temporary folder. The server must see both under the same paths.
+
+The base is asked through an adapter of zeros: vLLM on a CPU (0.32) answers rows without an adapter with the one in its last slot.
+"""
 
 from __future__ import annotations
 
@@ -11,37 +14,39 @@ import secrets
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from studio.domain.chat import BASE
 from studio.errors import ChatServerError, ModelLoadError
 from studio.ml.chat.engine import MAX_ADAPTERS
-from studio.ml.chat.request import GenRow
-from studio.ml.chat.server import ChatServer, Say
+from studio.ml.chat.request import BaseSource, GenRow
+from studio.ml.chat.server import ChatServer, RefusedError, Say
 from studio.ml.lora.blend import write_sum
 from studio.ml.lora.mixed import WEIGHTS, adapter_stamp, adapter_tensors
-from studio.ml.lora.weights import not_finite
+from studio.ml.lora.weights import not_finite, write_zeros
 
 log = logging.getLogger(__name__)
 
 
 class Share(NamedTuple):
-    """How much of an adapter's update is in an answer; another ``stamp`` is another adapter."""
+    """How much of an adapter's update is in an answer; another ``stamp`` is another adapter. The base is its own folder, by 0."""
 
     run_id: str
     folder: Path
-    stamp: tuple[int, int]
-    factor: float
+    stamp: tuple[int, int] = (0, 0)
+    factor: float = 0.0
 
 
 @dataclass
 class _Held:
-    """An adapter that the server knows as ``name``; ``copy`` is its folder where it was written for it."""
+    """What the server knows as ``name``: an adapter; ``copy`` is its folder where it was written for it. Not ``loaded``: the base itself."""
 
     name: str
-    copy: Path | None
+    copy: Path | None = None
+    loaded: bool = True
     uses: int = 0
 
 
@@ -57,18 +62,22 @@ class ServedAdapters:
         self._numbers = itertools.count(1)
 
     @contextlib.asynccontextmanager
-    async def serving(self, row: GenRow, folders: Mapping[str, Path], say: Say) -> AsyncIterator[str]:
-        """The name under which the server answers as ``row``, who is not the base, does; loaded if it has to be, and kept within the block.
+    async def serving(
+        self, source: BaseSource, served: str, row: GenRow, folders: Mapping[str, Path], say: Say
+    ) -> AsyncIterator[str]:
+        """The name under which the server answers as ``row`` does; loaded if it has to be, and kept within the block. ``served`` is
+        that of the base.
 
         Raises:
-            ModelLoadError: an adapter is missing, broken, or of a kind that no server blends or scales.
+            ModelLoadError: an adapter is missing, broken, or of a kind that cannot be blended or scaled.
             ChatServerError: the server refuses it.
         """
-        key = shares_of(row, folders)
+        key = shares_of(row, folders) or (Share(BASE, source.path),)
         async with self._lock:
             if key not in self._held:
                 say("The server loads the adapter.")
-                self._held[key] = await self._load(key)
+                bare = key[0].run_id == BASE
+                self._held[key] = await (self._load_zeros(source.path, served) if bare else self._load(key))
             held = self._held[key]
             self._held.move_to_end(key)
             held.uses += 1
@@ -103,10 +112,22 @@ class ServedAdapters:
     async def _load(self, shares: tuple[Share, ...]) -> _Held:
         plain = [await asyncio.to_thread(_checked, share) for share in shares]
         as_it_is = len(shares) == 1 and shares[0].factor == 1 and plain[0]
-        copy = None if as_it_is else await asyncio.to_thread(_written, shares)
-        held = _Held(f"{shares[0].run_id}-{self._mark}-{next(self._numbers)}", copy)
+        parts = [(share.folder, share.factor) for share in shares]
+        copy = None if as_it_is else await asyncio.to_thread(_written, lambda folder: write_sum(parts, folder))
+        return await self._loaded(shares[0].run_id, shares[0].folder, copy)
+
+    async def _load_zeros(self, base: Path, served: str) -> _Held:
+        copy = await asyncio.to_thread(_written, lambda folder: write_zeros(base, folder))
         try:
-            await self._server.load_adapter(held.name, str((copy or shares[0].folder).resolve()))
+            return await self._loaded("base", base, copy)
+        except RefusedError as error:  # it takes no adapters, so that none can be mistaken for the base
+            log.warning("the base is asked by its own name: %s", error)
+            return _Held(served, loaded=False)
+
+    async def _loaded(self, name: str, folder: Path, copy: Path | None) -> _Held:
+        held = _Held(f"{name}-{self._mark}-{next(self._numbers)}", copy)
+        try:
+            await self._server.load_adapter(held.name, str((copy or folder).resolve()))
         except BaseException:
             _remove(held)
             raise
@@ -115,7 +136,8 @@ class ServedAdapters:
     async def _drop(self, key: tuple[Share, ...]) -> None:
         held = self._held.pop(key)
         try:
-            await self._server.unload_adapter(held.name)
+            if held.loaded:
+                await self._server.unload_adapter(held.name)
         except ChatServerError as error:  # it is down, or was started anew
             log.info("adapter %s was not unloaded: %s", held.name, error)
         finally:
@@ -152,10 +174,11 @@ def _checked(share: Share) -> bool:
     return not (config.get("rank_pattern") or config.get("alpha_pattern"))
 
 
-def _written(shares: tuple[Share, ...]) -> Path:
+def _written(write: Callable[[Path], object]) -> Path:
+    """A new folder with what ``write`` puts into it."""
     folder = Path(tempfile.mkdtemp(prefix="studio-adapter-"))
     try:
-        write_sum([(share.folder, share.factor) for share in shares], folder)
+        write(folder)
         folder.chmod(0o755)  # the server may be another user's
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

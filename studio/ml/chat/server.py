@@ -23,14 +23,18 @@ Say = Callable[[str], None]
 
 NAME = "The server that answers (STUDIO_CHAT_URL)"
 #: Seconds to connect, and without a word; a server may load an adapter, or let a question wait, before it says the first.
-CONNECT_S, SILENT_S = 10.0, 300.0
+CONNECT_S, SILENT_S = 10.0, 600.0
 #: A server that is busy is asked again so many times, after the seconds it names (or one), unless these are more than ``WAIT_S``.
 TRIES, WAIT_S = 4, 20.0
 #: Of what a server says about an error so much is read (bytes), and quoted (characters).
 _READ, _QUOTED = 20_000, 240
 
 
-class UnknownModelError(ChatServerError):
+class RefusedError(ChatServerError):
+    """The server does not do what it was asked."""
+
+
+class UnknownModelError(RefusedError):
     """The server does not know the name of a base or adapter (any more: it may have been started anew)."""
 
 
@@ -63,11 +67,15 @@ class ChatServer:
         return cards
 
     async def load_adapter(self, name: str, path: str) -> None:
-        """Have it load the adapter in folder ``path`` (as the server sees it) as ``name``."""
+        """Have it load the adapter in folder ``path`` (as the server sees it) as ``name``.
+
+        Raises:
+            RefusedError: it loads none, or not this one.
+        """
         try:
             await self._ask("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path})
         except UnknownModelError as error:  # a 404: there is no such path
-            raise ChatServerError(
+            raise RefusedError(
                 f"{NAME} loads no adapters at run time; start vLLM with --enable-lora and "
                 "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."
             ) from error
@@ -179,7 +187,7 @@ class ChatServer:
         if self._key:
             said = said.replace(self._key, "…")
         log.warning("the server that answers said %d: %s", status, said)
-        kind = UnknownModelError if status == 404 else ChatServerError
+        kind = UnknownModelError if status == 404 else RefusedError if status < 500 else ChatServerError
         verb = "broke off in the middle of an answer" if streaming else "failed" if status >= 500 else "refuses"
         return kind(f"{NAME} {verb} ({status}): {said or 'it does not say why'}")
 

@@ -22,7 +22,7 @@ from studio.ml.chat.served import ServedAnswerer
 from studio.ml.chat.server import ChatServer
 from tests.helpers.answer_server import AnswerServer, Fault, answer_server
 from tests.helpers.chat_models import make_base, source
-from tests.helpers.engine import ASK, GREEDY, last, texts
+from tests.helpers.engine import ASK, GREEDY, last, peft_greedy, texts
 from tests.helpers.waiting import wait_until
 
 KEY = "sk-hidden"
@@ -70,7 +70,7 @@ def test_a_request_says_all_that_decides_an_answer(answerer: ServedAnswerer, ser
     wanted = {"temperature": 0.7, "top_p": 0.9, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.1, "max_tokens": 5}
     for body in bodies:
         assert wanted.items() <= body.items()
-        assert body["model"] == str(base)
+        assert body["model"].startswith("base-")
         assert body["stop_token_ids"] == [1]
     assert {asked.key for asked in server.asked} == {f"Bearer {KEY}"}
 
@@ -121,13 +121,14 @@ def test_adapters_are_loaded_once_and_unloaded_at_the_end(
         texts(answerer, source(base), [*rows, GenRow(ASK, "run-2", strength=0.0)], folders, GREEDY)
     paths = [Path(asked.body["lora_path"]) for asked in server.paths(LOAD)]
     copies = [path for path in paths if path != folders["run-0"].resolve()]
-    assert (len(paths), len(copies)) == (3, 2)
+    assert (len(paths), len(copies)) == (4, 3)
     assert all(copy.stat().st_mode & 0o555 == 0o555 for copy in copies)
     answerer.release("run-1")  # its blend goes as well
-    wait_until(lambda: len(server.loaded) == 1)
-    wait_until(lambda: not any(copy.exists() for copy in copies))
+    wait_until(lambda: len(server.loaded) == 2)  # run-0, and the base
+    wait_until(lambda: sum(copy.exists() for copy in copies) == 1)
     answerer.close()
     assert not server.loaded
+    assert not any(copy.exists() for copy in copies)
     assert folders["run-0"].is_dir()
 
 
@@ -150,6 +151,29 @@ def test_a_server_started_anew_is_given_its_adapters_again(
     before = texts(answerer, source(base), rows, folders, GREEDY)
     server.restart()
     assert texts(answerer, source(base), rows, folders, GREEDY) == before
+
+
+def test_the_base_is_asked_through_an_adapter_of_zeros_where_there_are_adapters(
+    answerer: ServedAnswerer, server: AnswerServer, base: Path, folders: dict[str, Path]
+) -> None:
+    wanted = peft_greedy(base, None, ASK, GREEDY.max_new_tokens)
+    rows = [GenRow(ASK), GenRow(ASK, "run-0"), GenRow(ASK)]
+    got = texts(answerer, source(base), rows, folders, GREEDY)
+    assert got[0] == got[2] == wanted != got[1]
+
+
+def test_a_server_without_adapters_answers_for_the_base(base: Path, folders: dict[str, Path]) -> None:
+    with answer_server(base, str(base)) as server:
+        answerer = ServedAnswerer(ChatServer(server.url, KEY))
+        server.faults.append(Fault(LOAD, 404, "Not Found"))
+        for _ in range(2):
+            assert texts(answerer, source(base), [GenRow(ASK)], {}, GREEDY)
+        assert len(server.paths(LOAD)) == 1
+        assert {asked.body["model"] for asked in server.paths(ASKED)} == {str(base)}
+        server.faults.append(Fault(LOAD, 404, "Not Found"))
+        assert "--enable-lora" in fails(answerer, base, GenRow(ASK, "run-0"), folders)
+        answerer.close()
+        assert not server.paths(UNLOAD)
 
 
 # -- what goes wrong --------------------------------------------------------------------------------------------------
