@@ -139,7 +139,7 @@ class AnswerServer:
         to.send_header("Transfer-Encoding", "chunked")
         to.end_headers()
         ids: list[int] = []
-        said = ""
+        said, count = "", 0
         for token in self._tokens(model, body):
             ended = token in body["stop_token_ids"]
             ids += [] if ended else [token]
@@ -147,9 +147,9 @@ class AnswerServer:
             mark = next((mark for mark in body["stop"] if mark in text), "")
             text = text.split(mark)[0] if mark else text.rstrip("\ufffd")
             reason = "stop" if ended or mark else "length" if len(ids) == body["max_tokens"] else None
-            choice = {"text": text[len(said) :], "finish_reason": reason}
-            said = text
-            _piece(to, json.dumps({"choices": [choice], "usage": {"completion_tokens": len(ids)}}))
+            choice = {"text": text[len(said) :], "finish_reason": reason, "stop_reason": mark or None}
+            said, count = text, len(ids) + ended
+            _piece(to, json.dumps({"choices": [choice], "usage": {"completion_tokens": count}}))
             if len(ids) == cut_after:
                 to.close_connection = True
                 return
@@ -157,7 +157,7 @@ class AnswerServer:
                 self.pause.wait(60)
             if reason:
                 break
-        _piece(to, json.dumps({"choices": [], "usage": {"completion_tokens": len(ids)}}))
+        _piece(to, json.dumps({"choices": [], "usage": {"completion_tokens": count}}))
         _piece(to, "[DONE]")
         to.wfile.write(b"0\r\n\r\n")
 

@@ -71,8 +71,12 @@ class _Row:
     def take(self, piece: Mapping[str, Any], count: int | None) -> None:
         text = piece.get("text")
         self.text += text if isinstance(text, str) else ""
-        self.tokens = count if isinstance(count, int) else self.tokens + bool(text)
         self.reason = str(piece.get("finish_reason") or "")
+        if isinstance(count, int):
+            # the token that ends an answer is counted by the server, a text that does is none
+            self.tokens = count - (self.reason == "stop" and not isinstance(piece.get("stop_reason"), str))
+        else:
+            self.tokens += bool(text)
         self.seconds = time.monotonic() - self.started
         self.waits = ""
 

@@ -109,6 +109,19 @@ def test_a_known_base_is_served_by_its_name_here_or_on_the_hub(base: Path, serve
         answerer.close()
 
 
+@pytest.mark.parametrize(("stop", "tokens"), [(None, 1), (1, 1), ("\nQuestion:", 2)])
+def test_the_token_that_ends_an_answer_is_none_of_it(
+    answerer: ServedAnswerer, server: AnswerServer, base: Path, stop: object, tokens: int
+) -> None:
+    pieces = [
+        {"choices": [{"text": "Yes"}], "usage": {"completion_tokens": 1}},
+        {"choices": [{"text": "", "finish_reason": "stop", "stop_reason": stop}], "usage": {"completion_tokens": 2}},
+    ]
+    server.faults.append(Fault(ASKED, 200, "".join(f"data: {json.dumps(piece)}\n\n" for piece in pieces)))
+    (update,) = last(answerer.generate(source(base), [GenRow(ASK)], {}, GREEDY))
+    assert (update.text, update.tokens, update.done, update.cut, update.note) == ("Yes", tokens, True, False, "")
+
+
 # -- adapters ---------------------------------------------------------------------------------------------------------
 
 
