@@ -6,9 +6,10 @@ import ipaddress
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from studio.errors import InputError
 
@@ -51,6 +52,8 @@ class Settings:
         states_mb: hidden states that a training of the upper layers holds in memory (MB); more are read from their files.
         train_threads: CPU threads of a training process; 0 means all cores, and half of them while somebody chats.
         chat_threads: CPU threads of the chat engine; 0 means the cores training leaves, at least one.
+        chat_url: an OpenAI-compatible server (vLLM) that answers instead of the chat engine, such as ``http://127.0.0.1:8000/v1``.
+        chat_key: its key; never shown.
         kill_after_s: seconds after a stop request before the training process is killed.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
     """
@@ -81,6 +84,8 @@ class Settings:
     states_mb: int = 512
     train_threads: int = 0
     chat_threads: int = 0
+    chat_url: str = ""
+    chat_key: str = field(default="", repr=False)
     kill_after_s: float = 30.0
     device: str = "auto"
 
@@ -137,6 +142,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
             raise InputError(
                 f"trusted_proxies names {proxy!r}; it must be an address such as 10.0.0.1 or 10.0.0.0/8."
             ) from None
+    _check_chat_server(settings)
     if settings.votes_push_s < 1:
         raise InputError(f"votes_push_s is {settings.votes_push_s:g}; it must be at least 1 second.")
     for name in (
@@ -151,6 +157,24 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         if getattr(settings, name) < 0:
             raise InputError(f"{name} is {getattr(settings, name)}; it must not be negative.")
     return settings
+
+
+def _check_chat_server(settings: Settings) -> None:
+    try:
+        url = urlsplit(settings.chat_url)
+        secret, usable = "@" in url.netloc, url.scheme in ("http", "https") and url.hostname and (url.port or 1)
+    except ValueError:
+        secret, usable = "@" in settings.chat_url, False
+    if secret:  # what is not shown cannot be found in a log
+        raise InputError("STUDIO_CHAT_URL has a name or password in it; give the server's key as STUDIO_CHAT_KEY.")
+    if settings.chat_url and (not usable or url.query or url.fragment):
+        raise InputError(
+            f"STUDIO_CHAT_URL is {settings.chat_url!r}; it must be an address such as http://127.0.0.1:8000/v1."
+        )
+    if not (settings.chat_key.isascii() and settings.chat_key.isprintable()):
+        raise InputError(
+            "STUDIO_CHAT_KEY has characters that no request can carry; use plain letters, digits and signs."
+        )
 
 
 def _below(root: Path) -> dict[str, object]:

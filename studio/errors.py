@@ -7,6 +7,7 @@ StudioError
 ├── NotFoundError       a run, dataset, model or file of that name does not exist
 ├── ConflictError       the action does not fit the present state (resume of a finished run, a name taken)
 ├── ModelLoadError      a base model or adapter could not be loaded (not downloaded, wrong base, no memory)
+├── ChatServerError     the server that answers (STUDIO_CHAT_URL) cannot be used just now, or refuses
 ├── NotInstalledError   an optional package is missing; says how to install it
 ├── ScorerError         a scorer gave something that is no score (NaN)
 ├── TrainingError       a run cannot go on (NaN loss, out of memory, full disk)
@@ -46,6 +47,10 @@ class ConflictError(StudioError):
 
 class ModelLoadError(StudioError):
     """A base model or adapter could not be loaded."""
+
+
+class ChatServerError(StudioError):
+    """The server that answers cannot be used just now, or refuses."""
 
 
 class NotInstalledError(StudioError):

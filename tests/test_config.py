@@ -22,7 +22,12 @@ def test_every_field_has_its_variable() -> None:
     given = {"bool": "yes", "int": "3", "float": "1.5", "str": "cpu", "Path": "/tmp"}
     environ = {f"STUDIO_{f.name.upper()}": given[str(f.type)] for f in fields(Settings)}
     # these take no other word
-    chosen = {"visitors_read_runs": "yes", "trusted_proxies": "10.0.0.0/8", "data_root": "/srv"}
+    chosen = {
+        "visitors_read_runs": "yes",
+        "trusted_proxies": "10.0.0.0/8",
+        "data_root": "/srv",
+        "chat_url": "http://vllm:8000/v1",
+    }
     settings = load_settings(environ | {f"STUDIO_{name.upper()}": value for name, value in chosen.items()})
     for f in fields(Settings):
         expected = (
@@ -64,6 +69,10 @@ def test_a_space_says_where_to_listen_and_our_own_word_wins() -> None:
         ("STUDIO_VISITORS_READ_RUNS", "perhaps"),
         ("STUDIO_OPERATOR_HOURS", "-1"),
         ("STUDIO_CHAT_THREADS", "-1"),
+        ("STUDIO_CHAT_URL", "localhost:8000"),
+        ("STUDIO_CHAT_URL", "file:///etc"),
+        ("STUDIO_CHAT_URL", "http://vllm:port/v1"),
+        ("STUDIO_CHAT_URL", "http://vllm/v1?to=x"),
     ],
 )
 def test_an_unusable_setting_names_itself_and_its_value(name: str, raw: str) -> None:
@@ -72,6 +81,21 @@ def test_an_unusable_setting_names_itself_and_its_value(name: str, raw: str) -> 
     said = str(caught.value)
     assert name.removeprefix("STUDIO_").removeprefix("GRADIO_SERVER_").lower() in said.lower()
     assert raw.rpartition(" ")[2] in said
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("STUDIO_CHAT_URL", "http://me:hidden@vllm:8000"),
+        ("STUDIO_CHAT_KEY", "hidden\nX: 1"),
+        ("STUDIO_CHAT_KEY", "hiddené"),
+    ],
+)
+def test_a_key_is_never_shown(name: str, raw: str) -> None:
+    with pytest.raises(InputError, match=r"STUDIO_CHAT_KEY") as caught:
+        load_settings({name: raw})
+    assert "hidden" not in str(caught.value)
+    assert "hidden" not in repr(load_settings({"STUDIO_CHAT_URL": "http://vllm", "STUDIO_CHAT_KEY": "hidden"}))
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:

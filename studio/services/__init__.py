@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from studio.config import Settings
-from studio.errors import StudioError
+from studio.errors import ChatServerError, StudioError
 
 if TYPE_CHECKING:
     from studio.services.access import Gate
@@ -116,6 +116,8 @@ class Services:
     def _warm_engine(self) -> None:
         try:
             self.compare.warm_up()
+        except ChatServerError as error:
+            log.warning("nobody answers yet: %s", error)
         except Exception:
             # The page works without it; the first question will say what is wrong.
             log.exception("the chat engine did not warm up")

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from studio.config import Settings
 from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef, DpoRecipe
+from studio.domain.words import Token
 from studio.errors import ConflictError, InputError, ModelLoadError, StudioError
+from studio.ml.chat.answerer import Answerer
 from studio.ml.chat.engine import MAX_ADAPTERS, ChatEngine
 from studio.ml.chat.request import BaseSource, GenRow
+from studio.ml.chat.served import ServedAnswerer
+from studio.ml.chat.server import ChatServer
 from studio.services.compare_table import TableProgress, TableRow
 from studio.services.models.service import ModelService, Progress
 from studio.services.recipes.queue import cores, mark_chat, training_threads
 from studio.services.runs.store import RunStore, RunView
 from studio.services.strength import broken_noted, check_blend, check_strength, one_each
 
-Result = TypeVar("Result")
 #: Answers made together while a table is filled: enough to use the hardware, few enough that a chat gets its turn.
 TABLE_ROWS = 16
 
@@ -76,7 +79,17 @@ class CompareService:
         self._settings = settings
         self._runs = runs
         self._models = models
-        self._engine = ChatEngine(settings.device, self.threads, settings.trust_remote_code)
+        code = settings.trust_remote_code
+        self._engine: Answerer = (
+            ServedAnswerer(ChatServer(settings.chat_url, settings.chat_key), code)
+            if settings.chat_url
+            else ChatEngine(settings.device, self.threads, code)
+        )
+
+    @property
+    def served(self) -> bool:
+        """Whether a server answers (``STUDIO_CHAT_URL``), and not a model in this process."""
+        return bool(self._settings.chat_url)
 
     def panes(self) -> list[PaneChoice]:
         """The base, then every run that has an adapter that answers, newest first (a reward model gives numbers)."""
@@ -106,7 +119,7 @@ class CompareService:
         """Import torch and load the base that forms begin with, so that the first answer comes at once. Blocks.
 
         Raises:
-            ModelLoadError: the embedded base is missing.
+            ModelLoadError: the embedded base is missing. ChatServerError: the server that answers cannot be used.
         """
         self._engine.warm_up(self._source(self._models.default_base(), False)).result()
 
@@ -114,7 +127,7 @@ class CompareService:
         """Download a base if it has to be and load it; the base held so far is freed.
 
         Raises:
-            InputError, ModelLoadError: as :meth:`ModelService.resolve`, or it cannot be loaded. The base held so far
+            InputError, ModelLoadError, ChatServerError: as :meth:`ModelService.resolve`, or it cannot be loaded. The base held so far
                 stays when the new one is not to be had.
         """
         self._engine.load(self._source(base, self._models.info(base).load_in_4bit, progress), progress)
@@ -138,6 +151,7 @@ class CompareService:
             NotFoundError: no such run.
             ConflictError: a run has no adapter yet.
             ModelLoadError: base or adapter cannot be loaded, or the run was trained on another state of the base.
+            ChatServerError: the server that answers cannot be used.
         """
         check_sampling(sampling)
         for chat in chats:
@@ -229,16 +243,16 @@ class CompareService:
         updates = deque(self.stream(chats, sampling, base=base), maxlen=1).pop()
         return tuple(update.text for update in updates)
 
-    def with_adapter(self, run_id: str, work: Callable[[Any, Any, Any], Result], blend: Blend | None = None) -> Result:
-        """What ``work`` makes of a run's bare base, its tokenizer and its adapter (or its blend with another), in the thread that owns
-        them.
+    def moved(self, chat: PaneChat, answer: str) -> tuple[Token, ...]:
+        """The tokens of ``answer`` to an adapter's conversation, under its base and as it answers.
 
         Raises:
-            InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
+            InputError, NotFoundError, ConflictError, ModelLoadError, ChatServerError: as :meth:`stream`.
         """
-        check_blend(run_id, blend)
-        source, folders = self._prepare([run_id, *([blend.run_id] if blend else [])], "")
-        return self._engine.with_adapter(source, run_id, folders, work, blend)
+        check_blend(chat.pane_id, chat.blend)
+        source, folders = self._prepare(chat.adapters, "")
+        row = GenRow(chat.messages, chat.pane_id, strength=chat.strength, blend=chat.blend)
+        return self._engine.moved(source, row, folders, answer)
 
     def test_prompts(self, run_id: str) -> tuple[str, ...]:
         """The test prompts of the data a run was trained on; its held-out prompts where there are none.
@@ -258,7 +272,7 @@ class CompareService:
         return self._prepare(pane_ids, base)[0].ref
 
     def base_check(self) -> BaseCheck | None:
-        """The newest check that the base pane is the base; None before the first answer that had one."""
+        """The newest check that the base pane is the base; None before the first answer that had one, and of a server."""
         return self._engine.base_check()
 
     def release(self, run_id: str) -> None:
@@ -272,9 +286,10 @@ class CompareService:
     # -- within -------------------------------------------------------------------------------------------------------
 
     def _generate(self, *request: Any) -> Iterator[list[PaneUpdate]]:
-        """The engine's answers; a training gives half of the cores back meanwhile."""
+        """The answers; a training gives half of the cores back while they are computed here."""
         for updates in self._engine.generate(*request):
-            mark_chat(self._settings.adapters_dir)
+            if not self.served:
+                mark_chat(self._settings.adapters_dir)
             yield updates
 
     def _prepare(self, pane_ids: Sequence[str], base: str) -> tuple[BaseSource, dict[str, Path]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 from studio.domain.chat import Blend
@@ -11,9 +10,8 @@ from studio.domain.runs import DpoRecipe
 from studio.domain.settings import DpoSettings
 from studio.domain.words import MovedPair, MovedWords
 from studio.errors import InputError
-from studio.ml.measure.words import moved_tokens
 from studio.ml.training.pairs import conversation
-from studio.services.compare import CompareService
+from studio.services.compare import CompareService, PaneChat
 from studio.services.data.dial import named_rows
 from studio.services.runs.store import RunStore
 from studio.services.strength import check_strength
@@ -38,8 +36,7 @@ def moved_words(
     check_strength(strength)
     if not answer.strip():
         raise InputError("The answer is empty; there is no word to look at.")
-    work = functools.partial(moved_tokens, messages=messages, answer=answer, strength=strength)
-    tokens = compare.with_adapter(run_id, work, blend)
+    tokens = compare.moved(PaneChat(run_id, tuple(messages), strength=strength, blend=blend), answer)
     settings = runs.get(run_id).recipe.settings if blend is None else None  # a blend was not trained with a beta
     return MovedWords(tokens, strength, settings.beta if isinstance(settings, DpoSettings) else None)
 

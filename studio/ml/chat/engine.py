@@ -17,13 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
-from studio.errors import InputError, ModelLoadError
+from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
+from studio.domain.words import Token
+from studio.errors import ModelLoadError
 from studio.ml.chat.base_check import BaseChecker
 from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows
 from studio.ml.chat.kept_turns import KeptTurns, Row
-from studio.ml.chat.request import BaseSource, GenRow
+from studio.ml.chat.request import BaseSource, GenRow, check_rows
 from studio.ml.chat.stream import PaneStream
+from studio.ml.chat.words import moved_tokens
 from studio.ml.lora.blend import blended
 from studio.ml.lora.mixed import Adapter, adapter_stamp, attached, grouped, read_adapter
 from studio.ml.models.loading import SMALL_MODEL, Progress, load_model, load_tokenizer, prepare_torch, release_memory
@@ -56,7 +58,8 @@ class _Loaded:
 
 
 class ChatEngine:
-    """Answers chats. Building it costs nothing; torch is imported by its thread at the first request or warm-up.
+    """Answers chats with a model in this process (an :class:`studio.ml.chat.answerer.Answerer`). Building it costs nothing; torch is
+    imported by its thread at the first request or warm-up.
 
     Args:
         threads: CPU threads of the model's arithmetic, asked anew for each request.
@@ -95,11 +98,7 @@ class ChatEngine:
         return self._submit(work)
 
     def load(self, source: BaseSource, progress: Progress | None = None) -> None:
-        """Load a base; another one is freed first.
-
-        Raises:
-            ModelLoadError: it cannot be loaded; no base is held then.
-        """
+        """Load a base; another one is freed first. Where it cannot be loaded no base is held."""
         self._submit(lambda: self._ensure_base(source, progress)).result()
 
     def ensure_adapter(self, source: BaseSource, name: str, folder: Path) -> None:
@@ -118,21 +117,8 @@ class ChatEngine:
         sampling: Sampling,
         cancel: threading.Event | None = None,
     ) -> Iterator[list[PaneUpdate]]:
-        """Answer all rows in one batch; yields what every row shows, in the order of ``rows``, until all are done.
-
-        Args:
-            adapters: folder of each adapter that a row names.
-            cancel: set it to stop after the current token; closing the iterator does the same.
-
-        Raises:
-            InputError: no rows, or a prompt that does not fit the model.
-            ModelLoadError: base or adapter cannot be loaded, or memory ran out.
-        """
-        if not rows:
-            raise InputError("There is no pane to answer.")
-        missing = {name for row in rows for name in row.needs} - {*adapters}
-        if missing:
-            raise InputError(f"No folder was given for {', '.join(sorted(missing))}.")
+        """All rows in one batch; see :meth:`studio.ml.chat.answerer.Answerer.generate`."""
+        check_rows(rows, adapters)
         closed = threading.Event()
         stream = PaneStream(len(rows))
         if self._waiting:
@@ -145,27 +131,19 @@ class ChatEngine:
         finally:
             closed.set()
 
-    def with_adapter(
-        self,
-        source: BaseSource,
-        name: str,
-        folders: Mapping[str, Path],
-        work: Callable[[PreTrainedModel, PreTrainedTokenizerBase, Adapter], Result],
-        blend: Blend | None = None,
-    ) -> Result:
-        """What ``work`` makes of the base with nothing attached, its tokenizer and one adapter or its blend with another, in the thread
-        that owns them. Raises ModelLoadError where base or adapter cannot be loaded, and what ``work`` raises."""
-        row = GenRow((), name, blend=blend)
+    def moved(self, source: BaseSource, row: GenRow, adapters: Mapping[str, Path], answer: str) -> tuple[Token, ...]:
+        """See :meth:`studio.ml.chat.answerer.Answerer.moved`."""
 
-        def job() -> Result:
+        def job() -> tuple[Token, ...]:
             prepare_torch(self._threads())
             loaded = self._ensure_base(source, None)
-            return work(loaded.model, loaded.tokenizer, self._voices(loaded, [row], folders)[1][row.name])
+            voice = self._voices(loaded, [row], adapters)[1][row.name]
+            return moved_tokens(loaded.model, loaded.tokenizer, voice, row.messages, answer, row.strength)
 
         return self._submit(job).result()
 
     def base_check(self) -> BaseCheck | None:
-        """The newest check of the base; None before the first answer."""
+        """The newest check of the base."""
         return self._check
 
     @property
@@ -181,7 +159,7 @@ class ChatEngine:
         return tuple(loaded.adapters) if loaded else ()
 
     def release(self, name: str) -> None:
-        """Forget an adapter (its run is deleted) once the answers before are given; does not wait."""
+        """Forget an adapter (its run is deleted) once the answers before are given."""
 
         def work() -> None:
             if self._loaded is not None and self._loaded.adapters.pop(name, None) is not None:

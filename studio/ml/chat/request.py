@@ -1,13 +1,15 @@
-"""What the chat engine is asked: a base, and rows that name who answers them."""
+"""What an answerer is asked: a base, and rows that name who answers them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from studio.domain.chat import BASE, Blend
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef
+from studio.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -49,3 +51,12 @@ class GenRow:
     def voice(self) -> tuple[str, float] | None:
         """:attr:`name` and strength; None for the base, which an adapter at 0 is to the last bit: nothing is added then."""
         return (self.name, self.strength) if self.adapter != BASE and self.strength else None
+
+
+def check_rows(rows: Sequence[GenRow], adapters: Mapping[str, Path]) -> None:
+    """Raises InputError where there are no rows, or one needs an adapter of which no folder is given."""
+    if not rows:
+        raise InputError("There is no pane to answer.")
+    missing = {name for row in rows for name in row.needs} - {*adapters}
+    if missing:
+        raise InputError(f"No folder was given for {', '.join(sorted(missing))}.")

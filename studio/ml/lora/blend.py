@@ -5,6 +5,7 @@ factors stand side by side and the weighted upper ones below each other, so that
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +41,13 @@ def blended(name: str, first: Adapter, second: Adapter, weight: float) -> Adapte
 
 
 def write_blend(first: Path, second: Path, weight: float, target: Path) -> int:
-    """Write the blend of two adapters' folders as a plain PEFT adapter into ``target``; its rank. Layers that only one of them changes, and
-    those of lower ranks, are filled up with zeros, so that it needs no patterns.
+    """:func:`write_sum` of two adapters' folders, ``weight`` of the first and the rest of the second."""
+    return write_sum(((first, weight), (second, 1 - weight)), target)
+
+
+def write_sum(shares: Sequence[tuple[Path, float]], target: Path) -> int:
+    """Write the sum of adapters' folders, the update of each multiplied by its share, as a plain PEFT adapter into ``target``; its rank.
+    Layers that only some of them change, and those of lower ranks, are filled up with zeros, so that it needs no patterns.
 
     Raises:
         ModelLoadError: one cannot be read, or is no plain LoRA.
@@ -50,7 +56,6 @@ def write_blend(first: Path, second: Path, weight: float, target: Path) -> int:
     import torch
     from safetensors.torch import save_file
 
-    shares = ((first, weight), (second, 1 - weight))
     factors: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
     configs = []
     for folder, share in shares:

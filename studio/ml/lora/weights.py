@@ -3,6 +3,7 @@ are the base's own."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 #: The embeddings of a base whose head is tied to them.
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "shared.weight")
+#: Weights of linear layers, by the names that most architectures give them.
+_LINEAR = re.compile(r"\.(q|k|v|o|gate|up|down)_proj\.weight$")
 
 
 def scaled(source: Path, target: Path, strength: float) -> None:
@@ -26,6 +29,29 @@ def scaled(source: Path, target: Path, strength: float) -> None:
         for name, tensor in load_file(source).items()
     }
     save_file(tensors, target, metadata={"format": "pt"})
+
+
+def write_zeros(base: Path, target: Path) -> bool:
+    """Write an adapter of ``base`` that changes nothing (one layer, rank 1, all zeros) into ``target``, as PEFT saves one; False where no
+    layer of it has a usual name."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    for file in sorted(base.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            key = next((key for key in sorted(weights.keys()) if _LINEAR.search(key)), None)
+            if key is None:
+                continue
+            rows, columns = weights.get_slice(key).get_shape()
+        layer = key.removesuffix(".weight")
+        at = f"base_model.model.{layer}.lora"
+        zeros = {f"{at}_A.weight": torch.zeros(1, columns), f"{at}_B.weight": torch.zeros(rows, 1)}
+        save_file(zeros, target / "adapter_model.safetensors", metadata={"format": "pt"})
+        config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 1, "lora_alpha": 1, "target_modules": [layer]}
+        (target / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+        return True
+    return False
 
 
 def not_finite(path: Path) -> str:

@@ -22,9 +22,14 @@ _MARK = "qzjx"
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Every token that ends an answer: those the model's generation settings name, the tokenizer's, and the one with which the
+    """:func:`named_ends` of a model."""
+    return named_ends(model.generation_config, tokenizer)
+
+
+def named_ends(generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Every token that ends an answer: those the generation settings of a base name, the tokenizer's, and the one with which the
     chat template closes an answer (of models like Qwen it is another than the end of the text)."""
-    named: Any = model.generation_config.eos_token_id if model.generation_config is not None else None
+    named: Any = generation.eos_token_id if generation is not None else None
     ids = set(named) if isinstance(named, list | tuple) else {named}
     return {int(i) for i in ids | {tokenizer.eos_token_id, _turn_end(tokenizer)} if i is not None}
 

@@ -7,15 +7,11 @@ from typing import Any
 
 import pytest
 
-from studio.domain.chat import Blend
 from studio.errors import ModelLoadError
-from studio.ml.chat.engine import ChatEngine
-from studio.ml.chat.request import GenRow
 from studio.ml.lora.blend import blended, write_blend
 from studio.ml.lora.mixed import RowGroup, attached, read_adapter
 from studio.ml.models.loading import load_model
-from tests.helpers.chat_models import make_adapter, source
-from tests.helpers.engine import ASK, GREEDY, texts
+from tests.helpers.chat_models import make_adapter
 
 
 def test_a_blend_equals_pefts_exact_one_live_and_saved(base: Path, folders: dict[str, Path], tmp_path: Path) -> None:
@@ -55,20 +51,6 @@ def test_a_blend_equals_pefts_exact_one_live_and_saved(base: Path, folders: dict
     assert torch.allclose(live[1], read[1], atol=1e-4)
     assert torch.allclose(live[1], own[1], atol=1e-4)
     assert torch.allclose(got, wanted, atol=1e-4)
-
-
-def test_blends_adapters_and_the_base_answer_in_one_batch(
-    engine: ChatEngine, base: Path, folders: dict[str, Path], tmp_path: Path
-) -> None:
-    write_blend(folders["run-1"], folders["run-2"], 0.6, tmp_path)
-    weights = (0.0, 0.6, 1.0)
-    rows = [GenRow(ASK, "run-1", blend=Blend("run-2", weight)) for weight in weights]
-    alone = [GenRow(ASK, "run-2"), GenRow(ASK, "saved"), GenRow(ASK, "run-1"), GenRow(ASK)]
-    off = GenRow(ASK, "run-1", strength=0, blend=Blend("run-2", 0.6))
-    got = texts(engine, source(base), [*rows, *alone, off], {**folders, "saved": tmp_path}, GREEDY)
-    assert got[:3] == got[3:6]
-    assert len({*got[:3]}) == 3
-    assert got[6] == got[7]
 
 
 def test_half_an_adapter_is_not_blended(folders: dict[str, Path], tmp_path: Path) -> None:

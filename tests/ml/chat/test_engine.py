@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +11,10 @@ from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
 from studio.ml.chat.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
 from studio.ml.lora.mixed import RowGroup, attached, read_adapter
-from studio.ml.models.loading import load_model, load_tokenizer, render_chat
+from studio.ml.models.loading import load_model
 from tests.helpers.chat_models import make_adapter, make_base, source
-from tests.helpers.engine import ASK, GREEDY, last, texts
+from tests.helpers.engine import ASK, GREEDY, LONG, last, peft_greedy, texts
 from tests.helpers.waiting import wait_until
-
-LONG = (Message("user", "A much longer question, so that rows are padded"),)
-
-
-def peft_greedy(base: Path, adapter: Path | None, messages: tuple[Message, ...], tokens: int) -> str:
-    """The answer of plain transformers and PEFT, no code of ours but the chat's text."""
-    from peft import PeftModel
-
-    model: Any = load_model(base, device="cpu", dtype="float32")
-    if adapter is not None:
-        model = PeftModel.from_pretrained(model, adapter).eval()
-    tokenizer = load_tokenizer(base)
-    inputs = tokenizer(render_chat(tokenizer, messages), add_special_tokens=False, return_tensors="pt")
-    out = model.generate(**inputs, max_new_tokens=tokens, do_sample=False)[0, inputs["input_ids"].shape[1] :]
-    return str(tokenizer.decode(out, skip_special_tokens=True)).rstrip("\ufffd").strip()
-
 
 # -- arithmetic -------------------------------------------------------------------------------------------------------
 
@@ -117,14 +99,6 @@ def test_nothing_stays_attached_when_the_forward_fails(base: Path, folders: dict
     assert not any("forward" in module.__dict__ for module in model.modules())
 
 
-def test_greedy_panes_equal_separate_answers_of_peft(engine: ChatEngine, base: Path, folders: dict[str, Path]) -> None:
-    rows = [GenRow(ASK, "run-1"), GenRow(LONG), GenRow(ASK), GenRow(LONG, "run-0"), GenRow(LONG, "run-1")]
-    got = texts(engine, source(base), rows, folders, GREEDY)
-    for row, text in zip(rows, got, strict=True):
-        assert text == peft_greedy(base, folders.get(row.adapter), row.messages, GREEDY.max_new_tokens)
-    assert len(set(got)) > 3
-
-
 def test_nf4_base_takes_adapters(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", hidden_size=64)
     adapter = make_adapter(tmp_path / "run", base)
@@ -147,36 +121,6 @@ def test_a_base_that_fails_to_load_leaves_the_engine_working(engine: ChatEngine,
     assert texts(engine, source(base), [GenRow(ASK)], {}, GREEDY)
 
 
-def test_a_prompt_too_long_is_refused_and_old_turns_are_left_out(engine: ChatEngine, base: Path) -> None:
-    with pytest.raises(InputError, match="tokens"):
-        last(engine.generate(source(base), [GenRow((Message("user", "x" * 400),))], {}, GREEDY))
-    turns = [Message(role, "y" * 40) for _ in range(5) for role in ("user", "assistant")]
-    chat = (Message("system", "Be kind."), *turns, Message("user", "Last"))  # type: ignore[arg-type]
-    updates = list(engine.generate(source(base), [GenRow(chat)], {}, GREEDY))
-    shortened = (chat[0], *chat[-5:])
-    assert updates[-1][0].text == texts(engine, source(base), [GenRow(shortened)], {}, GREEDY)[0]
-    assert any("oldest 6 messages" in update[0].note for update in updates)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"use_dora": True}, "use_dora"),
-        ({"peft_type": "IA3"}, "IA3"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-        ({"bias": "all"}, "bias"),
-    ],
-)
-def test_adapters_of_other_kinds_are_refused(
-    engine: ChatEngine, base: Path, folders: dict[str, Path], tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
-    odd = shutil.copytree(folders["run-0"], tmp_path / "odd")
-    config = json.loads((odd / "adapter_config.json").read_text())
-    (odd / "adapter_config.json").write_text(json.dumps({**config, **change}))
-    with pytest.raises(ModelLoadError, match=message):
-        engine.ensure_adapter(source(base), "odd", odd)
-
-
 def test_adapters_that_do_not_fit_are_refused(engine: ChatEngine, base: Path, tmp_path: Path) -> None:
     wide = make_adapter(tmp_path / "wide", make_base(tmp_path / "wide-base", hidden_size=64))
     deep = make_adapter(tmp_path / "deep", make_base(tmp_path / "deep-base", num_hidden_layers=3))
@@ -190,20 +134,6 @@ def test_adapters_that_do_not_fit_are_refused(engine: ChatEngine, base: Path, tm
         engine.ensure_adapter(source(base), "wide", wide)
     with pytest.raises(InputError):
         last(engine.generate(source(base), [GenRow(ASK, "unknown")], {}, GREEDY))
-
-
-def test_an_adapter_of_broken_numbers_is_an_error_and_not_an_answer(
-    engine: ChatEngine, base: Path, folders: dict[str, Path], tmp_path: Path
-) -> None:
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    nan = shutil.copytree(folders["run-0"], tmp_path / "nan")
-    weights = load_file(nan / "adapter_model.safetensors")
-    save_file({k: torch.full_like(v, float("nan")) for k, v in weights.items()}, nan / "adapter_model.safetensors")
-    with pytest.raises(ModelLoadError, match="NaN"):
-        last(engine.generate(source(base), [GenRow(ASK), GenRow(ASK, "nan")], {"nan": nan}, GREEDY))
-    assert texts(engine, source(base), [GenRow(ASK)], {}, GREEDY)
 
 
 # -- memory and identity ----------------------------------------------------------------------------------------------
@@ -222,17 +152,6 @@ def test_adapters_unused_for_longest_leave_first(engine: ChatEngine, base: Path,
         engine.release(name)
     wait_until(lambda: not engine.adapters)
     assert texts(engine, one, [GenRow(ASK)], {}, GREEDY)
-
-
-def test_an_adapter_trained_further_is_read_anew(
-    engine: ChatEngine, base: Path, folders: dict[str, Path], tmp_path: Path
-) -> None:
-    run = shutil.copytree(folders["run-0"], tmp_path / "run")
-    rows = [GenRow(ASK, "run")]
-    before = texts(engine, source(base), rows, {"run": run}, GREEDY)
-    make_adapter(run, base, seed=9)
-    after = texts(engine, source(base), rows, {"run": run}, GREEDY)
-    assert before != after == [peft_greedy(base, run, ASK, GREEDY.max_new_tokens)]
 
 
 def test_switching_base_frees_the_old_one(engine: ChatEngine, base: Path, tmp_path: Path) -> None:
@@ -258,7 +177,7 @@ def test_base_check_passes_beside_adapters_and_catches_a_changed_base(
 
     one = source(base)
     rows = [GenRow(ASK, "run-0"), GenRow(ASK), GenRow(ASK, "run-1")]
-    assert last(engine.generate(one, rows, folders, GREEDY))[1].verified
+    assert [update.verified for update in last(engine.generate(one, rows, folders, GREEDY))] == [None, True, None]
     check = engine.base_check()
     assert check is not None
     assert check.ok

@@ -61,14 +61,14 @@ def _fits(services: Services, run: RunView) -> bool:
 def base_facts(services: Services, runs: Mapping[str, RunView | None], model: str) -> show.BaseFacts:
     """The base that answers beside these runs: theirs, or the chosen one where there is none."""
     run = next((run for run in runs.values() if run is not None), None)
-    check = services.compare.base_check()
+    check, served = services.compare.base_check(), services.compare.served
     if run is not None:
-        return show.BaseFacts(run.recipe.base.id, run.recipe.base.fingerprint, check)
+        return show.BaseFacts(run.recipe.base.id, run.recipe.base.fingerprint, check, served)
     try:
         known = services.models.info(model).cached
-        return show.BaseFacts(model, services.models.resolve(model)[0].fingerprint if known else "", check)
+        return show.BaseFacts(model, services.models.resolve(model)[0].fingerprint if known else "", check, served)
     except StudioError:  # the folder is gone; asking will say so
-        return show.BaseFacts(model, "", check)
+        return show.BaseFacts(model, "", check, served)
 
 
 def trouble_of(pane: Pane, troubles: Mapping[str, str]) -> str:

@@ -41,11 +41,13 @@ COPY_AS_WRITTEN = """() => {
 
 @dataclass(frozen=True)
 class BaseFacts:
-    """The base model behind the panes: its id, the start of its fingerprint where known, and the newest check."""
+    """The base model behind the panes: its id, the start of its fingerprint where known, the newest check, and whether a server answers
+    with it, where it cannot be checked."""
 
     id: str
     fingerprint: str = ""
     check: BaseCheck | None = None
+    served: bool = False
 
 
 def literal(text: str) -> str:
@@ -75,7 +77,7 @@ def identity(
     a ``blend``, ``trouble`` one sentence on why the pane cannot answer."""
     if choice == BASE:
         chips = [("base", _base_name(base.id)), ("sha256", base.fingerprint[:12])]
-        return _HTML.identity("Base model, no adapter", chips, base_check(base.check))
+        return _HTML.identity("Base model, no adapter", chips, base_check(base.check, base.served))
     if run is None:
         gone = f"{trouble} Its answers stay here until you choose another model above."
         return _HTML.identity(choice, (), parts.message(gone))
@@ -99,10 +101,10 @@ def identity(
     return _HTML.identity(blended_name(run.title, named), chips, note)
 
 
-def base_check(check: BaseCheck | None) -> Markup:
+def base_check(check: BaseCheck | None, served: bool = False) -> Markup:
     """The verdict on the base pane, its reason a click away."""
     if check is None:
-        return _HTML.unchecked()
+        return _HTML.unchecked(served)
     when = time.strftime("%H:%M:%S", time.localtime(check.at))
     moved = "; ".join(f"{name} moves a logit by up to {by:.3g}" for name, by in check.moved)
     most = (

@@ -11,9 +11,9 @@ from studio.domain.data import Message
 from studio.domain.events import StepEvent
 from studio.domain.words import MovedWords, Token
 from studio.errors import InputError
+from studio.ml.chat.words import moved_tokens
 from studio.ml.dpo.run import train_dpo
 from studio.ml.lora.mixed import read_adapter
-from studio.ml.measure.words import moved_tokens
 from studio.ml.models.loading import load_model, load_tokenizer
 from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.pairs import conversation, encode_answer

@@ -10,7 +10,7 @@ from studio.domain.words import Token
 from studio.errors import InputError, ModelLoadError
 from studio.ml.lora.mixed import Adapter, RowGroup, attached
 from studio.ml.training.logprobs import head_settings
-from studio.ml.training.pairs import encode_answer
+from studio.ml.training.pairs import EncodedAnswer, encode_answer
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: How many of the base's likeliest tokens are named, and logits held at a time.
 LIKELIEST, _TILE = 3, 2**22
+#: Of one token: its log-probabilities under the base and with the adapter, and the base's likeliest tokens with their probabilities.
+Scored = tuple[list[float], list[tuple[int, float]]]
 
 
 def moved_tokens(
@@ -39,29 +41,46 @@ def moved_tokens(
 
     if model.config.is_encoder_decoder:
         raise InputError("The words that moved can be shown for decoder-only bases; this one is an encoder-decoder.")
-    encoded = encode_answer(tokenizer, messages, answer)
     limit = min(getattr(model.config, "max_position_embeddings", None) or 4096, tokenizer.model_max_length)
-    if len(encoded) > limit:
-        raise InputError(f"Question and answer have {len(encoded):,} tokens; this model reads {limit:,} at most.")
+    encoded = encode_within(tokenizer, messages, answer, limit)
     rows = torch.tensor([encoded.ids], device=model.device).expand(2, -1)
     groups = [RowGroup(adapter, 1, 2, strength)] if strength else []
     causal: Any = model
     with torch.inference_mode(), attached(model, groups):
         hidden = causal.base_model(input_ids=rows, use_cache=False).last_hidden_state
         scored = list(_scores(model, hidden[:, len(encoded.prompt_ids) - 1 : -1], encoded.answer_ids))
+    return as_tokens(tokenizer, encoded.answer_ids, scored, adapter.name)
+
+
+def encode_within(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], answer: str, limit: int
+) -> EncodedAnswer:
+    """``answer`` behind ``messages`` as training reads them. Raises InputError where both have more than ``limit`` tokens."""
+    encoded = encode_answer(tokenizer, messages, answer)
+    if len(encoded) > limit:
+        raise InputError(f"Question and answer have {len(encoded):,} tokens; this model reads {limit:,} at most.")
+    return encoded
+
+
+def as_tokens(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], scored: Sequence[Scored], adapter: str
+) -> tuple[Token, ...]:
+    """The tokens of an answer, those that make a character together as one, from what each of its ``ids`` was ``scored``.
+
+    Raises:
+        ModelLoadError: the base or ``adapter`` gave no numbers.
+    """
     if not all(abs(value) < float("inf") for both, _ in scored for value in both):
-        raise ModelLoadError(f"The base or the adapter {adapter.name} gives no numbers (NaN); its weights are broken.")
+        raise ModelLoadError(f"The base or the adapter {adapter} gives no numbers (NaN); its weights are broken.")
     tokens = []
-    for start, stop, text in _pieces(tokenizer, encoded.answer_ids):
+    for start, stop, text in _pieces(tokenizer, ids):
         base, tuned = (sum(both[row] for both, _ in scored[start:stop]) for row in (0, 1))
         likeliest = tuple((str(tokenizer.decode([token])), share) for token, share in scored[start][1])
         tokens.append(Token(text, base, tuned, likeliest))
     return tuple(tokens)
 
 
-def _scores(
-    model: PreTrainedModel, hidden: torch.Tensor, targets: Sequence[int]
-) -> Iterator[tuple[list[float], list[tuple[int, float]]]]:
+def _scores(model: PreTrainedModel, hidden: torch.Tensor, targets: Sequence[int]) -> Iterator[Scored]:
     """For each target the log-probabilities of the two rows of ``hidden`` ``[2, targets, size]``, and the first row's likeliest
     tokens with their probabilities."""
     import torch
