@@ -13,10 +13,12 @@ from studio.domain.chat import BASE, Blend, PaneUpdate
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.compare import PaneChat
+from studio.services.compare import PaneChat, behind
 from studio.services.strength import blended_name
 
 _BLEND = "answer through a blend of two adapters too: the first with weight W (0 to 1), the second with the rest"
+
+_ASK = "said to the base instead: what asking for it does, beside what training did"
 
 
 def add(commands: Commands) -> None:
@@ -33,6 +35,7 @@ def add(commands: Commands) -> None:
     compare.add_argument(
         "--system-prompt", help="said before every prompt (default: what the first run was trained with)"
     )
+    compare.add_argument("--base-system-prompt", default="", metavar="TEXT", help=_ASK)
     compare.add_argument(
         "--strength",
         default="1",
@@ -62,6 +65,7 @@ def add(commands: Commands) -> None:
     chat.add_argument("--blend", metavar="RUN,RUN,W", help=_BLEND)
     chat.add_argument("--base", default="", help="another base model, without adapters")
     chat.add_argument("--system-prompt", default="", help="said before the conversation")
+    chat.add_argument("--base-system-prompt", default="", metavar="TEXT", help=_ASK)
     add_sampling(chat)
 
 
@@ -72,6 +76,7 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
     from studio.services.data.formats import read_prompts
     from studio.services.files.folders import check_file
     from studio.services.strength import one_each
+    from studio.services.texts import check_text
 
     if options.out.suffix.lower() not in (".csv", ".json"):
         raise InputError(f"--out is {str(options.out)!r}; its name must end in .csv or .json.")
@@ -95,6 +100,10 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
             ids=asked.ids,
             strengths=(1.0, *strengths),
             blends=(None, *blends),
+            own_prompts=(
+                check_text("--base-system-prompt", options.base_system_prompt, empty=True),
+                *[""] * len(adapters),
+            ),
         ):
             bar.n = table.done
             bar.set_postfix_str(table.note)
@@ -152,8 +161,8 @@ def _chat(services: Services, options: argparse.Namespace) -> int:
     else:
         panes = services.compare.default_panes()
         blends = (None,) * len(panes)
-    system = (Message("system", options.system_prompt),) if options.system_prompt else ()
-    fresh = [PaneChat(pane, system, blend=blend) for pane, blend in zip(panes, blends, strict=True)]
+    prompts = [options.base_system_prompt * (pane == BASE) or options.system_prompt for pane in panes]
+    fresh = [PaneChat(p, behind(told), blend=blend) for p, told, blend in zip(panes, prompts, blends, strict=True)]
     told = fresh
     print("An empty line or Ctrl-D ends, /reset starts the conversation over.", file=sys.stderr)
     while question := _ask():

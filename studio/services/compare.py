@@ -161,13 +161,14 @@ class CompareService:
         ids: Sequence[str] = (),
         strengths: Sequence[float] = (),
         blends: Sequence[Blend | None] = (),
+        own_prompts: Sequence[str] = (),
     ) -> Iterator[TableProgress]:
         """Answer every prompt with every pane, several at a time; yields as rows are filled, the last one finished.
 
         Each prompt has its own noise, and the panes of one prompt share it: before and after are paired. Chats get
         their turn between two batches. A cancelled table ends with the rows it has, not ``finished``. ``ids`` name the
         prompts, in their order; without them they are numbered from 1. ``strengths`` are the panes', in their order, or one for
-        all; ``blends`` likewise, or none.
+        all; ``blends`` likewise, or none; ``own_prompts`` are system prompts of single panes, empty where ``system_prompt`` counts.
 
         Raises:
             InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
@@ -187,7 +188,7 @@ class CompareService:
         source, folders = self._prepare([*panes, *(blend.run_id for blend in mixed if blend)], base)
         sampling = self._as_base(sampling, source)
         stop = cancel or threading.Event()
-        system = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
+        told = [behind(own.strip() or system_prompt) for own in (own_prompts or [""] * len(panes))]
         rows: list[TableRow] = []
 
         def so_far(note: str = "") -> TableProgress:
@@ -203,7 +204,7 @@ class CompareService:
                     (*system, Message("user", prompt)), pane, row_seed(sampling.seed, start + index), strength, blend
                 )
                 for index, prompt in enumerate(part)
-                for pane, strength, blend in zip(panes, factors, mixed, strict=True)
+                for system, pane, strength, blend in zip(told, panes, factors, mixed, strict=True)
             ]
             updates: list[PaneUpdate] = []
             for updates in self._generate(source, batch, folders, sampling, stop):
@@ -363,6 +364,12 @@ def choice_of(run: RunView) -> PaneChoice:
         system_prompt=run.recipe.system_prompt,
         sampling=run.recipe.sampling,
     )
+
+
+def behind(system_prompt: str, messages: Sequence[Message] = ()) -> tuple[Message, ...]:
+    """``messages`` behind a system prompt; alone where that is empty."""
+    said = system_prompt.strip()
+    return (*([Message("system", said)] if said else []), *messages)
 
 
 def row_seed(seed: int, index: int) -> int:

@@ -269,6 +269,11 @@ def test_compare_writes_the_courses_table(
     assert [row["id"] for row in rows] == ["31", "q-2"]
     assert [row["prompt"] for row in rows] == ["Should Akira be live action?", "Hello!"]
     assert all(row["response_from_original_model"] for row in rows)
+    assert main(["compare", *asked, "--base-system-prompt", "Say something else."]) == 0
+    with open(out, encoding="utf-8-sig", newline="") as file:
+        told = list(csv.DictReader(file))
+    assert [row["response_from_trained_model"] for row in told] == [row["response_from_trained_model"] for row in rows]
+    assert told[0]["response_from_original_model"] != rows[0]["response_from_original_model"]
 
 
 @pytest.mark.timeout(700)

@@ -31,6 +31,11 @@ def bind_rate_these(services: Services, shared: Shared, button: gr.Button) -> No
         how = talk.asked if talk else None
         if talk is None or how is None:
             raise InputError("There are no finished answers on screen; ask something, or press Retry.")
+        if any(how.own):
+            raise InputError(
+                "A pane was asked with a system prompt of its own, and votes are counted for answers to the same; clear it under More and "
+                "ask again."
+            )
         chats = [PaneChat(pane.choice, pane.messages, strength=pane.strength, blend=pane.blend) for pane in talk.panes]
         done = services.sources.from_chats(chats, how.system_prompt, how.sampling, how.base)
         (gr.Info if done.added or done.known else gr.Warning)(summary(done), duration=6)

@@ -16,10 +16,9 @@ from typing import Any
 import gradio as gr
 
 from studio.domain.chat import BASE, Blend, PaneUpdate, Sampling
-from studio.domain.data import Message
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
-from studio.services.compare import PaneChat
+from studio.services.compare import PaneChat, behind
 from studio.services.runs.store import RunView
 from studio.services.strength import check_strength, check_weight
 from studio.ui.compare import talk as talks
@@ -96,6 +95,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             if pane is not None:
                 updates[widget.choice] = gr.Dropdown(choices=pane_choices(offered, pane.choice), value=pane.choice)
                 updates[widget.strength] = gr.Slider(value=pane.strength, visible=pane.choice != BASE)
+                updates[widget.own] = pane.system_prompt
                 updates |= blending(widget, pane, offered)
                 updates[widget.stats] = show.open_question() if pane.messages and not pane.answer else show.stats(None)
         return updates | identities(talk, runs, model) | marks(talk, runs) | offer_words(widgets, talk)
@@ -108,13 +108,14 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
                 pane.choice,
                 runs[pane.choice],
                 facts,
-                talk.system_prompt,
+                talks.told(talk, index),
                 trouble_of(pane, troubles),
                 pane.strength,
                 pane.blend,
                 runs[pane.blend.run_id] if pane.blend else None,
+                own_prompt=pane.system_prompt,
             )
-            for widget, pane in zip(widgets, talk.panes, strict=False)
+            for index, (widget, pane) in enumerate(zip(widgets, talk.panes, strict=False))
         }
 
     def marks(talk: Talk, runs: Mapping[str, RunView | None]) -> dict[Any, Any]:
@@ -141,9 +142,12 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     # -- what a visitor does --------------------------------------------------------------------------------------------
 
     def talk_of(stored: Any, *values: Any) -> Talk:
-        """The talk in the browser, asked as the page's settings say now."""
+        """The talk in the browser, asked as the page's settings and the panes' own system prompts say now."""
         talk = talks.restore(stored) or _opening(services)
-        return replace(talk, **_asking(*values)) if values else talk
+        if not values:
+            return talk
+        talk = replace(talk, **_asking(*values[: len(settings)]))
+        return talks.with_own(talk, values[len(settings) :])
 
     def open_page(stored: Any, model: str) -> dict[Any, Any]:
         talk = talk_of(stored)
@@ -220,10 +224,9 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             raise NotFoundError("None of these panes can answer; choose others.")
         if all(talk.panes[i].choice == BASE for i in rows) and not services.models.info(model).cached:
             raise InputError(f"{model} is not on this machine yet; load it first, under Base model.")
-        system = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
         chats = [
-            PaneChat(pane.choice, (*system, *pane.messages), strength=pane.strength, blend=pane.blend)
-            for pane in (talk.panes[i] for i in rows)
+            PaneChat(pane.choice, behind(talks.told(talk, i), pane.messages), strength=pane.strength, blend=pane.blend)
+            for i, pane in ((i, talk.panes[i]) for i in rows)
         ]
         updates: list[PaneUpdate] = []
         so_far = talk
@@ -240,7 +243,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         talk = talks.answered(talk, {i: u.text for i, u in zip(rows, updates, strict=True)})
         if not stop.is_set():
             shared_base = next((run.recipe.base.id for i in rows if (run := runs[talk.panes[i].choice])), model)
-            talk = replace(talk, asked=Asked(talk.system_prompt, talk.sampling, shared_base))
+            own = tuple(pane.system_prompt for pane in talk.panes)
+            talk = replace(talk, asked=Asked(talk.system_prompt, talk.sampling, shared_base, own))
         yield (
             frame(widgets, talk, rows, updates)
             | {memory: talks.store(talk)}
@@ -280,9 +284,14 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         yield blending(widgets[index], replace(pane, blend=blend), services.compare.panes())
         yield from turned(index, page, talk, model, blend=blend)
 
+    def tell(index: int, prompt: Any, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
+        """A pane's own system prompt: its last question is answered anew behind it."""
+        talk = talk_of(stored, *values)
+        yield from turned(index, page, talk, model, system_prompt=talk.panes[index].system_prompt)
+
     def turned(index: int, page: Live, talk: Talk, model: str, **changes: Any) -> Iterator[dict[Any, Any]]:
         """A pane with ``changes``: its last question is answered anew."""
-        pane = talk.panes[index]
+        pane = talks.as_asked(talk).panes[index]
         if talk.asked is not None and pane.answer and replace(pane, **changes) == pane:
             return  # a field sends its value again when it is left; the answer stands
         talk = talks.dial(talk, index, **changes)
@@ -317,7 +326,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     # a toast says what went wrong; shown "on" a button, which has no room for it, a failure covers no conversation
     quiet: dict[str, Any] = {"show_progress_on": form.send, **QUIET}
-    page = [memory, base, *settings]
+    page = [memory, base, *settings, *(w.own for w in widgets)]
     streaming = [*dict.fromkeys([*everything, *controls, form.prompt])]
     settled = [
         gr.on(
@@ -342,6 +351,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             settled.append(
                 part.input(turn, [part, live, *page], streaming, trigger_mode="always_last", **MODEL, **quiet)
             )
+        again = guarded(lambda *given, index=index: (yield from tell(index, *given)))
+        settled.append(widget.own.submit(again, [widget.own, live, *page], streaming, **MODEL, **quiet))
     diff.input(guarded(mark), [memory, *settings], [memory, *(w.diff for w in widgets)], **quiet)
     for button, text in zip(form.examples, EXAMPLES, strict=True):
         button.click(lambda text=text: text, None, form.prompt, queue=False, **quiet).then(

@@ -25,6 +25,7 @@ from studio.ui.compare.api import _blends
 from studio.ui.compare.panes import view as show
 from studio.ui.compare.panes.diff import compare, diff_html, tokens
 from studio.ui.compare.talk import Pane, Talk
+from studio.ui.page.access import Visitor
 from studio.ui.page.live import Live
 from studio.ui.shell import TABS, build_app
 from tests.helpers.compare import PROMPTS, add_run
@@ -93,6 +94,8 @@ def test_the_browser_gives_back_what_it_was_given() -> None:
         lambda v: v.update(sampling=["a", 1, 1, 1]),
         lambda v: v.update(system=None),
         lambda v: v.pop("diff"),
+        lambda v: v["panes"][0].update(system=3),
+        lambda v: v.update(asked=["", [0.8, 0.95, 128, 0], "embedded", *["x"] * 9]),
     ],
 )
 def test_what_is_not_a_talk_is_not_taken(spoil: Callable[[dict[str, Any]], Any]) -> None:
@@ -128,6 +131,23 @@ def test_another_strength_takes_the_last_answer_back_and_asks_as_before() -> Non
         stored = talks.store(dialled)
         stored["panes"][1]["strength"] = wrong
         assert talks.restore(stored) is None
+
+
+def test_a_pane_keeps_a_system_prompt_of_its_own_and_how_it_was_asked() -> None:
+    how = talks.Asked("be brief", Sampling(), "embedded", ("support", ""))
+    talk = Talk((Pane(BASE, said("q", "a")), Pane("run-1", said("q", "b"))), "be brief", asked=how)
+    now = talks.with_own(talk, (" oppose ", None, "for a pane that is not there"))
+    assert [pane.system_prompt for pane in now.panes] == ["oppose", ""]
+    assert talks.conversation(now, 0)[0] == Message("system", "support")
+    assert talks.question_turns(now, 1) == (Message("system", "be brief"), *said("q"))
+    assert talks.told(talks.ask(now, "next"), 0) == "oppose"
+    assert talks.dial(now, 1, strength=0.5).panes[0].system_prompt == "support"
+    assert talks.dial(now, 0, system_prompt="oppose").panes[0] == Pane(BASE, said("q"), system_prompt="oppose")
+    assert talks.restore(json.loads(json.dumps(talks.store(now)))) == now
+    # it is the pane's, whoever answers there, but another run's panes begin without
+    assert talks.choose(now, 0, "run-2").panes[0].system_prompt == "oppose"
+    with pytest.raises(InputError, match="system prompt of pane 2 has 8,001 characters"):
+        talks.with_own(talk, ("", "x" * 8_001))
 
 
 # -- differences --------------------------------------------------------------------------------------------------------
@@ -326,6 +346,32 @@ def test_another_strength_answers_that_pane_anew_with_the_same_seed(services: Se
         )
 
 
+def test_a_pane_is_told_something_of_its_own(services: Services, handlers: Handlers) -> None:
+    add_run(services.runs, "run-1")
+    plain = handlers.call("ask", PROMPTS[0], Live(), None, "embedded", *HOW)[-1]
+    own = ("Be <b>kind</b>.", "", "", "")
+    again = handlers.at("pane-system-1", own[0], Live(), plain["BrowserState"], "embedded", *HOW, *own)
+    last = again[-1]
+    assert "chat-2" not in last
+    assert last["chat-1"][1] != plain["chat-1"][1]
+    assert "own system prompt</i> “Be &lt;b&gt;kind" in last["pane-identity-1"]
+    assert "✓ Verified base" in last["pane-identity-1"]
+    assert "own system prompt" not in last["pane-identity-2"]
+    # Enter once more changes nothing; a strength dialled elsewhere leaves what the base was told
+    assert handlers.at("pane-system-1", own[0], Live(), last["BrowserState"], "embedded", *HOW, *own) == []
+    dialled = handlers.at(
+        "pane-strength-2", 0, Live(), last["BrowserState"], "embedded", *HOW, "typed since", "", "", ""
+    )
+    kept = talks.restore(dialled[-1]["BrowserState"])
+    assert kept is not None
+    assert kept.asked is not None
+    assert kept.asked.own == (own[0], "")
+    assert kept.panes[1].answer == plain["chat-1"][1]["content"]
+    with pytest.raises(gr.Error, match="system prompt of its own"):
+        handlers.call("keep", Visitor(operator=True), dialled[-1]["BrowserState"])
+    assert handlers.call("open_page", dialled[-1]["BrowserState"], "embedded")[0]["pane-system-1"] == own[0]
+
+
 def test_a_blend_is_kept_with_its_pane_and_weighed(services: Services, handlers: Handlers) -> None:
     for name in ("run-1", "run-2"):
         add_run(services.runs, name, title=f"<i>{name}</i>")
@@ -485,6 +531,17 @@ def test_the_named_endpoint_answers_for_base_and_adapters(services: Services) ->
         ):
             with pytest.raises(AppError, match=sentence):
                 client.predict(*arguments, api_name="/explain")
+        told = client.predict(
+            PROMPTS[0], ["base", "base"], max_new_tokens=12, system_prompts=["Be kind.", ""], api_name="/generate"
+        )
+        assert [a["own_system_prompt"] for a in told] == ["Be kind.", None]
+        assert told[0]["answer"] != told[1]["answer"] == answers[0]["answer"]
+        for own, sentence in (
+            (["a"], "1 values for 2 panes"),
+            (["a", "x" * 8001], "system_prompts is 8,001 characters"),
+        ):
+            with pytest.raises(AppError, match=sentence):
+                client.predict("Hello", ["base", run_id], system_prompts=own, api_name="/generate")
         same = client.predict(PROMPTS[0], [], max_new_tokens=12, api_name="/generate")
         assert [a["answer"] for a in same] == [a["answer"] for a in answers]
         with pytest.raises(AppError, match="no run run-9"):

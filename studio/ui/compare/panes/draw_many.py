@@ -52,12 +52,10 @@ def bind_draw_many(
         rows = [index for index, pane in enumerate(talk.panes) if pane.messages] if talk else []
         if talk is None or not rows:
             raise InputError("There is no question yet; ask the panes something first.")
-        how = talk.asked or talk
-        system = how.system_prompt
         chats = [
             PaneChat(
                 talk.panes[index].choice,
-                talks.question_turns(talk, index, system),
+                talks.question_turns(talk, index),
                 strength=talk.panes[index].strength,
             )
             for index in rows
@@ -68,7 +66,7 @@ def bind_draw_many(
         with page.working("draw") as cancel:
             yield {stop: gr.Button(interactive=True), button: gr.Button(interactive=False)}
             try:
-                for state in services.draws.draw(chats, how.sampling, cancel, model):
+                for state in services.draws.draw(chats, talks.as_asked(talk).sampling, cancel, model):
                     if state.panes and not cancel.is_set():
                         names = pane_names(services, talk, rows)
                         yield {

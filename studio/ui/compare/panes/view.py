@@ -70,11 +70,14 @@ def identity(
     strength: float = 1.0,
     blend: Blend | None = None,
     second: RunView | None = None,
+    own_prompt: str = "",
 ) -> Markup:
     """Who answers in a pane, and how strongly. ``run`` is None for the base, and for a run that is gone; ``second`` is the other run of
-    a ``blend``, ``trouble`` one sentence on why the pane cannot answer."""
+    a ``blend``, ``trouble`` one sentence on why the pane cannot answer; ``system_prompt`` is what it is asked behind, ``own_prompt`` the
+    same where it is the pane's own."""
+    own = ("own system prompt", f"“{_short(own_prompt)}”" if own_prompt else "")
     if choice == BASE:
-        chips = [("base", _base_name(base.id)), ("sha256", base.fingerprint[:12])]
+        chips = [("base", _base_name(base.id)), ("sha256", base.fingerprint[:12]), own]
         return _HTML.identity("Base model, no adapter", chips, base_check(base.check))
     if run is None:
         gone = f"{trouble} Its answers stay here until you choose another model above."
@@ -89,11 +92,12 @@ def identity(
         ("w", f"{blend.weight:g}" if blend else ""),
         ("strength", f"{strength:g}"),
         ("base", _base_name(recipe.base.id)),
+        own,
     ]
     note = parts.message(trouble) if trouble else ""
     trained_with = recipe.system_prompt.strip()
     if known and not trouble and trained_with != system_prompt.strip():
-        prompt = f"“{shortened(' '.join(trained_with.split()), 80)}”" if trained_with else "none"
+        prompt = f"“{_short(trained_with)}”" if trained_with else "none"
         note = parts.quiet(f"Trained with another system prompt: {prompt}.")
     named = blend and Blend(second.title if second else blend.run_id, blend.weight)
     return _HTML.identity(blended_name(run.title, named), chips, note)
@@ -136,6 +140,10 @@ def empty() -> Markup:
 def about_strength() -> Markup:
     """What a pane's strength is."""
     return _HTML.about_strength()
+
+
+def _short(prompt: str) -> str:
+    return shortened(" ".join(prompt.split()), 80)
 
 
 def _base_name(model: str) -> str:

@@ -33,7 +33,7 @@ class PaneWidgets:
     column: gr.Column
     choice: gr.Dropdown
     strength: gr.Slider
-    mix: gr.Accordion
+    own: gr.Textbox
     second: gr.Dropdown
     weight: gr.Slider
     save: gr.Button
@@ -47,7 +47,7 @@ class PaneWidgets:
 
     def all(self) -> list[Any]:
         """Every widget a conversation is drawn into, as outputs (``scores.py`` draws the reward)."""
-        shown = [self.column, self.choice, self.strength, self.mix, self.second, self.weight, self.save]
+        shown = [self.column, self.choice, self.strength, self.own, self.second, self.weight, self.save]
         shown += [self.identity, self.chat, self.stats, self.diff]
         return [*shown, self.words, self.moved]
 
@@ -95,10 +95,17 @@ def build_pane(index: int) -> PaneWidgets:
             elem_classes=["strength", LIVE],
             elem_id=f"pane-strength-{index + 1}",
         )
-        with gr.Accordion(
-            "Blend", open=False, visible=False, elem_classes="mix", elem_id=f"pane-mix-{index + 1}"
-        ) as mix:
-            second = gr.Dropdown([], label="Blend with", elem_id=f"pane-second-{index + 1}")
+        with gr.Accordion("More", open=False, elem_classes="more", elem_id=f"pane-more-{index + 1}"):
+            own = gr.Textbox(
+                label=f"System prompt of pane {index + 1}",
+                lines=1,
+                max_lines=4,
+                max_length=MAX_QUESTION,
+                placeholder="as for all panes",
+                info="Instead of the one of all panes; Enter asks this pane again.",
+                elem_id=f"pane-system-{index + 1}",
+            )
+            second = gr.Dropdown([], label="Blend with", visible=False, elem_id=f"pane-second-{index + 1}")
             weight = gr.Slider(
                 0,
                 1,
@@ -134,7 +141,7 @@ def build_pane(index: int) -> PaneWidgets:
         reward = gr.HTML(elem_id=f"pane-reward-{index + 1}")
         diff = gr.HTML(visible=False, elem_id=f"pane-diff-{index + 1}")
     return PaneWidgets(
-        column, choice, strength, mix, second, weight, save, identity, words, moved, chat, stats, diff, reward
+        column, choice, strength, own, second, weight, save, identity, words, moved, chat, stats, diff, reward
     )
 
 
@@ -228,8 +235,9 @@ def blending(widget: PaneWidgets, pane: Pane, offered: Sequence[PaneChoice]) -> 
     if second and second not in {run_id for _, run_id in others}:
         others.append((f"{second} (deleted)", second))
     return {
-        widget.mix: gr.Accordion(visible=base is not None and bool(others)),
-        widget.second: gr.Dropdown(choices=[("nothing", ""), *others], value=second),
+        widget.second: gr.Dropdown(
+            choices=[("nothing", ""), *others], value=second, visible=base is not None and bool(others)
+        ),
         widget.weight: gr.Slider(value=pane.blend.weight if pane.blend else 0.5, visible=pane.blend is not None),
         widget.save: gr.Button(visible=pane.blend is not None),
     }
