@@ -40,8 +40,10 @@ def moved_words(
         raise InputError("The answer is empty; there is no word to look at.")
     work = functools.partial(moved_tokens, messages=messages, answer=answer, strength=strength)
     tokens = compare.with_adapter(run_id, work, blend)
-    settings = runs.get(run_id).recipe.settings if blend is None else None  # a blend was not trained with a beta
-    return MovedWords(tokens, strength, settings.beta if isinstance(settings, DpoSettings) else None)
+    recipe = runs.get(run_id).recipe
+    # a blend was not trained with a beta; where a run went on from an adapter, its rewards are measured from there and not from the base
+    dpo = recipe.settings if blend is None and not recipe.start_run else None
+    return MovedWords(tokens, strength, dpo.beta if isinstance(dpo, DpoSettings) else None)
 
 
 def explain(

@@ -71,6 +71,7 @@ def test_commands_work_on_the_tests_own_database(cli: Settings) -> None:
         (["align", "--data", "live-action-en", "--data-size", "61"], "data_size is 61"),
         (["align", "--data", "no-such-data"], "no-such-data"),
         (["align", "--data", "live-action-en", "--base", "no such base"], "no such base"),
+        (["align", "--data", "live-action-en", "--start", "no-run"], "no-run"),
         (["align", "--data", "live-action-en", "--preset", "best"], "preset is 'best'"),
         (["align", "--data", "live-action-en", "--learning-rate", "nan"], "learning_rate is nan"),
         (["align", "--data", "live-action-en", "--loss-type", "magic"], "loss_type is 'magic'"),

@@ -92,6 +92,7 @@ def identity(
         ("w", f"{blend.weight:g}" if blend else ""),
         ("strength", f"{strength:g}"),
         ("base", _base_name(recipe.base.id)),
+        ("went on from", recipe.start_run),
         own,
     ]
     note = parts.message(trouble) if trouble else ""
