@@ -18,6 +18,7 @@ from studio.services.strength import blended_name
 
 _BLEND = "answer through a blend of two adapters too: the first with weight W (0 to 1), the second with the rest"
 
+_STEP = "RUN@STEP is one as it was at a step of its training"
 _ASK = "said to the base instead: what asking for it does, beside what training did"
 
 
@@ -26,7 +27,7 @@ def add(commands: Commands) -> None:
     compare = command(
         commands, "compare", _compare, "Answer test prompts with the base and adapters, before beside after."
     )
-    compare.add_argument("--adapters", metavar="RUN[,RUN]", help="run ids, separated by commas")
+    compare.add_argument("--adapters", metavar="RUN[,RUN]", help=f"run ids, separated by commas; {_STEP}")
     compare.add_argument("--blend", metavar="RUN,RUN,W", help=_BLEND)
     compare.add_argument(
         "--prompts", required=True, type=Path, metavar="FILE", help="test prompts: JSON, JSONL, CSV, text"
@@ -51,7 +52,7 @@ def add(commands: Commands) -> None:
         _explain,
         "Show which words of an answer an adapter made likelier or less likely than its base.",
     )
-    explain.add_argument("--run", required=True, help="the run whose adapter is looked at")
+    explain.add_argument("--run", required=True, help=f"the run whose adapter is looked at; {_STEP}")
     explain.add_argument("--prompt", required=True, metavar="TEXT", help="the question")
     explain.add_argument("--answer", required=True, metavar="TEXT", help="the answer, whoever gave it")
     explain.add_argument("--system-prompt", help="said before the prompt (default: what the run was trained with)")
@@ -61,7 +62,7 @@ def add(commands: Commands) -> None:
     explain.add_argument("--json", action="store_true", help="print one JSON object")
 
     chat = command(commands, "chat", _chat, "Talk to the base and adapters in the terminal; they answer side by side.")
-    chat.add_argument("--adapters", metavar="RUN[,RUN]", help="run ids (default: the newest adapter)")
+    chat.add_argument("--adapters", metavar="RUN[,RUN]", help=f"run ids (default: the newest adapter); {_STEP}")
     chat.add_argument("--blend", metavar="RUN,RUN,W", help=_BLEND)
     chat.add_argument("--base", default="", help="another base model, without adapters")
     chat.add_argument("--system-prompt", default="", help="said before the conversation")
@@ -75,6 +76,7 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
     from studio.services.compare_table import table_records
     from studio.services.data.formats import read_prompts
     from studio.services.files.folders import check_file
+    from studio.services.steps import run_of
     from studio.services.strength import one_each
     from studio.services.texts import check_text
 
@@ -87,7 +89,7 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
     strengths = one_each(numbers("--strength", options.strength), len(adapters), "--strength", "adapters")
     system_prompt = options.system_prompt
     if system_prompt is None:
-        system_prompt = services.runs.get(adapters[0]).recipe.system_prompt
+        system_prompt = services.runs.get(run_of(adapters[0])).recipe.system_prompt
     asked = read_prompts(options.prompts, services.settings.max_upload_mb * 1_000_000)
     warn(asked.warnings)
     table = None

@@ -13,13 +13,16 @@ from studio.config import Settings
 from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef, DpoRecipe
-from studio.errors import ConflictError, InputError, ModelLoadError, StudioError
+from studio.errors import InputError, ModelLoadError, StudioError
 from studio.ml.chat.engine import MAX_ADAPTERS, ChatEngine
 from studio.ml.chat.request import BaseSource, GenRow
+from studio.ml.lora.snapshots import step_folder
 from studio.services.compare_table import TableProgress, TableRow
 from studio.services.models.service import ModelService, Progress
 from studio.services.recipes.queue import cores, mark_chat, training_threads
+from studio.services.runs.file_cache import FileCache
 from studio.services.runs.store import RunStore, RunView
+from studio.services.steps import adapter_folder, split_step, steps_of
 from studio.services.strength import broken_noted, check_blend, check_strength, one_each
 
 Result = TypeVar("Result")
@@ -53,7 +56,7 @@ class PaneChoice:
 
 @dataclass(frozen=True)
 class PaneChat:
-    """A pane and its own conversation, the new question last (a system message may come first). ``seed`` None takes that
+    """A pane (the base, a run or RUN@STEP) and its own conversation, the new question last (a system message may come first). ``seed`` None takes that
     of the sampling; ``strength`` is how strongly its adapter answers, alone or in a ``blend`` (see :mod:`studio.services.strength`)."""
 
     pane_id: str
@@ -76,6 +79,7 @@ class CompareService:
         self._settings = settings
         self._runs = runs
         self._models = models
+        self._files = FileCache()
         self._engine = ChatEngine(settings.device, self.threads, settings.trust_remote_code)
 
     def panes(self) -> list[PaneChoice]:
@@ -83,6 +87,11 @@ class CompareService:
         choices = [PaneChoice(BASE, "Base model", None, None, "", "", sampling=self._sampling(""))]
         choices += [choice_of(run) for run in self._runs.list() if run.has_adapter and run.method != "reward"]
         return choices
+
+    def in_training(self) -> list[PaneChoice]:
+        """The runs without an adapter of their own yet, of which snapshots can be asked, newest first."""
+        waiting = [run for run in self._runs.list() if not run.has_adapter and steps_of(run)]
+        return [replace(choice_of(run), label=f"{run.title} · {run.status.state}") for run in waiting]
 
     def opening(self) -> tuple[PaneChoice, ...]:
         """What Compare opens with: the base and the newest adapter of it; where it has none, the newest of another base that is
@@ -258,6 +267,16 @@ class CompareService:
         """
         return self._prepare(pane_ids, base)[0].ref
 
+    def adapter_hash(self, pane_id: str) -> str:
+        """First 12 hex digits of the sha256 of the weights that answer as RUN or RUN@STEP; empty where there are none.
+
+        Raises:
+            InputError, NotFoundError: no such run.
+        """
+        run_id, step = split_step(pane_id)
+        folder = self._runs.folder(run_id)
+        return self._files.adapter_hash(folder if step is None else step_folder(folder, step))
+
     def base_check(self) -> BaseCheck | None:
         """The newest check that the base pane is the base; None before the first answer that had one."""
         return self._engine.base_check()
@@ -282,14 +301,12 @@ class CompareService:
         """The one base that all panes share, and the folder of each adapter."""
         if not pane_ids:
             raise InputError("There is no pane to answer.")
-        runs = [self._runs.get(pane) for pane in dict.fromkeys(pane_ids) if pane != BASE]
-        if len(runs) > MAX_ADAPTERS:
-            raise InputError(f"{len(runs)} adapters at once are too many; {MAX_ADAPTERS} fit.")
-        for run in runs:
-            if run.method == "reward":
-                raise ConflictError(f"Run {run.run_id} is a reward model; it scores answers and gives none.")
-            if not run.has_adapter:
-                raise ConflictError(f"Run {run.run_id} has no adapter yet; it is {run.status.state}.")
+        named = {pane: split_step(pane) for pane in dict.fromkeys(pane_ids) if pane != BASE}
+        if len(named) > MAX_ADAPTERS:
+            raise InputError(f"{len(named)} adapters at once are too many; {MAX_ADAPTERS} fit.")
+        found = {run_id: self._runs.get(run_id) for run_id, _ in named.values()}
+        folders = {pane: adapter_folder(found[run_id], step) for pane, (run_id, step) in named.items()}
+        runs = list(found.values())
         bases = {run.recipe.base.id for run in runs}
         if len(bases) > 1:
             raise InputError(
@@ -309,7 +326,7 @@ class CompareService:
                     f"Run {run.run_id} was trained on another state of {model_id} ({trained_on[:12]}, here is "
                     f"{source.ref.fingerprint[:12]}), so its adapter does not fit. Train it anew."
                 )
-        return source, {run.run_id: run.folder for run in runs}
+        return source, folders
 
     def _source(self, model_id: str, load_in_4bit: bool, progress: Progress | None = None) -> BaseSource:
         ref, path = self._models.resolve(model_id, progress)

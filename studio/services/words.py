@@ -16,6 +16,7 @@ from studio.ml.training.pairs import conversation
 from studio.services.compare import CompareService
 from studio.services.data.dial import named_rows
 from studio.services.runs.store import RunStore
+from studio.services.steps import run_of
 from studio.services.strength import check_strength
 from studio.services.wording import counted
 
@@ -40,7 +41,7 @@ def moved_words(
         raise InputError("The answer is empty; there is no word to look at.")
     work = functools.partial(moved_tokens, messages=messages, answer=answer, strength=strength)
     tokens = compare.with_adapter(run_id, work, blend)
-    recipe = runs.get(run_id).recipe
+    recipe = runs.get(run_of(run_id)).recipe
     # a blend was not trained with a beta; where a run went on from an adapter, its rewards are measured from there and not from the base
     dpo = recipe.settings if blend is None and not recipe.start_run else None
     return MovedWords(tokens, strength, dpo.beta if isinstance(dpo, DpoSettings) else None)
@@ -61,7 +62,7 @@ def explain(
     Raises:
         StudioError: as :func:`moved_words`.
     """
-    system = runs.get(run_id).recipe.system_prompt if system_prompt is None else system_prompt
+    system = runs.get(run_of(run_id)).recipe.system_prompt if system_prompt is None else system_prompt
     before = (Message("system", system.strip()),) if system.strip() else ()
     return moved_words(compare, runs, run_id, (*before, Message("user", prompt)), answer, strength, blend)
 

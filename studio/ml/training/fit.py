@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from studio.domain.events import WeightChange
 from studio.ml.lora.fused import fuse_lora
+from studio.ml.lora.snapshots import Snapshots
 from studio.ml.models.loading import SMALL_MODEL, load_model, load_tokenizer
 from studio.ml.training.failures import plain_failures
 from studio.ml.training.observer import Observer
@@ -143,7 +144,10 @@ def _fit(training: Training[Any], emit: Callable[[Any], None], should_stop: Call
     observer = training.observer(
         trainer, base, model=trainer.model, tokenizer=tokenizer, emit=emit, elapsed=clock.elapsed
     )
-    progress = progress_callback_class()(settings, trainer, observer, clock, emit, should_stop, threads)
+    snapshots = Snapshots(
+        job.folder, lambda place: training.save(trainer.model, place, base_id), job.steps_kept, job.steps_mb
+    )
+    progress = progress_callback_class()(settings, trainer, observer, snapshots, clock, emit, should_stop, threads)
     trainer.add_callback(progress)
 
     # 5. Train, from the newest complete checkpoint where the job resumes.
@@ -158,6 +162,7 @@ def _fit(training: Training[Any], emit: Callable[[Any], None], should_stop: Call
     seconds, steps = clock.elapsed(), trainer.state.global_step
 
     # 6. Save the adapter before anything is measured: from here on a failure costs figures, not the training.
+    snapshots.make_room()
     training.save(trainer.model, job.folder, base_id)
     observer.save()
     emit(WeightChange(steps, weight_change(trainer.model)))

@@ -111,6 +111,7 @@ class TrainingJob:
         base_path: local folder, or an id in the local hub cache.
         folder: the run folder.
         start: folder of the adapter to go on from; None: from the base.
+        steps_kept, steps_mb: bounds of :class:`studio.ml.lora.snapshots.Snapshots`.
         resume: go on from the checkpoint in ``folder``, where there is one.
         threads: CPU threads just now; asked at each step.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -128,6 +129,8 @@ class TrainingJob:
     cache_dir: Path
     states_mb: int = 512
     start: Path | None = None
+    steps_kept: int = 0
+    steps_mb: int = 0
 
 
 def base_name(job: TrainingJob, dtype: str) -> str:

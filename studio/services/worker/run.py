@@ -168,6 +168,8 @@ def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[
         "trust_remote_code": settings.trust_remote_code,
         "cache_dir": settings.cache_dir,
         "states_mb": settings.states_mb,
+        "steps_kept": settings.steps_kept,
+        "steps_mb": settings.steps_mb,
         "start": start_folder(RunStore(settings), recipe),
     }
     log.info("run %s: %d rows, base %s, resume %s", recipe.run_id, len(recipe.row_ids), base_path, shared["resume"])

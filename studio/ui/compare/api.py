@@ -64,7 +64,7 @@ def add_api(services: Services) -> None:
             PaneChat(pane, behind(said or system_prompt, [Message("user", prompt)]), strength=strength, blend=blend)
             for pane, said, strength, blend in zip(choices, told, factors, blends, strict=True)
         ]
-        hashes = {choice.id: choice.adapter_hash for choice in services.compare.panes()}
+        hashes = {pane: services.compare.adapter_hash(pane) for pane in choices if pane != BASE}
         shown = 0.0
         for updates in services.compare.stream(chats, sampling, base=base):
             if not all(update.done for update in updates) and time.monotonic() - shown < EVERY_S:
@@ -89,7 +89,7 @@ def add_api(services: Services) -> None:
 
     @functools.wraps(stream, assigned=("__annotations__",))
     def generate(*args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        """Answer a question with the base (``base``) and adapters (run ids), all in one batch and in the order given. No
+        """Answer a question with the base (``base``) and adapters (run ids, or RUN@STEP), all in one batch and in the order given. No
         pane at all means the base and the newest adapter. ``base`` counts where no pane is an adapter. ``strengths`` are the
         panes', or one for all: 0 is the base, 1 the adapter as trained, from -1 to 2. ``blend_with`` names for each pane a second adapter to
         blend its own with (empty: none), ``weights`` the own one's weight from 0 to 1 (.5 where it is not given). ``system_prompts``

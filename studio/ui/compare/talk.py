@@ -15,7 +15,8 @@ from typing import Any
 from studio.domain.chat import Blend, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError, StudioError
-from studio.services.compare import behind, check_sampling
+from studio.services.compare import PaneChat, behind, check_sampling
+from studio.services.steps import at_step
 from studio.services.strength import check_blend, check_strength
 
 MAX_PANES = 4
@@ -31,13 +32,20 @@ _VERSION = 1
 class Pane:
     """One pane: ``choice`` is the base's name or a run id; ``messages`` alternate user and assistant. A question at the
     end has no answer yet. ``strength`` is how strongly the adapter answers, alone or in a ``blend`` with another (see
-    :mod:`studio.services.strength`). ``system_prompt`` is the pane's own; empty: that of all panes."""
+    :mod:`studio.services.strength`). ``system_prompt`` is the pane's own; empty: that of all panes. ``step``: the adapter as it was at a
+    step of its training, None at its end."""
 
     choice: str
     messages: tuple[Message, ...] = ()
     strength: float = 1.0
     blend: Blend | None = None
     system_prompt: str = ""
+    step: int | None = None
+
+    @property
+    def voice(self) -> str:
+        """Who answers: the base, a run, or RUN@STEP."""
+        return at_step(self.choice, self.step)
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -105,6 +113,20 @@ def ask_again(talk: Talk) -> Talk:
     return replace(talk, panes=tuple(panes), asked=None)
 
 
+def asking(
+    diff: bool, system: str, temperature: float, top_p: float, tokens: float, seed: float | None
+) -> dict[str, Any]:
+    """The fields of a :class:`Talk` that the page's settings are.
+
+    Raises:
+        InputError: the system prompt is too long.
+    """
+    if len(system or "") > MAX_QUESTION:
+        raise InputError(f"The system prompt has {len(system):,} characters; {MAX_QUESTION:,} are allowed.")
+    sampling = Sampling(float(temperature), float(top_p), int(tokens), int(seed or 0))
+    return {"system_prompt": (system or "").strip(), "sampling": sampling, "diff": bool(diff)}
+
+
 def with_own(talk: Talk, prompts: Sequence[str | None]) -> Talk:
     """``talk`` with its panes' own system prompts, in their order; more of them than panes are left alone.
 
@@ -134,7 +156,7 @@ def as_asked(talk: Talk) -> Talk:
 
 
 def dial(talk: Talk, index: int, **changes: Any) -> Talk:
-    """Pane ``index`` with another ``strength``, ``blend`` or ``system_prompt`` of its own, its last answer taken back, so that the same
+    """Pane ``index`` with another ``strength``, ``blend``, ``step`` or ``system_prompt`` of its own, its last answer taken back, so that the same
     question is answered anew the way it was asked: else the same system prompt, sampling and seed.
 
     Raises:
@@ -188,11 +210,17 @@ def last_question(talk: Talk, choice: str) -> tuple[int, tuple[Message, ...]]:
     return index, pane.messages[:-1] if pane.answer else pane.messages
 
 
-def choose(talk: Talk, index: int, choice: str) -> Talk:
-    """Another model in a pane. Its conversation starts anew: the answers so far were not that model's."""
+def chat(talk: Talk, index: int, messages: tuple[Message, ...]) -> PaneChat:
+    """Pane ``index`` with ``messages``, as the service takes it."""
+    pane = talk.panes[index]
+    return PaneChat(pane.voice, messages, strength=pane.strength, blend=pane.blend)
+
+
+def choose(talk: Talk, index: int, choice: str, step: int | None = None) -> Talk:
+    """Another model in a pane, at a ``step`` or its end. Its conversation starts anew: the answers so far were not that model's."""
     panes = list(talk.panes)
     if panes[index].choice != choice:
-        panes[index] = Pane(choice, system_prompt=panes[index].system_prompt)
+        panes[index] = Pane(choice, system_prompt=panes[index].system_prompt, step=step)
     return replace(talk, panes=tuple(panes))
 
 
@@ -226,6 +254,7 @@ def store(talk: Talk) -> dict[str, Any]:
                 "strength": pane.strength,
                 "blend": pane.blend and [pane.blend.run_id, pane.blend.weight],
                 "system": pane.system_prompt,
+                "step": pane.step,
             }
             for pane in talk.panes
         ],
@@ -301,7 +330,10 @@ def _pane(entry: Mapping[str, Any]) -> Pane:
     if sum(len(message.content) for message in messages) > 2 * MAX_CHARACTERS:
         raise ValueError("too long")
     strength, blend = check_strength(entry.get("strength", 1.0)), _blend(choice, entry.get("blend"))
-    return Pane(choice, tuple(messages), strength, blend, _prompt(entry.get("system", "")))
+    step = entry.get("step")
+    if step is not None and (type(step) is not int or not 0 < step < 10**9):
+        raise ValueError("not a step")
+    return Pane(choice, tuple(messages), strength, blend, _prompt(entry.get("system", "")), step)
 
 
 def _blend(choice: str, value: Any) -> Blend | None:

@@ -20,6 +20,7 @@ from studio.services.sweeps.plan import SweepForm
 from studio.services.words import explain
 from studio.services.worker.run import train_run
 from studio.ui.compare.panes.view import BaseFacts, identity
+from studio.ui.compare.talk import Pane
 from studio.ui.training import run_view
 from tests.helpers.services import opened, settings_in
 
@@ -57,7 +58,7 @@ def test_it_is_recorded_trained_from_there_and_told(services: Services, form: Al
     card = services.library.card(run_id)
     assert f"went on from the adapter of run `{START}`, which it contains" in card
     assert f"run {START}, adapter {start.adapter_hash}" in card.replace("\\", "")
-    assert START in identity(run_id, view, BaseFacts("embedded"), recipe.system_prompt)
+    assert START in identity(Pane(run_id), view, BaseFacts("embedded"), recipe.system_prompt)
     assert f"started from</i> run {START}" in run_view.header(view)
     # beta times the sum is the implicit reward only where the reference was the base
     moved = explain(services.compare, services.runs, run_id, "Should Akira be filmed?", "Yes.")

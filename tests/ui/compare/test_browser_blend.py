@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from studio.services import Services
-from tests.helpers.compare import PROMPTS, add_run
+from tests.helpers.compare import PROMPTS, add_run, add_steps
 from tests.helpers.waiting import wait_until
 
 TABS = ("Compare",)
@@ -54,6 +54,12 @@ def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: An
     mixed = settled(page, "0.3 × Title of run-2 + 0.7 × Title of run-1", half)
     page.click("#pane-save-2")
     page.get_by_text("Saved as").first.wait_for()
+    page.locator("#pane-more-2 > button").click()
+    add_steps(services.runs, "run-2", 3)
+    page.locator("#pane-more-2 > button").click()
+    page.click("#pane-step-2 input")
+    page.get_by_role("option", name="step 3").click()
+    mixed = settled(page, "step 3 of", mixed)
     page.reload()
     page.wait_for_selector("#pane-identity-2 .pane-id")
     assert settled(page, "0.3 × Title of run-2", "") == mixed
