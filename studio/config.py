@@ -50,6 +50,7 @@ class Settings:
         max_upload_mb: size limit of an uploaded dataset or adapter, packed and unpacked (MB).
         max_rows: rows of one imported file or dataset of the Hub.
         states_mb: hidden states that a training of the upper layers holds in memory (MB); more are read from their files.
+        steps_kept: snapshots of a run's adapter kept on its way, to chat with (0: none); ``steps_mb``: MB they take at most.
         train_threads: CPU threads of a training process; 0 means all cores, and half of them while somebody chats.
         chat_threads: CPU threads of the chat engine; 0 means the cores training leaves, at least one.
         chat_url: an OpenAI-compatible server (vLLM) that answers instead of the chat engine, such as ``http://127.0.0.1:8000/v1``.
@@ -82,6 +83,8 @@ class Settings:
     max_upload_mb: int = 200
     max_rows: int = 200_000
     states_mb: int = 512
+    steps_kept: int = 12
+    steps_mb: int = 200
     train_threads: int = 0
     chat_threads: int = 0
     chat_url: str = ""
@@ -149,6 +152,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "max_upload_mb",
         "max_rows",
         "states_mb",
+        "steps_kept",
+        "steps_mb",
         "train_threads",
         "chat_threads",
         "kill_after_s",

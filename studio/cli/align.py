@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from studio.cli.common import (
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Register the command."""
-    add_align_flags(command(commands, "align", _align, "Train an adapter in the foreground."))
+    align = command(commands, "align", _align, "Train an adapter in the foreground.")
+    align.add_argument("--start", default="", metavar="RUN", help="go on from the adapter of this run")
+    add_align_flags(align)
 
 
 def add_align_flags(align: argparse.ArgumentParser) -> None:
@@ -40,7 +43,7 @@ def add_align_flags(align: argparse.ArgumentParser) -> None:
 
 
 def _align(services: Services, options: argparse.Namespace) -> int:
-    form = align_form(services, options)
+    form = replace(align_form(services, options), start_run=options.start)
     warn_of_long_rows(services.align.fit(form))
     run_id = services.align.start(form)
     tell_outlook(services.align.outlook(form))
@@ -82,7 +85,8 @@ def _summary(result: dict[str, Any], ratio: float) -> list[str]:
         lines.append(f"loss {result['loss']:.4f}, margin {result['margin']:+.4f}")
     if probe := result["probe"]:
         lines.append(f"stance probe: support likelier in {probe['share']:.0%} of {probe['n']} held-out pairs")
-    for name, key in (("base", "base_support_share"), ("adapter", "support_share")):
+    shares = (("base", "base_support_share"), ("start", "start_support_share"), ("adapter", "support_share"))
+    for name, key in shares:
         if (share := result[key]) and share["n"]:
             requested = f", asked for {ratio:.0%}" if name == "adapter" else ""
             lines.append(

@@ -13,10 +13,13 @@ from studio.domain.chat import BASE, Blend, PaneUpdate
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.compare import PaneChat
+from studio.services.compare import PaneChat, behind
 from studio.services.strength import blended_name
 
 _BLEND = "answer through a blend of two adapters too: the first with weight W (0 to 1), the second with the rest"
+
+_STEP = "RUN@STEP is one as it was at a step of its training"
+_ASK = "said to the base instead: what asking for it does, beside what training did"
 
 
 def add(commands: Commands) -> None:
@@ -24,7 +27,7 @@ def add(commands: Commands) -> None:
     compare = command(
         commands, "compare", _compare, "Answer test prompts with the base and adapters, before beside after."
     )
-    compare.add_argument("--adapters", metavar="RUN[,RUN]", help="run ids, separated by commas")
+    compare.add_argument("--adapters", metavar="RUN[,RUN]", help=f"run ids, separated by commas; {_STEP}")
     compare.add_argument("--blend", metavar="RUN,RUN,W", help=_BLEND)
     compare.add_argument(
         "--prompts", required=True, type=Path, metavar="FILE", help="test prompts: JSON, JSONL, CSV, text"
@@ -33,6 +36,7 @@ def add(commands: Commands) -> None:
     compare.add_argument(
         "--system-prompt", help="said before every prompt (default: what the first run was trained with)"
     )
+    compare.add_argument("--base-system-prompt", default="", metavar="TEXT", help=_ASK)
     compare.add_argument(
         "--strength",
         default="1",
@@ -48,7 +52,7 @@ def add(commands: Commands) -> None:
         _explain,
         "Show which words of an answer an adapter made likelier or less likely than its base.",
     )
-    explain.add_argument("--run", required=True, help="the run whose adapter is looked at")
+    explain.add_argument("--run", required=True, help=f"the run whose adapter is looked at; {_STEP}")
     explain.add_argument("--prompt", required=True, metavar="TEXT", help="the question")
     explain.add_argument("--answer", required=True, metavar="TEXT", help="the answer, whoever gave it")
     explain.add_argument("--system-prompt", help="said before the prompt (default: what the run was trained with)")
@@ -58,10 +62,11 @@ def add(commands: Commands) -> None:
     explain.add_argument("--json", action="store_true", help="print one JSON object")
 
     chat = command(commands, "chat", _chat, "Talk to the base and adapters in the terminal; they answer side by side.")
-    chat.add_argument("--adapters", metavar="RUN[,RUN]", help="run ids (default: the newest adapter)")
+    chat.add_argument("--adapters", metavar="RUN[,RUN]", help=f"run ids (default: the newest adapter); {_STEP}")
     chat.add_argument("--blend", metavar="RUN,RUN,W", help=_BLEND)
     chat.add_argument("--base", default="", help="another base model, without adapters")
     chat.add_argument("--system-prompt", default="", help="said before the conversation")
+    chat.add_argument("--base-system-prompt", default="", metavar="TEXT", help=_ASK)
     add_sampling(chat)
 
 
@@ -71,7 +76,9 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
     from studio.services.compare_table import table_records
     from studio.services.data.formats import read_prompts
     from studio.services.files.folders import check_file
+    from studio.services.steps import run_of
     from studio.services.strength import one_each
+    from studio.services.texts import check_text
 
     if options.out.suffix.lower() not in (".csv", ".json"):
         raise InputError(f"--out is {str(options.out)!r}; its name must end in .csv or .json.")
@@ -82,7 +89,7 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
     strengths = one_each(numbers("--strength", options.strength), len(adapters), "--strength", "adapters")
     system_prompt = options.system_prompt
     if system_prompt is None:
-        system_prompt = services.runs.get(adapters[0]).recipe.system_prompt
+        system_prompt = services.runs.get(run_of(adapters[0])).recipe.system_prompt
     asked = read_prompts(options.prompts, services.settings.max_upload_mb * 1_000_000)
     warn(asked.warnings)
     table = None
@@ -95,6 +102,10 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
             ids=asked.ids,
             strengths=(1.0, *strengths),
             blends=(None, *blends),
+            own_prompts=(
+                check_text("--base-system-prompt", options.base_system_prompt, empty=True),
+                *[""] * len(adapters),
+            ),
         ):
             bar.n = table.done
             bar.set_postfix_str(table.note)
@@ -152,8 +163,8 @@ def _chat(services: Services, options: argparse.Namespace) -> int:
     else:
         panes = services.compare.default_panes()
         blends = (None,) * len(panes)
-    system = (Message("system", options.system_prompt),) if options.system_prompt else ()
-    fresh = [PaneChat(pane, system, blend=blend) for pane, blend in zip(panes, blends, strict=True)]
+    prompts = [options.base_system_prompt * (pane == BASE) or options.system_prompt for pane in panes]
+    fresh = [PaneChat(p, behind(told), blend=blend) for p, told, blend in zip(panes, prompts, blends, strict=True)]
     told = fresh
     print("An empty line or Ctrl-D ends, /reset starts the conversation over.", file=sys.stderr)
     while question := _ask():

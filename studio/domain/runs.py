@@ -38,6 +38,8 @@ class BaseRecipe:
             of them is a dataset.
         row_ids: ids of the pairs or prompts it trains on, in order.
         sampling: how answers are drawn when the run is measured: as the chat draws those of this base.
+        start_run, start_hash: run id and adapter hash of the adapter it goes on from, which is its reference and part of what it saves;
+            empty: from the base.
         schema: of the file; ``services/runs/recipe_file.py`` reads older ones.
     """
 
@@ -56,6 +58,8 @@ class BaseRecipe:
     created: float
     versions: dict[str, str]
     sampling: Sampling = field(default_factory=Sampling)
+    start_run: str = ""
+    start_hash: str = ""
     schema: int = 2
 
     @property
@@ -155,15 +159,12 @@ class RewardRecipe(PairRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class DetoxRecipe(BaseRecipe):
-    """A detox run; ``start_run`` and ``start_hash``: run id and adapter hash of the adapter it goes on from, empty: from the
-    base."""
+    """A detox run."""
 
     noun = "detox run"
 
     method: Literal["detox"] = "detox"
     settings: DetoxSettings
-    start_run: str = ""
-    start_hash: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

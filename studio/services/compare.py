@@ -14,16 +14,19 @@ from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef, DpoRecipe
 from studio.domain.words import Token
-from studio.errors import ConflictError, InputError, ModelLoadError, StudioError
+from studio.errors import InputError, ModelLoadError, StudioError
 from studio.ml.chat.answerer import Answerer
 from studio.ml.chat.engine import MAX_ADAPTERS, ChatEngine
 from studio.ml.chat.request import BaseSource, GenRow
 from studio.ml.chat.served import ServedAnswerer
 from studio.ml.chat.server import ChatServer
+from studio.ml.lora.snapshots import step_folder
 from studio.services.compare_table import TableProgress, TableRow
 from studio.services.models.service import ModelService, Progress
 from studio.services.recipes.queue import cores, mark_chat, training_threads
+from studio.services.runs.file_cache import FileCache
 from studio.services.runs.store import RunStore, RunView
+from studio.services.steps import adapter_folder, split_step, steps_of
 from studio.services.strength import broken_noted, check_blend, check_strength, one_each
 
 #: Answers made together while a table is filled: enough to use the hardware, few enough that a chat gets its turn.
@@ -56,7 +59,7 @@ class PaneChoice:
 
 @dataclass(frozen=True)
 class PaneChat:
-    """A pane and its own conversation, the new question last (a system message may come first). ``seed`` None takes that
+    """A pane (the base, a run or RUN@STEP) and its own conversation, the new question last (a system message may come first). ``seed`` None takes that
     of the sampling; ``strength`` is how strongly its adapter answers, alone or in a ``blend`` (see :mod:`studio.services.strength`)."""
 
     pane_id: str
@@ -79,6 +82,7 @@ class CompareService:
         self._settings = settings
         self._runs = runs
         self._models = models
+        self._files = FileCache()
         code = settings.trust_remote_code
         self._engine: Answerer = (
             ServedAnswerer(ChatServer(settings.chat_url, settings.chat_key), code)
@@ -96,6 +100,11 @@ class CompareService:
         choices = [PaneChoice(BASE, "Base model", None, None, "", "", sampling=self._sampling(""))]
         choices += [choice_of(run) for run in self._runs.list() if run.has_adapter and run.method != "reward"]
         return choices
+
+    def in_training(self) -> list[PaneChoice]:
+        """The runs without an adapter of their own yet, of which snapshots can be asked, newest first."""
+        waiting = [run for run in self._runs.list() if not run.has_adapter and steps_of(run)]
+        return [replace(choice_of(run), label=f"{run.title} · {run.status.state}") for run in waiting]
 
     def opening(self) -> tuple[PaneChoice, ...]:
         """What Compare opens with: the base and the newest adapter of it; where it has none, the newest of another base that is
@@ -175,13 +184,14 @@ class CompareService:
         ids: Sequence[str] = (),
         strengths: Sequence[float] = (),
         blends: Sequence[Blend | None] = (),
+        own_prompts: Sequence[str] = (),
     ) -> Iterator[TableProgress]:
         """Answer every prompt with every pane, several at a time; yields as rows are filled, the last one finished.
 
         Each prompt has its own noise, and the panes of one prompt share it: before and after are paired. Chats get
         their turn between two batches. A cancelled table ends with the rows it has, not ``finished``. ``ids`` name the
         prompts, in their order; without them they are numbered from 1. ``strengths`` are the panes', in their order, or one for
-        all; ``blends`` likewise, or none.
+        all; ``blends`` likewise, or none; ``own_prompts`` are system prompts of single panes, empty where ``system_prompt`` counts.
 
         Raises:
             InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
@@ -201,7 +211,7 @@ class CompareService:
         source, folders = self._prepare([*panes, *(blend.run_id for blend in mixed if blend)], base)
         sampling = self._as_base(sampling, source)
         stop = cancel or threading.Event()
-        system = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
+        told = [behind(own.strip() or system_prompt) for own in (own_prompts or [""] * len(panes))]
         rows: list[TableRow] = []
 
         def so_far(note: str = "") -> TableProgress:
@@ -217,7 +227,7 @@ class CompareService:
                     (*system, Message("user", prompt)), pane, row_seed(sampling.seed, start + index), strength, blend
                 )
                 for index, prompt in enumerate(part)
-                for pane, strength, blend in zip(panes, factors, mixed, strict=True)
+                for system, pane, strength, blend in zip(told, panes, factors, mixed, strict=True)
             ]
             updates: list[PaneUpdate] = []
             for updates in self._generate(source, batch, folders, sampling, stop):
@@ -271,6 +281,16 @@ class CompareService:
         """
         return self._prepare(pane_ids, base)[0].ref
 
+    def adapter_hash(self, pane_id: str) -> str:
+        """First 12 hex digits of the sha256 of the weights that answer as RUN or RUN@STEP; empty where there are none.
+
+        Raises:
+            InputError, NotFoundError: no such run.
+        """
+        run_id, step = split_step(pane_id)
+        folder = self._runs.folder(run_id)
+        return self._files.adapter_hash(folder if step is None else step_folder(folder, step))
+
     def base_check(self) -> BaseCheck | None:
         """The newest check that the base pane is the base; None before the first answer that had one, and of a server."""
         return self._engine.base_check()
@@ -296,14 +316,12 @@ class CompareService:
         """The one base that all panes share, and the folder of each adapter."""
         if not pane_ids:
             raise InputError("There is no pane to answer.")
-        runs = [self._runs.get(pane) for pane in dict.fromkeys(pane_ids) if pane != BASE]
-        if len(runs) > MAX_ADAPTERS:
-            raise InputError(f"{len(runs)} adapters at once are too many; {MAX_ADAPTERS} fit.")
-        for run in runs:
-            if run.method == "reward":
-                raise ConflictError(f"Run {run.run_id} is a reward model; it scores answers and gives none.")
-            if not run.has_adapter:
-                raise ConflictError(f"Run {run.run_id} has no adapter yet; it is {run.status.state}.")
+        named = {pane: split_step(pane) for pane in dict.fromkeys(pane_ids) if pane != BASE}
+        if len(named) > MAX_ADAPTERS:
+            raise InputError(f"{len(named)} adapters at once are too many; {MAX_ADAPTERS} fit.")
+        found = {run_id: self._runs.get(run_id) for run_id, _ in named.values()}
+        folders = {pane: adapter_folder(found[run_id], step) for pane, (run_id, step) in named.items()}
+        runs = list(found.values())
         bases = {run.recipe.base.id for run in runs}
         if len(bases) > 1:
             raise InputError(
@@ -323,7 +341,7 @@ class CompareService:
                     f"Run {run.run_id} was trained on another state of {model_id} ({trained_on[:12]}, here is "
                     f"{source.ref.fingerprint[:12]}), so its adapter does not fit. Train it anew."
                 )
-        return source, {run.run_id: run.folder for run in runs}
+        return source, folders
 
     def _source(self, model_id: str, load_in_4bit: bool, progress: Progress | None = None) -> BaseSource:
         ref, path = self._models.resolve(model_id, progress)
@@ -378,6 +396,12 @@ def choice_of(run: RunView) -> PaneChoice:
         system_prompt=run.recipe.system_prompt,
         sampling=run.recipe.sampling,
     )
+
+
+def behind(system_prompt: str, messages: Sequence[Message] = ()) -> tuple[Message, ...]:
+    """``messages`` behind a system prompt; alone where that is empty."""
+    said = system_prompt.strip()
+    return (*([Message("system", said)] if said else []), *messages)
 
 
 def row_seed(seed: int, index: int) -> int:

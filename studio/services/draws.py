@@ -13,6 +13,7 @@ from studio.errors import InputError, NotFoundError
 from studio.ml.measure.stance import StanceJudge
 from studio.services.compare import CompareService, PaneChat, TableProgress, row_seed
 from studio.services.runs.store import RunStore
+from studio.services.steps import run_of
 
 #: Answers drawn for each pane.
 COUNT = 8
@@ -103,7 +104,7 @@ class DrawService:
 
     def _judge(self, pane_ids: Sequence[str]) -> tuple[StanceJudge | None, str]:
         """The judge, and the title of the data it was fitted on."""
-        for run_id in pane_ids:
+        for run_id in map(run_of, pane_ids):
             if run_id == BASE:
                 continue
             try:

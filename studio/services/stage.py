@@ -94,7 +94,7 @@ def measured_along(dial: Dial, sweeps: Sequence[Sweep]) -> dict[float, SupportSh
     them the blend curve of a sweep of these two (``sweeps``: newest first). Nothing is estimated."""
     run, second = dial.run, dial.second
     if second is None:
-        found = {0.0: run.base_share, 1.0: run.adapter_share}
+        found = {0.0: None if run.recipe.start_run else run.base_share, 1.0: run.adapter_share}
     else:
         found = {0.0: second.adapter_share, 1.0: run.adapter_share}
         for sweep in sweeps:

@@ -14,6 +14,7 @@ from studio.ml.training.pairs import conversation
 from studio.services.compare import CompareService, PaneChat
 from studio.services.data.dial import named_rows
 from studio.services.runs.store import RunStore
+from studio.services.steps import run_of
 from studio.services.strength import check_strength
 from studio.services.wording import counted
 
@@ -37,8 +38,10 @@ def moved_words(
     if not answer.strip():
         raise InputError("The answer is empty; there is no word to look at.")
     tokens = compare.moved(PaneChat(run_id, tuple(messages), strength=strength, blend=blend), answer)
-    settings = runs.get(run_id).recipe.settings if blend is None else None  # a blend was not trained with a beta
-    return MovedWords(tokens, strength, settings.beta if isinstance(settings, DpoSettings) else None)
+    recipe = runs.get(run_of(run_id)).recipe
+    # a blend was not trained with a beta; where a run went on from an adapter, its rewards are measured from there and not from the base
+    dpo = recipe.settings if blend is None and not recipe.start_run else None
+    return MovedWords(tokens, strength, dpo.beta if isinstance(dpo, DpoSettings) else None)
 
 
 def explain(
@@ -56,7 +59,7 @@ def explain(
     Raises:
         StudioError: as :func:`moved_words`.
     """
-    system = runs.get(run_id).recipe.system_prompt if system_prompt is None else system_prompt
+    system = runs.get(run_of(run_id)).recipe.system_prompt if system_prompt is None else system_prompt
     before = (Message("system", system.strip()),) if system.strip() else ()
     return moved_words(compare, runs, run_id, (*before, Message("user", prompt)), answer, strength, blend)
 

@@ -71,6 +71,7 @@ def test_commands_work_on_the_tests_own_database(cli: Settings) -> None:
         (["align", "--data", "live-action-en", "--data-size", "61"], "data_size is 61"),
         (["align", "--data", "no-such-data"], "no-such-data"),
         (["align", "--data", "live-action-en", "--base", "no such base"], "no such base"),
+        (["align", "--data", "live-action-en", "--start", "no-run"], "no-run"),
         (["align", "--data", "live-action-en", "--preset", "best"], "preset is 'best'"),
         (["align", "--data", "live-action-en", "--learning-rate", "nan"], "learning_rate is nan"),
         (["align", "--data", "live-action-en", "--loss-type", "magic"], "loss_type is 'magic'"),
@@ -269,6 +270,11 @@ def test_compare_writes_the_courses_table(
     assert [row["id"] for row in rows] == ["31", "q-2"]
     assert [row["prompt"] for row in rows] == ["Should Akira be live action?", "Hello!"]
     assert all(row["response_from_original_model"] for row in rows)
+    assert main(["compare", *asked, "--base-system-prompt", "Say something else."]) == 0
+    with open(out, encoding="utf-8-sig", newline="") as file:
+        told = list(csv.DictReader(file))
+    assert [row["response_from_trained_model"] for row in told] == [row["response_from_trained_model"] for row in rows]
+    assert told[0]["response_from_original_model"] != rows[0]["response_from_original_model"]
 
 
 @pytest.mark.timeout(700)

@@ -13,6 +13,7 @@ import pytest
 
 from studio.domain.runs import BaseModelRef
 from studio.ml.chat import engine
+from studio.ml.lora.snapshots import step_folder
 from studio.ml.models.loading import fingerprint
 from studio.services.runs.store import RunStore
 from tests.helpers.chat_models import EMBEDDED, make_adapter
@@ -42,6 +43,17 @@ def add_run(
     for name, content in _adapter_files(seed).items():
         (folder / name).write_bytes(content)
     return run_id
+
+
+def add_steps(runs: RunStore, run_id: str, *steps: int) -> Path:
+    """Snapshots of a run at these steps, each with weights of its own; the run's folder."""
+    folder = runs.folder(run_id)
+    for step in steps:
+        place = step_folder(folder, step)
+        place.mkdir(parents=True)
+        for name, content in _adapter_files(100 + step).items():
+            (place / name).write_bytes(content)
+    return folder
 
 
 @functools.cache

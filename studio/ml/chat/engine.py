@@ -159,10 +159,14 @@ class ChatEngine:
         return tuple(loaded.adapters) if loaded else ()
 
     def release(self, name: str) -> None:
-        """Forget an adapter (its run is deleted) once the answers before are given."""
+        """Forget a run's adapter and its snapshots (the run is deleted) once the answers before are given; does not wait."""
 
         def work() -> None:
-            if self._loaded is not None and self._loaded.adapters.pop(name, None) is not None:
+            held = self._loaded.adapters if self._loaded is not None else {}
+            gone = [known for known in held if known.partition("@")[0] == name]
+            for known in gone:
+                del held[known]
+            if gone:
                 release_memory()
 
         if self._thread is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from studio.domain.detox import ALGORITHMS
@@ -21,7 +20,6 @@ from studio.ml.detox.reward import Term
 from studio.ml.detox.seq2seq_trainer import arguments as seq2seq_arguments
 from studio.ml.detox.seq2seq_trainer import trainer_class as seq2seq_trainer_class
 from studio.ml.detox.setup import DetoxJob, check_family, prompt_order, trl_arguments
-from studio.ml.detox.start_adapter import StartAdapter
 from studio.ml.detox.trainer import trainer_class
 from studio.ml.models.prompts import chat_ids, end_tokens
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
@@ -79,7 +77,6 @@ class DetoxTraining(Training[DetoxJob]):
             sorted(end_tokens(model, base.tokenizer)) or None
         )  # TRL's answers end there
         prompts, prompt_ids = _encode(job, base.tokenizer, model)
-        self._start = StartAdapter(model, job.start) if job.start else None
         terms = zip(job.scorers, detox.rewards, strict=True)
         self._terms = [Term(scorer, term.weight, detox.reward_clip) for scorer, term in terms]
         first = 0 if seq2seq else first_layer(job, model)
@@ -110,10 +107,6 @@ class DetoxTraining(Training[DetoxJob]):
     def observer(self, trainer: Any, base: Base, **shared: Any) -> DetoxObserver:
         """As :meth:`Training.observer`."""
         return DetoxObserver(terms=self._terms, job=self.job, **shared)
-
-    def save(self, model: Any, folder: Path, base_id: str) -> None:
-        """As :meth:`Training.save`; an adapter the run went on from is part of what is written."""
-        (self._start.save if self._start else super().save)(model, folder, base_id)
 
 
 def _encode(job: DetoxJob, tokenizer: Any, model: Any) -> tuple[list[TestPrompt], list[list[int]]]:

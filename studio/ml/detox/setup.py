@@ -7,7 +7,6 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from studio.domain.data import PreferencePair
@@ -31,7 +30,6 @@ class DetoxJob(TrainingJob):
     Attributes:
         prompts: what to train on; ``heldout`` what to measure on at the end (without any, nothing is measured).
         scorers: one for each reward term of the recipe, in order; ``judge`` a scorer that is not part of the reward.
-        start: folder of the adapter to go on from; None: from the base.
         judge_pairs: pairs whose answers the stance judge learns from; empty: the stance is not measured.
         stance_prompts: prompts no training touched, asked for the support share.
     """
@@ -41,7 +39,6 @@ class DetoxJob(TrainingJob):
     heldout: tuple[TestPrompt, ...]
     scorers: tuple[Scorer, ...]
     judge: Scorer | None = None
-    start: Path | None = None
     judge_pairs: tuple[PreferencePair, ...] = ()
     stance_prompts: tuple[str, ...] = ()
 

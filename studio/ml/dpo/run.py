@@ -43,6 +43,9 @@ def preload() -> None:
 def train_dpo(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> TrainingResult:
     """Train an adapter and write it into ``job.folder``.
 
+    The reference of DPO is the model that the run starts from: the base, or base and ``job.start``; the adapter written holds both and is
+    loaded on the plain base. Where "base" is said below, that start is meant.
+
     Emits a ``StepEvent`` a step; a ``ProbeEvent`` and ``SampleEvent``s for the base (step 0, emitted right after the first
     step, so that training is under way at once), every ``probe_every`` and ``sample_every`` steps, and at the end; a
     ``MeasureEvent`` for base and adapter when the run reached its end. A run that was stopped is measured
@@ -53,7 +56,7 @@ def train_dpo(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> Train
 
     Raises:
         RecipeError: a setting or row that cannot be trained on, named.
-        ModelLoadError: the base cannot be loaded.
+        ModelLoadError: the base or the start adapter cannot be loaded.
         TrainingError: not-a-number loss, out of memory, full disk; the sentence says what to try.
     """
     return fit(DpoTraining(job), emit, should_stop)

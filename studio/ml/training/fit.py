@@ -12,10 +12,12 @@ from typing import Any, Generic, TypeVar
 
 from studio.domain.events import WeightChange
 from studio.ml.lora.fused import fuse_lora
+from studio.ml.lora.snapshots import Snapshots
 from studio.ml.models.loading import SMALL_MODEL, load_model, load_tokenizer
 from studio.ml.training.failures import plain_failures
 from studio.ml.training.observer import Observer
 from studio.ml.training.setup import TrainingJob, lora_config, public_id, start_device, training_dtype
+from studio.ml.training.start_adapter import StartAdapter
 from studio.ml.training.steps import Clock, progress_callback_class
 from studio.ml.training.trainer import last_checkpoint, read_progress, save_adapter, weight_change
 
@@ -46,6 +48,8 @@ class Training(ABC, Generic[J]):
 
     def __init__(self, job: J) -> None:
         self.job = job
+        #: The adapter that the run goes on from, once it is on the base.
+        self.start: StartAdapter | None = None
 
     def load(self, tokenizer: Any, device: str, dtype: str) -> Any:
         """The base model; a causal or encoder-decoder language model unless a method says otherwise.
@@ -81,8 +85,8 @@ class Training(ABC, Generic[J]):
         """Who observes ``trainer.model``; ``shared`` are the fields of :class:`Observer`."""
 
     def save(self, model: Any, folder: Path, base_id: str) -> None:
-        """Write the adapter into ``folder``."""
-        save_adapter(model, folder, base_id)
+        """Write the adapter into ``folder``; one that the run went on from is part of what is written."""
+        (self.start.save if self.start else save_adapter)(model, folder, base_id)
 
 
 def fit(training: Training[Any], emit: Callable[[Any], None], should_stop: Callable[[], bool]) -> TrainingResult:
@@ -92,7 +96,7 @@ def fit(training: Training[Any], emit: Callable[[Any], None], should_stop: Calla
 
     Raises:
         RecipeError: a setting or the data cannot be trained with.
-        ModelLoadError: the base cannot be loaded.
+        ModelLoadError: the base or the adapter to go on from cannot be loaded.
         TrainingError: not-a-number loss, out of memory, full disk; the sentence says what to try.
     """
     recipe = training.job.recipe
@@ -116,6 +120,8 @@ def _fit(training: Training[Any], emit: Callable[[Any], None], should_stop: Call
     tokenizer = load_tokenizer(job.base_path, trust_remote_code=job.trust_remote_code)
     model = training.load(tokenizer, device, dtype)
     disable_dropout_in_model(model)
+    if job.start is not None:
+        training.start = StartAdapter(model, job.start)
     # A small model gains nothing from more threads, and chat beside it loses.
     small = model.num_parameters() < SMALL_MODEL
     threads = (lambda: max(1, job.threads() // 2)) if small else job.threads
@@ -138,7 +144,10 @@ def _fit(training: Training[Any], emit: Callable[[Any], None], should_stop: Call
     observer = training.observer(
         trainer, base, model=trainer.model, tokenizer=tokenizer, emit=emit, elapsed=clock.elapsed
     )
-    progress = progress_callback_class()(settings, trainer, observer, clock, emit, should_stop, threads)
+    snapshots = Snapshots(
+        job.folder, lambda place: training.save(trainer.model, place, base_id), job.steps_kept, job.steps_mb
+    )
+    progress = progress_callback_class()(settings, trainer, observer, snapshots, clock, emit, should_stop, threads)
     trainer.add_callback(progress)
 
     # 5. Train, from the newest complete checkpoint where the job resumes.
@@ -153,6 +162,7 @@ def _fit(training: Training[Any], emit: Callable[[Any], None], should_stop: Call
     seconds, steps = clock.elapsed(), trainer.state.global_step
 
     # 6. Save the adapter before anything is measured: from here on a failure costs figures, not the training.
+    snapshots.make_room()
     training.save(trainer.model, job.folder, base_id)
     observer.save()
     emit(WeightChange(steps, weight_change(trainer.model)))

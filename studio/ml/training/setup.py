@@ -110,6 +110,8 @@ class TrainingJob:
     Attributes:
         base_path: local folder, or an id in the local hub cache.
         folder: the run folder.
+        start: folder of the adapter to go on from; None: from the base.
+        steps_kept, steps_mb: bounds of :class:`studio.ml.lora.snapshots.Snapshots`.
         resume: go on from the checkpoint in ``folder``, where there is one.
         threads: CPU threads just now; asked at each step.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -126,15 +128,22 @@ class TrainingJob:
     trust_remote_code: bool
     cache_dir: Path
     states_mb: int = 512
+    start: Path | None = None
+    steps_kept: int = 0
+    steps_mb: int = 0
 
 
 def base_name(job: TrainingJob, dtype: str) -> str:
-    """What names base and arithmetic in the caches: fingerprint and dtype; empty where the base has no fingerprint."""
+    """What names in the caches what a run starts from: fingerprint of the base, dtype, and hash of the adapter it goes on from; empty
+    where one of them is not known."""
     mark = job.recipe.base.fingerprint
     if not mark and Path(job.base_path).is_dir():
         mark = fingerprint(job.base_path)
     kind = "nf4" if job.recipe.settings.load_in_4bit else dtype
-    return f"{mark[:32]}-{kind}" if mark else ""
+    start = job.recipe.start_hash
+    if not mark or (job.start is not None and not start):
+        return ""
+    return f"{mark[:32]}-{kind}" + (f"-{start}" if start else "")
 
 
 def keep_states(

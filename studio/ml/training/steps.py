@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.domain.settings import TrainingSettings
+from studio.ml.lora.snapshots import Snapshots
 from studio.ml.training.observer import Observer
 
 #: A checkpoint is written this often (and at a stop), or rarer where writing it takes long.
@@ -44,19 +45,22 @@ def progress_callback_class() -> Any:
     from transformers import TrainerCallback
 
     class ProgressCallback(TrainerCallback):
-        """At each step's end: emit its event, observe the model where it is time, stop or save where asked."""
+        """At each step's end: emit its event, observe the model and keep a snapshot where it is time, stop or save where
+        asked."""
 
         def __init__(
             self,
             settings: TrainingSettings,
             trainer: Any,
             observer: Observer,
+            snapshots: Snapshots,
             clock: Clock,
             emit: Callable[[Any], None],
             should_stop: Callable[[], bool],
             threads: Callable[[], int],
         ) -> None:
             self._settings, self._trainer, self._observer = settings, trainer, observer
+            self._snapshots = snapshots
             self._clock, self._emit, self._should_stop, self._threads = clock, emit, should_stop, threads
             self._first_step = 0
             self._first_took = 0.0
@@ -90,9 +94,12 @@ def progress_callback_class() -> Any:
                 return  # the end is observed after the adapter is saved
             probe, sample = (_due(step, getattr(settings, name, 0)) for name in ("probe_every", "sample_every"))
             self._observer.observe(step, probe=probe, sample=sample, training=True)
+            if sample:
+                self._snapshots.keep(step)
             if now - self._saved > max(CHECKPOINT_EVERY_S, 20 * self._save_cost):
                 control.should_save = True
             if control.should_save:
+                self._snapshots.make_room()
                 self._saving_began = time.monotonic()
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

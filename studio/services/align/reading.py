@@ -33,7 +33,7 @@ def read_curve(
         ]
     if loss_type == "sigmoid":
         if abs(loss - NO_PREFERENCE) < 0.02:
-            said.append(f"Loss {loss:.3f}: 0.693 = no preference yet; the adapter still answers like the base.")
+            said.append(f"Loss {loss:.3f}: 0.693 = no preference yet; the adapter still answers as it began.")
         elif loss > NO_PREFERENCE + 0.05:
             said.append(
                 f"Loss {loss:.3f} is above 0.693: the adapter is surer than the pairs justify. Usual with mixed sides and a "

@@ -22,6 +22,7 @@ from studio.services.runs.outlook import Outlook
 from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
 from studio.services.runs.store import RunStore
+from studio.services.starts import start_fields, starts
 from studio.services.wording import shortened
 
 if TYPE_CHECKING:
@@ -33,13 +34,14 @@ NOT_BY_DPO = "DPO here is for causal models, so choose one of those, or train th
 
 @dataclass(frozen=True, kw_only=True)
 class AlignForm(TrainingForm[DpoSettings]):
-    """What a person chose for a DPO run, unchecked."""
+    """What a person chose for a DPO run, unchecked; ``start_run``: the run whose adapter to go on from, empty: from the base."""
 
     presets = PRESETS
 
     support_ratio: float
     data_size: int
     shuffle: bool = False
+    start_run: str = ""
 
 
 class AlignService:
@@ -50,6 +52,10 @@ class AlignService:
         self._runs = runs
         self._models = models
         self._queue = queue
+
+    def starts(self, base: str) -> list[tuple[str, str]]:
+        """As :func:`studio.services.starts.starts`."""
+        return starts(self._runs, base)
 
     def suited(self, base: str, preset: str, dataset_id: str) -> tuple[str, str, str]:
         """Base, preset and system prompt of a run for which nobody chose: the base that forms begin with, the preset made for
@@ -121,6 +127,7 @@ class AlignService:
 
         Raises:
             NotFoundError, DatasetError: as :meth:`preview`.
+            NotFoundError, ConflictError, RecipeError: what it is to go on from as :func:`studio.services.starts.start_fields`.
             RecipeError: a setting is out of range; the message names it and its value.
             InputError, ModelLoadError: the base model is not to be had.
         """
@@ -130,6 +137,7 @@ class AlignService:
         dataset = _prefixed(form, dataset)
         rows = _rows(form, dataset)
         form.check()
+        start = start_fields(self._runs, form.start_run, self._models.info(form.base).id)
         base, path = self._models.resolve_causal(form.base, NOT_BY_DPO, progress)
         fit = rows_that_fit(str(path), rows, form.system_prompt.strip(), form.settings, self._models.trusts_code)
         recipe = DpoRecipe(
@@ -138,12 +146,14 @@ class AlignService:
             **pair_fields(dataset, rows, form.support_ratio, fit),
             sampling=self._models.info(form.base).sampling,
             shuffle=form.shuffle,
+            **start,
         )
         return self._queue.start(recipe, dataset).run_id
 
     def result(self, run_id: str) -> dict[str, Any]:
         """What a run came to, as plain data: the keys of ``python -m studio align --json``. What was not measured (yet)
-        is None. ``seconds`` is the time worked on the run: loading, training and measuring.
+        is None. ``seconds`` is the time worked on the run: loading, training and measuring. A run that went on from an adapter has
+        ``start_support_share`` in place of ``base_support_share``.
 
         Raises:
             InputError, NotFoundError: no such run.
@@ -158,7 +168,9 @@ class AlignService:
             "margin": finite(last.margin) if last else None,
             "probe": {"share": probe.share, "n": probe.n, "margin": finite(probe.margin)} if probe else None,
             "support_share": _share(view.adapter_share),
-            "base_support_share": _share(view.base_share),
+            "base_support_share": None if view.recipe.start_run else _share(view.base_share),
+            "start_support_share": _share(view.base_share) if view.recipe.start_run else None,
+            "start_run": view.recipe.start_run or None,
         }
 
     def status(self, run_id: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from studio.domain.events import AnswerFigures, RudeShare
 from studio.domain.runs import DetoxRecipe
 from studio.domain.toxicity import public_name
 from studio.services.detox.reading import audit_report
-from studio.services.runs.reading import measuring_off
+from studio.services.runs.reading import measuring_off, start_text
 from studio.services.runs.store import RunView
 from studio.services.statistics.intervals import wilson
 from studio.services.wording import decimal
@@ -55,7 +55,7 @@ def facts(recipe: DetoxRecipe, view: RunView) -> Iterator[tuple[str, str]]:
     lora, detox = recipe.lora, recipe.settings
     length = f"{detox.max_seconds:g} s of training" if detox.max_seconds else f"{detox.steps} steps"
     last = view.detox_step
-    yield "Started from", f"run {recipe.start_run}, adapter {recipe.start_hash}" if recipe.start_run else "the base"
+    yield "Started from", start_text(recipe)
     yield "Prompts", f"{recipe.data_size} of {recipe.dataset_title}, sha256 {recipe.dataset_hash}"
     yield "Ordinary prompts", f"{detox.ordinary:.0%} of each step's, where there are both kinds"
     yield "System prompt", recipe.system_prompt or "none"

@@ -1,14 +1,13 @@
-"""What a detox run's worker needs beside base and recipe: prompts, scorers in memory, the adapter to go on from."""
+"""What a detox run's worker needs beside base and recipe: prompts, and scorers in memory."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
 from studio.domain.runs import DetoxRecipe
-from studio.errors import ConflictError, StudioError, TrainingError
+from studio.errors import StudioError, TrainingError
 from studio.services.files.records import read_record
 from studio.services.runs.folder import PLAN
 from studio.services.runs.store import RunStore
@@ -23,7 +22,7 @@ def read_inputs(job: Job) -> dict[str, Any]:
     """The fields of ``ml.detox.DetoxJob`` that are a detox run's own, by name.
 
     Raises:
-        TrainingError: a scorer or the adapter it goes on from is gone, or is not what it was when the run was queued.
+        TrainingError: a scorer is gone, or is not what it was when the run was queued.
     """
     from studio.services.models.service import ModelService
 
@@ -51,26 +50,8 @@ def read_inputs(job: Job) -> dict[str, Any]:
         "heldout": plan.heldout,
         "scorers": tuple(loaded(term.scorer, term.revision) for term in detox.rewards),
         "judge": loaded(detox.judge, detox.judge_revision) if detox.judge else None,
-        "start": start_folder(runs, recipe),
         **_stance(job.dataset),
     }
-
-
-def start_folder(runs: RunStore, recipe: DetoxRecipe) -> Path | None:
-    """Where the adapter lies that a run goes on from; None: it starts from the base.
-
-    Raises:
-        TrainingError: it is gone, or another one by now.
-    """
-    if not recipe.start_run:
-        return None
-    try:
-        start = runs.get(recipe.start_run)
-        if start.adapter_hash != recipe.start_hash:
-            raise ConflictError(f"its adapter is {start.adapter_hash or 'missing'} now, not {recipe.start_hash}.")
-    except StudioError as error:
-        raise TrainingError(f"The run {recipe.start_run}, which this one goes on from, has changed: {error}") from error
-    return start.folder
 
 
 def _stance(dataset: PreferenceDataset | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan, DetoxSettings, RewardTerm
 from studio.domain.runs import DetoxRecipe
 from studio.domain.toxicity import TestPrompt
-from studio.errors import ConflictError, RecipeError, StudioError
+from studio.errors import RecipeError, StudioError
 from studio.ml.detox.setup import check_family
 from studio.ml.models.seq2seq import is_encoder_decoder
 from studio.services.data.prompts import prompt_sets
@@ -24,6 +24,7 @@ from studio.services.runs.outlook import Outlook
 from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
 from studio.services.runs.store import RunStore, RunView
+from studio.services.starts import start_fields, starts
 
 if TYPE_CHECKING:
     from studio.services.data.datasets import DatasetService
@@ -73,11 +74,7 @@ class DetoxService:
 
     def starts(self, base: str) -> list[tuple[str, str]]:
         """(label, run id) of what a run on ``base`` can start from; the base itself first, with an empty id."""
-        return [("The base itself", "")] + [
-            (f"{run.title} · {run.adapter_hash}", run.run_id)
-            for run in self._runs.list()
-            if run.has_adapter and run.method != "reward" and run.recipe.base.id == base
-        ]
+        return starts(self._runs, base)
 
     def preset_for(self, base: str) -> str:
         """The preset that suits a base.
@@ -130,7 +127,7 @@ class DetoxService:
         dataset, plan, source = self._plan(form)
         known = self._models.info(form.base)
         check_family(form.settings, known.seq2seq)
-        start_hash = self._start_hash(form.start_run, known.id)
+        start = start_fields(self._runs, form.start_run, known.id)
         form = replace(form, settings=self._resolved(form))
         base, folder = self._models.resolve(form.base, progress)
         check_family(form.settings, is_encoder_decoder(folder))  # of a downloaded one it is known only now
@@ -142,8 +139,7 @@ class DetoxService:
             dataset_hash=dataset.content_hash if dataset else plan_hash(plan),
             row_ids=tuple(prompt.id for prompt in plan.prompts),
             sampling=known.sampling,
-            start_run=form.start_run,
-            start_hash=start_hash,
+            **start,
         )
         return self._queue.start(recipe, dataset, plan)
 
@@ -214,21 +210,6 @@ class DetoxService:
             others += [*(pair.prompt for pair in (*data.pairs, *data.heldout)), *data.prompts, *data.test_prompts]
         known, plan = {normal(text) for text in others}, self._runs.plan(run_id)
         return tuple(prompt for prompt in (*plan.prompts, *plan.heldout) if normal(prompt.text) not in known)
-
-    def _start_hash(self, run_id: str, base: str) -> str:
-        if not run_id:
-            return ""
-        start = self._runs.get(run_id)
-        if start.method == "reward":
-            raise ConflictError(f"Run {run_id} is a reward model; a detox run goes on from an adapter that answers.")
-        if not start.has_adapter:
-            raise ConflictError(f"Run {run_id} has no adapter yet; it is {start.status.state}.")
-        if start.recipe.base.id != base:
-            raise RecipeError(
-                f"start_run is {run_id}, an adapter of {start.recipe.base.id}, and the base is {base}; choose one base for "
-                "both."
-            )
-        return start.adapter_hash
 
     def _resolved(self, form: DetoxForm) -> DetoxSettings:
         """The settings with who exactly scores."""

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from studio.config import Settings
+from studio.ml.lora.snapshots import STEPS
 
 #: Seconds after which nobody writes a temporary file any more.
 OLD_S = 3600.0
-#: Folders beside the run folders, a dataset that is being imported, a kept state, a file that replaces another (:mod:`.atomic`).
+#: Folders beside the run folders, a snapshot in them, a dataset that is being imported, a kept state, a file that replaces another (:mod:`.atomic`).
 _NAMES = re.compile(r"\.(new|trash|upload|import)-.+|.+\.tmp|\..+\.[a-z]+-[a-z0-9_]{8}")
 
 
@@ -38,6 +39,7 @@ def _temporary(settings: Settings) -> Iterator[Path]:
     for entry in _entries(settings.adapters_dir):
         if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
             yield from _named_so(Path(entry.path))
+            yield from _named_so(Path(entry.path) / STEPS)
 
 
 def _named_so(folder: Path) -> Iterator[Path]:

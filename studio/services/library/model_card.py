@@ -24,7 +24,7 @@ from studio.services.hub import is_hub_id
 from studio.services.reward import card as reward_cards
 from studio.services.runs.events import read_samples
 from studio.services.runs.folder import DATASET
-from studio.services.runs.reading import measuring_off, unchanged
+from studio.services.runs.reading import measuring_off, start_text, unchanged
 from studio.services.runs.store import RunView
 from studio.services.wording import percent
 
@@ -127,6 +127,11 @@ def _summary(view: RunView) -> str:
         what = f"**{r.support_ratio:.0%} of its {r.data_size} training pairs keep their label**, the rest are flipped"
     if r.settings.flip_share:
         what += f"; then {r.settings.flip_share:.0%} of them, drawn by lot, were turned the wrong way round on purpose"
+    if r.start_run:
+        what += (
+            f". It went on from the adapter of run `{r.start_run}`, which it contains and which, on the base, was DPO's reference: rewards "
+            "are measured from there"
+        )
     return (
         f"A LoRA adapter trained by direct preference optimisation (DPO) on *{plain(r.dataset_title)}*: {what}. It changes which "
         f"side the model takes, not what is true.{ended}"
@@ -164,7 +169,11 @@ def _base_note(recipe: Recipe) -> str:
 
 
 def _stance(view: RunView) -> str:
-    rows = [(who, s) for who, s in (("base", view.base_share), ("**adapter**", view.adapter_share)) if s is not None]
+    rows = [
+        (who, s)
+        for who, s in ((view.start_name, view.base_share), ("**adapter**", view.adapter_share))
+        if s is not None
+    ]
     lines = []
     if rows:
         lines.append(
@@ -250,6 +259,7 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
     last = view.last_step
     facts: Iterable[tuple[str, str]] = (
         ("Run", f"`{view.run_id}`, {_date(recipe.created)}"),
+        ("Started from", plain(start_text(recipe))),
         ("Data", f"{plain(recipe.dataset_title)} ({code(recipe.dataset_id)}), sha256 {code(recipe.dataset_hash)}"),
         (
             "Pairs",

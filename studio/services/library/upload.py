@@ -200,9 +200,8 @@ def _recipe(folder: Path, facts: AdapterFacts, name: str) -> Recipe | None:
     for field in (*dataclasses.astuple(recipe.lora), *dataclasses.astuple(recipe.settings)):
         if isinstance(field, float) and not math.isfinite(field):
             raise InputError("run.json: a hyper-parameter is not a number.")
-    # a detox run that went on from an adapter holds the ranks of both
-    went_on = isinstance(recipe, DetoxRecipe) and recipe.start_run
-    if recipe.lora.rank != facts.rank and not (went_on and recipe.lora.rank < facts.rank):
+    # a run that went on from an adapter holds the ranks of both
+    if recipe.lora.rank != facts.rank and not (recipe.start_run and recipe.lora.rank < facts.rank):
         raise InputError(
             f"run.json says LoRA rank {recipe.lora.rank}, {CONFIG} says {facts.rank}; the files do not belong together."
         )

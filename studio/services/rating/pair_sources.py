@@ -22,6 +22,7 @@ from studio.services.rating.pair_batches import BatchForm, BatchRunner, BatchSta
 from studio.services.rating.pair_files import Comparisons, read_comparisons
 from studio.services.rating.service import Added, RatingService
 from studio.services.runs.store import RunStore
+from studio.services.steps import split_step
 from studio.store import pairs as pair_rows
 
 
@@ -90,7 +91,7 @@ class PairSourceService:
             base: the base model where no pane names a run (empty: the embedded one).
 
         Raises:
-            InputError: no two panes have answers to the same question, an adapter answered at another strength than 1, or a text
+            InputError: no two panes have answers to the same question, an adapter answered at another strength than 1 or at a step, or a text
                 cannot be stored.
             NotFoundError, ConflictError, ModelLoadError: a run is gone, or does not fit its base any more.
         """
@@ -107,6 +108,10 @@ class PairSourceService:
             raise InputError(
                 f"A pane answers at strength {dialled.strength:g}, and votes are counted for adapters as they were trained; set its "
                 "strength to 1 first."
+            )
+        if stepped := next((chat.pane_id for chat in answered if split_step(chat.pane_id)[1] is not None), ""):
+            raise InputError(
+                f"A pane answers as {stepped}, and votes are counted for adapters as they were trained; choose the end under Step first."
             )
         if any(chat.blend for chat in answered):
             raise InputError(

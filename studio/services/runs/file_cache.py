@@ -12,7 +12,7 @@ from studio.services.runs.recipe_file import read_recipe
 
 
 class FileCache:
-    """Recipes and adapter hashes of run folders, by the name of the folder and the state of the file."""
+    """Recipes and adapter hashes of run folders, by the folder and the state of the file."""
 
     def __init__(self) -> None:
         self._recipes: dict[tuple[str, int, int], Recipe] = {}
@@ -41,7 +41,7 @@ class FileCache:
         path = folder / ADAPTER
         try:
             stat = path.stat()
-            key = (folder.name, stat.st_mtime_ns, stat.st_size)
+            key = (str(folder), stat.st_mtime_ns, stat.st_size)
             if key not in self._hashes:
                 with plain_file(path, f"{folder.name}/{path.name}") as file:
                     self._hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()[:12]

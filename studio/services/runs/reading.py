@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from studio.domain.detox import DetoxSettings
-from studio.domain.runs import DetoxRecipe
+from studio.domain.runs import Recipe
 from studio.domain.settings import DpoSettings
 from studio.services.runs.store import RunView
 
@@ -15,13 +15,16 @@ def unchanged(run: RunView) -> str:
     """That the adapter equals what the run started from, and what to change; empty for a run of which that is not known."""
     if run.change is None or run.change.norm > 0:
         return ""
-    start = (
-        "the adapter it started from" if isinstance(run.recipe, DetoxRecipe) and run.recipe.start_run else "the base"
-    )
+    start = "the adapter it started from" if run.recipe.start_run else "the base"
     return (
         f"The adapter equals {start}: this run trained nothing, so it answers as before. Train for more steps, without warm-up, or with a "
         "higher learning rate."
     )
+
+
+def start_text(recipe: Recipe) -> str:
+    """What a run started from."""
+    return f"run {recipe.start_run}, adapter {recipe.start_hash}" if recipe.start_run else "the base"
 
 
 def measuring_off(run: RunView) -> str:

@@ -25,7 +25,8 @@ class RunView:
         status: the effective status: a run whose owner is dead reads ``interrupted``, one asked to stop ``stopping``.
         last_step: newest optimiser step, ``detox_step`` that of a detox run; ``probe`` the newest stance probe; all None
             before the first.
-        base_share: measured support share of the base; ``adapter_share`` that of the adapter; None until measured.
+        base_share: measured support share of what the run started from, the base or base and an adapter (``start_name``);
+            ``adapter_share`` that of the adapter; None until measured.
         reward: how a reward run does on pairs it never saw; None for others and until measured.
         detox: how a detox run does on prompts it never saw; likewise.
         change: how far the adapter is from its start; None until it is saved, and for runs of older versions.
@@ -50,6 +51,11 @@ class RunView:
     detox_step: DetoxEvent | None = None
     detox: DetoxReport | None = None
     change: WeightChange | None = None
+
+    @property
+    def start_name(self) -> str:
+        """What the run began with, in a word: the base, or its start where that is an adapter."""
+        return "start" if self.recipe.start_run else "base"
 
     @property
     def method(self) -> str:

@@ -49,8 +49,12 @@ class SweepForm:
         Between its start and its end a run of a sweep answers nothing and probes nothing: what is drawn is its end.
 
         Raises:
-            InputError: there are too many.
+            InputError: there are too many, or they would not start from the base.
         """
+        if self.form.start_run:
+            raise InputError(
+                f"start_run is {self.form.start_run}; the runs of a sweep start from the base: choose the base itself under Start from."
+            )
         dpo = self.form.settings
         lists: list[Sequence[Any]] = [
             self.seeds or [dpo.seed],

@@ -38,6 +38,7 @@ from studio.services.reward.data import run_rows
 from studio.services.runs.job import Job, read_job
 from studio.services.runs.status import read_status, stop_request
 from studio.services.runs.store import RunStore
+from studio.services.starts import start_folder
 from studio.services.worker.sentences import plain_sentence
 from studio.services.worker.status import StatusKeeper
 
@@ -147,7 +148,7 @@ def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[
     """The real thing: find the base model and hand the run to ``ml.dpo`` or ``ml.reward``.
 
     Raises:
-        StudioError: the base cannot be loaded or is another one, or the training cannot go on.
+        StudioError: the base or the adapter to go on from cannot be loaded or is another one, or the training cannot go on.
     """
     from studio.services.models.service import ModelService
 
@@ -167,6 +168,9 @@ def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[
         "trust_remote_code": settings.trust_remote_code,
         "cache_dir": settings.cache_dir,
         "states_mb": settings.states_mb,
+        "steps_kept": settings.steps_kept,
+        "steps_mb": settings.steps_mb,
+        "start": start_folder(RunStore(settings), recipe),
     }
     log.info("run %s: %d rows, base %s, resume %s", recipe.run_id, len(recipe.row_ids), base_path, shared["resume"])
     return _TRAIN[recipe.method](job, shared, emit, should_stop)

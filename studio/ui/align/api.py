@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -25,12 +26,13 @@ def add_api(services: Services) -> None:
         seed: int = 42,
         epochs: float = 0.0,
         operator_password: str = "",
+        start_run: str = "",
     ) -> str:
         """Queue a DPO run and return its run id. An empty base is the default one, an empty preset the one made for the base;
-        ``epochs`` 0 takes the preset's. Needs the operator's password where one is set."""
+        ``epochs`` 0 takes the preset's; ``start_run`` names a run whose adapter to go on from. Needs the operator's password where one is set."""
         require_password(services.gate, request, operator_password, "training")
         form = services.align.form(base, preset, dataset, support_ratio, data_size, seed, epochs)
-        return services.align.start(form)
+        return services.align.start(replace(form, start_run=start_run.strip()))
 
     def status(run_id: str) -> dict[str, Any]:
         """State, step counts and, once measured, the result of a run: the keys of ``align --json``, of a reward run those of

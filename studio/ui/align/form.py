@@ -46,15 +46,18 @@ class FormWidgets(FormFields):
     system_prompt: gr.Textbox
     title: gr.Textbox
     preset: gr.Dropdown
+    start_run: gr.Dropdown
 
 
 @dataclass(frozen=True)
 class StartWidgets:
-    """What starts a run: how long it will be, the button, and the one that puts the form back."""
+    """What starts a run: how long it will be, the button, and the one that puts the form back; ``advanced`` holds the settings that few
+    change."""
 
     length: gr.Markdown
     train: gr.Button
     reset: gr.Button
+    advanced: gr.Accordion
 
 
 def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets]:
@@ -87,14 +90,22 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets
     length = build_outlook("outlook")
     with gr.Row(equal_height=True):
         train = gr.Button("Train", variant="primary", size="lg", scale=3, elem_id="train")
-        start = StartWidgets(length, train, build_reset("align-reset"))
+        reset = build_reset("align-reset")
     setting_widgets = SettingWidgets("align", preset.lora, preset.settings)
-    with gr.Accordion("Advanced", open=False, elem_id="advanced", elem_classes="settings"):
+    with gr.Accordion("Advanced", open=False, elem_id="advanced", elem_classes="settings") as advanced:
         with gr.Row():
             title = gr.Textbox("", label="Name of the run", placeholder="made from data and ratio", max_lines=1)
             shuffle = gr.Checkbox(
                 False, label="Shuffle which rows support", info="Off: the first rows, as in the course."
             )
+        start_run = gr.Dropdown(
+            [("The base itself", "")],
+            value="",
+            label="Start from",
+            info="An adapter of this base to go on from. It becomes DPO's reference, and part of what is saved.",
+            visible=False,
+            elem_id="align-start",
+        )
         system_prompt = gr.Textbox(prompt, label="System prompt", lines=1, max_lines=4, placeholder="none")
         setting_widgets.draw_rest("LoRA", [*LoraSettings.declared()])
         setting_widgets.draw_rest(
@@ -110,9 +121,10 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets
         system_prompt=system_prompt,
         title=title,
         preset=preset_box,
+        start_run=start_run,
         settings=setting_widgets.drawn,
     )
-    return widgets, needs, start
+    return widgets, needs, StartWidgets(length, train, reset, advanced)
 
 
 def choices(services: Services) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -126,13 +138,14 @@ def form_from(*values: Any) -> AlignForm:
     Raises:
         RecipeError: a field is empty; the message names it. Ranges are the align service's to check.
     """
-    named, shared = FormWidgets.named(values)
+    named, shared = FormWidgets.named(values, ["start_run"])
     return AlignForm(
         **shared,
         dataset_id=named["dataset"],
         support_ratio=float(named["support_ratio"]),
         data_size=int(named["data_size"]),
         shuffle=bool(named["shuffle"]),
+        start_run=named["start_run"],
     )
 
 

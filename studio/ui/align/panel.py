@@ -19,7 +19,7 @@ from studio.ui.page.shared import PRIVATE, Shared
 from studio.ui.training import run_view
 from studio.ui.training.charts import Axis, Curve, training_figure
 from studio.ui.training.film_panel import FilmPanel, Frames
-from studio.ui.training.form import size_range
+from studio.ui.training.form import offer_starts, size_range
 from studio.ui.training.watch import Watch, moving
 
 if TYPE_CHECKING:
@@ -119,5 +119,6 @@ class AlignPanel(FilmPanel):
             recipe.system_prompt,
             "",
             recipe.preset,
+            offer_starts(self._services.align.starts(recipe.base.id), recipe.start_run),
             *FormWidgets.knob_values(recipe.lora, recipe.settings),
         ]

@@ -25,7 +25,7 @@ from studio.ui.page.shared import PRIVATE, QUIET, Shared
 from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
 from studio.ui.sweeps.section import build_sweep_section
-from studio.ui.training.form import bind_outlook, bind_reset, bind_start, size_range
+from studio.ui.training.form import bind_outlook, bind_reset, bind_start, offer_starts, size_range
 from studio.ui.training.long_rows import bind_long_rows
 
 #: What the right column shows: the data while it is being chosen, the run once it is started.
@@ -83,6 +83,9 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         datasets, bases = choices(services)
         return gr.Dropdown(choices=datasets), gr.Dropdown(choices=bases)
 
+    def offer(base: str | None, chosen: str | None) -> gr.Dropdown:
+        return offer_starts(services.align.starts(base or ""), chosen)
+
     def suit_preset(name: str, dataset_id: str) -> list[Any]:
         """A preset's values, and its system prompt in the language of the data."""
         return [*FormWidgets.preset_values(name), services.align.suited("", name, dataset_id)[2]]
@@ -103,6 +106,9 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     app.load(guarded(refresh_choices), None, [form.dataset, form.base], **QUIET)
     app.load(guarded(preview_table), form.all(), rows, **QUIET)
     bind_needs(services, shared, app, form.base, needs)
+    gr.on(
+        [starts.advanced.expand, form.base.change], guarded(offer), [form.base, form.start_run], form.start_run, **QUIET
+    )
     suited = [form.preset, *form.knobs(), form.system_prompt]
     form.base.input(guarded(suit_base), [form.base, form.dataset], suited, **QUIET)
     form.preset.input(guarded(suit_preset), [form.preset, form.dataset], suited, **QUIET)

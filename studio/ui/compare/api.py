@@ -8,7 +8,7 @@ import inspect
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -16,7 +16,7 @@ from studio.domain.chat import BASE, Blend, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services, words
-from studio.services.compare import PaneChat, check_sampling
+from studio.services.compare import PaneChat, behind, check_sampling
 from studio.services.strength import one_each
 from studio.services.texts import check_text
 from studio.ui.compare.talk import MAX_PANES, MAX_QUESTION
@@ -25,6 +25,7 @@ from studio.ui.page.guard import guarded
 from studio.ui.page.lines import MODEL
 from studio.ui.parts.base_needs import require_ready
 
+Value = TypeVar("Value")
 #: Seconds between two states of answers that stream.
 EVERY_S = 0.08
 
@@ -44,6 +45,7 @@ def add_api(services: Services) -> None:
         strengths: list[float] | None = None,
         blend_with: list[str] | None = None,
         weights: list[float] | None = None,
+        system_prompts: list[str] | None = None,
     ) -> Iterator[list[dict[str, Any]]]:
         """The answers of ``/generate`` as far as they are, again and again until they are whole; the same parameters."""
         if len(panes) > MAX_PANES:
@@ -54,14 +56,15 @@ def add_api(services: Services) -> None:
         check_sampling(sampling)
         require_ready(services, base)
         choices = [BASE if pane == "base" else pane for pane in panes] or list(services.compare.default_panes())
-        system = (Message("system", system_prompt.strip()),) if system_prompt.strip() else ()
+        own = _one_a_pane("system_prompts", system_prompts or [], len(choices)) or [""] * len(choices)
+        told = [check_text("system_prompts", text, limit=MAX_QUESTION, empty=True).strip() for text in own]
         factors = one_each(strengths or (), len(choices), of="panes")
         blends = _blends(blend_with or [], weights or [], len(choices))
         chats = [
-            PaneChat(pane, (*system, Message("user", prompt)), strength=strength, blend=blend)
-            for pane, strength, blend in zip(choices, factors, blends, strict=True)
+            PaneChat(pane, behind(said or system_prompt, [Message("user", prompt)]), strength=strength, blend=blend)
+            for pane, said, strength, blend in zip(choices, told, factors, blends, strict=True)
         ]
-        hashes = {choice.id: choice.adapter_hash for choice in services.compare.panes()}
+        hashes = {pane: services.compare.adapter_hash(pane) for pane in choices if pane != BASE}
         shown = 0.0
         for updates in services.compare.stream(chats, sampling, base=base):
             if not all(update.done for update in updates) and time.monotonic() - shown < EVERY_S:
@@ -74,21 +77,23 @@ def add_api(services: Services) -> None:
                     "strength": None if pane == BASE else strength,
                     "blend_with": blend.run_id if blend else None,
                     "weight": blend.weight if blend else None,
+                    "own_system_prompt": said or None,
                     "answer": update.text,
                     "tokens": update.tokens,
                     "tokens_per_second": round(update.tokens_per_second, 1),
                     "base_verified": update.verified,
                     "note": update.note,
                 }
-                for pane, strength, blend, update in zip(choices, factors, blends, updates, strict=True)
+                for pane, said, strength, blend, update in zip(choices, told, factors, blends, updates, strict=True)
             ]
 
     @functools.wraps(stream, assigned=("__annotations__",))
     def generate(*args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        """Answer a question with the base (``base``) and adapters (run ids), all in one batch and in the order given. No
+        """Answer a question with the base (``base``) and adapters (run ids, or RUN@STEP), all in one batch and in the order given. No
         pane at all means the base and the newest adapter. ``base`` counts where no pane is an adapter. ``strengths`` are the
         panes', or one for all: 0 is the base, 1 the adapter as trained, from -1 to 2. ``blend_with`` names for each pane a second adapter to
-        blend its own with (empty: none), ``weights`` the own one's weight from 0 to 1 (.5 where it is not given)."""
+        blend its own with (empty: none), ``weights`` the own one's weight from 0 to 1 (.5 where it is not given). ``system_prompts``
+        are the panes' own (empty: ``system_prompt``)."""
         return deque(stream(*args, **kwargs), maxlen=1).pop()
 
     generate.__signature__ = inspect.signature(stream).replace(return_annotation="list[dict[str, Any]]")  # type: ignore[attr-defined]
@@ -119,11 +124,16 @@ def add_api(services: Services) -> None:
     gr.api(guarded(checked(explain)), api_name="explain", **MODEL)
 
 
+def _one_a_pane(name: str, given: list[Value], panes: int) -> list[Value]:
+    if given and len(given) != panes:
+        raise InputError(f"{name} has {len(given)} values for {panes} panes; give one for each.")
+    return given
+
+
 def _blends(blend_with: list[str], weights: list[float], panes: int) -> list[Blend | None]:
     """The blend of each pane; None where it has none."""
-    for name, given in (("blend_with", blend_with), ("weights", weights)):
-        if given and len(given) != panes:
-            raise InputError(f"{name} has {len(given)} values for {panes} panes; give one for each.")
+    _one_a_pane("blend_with", blend_with, panes)
+    _one_a_pane("weights", weights, panes)
     if weights and not blend_with:
         raise InputError("weights are given without blend_with; name the second adapters.")
     seconds, shares = blend_with or [""] * panes, weights or [0.5] * panes

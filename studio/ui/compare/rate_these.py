@@ -8,7 +8,6 @@ import gradio as gr
 
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.compare import PaneChat
 from studio.services.rating.service import Added
 from studio.services.wording import counted
 from studio.ui.compare import talk as talks
@@ -31,7 +30,12 @@ def bind_rate_these(services: Services, shared: Shared, button: gr.Button) -> No
         how = talk.asked if talk else None
         if talk is None or how is None:
             raise InputError("There are no finished answers on screen; ask something, or press Retry.")
-        chats = [PaneChat(pane.choice, pane.messages, strength=pane.strength, blend=pane.blend) for pane in talk.panes]
+        if any(how.own):
+            raise InputError(
+                "A pane was asked with a system prompt of its own, and votes are counted for answers to the same; clear it under More and "
+                "ask again."
+            )
+        chats = [talks.chat(talk, index, pane.messages) for index, pane in enumerate(talk.panes)]
         done = services.sources.from_chats(chats, how.system_prompt, how.sampling, how.base)
         (gr.Info if done.added or done.known else gr.Warning)(summary(done), duration=6)
 

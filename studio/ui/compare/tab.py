@@ -15,11 +15,10 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain.chat import BASE, Blend, PaneUpdate, Sampling
-from studio.domain.data import Message
+from studio.domain.chat import BASE, Blend, PaneUpdate
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
-from studio.services.compare import PaneChat
+from studio.services.compare import PaneChoice, behind
 from studio.services.runs.store import RunView
 from studio.services.strength import check_strength, check_weight
 from studio.ui.compare import talk as talks
@@ -30,9 +29,26 @@ from studio.ui.compare.panes import view as show
 from studio.ui.compare.panes.diff import diff_html
 from studio.ui.compare.panes.draw_many import bind_draw_many
 from studio.ui.compare.panes.moved_words import bind_moved_words, offer_words
-from studio.ui.compare.panes.runs import base_facts, bind_saving, runs_of, trouble_of, troubles_of
+from studio.ui.compare.panes.runs import (
+    bind_saving,
+    first_step,
+    identities,
+    runs_of,
+    steps_to_choose,
+    trouble_of,
+    troubles_of,
+)
 from studio.ui.compare.panes.scores import build_pane_scores
-from studio.ui.compare.panes.widgets import EXAMPLES, blending, build_ask_box, build_pane, dials, frame, pane_choices
+from studio.ui.compare.panes.widgets import (
+    EXAMPLES,
+    blending,
+    build_ask_box,
+    build_pane,
+    dials,
+    frame,
+    locked,
+    pane_choices,
+)
 from studio.ui.compare.prompt_table import build_prompt_table
 from studio.ui.compare.rate_these import bind_rate_these, build_rate_these
 from studio.ui.compare.talk import MAX_PANES, Asked, Pane, Talk
@@ -85,7 +101,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     def draw(talk: Talk, model: str, keep: bool = True) -> dict[Any, Any]:
         """All panes as ``talk`` has them; ``keep`` has the browser remember it."""
-        offered, runs = services.compare.panes(), runs_of(services, talk)
+        offered, runs = on_offer(), runs_of(services, talk)
         updates: dict[Any, Any] = {empty: gr.HTML(visible=len(offered) == 1), count: len(talk.panes)}
         if keep:
             updates[memory] = talks.store(talk)
@@ -96,26 +112,18 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             if pane is not None:
                 updates[widget.choice] = gr.Dropdown(choices=pane_choices(offered, pane.choice), value=pane.choice)
                 updates[widget.strength] = gr.Slider(value=pane.strength, visible=pane.choice != BASE)
+                updates[widget.own] = pane.system_prompt
                 updates |= blending(widget, pane, offered)
+                updates[widget.step] = steps_to_choose(pane, runs[pane.choice])
                 updates[widget.stats] = show.open_question() if pane.messages and not pane.answer else show.stats(None)
-        return updates | identities(talk, runs, model) | marks(talk, runs) | offer_words(widgets, talk)
+        return updates | who(talk, runs, model) | marks(talk, runs) | offer_words(widgets, talk)
 
-    def identities(talk: Talk, runs: Mapping[str, RunView | None], model: str) -> dict[Any, Any]:
-        troubles = troubles_of(services, runs)
-        facts = base_facts(services, {c: run for c, run in runs.items() if c not in troubles}, model)
-        return {
-            widget.identity: show.identity(
-                pane.choice,
-                runs[pane.choice],
-                facts,
-                talk.system_prompt,
-                trouble_of(pane, troubles),
-                pane.strength,
-                pane.blend,
-                runs[pane.blend.run_id] if pane.blend else None,
-            )
-            for widget, pane in zip(widgets, talk.panes, strict=False)
-        }
+    def on_offer() -> list[PaneChoice]:
+        """What a pane can show: also runs that have steps to ask and no end yet."""
+        return [*services.compare.panes(), *services.compare.in_training()]
+
+    def who(talk: Talk, runs: Mapping[str, RunView | None], model: str) -> dict[Any, Any]:
+        return identities(services, widgets, talk, runs, model)
 
     def marks(talk: Talk, runs: Mapping[str, RunView | None]) -> dict[Any, Any]:
         first, updates = talk.panes[0], {}
@@ -128,22 +136,21 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         return updates
 
     def lock(busy: bool, dialled: int | None = None) -> dict[Any, Any]:
-        """While answers stream only *Stop* may be pressed, and the strength be moved further where moving it (of pane ``dialled``)
-        made them stream."""
-        buttons = (form.send, form.stop, form.retry, form.clear, rate)
-        updates: dict[Any, Any] = {b: gr.Button(interactive=busy is (b is form.stop)) for b in buttons}
-        updates |= {w.choice: gr.Dropdown(interactive=not busy) for w in widgets}
-        updates |= {w.second: gr.Dropdown(interactive=not busy) for w in widgets}
-        others = [w for index, w in enumerate(widgets) if index != dialled]
-        updates |= {dial: gr.Slider(interactive=not busy) for w in others for dial in (w.strength, w.weight)}
-        return updates | {count: gr.Radio(interactive=not busy), diff: gr.Checkbox(interactive=not busy)}
+        return locked(form, widgets, busy, dialled) | {
+            rate: gr.Button(interactive=not busy),
+            count: gr.Radio(interactive=not busy),
+            diff: gr.Checkbox(interactive=not busy),
+        }
 
     # -- what a visitor does --------------------------------------------------------------------------------------------
 
     def talk_of(stored: Any, *values: Any) -> Talk:
-        """The talk in the browser, asked as the page's settings say now."""
+        """The talk in the browser, asked as the page's settings and the panes' own system prompts say now."""
         talk = talks.restore(stored) or _opening(services)
-        return replace(talk, **_asking(*values)) if values else talk
+        if not values:
+            return talk
+        talk = replace(talk, **talks.asking(*values[: len(settings)]))
+        return talks.with_own(talk, values[len(settings) :])
 
     def open_page(stored: Any, model: str) -> dict[Any, Any]:
         talk = talk_of(stored)
@@ -172,7 +179,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     def refresh(stored: Any, model: str, *values: Any) -> dict[Any, Any]:
         """A tab was opened: runs may have come or gone. What a visitor chose stays; who chose nothing gets the newest."""
-        talk, offered = talk_of(stored, *values), services.compare.panes()
+        talk, offered = talk_of(stored, *values), on_offer()
         if len(offered) > 1 and (stored is None or all(pane == Pane(BASE) for pane in talk.panes)):
             talk = replace(_opening(services), diff=talk.diff)
             # while nothing is chosen nothing is kept, and the next visit looks for the newest again
@@ -182,7 +189,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             updates[widget.choice] = gr.Dropdown(choices=pane_choices(offered, pane.choice))
             updates |= blending(widget, pane, offered)
         updates[empty] = gr.HTML(visible=len(offered) == 1)
-        return updates | identities(talk, runs_of(services, talk), model)
+        return updates | who(talk, runs_of(services, talk), model)
 
     def respond(page: Live, talk: Talk, model: str, dialled: int | None = None) -> Iterator[dict[Any, Any]]:
         """Answer the open questions of all panes together, or of pane ``dialled`` alone."""
@@ -199,14 +206,15 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     ) -> Iterator[dict[Any, Any]]:
         runs = runs_of(services, talk)
         troubles = troubles_of(services, runs)
-        rows = [i for i in panes if not trouble_of(talk.panes[i], troubles)]
+        rows = [i for i in panes if not trouble_of(talk.panes[i], runs, troubles)]
         waiting = {
-            i: PaneUpdate(note=f"Not asked. {t}" if (t := trouble_of(talk.panes[i], troubles)) else "") for i in panes
+            i: PaneUpdate(note=f"Not asked. {t}" if (t := trouble_of(talk.panes[i], runs, troubles)) else "")
+            for i in panes
         }
         drawn = (
             draw(talk, model)
             if dialled is None
-            else {memory: talks.store(talk)} | identities(talk, runs, model) | offer_words(widgets, talk, panes)
+            else {memory: talks.store(talk)} | who(talk, runs, model) | offer_words(widgets, talk, panes)
         )
         yield (
             drawn
@@ -220,11 +228,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             raise NotFoundError("None of these panes can answer; choose others.")
         if all(talk.panes[i].choice == BASE for i in rows) and not services.models.info(model).cached:
             raise InputError(f"{model} is not on this machine yet; load it first, under Base model.")
-        system = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
-        chats = [
-            PaneChat(pane.choice, (*system, *pane.messages), strength=pane.strength, blend=pane.blend)
-            for pane in (talk.panes[i] for i in rows)
-        ]
+        chats = [talks.chat(talk, i, behind(talks.told(talk, i), talk.panes[i].messages)) for i in rows]
         updates: list[PaneUpdate] = []
         so_far = talk
         drawn_at = saved_at = time.monotonic()
@@ -240,11 +244,12 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         talk = talks.answered(talk, {i: u.text for i, u in zip(rows, updates, strict=True)})
         if not stop.is_set():
             shared_base = next((run.recipe.base.id for i in rows if (run := runs[talk.panes[i].choice])), model)
-            talk = replace(talk, asked=Asked(talk.system_prompt, talk.sampling, shared_base))
+            own = tuple(pane.system_prompt for pane in talk.panes)
+            talk = replace(talk, asked=Asked(talk.system_prompt, talk.sampling, shared_base, own))
         yield (
             frame(widgets, talk, rows, updates)
             | {memory: talks.store(talk)}
-            | identities(talk, runs, model)
+            | who(talk, runs, model)
             | marks(talk, runs)
             | offer_words(widgets, talk, panes)
             | lock(False, dialled)
@@ -277,19 +282,34 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         blend = Blend(second, pane.blend.weight if pane.blend else 0.5) if second else None
         if blend == pane.blend:
             return  # a menu sends its value again when it is left; what it would draw anew may have been changed since
-        yield blending(widgets[index], replace(pane, blend=blend), services.compare.panes())
+        yield blending(widgets[index], replace(pane, blend=blend), on_offer())
         yield from turned(index, page, talk, model, blend=blend)
+
+    def walk(index: int, step: Any, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
+        """Another step of a pane's run."""
+        yield from turned(index, page, talk_of(stored, *values), model, step=int(step or 0) or None)
+
+    def offer_steps(index: int, stored: Any) -> Any:
+        """The steps of a pane's run, of which more may have come."""
+        talk = talk_of(stored)
+        pane = talk.panes[index] if index < len(talk.panes) else Pane(BASE)
+        return steps_to_choose(pane, runs_of(services, talk).get(pane.choice))
+
+    def tell(index: int, prompt: Any, page: Live, stored: Any, model: str, *values: Any) -> Iterator[dict[Any, Any]]:
+        """A pane's own system prompt: its last question is answered anew behind it."""
+        talk = talk_of(stored, *values)
+        yield from turned(index, page, talk, model, system_prompt=talk.panes[index].system_prompt)
 
     def turned(index: int, page: Live, talk: Talk, model: str, **changes: Any) -> Iterator[dict[Any, Any]]:
         """A pane with ``changes``: its last question is answered anew."""
-        pane = talk.panes[index]
+        pane = talks.as_asked(talk).panes[index]
         if talk.asked is not None and pane.answer and replace(pane, **changes) == pane:
             return  # a field sends its value again when it is left; the answer stands
         talk = talks.dial(talk, index, **changes)
         if pane.messages:
             yield from respond(page, talk, model, index)
         else:
-            yield {memory: talks.store(talk)} | identities(talk, runs_of(services, talk), model)
+            yield {memory: talks.store(talk)} | who(talk, runs_of(services, talk), model)
 
     def halt(page: Live) -> None:
         page.stop()
@@ -303,7 +323,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         return draw(talks.cleared(talk_of(stored, *values)), model)
 
     def choose(index: int, choice: str, stored: Any, model: str, *values: Any) -> dict[Any, Any]:
-        return draw(talks.choose(talk_of(stored, *values), index, choice), model)
+        talk = talks.choose(talk_of(stored, *values), index, choice, first_step(services, choice))
+        return draw(talk, model)
 
     def resize(panes: int, stored: Any, model: str, *values: Any) -> dict[Any, Any]:
         offered = [choice.id for choice in services.compare.panes()]
@@ -317,7 +338,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     # a toast says what went wrong; shown "on" a button, which has no room for it, a failure covers no conversation
     quiet: dict[str, Any] = {"show_progress_on": form.send, **QUIET}
-    page = [memory, base, *settings]
+    page = [memory, base, *settings, *(w.own for w in widgets)]
     streaming = [*dict.fromkeys([*everything, *controls, form.prompt])]
     settled = [
         gr.on(
@@ -336,12 +357,16 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             (widget.strength, "strength", dial),
             (widget.weight, "weight", weigh),
             (widget.second, "second", mix),
+            (widget.step, "step", walk),
         ):
             turn = guarded(lambda value, *rest, index=index, handler=handler: (yield from handler(index, value, *rest)))
             part.input(functools.partial(outdate, index, name), [part, live], None, queue=False, **quiet)
             settled.append(
                 part.input(turn, [part, live, *page], streaming, trigger_mode="always_last", **MODEL, **quiet)
             )
+        widget.more.expand(guarded(functools.partial(offer_steps, index)), memory, widget.step, **quiet)
+        again = guarded(lambda *given, index=index: (yield from tell(index, *given)))
+        settled.append(widget.own.submit(again, [widget.own, live, *page], streaming, **MODEL, **quiet))
     diff.input(guarded(mark), [memory, *settings], [memory, *(w.diff for w in widgets)], **quiet)
     for button, text in zip(form.examples, EXAMPLES, strict=True):
         button.click(lambda text=text: text, None, form.prompt, queue=False, **quiet).then(
@@ -369,12 +394,3 @@ def _opening(services: Services) -> Talk:
     offered = services.compare.opening()
     last = offered[-1]
     return Talk(tuple(Pane(choice.id) for choice in offered), last.system_prompt, replace(last.sampling, seed=1))
-
-
-def _asking(
-    diff: bool, system: str, temperature: float, top_p: float, tokens: float, seed: float | None
-) -> dict[str, Any]:
-    if len(system or "") > talks.MAX_QUESTION:
-        raise InputError(f"The system prompt has {len(system):,} characters; {talks.MAX_QUESTION:,} are allowed.")
-    sampling = Sampling(float(temperature), float(top_p), int(tokens), int(seed or 0))
-    return {"system_prompt": (system or "").strip(), "sampling": sampling, "diff": bool(diff)}

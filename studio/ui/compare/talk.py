@@ -15,7 +15,8 @@ from typing import Any
 from studio.domain.chat import Blend, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError, StudioError
-from studio.services.compare import check_sampling
+from studio.services.compare import PaneChat, behind, check_sampling
+from studio.services.steps import at_step
 from studio.services.strength import check_blend, check_strength
 
 MAX_PANES = 4
@@ -31,12 +32,20 @@ _VERSION = 1
 class Pane:
     """One pane: ``choice`` is the base's name or a run id; ``messages`` alternate user and assistant. A question at the
     end has no answer yet. ``strength`` is how strongly the adapter answers, alone or in a ``blend`` with another (see
-    :mod:`studio.services.strength`)."""
+    :mod:`studio.services.strength`). ``system_prompt`` is the pane's own; empty: that of all panes. ``step``: the adapter as it was at a
+    step of its training, None at its end."""
 
     choice: str
     messages: tuple[Message, ...] = ()
     strength: float = 1.0
     blend: Blend | None = None
+    system_prompt: str = ""
+    step: int | None = None
+
+    @property
+    def voice(self) -> str:
+        """Who answers: the base, a run, or RUN@STEP."""
+        return at_step(self.choice, self.step)
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -51,11 +60,13 @@ class Pane:
 
 @dataclass(frozen=True)
 class Asked:
-    """How the newest answers were made, whatever is set now; ``base`` is the base model that all panes shared."""
+    """How the newest answers were made, whatever is set now; ``base`` is the base model that all panes shared, ``own`` the panes' own
+    system prompts."""
 
     system_prompt: str
     sampling: Sampling
     base: str
+    own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,19 +113,61 @@ def ask_again(talk: Talk) -> Talk:
     return replace(talk, panes=tuple(panes), asked=None)
 
 
+def asking(
+    diff: bool, system: str, temperature: float, top_p: float, tokens: float, seed: float | None
+) -> dict[str, Any]:
+    """The fields of a :class:`Talk` that the page's settings are.
+
+    Raises:
+        InputError: the system prompt is too long.
+    """
+    if len(system or "") > MAX_QUESTION:
+        raise InputError(f"The system prompt has {len(system):,} characters; {MAX_QUESTION:,} are allowed.")
+    sampling = Sampling(float(temperature), float(top_p), int(tokens), int(seed or 0))
+    return {"system_prompt": (system or "").strip(), "sampling": sampling, "diff": bool(diff)}
+
+
+def with_own(talk: Talk, prompts: Sequence[str | None]) -> Talk:
+    """``talk`` with its panes' own system prompts, in their order; more of them than panes are left alone.
+
+    Raises:
+        InputError: one is too long.
+    """
+    own = [(prompt or "").strip() for prompt in prompts[: len(talk.panes)]]
+    for number, prompt in enumerate(own, 1):
+        if len(prompt) > MAX_QUESTION:
+            raise InputError(
+                f"The system prompt of pane {number} has {len(prompt):,} characters; {MAX_QUESTION:,} are allowed."
+            )
+    panes = [replace(pane, system_prompt=prompt) for pane, prompt in zip(talk.panes, own, strict=False)]
+    return replace(talk, panes=(*panes, *talk.panes[len(panes) :]))
+
+
+def as_asked(talk: Talk) -> Talk:
+    """``talk`` with the system prompts and sampling of its newest answers, whatever is set now."""
+    how = talk.asked
+    if how is None:
+        return talk
+    own = (*how.own, *[""] * len(talk.panes))
+    panes = tuple(
+        replace(pane, system_prompt=said) if pane.answer else pane for pane, said in zip(talk.panes, own, strict=False)
+    )
+    return replace(talk, panes=panes, system_prompt=how.system_prompt, sampling=how.sampling)
+
+
 def dial(talk: Talk, index: int, **changes: Any) -> Talk:
-    """Pane ``index`` with another ``strength`` or ``blend``, its last answer taken back, so that the same question is answered anew the
-    way it was asked: same system prompt, sampling and seed.
+    """Pane ``index`` with another ``strength``, ``blend``, ``step`` or ``system_prompt`` of its own, its last answer taken back, so that the same
+    question is answered anew the way it was asked: else the same system prompt, sampling and seed.
 
     Raises:
         InputError: the blend is none.
     """
-    pane, how = talk.panes[index], talk.asked or talk
+    talk = as_asked(talk)
+    pane = talk.panes[index]
     kept = pane.messages[:-1] if pane.answer else pane.messages
     turned = replace(pane, **changes, messages=kept)
     check_blend(turned.choice, turned.blend)
-    panes = (*talk.panes[:index], turned, *talk.panes[index + 1 :])
-    return replace(talk, panes=panes, system_prompt=how.system_prompt, sampling=how.sampling, asked=None)
+    return replace(talk, panes=(*talk.panes[:index], turned, *talk.panes[index + 1 :]), asked=None)
 
 
 def answered(talk: Talk, answers: Mapping[int, str]) -> Talk:
@@ -126,17 +179,20 @@ def answered(talk: Talk, answers: Mapping[int, str]) -> Talk:
     return replace(talk, panes=tuple(panes))
 
 
+def told(talk: Talk, index: int) -> str:
+    """The system prompt that pane ``index`` is asked behind: its own, or that of all panes."""
+    return talk.panes[index].system_prompt or talk.system_prompt
+
+
 def conversation(talk: Talk, index: int) -> tuple[Message, ...]:
     """Pane ``index``'s conversation as its newest answer was given: behind the system prompt of then, whatever is set now."""
-    prompt = talk.asked.system_prompt if talk.asked else talk.system_prompt
-    return (*([Message("system", prompt)] if prompt else []), *talk.panes[index].messages)
+    return behind(told(as_asked(talk), index), talk.panes[index].messages)
 
 
-def question_turns(talk: Talk, index: int, system_prompt: str) -> tuple[Message, ...]:
-    """Pane ``index``'s conversation up to its last question, behind ``system_prompt``."""
-    pane = talk.panes[index]
-    turns = pane.messages[:-1] if pane.answer else pane.messages
-    return (*([Message("system", system_prompt)] if system_prompt else []), *turns)
+def question_turns(talk: Talk, index: int) -> tuple[Message, ...]:
+    """Pane ``index``'s conversation up to its last question, behind the system prompt of then."""
+    turns = conversation(talk, index)
+    return turns[:-1] if talk.panes[index].answer else turns
 
 
 def last_question(talk: Talk, choice: str) -> tuple[int, tuple[Message, ...]]:
@@ -154,11 +210,17 @@ def last_question(talk: Talk, choice: str) -> tuple[int, tuple[Message, ...]]:
     return index, pane.messages[:-1] if pane.answer else pane.messages
 
 
-def choose(talk: Talk, index: int, choice: str) -> Talk:
-    """Another model in a pane. Its conversation starts anew: the answers so far were not that model's."""
+def chat(talk: Talk, index: int, messages: tuple[Message, ...]) -> PaneChat:
+    """Pane ``index`` with ``messages``, as the service takes it."""
+    pane = talk.panes[index]
+    return PaneChat(pane.voice, messages, strength=pane.strength, blend=pane.blend)
+
+
+def choose(talk: Talk, index: int, choice: str, step: int | None = None) -> Talk:
+    """Another model in a pane, at a ``step`` or its end. Its conversation starts anew: the answers so far were not that model's."""
     panes = list(talk.panes)
     if panes[index].choice != choice:
-        panes[index] = Pane(choice)
+        panes[index] = Pane(choice, system_prompt=panes[index].system_prompt, step=step)
     return replace(talk, panes=tuple(panes))
 
 
@@ -191,13 +253,16 @@ def store(talk: Talk) -> dict[str, Any]:
                 "messages": [[m.role, m.content] for m in _bounded(pane.messages)],
                 "strength": pane.strength,
                 "blend": pane.blend and [pane.blend.run_id, pane.blend.weight],
+                "system": pane.system_prompt,
+                "step": pane.step,
             }
             for pane in talk.panes
         ],
         "system": talk.system_prompt,
         "sampling": sampling_numbers(talk.sampling),
         "diff": talk.diff,
-        "asked": talk.asked and [talk.asked.system_prompt, sampling_numbers(talk.asked.sampling), talk.asked.base],
+        "asked": talk.asked
+        and [talk.asked.system_prompt, sampling_numbers(talk.asked.sampling), talk.asked.base, *talk.asked.own],
     }
 
 
@@ -210,10 +275,8 @@ def restore(value: object) -> Talk | None:
             return None
         panes = tuple(_pane(entry) for entry in value["panes"])
         sampling, asked = sampling_from(value["sampling"]), _asked(value.get("asked"))
-        system, diff = value["system"], value["diff"]
+        system, diff = _prompt(value["system"]), value["diff"]
     except (KeyError, TypeError, ValueError, OverflowError, StudioError):
-        return None
-    if not isinstance(system, str) or len(system) > MAX_QUESTION:
         return None
     return Talk(panes, system, sampling, diff is True, asked)
 
@@ -239,10 +302,17 @@ def sampling_from(value: Any) -> Sampling:
 def _asked(value: Any) -> Asked | None:
     if value is None:
         return None
-    system, numbers, base = value
-    if not isinstance(system, str) or not isinstance(base, str) or len(system) > MAX_QUESTION or len(base) > 1_000:
+    system, numbers, base, *own = value
+    if not isinstance(base, str) or len(base) > 1_000 or len(own) > MAX_PANES:
         raise ValueError("not how something was asked")
-    return Asked(system, sampling_from(numbers), base)
+    return Asked(_prompt(system), sampling_from(numbers), base, tuple(_prompt(text) for text in own))
+
+
+def _prompt(value: Any) -> str:
+    """A system prompt that a browser kept."""
+    if not isinstance(value, str) or len(value) > MAX_QUESTION:
+        raise ValueError("not a system prompt")
+    return value
 
 
 def _pane(entry: Mapping[str, Any]) -> Pane:
@@ -259,7 +329,11 @@ def _pane(entry: Mapping[str, Any]) -> Pane:
         raise ValueError("not a pane")
     if sum(len(message.content) for message in messages) > 2 * MAX_CHARACTERS:
         raise ValueError("too long")
-    return Pane(choice, tuple(messages), check_strength(entry.get("strength", 1.0)), _blend(choice, entry.get("blend")))
+    strength, blend = check_strength(entry.get("strength", 1.0)), _blend(choice, entry.get("blend"))
+    step = entry.get("step")
+    if step is not None and (type(step) is not int or not 0 < step < 10**9):
+        raise ValueError("not a step")
+    return Pane(choice, tuple(messages), strength, blend, _prompt(entry.get("system", "")), step)
 
 
 def _blend(choice: str, value: Any) -> Blend | None:

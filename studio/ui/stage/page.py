@@ -116,7 +116,7 @@ def _dial(dial: Dial, measured: dict[float, SupportShare]) -> dict[str, Any]:
         "poles": [_pole(dial.second), _pole(dial.run)] if dial.second else [],
         "measure": "Measured support" if _sides(dial.run) else "Share like the preferred answers",
         "measured": [{"at": at, **_share(share)} for at, share in measured.items()],
-        "base": _share(dial.run.base_share) if dial.run.base_share and dial.run.base_share.n else None,
+        "base": _share(base) if (base := dial.run.base_share) and base.n and not dial.run.recipe.start_run else None,
         "base_model": recipe.base.id,
         "system_prompt": recipe.system_prompt,
         "sampling": {

@@ -146,6 +146,12 @@ def build_base(choices: Sequence[Any], value: str, elem_id: str, info: str = ANY
     return base, build_needs(elem_id)
 
 
+def offer_starts(choices: Sequence[tuple[str, str]], chosen: str | None) -> gr.Dropdown:
+    """The box of what a run can start from, ``chosen`` kept where it is there; not to be seen where there is nothing to choose."""
+    there = [run_id for _, run_id in choices]
+    return gr.Dropdown(choices=choices, value=chosen if chosen in there else "", visible=len(choices) > 1)
+
+
 def build_preset(presets: Presets[Any], preset: Preset[Any], elem_id: str) -> gr.Dropdown:
     """Draw the box of the presets, ``preset`` chosen."""
     return gr.Dropdown(

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from studio.domain.events import SampleEvent, StepEvent, TranscriptEvent
 from studio.domain.runs import FINAL_STATES, DpoRecipe
 from studio.services.runs.outlook import offered, seconds_left
-from studio.services.runs.reading import measuring_off, unchanged
+from studio.services.runs.reading import measuring_off, start_text, unchanged
 from studio.services.runs.store import RunView
 from studio.services.wording import NONE, bounds, counted, duration
 from studio.ui.parts.html import Macros
@@ -45,6 +45,7 @@ def header(run: RunView) -> Markup:
         run,
         [
             facts[0],
+            ("started from", start_text(r) if r.start_run else ""),
             ("data", f"{r.dataset_title}, {r.data_size} pairs"),
             ("support_ratio", f"{r.support_ratio:g}"),
             ("labels flipped", f"{dpo.flip_share:.0%}" if dpo.flip_share else ""),
@@ -127,7 +128,12 @@ def result(run: RunView) -> str:
         return "" if run.status.state in ("failed", "interrupted") else _HTML.not_measured(measuring_off(run))
     recipe = run.recipe
     return _HTML.result(
-        run.adapter_share, run.base_share, recipe.support_ratio, recipe.dataset_kind == "sides", run.probe
+        run.adapter_share,
+        run.base_share,
+        recipe.support_ratio,
+        recipe.dataset_kind == "sides",
+        run.probe,
+        run.start_name,
     )
 
 

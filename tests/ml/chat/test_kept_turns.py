@@ -42,12 +42,14 @@ def test_a_second_turn_computes_its_new_tokens_only(tmp_path: Path, kind: str, e
     base = make_base(tmp_path / "base", kind, sliding_window=None)
     folders = {"a": make_adapter(tmp_path / "a", base)}
     here = source(base)
-    rows = [GenRow(FIRST), GenRow(OTHER, "a"), GenRow(FIRST, "a")]
+    # the first question again, behind a system prompt of that row's own
+    told = (Message("system", "Be kind."), *FIRST)
+    rows = [GenRow(FIRST), GenRow(OTHER, "a"), GenRow(FIRST, "a"), GenRow(told)]
     answers = texts(engine, here, rows, folders, GREEDY)
-    assert len(set(answers)) == 3
+    assert len(set(answers)) == 4
     follow = [
         GenRow((*row.messages, Message("assistant", reply), Message("user", "And?")), row.adapter)
-        for row, reply in zip(rows, ("Fine.", "No, it is not.", "Yes."), strict=True)
+        for row, reply in zip(rows, ("Fine.", "No, it is not.", "Yes.", "Well."), strict=True)
     ]
     seen = columns(engine)
     again = texts(engine, here, follow, folders, GREEDY)

@@ -17,9 +17,9 @@ from studio.errors import RecipeError, TrainingError
 from studio.ml.detox.reward import Term, score_answers
 from studio.ml.detox.run import DetoxJob, train_detox
 from studio.ml.detox.setup import prompt_order
-from studio.ml.detox.start_adapter import StartAdapter
 from studio.ml.detox.trainer import distinct_share, trainer_class
 from studio.ml.training.fit import TrainingResult
+from studio.ml.training.start_adapter import StartAdapter
 from studio.ml.training.trunk import Trunk
 from tests.helpers.detox import RuleScorer, make_job, make_prompts, vowels
 from tests.helpers.dpo import make_base

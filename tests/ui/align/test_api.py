@@ -128,6 +128,7 @@ def test_align_trains_and_status_tells_what_came_of_it(studio: Studio) -> None:
         ({"epochs": -1.0}, "epochs is -1.0"),
         ({"base": "../secrets"}, "../secrets"),
         ({"seed": -1}, "seed is -1"),
+        ({"start_run": "no-such-run"}, "no-such-run"),
     ],
 )
 def test_bad_input_is_named_and_nothing_is_written(studio: Studio, changes: dict[str, Any], words: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from studio.config import Settings
 from studio.services import Services
+from tests.helpers.compare import add_run
 from tests.helpers.pages import give, toast
 from tests.helpers.runs import queue, scripted
 from tests.helpers.waiting import wait_until
@@ -57,7 +58,9 @@ def run_ids(settings: Settings) -> list[str]:
     return sorted(path.name for path in settings.adapters_dir.glob("live-action*"))
 
 
-def test_the_dial_previews_and_bad_input_is_named(page: Any, settings: Settings, tmp_path: Path) -> None:
+def test_the_dial_previews_and_bad_input_is_named(
+    page: Any, services: Services, settings: Settings, tmp_path: Path
+) -> None:
     counted(page, "50 pairs: 45 prefer support, 5 prefer oppose")
     page.locator("#base-needs", has_text="M parameters").wait_for()
     dial(page, "support-ratio", 0.2)
@@ -74,7 +77,15 @@ def test_the_dial_previews_and_bad_input_is_named(page: Any, settings: Settings,
     table = page.locator("#preview").bounding_box()
     assert box["x"] + box["width"] <= table["x"] + table["width"] + 1, "the side is cut off"
 
+    # there is something to start from once there is an adapter of this base
     page.locator("#advanced button").first.click()
+    page.locator("#advanced").get_by_label("Beta").wait_for()
+    assert page.locator("#align-start").count() == 0
+    page.locator("#advanced button").first.click()
+    add_run(services.runs, "earlier")
+    page.locator("#advanced button").first.click()
+    page.click("#align-start input")
+    page.get_by_role("option", name="Title of earlier").click()
     for value, words in (("", "beta is empty"), ("-1", "beta is -1"), ("0.5", "")):
         field(page, "Beta", value)
         if words:

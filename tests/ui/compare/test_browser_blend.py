@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from studio.services import Services
-from tests.helpers.compare import PROMPTS, add_run
+from tests.helpers.compare import PROMPTS, add_run, add_steps
 from tests.helpers.waiting import wait_until
 
 TABS = ("Compare",)
@@ -40,11 +40,12 @@ def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: An
         add_run(services.runs, f"run-{seed}", seed=seed)
     page.reload()
     page.wait_for_selector("#pane-identity-2 .pane-id")
-    assert page.locator("#pane-mix-1").count() == 0
+    # closed, a pane's settings take no room: the chat begins where it did
+    assert page.locator("#pane-second-2, #pane-system-1").count() == 0
     page.fill("#prompt textarea", PROMPTS[0])
     page.press("#prompt textarea", "Enter")
     own = settled(page, "Title of run-2", "")
-    page.locator("#pane-mix-2 > button").click()
+    page.locator("#pane-more-2 > button").click()
     page.click("#pane-second-2 input")
     page.get_by_role("option", name="Title of run-1").click()
     half = settled(page, "0.5 × Title of run-2 + 0.5 × Title of run-1", own)
@@ -53,7 +54,19 @@ def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: An
     mixed = settled(page, "0.3 × Title of run-2 + 0.7 × Title of run-1", half)
     page.click("#pane-save-2")
     page.get_by_text("Saved as").first.wait_for()
+    page.locator("#pane-more-2 > button").click()
+    add_steps(services.runs, "run-2", 3)
+    page.locator("#pane-more-2 > button").click()
+    page.click("#pane-step-2 input")
+    page.get_by_role("option", name="step 3").click()
+    mixed = settled(page, "step 3 of", mixed)
     page.reload()
     page.wait_for_selector("#pane-identity-2 .pane-id")
     assert settled(page, "0.3 × Title of run-2", "") == mixed
     assert len(services.runs.ids()) == 3
+    page.locator("#pane-more-1 > button").click()
+    assert page.locator("#pane-second-1").count() == 0
+    page.fill("#pane-system-1 textarea", "Always support it.")
+    page.press("#pane-system-1 textarea", "Enter")
+    page.locator("#pane-identity-1 .chip", has_text="Always support it.").wait_for()
+    page.locator("#pane-identity-1 .check.ok").wait_for()

@@ -6,6 +6,7 @@ import csv
 import inspect
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,9 +26,10 @@ from studio.ui.compare.api import _blends
 from studio.ui.compare.panes import view as show
 from studio.ui.compare.panes.diff import compare, diff_html, tokens
 from studio.ui.compare.talk import Pane, Talk
+from studio.ui.page.access import Visitor
 from studio.ui.page.live import Live
 from studio.ui.shell import TABS, build_app
-from tests.helpers.compare import PROMPTS, add_run
+from tests.helpers.compare import PROMPTS, add_run, add_steps
 from tests.helpers.pages import section_app
 from tests.helpers.services import opened
 
@@ -93,6 +95,8 @@ def test_the_browser_gives_back_what_it_was_given() -> None:
         lambda v: v.update(sampling=["a", 1, 1, 1]),
         lambda v: v.update(system=None),
         lambda v: v.pop("diff"),
+        lambda v: v["panes"][0].update(system=3),
+        lambda v: v.update(asked=["", [0.8, 0.95, 128, 0], "embedded", *["x"] * 9]),
     ],
 )
 def test_what_is_not_a_talk_is_not_taken(spoil: Callable[[dict[str, Any]], Any]) -> None:
@@ -128,6 +132,23 @@ def test_another_strength_takes_the_last_answer_back_and_asks_as_before() -> Non
         stored = talks.store(dialled)
         stored["panes"][1]["strength"] = wrong
         assert talks.restore(stored) is None
+
+
+def test_a_pane_keeps_a_system_prompt_of_its_own_and_how_it_was_asked() -> None:
+    how = talks.Asked("be brief", Sampling(), "embedded", ("support", ""))
+    talk = Talk((Pane(BASE, said("q", "a")), Pane("run-1", said("q", "b"))), "be brief", asked=how)
+    now = talks.with_own(talk, (" oppose ", None, "for a pane that is not there"))
+    assert [pane.system_prompt for pane in now.panes] == ["oppose", ""]
+    assert talks.conversation(now, 0)[0] == Message("system", "support")
+    assert talks.question_turns(now, 1) == (Message("system", "be brief"), *said("q"))
+    assert talks.told(talks.ask(now, "next"), 0) == "oppose"
+    assert talks.dial(now, 1, strength=0.5).panes[0].system_prompt == "support"
+    assert talks.dial(now, 0, system_prompt="oppose").panes[0] == Pane(BASE, said("q"), system_prompt="oppose")
+    assert talks.restore(json.loads(json.dumps(talks.store(now)))) == now
+    # it is the pane's, whoever answers there, but another run's panes begin without
+    assert talks.choose(now, 0, "run-2").panes[0].system_prompt == "oppose"
+    with pytest.raises(InputError, match="system prompt of pane 2 has 8,001 characters"):
+        talks.with_own(talk, ("", "x" * 8_001))
 
 
 # -- differences --------------------------------------------------------------------------------------------------------
@@ -175,7 +196,7 @@ def test_markup_in_a_conversation_is_written_as_text(text: str, written: str) ->
 def test_the_base_pane_shows_its_check_and_why() -> None:
     good = BaseCheck(True, 1e-6, 1e-4, (("run-<1>", 2.5),), 0.0)
     facts = show.BaseFacts("embedded", "abcdef0123456789", good)
-    shown = show.identity(BASE, None, facts, "")
+    shown = show.identity(Pane(BASE), None, facts, "")
     assert "✓ Verified base" in shown
     assert "abcdef012345<" in shown
     assert "run-&lt;1&gt; moves a logit by up to 2.5" in shown
@@ -187,13 +208,13 @@ def test_the_base_pane_shows_its_check_and_why() -> None:
 def test_an_adapter_pane_shows_who_it_is(settings: Settings) -> None:
     runs = build_services(settings).runs
     run = runs.get(add_run(runs, "run-1", title="<b>Mine</b>", system="You are a critic."))
-    shown = show.identity("run-1", run, show.BaseFacts("embedded"), "")
+    shown = show.identity(Pane("run-1"), run, show.BaseFacts("embedded"), "")
     assert "&lt;b&gt;Mine&lt;/b&gt;" in shown
     assert run.adapter_hash in shown
     assert "0.9" in shown
     assert "Trained with another system prompt: “You are a critic.”" in shown
-    assert "another system" not in show.identity("run-1", run, show.BaseFacts("embedded"), "You are a critic.")
-    gone = show.identity("run-9", None, show.BaseFacts("embedded"), "", "This run was deleted.")
+    assert "another system" not in show.identity(Pane("run-1"), run, show.BaseFacts("embedded"), "You are a critic.")
+    gone = show.identity(Pane("run-9"), None, show.BaseFacts("embedded"), "", "This run was deleted.")
     assert "This run was deleted. Its answers stay here" in gone
 
 
@@ -237,7 +258,8 @@ class Handlers:
     def at(self, elem_id: str, *args: Any) -> list[Any]:
         """What the handler bound to a widget that draws something returns, by element id where it names its outputs."""
         block = next(b for b in self._app.blocks.values() if getattr(b, "elem_id", None) == elem_id)
-        fn = next(f for f in self._app.fns.values() if f.outputs and (block._id, f.targets[0][1]) == f.targets[0])
+        bound = [f for f in self._app.fns.values() if f.targets and f.targets[0][0] == block._id]
+        fn = next((f for f in bound if f.outputs), bound[0])
         result = fn.fn(*args)
         frames = list(result) if inspect.isgenerator(result) else [result]
         return [
@@ -324,6 +346,67 @@ def test_another_strength_answers_that_pane_anew_with_the_same_seed(services: Se
         services.sources.from_chats(
             [PaneChat(p.choice, p.messages, strength=p.strength) for p in after.panes], "", Sampling()
         )
+
+
+def test_a_pane_is_told_something_of_its_own(services: Services, handlers: Handlers) -> None:
+    add_run(services.runs, "run-1")
+    plain = handlers.call("ask", PROMPTS[0], Live(), None, "embedded", *HOW)[-1]
+    own = ("Be <b>kind</b>.", "", "", "")
+    again = handlers.at("pane-system-1", own[0], Live(), plain["BrowserState"], "embedded", *HOW, *own)
+    last = again[-1]
+    assert "chat-2" not in last
+    assert last["chat-1"][1] != plain["chat-1"][1]
+    assert "own system prompt</i> “Be &lt;b&gt;kind" in last["pane-identity-1"]
+    assert "✓ Verified base" in last["pane-identity-1"]
+    assert "own system prompt" not in last["pane-identity-2"]
+    # Enter once more changes nothing; a strength dialled elsewhere leaves what the base was told
+    assert handlers.at("pane-system-1", own[0], Live(), last["BrowserState"], "embedded", *HOW, *own) == []
+    dialled = handlers.at(
+        "pane-strength-2", 0, Live(), last["BrowserState"], "embedded", *HOW, "typed since", "", "", ""
+    )
+    kept = talks.restore(dialled[-1]["BrowserState"])
+    assert kept is not None
+    assert kept.asked is not None
+    assert kept.asked.own == (own[0], "")
+    assert kept.panes[1].answer == plain["chat-1"][1]["content"]
+    with pytest.raises(gr.Error, match="system prompt of its own"):
+        handlers.call("keep", Visitor(operator=True), dialled[-1]["BrowserState"])
+    assert handlers.call("open_page", dialled[-1]["BrowserState"], "embedded")[0]["pane-system-1"] == own[0]
+
+
+def test_a_pane_goes_back_to_a_step_and_shows_a_run_that_still_trains(services: Services, handlers: Handlers) -> None:
+    folder = services.runs.folder(add_run(services.runs, "run-1"))
+    asked = handlers.call("ask", PROMPTS[0], Live(), None, "embedded", *HOW)[-1]
+    assert handlers.at("pane-more-2", asked["BrowserState"])[0].visible is False
+    add_steps(services.runs, "run-1", 3, 6)
+    offered = handlers.at("pane-more-2", asked["BrowserState"])[0]
+    assert (offered.choices, offered.value) == ([("the end", 0), ("step 3", 3), ("step 6", 6)], 0)
+    walked = handlers.at("pane-step-2", 3, Live(), asked["BrowserState"], "embedded", *HOW)[-1]
+    talk = talks.restore(walked["BrowserState"])
+    assert talk is not None
+    assert talk.panes[1].voice == "run-1@3"
+    assert talk.panes[1].answer != asked["chat-2"][1]["content"]
+    assert services.compare.adapter_hash("run-1@3") in walked["pane-identity-2"]
+    assert "step</i> 3 of" in walked["pane-identity-2"]
+    assert handlers.at("pane-step-2", 3, Live(), walked["BrowserState"], "embedded", *HOW) == []
+    back = handlers.at("pane-step-2", 0, Live(), walked["BrowserState"], "embedded", *HOW)[-1]
+    assert back["chat-2"][1] == asked["chat-2"][1]
+    stored = talks.store(Talk((Pane(BASE), Pane("run-1", blend=Blend("run-2", 0.5), step=3))))
+    with pytest.raises(gr.Error, match="step 3; choose the end"):
+        handlers.at("pane-save-2", Visitor(operator=True), stored)
+    for wrong in ("3", 0, -1, 1.5, True, 10**9):
+        stored = talks.store(talk)
+        stored["panes"][1]["step"] = wrong
+        assert talks.restore(stored) is None
+    # a step that is gone says so and hinders nobody else; one that is still trained opens at its newest step
+    shutil.rmtree(folder / "steps" / "3")
+    gone = handlers.call("ask", PROMPTS[1], Live(), walked["BrowserState"], "embedded", *HOW)[-1]
+    assert "Step 3 of this run is not kept any more" in gone["pane-identity-2"]
+    assert len(gone["chat-1"]) == 4
+    (folder / "adapter_model.safetensors").unlink()
+    [taken] = handlers.at("pane-choice-1", "run-1", talks.store(Talk((Pane(BASE),))), "embedded", *HOW)
+    assert taken["pane-step-1"].value == 6
+    assert ("Title of run-1 · queued", "run-1") in taken["pane-choice-1"].choices
 
 
 def test_a_blend_is_kept_with_its_pane_and_weighed(services: Services, handlers: Handlers) -> None:
@@ -485,6 +568,22 @@ def test_the_named_endpoint_answers_for_base_and_adapters(services: Services) ->
         ):
             with pytest.raises(AppError, match=sentence):
                 client.predict(*arguments, api_name="/explain")
+        told = client.predict(
+            PROMPTS[0], ["base", "base"], max_new_tokens=12, system_prompts=["Be kind.", ""], api_name="/generate"
+        )
+        assert [a["own_system_prompt"] for a in told] == ["Be kind.", None]
+        assert told[0]["answer"] != told[1]["answer"] == answers[0]["answer"]
+        add_steps(services.runs, run_id, 3)
+        (step,) = client.predict(PROMPTS[0], [f"{run_id}@3"], max_new_tokens=12, api_name="/generate")
+        assert step["pane"] == f"{run_id}@3"
+        assert step["adapter_hash"] == services.compare.adapter_hash(f"{run_id}@3")
+        assert step["answer"] != answers[1]["answer"]
+        for own, sentence in (
+            (["a"], "1 values for 2 panes"),
+            (["a", "x" * 8001], "system_prompts is 8,001 characters"),
+        ):
+            with pytest.raises(AppError, match=sentence):
+                client.predict("Hello", ["base", run_id], system_prompts=own, api_name="/generate")
         same = client.predict(PROMPTS[0], [], max_new_tokens=12, api_name="/generate")
         assert [a["answer"] for a in same] == [a["answer"] for a in answers]
         with pytest.raises(AppError, match="no run run-9"):

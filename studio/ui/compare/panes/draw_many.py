@@ -11,7 +11,7 @@ import gradio as gr
 from studio.domain.chat import BASE
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.compare import PaneChat, TableProgress
+from studio.services.compare import TableProgress
 from studio.services.draws import COUNT
 from studio.services.strength import at_strength
 from studio.services.wording import shortened
@@ -52,23 +52,14 @@ def bind_draw_many(
         rows = [index for index, pane in enumerate(talk.panes) if pane.messages] if talk else []
         if talk is None or not rows:
             raise InputError("There is no question yet; ask the panes something first.")
-        how = talk.asked or talk
-        system = how.system_prompt
-        chats = [
-            PaneChat(
-                talk.panes[index].choice,
-                talks.question_turns(talk, index, system),
-                strength=talk.panes[index].strength,
-            )
-            for index in rows
-        ]
+        chats = [talks.chat(talk, index, talks.question_turns(talk, index)) for index in rows]
         question = chats[0].messages[-1].content
         shown = 0.0
         rest = {stop: gr.Button(interactive=False), button: gr.Button(interactive=True)}
         with page.working("draw") as cancel:
             yield {stop: gr.Button(interactive=True), button: gr.Button(interactive=False)}
             try:
-                for state in services.draws.draw(chats, how.sampling, cancel, model):
+                for state in services.draws.draw(chats, talks.as_asked(talk).sampling, cancel, model):
                     if state.panes and not cancel.is_set():
                         names = pane_names(services, talk, rows)
                         yield {
@@ -101,5 +92,6 @@ def pane_names(services: Services, talk: Talk, rows: Sequence[int]) -> list[str]
     for index in rows:
         pane = talk.panes[index]
         name = "base" if pane.choice == BASE else shortened(services.runs.get(pane.choice).title, 60)
-        names.append(name + at_strength(pane.strength))
+        step = "" if pane.step is None else f" at step {pane.step}"
+        names.append(name + step + at_strength(pane.strength))
     return names

@@ -42,7 +42,7 @@ def bind_moved_words(services: Services, widgets: Sequence[PaneWidgets], memory:
         if pane.choice == BASE:
             raise InputError("This pane shows the base; choose an adapter to see what it changed.")
         moved = moved_words(
-            services.compare, services.runs, pane.choice, said[:-1], pane.answer, pane.strength, pane.blend
+            services.compare, services.runs, pane.voice, said[:-1], pane.answer, pane.strength, pane.blend
         )
         return gr.HTML(moved_html(moved), visible=True)
 

@@ -12,6 +12,7 @@ from studio.domain.chat import BASE
 from studio.errors import InputError, StudioError
 from studio.services import Services
 from studio.services.runs.store import RunView
+from studio.services.steps import steps_of
 from studio.ui.compare import talk as talks
 from studio.ui.compare.panes import view as show
 from studio.ui.compare.panes.widgets import PaneWidgets
@@ -34,14 +35,14 @@ def runs_of(services: Services, talk: Talk) -> dict[str, RunView | None]:
 
 
 def troubles_of(services: Services, runs: Mapping[str, RunView | None]) -> dict[str, str]:
-    """Why a run cannot answer, for those that cannot."""
+    """Why a run cannot answer at any step, for those that cannot."""
     troubles = {}
     for choice, run in runs.items():
         if choice == BASE:
             continue
         if run is None:
             troubles[choice] = "This run was deleted."
-        elif not run.has_adapter:
+        elif not run.has_adapter and not steps_of(run):
             troubles[choice] = f"This run has no adapter yet; it is {run.status.state}."
         elif not _fits(services, run):
             troubles[choice] = "It was trained on another state of its base model; train it anew."
@@ -71,9 +72,51 @@ def base_facts(services: Services, runs: Mapping[str, RunView | None], model: st
         return show.BaseFacts(model, "", check, served)
 
 
-def trouble_of(pane: Pane, troubles: Mapping[str, str]) -> str:
-    """Why a pane cannot answer, by its runs' ``troubles``; empty where it can."""
+def trouble_of(pane: Pane, runs: Mapping[str, RunView | None], troubles: Mapping[str, str]) -> str:
+    """Why a pane cannot answer, by its ``runs`` and their ``troubles``; empty where it can."""
+    run = runs[pane.choice]
+    if pane.choice not in troubles and run is not None:
+        if pane.step is not None and pane.step not in steps_of(run):
+            return f"Step {pane.step} of this run is not kept any more; choose another under More."
+        if pane.step is None and not run.has_adapter:
+            return f"This run is {run.status.state}; choose one of its steps under More."
     return next((troubles[choice] for choice in pane.adapters if choice in troubles), "")
+
+
+def identities(
+    services: Services, widgets: Sequence[PaneWidgets], talk: Talk, runs: Mapping[str, RunView | None], model: str
+) -> dict[Any, Any]:
+    """Who answers in each pane."""
+    troubles = troubles_of(services, runs)
+    facts = base_facts(services, {c: run for c, run in runs.items() if c not in troubles}, model)
+    return {
+        widget.identity: show.identity(
+            pane,
+            runs[pane.choice],
+            facts,
+            talks.told(talk, index),
+            trouble_of(pane, runs, troubles),
+            runs[pane.blend.run_id] if pane.blend else None,
+            services.compare.adapter_hash(pane.voice) if pane.step is not None and runs[pane.choice] else "",
+        )
+        for index, (widget, pane) in enumerate(zip(widgets, talk.panes, strict=False))
+    }
+
+
+def steps_to_choose(pane: Pane, run: RunView | None) -> gr.Dropdown:
+    """The steps of a pane's run that can be asked; not to be seen where there are none."""
+    kept = steps_of(run) if run is not None else ()
+    steps = [(f"step {step}", step) for step in (*kept, *([pane.step] if pane.step and pane.step not in kept else []))]
+    end = [("the end", 0)] if run is not None and run.has_adapter else []
+    return gr.Dropdown(choices=[*end, *steps], value=pane.step or (0 if end else None), visible=bool(steps))
+
+
+def first_step(services: Services, choice: str) -> int | None:
+    """What a pane that takes a run shows: its end, or the newest step of one that is not there yet."""
+    if choice == BASE:
+        return None
+    run = services.runs.get(choice)
+    return None if run.has_adapter else next(iter(reversed(steps_of(run))), None)
 
 
 def bind_saving(services: Services, shared: Shared, widgets: Sequence[PaneWidgets]) -> None:
@@ -85,6 +128,8 @@ def bind_saving(services: Services, shared: Shared, widgets: Sequence[PaneWidget
         pane = talk.panes[index] if talk is not None and index < len(talk.panes) else None
         if pane is None or pane.blend is None:
             raise InputError("This pane has no blend; choose an adapter under Blend with.")
+        if pane.step is not None:
+            raise InputError(f"The blend is of step {pane.step}; choose the end under Step to save it.")
         if pane.strength != 1:
             raise InputError(
                 f"The blend is at strength {pane.strength:g} and is saved at 1; set the strength to 1, or save it and choose the strength in "

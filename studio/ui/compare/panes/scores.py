@@ -10,10 +10,10 @@ from typing import Any
 import gradio as gr
 
 from studio.domain.chat import BASE, Sampling
-from studio.domain.data import Message
 from studio.domain.toxicity import RUN
 from studio.errors import InputError
 from studio.services import Services
+from studio.services.compare import behind
 from studio.services.scoring.service import ranking
 from studio.ui.compare import talk as talks
 from studio.ui.compare.panes.widgets import PaneWidgets
@@ -42,7 +42,8 @@ def build_pane_scores(
     """Draw the box and bind it.
 
     Args:
-        page: the talk in the browser, the base, the difference switch, system prompt and sampling, in Compare's order.
+        page: the talk in the browser, the base, the difference switch, system prompt, sampling and the panes' own system prompts, in
+            Compare's order.
         settled: events after which the panes' answers may be others.
     """
     with gr.Accordion("Scores", open=False, elem_id="pane-scores"):
@@ -79,7 +80,7 @@ def build_pane_scores(
         talk = talks.restore(stored)
         if talk is None:
             raise InputError("There is no question yet; ask the panes something first.")
-        _, system, temperature, top_p, tokens, seed = values
+        _, system, temperature, top_p, tokens, seed, *own = values
         if not temperature:
             raise InputError(
                 "Temperature is 0, so all samples would be the same; raise it under System prompt and sampling."
@@ -89,7 +90,7 @@ def build_pane_scores(
         if not 2 <= n <= MAX_SAMPLES:
             raise InputError(f"n is {n:g}; it must be between 2 and {MAX_SAMPLES}.")
         sampling = Sampling(float(temperature), float(top_p), int(tokens), int(seed or 0))
-        talk = replace(talk, system_prompt=(system or "").strip(), sampling=sampling)
+        talk = talks.with_own(replace(talk, system_prompt=(system or "").strip(), sampling=sampling), own)
         return best_of_n(services, judge, talk, pane, int(n), base)
 
     rewards = [widget.reward for widget in widgets]
@@ -126,8 +127,7 @@ def best_of_n(services: Services, judge: str, talk: Talk, choice: str, count: in
         InputError: nothing was asked yet, or all samples are empty; StudioError: model or scorer cannot be had.
     """
     index, turns = talks.last_question(talk, choice)
-    system = (Message("system", talk.system_prompt),) if talk.system_prompt else ()
-    question = (*system, *turns)
+    question = behind(talks.told(talk, index), turns)
     made = services.compare.samples(choice, question, count, talk.sampling, base)
     answers = [text for text in made if text.strip()]
     if not answers:

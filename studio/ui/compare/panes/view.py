@@ -18,6 +18,7 @@ from studio.domain.runs import PairRecipe
 from studio.services.runs.store import RunView
 from studio.services.strength import blended_name
 from studio.services.wording import shortened
+from studio.ui.compare.talk import Pane
 from studio.ui.parts.html import Macros, parts
 
 _HTML = Macros("compare/panes/view.html")
@@ -64,38 +65,45 @@ def bubbles(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def identity(
-    choice: str,
+    pane: Pane,
     run: RunView | None,
     base: BaseFacts,
     system_prompt: str,
     trouble: str = "",
-    strength: float = 1.0,
-    blend: Blend | None = None,
     second: RunView | None = None,
+    step_hash: str = "",
 ) -> Markup:
     """Who answers in a pane, and how strongly. ``run`` is None for the base, and for a run that is gone; ``second`` is the other run of
-    a ``blend``, ``trouble`` one sentence on why the pane cannot answer."""
-    if choice == BASE:
-        chips = [("base", _base_name(base.id)), ("sha256", base.fingerprint[:12])]
+    the pane's blend, ``step_hash`` the hash of the snapshot of its step, ``trouble`` one sentence on why the pane cannot answer;
+    ``system_prompt`` is what it is asked behind."""
+    blend, own = pane.blend, ("own system prompt", f"“{_short(pane.system_prompt)}”" if pane.system_prompt else "")
+    if pane.choice == BASE:
+        chips = [("base", _base_name(base.id)), ("sha256", base.fingerprint[:12]), own]
         return _HTML.identity("Base model, no adapter", chips, base_check(base.check, base.served))
     if run is None:
         gone = f"{trouble} Its answers stay here until you choose another model above."
-        return _HTML.identity(choice, (), parts.message(gone))
-    recipe, step = run.recipe, run.detox_step or run.last_step
+        return _HTML.identity(pane.choice, (), parts.message(gone))
+    recipe, last = run.recipe, run.detox_step or run.last_step
+    step = str(last.step) if last else ""
+    adapter = run.adapter_hash
+    if pane.step is not None:
+        step, adapter = f"{pane.step} of {last.total if last else '?'}", step_hash
     known = recipe.method != "unknown"
     ratio = f"{recipe.support_ratio:g}" if isinstance(recipe, PairRecipe) else "unknown"
     chips = [
         ("trained by", "detox run") if recipe.method == "detox" else ("ratio", ratio),
-        ("step", f"{step.step}" if step else ""),
-        ("adapter", f"{run.adapter_hash} + {second.adapter_hash}" if second else run.adapter_hash),
+        ("step", step),
+        ("adapter", f"{adapter} + {second.adapter_hash}" if second else adapter),
         ("w", f"{blend.weight:g}" if blend else ""),
-        ("strength", f"{strength:g}"),
+        ("strength", f"{pane.strength:g}"),
         ("base", _base_name(recipe.base.id)),
+        ("went on from", recipe.start_run),
+        own,
     ]
     note = parts.message(trouble) if trouble else ""
     trained_with = recipe.system_prompt.strip()
     if known and not trouble and trained_with != system_prompt.strip():
-        prompt = f"“{shortened(' '.join(trained_with.split()), 80)}”" if trained_with else "none"
+        prompt = f"“{_short(trained_with)}”" if trained_with else "none"
         note = parts.quiet(f"Trained with another system prompt: {prompt}.")
     named = blend and Blend(second.title if second else blend.run_id, blend.weight)
     return _HTML.identity(blended_name(run.title, named), chips, note)
@@ -138,6 +146,10 @@ def empty() -> Markup:
 def about_strength() -> Markup:
     """What a pane's strength is."""
     return _HTML.about_strength()
+
+
+def _short(prompt: str) -> str:
+    return shortened(" ".join(prompt.split()), 80)
 
 
 def _base_name(model: str) -> str:

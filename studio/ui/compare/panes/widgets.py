@@ -32,8 +32,10 @@ class PaneWidgets:
 
     column: gr.Column
     choice: gr.Dropdown
+    more: gr.Accordion
     strength: gr.Slider
-    mix: gr.Accordion
+    own: gr.Textbox
+    step: gr.Dropdown
     second: gr.Dropdown
     weight: gr.Slider
     save: gr.Button
@@ -47,7 +49,7 @@ class PaneWidgets:
 
     def all(self) -> list[Any]:
         """Every widget a conversation is drawn into, as outputs (``scores.py`` draws the reward)."""
-        shown = [self.column, self.choice, self.strength, self.mix, self.second, self.weight, self.save]
+        shown = [self.column, self.choice, self.strength, self.own, self.step, self.second, self.weight, self.save]
         shown += [self.identity, self.chat, self.stats, self.diff]
         return [*shown, self.words, self.moved]
 
@@ -95,10 +97,18 @@ def build_pane(index: int) -> PaneWidgets:
             elem_classes=["strength", LIVE],
             elem_id=f"pane-strength-{index + 1}",
         )
-        with gr.Accordion(
-            "Blend", open=False, visible=False, elem_classes="mix", elem_id=f"pane-mix-{index + 1}"
-        ) as mix:
-            second = gr.Dropdown([], label="Blend with", elem_id=f"pane-second-{index + 1}")
+        with gr.Accordion("More", open=False, elem_classes="more", elem_id=f"pane-more-{index + 1}") as more:
+            own = gr.Textbox(
+                label=f"System prompt of pane {index + 1}",
+                lines=1,
+                max_lines=4,
+                max_length=MAX_QUESTION,
+                placeholder="as for all panes",
+                info="Instead of the one of all panes; Enter asks this pane again.",
+                elem_id=f"pane-system-{index + 1}",
+            )
+            step = gr.Dropdown([], label="Step", visible=False, elem_id=f"pane-step-{index + 1}")
+            second = gr.Dropdown([], label="Blend with", visible=False, elem_id=f"pane-second-{index + 1}")
             weight = gr.Slider(
                 0,
                 1,
@@ -134,7 +144,22 @@ def build_pane(index: int) -> PaneWidgets:
         reward = gr.HTML(elem_id=f"pane-reward-{index + 1}")
         diff = gr.HTML(visible=False, elem_id=f"pane-diff-{index + 1}")
     return PaneWidgets(
-        column, choice, strength, mix, second, weight, save, identity, words, moved, chat, stats, diff, reward
+        column,
+        choice,
+        more,
+        strength,
+        own,
+        step,
+        second,
+        weight,
+        save,
+        identity,
+        words,
+        moved,
+        chat,
+        stats,
+        diff,
+        reward,
     )
 
 
@@ -216,20 +241,31 @@ def dials(index: int, pane: Pane) -> set[tuple[int, str, Any]]:
     """What an answer of pane ``index`` is for: while a dial is moved to where it stands already, the answer goes on."""
     blend = pane.blend
     values = {"strength": pane.strength, "weight": blend and blend.weight, "second": blend.run_id if blend else ""}
+    values["step"] = pane.step or 0
     return {(index, name, value) for name, value in values.items()}
+
+
+def locked(form: AskWidgets, widgets: Sequence[PaneWidgets], busy: bool, dialled: int | None) -> dict[Any, Any]:
+    """While answers stream only *Stop* may be pressed, and the dial be moved further that made them stream (of pane ``dialled``)."""
+    updates: dict[Any, Any] = {b: gr.Button(interactive=not busy) for b in (form.send, form.retry, form.clear)}
+    updates[form.stop] = gr.Button(interactive=busy)
+    updates |= {part: gr.Dropdown(interactive=not busy) for w in widgets for part in (w.choice, w.second, w.step)}
+    others = [w for index, w in enumerate(widgets) if index != dialled]
+    return updates | {dial: gr.Slider(interactive=not busy) for w in others for dial in (w.strength, w.weight)}
 
 
 def blending(widget: PaneWidgets, pane: Pane, offered: Sequence[PaneChoice]) -> dict[Any, Any]:
     """The blend widgets of a pane: the adapters of its base to blend with, and the weight once one is chosen."""
     own = next((choice for choice in offered if choice.id == pane.choice), None)
     base = own.base if own and pane.choice != BASE else None
-    others = [(c.label, c.id) for c in offered if c.run_id and c.base == base and c.id != pane.choice]
+    others = [(c.label, c.id) for c in offered if c.adapter_hash and c.base == base and c.id != pane.choice]
     second = pane.blend.run_id if pane.blend else ""
     if second and second not in {run_id for _, run_id in others}:
         others.append((f"{second} (deleted)", second))
     return {
-        widget.mix: gr.Accordion(visible=base is not None and bool(others)),
-        widget.second: gr.Dropdown(choices=[("nothing", ""), *others], value=second),
+        widget.second: gr.Dropdown(
+            choices=[("nothing", ""), *others], value=second, visible=base is not None and bool(others)
+        ),
         widget.weight: gr.Slider(value=pane.blend.weight if pane.blend else 0.5, visible=pane.blend is not None),
         widget.save: gr.Button(visible=pane.blend is not None),
     }

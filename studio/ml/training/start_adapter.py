@@ -1,4 +1,4 @@
-"""A detox run that goes on from an adapter: base and start adapter together are its reference.
+"""A run that goes on from an adapter: base and start adapter together are its reference.
 
 The start adapter is added to the output of the base's own layers while the run lasts, so that "adapter off" means the start,
 for every part of TRL, and no weight is rounded. What is saved is one LoRA for the untouched base: low-rank products add up,
@@ -52,6 +52,8 @@ class StartAdapter:
         config.r = config.lora_alpha = rank  # every scale is inside the tensors
         config.rank_pattern, config.alpha_pattern, config.use_rslora = {}, {}, False
         config.target_modules = _names(self._parts.keys() | learnt.keys(), self._layers)
+        # the layers of the run are not those of its start: the modules are named in full where that is needed
+        config.layers_to_transform = config.layers_pattern = None
         write_adapter(tensors, config, folder, base_id)
 
 
