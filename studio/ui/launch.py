@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Run before Gradio's own scripts: keep a page listening while it waits for an answer; tell it of changes; say beside a field
-#: what is wrong with it.
-SCRIPTS = ("stream.js", "changes.js", "fields.js")
+#: what is wrong with it; give what is shown an address.
+SCRIPTS = ("stream.js", "changes.js", "fields.js", "address.js")
 
 
 def main(argv: list[str] | None = None) -> None:

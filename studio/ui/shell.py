@@ -7,6 +7,7 @@ from collections.abc import Callable
 import gradio as gr
 
 from studio.services import Services
+from studio.ui.addresses import bind_addresses
 from studio.ui.align.api import add_api
 from studio.ui.align.tab import build_align_tab
 from studio.ui.compare.tab import build_compare_tab
@@ -43,6 +44,7 @@ REQUESTS = (
     "detox_run",
     "detox_start",
     "evaluate_run",
+    "show_evaluation",
     "compare_visit",
     "toxicity_visit",
     "base_ready",
@@ -84,6 +86,7 @@ def build_app(services: Services) -> gr.Blocks:
                     build(services, shared, app)
         bind_fetch_line(services, shared, app, fetch_line)
         bind_run_bar(services, shared, app, bar)
+        bind_addresses(services, shared, [label.lower() for label in TABS])
         add_api(services)
         score_box.add_api(services)
         sweep_api.add_api(services)

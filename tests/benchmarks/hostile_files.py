@@ -261,7 +261,9 @@ def _computed() -> float:
 def measured(reader: str, path: Path, scratch: Path) -> dict[str, Any]:
     """What one reader makes of one file."""
     warm = multiprocessing.get_context("forkserver")
-    warm.set_forkserver_preload(["studio.services.data.datasets", "studio.services.votes.read_export", "numpy", "pyarrow.parquet"])
+    warm.set_forkserver_preload(
+        ["studio.services.data.datasets", "studio.services.votes.read_export", "numpy", "pyarrow.parquet"]
+    )
     here, there = warm.Pipe()
     child = warm.Process(target=read_one, args=(reader, path, scratch, there))
     child.start()
