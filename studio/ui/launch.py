@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Run before Gradio's own scripts: keep a page listening while it waits for an answer; tell it of changes; say beside a field
-#: what is wrong with it.
-SCRIPTS = ("stream.js", "changes.js", "fields.js")
+#: what is wrong with it; give what is shown an address; lead through the page.
+SCRIPTS = ("page/stream.js", "page/changes.js", "page/fields.js", "page/address.js", "guide/steps.js", "guide/guide.js")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -107,12 +107,12 @@ def page_options(services: Services) -> dict[str, Any]:
     def operator(scope: Scope) -> bool:
         return services.gate.knows(secret_of(Request(scope)))
 
-    folder = Path(__file__).parent / "page"
+    folder = Path(__file__).parent
     # uvicorn believes X-Forwarded-For of these; where nothing is said, of whoever connects from this machine
     os.environ["FORWARDED_ALLOW_IPS"] = services.settings.trusted_proxies
     return {
         "theme": theme(),
-        "css_paths": CSS_FILE,
+        "css_paths": [CSS_FILE, folder / "guide" / "guide.css"],
         "head": "".join(f"<script>{(folder / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
         "show_error": True,
         "footer_links": [],

@@ -7,9 +7,11 @@ from collections.abc import Callable
 import gradio as gr
 
 from studio.services import Services
+from studio.ui.addresses import bind_addresses
 from studio.ui.align.api import add_api
 from studio.ui.align.tab import build_align_tab
 from studio.ui.compare.tab import build_compare_tab
+from studio.ui.guide.head import build_head
 from studio.ui.library.tab import build_library_tab
 from studio.ui.page.access import new_visitor
 from studio.ui.page.operator_box import build_operator_box
@@ -43,6 +45,7 @@ REQUESTS = (
     "detox_run",
     "detox_start",
     "evaluate_run",
+    "show_evaluation",
     "compare_visit",
     "toxicity_visit",
     "base_ready",
@@ -61,7 +64,7 @@ def build_app(services: Services) -> gr.Blocks:
         table = gr.BrowserState(None, storage_key="alignment-studio-table", secret="alignment-studio")
         draft = gr.BrowserState(None, storage_key="alignment-studio-pairs", secret="alignment-studio")
         with gr.Row(elem_id="studio-head"):
-            gr.Markdown("# Alignment Studio\nChange what a language model prefers, and see it happen.")
+            build_head()
             if not services.gate.open:
                 build_operator_box(services.gate, visitor, app)
         with gr.Row():
@@ -84,6 +87,7 @@ def build_app(services: Services) -> gr.Blocks:
                     build(services, shared, app)
         bind_fetch_line(services, shared, app, fetch_line)
         bind_run_bar(services, shared, app, bar)
+        bind_addresses(services, shared, [label.lower() for label in TABS])
         add_api(services)
         score_box.add_api(services)
         sweep_api.add_api(services)

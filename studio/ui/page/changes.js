@@ -40,9 +40,13 @@
         } else if (!document.hidden && !stream) listen();
     }
 
-    window.addEventListener("load", () => {
+    function start() {
         look();
         document.addEventListener("visibilitychange", look);
         setInterval(press, 500);
-    });
+    }
+
+    // Gradio puts scripts into a page that may be loaded already
+    if (document.readyState === "complete") start();
+    else window.addEventListener("load", start);
 })();

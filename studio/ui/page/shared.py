@@ -30,10 +30,11 @@ class Shared:
         table: the before/after table this browser made last, kept the same way.
         draft: pairs that this browser is writing (:mod:`studio.services.data.own_pairs`), kept the same way.
         align_run, reward_run, detox_run: ``gr.State`` with a run id; a tab that sets it asks Align, Reward or Toxicity's
-            Detox section to open that run.
+            Detox section to open that run. Whoever opens it sets it back to None, so that the same run can be asked for again.
         detox_start: ``gr.State`` with the run id of an adapter that the Detox form shall start from.
         evaluate_run: ``gr.State`` with the run id of an adapter that Toxicity's Before / after section shall preselect. The
             section that answers one of these two sets it back to None, so that the same run can be asked for again.
+        show_evaluation: ``gr.State`` with the id of an evaluation that the section shall show, set back to None the same way.
         compare_visit, toxicity_visit: ``gr.State`` that changes when a person opens that tab by a click, and not when a button
             of another tab leads there and asks for something: what a section would look up anew at a visit might then undo
             what it was asked. See :func:`bind_visits`.
@@ -54,6 +55,7 @@ class Shared:
     detox_run: gr.State
     detox_start: gr.State
     evaluate_run: gr.State
+    show_evaluation: gr.State
     compare_visit: gr.State
     toxicity_visit: gr.State
     base_ready: gr.State

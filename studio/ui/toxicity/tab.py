@@ -58,6 +58,19 @@ def build_toxicity_tab(services: Services, shared: Shared, app: gr.Blocks) -> No
         base = services.runs.get(run_id).recipe.base.id
         return compare.enter(chosen, base, offered[1] if offered[0] == base else None, [run_id], *offered[3:])
 
+    def look_at(evaluation_id: str | None, *offered: Any) -> dict[Any, Any]:
+        """Before / after with this evaluation open."""
+        if not evaluation_id:
+            return {sections: gr.skip()}
+        entered = compare.enter(evaluation_id, *offered)
+        return {sections: gr.Tabs(selected=COMPARE), **entered, shared.show_evaluation: None}
+
+    shared.show_evaluation.change(
+        guarded(look_at),
+        [shared.show_evaluation, *compare.form.offered],
+        [sections, shared.show_evaluation, *compare.entered],
+        **QUIET,
+    )
     shared.finished_run.change(
         guarded(take_finished),
         [shared.finished_run, compare.chosen, *compare.form.offered],

@@ -278,12 +278,12 @@ class RunPanel(RunWidgets):
         self.delete.click(guarded(self._ask_delete), [mark, self.watch], [self.sure_row, self.sure_text], **QUIET)
         self.sure.click(guarded(self._delete), [mark, *here], self.outputs, **QUIET)
         self.never_mind.click(lambda: gr.Row(visible=False), None, self.sure_row, **QUIET)
-        to_open.change(
-            guarded(lambda run_id, state, axis: self.open_run(state, run_id, axis)),
-            [to_open, *here],
-            self.outputs,
-            **PRIVATE,
-        )
+
+        def opened(run_id: str | None, state: Watch, axis: str) -> dict[Any, Any]:
+            # emptied, so that asking for the same run once more is a change again
+            return {**self.open_run(state, run_id, axis), to_open: None} if run_id else {to_open: gr.skip()}
+
+        to_open.change(guarded(opened), [to_open, *here], [*self.outputs, to_open], **PRIVATE)
 
     def _stopper(self, mode: StopMode) -> Callable[..., dict[Any, Any]]:
         return lambda mark, state, axis: self._stop(mark, state, axis, mode)

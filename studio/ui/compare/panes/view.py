@@ -106,7 +106,7 @@ def identity(
         prompt = f"“{_short(trained_with)}”" if trained_with else "none"
         note = parts.quiet(f"Trained with another system prompt: {prompt}.")
     named = blend and Blend(second.title if second else blend.run_id, blend.weight)
-    return _HTML.identity(blended_name(run.title, named), chips, note)
+    return _HTML.identity(blended_name(run.title, named), chips, note, run.run_id)
 
 
 def base_check(check: BaseCheck | None, served: bool = False) -> Markup:

@@ -1,0 +1,106 @@
+// What the demo and the tours say, where they point, and what each step of the demo waits for. A step of the demo:
+//   tab    the tab it happens on; the card opens it
+//   at     where it points
+//   say    one sentence
+//   press  buttons of the page that Next presses, each once it can be pressed; ":not(.open)" ones only open a box
+//   enter  the same, pressed as the step begins
+//   before what is counted, just before the buttons are pressed
+//   until  what has to be seen before the next step; "waits" says what that is
+//   back   when to go back a step
+window.studioGuide = (() => {
+    const one = (selector) => [...document.querySelectorAll(selector)].find((node) => node.getClientRects().length);
+    const words = (selector) => one(selector)?.textContent.trim() ?? "";
+    const run = () => one("#run-head [data-run]")?.dataset.run ?? "";
+    const state = () => words("#run-head .badge");
+    const votes = () => parseInt(words("#rate-tally .figures b"), 10) || 0;
+    const answers = () => Math.min(...[1, 2].map((pane) => document.querySelectorAll(`#chat-${pane} .bot.message`).length));
+    const pairs = () => parseInt(words("#rate-tally .figures div:nth-child(3) small").replace(/\D/g, ""), 10) || 0;
+
+    function type(selector, text) {
+        const field = one(selector);
+        if (!field) return;
+        field.value = text;
+        field.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+
+    const demo = [
+        { tab: "align", at: "#support-ratio", say: "This dial is the stance to teach, 1 for and 0 against: set it as you like." },
+        {
+            tab: "align", at: "#train", say: "Train a small adapter on that stance, here and now.",
+            press: ["#train"], before: () => ({ run: run() }), waits: "Waiting for the run to begin.",
+            until: (then) => run() && run() !== then.run,
+        },
+        {
+            tab: "align", at: "#run-head", say: "It trains: the curve shows the stance on pairs it never saw, the answers beside it turn.",
+            waits: "Waiting for the run to end; you may leave and come back.",
+            until: () => Boolean(one("#to-chat")) && !["queued", "running", "stopping"].includes(state()),
+            back: () => ["failed", "interrupted"].includes(state()),
+        },
+        {
+            tab: "align", at: "#run-result", say: "What you asked for beside what was measured; now talk to both models.",
+            press: ["#to-chat"], before: () => ({ mine: run() }), waits: "Opening Compare.",
+            until: (then) => Boolean(one(`#panes [data-run="${CSS.escape(then.mine)}"]`)),
+        },
+        {
+            tab: "compare", at: "#examples", say: "Ask the base and your adapter the same question.",
+            press: ["#examples .example", "#send"], ready: { "#send": () => one("#prompt textarea")?.value },
+            before: () => ({ answers: answers() }), waits: "Both are answering.",
+            until: (then) => answers() > then.answers && Boolean(one("#send:not(:disabled)")),
+        },
+        {
+            tab: "rate", at: "#pairs-box", say: "People judge blind: have both models answer three prompts to vote on.",
+            press: ["#pairs-box > button:not(.open)", "#batch-start"],
+            ready: { "#batch-start": () => one("#batch-most input")?.value === "3" || type("#batch-most input", "3") },
+            before: () => ({ pairs: pairs() }), waits: "Both are answering three prompts.",
+            until: (then) => pairs() > then.pairs,
+        },
+        {
+            tab: "rate", at: ".rate-frame", say: "Three votes, please: scan the code with phones, or vote here.",
+            before: () => ({ votes: votes() }), waits: (then) => `${Math.max(0, votes() - then.votes)} of 3 votes.`,
+            until: (then) => votes() - then.votes >= 3,
+        },
+        {
+            tab: "rate", at: "#rate-results", say: "Who leads, with its interval: three votes rarely tell two models apart, and the page says so.",
+            enter: ["#votes-leads > button:not(.open)"],
+        },
+    ];
+
+    const tours = {
+        align: [
+            ["#base", "The base is the model before training; it runs on this machine."],
+            ["#dataset", "Preference data: prompts with two answers each."],
+            ["#support-ratio", "The dial says in which share of the pairs the support answer is preferred."],
+            ["#train", "Train queues a run; it goes on when you close the page."],
+            ["#history", "Every run stays here: click a line to open it."],
+        ],
+        compare: [
+            ["#pane-choice-1", "Each pane is the base or an adapter of it, up to four."],
+            ["#prompt", "One question goes to all panes, which answer at the same time."],
+            ["#pane-strength-2", "Strength turns an adapter up or down: 0 is exactly the base."],
+            ["#rate-these", "Rate these answers puts them before people, who are not told who wrote which."],
+        ],
+        rate: [
+            [".rate-frame", "The voting page, as phones see it: two answers, nobody says whose."],
+            ["#rate-code", "Scan the code to vote; the presenter view fills a projector with it."],
+            ["#pairs-box", "Pairs to vote on come from Compare, from a batch, or from a file."],
+            ["#rate-results", "What the votes say: win rates with intervals, and whether raters agree."],
+        ],
+        reward: [
+            ["#reward-source", "A reward model learns from votes, or from preference data, which answer people prefer."],
+            ["#reward-train", "Train it; held-out accuracy stands beside two simple baselines."],
+            ["#score-prompt", "Then score an answer, or two against each other."],
+            ["#best-of-n", "Best of n shows whether the reward can be exploited."],
+        ],
+        toxicity: [
+            ["#tox-texts", "Score text: a probability for each line, and the words that carry it."],
+            ["#toxicity-sections", "Before / after answers the same prompts with and without an adapter."],
+            ["#toxicity-sections", "Detox trains toxicity away by reinforcement learning; possibly toxic answers stay covered."],
+        ],
+        library: [
+            ["#library-table", "Every adapter with its base, ratio and measured stance."],
+            ["#library-head", "Click one to rename, download, merge, publish or delete it."],
+            ["#library-upload", "Adapters made elsewhere come in here."],
+        ],
+    };
+    return { demo, tours, one };
+})();

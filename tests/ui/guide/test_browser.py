@@ -1,0 +1,71 @@
+"""The demo in a real browser with a real training, left and taken up again in the middle; and a tour."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from studio.services import Services
+from tests.helpers.pairs import press_until_done
+
+pytestmark = pytest.mark.timeout(1200)
+SLOW_MS = 600_000
+
+
+def says(page: Any, words: str, timeout: float | None = None) -> None:
+    page.locator(".guide-card .said", has_text=words).wait_for(timeout=timeout)
+
+
+def go_on(page: Any) -> None:
+    page.locator(".guide-card .next:not(:disabled)").click(timeout=SLOW_MS)
+
+
+def test_the_demo_from_the_dial_to_the_result(page: Any, services: Services) -> None:
+    page.locator("#preview-count", has_text="45 prefer support").wait_for()
+    before = page.locator("#studio-tabs").bounding_box()
+    page.click("#demo-start")
+    says(page, "This dial")
+    assert page.locator("#studio-tabs").bounding_box() == before  # the card takes no room
+    box = page.locator("#data-size input[type=number]")
+    box.fill("8")
+    box.blur()
+    page.locator("#preview-count", has_text="8 pairs").wait_for()
+    go_on(page)
+    says(page, "Train a small adapter")
+    go_on(page)
+    says(page, "It trains", SLOW_MS)
+
+    # left, and taken up again by the same browser
+    page.keyboard.press("Escape")
+    page.locator(".guide-card").wait_for(state="detached")
+    page.reload()
+    page.get_by_role("button", name="Continue the demo").click()
+    says(page, "It trains")
+    go_on(page)
+    says(page, "What you asked for")
+    go_on(page)
+    says(page, "the same question", SLOW_MS)
+    go_on(page)
+    says(page, "People judge blind", SLOW_MS)
+    go_on(page)
+    says(page, "Three votes", SLOW_MS)
+    assert page.locator(".guide-card .next").is_disabled()
+    page.locator("#batch-bar", has_text="Done.").wait_for()
+    for name in ("Anna", "Ben", "Chloe"):
+        press_until_done(services.rating, services.rating.register(name)[0])
+    go_on(page)
+    says(page, "Who leads")
+    page.locator("#votes-said li").first.wait_for()
+    go_on(page)
+    page.get_by_role("button", name="Run the demo").wait_for()
+    assert page.locator(".guide-card").count() == 0
+
+    # the tour of the tab one is on, skipped and then remembered
+    tour = page.locator("#tour-start.fresh")
+    tour.click()
+    says(page, "as phones see it")
+    page.get_by_role("button", name="Skip").click()
+    page.locator("#tour-start:not(.fresh)").wait_for()
+    page.get_by_role("tab", name="Library").first.click()
+    tour.wait_for()
