@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
 from studio.errors import InputError, ModelLoadError
 from studio.ml.chat.base_check import BaseChecker
-from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows
+from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows, less_repetition
 from studio.ml.chat.kept_turns import KeptTurns, Row
 from studio.ml.chat.request import BaseSource, GenRow
 from studio.ml.chat.stream import PaneStream
@@ -346,6 +346,7 @@ class ChatEngine:
             }
         seeds = [sampling.seed if (seed := rows[index].seed) is None else seed for index in order]
         sampler = RowSampler(sampling, seeds)
+        repetition = less_repetition(sampling.repetition_penalty, 1 if loaded.seq2seq else batch["input_ids"].shape[1])
         ended = [False] * len(rows)
 
         def publish(over: bool = False) -> None:
@@ -373,8 +374,8 @@ class ChatEngine:
             out = generate(
                 **batch,
                 max_new_tokens=room,
-                repetition_penalty=sampling.repetition_penalty,
-                logits_processor=[sampler],
+                repetition_penalty=1.0,  # of the whole text; the base's own settings may have another
+                logits_processor=[*repetition, sampler],
                 stopping_criteria=[StopRows(sampler, ended, signals)],
                 streamer=streamer,
                 return_dict_in_generate=True,
