@@ -10,8 +10,8 @@ BASE = "__base__"
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are drawn. ``temperature`` 0 is greedy; ``repetition_penalty`` 1 is off; with equal ``seed``, prompt
-    and adapter an answer repeats, whatever the other panes hold (up to rounding, see ``ml/chat/decoding.py``)."""
+    """How answers are drawn. ``temperature`` 0 is greedy; ``repetition_penalty`` counts what the answer itself has said, 1 is off; with
+    equal ``seed``, prompt and adapter an answer repeats, whatever the other panes hold (up to rounding, see ``ml/chat/decoding.py``)."""
 
     temperature: float = 0.8
     top_p: float = 0.95

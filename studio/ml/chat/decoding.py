@@ -62,6 +62,14 @@ class RowSampler:
         return logits - noise.log()
 
 
+def less_repetition(penalty: float, prompt: int) -> list[Any]:
+    """Logits processors that make what an answer has said less likely (Keskar et al. 2019, arXiv:1909.05858, section 4.1). The first
+    ``prompt`` tokens do not count: an answer to a question needs the question's words."""
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    return [RepetitionPenaltyLogitsProcessor(penalty, prompt_ignore_length=prompt)] if penalty != 1 else []
+
+
 def keep_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     """The smallest set of tokens whose probability reaches ``top_p``; all others become minus infinity."""
     probabilities = logits.softmax(dim=1)

@@ -21,7 +21,7 @@ from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
 from studio.domain.words import Token
 from studio.errors import ModelLoadError
 from studio.ml.chat.base_check import BaseChecker
-from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows
+from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows, less_repetition
 from studio.ml.chat.kept_turns import KeptTurns, Row
 from studio.ml.chat.request import BaseSource, GenRow, check_rows
 from studio.ml.chat.stream import PaneStream
@@ -328,6 +328,7 @@ class ChatEngine:
             }
         seeds = [sampling.seed if (seed := rows[index].seed) is None else seed for index in order]
         sampler = RowSampler(sampling, seeds)
+        repetition = less_repetition(sampling.repetition_penalty, 1 if loaded.seq2seq else batch["input_ids"].shape[1])
         ended = [False] * len(rows)
 
         def publish(over: bool = False) -> None:
@@ -355,8 +356,8 @@ class ChatEngine:
             out = generate(
                 **batch,
                 max_new_tokens=room,
-                repetition_penalty=sampling.repetition_penalty,
-                logits_processor=[sampler],
+                repetition_penalty=1.0,  # of the whole text; the base's own settings may have another
+                logits_processor=[*repetition, sampler],
                 stopping_criteria=[StopRows(sampler, ended, signals)],
                 streamer=streamer,
                 return_dict_in_generate=True,

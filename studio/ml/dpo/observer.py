@@ -93,7 +93,8 @@ class DpoObserver(Observer):
         self.reference.save()
 
     def _base_share(self, judge: StanceJudge, rounds: int) -> SupportShare:
-        drawn = asdict(self.job.recipe.sampling)
+        # shares kept before repetition was counted over the answer alone are another measure
+        drawn = {**asdict(self.job.recipe.sampling), "repetition_of": "answer"}
         named_by = [self._asked, rounds, self.system_prompt, self.seed, ANSWER_TOKENS, judge.digest, drawn]
         return SupportShare(**self._of_base("share", named_by, lambda: asdict(self._share(judge, rounds))))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from studio.domain.chat import Sampling
-from studio.ml.chat.decoding import nucleus
+from studio.ml.chat.decoding import less_repetition, nucleus
 from studio.ml.models.prompts import StopAtTurn, answer_text, before_turn, chat_ids, end_tokens, next_turn
 from studio.ml.training.pairs import conversation
 
@@ -117,7 +117,8 @@ def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], system_prompt:
 
 def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **options: Any) -> list[list[int]]:
     """What the model writes behind each row of token ids, to its first end token (included) or to where it begins a new turn;
-    ``options`` go to ``generate``. All rows in one batch; leaves the model's mode alone."""
+    ``options`` go to ``generate``, but for a ``repetition_penalty``, which is of the answers alone. All rows in one batch; leaves the
+    model's mode alone."""
     import torch
 
     if not rows:
@@ -137,6 +138,9 @@ def continue_ids(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], **op
     mark = "" if seq2seq else next_turn(tokenizer)
     if mark:
         options["stopping_criteria"] = [StopAtTurn(tokenizer, mark, length)]
+    if repetition := less_repetition(options.get("repetition_penalty", 1.0), 1 if seq2seq else length):
+        options["logits_processor"] = [*repetition, *options.get("logits_processor", ())]
+        options["repetition_penalty"] = 1.0
     training = model.training
     model.eval()
     try:

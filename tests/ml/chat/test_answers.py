@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from studio.domain.chat import Sampling
+from studio.domain.data import Message
 from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows
 from studio.ml.chat.engine import ChatEngine, GenRow
 from studio.ml.models.loading import load_model, load_tokenizer
@@ -58,6 +61,16 @@ def test_defaults_of_the_model_do_not_leak_in(engine: ChatEngine, base: Path, tm
     assert texts(engine, source(base), [GenRow(ASK)], {}, replace(GREEDY, repetition_penalty=1.9)) != texts(
         engine, source(base), [GenRow(ASK)], {}, GREEDY
     )
+
+
+def test_a_repetition_penalty_leaves_the_words_of_the_question_alone(
+    engine: ChatEngine, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[float, int]] = []
+    monkeypatch.setattr("studio.ml.chat.engine.less_repetition", lambda *given: seen.append(given) or [])
+    texts(engine, source(base), [GenRow((Message("user", "Why?"),))], {}, replace(GREEDY, repetition_penalty=1.3))
+    prompt = load_tokenizer(base).apply_chat_template([{"role": "user", "content": "Why?"}], add_generation_prompt=True)
+    assert seen == [(1.3, len(prompt["input_ids"]))]
 
 
 # -- streaming --------------------------------------------------------------------------------------------------------
