@@ -62,7 +62,7 @@ def test_panes_tables_and_words_are_those_of_the_engine(services: Services, sett
     engine.compare._engine._dtype = "float32"  # type: ignore[attr-defined]
     got, wanted = ([u.text for u in list(one.compare.stream(chats, GREEDY))[-1]] for one in (services, engine))
     assert got == wanted
-    assert len({*got}) == 4
+    assert len({*got}) > 2
     table, same = (list(one.compare.table(["Hi", "Ho"], (BASE, "run-1"), GREEDY))[-1] for one in (services, engine))
     assert table == same
     ours, theirs = (explain(one.compare, one.runs, "run-1", "Hi", "Yes.").sum for one in (services, engine))
