@@ -71,6 +71,8 @@ def test_panes_tables_and_words_are_those_of_the_engine(services: Services, sett
     assert services.compare.base_check() is None
     assert services.compare.served
     assert not engine.compare.served
+    services.leave()
+    assert not server.loaded
 
 
 def test_a_batch_of_pairs_keeps_what_is_answered_and_goes_on(services: Services, server: AnswerServer) -> None:

@@ -42,7 +42,7 @@ def test_a_page_lives_on_whatever_the_server_does(services: Services, server: An
 
     server.faults.append(Fault("/v1/completions", 401, "sk-hidden is wrong"))
     page.click("#retry")
-    page.get_by_text("refuses the key of STUDIO_CHAT_KEY.").wait_for()
+    page.get_by_text("refuses the key; STUDIO_CHAT_KEY must be its own.").wait_for()
     assert "sk-hidden" not in page.content()
 
     page.click("#retry")
