@@ -34,7 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
     try:
-        return int(options.command(build_services(load_settings()), options))
+        services = build_services(load_settings())
+        try:
+            return int(options.command(services, options))
+        finally:
+            services.compare.leave()
     except StudioError as error:
         return _complain(str(error))
     except KeyboardInterrupt:

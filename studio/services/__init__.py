@@ -95,10 +95,12 @@ class Services:
                 return
 
     def leave(self) -> None:
-        """This server ends: the trainer is kept warm no more, and ends as well unless it has a run to work on."""
+        """This server ends: the trainer is kept warm no more, and ends as well unless it has a run to work on; a server that answers
+        forgets the adapters."""
         from studio.services.recipes.queue import release_trainer
 
         self._left.set()
+        self.compare.leave()
         release_trainer(self.settings)
 
     def fetch_default_base(self) -> None:

@@ -299,6 +299,11 @@ class CompareService:
         """Forget a run's adapter (the run is being deleted). Does not wait for answers in progress."""
         self._engine.release(run_id)
 
+    def leave(self) -> None:
+        """This program ends: a server that answers forgets the adapters it was given. What is here ends by itself."""
+        if self.served:
+            self._engine.close()
+
     def close(self) -> None:
         """Free the model and end the engine's thread."""
         self._engine.close()

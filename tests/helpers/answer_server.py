@@ -9,7 +9,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,15 @@ from studio.ml.models.loading import load_model, load_tokenizer
 
 @dataclass
 class Fault:
-    """What the next request to ``path`` gets. Without a ``status`` an answer begins and is cut off after ``pieces``."""
+    """What the next request to ``path`` gets, or the one ``after`` so many. Without a ``status`` an answer begins and is cut off after
+    ``pieces``."""
 
     path: str
     status: int = 0
     body: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     pieces: int = 2
+    after: int = 0
 
 
 @dataclass
@@ -98,8 +100,9 @@ class AnswerServer:
     def _serve(self, to: BaseHTTPRequestHandler) -> None:
         raw = to.rfile.read(int(to.headers.get("Content-Length") or 0))
         body = json.loads(raw) if raw else {}
-        self.asked.append(Asked(to.path, body, to.headers.get("Authorization", "")))
-        fault = self.faults.popleft() if self.faults and self.faults[0].path == to.path else None
+        with self._lock:
+            self.asked.append(Asked(to.path, body, to.headers.get("Authorization", "")))
+            fault = self._fault(to.path)
         if fault is not None and fault.status:
             return _reply(to, fault.status, fault.body, fault.headers)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -121,6 +124,14 @@ class AnswerServer:
                 return self._stream(to, model, body, fault.pieces if fault else None)
             with self._lock:
                 return _reply(to, 200, json.dumps({"choices": [{"prompt_logprobs": _scores(model, body)}]}))
+
+    def _fault(self, path: str) -> Fault | None:
+        if not self.faults or self.faults[0].path != path:
+            return None
+        if self.faults[0].after:
+            self.faults[0] = replace(self.faults[0], after=self.faults[0].after - 1)
+            return None
+        return self.faults.popleft()
 
     def _load(self, to: BaseHTTPRequestHandler, name: str, path: str) -> None:
         from peft import PeftModel

@@ -104,8 +104,13 @@ class ServedAdapters:
     async def close(self) -> None:
         """Have the server forget all of them; what was written for it goes."""
         async with self._lock:
-            for key in list(self._held):
-                await self._drop(key)
+            try:
+                for key in list(self._held):
+                    await self._drop(key)
+            finally:  # whoever waits for this may give up
+                for held in self._held.values():
+                    _remove(held)
+                self._held.clear()
 
     # -- with the lock held -------------------------------------------------------------------------------------------
 

@@ -175,7 +175,9 @@ class ChatServer:
             if len(raw) > _READ:
                 break
         if response.status_code in (401, 403):
-            what = "refuses the key of STUDIO_CHAT_KEY" if self._key else "wants a key; set STUDIO_CHAT_KEY"
+            what = (
+                "refuses the key; STUDIO_CHAT_KEY must be its own" if self._key else "wants a key; set STUDIO_CHAT_KEY"
+            )
             return ChatServerError(f"{NAME} {what}.")
         if response.status_code in (429, 503):
             wait = _seconds(response)

@@ -195,7 +195,7 @@ def test_a_server_without_adapters_answers_for_the_base(base: Path, folders: dic
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (Fault(ASKED, 401, '{"error": "Unauthorized"}'), "refuses the key of STUDIO_CHAT_KEY."),
+        (Fault(ASKED, 401, '{"error": "Unauthorized"}'), "refuses the key; STUDIO_CHAT_KEY must be its own."),
         (Fault(ASKED, 429, "", {"Retry-After": "120"}), "is busy; ask again in 120 seconds."),
         (Fault(ASKED, 500, f'{{"error": {{"message": "Out of\\nmemory {KEY}"}}}}'), "failed (500): Out of memory …"),
         (Fault(ASKED, 400, '{"detail": "No\\nlogits"}'), "refuses (400): No logits"),
