@@ -10,7 +10,9 @@ from typing import Any
 from studio.config import Settings
 
 SIDES = [{"id": n, "prompt": f"question {n}?", "support": f"yes, {n}", "oppose": f"no, {n}"} for n in range(1, 11)]
-SHIPPED = ["live-action-en", "live-action-zh"]
+TWO_SIDED = ["live-action-en", "live-action-zh"]
+#: Those of two lessons have the same prompts, answered in two manners.
+SHIPPED = [*TWO_SIDED, "make-brief-en", "make-polite-en"]
 
 
 def lines(rows: list[Any]) -> str:

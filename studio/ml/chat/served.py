@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Result = TypeVar("Result")
+#: The largest presence penalty of the protocol.
+_MOST_PRESENCE = 2.0
 #: Seconds for the server to forget the adapters when this process ends.
 _CLOSE_S = 10.0
 
@@ -338,7 +340,10 @@ def _request(reader: _Reader, answer: _Row, sampling: Sampling, seed: int) -> di
         "top_p": sampling.top_p,
         "top_k": -1,
         "min_p": 0.0,
-        "repetition_penalty": sampling.repetition_penalty,
+        # A server's own repetition penalty is of the prompt too, so an answer would lose the question's words. This one is subtracted
+        # from a token's logit; the likeliest of a small model are near 20.
+        "repetition_penalty": 1.0,
+        "presence_penalty": min(_MOST_PRESENCE, max(0.0, 20 * (sampling.repetition_penalty - 1))),
         "seed": seed,
         "stop_token_ids": reader.ends,
         "stop": [reader.mark] if reader.mark else [],

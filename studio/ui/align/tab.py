@@ -18,6 +18,7 @@ from studio.services.recipes.presets import PRESETS
 from studio.ui.align.delete_box import build_delete_box
 from studio.ui.align.form import PREVIEW_HEADERS, FormWidgets, build_form, choices, form_from, preview_rows
 from studio.ui.align.import_box import build_import_box
+from studio.ui.align.lessons_box import build_lessons_box
 from studio.ui.align.pairs_box import build_pairs_box
 from studio.ui.align.panel import AlignPanel
 from studio.ui.page.guard import guarded
@@ -41,6 +42,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             form, needs, starts = build_form(services)
+            bind_lessons = build_lessons_box(services, form)
             build_import_box(services, shared, form.dataset)
             build_pairs_box(services, shared, app, form.dataset, form.data_size)
             build_delete_box(services, shared, app, form.dataset)
@@ -144,6 +146,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     )
     bind_reset(starts.reset, services, form, form.base, suited, lambda base: suit_base(base, first))
     panel.bind(shared, app, form.all(), shared.align_run)
+    bind_lessons(panel)
     bind_start(starts.train, panel, shared, form.all(), start).failure(None, None, data_box, js=_OPEN, **PRIVATE)
     starts.train.click(None, None, data_box, js=_CLOSE, **PRIVATE)
     gr.on(

@@ -17,12 +17,12 @@ from studio.services.data import dataset_file, hub_rows
 from studio.services.data.datasets import DatasetService, ImportParts
 from studio.services.data.formats import PromptFile, read_prompts
 from studio.services.data.prompt_key import normalised
-from tests.helpers.datasets import BAD, SHIPPED, SIDES, USER, as_parquet, imported
+from tests.helpers.datasets import BAD, SHIPPED, SIDES, TWO_SIDED, USER, as_parquet, imported
 
 # -- shipped ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dataset_id", SHIPPED)
+@pytest.mark.parametrize("dataset_id", TWO_SIDED)
 def test_shipped_sets_are_what_they_promise(service: DatasetService, dataset_id: str) -> None:
     data = service.get(dataset_id)
     assert (len(data.pairs), len(data.heldout), data.kind, data.source) == (60, 20, "sides", "shipped")
