@@ -68,6 +68,7 @@ def test_a_request_says_all_that_decides_an_answer(answerer: ServedAnswerer, ser
     assert sorted(body.pop("seed") for body in bodies) == [3, 4]
     # what a server would else take from the base's generation_config.json is named
     wanted = {"temperature": 0.7, "top_p": 0.9, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "max_tokens": 5}
+    wanted["presence_penalty"] = 2.0  # of the answer alone, as the engine's repetition penalty is
     for body in bodies:
         assert wanted.items() <= body.items()
         assert body["model"].startswith("base-")

@@ -39,7 +39,7 @@ def test_a_real_vllm_answers_as_the_engine_does(real_base: Path, tmp_path: Path)
             GenRow(asked, HIGH, blend=Blend(LOW, 0.3)),
         )
     ]
-    greedy = Sampling(temperature=0, max_new_tokens=24, repetition_penalty=1.1)
+    greedy = Sampling(temperature=0, max_new_tokens=24)
     engine = ChatEngine("cpu", lambda: 1, dtype="float32")
     with vllm_server(real_base, "smollm2-135m", tmp_path / "vllm.log") as url:
         answerer = ServedAnswerer(ChatServer(url, KEY))
