@@ -11,7 +11,7 @@ from studio.config import ROOT, Settings
 from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Message
 from studio.services import build_services
-from studio.services.compare import PaneChat
+from studio.services.compare.panes import PaneChat
 
 DEMOS = {"demo-support-90": 0.9, "demo-support-10": 0.1}
 REAL = {"demo-smollm2-90": 0.9, "demo-smollm2-10": 0.1}

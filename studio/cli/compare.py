@@ -13,7 +13,7 @@ from studio.domain.chat import BASE, Blend, PaneUpdate
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.compare import PaneChat, behind
+from studio.services.compare.panes import PaneChat, behind
 from studio.services.strength import blended_name
 
 _BLEND = "answer through a blend of two adapters too: the first with weight W (0 to 1), the second with the rest"
@@ -73,7 +73,7 @@ def add(commands: Commands) -> None:
 def _compare(services: Services, options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from studio.services.compare_table import table_records
+    from studio.services.compare.table import table_records
     from studio.services.data.formats import read_prompts
     from studio.services.files.folders import check_file
     from studio.services.steps import run_of

@@ -5,8 +5,8 @@ sets of services with different settings live side by side.
 
 One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
 
-    files texts strength wording statistics access recipes lessons < compare_table hub < data runs < models jobs starts steps < align compare scoring
-    < words draws stage sweeps rating evaluations detox < votes < reward < library < worker
+    files texts strength wording statistics access recipes lessons < hub < data runs < models jobs starts steps < align compare scoring
+    < words stage sweeps rating evaluations detox < votes < reward < library < worker
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from studio.errors import ChatServerError, StudioError
 if TYPE_CHECKING:
     from studio.services.access import Gate
     from studio.services.align.service import AlignService
-    from studio.services.compare import CompareService
+    from studio.services.compare.draws import DrawService
+    from studio.services.compare.service import CompareService
     from studio.services.data.datasets import DatasetService
     from studio.services.detox.service import DetoxService
-    from studio.services.draws import DrawService
     from studio.services.evaluations.service import EvaluationService
     from studio.services.library.service import LibraryService
     from studio.services.models.background import BaseFetches
@@ -129,10 +129,10 @@ def build_services(settings: Settings) -> Services:
     """Join the services. Imports no torch, starts nothing, touches no file."""
     from studio.services.access import Gate
     from studio.services.align.service import AlignService
-    from studio.services.compare import CompareService
+    from studio.services.compare.draws import DrawService
+    from studio.services.compare.service import CompareService
     from studio.services.data.datasets import DatasetService
     from studio.services.detox.service import DetoxService
-    from studio.services.draws import DrawService
     from studio.services.evaluations.service import EvaluationService
     from studio.services.library.service import LibraryService
     from studio.services.models.background import BaseFetches

@@ -11,7 +11,8 @@ from studio.domain.settings import DpoSettings
 from studio.domain.words import MovedPair, MovedWords
 from studio.errors import InputError
 from studio.ml.training.pairs import conversation
-from studio.services.compare import CompareService, PaneChat
+from studio.services.compare.panes import PaneChat
+from studio.services.compare.service import CompareService
 from studio.services.data.dial import named_rows
 from studio.services.runs.store import RunStore
 from studio.services.steps import run_of

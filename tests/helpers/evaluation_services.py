@@ -8,7 +8,7 @@ from typing import Any
 from studio.config import Settings
 from studio.domain.chat import Sampling
 from studio.domain.evaluations import Evaluation
-from studio.services.compare import CompareService
+from studio.services.compare.service import CompareService
 from studio.services.evaluations.form import EvaluationForm
 from studio.services.evaluations.service import EvaluationService
 from studio.services.models.service import ModelService

@@ -15,7 +15,8 @@ from studio.domain.runs import BaseModelRef
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, ScorerSpec, TestPrompt, TextScore
 from studio.errors import InputError
 from studio.ml.models.loading import fingerprint
-from studio.services.compare import CompareService, PaneChat
+from studio.services.compare.panes import PaneChat
+from studio.services.compare.service import CompareService
 from studio.services.runs.store import RunStore
 from studio.services.scoring.service import TextScores
 from studio.store import evaluations as store

@@ -14,7 +14,7 @@ from studio.domain.data import Message
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
 from studio.ml.lora.snapshots import step_folder
 from studio.services import Services
-from studio.services.compare import PaneChat
+from studio.services.compare.panes import PaneChat
 from studio.services.files.leftovers import OLD_S, clear_leftovers
 from studio.services.words import explain
 from tests.helpers.compare import PROMPTS, add_run, add_steps

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from studio.domain.chat import BASE, Sampling
 from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError
-from studio.services.compare import check_sampling
+from studio.services.compare.panes import check_sampling
 from studio.services.texts import check_text
 
 MAX_PROMPTS = 2_000

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from studio.domain.chat import PaneUpdate
 from studio.domain.data import Message
 from studio.domain.evaluations import EvaluationRow, EvaluationSpec
-from studio.services.compare import TABLE_ROWS, CompareService, PaneChat, row_seed
+from studio.services.compare.panes import PaneChat, row_seed
+from studio.services.compare.service import TABLE_ROWS, CompareService
 from studio.services.scoring.service import ScoringService
 
 #: A question to answer and the number of the sample: its place among the prompts first.

@@ -17,7 +17,7 @@ from studio.config import Settings
 from studio.domain.chat import BASE
 from studio.domain.evaluations import Evaluation, EvaluationSpec
 from studio.errors import ConflictError, NotFoundError, StudioError
-from studio.services.compare import CompareService
+from studio.services.compare.service import CompareService
 from studio.services.evaluations.form import EvaluationForm, check_form, check_title
 from studio.services.evaluations.rows import make_rows, parts_left
 from studio.services.evaluations.status import RESUMABLE, EvaluationStatus

@@ -19,7 +19,8 @@ from studio.domain.chat import PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.domain.votes import NewPair, Origin
 from studio.errors import ConflictError, InputError
-from studio.services.compare import TABLE_ROWS, CompareService, PaneChat, check_sampling, row_seed
+from studio.services.compare.panes import PaneChat, check_sampling, row_seed
+from studio.services.compare.service import TABLE_ROWS, CompareService
 from studio.services.files.records import read_record, write_record
 from studio.services.jobs import Job, JobEnd, JobQueue, owner_gone, owner_name
 from studio.services.rating import pair_id as identity

@@ -11,7 +11,8 @@ from studio.config import Settings
 from studio.domain.chat import BASE, Sampling
 from studio.domain.votes import NewPair, Origin, PairSource
 from studio.errors import ConflictError, InputError, NotFoundError
-from studio.services.compare import CompareService, PaneChat, PaneChoice, check_sampling, choice_of
+from studio.services.compare.panes import PaneChat, PaneChoice, check_sampling, choice_of
+from studio.services.compare.service import CompareService
 from studio.services.data.datasets import DatasetService
 from studio.services.data.formats import RawRow, read_document
 from studio.services.data.hub_rows import hub_rows

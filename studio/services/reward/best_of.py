@@ -16,7 +16,7 @@ from studio.domain.data import Message
 from studio.domain.runs import RewardRecipe
 from studio.domain.toxicity import ScorerInfo, reward_scorer
 from studio.errors import DatasetError, InputError
-from studio.services.compare import CompareService
+from studio.services.compare.service import CompareService
 from studio.services.runs.store import RunStore
 from studio.services.scoring.service import ScoringService
 from studio.services.statistics.best_of import best_of, best_of_kl

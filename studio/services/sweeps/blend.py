@@ -13,7 +13,8 @@ from studio.domain.events import SupportShare
 from studio.domain.runs import DpoRecipe
 from studio.domain.sweeps import BlendPoint, MeasuredBlend
 from studio.errors import ConflictError
-from studio.services.compare import TABLE_ROWS, CompareService, PaneChat, row_seed
+from studio.services.compare.panes import PaneChat, row_seed
+from studio.services.compare.service import TABLE_ROWS, CompareService
 from studio.services.jobs import Job, JobEnd, JobQueue
 from studio.services.runs.store import RunStore, RunView
 from studio.services.sweeps.service import SweepService, SweepView

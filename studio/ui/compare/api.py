@@ -16,7 +16,7 @@ from studio.domain.chat import BASE, Blend, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services, words
-from studio.services.compare import PaneChat, behind, check_sampling
+from studio.services.compare.panes import PaneChat, behind, check_sampling
 from studio.services.strength import one_each
 from studio.services.texts import check_text
 from studio.ui.compare.talk import MAX_PANES, MAX_QUESTION

@@ -10,7 +10,7 @@ from typing import Any
 
 from studio.domain.chat import BASE, Sampling
 from studio.errors import StudioError
-from studio.services.compare_table import TableProgress, TableRow
+from studio.services.compare.table import TableProgress, TableRow
 from studio.ui.compare.talk import sampling_from, sampling_numbers
 
 #: What is kept at most. A browser gives a page some five million characters for everything.

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from studio.domain.chat import BASE, Sampling
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
-from studio.services.compare_table import TableProgress, table_records
+from studio.services.compare.table import TableProgress, table_records
 from studio.services.data.prompts import MAX_PROMPTS, bounded_prompts
 from studio.services.files.tables import BOM, csv_text
 from studio.ui.compare import kept_table

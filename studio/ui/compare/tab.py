@@ -1,7 +1,7 @@
 """The Compare tab: the same question to the base and to adapters of it, answered side by side at the same time.
 
 The conversation lives in the visitor's browser (:mod:`studio.ui.compare.talk`); the server remembers of a page only what is needed
-to stop an answer in progress. Answers come from the one engine behind :class:`studio.services.compare.CompareService`.
+to stop an answer in progress. Answers come from the one engine behind :class:`studio.services.compare.service.CompareService`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import gradio as gr
 from studio.domain.chat import BASE, Blend, PaneUpdate
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
-from studio.services.compare import PaneChoice, behind
+from studio.services.compare.panes import PaneChoice, behind
 from studio.services.runs.store import RunView
 from studio.services.strength import check_strength, check_weight
 from studio.ui.compare import talk as talks

@@ -15,7 +15,7 @@ from typing import Any
 from studio.domain.chat import Blend, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError, StudioError
-from studio.services.compare import PaneChat, behind, check_sampling
+from studio.services.compare.panes import PaneChat, behind, check_sampling
 from studio.services.steps import at_step
 from studio.services.strength import check_blend, check_strength
 

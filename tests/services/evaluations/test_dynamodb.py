@@ -21,7 +21,7 @@ from studio.domain.evaluations import Evaluation, EvaluationRow, EvaluationSpec
 from studio.domain.runs import BaseModelRef
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TestPrompt, TextScore
 from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError, StudioError
-from studio.services.compare import row_seed
+from studio.services.compare.panes import row_seed
 from studio.services.evaluations import dynamodb
 from studio.services.evaluations.dynamodb import items_of, put_evaluation
 

@@ -14,7 +14,7 @@ import pytest
 from studio.config import Settings
 from studio.domain.toxicity import NOT_COVERED, TextScore
 from studio.errors import InputError, NotFoundError, NotInstalledError
-from studio.services.compare import row_seed
+from studio.services.compare.panes import row_seed
 from studio.services.evaluations.dynamodb import put_evaluation
 from studio.services.evaluations.table import COLUMNS, Filter, by_difference, export, file_name, matching, records
 from tests.helpers.evaluations import make_evaluation

@@ -17,7 +17,7 @@ from studio.domain.data import Message
 from studio.domain.evaluations import Evaluation
 from studio.domain.toxicity import TestPrompt
 from studio.errors import ConflictError
-from studio.services.compare import PaneChat, row_seed
+from studio.services.compare.panes import PaneChat, row_seed
 from studio.services.evaluations.rows import seed_of
 from tests.helpers.compare import add_run
 from tests.helpers.evaluation_services import HOW, House, form

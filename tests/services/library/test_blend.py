@@ -13,8 +13,8 @@ from studio.domain.chat import BASE, Blend, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services, build_services
-from studio.services.compare import PaneChat
-from studio.services.compare_table import table_records
+from studio.services.compare.panes import PaneChat
+from studio.services.compare.table import table_records
 from studio.services.words import moved_words
 from tests.helpers.compare import add_run
 

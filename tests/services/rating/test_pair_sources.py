@@ -17,7 +17,7 @@ from studio.domain.data import Message
 from studio.domain.votes import Origin
 from studio.errors import ConflictError, NotFoundError, StudioError
 from studio.services import Services, build_services
-from studio.services.compare import PaneChat, row_seed
+from studio.services.compare.panes import PaneChat, row_seed
 from studio.services.data.datasets import ImportParts
 from studio.services.files.records import read_record, write_record
 from studio.services.rating.pair_batches import BatchForm, Question

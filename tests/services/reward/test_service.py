@@ -22,7 +22,7 @@ from studio.domain.runs import RewardRecipe
 from studio.domain.toxicity import NOT_COVERED, TextScore
 from studio.errors import ConflictError, DatasetError, InputError, NotFoundError, RecipeError
 from studio.services import Services, build_services
-from studio.services.compare import PaneChat
+from studio.services.compare.panes import PaneChat
 from studio.services.files.records import write_record
 from studio.services.recipes.queue import trainer_environment
 from studio.services.reward.best_of import DRAWN, SIZES, BestOfForm, read_best_of

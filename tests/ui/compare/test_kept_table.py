@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from studio.domain.chat import BASE, Sampling
-from studio.services.compare_table import TableProgress, TableRow
+from studio.services.compare.table import TableProgress, TableRow
 from studio.ui.compare.kept_table import MAX_CHARACTERS, KeptTable, restore, store
 from studio.ui.compare.prompt_table import file_name
 

@@ -20,7 +20,7 @@ from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.errors import ConflictError, InputError
 from studio.services import Services, build_services
-from studio.services.compare import PaneChat
+from studio.services.compare.panes import PaneChat
 from studio.ui.compare import talk as talks
 from studio.ui.compare.api import _blends
 from studio.ui.compare.panes import view as show

@@ -11,8 +11,8 @@ import gradio as gr
 from studio.domain.chat import BASE
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.compare import TableProgress
-from studio.services.draws import COUNT
+from studio.services.compare.draws import COUNT
+from studio.services.compare.table import TableProgress
 from studio.services.strength import at_strength
 from studio.services.wording import shortened
 from studio.ui.compare import talk as talks

@@ -13,7 +13,7 @@ from studio.domain.chat import BASE, Sampling
 from studio.domain.toxicity import RUN
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.compare import behind
+from studio.services.compare.panes import behind
 from studio.services.scoring.service import ranking
 from studio.ui.compare import talk as talks
 from studio.ui.compare.panes.widgets import PaneWidgets

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from studio.domain.chat import BASE, PaneUpdate
-from studio.services.compare import PaneChoice
+from studio.services.compare.panes import PaneChoice
 from studio.services.strength import HIGHEST, LOWEST
 from studio.ui.compare.panes import view as show
 from studio.ui.compare.panes.draw_many import build_draw_many

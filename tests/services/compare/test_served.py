@@ -12,7 +12,7 @@ from studio.domain.chat import BASE, Blend, Sampling
 from studio.domain.data import Message
 from studio.errors import ChatServerError
 from studio.services import Services, build_services
-from studio.services.compare import PaneChat
+from studio.services.compare.panes import PaneChat
 from studio.services.rating.pair_batches import BatchForm, Question
 from studio.services.words import explain
 from tests.helpers.answer_server import AnswerServer, Fault, answer_server

@@ -11,7 +11,9 @@ from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Side
 from studio.errors import InputError, NotFoundError
 from studio.ml.measure.stance import StanceJudge
-from studio.services.compare import CompareService, PaneChat, TableProgress, row_seed
+from studio.services.compare.panes import PaneChat, row_seed
+from studio.services.compare.service import CompareService
+from studio.services.compare.table import TableProgress
 from studio.services.runs.store import RunStore
 from studio.services.steps import run_of
 

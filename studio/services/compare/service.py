@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from studio.config import Settings
 from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
 from studio.domain.data import Message
-from studio.domain.runs import BaseModelRef, DpoRecipe
+from studio.domain.runs import BaseModelRef
 from studio.domain.words import Token
 from studio.errors import InputError, ModelLoadError, StudioError
 from studio.ml.chat.answerer import Answerer
@@ -21,57 +21,17 @@ from studio.ml.chat.request import BaseSource, GenRow
 from studio.ml.chat.served import ServedAnswerer
 from studio.ml.chat.server import ChatServer
 from studio.ml.lora.snapshots import step_folder
-from studio.services.compare_table import TableProgress, TableRow
+from studio.services.compare.panes import PaneChat, PaneChoice, behind, check_sampling, choice_of, row_seed
+from studio.services.compare.table import TableProgress, TableRow
 from studio.services.models.service import ModelService, Progress
 from studio.services.recipes.queue import cores, mark_chat, training_threads
 from studio.services.runs.file_cache import FileCache
-from studio.services.runs.store import RunStore, RunView
+from studio.services.runs.store import RunStore
 from studio.services.steps import adapter_folder, split_step, steps_of
 from studio.services.strength import broken_noted, check_blend, check_strength, one_each
 
 #: Answers made together while a table is filled: enough to use the hardware, few enough that a chat gets its turn.
 TABLE_ROWS = 16
-
-
-@dataclass(frozen=True)
-class PaneChoice:
-    """Something a pane can show.
-
-    Attributes:
-        id: :data:`studio.domain.chat.BASE` or the run id.
-        run_id: None for the base.
-        ratio: the run's support_ratio; None for the base and for uploaded adapters of unknown training.
-        adapter_hash: first 12 hex digits of the sha256 of its weights; empty for the base.
-        base: id of the base model it needs; empty for the base pane, which takes the base of the panes beside it.
-        system_prompt: what the run was trained with.
-        sampling: how its answers are drawn unless somebody says otherwise.
-    """
-
-    id: str
-    label: str
-    run_id: str | None
-    ratio: float | None
-    adapter_hash: str
-    base: str
-    system_prompt: str = ""
-    sampling: Sampling = field(default_factory=Sampling)
-
-
-@dataclass(frozen=True)
-class PaneChat:
-    """A pane (the base, a run or RUN@STEP) and its own conversation, the new question last (a system message may come first). ``seed`` None takes that
-    of the sampling; ``strength`` is how strongly its adapter answers, alone or in a ``blend`` (see :mod:`studio.services.strength`)."""
-
-    pane_id: str
-    messages: tuple[Message, ...]
-    seed: int | None = None
-    strength: float = 1.0
-    blend: Blend | None = None
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """The base, or the runs whose adapters answer."""
-        return (self.pane_id,) if self.blend is None else (self.pane_id, self.blend.run_id)
 
 
 class CompareService:
@@ -369,46 +329,3 @@ class CompareService:
         if not any(run.status.state in ("running", "stopping") for run in self._runs.list()):
             return cores()
         return max(1, cores() - training_threads(self._settings))
-
-
-def check_sampling(sampling: Sampling) -> None:
-    """Raises InputError, naming the value, where a sampling setting is out of range."""
-    ranges = {
-        "temperature": (0, 5),
-        "max_new_tokens": (1, 4096),
-        "seed": (0, 2**63 - 1),
-        "repetition_penalty": (0.5, 2),
-    }
-    for name, (low, high) in ranges.items():
-        value = getattr(sampling, name)
-        if not low <= value <= high:
-            raise InputError(f"{name} is {value}; it must be between {low} and {high}.")
-    if not 0 < sampling.top_p <= 1:
-        raise InputError(f"top_p is {sampling.top_p}; it must be above 0 and at most 1.")
-
-
-def choice_of(run: RunView) -> PaneChoice:
-    """A run with an adapter, as a pane offers it."""
-    ratio = run.recipe.support_ratio if isinstance(run.recipe, DpoRecipe) else None
-    kind = f"{ratio:g}" if ratio is not None else {"unknown": "uploaded"}.get(run.method, run.method)
-    return PaneChoice(
-        id=run.run_id,
-        label=f"{run.title} · {kind} · {run.adapter_hash}",
-        run_id=run.run_id,
-        ratio=ratio,
-        adapter_hash=run.adapter_hash,
-        base=run.recipe.base.id,
-        system_prompt=run.recipe.system_prompt,
-        sampling=run.recipe.sampling,
-    )
-
-
-def behind(system_prompt: str, messages: Sequence[Message] = ()) -> tuple[Message, ...]:
-    """``messages`` behind a system prompt; alone where that is empty."""
-    said = system_prompt.strip()
-    return (*([Message("system", said)] if said else []), *messages)
-
-
-def row_seed(seed: int, index: int) -> int:
-    """Another seed for each prompt, so that two prompts do not share their noise."""
-    return (seed + 1_000_003 * (index + 1)) % 2**63

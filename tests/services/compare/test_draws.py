@@ -13,8 +13,8 @@ from studio.domain.chat import BASE, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services
-from studio.services.compare import PaneChat
-from studio.services.draws import COUNT
+from studio.services.compare.draws import COUNT
+from studio.services.compare.panes import PaneChat
 from tests.helpers.compare import add_run
 from tests.helpers.services import opened
 

@@ -20,8 +20,9 @@ from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef, RunStatus
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
 from studio.ml.models.loading import fingerprint
-from studio.services.compare import CompareService, PaneChat, check_sampling
-from studio.services.compare_table import TableProgress, TableRow, table_records
+from studio.services.compare.panes import PaneChat, check_sampling
+from studio.services.compare.service import CompareService
+from studio.services.compare.table import TableProgress, TableRow, table_records
 from studio.services.models.service import ModelService
 from studio.services.recipes.queue import cores, mark_chat, training_threads
 from studio.services.runs.status import write_status
