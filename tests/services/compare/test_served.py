@@ -51,7 +51,9 @@ def services(served: Settings) -> Iterator[Services]:
     made.rating.close()
 
 
-def test_panes_tables_and_words_are_those_of_the_engine(services: Services, settings: Settings) -> None:
+def test_panes_tables_and_words_are_those_of_the_engine(
+    services: Services, settings: Settings, server: AnswerServer
+) -> None:
     chats = [
         PaneChat(BASE, ASK),
         PaneChat("run-1", ASK),
