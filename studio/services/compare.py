@@ -5,53 +5,31 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from studio.config import Settings
 from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
 from studio.domain.data import Message
-from studio.domain.runs import BaseModelRef, DpoRecipe
+from studio.domain.runs import BaseModelRef
 from studio.errors import InputError, ModelLoadError, StudioError
 from studio.ml.chat.engine import MAX_ADAPTERS, ChatEngine
 from studio.ml.chat.request import BaseSource, GenRow
 from studio.ml.lora.snapshots import step_folder
 from studio.services.compare_table import TableProgress, TableRow
+from studio.services.lineage.choices import PaneChoice, choice_of, unfinished
+from studio.services.lineage.steps import adapter_folder, split_step
+from studio.services.lineage.vector import made_vector, vector_folder
 from studio.services.models.service import ModelService, Progress
 from studio.services.recipes.queue import cores, mark_chat, training_threads
 from studio.services.runs.file_cache import FileCache
-from studio.services.runs.store import RunStore, RunView
-from studio.services.steps import adapter_folder, split_step, steps_of
+from studio.services.runs.store import RunStore
 from studio.services.strength import broken_noted, check_blend, check_strength, one_each
 
 Result = TypeVar("Result")
 #: Answers made together while a table is filled: enough to use the hardware, few enough that a chat gets its turn.
 TABLE_ROWS = 16
-
-
-@dataclass(frozen=True)
-class PaneChoice:
-    """Something a pane can show.
-
-    Attributes:
-        id: :data:`studio.domain.chat.BASE` or the run id.
-        run_id: None for the base.
-        ratio: the run's support_ratio; None for the base and for uploaded adapters of unknown training.
-        adapter_hash: first 12 hex digits of the sha256 of its weights; empty for the base.
-        base: id of the base model it needs; empty for the base pane, which takes the base of the panes beside it.
-        system_prompt: what the run was trained with.
-        sampling: how its answers are drawn unless somebody says otherwise.
-    """
-
-    id: str
-    label: str
-    run_id: str | None
-    ratio: float | None
-    adapter_hash: str
-    base: str
-    system_prompt: str = ""
-    sampling: Sampling = field(default_factory=Sampling)
 
 
 @dataclass(frozen=True)
@@ -88,10 +66,9 @@ class CompareService:
         choices += [choice_of(run) for run in self._runs.list() if run.has_adapter and run.method != "reward"]
         return choices
 
-    def in_training(self) -> list[PaneChoice]:
-        """The runs without an adapter of their own yet, of which snapshots can be asked, newest first."""
-        waiting = [run for run in self._runs.list() if not run.has_adapter and steps_of(run)]
-        return [replace(choice_of(run), label=f"{run.title} · {run.status.state}") for run in waiting]
+    def unfinished(self) -> list[PaneChoice]:
+        """The runs without an adapter of their own yet, of which steps can be asked, then the steering vectors of runs' pairs."""
+        return unfinished(self._runs.list())
 
     def opening(self) -> tuple[PaneChoice, ...]:
         """What Compare opens with: the base and the newest adapter of it; where it has none, the newest of another base that is
@@ -268,14 +245,16 @@ class CompareService:
         return self._prepare(pane_ids, base)[0].ref
 
     def adapter_hash(self, pane_id: str) -> str:
-        """First 12 hex digits of the sha256 of the weights that answer as RUN or RUN@STEP; empty where there are none.
+        """First 12 hex digits of the sha256 of what answers as RUN, RUN@STEP or RUN@vector; empty where there is nothing (yet).
 
         Raises:
             InputError, NotFoundError: no such run.
         """
         run_id, step = split_step(pane_id)
         folder = self._runs.folder(run_id)
-        return self._files.adapter_hash(folder if step is None else step_folder(folder, step))
+        if isinstance(step, str):
+            folder = vector_folder(self._settings, self._runs.get(run_id))
+        return self._files.adapter_hash(step_folder(folder, step) if isinstance(step, int) else folder)
 
     def base_check(self) -> BaseCheck | None:
         """The newest check that the base pane is the base; None before the first answer that had one."""
@@ -305,7 +284,7 @@ class CompareService:
         if len(named) > MAX_ADAPTERS:
             raise InputError(f"{len(named)} adapters at once are too many; {MAX_ADAPTERS} fit.")
         found = {run_id: self._runs.get(run_id) for run_id, _ in named.values()}
-        folders = {pane: adapter_folder(found[run_id], step) for pane, (run_id, step) in named.items()}
+        folders = {p: adapter_folder(found[r], step) for p, (r, step) in named.items() if not isinstance(step, str)}
         runs = list(found.values())
         bases = {run.recipe.base.id for run in runs}
         if len(bases) > 1:
@@ -326,6 +305,9 @@ class CompareService:
                     f"Run {run.run_id} was trained on another state of {model_id} ({trained_on[:12]}, here is "
                     f"{source.ref.fingerprint[:12]}), so its adapter does not fit. Train it anew."
                 )
+        for pane in named.keys() - folders.keys():
+            run = found[named[pane][0]]
+            folders[pane] = made_vector(self._settings, self._engine, source, self._runs, run)
         return source, folders
 
     def _source(self, model_id: str, load_in_4bit: bool, progress: Progress | None = None) -> BaseSource:
@@ -365,22 +347,6 @@ def check_sampling(sampling: Sampling) -> None:
             raise InputError(f"{name} is {value}; it must be between {low} and {high}.")
     if not 0 < sampling.top_p <= 1:
         raise InputError(f"top_p is {sampling.top_p}; it must be above 0 and at most 1.")
-
-
-def choice_of(run: RunView) -> PaneChoice:
-    """A run with an adapter, as a pane offers it."""
-    ratio = run.recipe.support_ratio if isinstance(run.recipe, DpoRecipe) else None
-    kind = f"{ratio:g}" if ratio is not None else {"unknown": "uploaded"}.get(run.method, run.method)
-    return PaneChoice(
-        id=run.run_id,
-        label=f"{run.title} · {kind} · {run.adapter_hash}",
-        run_id=run.run_id,
-        ratio=ratio,
-        adapter_hash=run.adapter_hash,
-        base=run.recipe.base.id,
-        system_prompt=run.recipe.system_prompt,
-        sampling=run.recipe.sampling,
-    )
 
 
 def behind(system_prompt: str, messages: Sequence[Message] = ()) -> tuple[Message, ...]:

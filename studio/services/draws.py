@@ -12,8 +12,8 @@ from studio.domain.data import Side
 from studio.errors import InputError, NotFoundError
 from studio.ml.measure.stance import StanceJudge
 from studio.services.compare import CompareService, PaneChat, TableProgress, row_seed
+from studio.services.lineage.steps import run_of
 from studio.services.runs.store import RunStore
-from studio.services.steps import run_of
 
 #: Answers drawn for each pane.
 COUNT = 8

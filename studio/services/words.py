@@ -15,8 +15,9 @@ from studio.ml.measure.words import moved_tokens
 from studio.ml.training.pairs import conversation
 from studio.services.compare import CompareService
 from studio.services.data.dial import named_rows
+from studio.services.lineage.steps import run_of
+from studio.services.lineage.vector import is_vector
 from studio.services.runs.store import RunStore
-from studio.services.steps import run_of
 from studio.services.strength import check_strength
 from studio.services.wording import counted
 
@@ -42,8 +43,8 @@ def moved_words(
     work = functools.partial(moved_tokens, messages=messages, answer=answer, strength=strength)
     tokens = compare.with_adapter(run_id, work, blend)
     recipe = runs.get(run_of(run_id)).recipe
-    # a blend was not trained with a beta; where a run went on from an adapter, its rewards are measured from there and not from the base
-    dpo = recipe.settings if blend is None and not recipe.start_run else None
+    # a blend or a steering vector was not trained with a beta; where a run went on from an adapter, its rewards are measured from there and not from the base
+    dpo = recipe.settings if blend is None and not recipe.start_run and not is_vector(run_id) else None
     return MovedWords(tokens, strength, dpo.beta if isinstance(dpo, DpoSettings) else None)
 
 

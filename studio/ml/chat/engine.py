@@ -145,6 +145,12 @@ class ChatEngine:
         finally:
             closed.set()
 
+    def with_base(
+        self, source: BaseSource, work: Callable[[PreTrainedModel, PreTrainedTokenizerBase], Result]
+    ) -> Result:
+        """As :meth:`with_adapter`, without one."""
+        return self._submit(lambda: work((loaded := self._ensure_base(source, None)).model, loaded.tokenizer)).result()
+
     def with_adapter(
         self,
         source: BaseSource,
