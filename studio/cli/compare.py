@@ -76,7 +76,7 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
     from studio.services.compare.table import table_records
     from studio.services.data.formats import read_prompts
     from studio.services.files.folders import check_file
-    from studio.services.steps import run_of
+    from studio.services.lineage.steps import run_of
     from studio.services.strength import one_each
     from studio.services.texts import check_text
 

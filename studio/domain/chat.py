@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 #: Pane and adapter name of the untouched base model (PEFT's own name for "no adapter on this row").
 BASE = "__base__"
+#: What stands behind the @ in the name of the steering vector of a run's pairs.
+VECTOR = "vector"
 
 
 @dataclass(frozen=True)

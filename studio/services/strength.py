@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from studio.domain.chat import BASE, Blend, PaneUpdate
+from studio.domain.chat import BASE, VECTOR, Blend, PaneUpdate
 from studio.errors import InputError
 from studio.ml.measure.whole import is_whole, repeats
 
@@ -71,6 +71,8 @@ def check_blend(run_id: str, blend: Blend | None) -> None:
         raise InputError(
             "The base has no adapter to blend; choose two adapters (an adapter's strength leads to the base)."
         )
+    if f"@{VECTOR}" in run_id + blend.run_id:
+        raise InputError("A steering vector cannot be blended; choose two adapters.")
     if run_id == blend.run_id:
         raise InputError(f"Both adapters of the blend are {run_id}; choose two different ones.")
 

@@ -14,8 +14,9 @@ from studio.ml.training.pairs import conversation
 from studio.services.compare.panes import PaneChat
 from studio.services.compare.service import CompareService
 from studio.services.data.dial import named_rows
+from studio.services.lineage.steps import run_of
+from studio.services.lineage.vector import is_vector
 from studio.services.runs.store import RunStore
-from studio.services.steps import run_of
 from studio.services.strength import check_strength
 from studio.services.wording import counted
 
@@ -40,8 +41,8 @@ def moved_words(
         raise InputError("The answer is empty; there is no word to look at.")
     tokens = compare.moved(PaneChat(run_id, tuple(messages), strength=strength, blend=blend), answer)
     recipe = runs.get(run_of(run_id)).recipe
-    # a blend was not trained with a beta; where a run went on from an adapter, its rewards are measured from there and not from the base
-    dpo = recipe.settings if blend is None and not recipe.start_run else None
+    # a blend or a steering vector was not trained with a beta; where a run went on from an adapter, its rewards are measured from there and not from the base
+    dpo = recipe.settings if blend is None and not recipe.start_run and not is_vector(run_id) else None
     return MovedWords(tokens, strength, dpo.beta if isinstance(dpo, DpoSettings) else None)
 
 

@@ -131,6 +131,12 @@ class ChatEngine:
         finally:
             closed.set()
 
+    def with_base(
+        self, source: BaseSource, work: Callable[[PreTrainedModel, PreTrainedTokenizerBase], Result]
+    ) -> Result:
+        """As :meth:`with_adapter`, without one."""
+        return self._submit(lambda: work((loaded := self._ensure_base(source, None)).model, loaded.tokenizer)).result()
+
     def moved(self, source: BaseSource, row: GenRow, adapters: Mapping[str, Path], answer: str) -> tuple[Token, ...]:
         """See :meth:`studio.ml.chat.answerer.Answerer.moved`."""
 

@@ -12,11 +12,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from studio.errors import ModelLoadError
+from studio.ml.lora.shift import KIND, read_shift, shifted
 
 if TYPE_CHECKING:
     import torch
@@ -45,11 +46,13 @@ class Adapter:
         name: the run id.
         stamp: modification time and size of its weight file (of a blend those of both); another stamp is another adapter.
         parts: module path -> ``(down [in, rank], up [rank, out])``, the scaling already inside ``up``.
+        shifts: of a steering vector: module path -> what is added to its output, ``[hidden]``.
     """
 
     name: str
     stamp: tuple[int, ...]
     parts: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    shifts: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
@@ -130,6 +133,8 @@ def read_adapter(name: str, folder: Path, model: PreTrainedModel, dtype: torch.d
     import torch
 
     stamp = adapter_stamp(folder)
+    if _is_shift(folder):
+        return Adapter(name, stamp, {}, read_shift(name, folder / WEIGHTS, model))
     config, found = adapter_tensors(name, folder)
     # on a CPU a bfloat16 product of one row costs 20 us before it starts, a float32 one 3 us
     dtype = dtype or (torch.float32 if model.device.type == "cpu" else model.dtype)
@@ -184,7 +189,12 @@ def attached(model: PreTrainedModel, groups: Sequence[RowGroup]) -> Iterator[Non
     distinct = {(group.adapter.name, group.strength): group.adapter.size_bytes for group in groups}
     stacked = len(groups) > 1 and sum(distinct.values()) <= STACK_BYTES
     changed: list[Any] = []
+    hooks = contextlib.ExitStack()
     try:
+        for group in groups:
+            for path, vector in group.adapter.shifts.items():
+                rows = slice(group.start, group.stop)
+                hooks.enter_context(shifted(model.get_submodule(path), vector * group.strength, rows))
         for path, parts in by_module.items():
             module = model.get_submodule(path)
             # set on the instance, so that removing it uncovers the class's own method again
@@ -193,6 +203,7 @@ def attached(model: PreTrainedModel, groups: Sequence[RowGroup]) -> Iterator[Non
             changed.append((module, previous))
         yield
     finally:
+        hooks.close()
         for module, previous in changed:
             if previous is None:
                 del module.forward
@@ -240,6 +251,13 @@ def _with_rows(
         return out
 
     return run
+
+
+def _is_shift(folder: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return isinstance(config, dict) and config.get("peft_type") == KIND
+    return False
 
 
 def _check_kind(name: str, config: dict[str, Any]) -> None:

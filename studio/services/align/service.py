@@ -14,6 +14,7 @@ from studio.ml.lengths.rows import rows_that_fit
 from studio.services.data.dial import build_preferences
 from studio.services.data.stance_prefix import can_prefix, with_stance_prefix
 from studio.services.files.records import finite
+from studio.services.lineage.start import start_fields, starts
 from studio.services.models.outlook import form_outlook
 from studio.services.recipes.form import TrainingForm, pair_fields, recipe_fields, with_pairs
 from studio.services.recipes.presets import PRESETS, find_preset
@@ -22,7 +23,6 @@ from studio.services.runs.outlook import Outlook
 from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
 from studio.services.runs.store import RunStore
-from studio.services.starts import start_fields, starts
 from studio.services.wording import shortened
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class AlignService:
         self._queue = queue
 
     def starts(self, base: str) -> list[tuple[str, str]]:
-        """As :func:`studio.services.starts.starts`."""
+        """As :func:`studio.services.lineage.start.starts`."""
         return starts(self._runs, base)
 
     def suited(self, base: str, preset: str, dataset_id: str) -> tuple[str, str, str]:
@@ -127,7 +127,7 @@ class AlignService:
 
         Raises:
             NotFoundError, DatasetError: as :meth:`preview`.
-            NotFoundError, ConflictError, RecipeError: what it is to go on from as :func:`studio.services.starts.start_fields`.
+            NotFoundError, ConflictError, RecipeError: what it is to go on from as :func:`studio.services.lineage.start.start_fields`.
             RecipeError: a setting is out of range; the message names it and its value.
             InputError, ModelLoadError: the base model is not to be had.
         """

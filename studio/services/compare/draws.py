@@ -14,8 +14,8 @@ from studio.ml.measure.stance import StanceJudge
 from studio.services.compare.panes import PaneChat, row_seed
 from studio.services.compare.service import CompareService
 from studio.services.compare.table import TableProgress
+from studio.services.lineage.steps import run_of
 from studio.services.runs.store import RunStore
-from studio.services.steps import run_of
 
 #: Answers drawn for each pane.
 COUNT = 8

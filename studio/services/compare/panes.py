@@ -1,39 +1,13 @@
-"""What a pane can show and is asked, and how its answers are drawn."""
+"""What a pane is asked, and how its answers are drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from studio.domain.chat import Blend, Sampling
 from studio.domain.data import Message
-from studio.domain.runs import DpoRecipe
 from studio.errors import InputError
-from studio.services.runs.store import RunView
-
-
-@dataclass(frozen=True)
-class PaneChoice:
-    """Something a pane can show.
-
-    Attributes:
-        id: :data:`studio.domain.chat.BASE` or the run id.
-        run_id: None for the base.
-        ratio: the run's support_ratio; None for the base and for uploaded adapters of unknown training.
-        adapter_hash: first 12 hex digits of the sha256 of its weights; empty for the base.
-        base: id of the base model it needs; empty for the base pane, which takes the base of the panes beside it.
-        system_prompt: what the run was trained with.
-        sampling: how its answers are drawn unless somebody says otherwise.
-    """
-
-    id: str
-    label: str
-    run_id: str | None
-    ratio: float | None
-    adapter_hash: str
-    base: str
-    system_prompt: str = ""
-    sampling: Sampling = field(default_factory=Sampling)
 
 
 @dataclass(frozen=True)
@@ -67,22 +41,6 @@ def check_sampling(sampling: Sampling) -> None:
             raise InputError(f"{name} is {value}; it must be between {low} and {high}.")
     if not 0 < sampling.top_p <= 1:
         raise InputError(f"top_p is {sampling.top_p}; it must be above 0 and at most 1.")
-
-
-def choice_of(run: RunView) -> PaneChoice:
-    """A run with an adapter, as a pane offers it."""
-    ratio = run.recipe.support_ratio if isinstance(run.recipe, DpoRecipe) else None
-    kind = f"{ratio:g}" if ratio is not None else {"unknown": "uploaded"}.get(run.method, run.method)
-    return PaneChoice(
-        id=run.run_id,
-        label=f"{run.title} · {kind} · {run.adapter_hash}",
-        run_id=run.run_id,
-        ratio=ratio,
-        adapter_hash=run.adapter_hash,
-        base=run.recipe.base.id,
-        system_prompt=run.recipe.system_prompt,
-        sampling=run.recipe.sampling,
-    )
 
 
 def behind(system_prompt: str, messages: Sequence[Message] = ()) -> tuple[Message, ...]:

@@ -21,13 +21,15 @@ from studio.ml.chat.request import BaseSource, GenRow
 from studio.ml.chat.served import ServedAnswerer
 from studio.ml.chat.server import ChatServer
 from studio.ml.lora.snapshots import step_folder
-from studio.services.compare.panes import PaneChat, PaneChoice, behind, check_sampling, choice_of, row_seed
+from studio.services.compare.panes import PaneChat, behind, check_sampling, row_seed
 from studio.services.compare.table import TableProgress, TableRow
+from studio.services.lineage.choices import PaneChoice, choice_of, unfinished
+from studio.services.lineage.steps import adapter_folder, split_step
+from studio.services.lineage.vector import is_vector, made_vector, vector_folder
 from studio.services.models.service import ModelService, Progress
 from studio.services.recipes.queue import cores, mark_chat, training_threads
 from studio.services.runs.file_cache import FileCache
 from studio.services.runs.store import RunStore
-from studio.services.steps import adapter_folder, split_step, steps_of
 from studio.services.strength import broken_noted, check_blend, check_strength, one_each
 
 #: Answers made together while a table is filled: enough to use the hardware, few enough that a chat gets its turn.
@@ -61,10 +63,11 @@ class CompareService:
         choices += [choice_of(run) for run in self._runs.list() if run.has_adapter and run.method != "reward"]
         return choices
 
-    def in_training(self) -> list[PaneChoice]:
-        """The runs without an adapter of their own yet, of which snapshots can be asked, newest first."""
-        waiting = [run for run in self._runs.list() if not run.has_adapter and steps_of(run)]
-        return [replace(choice_of(run), label=f"{run.title} · {run.status.state}") for run in waiting]
+    def unfinished(self) -> list[PaneChoice]:
+        """The runs without an adapter of their own yet, of which steps can be asked, then the steering vectors of runs' pairs, which a
+        server does not add."""
+        choices = unfinished(self._runs.list())
+        return [choice for choice in choices if not (self.served and is_vector(choice.id))]
 
     def opening(self) -> tuple[PaneChoice, ...]:
         """What Compare opens with: the base and the newest adapter of it; where it has none, the newest of another base that is
@@ -242,14 +245,16 @@ class CompareService:
         return self._prepare(pane_ids, base)[0].ref
 
     def adapter_hash(self, pane_id: str) -> str:
-        """First 12 hex digits of the sha256 of the weights that answer as RUN or RUN@STEP; empty where there are none.
+        """First 12 hex digits of the sha256 of what answers as RUN, RUN@STEP or RUN@vector; empty where there is nothing (yet).
 
         Raises:
             InputError, NotFoundError: no such run.
         """
         run_id, step = split_step(pane_id)
         folder = self._runs.folder(run_id)
-        return self._files.adapter_hash(folder if step is None else step_folder(folder, step))
+        if isinstance(step, str):
+            folder = vector_folder(self._settings, self._runs.get(run_id))
+        return self._files.adapter_hash(step_folder(folder, step) if isinstance(step, int) else folder)
 
     def base_check(self) -> BaseCheck | None:
         """The newest check that the base pane is the base; None before the first answer that had one, and of a server."""
@@ -285,7 +290,7 @@ class CompareService:
         if len(named) > MAX_ADAPTERS:
             raise InputError(f"{len(named)} adapters at once are too many; {MAX_ADAPTERS} fit.")
         found = {run_id: self._runs.get(run_id) for run_id, _ in named.values()}
-        folders = {pane: adapter_folder(found[run_id], step) for pane, (run_id, step) in named.items()}
+        folders = {p: adapter_folder(found[r], step) for p, (r, step) in named.items() if not isinstance(step, str)}
         runs = list(found.values())
         bases = {run.recipe.base.id for run in runs}
         if len(bases) > 1:
@@ -306,6 +311,11 @@ class CompareService:
                     f"Run {run.run_id} was trained on another state of {model_id} ({trained_on[:12]}, here is "
                     f"{source.ref.fingerprint[:12]}), so its adapter does not fit. Train it anew."
                 )
+        for pane in named.keys() - folders.keys():
+            if not isinstance(self._engine, ChatEngine):
+                raise InputError("The server that answers (STUDIO_CHAT_URL) adds no steering vectors; choose an adapter.")
+            run = found[named[pane][0]]
+            folders[pane] = made_vector(self._settings, self._engine, source, self._runs, run)
         return source, folders
 
     def _source(self, model_id: str, load_in_4bit: bool, progress: Progress | None = None) -> BaseSource:

@@ -16,6 +16,7 @@ from studio.ml.models.seq2seq import is_encoder_decoder
 from studio.services.data.prompts import prompt_sets
 from studio.services.detox.prompts import normal, plan_hash, split_prompts
 from studio.services.detox.result import result_of
+from studio.services.lineage.start import start_fields, starts
 from studio.services.models.outlook import form_outlook
 from studio.services.recipes.form import TrainingForm, recipe_fields
 from studio.services.recipes.presets import DETOX_PRESETS
@@ -24,7 +25,6 @@ from studio.services.runs.outlook import Outlook
 from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
 from studio.services.runs.store import RunStore, RunView
-from studio.services.starts import start_fields, starts
 
 if TYPE_CHECKING:
     from studio.services.data.datasets import DatasetService

@@ -11,19 +11,20 @@ from studio.config import Settings
 from studio.domain.chat import BASE, Sampling
 from studio.domain.votes import NewPair, Origin, PairSource
 from studio.errors import ConflictError, InputError, NotFoundError
-from studio.services.compare.panes import PaneChat, PaneChoice, check_sampling, choice_of
+from studio.services.compare.panes import PaneChat, check_sampling
 from studio.services.compare.service import CompareService
 from studio.services.data.datasets import DatasetService
 from studio.services.data.formats import RawRow, read_document
 from studio.services.data.hub_rows import hub_rows
 from studio.services.data.row_reader import AS_IT_IS, ReadOptions
 from studio.services.data.shapes.table import field_names
+from studio.services.lineage.choices import PaneChoice, choice_of
+from studio.services.lineage.steps import split_step
 from studio.services.models.service import EMBEDDED
 from studio.services.rating.pair_batches import BatchForm, BatchRunner, BatchStatus, Question, check_form
 from studio.services.rating.pair_files import Comparisons, read_comparisons
 from studio.services.rating.service import Added, RatingService
 from studio.services.runs.store import RunStore
-from studio.services.steps import split_step
 from studio.store import pairs as pair_rows
 
 
@@ -112,7 +113,7 @@ class PairSourceService:
             )
         if stepped := next((chat.pane_id for chat in answered if split_step(chat.pane_id)[1] is not None), ""):
             raise InputError(
-                f"A pane answers as {stepped}, and votes are counted for adapters as they were trained; choose the end under Step first."
+                f"A pane answers as {stepped}, and votes are counted for adapters as they were trained; choose the adapter at its end first."
             )
         if any(chat.blend for chat in answered):
             raise InputError(

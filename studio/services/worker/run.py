@@ -33,12 +33,12 @@ from studio.errors import StudioError, TrainingError
 from studio.services.data.dial import named_rows
 from studio.services.files.records import LineWriter
 from studio.services.library.model_card import write_card
+from studio.services.lineage.start import start_folder
 from studio.services.recipes.queue import training_threads
 from studio.services.reward.data import run_rows
 from studio.services.runs.job import Job, read_job
 from studio.services.runs.status import read_status, stop_request
 from studio.services.runs.store import RunStore
-from studio.services.starts import start_folder
 from studio.services.worker.sentences import plain_sentence
 from studio.services.worker.status import StatusKeeper
 

@@ -18,7 +18,8 @@ import gradio as gr
 from studio.domain.chat import BASE, Blend, PaneUpdate
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
-from studio.services.compare.panes import PaneChoice, behind
+from studio.services.compare.panes import behind
+from studio.services.lineage.choices import PaneChoice
 from studio.services.runs.store import RunView
 from studio.services.strength import check_strength, check_weight
 from studio.ui.compare import talk as talks
@@ -61,7 +62,7 @@ from studio.ui.page.shared import PRIVATE, QUIET, Shared
 REDRAW_S, SAVE_S = 0.08, 2.0
 #: Opens the stage with the adapter of the first pane that has one.
 _STAGE = """(count, ...panes) => {
-    const run = panes.slice(0, count).find((pane) => pane && pane !== "%s");
+    const run = panes.slice(0, count).find((pane) => pane && pane !== "%s" && !pane.includes("@"));
     const theme = new URLSearchParams(window.location.search).get("__theme");
     const query = new URLSearchParams({...(run && {run}), ...(theme && {__theme: theme})});
     window.open(`stage?${query}`, "_blank", "noopener");
@@ -119,8 +120,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         return updates | who(talk, runs, model) | marks(talk, runs) | offer_words(widgets, talk)
 
     def on_offer() -> list[PaneChoice]:
-        """What a pane can show: also runs that have steps to ask and no end yet."""
-        return [*services.compare.panes(), *services.compare.in_training()]
+        """What a pane can show: also runs that have steps to ask and no end yet, and steering vectors."""
+        return [*services.compare.panes(), *services.compare.unfinished()]
 
     def who(talk: Talk, runs: Mapping[str, RunView | None], model: str) -> dict[Any, Any]:
         return identities(services, widgets, talk, runs, model)

@@ -16,7 +16,7 @@ from studio.domain.chat import Blend, Sampling
 from studio.domain.data import Message
 from studio.errors import InputError, StudioError
 from studio.services.compare.panes import PaneChat, behind, check_sampling
-from studio.services.steps import at_step
+from studio.services.lineage.steps import at_step
 from studio.services.strength import check_blend, check_strength
 
 MAX_PANES = 4

@@ -214,6 +214,9 @@ def test_an_adapter_pane_shows_who_it_is(settings: Settings) -> None:
     assert "0.9" in shown
     assert "Trained with another system prompt: “You are a critic.”" in shown
     assert "another system" not in show.identity(Pane("run-1"), run, show.BaseFacts("embedded"), "You are a critic.")
+    vector = show.identity(Pane("run-1@vector", strength=2), run, show.BaseFacts("embedded"), "", step_hash="abc")
+    for said in ("Steering vector of", "pairs, without training", "abc", "strength</i> 2", "40% of the depth"):
+        assert said in vector
     gone = show.identity(Pane("run-9"), None, show.BaseFacts("embedded"), "", "This run was deleted.")
     assert "This run was deleted. Its answers stay here" in gone
 
@@ -290,6 +293,7 @@ def test_a_page_opens_with_the_base_beside_the_newest_adapter(services: Services
     [then] = handlers.call("open_page", None, "embedded")
     assert [then[f"pane-choice-{i}"].value for i in (1, 2)] == [BASE, "newer"]
     assert then["compare-empty"].visible is False
+    assert ("Steering vector of Title of newer", "newer@vector") in then["pane-choice-2"].choices
     assert then["system-prompt"] == "Be kind."
     assert "BrowserState" not in then  # nothing is written over a storage that was not read
 

@@ -13,6 +13,8 @@ from studio.errors import InputError
 from studio.services import Services
 from studio.services.compare.draws import COUNT
 from studio.services.compare.table import TableProgress
+from studio.services.lineage.steps import run_of
+from studio.services.lineage.vector import is_vector
 from studio.services.strength import at_strength
 from studio.services.wording import shortened
 from studio.ui.compare import talk as talks
@@ -91,7 +93,9 @@ def pane_names(services: Services, talk: Talk, rows: Sequence[int]) -> list[str]
     names = []
     for index in rows:
         pane = talk.panes[index]
-        name = "base" if pane.choice == BASE else shortened(services.runs.get(pane.choice).title, 60)
+        name = "base" if pane.choice == BASE else shortened(services.runs.get(run_of(pane.choice)).title, 60)
+        if is_vector(pane.choice):
+            name = f"steering vector of {name}"
         step = "" if pane.step is None else f" at step {pane.step}"
         names.append(name + step + at_strength(pane.strength))
     return names

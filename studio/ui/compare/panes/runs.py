@@ -11,8 +11,9 @@ import gradio as gr
 from studio.domain.chat import BASE
 from studio.errors import InputError, StudioError
 from studio.services import Services
+from studio.services.lineage.steps import run_of, steps_of
+from studio.services.lineage.vector import is_vector
 from studio.services.runs.store import RunView
-from studio.services.steps import steps_of
 from studio.ui.compare import talk as talks
 from studio.ui.compare.panes import view as show
 from studio.ui.compare.panes.widgets import PaneWidgets
@@ -28,7 +29,7 @@ def runs_of(services: Services, talk: Talk) -> dict[str, RunView | None]:
     runs: dict[str, RunView | None] = {}
     for choice in {choice for pane in talk.panes for choice in pane.adapters}:
         try:
-            runs[choice] = None if choice == BASE else services.runs.get(choice)
+            runs[choice] = None if choice == BASE else services.runs.get(run_of(choice))
         except StudioError:
             runs[choice] = None
     return runs
@@ -42,7 +43,7 @@ def troubles_of(services: Services, runs: Mapping[str, RunView | None]) -> dict[
             continue
         if run is None:
             troubles[choice] = "This run was deleted."
-        elif not run.has_adapter and not steps_of(run):
+        elif not run.has_adapter and not steps_of(run) and not is_vector(choice):
             troubles[choice] = f"This run has no adapter yet; it is {run.status.state}."
         elif not _fits(services, run):
             troubles[choice] = "It was trained on another state of its base model; train it anew."
@@ -78,7 +79,7 @@ def trouble_of(pane: Pane, runs: Mapping[str, RunView | None], troubles: Mapping
     if pane.choice not in troubles and run is not None:
         if pane.step is not None and pane.step not in steps_of(run):
             return f"Step {pane.step} of this run is not kept any more; choose another under More."
-        if pane.step is None and not run.has_adapter:
+        if pane.step is None and not run.has_adapter and not is_vector(pane.choice):
             return f"This run is {run.status.state}; choose one of its steps under More."
     return next((troubles[choice] for choice in pane.adapters if choice in troubles), "")
 
@@ -97,7 +98,7 @@ def identities(
             talks.told(talk, index),
             trouble_of(pane, runs, troubles),
             runs[pane.blend.run_id] if pane.blend else None,
-            services.compare.adapter_hash(pane.voice) if pane.step is not None and runs[pane.choice] else "",
+            services.compare.adapter_hash(pane.voice) if pane.voice != run_of(pane.voice) and runs[pane.choice] else "",
         )
         for index, (widget, pane) in enumerate(zip(widgets, talk.panes, strict=False))
     }
@@ -105,6 +106,8 @@ def identities(
 
 def steps_to_choose(pane: Pane, run: RunView | None) -> gr.Dropdown:
     """The steps of a pane's run that can be asked; not to be seen where there are none."""
+    if is_vector(pane.choice):
+        run = None
     kept = steps_of(run) if run is not None else ()
     steps = [(f"step {step}", step) for step in (*kept, *([pane.step] if pane.step and pane.step not in kept else []))]
     end = [("the end", 0)] if run is not None and run.has_adapter else []
@@ -113,7 +116,7 @@ def steps_to_choose(pane: Pane, run: RunView | None) -> gr.Dropdown:
 
 def first_step(services: Services, choice: str) -> int | None:
     """What a pane that takes a run shows: its end, or the newest step of one that is not there yet."""
-    if choice == BASE:
+    if choice == BASE or is_vector(choice):
         return None
     run = services.runs.get(choice)
     return None if run.has_adapter else next(iter(reversed(steps_of(run))), None)

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate
 from studio.domain.data import Message
 from studio.domain.runs import PairRecipe
+from studio.services.lineage.vector import DEPTH, is_vector
 from studio.services.runs.store import RunView
 from studio.services.strength import blended_name
 from studio.services.wording import shortened
@@ -86,6 +87,11 @@ def identity(
     recipe, last = run.recipe, run.detox_step or run.last_step
     step = str(last.step) if last else ""
     adapter = run.adapter_hash
+    if is_vector(pane.choice):
+        pairs = f"{recipe.data_size} pairs, without training"
+        chips = [("made from", pairs), ("layer at", f"{DEPTH:.0%} of the depth"), ("sha256", step_hash)]
+        chips += [("strength", f"{pane.strength:g}"), ("base", _base_name(recipe.base.id)), own]
+        return _HTML.identity(f"Steering vector of {run.title}", chips, parts.message(trouble) if trouble else "")
     if pane.step is not None:
         step, adapter = f"{pane.step} of {last.total if last else '?'}", step_hash
     known = recipe.method != "unknown"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from studio.domain.chat import VECTOR
 from studio.errors import ConflictError, InputError, NotFoundError
 from studio.ml.lora.snapshots import kept_steps, mark_used, step_folder
 from studio.services.runs.store import RunView
@@ -14,15 +15,19 @@ def at_step(run_id: str, step: int | None) -> str:
     return run_id if step is None else f"{run_id}@{step}"
 
 
-def split_step(name: str) -> tuple[str, int | None]:
-    """Run id and step of an adapter's name.
+def split_step(name: str) -> tuple[str, int | str | None]:
+    """Run id and step of an adapter's name; ``VECTOR`` in the step's place for a run's steering vector.
 
     Raises:
         InputError: what stands behind the @ is no step.
     """
     run_id, mark, step = name.partition("@")
+    if step == VECTOR:
+        return run_id, VECTOR
     if mark and not (step.isascii() and step.isdigit() and len(step) < 10):
-        raise InputError(f"{name[:80]!r} names no step; write RUN@STEP with a whole number, or RUN for its end.")
+        raise InputError(
+            f"{name[:80]!r} names no step; write RUN@STEP with a whole number, RUN@{VECTOR}, or RUN for its end."
+        )
     return run_id, int(step) if mark else None
 
 

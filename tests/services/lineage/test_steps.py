@@ -56,7 +56,7 @@ def test_a_step_answers_beside_the_end_and_before_there_is_one(services: Service
         ConflictError, match=r"has no adapter yet; it is queued\. Its steps can be asked, such as run-1@6"
     ):
         said(services, run_id)
-    assert [choice.id for choice in services.compare.in_training()] == [run_id]
+    assert [choice.id for choice in services.compare.unfinished()] == [run_id, f"{run_id}@vector"]
     assert run_id not in [choice.id for choice in services.compare.panes()]
 
     services.compare.release(run_id)

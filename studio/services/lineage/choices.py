@@ -1,0 +1,67 @@
+"""What a pane can show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from studio.domain.chat import VECTOR, Sampling
+from studio.domain.runs import DpoRecipe
+from studio.services.lineage.steps import steps_of
+from studio.services.lineage.vector import has_pairs
+from studio.services.runs.store import RunView
+
+
+@dataclass(frozen=True)
+class PaneChoice:
+    """Something a pane can show.
+
+    Attributes:
+        id: :data:`studio.domain.chat.BASE` or the run id.
+        run_id: None for the base.
+        ratio: the run's support_ratio; None for the base and for uploaded adapters of unknown training.
+        adapter_hash: first 12 hex digits of the sha256 of its weights; empty for the base.
+        base: id of the base model it needs; empty for the base pane, which takes the base of the panes beside it.
+        system_prompt: what the run was trained with.
+        sampling: how its answers are drawn unless somebody says otherwise.
+    """
+
+    id: str
+    label: str
+    run_id: str | None
+    ratio: float | None
+    adapter_hash: str
+    base: str
+    system_prompt: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+def choice_of(run: RunView) -> PaneChoice:
+    """A run with an adapter, as a pane offers it."""
+    ratio = run.recipe.support_ratio if isinstance(run.recipe, DpoRecipe) else None
+    kind = f"{ratio:g}" if ratio is not None else {"unknown": "uploaded"}.get(run.method, run.method)
+    return PaneChoice(
+        id=run.run_id,
+        label=f"{run.title} · {kind} · {run.adapter_hash}",
+        run_id=run.run_id,
+        ratio=ratio,
+        adapter_hash=run.adapter_hash,
+        base=run.recipe.base.id,
+        system_prompt=run.recipe.system_prompt,
+        sampling=run.recipe.sampling,
+    )
+
+
+def unfinished(runs: Sequence[RunView]) -> list[PaneChoice]:
+    """Those of ``runs`` without an adapter of their own yet, of which steps can be asked, then the steering vectors of runs' pairs."""
+    waiting = [run for run in runs if not run.has_adapter and steps_of(run)]
+    return [
+        *(replace(choice_of(run), label=f"{run.title} · {run.status.state}") for run in waiting),
+        *(
+            replace(
+                choice_of(run), id=f"{run.run_id}@{VECTOR}", label=f"Steering vector of {run.title}", adapter_hash=""
+            )
+            for run in runs
+            if has_pairs(run)
+        ),
+    ]
