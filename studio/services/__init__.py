@@ -5,7 +5,7 @@ sets of services with different settings live side by side.
 
 One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
 
-    files texts strength wording statistics access recipes lessons < compare_table hub < data runs < models jobs < align compare scoring
+    files texts strength wording statistics access recipes lessons < compare_table hub < data runs < models run_page jobs < align compare scoring
     < words draws stage sweeps rating evaluations detox < votes < reward < library < worker
 """
 
