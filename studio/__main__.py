@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from studio.cli import align, bases, compare, datasets, detox, imports, reward, runs, score, sweep, votes
+from studio.cli import align, bases, compare, datasets, detox, imports, page, reward, runs, score, sweep, votes
 from studio.config import load_settings
 from studio.errors import StudioError
 from studio.services import build_services
@@ -60,7 +60,7 @@ def _complain(sentence: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m studio", description="Change what a language model prefers, and see it happen.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for module in (align, sweep, compare, detox, reward, score, runs, imports, bases, datasets, votes):
+    for module in (align, sweep, compare, detox, reward, score, runs, page, imports, bases, datasets, votes):
         module.add(commands)
     return parser
 

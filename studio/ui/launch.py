@@ -103,6 +103,7 @@ def page_options(services: Services) -> dict[str, Any]:
     from studio.ui.rating.present_page import present_routes
     from studio.ui.rating.voting_page import rate_routes
     from studio.ui.stage.page import stage_routes
+    from studio.ui.training.run_page import run_page_routes
 
     def operator(scope: Scope) -> bool:
         return services.gate.knows(secret_of(Request(scope)))
@@ -127,6 +128,7 @@ def page_options(services: Services) -> dict[str, Any]:
                 *stage_routes(services),
                 *present_routes(services),
                 *report_routes(services),
+                *run_page_routes(services),
                 *changes_routes(services),
             ],
             "middleware": [Middleware(Door, settings=services.settings), Middleware(UploadBounds, operator=operator)],

@@ -63,8 +63,8 @@ def header(run: RunView) -> Markup:
 
 def header_html(run: RunView, facts: Sequence[tuple[str, str]], stage: bool = False) -> Markup:
     """A run's title, state and id over its settings, ``facts`` as (name, value); those without a value are left out. ``stage``: with the
-    way to the stage."""
-    return _HTML.header(run, facts, stage)
+    way to the stage. A DPO run can be saved as a page."""
+    return _HTML.header(run, facts, stage, isinstance(run.recipe, DpoRecipe))
 
 
 def progress(run: RunView, ahead: int = 0) -> str:

@@ -1,0 +1,1 @@
+"""A run as one static page: no server, no request to anywhere."""
