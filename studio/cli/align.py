@@ -87,7 +87,7 @@ def _summary(result: dict[str, Any], ratio: float) -> list[str]:
         lines.append(f"stance probe: support likelier in {probe['share']:.0%} of {probe['n']} held-out pairs")
     shares = (("base", "base_support_share"), ("start", "start_support_share"), ("adapter", "support_share"))
     for name, key in shares:
-        if (share := result[key]) and share["n"]:
+        if (share := result.get(key)) and share["n"]:
             requested = f", asked for {ratio:.0%}" if name == "adapter" else ""
             lines.append(
                 f"measured support of the {name}: {share['share']:.0%} [{share['low']:.0%}, {share['high']:.0%}] "

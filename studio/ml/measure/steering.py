@@ -12,6 +12,8 @@ from studio.ml.training.trunk import decoder_layers, decoder_of
 
 #: Which layer is steered, as a share of the depth: where it worked best there.
 DEPTH = 0.4
+#: The vector at strength 1 is no longer than this share of the states' own mean length: of a longer one answers fall apart.
+LONGEST = 0.2
 _BATCH_TOKENS = 4096
 
 
@@ -32,7 +34,7 @@ def steered_layer(model: Any) -> tuple[int, Any]:
 
 def steering_vector(model: Any, tokenizer: Any, pairs: Sequence[tuple[EncodedAnswer, EncodedAnswer]]) -> Any:
     """Mean over ``pairs`` of the steered layer's output at the last word of the preferred answer (its end mark left out) minus that of the
-    other, ``[hidden]`` in float32. ``model`` answers as it is: an adapter has to be off.
+    other, ``[hidden]`` in float32, shortened to :data:`LONGEST` where it is longer. ``model`` answers as it is: an adapter has to be off.
 
     Raises:
         InputError: as :func:`steered_layer`.
@@ -42,6 +44,7 @@ def steering_vector(model: Any, tokenizer: Any, pairs: Sequence[tuple[EncodedAns
     layer = steered_layer(model)[0]
     answers = [(answer, sign / len(pairs)) for pair in pairs for answer, sign in zip(pair, (1.0, -1.0), strict=True)]
     total: Any = 0.0
+    length = 0.0
     for chosen in batches_by_length([len(answer) for answer, _ in answers], _BATCH_TOKENS):
         rows = [torch.tensor(answers[at][0].ids) for at in chosen]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0).to(model.device)
@@ -51,8 +54,9 @@ def steering_vector(model: Any, tokenizer: Any, pairs: Sequence[tuple[EncodedAns
             ]
         ends = [_last_word(tokenizer, answers[at][0]) for at in chosen]
         last = states[torch.arange(len(rows)), torch.tensor(ends)].float()
+        length += float(last.norm(dim=1).sum()) / len(answers)
         total = total + (last * torch.tensor([answers[at][1] for at in chosen], device=last.device)[:, None]).sum(0)
-    return total
+    return total * min(1.0, LONGEST * length / max(1e-9, float(total.norm())))
 
 
 def _last_word(tokenizer: Any, answer: EncodedAnswer) -> int:

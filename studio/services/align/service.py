@@ -153,13 +153,16 @@ class AlignService:
     def result(self, run_id: str) -> dict[str, Any]:
         """What a run came to, as plain data: the keys of ``python -m studio align --json``. What was not measured (yet)
         is None. ``seconds`` is the time worked on the run: loading, training and measuring. A run that went on from an adapter has
-        ``start_support_share`` in place of ``base_support_share``.
+        ``start_run``, and ``start_support_share`` in place of ``base_support_share``.
 
         Raises:
             InputError, NotFoundError: no such run.
         """
         view = self._runs.get(run_id)
         last, probe = view.last_step, view.probe
+        start: dict[str, Any] = {}
+        if run := view.recipe.start_run:  # what was measured before the first step is not the base then
+            start = {"base_support_share": None, "start_support_share": _share(view.base_share), "start_run": run}
         return {
             "run": view.run_id,
             "folder": str(view.folder),
@@ -168,9 +171,8 @@ class AlignService:
             "margin": finite(last.margin) if last else None,
             "probe": {"share": probe.share, "n": probe.n, "margin": finite(probe.margin)} if probe else None,
             "support_share": _share(view.adapter_share),
-            "base_support_share": None if view.recipe.start_run else _share(view.base_share),
-            "start_support_share": _share(view.base_share) if view.recipe.start_run else None,
-            "start_run": view.recipe.start_run or None,
+            "base_support_share": _share(view.base_share),
+            **start,
         }
 
     def status(self, run_id: str) -> dict[str, Any]:
