@@ -2,7 +2,9 @@
 // what the back button leads to, is opened by a hidden button (addresses.py). What is shown says so itself: data-run, data-evaluation.
 (() => {
     const KINDS = ["run", "evaluation"];
-    const PATIENCE_MS = 15000; // until what was asked for is shown
+    // until what was asked for is shown; between two times of asking; looks at which it has to be there still: a page that is just
+    // being drawn may draw over it what it asked for before
+    const PATIENCE_MS = 30000, AGAIN_MS = 4000, LOOKS = 4;
     let seen = null; // the place last looked at
     let wanted = null; // the place that was asked for and is not shown yet
     let touched = false; // until somebody does something, changes are the page's own and no step to go back to
@@ -32,7 +34,7 @@
     }
 
     function ask(place) {
-        wanted = { place, until: Date.now() + PATIENCE_MS, sent: false };
+        wanted = { place, until: Date.now() + PATIENCE_MS, sent: 0, asked: false, looks: 0 };
     }
 
     function look() {
@@ -40,21 +42,29 @@
         if (!now) return;
         if (!seen && !wanted && Object.keys(named()).length) ask(named());
         // a page that is just being drawn hears no click yet
-        if (wanted && !wanted.sent) document.getElementById("open-address")?.click();
-        if (wanted && !there(wanted.place, now) && Date.now() < wanted.until) return;
+        if (wanted) {
+            wanted.looks = there(wanted.place, now) ? wanted.looks + 1 : 0;
+            if (!wanted.looks && Date.now() - wanted.sent > AGAIN_MS) document.getElementById("open-address")?.click();
+            if (wanted.looks < LOOKS && Date.now() < wanted.until) return;
+        }
         if (!wanted && seen && same(seen, now)) return;
         // a chat is not undone by going back: Compare is one step, whoever answers there
         const step = seen?.tab !== now.tab || (now.tab !== "compare" && KINDS.some((kind) => seen[kind]));
         if (seen && touched && !wanted && step) history.pushState(now, "", address(now));
-        else history.replaceState(now, "", (seen && touched) || wanted ? address(now) : location.href);
+        else history.replaceState(now, "", touched || Object.keys(named()).length ? address(now) : location.href);
         seen = now;
         wanted = null;
     }
 
     window.studioAddress = {
         asked: () => {
-            wanted.sent = true;
-            return [new URLSearchParams(wanted.place).toString()];
+            if (wanted) {
+                wanted.sent = Date.now();
+                if (!wanted.asked) wanted.until = wanted.sent + PATIENCE_MS;
+                wanted.asked = true;
+            }
+            // a click that is heard late, when all is done, opens what is open
+            return [new URLSearchParams(wanted?.place ?? { tab: shown()?.tab ?? "" }).toString()];
         },
         refused: () => {
             history.replaceState(null, "", address({}));
@@ -74,7 +84,16 @@
         setTimeout(() => { button.textContent = "Copy link"; }, 2000);
     }
 
-    for (const kind of ["pointerdown", "keydown"]) window.addEventListener(kind, () => { touched = true; }, true);
+    // whoever does something meanwhile wants that
+    function touch() {
+        touched = true;
+        if (wanted?.sent) {
+            wanted = null;
+            seen ??= {};
+        }
+    }
+
+    for (const kind of ["pointerdown", "keydown"]) window.addEventListener(kind, touch, true);
     window.addEventListener("click", ({ target }) => {
         const button = target instanceof Element && target.closest(".copy-link");
         if (button) copy(button);
