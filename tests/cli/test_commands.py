@@ -27,7 +27,6 @@ from tests.helpers.services import settings_in
 from tests.helpers.waiting import wait_until
 
 KEYS = ["run", "folder", "seconds", "loss", "margin", "probe", "support_share", "base_support_share"]
-KEYS += ["start_support_share", "start_run"]
 ALIGN = ["align", "--base", "embedded", "--data", "live-action-en", "--support-ratio", "0.5"]
 pytestmark = pytest.mark.skipif(not (EMBEDDED / "config.json").exists(), reason="the embedded base is not built yet")
 
