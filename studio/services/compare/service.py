@@ -313,7 +313,9 @@ class CompareService:
                 )
         for pane in named.keys() - folders.keys():
             if not isinstance(self._engine, ChatEngine):
-                raise InputError("The server that answers (STUDIO_CHAT_URL) adds no steering vectors; choose an adapter.")
+                raise InputError(
+                    "The server that answers (STUDIO_CHAT_URL) adds no steering vectors; choose an adapter."
+                )
             run = found[named[pane][0]]
             folders[pane] = made_vector(self._settings, self._engine, source, self._runs, run)
         return source, folders
