@@ -23,6 +23,7 @@ os.environ["GRADIO_SERVER_PORT"] = str(
 
 from studio.config import Settings, load_settings
 from studio.services.models.service import ModelService
+from tests.fixtures.browser import chromium as chromium  # here: one browser a session, and a thread drives one alone
 from tests.fixtures.store import postgres_url as postgres_url  # here: one server a session
 from tests.helpers.chat_models import EMBEDDED
 

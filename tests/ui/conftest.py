@@ -3,7 +3,6 @@
 from tests.fixtures.bases import gguf as gguf
 from tests.fixtures.bases import index as index
 from tests.fixtures.bases import tiny as tiny
-from tests.fixtures.browser import chromium as chromium
 from tests.fixtures.browser import open_page as open_page
 from tests.fixtures.browser import page as page
 from tests.fixtures.browser import patient_launch as patient_launch

@@ -15,7 +15,6 @@ from studio.domain.words import MovedWords, Token
 from studio.errors import NotFoundError, RecipeError
 from studio.services.run_page.page import run_page
 from studio.services.runs.store import RunStore
-from tests.fixtures.browser import chromium as chromium
 from tests.fixtures.browser import open_page as open_page
 from tests.helpers.runs import command_environment
 
