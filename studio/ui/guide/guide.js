@@ -87,12 +87,13 @@
         if (top < 0 || (fits ? bottom : top) > window.innerHeight) node.scrollIntoView({ block: fits ? "center" : "start" });
     }
 
-    function aside(node) {
-        const target = node?.getBoundingClientRect();
+    // Into the first corner that hides none of these; where each hides one, back to its own.
+    function aside(...nodes) {
+        const shown = nodes.filter(Boolean).map((node) => node.getBoundingClientRect());
         for (const corner of [card.box.className.slice("guide-card ".length), "", "left", "top", "left top"]) {
             card.box.className = `guide-card ${corner}`;
             const here = card.box.getBoundingClientRect();
-            if (!target || here.right < target.left || here.left > target.right || here.bottom < target.top || here.top > target.bottom) return;
+            if (shown.every((at) => here.right < at.left || here.left > at.right || here.bottom < at.top || here.top > at.bottom)) return;
         }
         card.box.className = "guide-card";
     }
@@ -103,7 +104,7 @@
         const step = card.steps[card.at], node = one(step.at) ?? null;
         if (node !== card.target) point(node);
         card.target = node;
-        aside(node);
+        aside(node, step.clear && one(step.clear));
         // what was refused may be tried again
         if (card.waiting && !card.pressing && one(".toast-body.error")) card.waiting = false;
         const waits = card.waiting || (step.until && !step.press);

@@ -1,6 +1,7 @@
 // What the demo and the tours say, where they point, and what each step of the demo waits for. A step of the demo:
 //   tab    the tab it happens on; the card opens it
 //   at     where it points
+//   clear  what the card must not hide either
 //   say    one sentence
 //   press  buttons of the page that Next presses, each once it can be pressed; ":not(.open)" ones only open a box
 //   enter  the same, pressed as the step begins
@@ -55,7 +56,7 @@ window.studioGuide = (() => {
             until: (then) => pairs() > then.pairs,
         },
         {
-            tab: "rate", at: ".rate-frame", say: "Three votes, please: scan the code with phones, or vote here.",
+            tab: "rate", at: ".rate-frame", clear: "#rate-code", say: "Three votes, please: scan the code with phones, or vote here.",
             before: () => ({ votes: votes() }), waits: (then) => `${Math.max(0, votes() - then.votes)} of 3 votes.`,
             until: (then) => votes() - then.votes >= 3,
         },

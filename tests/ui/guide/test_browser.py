@@ -12,6 +12,11 @@ from tests.helpers.pairs import press_until_done
 pytestmark = pytest.mark.timeout(1200)
 SLOW_MS = 600_000
 
+HIDES_NOTHING = """() => {
+    const [card, code] = [".guide-card", "#rate-code"].map((at) => document.querySelector(at).getBoundingClientRect());
+    return card.right < code.left || card.left > code.right || card.bottom < code.top || card.top > code.bottom;
+}"""
+
 
 def says(page: Any, words: str, timeout: float | None = None) -> None:
     page.locator(".guide-card .said", has_text=words).wait_for(timeout=timeout)
@@ -50,6 +55,7 @@ def test_the_demo_from_the_dial_to_the_result(page: Any, services: Services) -> 
     says(page, "People judge blind", SLOW_MS)
     go_on(page)
     says(page, "Three votes", SLOW_MS)
+    page.wait_for_function(HIDES_NOTHING)  # the code stands in view, beside the voting page
     assert page.locator(".guide-card .next").is_disabled()
     page.locator("#batch-bar", has_text="Done.").wait_for()
     for name in ("Anna", "Ben", "Chloe"):
