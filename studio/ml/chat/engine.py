@@ -134,19 +134,21 @@ class ChatEngine:
     def with_base(
         self, source: BaseSource, work: Callable[[PreTrainedModel, PreTrainedTokenizerBase], Result]
     ) -> Result:
-        """As :meth:`with_adapter`, without one."""
-        return self._submit(lambda: work((loaded := self._ensure_base(source, None)).model, loaded.tokenizer)).result()
+        """What ``work`` makes of the base with nothing attached and its tokenizer, in the thread that owns them.
+
+        Raises:
+            ModelLoadError: the base cannot be loaded; and what ``work`` raises.
+        """
+        return self._with(source, lambda loaded: work(loaded.model, loaded.tokenizer))
 
     def moved(self, source: BaseSource, row: GenRow, adapters: Mapping[str, Path], answer: str) -> tuple[Token, ...]:
         """See :meth:`studio.ml.chat.answerer.Answerer.moved`."""
 
-        def job() -> tuple[Token, ...]:
-            prepare_torch(self._threads())
-            loaded = self._ensure_base(source, None)
+        def work(loaded: _Loaded) -> tuple[Token, ...]:
             voice = self._voices(loaded, [row], adapters)[1][row.name]
             return moved_tokens(loaded.model, loaded.tokenizer, voice, row.messages, answer, row.strength)
 
-        return self._submit(job).result()
+        return self._with(source, work)
 
     def base_check(self) -> BaseCheck | None:
         """The newest check of the base."""
@@ -186,6 +188,13 @@ class ChatEngine:
             self._jobs.put(self._drop)
             self._jobs.put(None)
             thread.join()
+
+    def _with(self, source: BaseSource, work: Callable[[_Loaded], Result]) -> Result:
+        def job() -> Result:
+            prepare_torch(self._threads())
+            return work(self._ensure_base(source, None))
+
+        return self._submit(job).result()
 
     def _submit(self, work: Callable[[], Result]) -> Future[Result]:
         future: Future[Result] = Future()

@@ -23,7 +23,7 @@ from studio.ml.models.loading import render_chat
 from studio.ml.reward.base import rewards_of
 from studio.ml.training.logprobs import pad_answers
 from studio.ml.training.pairs import EncodedAnswer, conversation
-from studio.ml.training.shared_prompts import causal_of, decoded, layout
+from studio.ml.training.shared_prompts import causal_of, decoded, layout, shares
 from studio.ml.training.trunk import Trunk
 
 if TYPE_CHECKING:
@@ -157,11 +157,7 @@ def rewards_by_length(
         return torch.zeros(0)
     if room == 0:
         room = CPU_STEP_TOKENS if model.device.type == "cpu" else sys.maxsize
-    units = (
-        _with_one_prompt(answers)
-        if getattr(causal_of(model), "shares_prompts", False)
-        else [[n] for n in range(len(answers))]
-    )
+    units = _with_one_prompt(answers) if shares(causal_of(model)) else [[n] for n in range(len(answers))]
     sizes = [len(answers[unit[0]]) + sum(len(answers[n].answer_ids) for n in unit[1:]) for unit in units]
     parts, places = [], []
     for chosen in batches_by_length(sizes, room):
@@ -183,7 +179,7 @@ def _with_one_prompt(answers: Sequence[EncodedAnswer]) -> list[list[int]]:
 def _rewards(model: Any, answers: Sequence[EncodedAnswer], pad_id: int, trunk: Trunk | None) -> torch.Tensor:
     """The reward of each of ``answers``, in one batch."""
     base = causal_of(model)
-    if not getattr(base, "shares_prompts", False):
+    if not shares(base):
         with trunk.reading(answers) if trunk else contextlib.nullcontext():
             return rewards_of(model, pad_batch(answers, pad_id, model.device))
     batch = pad_answers(answers, pad_id, model.device)

@@ -138,9 +138,14 @@ def share_prompts(model: Any, values: Callable[[], torch.Tensor]) -> None:
     causal.shares_prompts = difference <= TOLERANCE
 
 
+def shares(causal: Any) -> bool:
+    """Whether :func:`share_prompts` let a model read equal prompts once."""
+    return bool(getattr(causal, "shares_prompts", False))
+
+
 def layout(causal: Any, ids: torch.Tensor, mask: torch.Tensor) -> Layout:
     """:func:`shared` where :func:`share_prompts` let the model, and no layer's window is shorter than the rows; else :func:`apart`."""
-    if not getattr(causal, "shares_prompts", False):
+    if not shares(causal):
         return apart(ids, mask)
     found = shared(ids, mask, causal.dtype)
     window = getattr(causal.config.get_text_config(), "sliding_window", None)
