@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from studio.config import Settings, load_settings
 from studio.errors import StudioError
 from studio.services.files.folders import add_demos
-from studio.ui.start_checks import check_folders, free_port
+from studio.ui.start_checks import check_address, check_folders
 
 if TYPE_CHECKING:
     from studio.services import Services
@@ -40,7 +40,8 @@ def main(argv: list[str] | None = None) -> None:
         settings = load_settings(host=options.host, port=options.port, share=options.share)
         check_folders(settings)
         add_demos(settings)
-        settings = with_operator(dataclasses.replace(settings, port=free_port(settings.host, settings.port)))
+        check_address(settings.host, settings.port)
+        settings = with_operator(settings)
     except StudioError as error:
         sys.exit(_usage(str(error)))
 
@@ -70,7 +71,7 @@ def _serve(services: Services) -> None:
     open_queue(app, services.gate)
     _, url, _ = app.launch(
         server_name=settings.host,
-        server_port=settings.port,
+        server_port=settings.port or None,
         share=settings.share,
         prevent_thread_lock=True,
         max_file_size=f"{settings.max_upload_mb}mb",

@@ -42,8 +42,9 @@ def check_folders(settings: Settings) -> None:
         raise InputError("There is no folder for temporary files that can be written; set TMPDIR to one.") from None
 
 
-def free_port(host: str, port: int) -> int:
-    """The port to bind on ``host``: ``port``, or where that is 0 the first free one from 7860 on.
+def check_address(host: str, port: int) -> None:
+    """Whether ``port`` can be bound on ``host``, or where it is 0 one of those from 7860 on. Gradio takes it, going on to
+    the next one where another server was quicker.
 
     Raises:
         InputError: the host is no address of this machine, or the port is taken.
@@ -59,7 +60,7 @@ def free_port(host: str, port: int) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((address[0], candidate, *address[2:]))
-                return candidate
+                return
             except OSError as error:
                 if error.errno == errno.EACCES:
                     raise InputError(

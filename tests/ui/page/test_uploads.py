@@ -95,27 +95,37 @@ def test_what_a_killed_server_left_goes_with_the_next_start(tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == [other]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_that_is_told_to_end_leaves_nothing(settings: Settings, tmp_path: Path, number: int) -> None:
-    home = tmp_path / "temporary"
-    environment = {**command_environment(settings), "GRADIO_TEMP_DIR": str(home), "STUDIO_BASE": "embedded"}
-    server = subprocess.Popen(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+def test_servers_that_start_together_have_a_port_each_and_leave_nothing_when_told_to_end(
+    settings: Settings, tmp_path: Path
+) -> None:
+    homes = {number: tmp_path / number.name for number in (signal.SIGTERM, signal.SIGINT)}
+    servers = {
+        number: subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=ROOT,
+            env={**command_environment(settings), "GRADIO_TEMP_DIR": str(home), "STUDIO_BASE": "embedded"},
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        for number, home in homes.items()
+    }
+    urls = []
     try:
-        assert server.stdout is not None
-        url = next(line for line in server.stdout if " is at " in line).split()[-1]
-        for n in range(3):
-            sent = httpx.post(f"{url}gradio_api/upload", files={"files": (f"{n}.txt", b"One?")}, timeout=60)
-            assert Path(sent.json()[0]).is_file()
-        server.send_signal(number)
-        wait_until(lambda: server.poll() is not None, 60)
+        for number, server in servers.items():
+            assert server.stdout is not None
+            url = next(line for line in server.stdout if " is at " in line).split()[-1]
+            urls.append(url)
+            for n in range(3):
+                sent = httpx.post(f"{url}gradio_api/upload", files={"files": (f"{n}.txt", b"One?")}, timeout=60)
+                assert Path(sent.json()[0]).is_relative_to(homes[number])
+                assert Path(sent.json()[0]).is_file()
+        assert len(set(urls)) == 2
+        for number, server in servers.items():
+            server.send_signal(number)
+            wait_until(lambda server=server: server.poll() is not None, 60)
     finally:
-        server.kill()
-        server.wait()
-    assert list(home.iterdir()) == []
+        for server in servers.values():
+            server.kill()
+            server.wait()
+    assert [list(home.iterdir()) for home in homes.values()] == [[], []]
