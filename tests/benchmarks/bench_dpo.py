@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 from studio.domain.events import StepEvent  # noqa: E402
 from studio.ml.dpo.run import DpoJob, preload, train_dpo  # noqa: E402
 from studio.ml.models.loading import load_model, load_tokenizer  # noqa: E402
-from studio.ml.training.logprobs import answer_log_probs, pad_answers  # noqa: E402
-from studio.ml.training.pairs import encode_rows  # noqa: E402
+from studio.ml.training.logprobs import answer_log_probs  # noqa: E402
+from studio.ml.training.pairs import encode_rows, pad_answers  # noqa: E402
 from tests.helpers.dpo import make_base, make_job  # noqa: E402
 
 SMOL_135M = {

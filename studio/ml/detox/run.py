@@ -23,8 +23,8 @@ from studio.ml.detox.setup import DetoxJob, check_family, prompt_order, trl_argu
 from studio.ml.detox.trainer import trainer_class
 from studio.ml.models.prompts import chat_ids, end_tokens
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
-from studio.ml.training.logprobs import pad_answers, token_log_probs
-from studio.ml.training.pairs import EncodedAnswer, conversation
+from studio.ml.training.logprobs import token_log_probs
+from studio.ml.training.pairs import EncodedAnswer, conversation, pad_answers
 from studio.ml.training.setup import choose_attention, first_layer, token_limit
 from studio.ml.training.shared_prompts import share_prompts
 from studio.ml.training.trunk import Trunk

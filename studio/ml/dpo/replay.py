@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from studio.ml.measure.answers import CHAT, continue_ids, drawing, seeded
-from studio.ml.training.logprobs import pad_answers, token_log_probs
-from studio.ml.training.pairs import EncodedAnswer
+from studio.ml.training.logprobs import token_log_probs
+from studio.ml.training.pairs import EncodedAnswer, pad_answers
 from studio.ml.training.reference import base_of
 
 if TYPE_CHECKING:

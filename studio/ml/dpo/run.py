@@ -16,8 +16,8 @@ from studio.ml.dpo.setup import DpoJob, Emit, trl_arguments, warn_of_cuts
 from studio.ml.dpo.trainer import PairCollator, trainer_class
 from studio.ml.measure.stance import pad_id
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
-from studio.ml.training.logprobs import pad_answers, trunk_log_probs
-from studio.ml.training.pairs import encode_heldout, encode_rows
+from studio.ml.training.logprobs import token_log_probs
+from studio.ml.training.pairs import encode_heldout, encode_rows, pad_answers
 from studio.ml.training.reference import ReferenceCache
 from studio.ml.training.setup import NO_ROWS, base_name, choose_attention, keep_states, longest, token_limit
 from studio.ml.training.shared_prompts import share_prompts
@@ -90,10 +90,9 @@ class DpoTraining(Training[DpoJob]):
             **shared,
         )
         answers = [answer for pair in (*pairs, *self._heldout) for answer in pair]
+        batch = pad_answers(answers[:CHECKED_ROWS], pad_id(tokenizer), trainer.model.device)
+        share_prompts(trainer.model, lambda: token_log_probs(trainer.model, batch.input_ids, batch.completion_mask))
         trainer.trunk = keep_states(job, base.dtype, trainer.model, answers, pad_id(tokenizer))
-        some = answers[:CHECKED_ROWS]
-        batch = pad_answers(some, pad_id(tokenizer), trainer.model.device)
-        share_prompts(trainer.model, lambda: trunk_log_probs(trainer.model, batch, some, trainer.trunk))
         return trainer
 
     def observer(self, trainer: Any, base: Base, **shared: Any) -> DpoObserver:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from studio.ml.dpo.replay import Replay
-from studio.ml.training.logprobs import AnswerBatch, pad_answers, trunk_log_probs
-from studio.ml.training.pairs import EncodedAnswer
+from studio.ml.training.logprobs import trunk_log_probs
+from studio.ml.training.pairs import AnswerBatch, EncodedAnswer, pad_answers
 from studio.ml.training.reference import ReferenceCache
 from studio.ml.training.trainer import TrainerOverrides
 from studio.ml.training.trunk import Trunk

@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from studio.domain.data import Message, PreferenceRow
 from studio.errors import InputError, RecipeError
-from studio.ml.models.batching import batches_by_length
 from studio.ml.models.frames import HEADED
 from studio.ml.models.loading import render_chat
 from studio.ml.reward.base import rewards_of
-from studio.ml.training.logprobs import pad_answers
-from studio.ml.training.pairs import EncodedAnswer, conversation
-from studio.ml.training.shared_prompts import causal_of, decoded, layout, shares
+from studio.ml.training.pairs import EncodedAnswer, conversation, pad_answers
+from studio.ml.training.shared_prompts import batches, causal_of, decoded, layout, shares
 from studio.ml.training.trunk import Trunk
 
 if TYPE_CHECKING:
@@ -157,23 +155,12 @@ def rewards_by_length(
         return torch.zeros(0)
     if room == 0:
         room = CPU_STEP_TOKENS if model.device.type == "cpu" else sys.maxsize
-    units = _with_one_prompt(answers) if shares(causal_of(model)) else [[n] for n in range(len(answers))]
-    sizes = [len(answers[unit[0]]) + sum(len(answers[n].answer_ids) for n in unit[1:]) for unit in units]
     parts, places = [], []
-    for chosen in batches_by_length(sizes, room):
-        numbers = [number for unit in chosen for number in units[unit]]
+    for numbers in batches(model, answers, room):
         parts.append(_rewards(model, [answers[number] for number in numbers], pad_id, trunk))
         places += numbers
     back = torch.tensor(places, device=parts[0].device).argsort()
     return torch.cat(parts)[back]
-
-
-def _with_one_prompt(answers: Sequence[EncodedAnswer]) -> list[list[int]]:
-    """The places of the answers to each prompt."""
-    together: dict[tuple[int, ...], list[int]] = {}
-    for number, answer in enumerate(answers):
-        together.setdefault(answer.prompt_ids, []).append(number)
-    return list(together.values())
 
 
 def _rewards(model: Any, answers: Sequence[EncodedAnswer], pad_id: int, trunk: Trunk | None) -> torch.Tensor:

@@ -129,10 +129,10 @@ class RewardTraining(Training[RewardJob]):
         )
         answers = [answer for pair in (*pairs, *self._heldout.pairs) for answer in pair]
         pad_id = base.tokenizer.pad_token_id
-        trainer.trunk = keep_states(job, base.dtype, trainer.model, answers, pad_id)
         if hasattr(causal_of(trainer.model), "score"):  # read at the last token of an answer, as decoders do
             some = answers[:CHECKED_ROWS]
-            share_prompts(trainer.model, lambda: rewards_by_length(trainer.model, some, pad_id, trainer.trunk))
+            share_prompts(trainer.model, lambda: rewards_by_length(trainer.model, some, pad_id))
+        trainer.trunk = keep_states(job, base.dtype, trainer.model, answers, pad_id)
         return trainer
 
     def observer(self, trainer: Any, base: Base, **shared: Any) -> RewardObserver:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from studio.ml.models.batching import batches_by_length
-from studio.ml.training.pairs import EncodedAnswer
+from studio.ml.training.pairs import AnswerBatch, EncodedAnswer, pad_answers
 from studio.ml.training.seq2seq_logprobs import seq2seq_log_probs
-from studio.ml.training.shared_prompts import Below, causal_of, decoded, layout
+from studio.ml.training.shared_prompts import Below, batches, causal_of, decoded, layout
 from studio.ml.training.trunk import Trunk
 
 if TYPE_CHECKING:
@@ -22,29 +20,6 @@ if TYPE_CHECKING:
 
 #: Float32 logits held at a time: about what a core's cache takes, and far below a GPU's memory.
 _CPU_TILE, _GPU_TILE = 2**19, 2**26
-
-
-@dataclass(frozen=True)
-class AnswerBatch:
-    """Answers as tensors: ``input_ids`` [rows, length] padded on the right, ``completion_mask`` [rows, length] true on
-    answer tokens, ``tokens`` the number of real tokens."""
-
-    input_ids: torch.Tensor
-    completion_mask: torch.Tensor
-    tokens: int
-
-
-def pad_answers(answers: Sequence[EncodedAnswer], pad_id: int, device: Any = "cpu") -> AnswerBatch:
-    """Stack answers into one right-padded batch."""
-    import torch
-
-    length = max(len(answer) for answer in answers)
-    ids = torch.full((len(answers), length), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(answers), length), dtype=torch.bool)
-    for row, answer in enumerate(answers):
-        ids[row, : len(answer)] = torch.tensor(answer.prompt_ids + answer.answer_ids)
-        mask[row, len(answer.prompt_ids) : len(answer)] = True
-    return AnswerBatch(ids.to(device), mask.to(device), sum(len(answer) for answer in answers))
 
 
 def token_log_probs(
@@ -81,7 +56,7 @@ def answer_log_probs(
     if model.config.is_encoder_decoder:
         return seq2seq_log_probs(model, answers, pad_id, batch_tokens)
     sums = [0.0] * len(answers)
-    for chosen in batches_by_length([len(answer) for answer in answers], batch_tokens):
+    for chosen in batches(model, answers, batch_tokens):
         batch = pad_answers([answers[index] for index in chosen], pad_id, model.device)
         with torch.no_grad():
             total = trunk_log_probs(model, batch, [answers[index] for index in chosen], trunk).sum(1)

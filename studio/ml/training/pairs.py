@@ -7,12 +7,15 @@ import logging
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from studio.domain.data import Message, PreferencePair, PreferenceRow
 from studio.errors import RecipeError
 from studio.ml.models.frames import framed
 from studio.ml.models.loading import render_chat
+
+if TYPE_CHECKING:
+    import torch
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +40,29 @@ class EncodedAnswer:
         """Names prompt and answer in the reference cache (sha256 of the token ids and where the answer starts)."""
         ids = array("q", (len(self.prompt_ids), *self.prompt_ids, *self.answer_ids))
         return hashlib.sha256(ids.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class AnswerBatch:
+    """Answers as tensors: ``input_ids`` [rows, length] padded on the right, ``completion_mask`` [rows, length] true on
+    answer tokens, ``tokens`` the number of real tokens."""
+
+    input_ids: torch.Tensor
+    completion_mask: torch.Tensor
+    tokens: int
+
+
+def pad_answers(answers: Sequence[EncodedAnswer], pad_id: int, device: Any = "cpu") -> AnswerBatch:
+    """Stack answers into one right-padded batch."""
+    import torch
+
+    length = max(len(answer) for answer in answers)
+    ids = torch.full((len(answers), length), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(answers), length), dtype=torch.bool)
+    for row, answer in enumerate(answers):
+        ids[row, : len(answer)] = torch.tensor(answer.prompt_ids + answer.answer_ids)
+        mask[row, len(answer.prompt_ids) : len(answer)] = True
+    return AnswerBatch(ids.to(device), mask.to(device), sum(len(answer) for answer in answers))
 
 
 def conversation(prompt: str, system_prompt: str = "", history: Sequence[Message] = ()) -> list[Message]:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from studio.ml.models.batching import batches_by_length
+from studio.ml.training.pairs import EncodedAnswer
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +35,7 @@ class Layout:
         before: of each answer token the place, in the flattened output, of the state that predicts it, answer by answer.
         last: of each answer the place of its last token there.
         places: of each of ``ids`` the place in the flattened batch; None where the two are the same.
+        back: of each place of the batch that one in the flattened ``ids`` (of padding: the first); None as well.
     """
 
     ids: torch.Tensor
@@ -39,10 +43,15 @@ class Layout:
     before: torch.Tensor
     last: torch.Tensor
     places: torch.Tensor | None = None
+    back: torch.Tensor | None = None
 
     def laid_out(self, states: torch.Tensor) -> torch.Tensor:
         """States ``[rows, length, size]`` of the batch as those of ``ids``."""
         return states if self.places is None else states.flatten(0, 1)[self.places]
+
+    def taken_apart(self, states: torch.Tensor) -> torch.Tensor:
+        """States of ``ids`` as those of the batch: what :meth:`laid_out` is given."""
+        return states if self.back is None else states.flatten(0, 1)[self.back]
 
 
 #: Within its block the decoder begins where the layers below the trained ones end, with what the block is given.
@@ -89,6 +98,7 @@ def shared(ids: torch.Tensor, mask: torch.Tensor, dtype: torch.dtype) -> Layout:
     wide = max(len(prompt) + sum(ends[row] - begins[row] for row in rows) for prompt, rows in together.items())
     places = torch.zeros(len(together), wide, dtype=torch.long)
     positions, answer = torch.zeros_like(places), torch.full_like(places, -1)
+    back = torch.zeros(ids.shape, dtype=torch.long)
     before: dict[int, list[int]] = {}
     last = [0] * len(ids)
     for group, (prompt, rows) in enumerate(together.items()):
@@ -101,6 +111,8 @@ def shared(ids: torch.Tensor, mask: torch.Tensor, dtype: torch.dtype) -> Layout:
             places[group, at:end] = behind + row * length
             positions[group, at:end], answer[group, at:end] = behind, number
             first = group * wide
+            back[row, : len(prompt)] = torch.arange(len(prompt)) + first
+            back[row, begins[row] : ends[row]] = torch.arange(at, end) + first
             before[row] = [first + len(prompt) - 1, *range(first + at, first + end - 1)]
             last[row] = first + end - 1
             at = end
@@ -112,7 +124,7 @@ def shared(ids: torch.Tensor, mask: torch.Tensor, dtype: torch.dtype) -> Layout:
     options = {"attention_mask": bias[:, None].to(device), "position_ids": positions.to(device)}
     order = [place for row in range(len(ids)) for place in before[row]]
     ends_at = torch.tensor(last, device=device)
-    return Layout(ids.flatten()[places], options, torch.tensor(order, device=device), ends_at, places)
+    return Layout(ids.flatten()[places], options, torch.tensor(order, device=device), ends_at, places, back.to(device))
 
 
 def share_prompts(model: Any, values: Callable[[], torch.Tensor]) -> None:
@@ -150,3 +162,16 @@ def layout(causal: Any, ids: torch.Tensor, mask: torch.Tensor) -> Layout:
     found = shared(ids, mask, causal.dtype)
     window = getattr(causal.config.get_text_config(), "sliding_window", None)
     return apart(ids, mask) if window and found.ids.shape[1] > window else found
+
+
+def batches(model: Any, answers: Sequence[EncodedAnswer], room: int) -> Iterator[list[int]]:
+    """Indices of ``answers`` in batches of similar length and ``room`` tokens at most (:func:`batches_by_length`); answers to one prompt
+    stay together where the model reads it once."""
+    together: dict[Any, list[int]] = {}
+    sharing = shares(causal_of(model))
+    for index, answer in enumerate(answers):
+        together.setdefault(answer.prompt_ids if sharing else index, []).append(index)
+    units = list(together.values())
+    sizes = [len(answers[unit[0]]) + sum(len(answers[index].answer_ids) for index in unit[1:]) for unit in units]
+    for chosen in batches_by_length(sizes, room):
+        yield [index for unit in chosen for index in units[unit]]

@@ -18,9 +18,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.ml.models.batching import batches_by_length
-from studio.ml.training.pairs import EncodedAnswer
-from studio.ml.training.shared_prompts import Below, Layout, causal_of
+from studio.ml.training.pairs import EncodedAnswer, pad_answers
+from studio.ml.training.shared_prompts import Below, Layout, batches, causal_of, layout
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +79,7 @@ class Trunk:
 
     def __init__(self, model: Any, first: int, folder: Path | None, memory_bytes: int) -> None:
         self.first = first
-        self._decoder = decoder_of(model)
+        self._causal, self._decoder = causal_of(model), decoder_of(model)
         self._width = int(self._decoder.config.get_text_config().hidden_size)
         self._folder, self._memory_bytes = folder, memory_bytes
         self._kept: dict[str, torch.Tensor] = {}
@@ -96,11 +95,13 @@ class Trunk:
         import torch
 
         missing = list({a.key: a for a in answers if a.key not in self._kept and not self._read(a)}.values())
-        for chosen in batches_by_length([len(answer) for answer in missing], _BATCH_TOKENS):
-            batch = [missing[index] for index in chosen]
+        for chosen in batches(self._causal, missing, _BATCH_TOKENS):
+            some = [missing[index] for index in chosen]
+            batch = pad_answers(some, pad_id, self._decoder.device)
+            rows = layout(self._causal, batch.input_ids, batch.completion_mask)
             with torch.no_grad():
-                states = self._below(self._padded(batch, pad_id)).cpu()
-            for row, answer in enumerate(batch):
+                states = rows.taken_apart(self._below(rows.ids, **rows.options)).cpu()
+            for row, answer in enumerate(some):
                 self._keep(answer, states[row, : len(answer)].clone())
 
     def size_of(self, answers: Iterable[EncodedAnswer]) -> int:
@@ -168,7 +169,7 @@ class Trunk:
         import torch
 
         rows = answers[:CHECKED_ROWS]
-        ids = self._padded(rows, pad_id)
+        ids = pad_answers(rows, pad_id, self._decoder.device).input_ids
         with torch.no_grad():
             full = self._decoder(input_ids=ids, use_cache=False).last_hidden_state.float()
             states = self._below(ids)
@@ -184,14 +185,6 @@ class Trunk:
             apart = float((full[row, real] - upper[row, real]).abs().max() / full[row, real].abs().max())
             worst = max(worst, apart if math.isfinite(apart) else math.inf)
         return worst
-
-    def _padded(self, answers: Sequence[EncodedAnswer], pad_id: int) -> torch.Tensor:
-        """Token ids of ``answers``, padded on the right ``[rows, tokens]``, on the decoder's device."""
-        import torch
-
-        rows = [torch.tensor(answer.ids) for answer in answers]
-        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
-        return ids.to(next(self._decoder.parameters()).device)
 
     def _below(self, ids: torch.Tensor, **options: torch.Tensor) -> torch.Tensor:
         """Output of the last trunk layer ``[rows, tokens, hidden]`` for right-padded ``ids`` ``[rows, tokens]``; ``options`` go to the

@@ -13,9 +13,10 @@ from studio.ml.detox.run import train_detox
 from studio.ml.dpo.run import train_dpo
 from studio.ml.reward.run import train_reward
 from studio.ml.training import shared_prompts
-from studio.ml.training.logprobs import pad_answers, token_log_probs
-from studio.ml.training.pairs import EncodedAnswer
+from studio.ml.training.logprobs import answer_log_probs, token_log_probs
+from studio.ml.training.pairs import EncodedAnswer, pad_answers
 from studio.ml.training.shared_prompts import share_prompts, shared
+from studio.ml.training.trunk import open_trunk
 from tests.helpers.detox import make_job as make_detox_job
 from tests.helpers.dpo import make_base, make_job
 from tests.helpers.families import family
@@ -67,6 +68,23 @@ def test_answers_behind_one_copy_of_their_prompt_are_those_of_separate_rows(name
     assert read == [3 * (len(FIRST) + 3 + 5 + 8)], "three rows as long as that of the first prompt"
     assert torch.allclose(together, apart, atol=1e-5)
     assert torch.allclose(torch.autograd.grad(together.sum(), weight)[0], slope, atol=1e-5)
+
+
+def test_kept_states_and_references_read_each_prompt_once() -> None:
+    import torch
+
+    model = family("Llama")
+    apart, alone = open_trunk(model, 2, ANSWERS, 0, None), answer_log_probs(model, ANSWERS, 0)
+    share_prompts(model, lambda: scores(model))
+    read = tokens_read(model)
+    together = open_trunk(model, 2, ANSWERS, 0, None)
+    assert apart
+    assert together
+    kept = 3 * (len(FIRST) + 3 + 5 + 8)
+    assert read[-1] == kept, "besides the rows that are compared"
+    assert torch.allclose(together.states(ANSWERS), apart.states(ANSWERS), atol=1e-5)
+    assert answer_log_probs(model, ANSWERS, 0) == pytest.approx(alone, abs=1e-4)
+    assert read[-1] == kept
 
 
 def test_rows_wider_than_a_layers_window_stay_apart() -> None:
