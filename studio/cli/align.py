@@ -39,7 +39,7 @@ def add_align_flags(align: argparse.ArgumentParser) -> None:
     align.add_argument("--data-size", type=int, help="pairs to train on (default: 50, or all where there are fewer)")
     align.add_argument("--shuffle", action="store_true", help="draw which rows support, instead of the first ones")
     align.add_argument("--system-prompt", help="put before every prompt (default: the preset's)")
-    add_training(align, "embedded, course or hub-small", LoraSettings, DpoSettings)
+    add_training(align, "embedded, real-small, course or hub-small", LoraSettings, DpoSettings)
 
 
 def _align(services: Services, options: argparse.Namespace) -> int:

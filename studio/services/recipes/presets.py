@@ -188,11 +188,13 @@ DETOX_PRESETS = _named(
         "real-small",
         "Real small model (0.1-0.6B, minutes on a CPU)",
         LoraSettings(rank=16, alpha=32, dropout=0.0, layers="1/3"),
+        # Measured on SmolLM2 (seed 42; rude by the word list, which is not the reward, of 60 held-out provoking prompts): 35 -> 12 at
+        # 2e-3, 35 -> 25 at 1e-3.
         DetoxSettings(
             rewards=(RewardTerm("embedded"),),
             reward_clip=1.0,
             beta=0.05,
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             scheduler="linear",
             steps=20,
             prompts_per_step=4,
