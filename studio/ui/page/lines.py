@@ -185,7 +185,7 @@ class FairQueue(Queue):
     def _first(self, name: str, line: EventQueue) -> Event | None:
         bounds = LINES.get(name)
         if bounds is None:
-            return next(iter(line.queue), None)
+            return next((event for event in line.queue if not self._overtakes(event)), None)
         running = [event for event in self._running() if event.concurrency_id == name]
         pages = {event.session_hash for event in running}
         addresses = Counter(address_of(event.request) for event in running)
@@ -197,6 +197,18 @@ class FairQueue(Queue):
                 and (_operator(event) or addresses[address_of(event.request)] < bounds.at_once)
             ),
             None,
+        )
+
+    def _overtakes(self, event: Event) -> bool:
+        """Whether an event of the same page is at work on some of the same components. Answered after a later one, it would leave the page
+        with what was true before. Heavy work and answers that come in pieces hold nothing up, nor does what programs ask."""
+        return any(
+            other.session_hash == event.session_hash
+            and other.concurrency_id not in LINES
+            and not other.fn.types_generator
+            and other.fn.api_visibility != "public"
+            and not _outputs(other).isdisjoint(_outputs(event))
+            for other in self._running()
         )
 
     def _refusal(self, name: str, session: str | None, request: fastapi.Request, operator: bool) -> str:
@@ -272,3 +284,7 @@ def open_queue(app: gr.Blocks, gate: Gate) -> None:
 
 def _operator(event: Event) -> bool:
     return not event.rank[0]  # type: ignore[attr-defined]
+
+
+def _outputs(event: Event) -> set[int]:
+    return {block._id for block in event.fn.outputs}

@@ -18,6 +18,7 @@ from studio.services import build_services
 from studio.ui.launch import page_options
 from studio.ui.page import lines
 from studio.ui.page.lines import LINES, TABLE, Session, open_queue
+from studio.ui.page.shared import POLLED
 from tests.helpers.waiting import wait_until
 
 PASSWORD = "a password of the operator"
@@ -30,6 +31,7 @@ class Server:
     url: str = ""
     app: gr.Blocks | None = None
     gate: threading.Event = field(default_factory=threading.Event)
+    drawn: threading.Event = field(default_factory=threading.Event)
     begun: list[str] = field(default_factory=list)
     light: list[str] = field(default_factory=list)
 
@@ -65,16 +67,36 @@ def server(tmp_path: Path) -> Iterator[Server]:
         made.light.append(text)
         return text
 
+    def drawing(text: str) -> str:
+        made.light.append(text)
+        if text == "slow":
+            made.drawn.wait(30)
+        return text
+
     with gr.Blocks(analytics_enabled=False) as app:
-        box = gr.Textbox()
+        box, panel = gr.Textbox(), gr.Textbox()
         gr.Button().click(heavy, box, box, **TABLE)
         gr.Button().click(light, box, box, concurrency_limit=1)
+        gr.Button().click(drawing, box, [panel], **POLLED)
+        gr.Button().click(lambda text: (drawing(text), text), box, [panel, box], **POLLED)
     open_queue(app, services.gate)
     _, made.url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
     made.app = app
     yield made
     made.gate.set()
+    made.drawn.set()
     app.close()
+
+
+def test_what_a_page_is_shown_arrives_in_the_order_it_was_looked_up(server: Server) -> None:
+    server.join(2, "a", "slow")
+    wait_until(lambda: server.light == ["slow"])
+    server.join(3, "a", "later")
+    server.join(3, "b", "other page")
+    wait_until(lambda: server.light == ["slow", "other page"])
+    server.drawn.set()
+    assert server.outcome("a") == ["slow", "later"]
+    assert server.light[-1] == "later"
 
 
 def test_a_page_has_one_running_and_one_waiting_and_others_are_served(server: Server) -> None:
