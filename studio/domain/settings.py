@@ -278,9 +278,8 @@ class DpoSettings(AnswerSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KtoSettings(AnswerSettings):
-    """Hyper-parameters of a KTO run (Ethayarajh et al. 2024, arXiv:2402.01306): the losses of answers with a thumb up and down are
-    multiplied by ``desirable_weight`` and ``undesirable_weight``, which should make both kinds count alike where one is rarer."""
+class ThumbWeights(Declared):
+    """What KTO's loss of an answer with a thumb up or down is multiplied by: both kinds should count alike where one is rarer."""
 
     desirable_weight: float = setting(
         1.0, "Weight of thumbs up", "Of the loss of liked answers; more where they are rare.", low=0, high=100, step=0.1
@@ -288,6 +287,11 @@ class KtoSettings(AnswerSettings):
     undesirable_weight: float = setting(
         1.0, "Weight of thumbs down", "Of the loss of disliked answers; likewise.", low=0, high=100, step=0.1
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KtoSettings(AnswerSettings, ThumbWeights):
+    """Hyper-parameters of a KTO run (Ethayarajh et al. 2024, arXiv:2402.01306)."""
 
     def check(self) -> None:
         """As :meth:`Declared.check`."""

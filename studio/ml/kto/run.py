@@ -19,7 +19,7 @@ from studio.ml.training.setup import Rows, pair_arguments
 
 @dataclass(frozen=True, kw_only=True)
 class KtoJob(AnswerJob):
-    """The job of a KTO run; its ``judge_pairs`` are those that its answers make, see :mod:`studio.services.data.rated`."""
+    """The job of a KTO run; its ``judge_pairs`` are those that its answers make, see :mod:`studio.services.data.annotated.rated`."""
 
     recipe: KtoRecipe
     rows: tuple[RatedAnswer, ...]
