@@ -288,7 +288,7 @@ def test_answers_with_a_thumb_are_kept_one_by_one_and_make_pairs(
         {"prompt": "when?", "completion": "", "label": True},
         {"prompt": "who?", "completion": "I", "label": "maybe"},
     ]
-    with pytest.raises(DatasetError, match=r"line 4: completion is missing.* line 5: label says neither"):
+    with pytest.raises(DatasetError, match=r"line 4\): completion is empty.*line 5\): label says neither"):
         service.import_file(put("broken.jsonl", lines(broken)))
     kept = service.import_file(put("broken.jsonl", lines(broken)), options=ReadOptions(skip_broken=True)).dataset
     assert len(kept.rated) == 3

@@ -31,8 +31,8 @@ def pairs_of(rated: Sequence[RatedAnswer]) -> tuple[PreferencePair, ...]:
 
 
 def chosen_rows(rated: Sequence[RatedAnswer], data_size: int, seed: int) -> tuple[RatedAnswer, ...]:
-    """The first ``data_size`` answers in an order drawn by ``seed``: KTO trains in a fixed order, and what was pressed in a row is
-    often alike.
+    """The first ``data_size`` answers in an order drawn by ``seed``, the two kinds spread evenly: KTO trains in a fixed order, and a
+    batch should have some of both.
 
     Raises:
         RecipeError: the size is not a whole number from 1 to ``len(rated)``.
@@ -41,9 +41,12 @@ def chosen_rows(rated: Sequence[RatedAnswer], data_size: int, seed: int) -> tupl
         raise RecipeError(
             f"data_size is {data_size!r}; it must be a whole number from 1 to {len(rated)}, the rated answers."
         )
-    rows = list(rated[:data_size])
-    random.Random(seed).shuffle(rows)
-    return tuple(rows)
+    draw, placed = random.Random(seed), []
+    for liked in (True, False):
+        rows = [answer for answer in rated[:data_size] if answer.liked == liked]
+        draw.shuffle(rows)
+        placed += [((place + 0.5) / len(rows), row) for place, row in enumerate(rows)]
+    return tuple(row for _, row in sorted(placed, key=lambda one: one[0]))
 
 
 def named_answers(rated: Sequence[RatedAnswer], row_ids: Sequence[str]) -> tuple[RatedAnswer, ...]:
