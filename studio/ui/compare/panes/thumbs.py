@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -40,20 +39,6 @@ def bind_thumbs(services: Services, widgets: Sequence[PaneWidgets], memory: gr.B
     who = gr.BrowserState("", storage_key="alignment-studio-rater", secret="alignment-studio")
     pace = Registrations()
 
-    def press(index: int, token: Any, stored: Any, request: gr.Request, event: gr.LikeData) -> str:
-        talk, at = talks.restore(stored), event.index
-        if talk is None or index >= len(talk.panes) or not isinstance(at, int):
-            raise InputError("This answer is not there any more; ask again.")
-        messages = talk.panes[index].messages
-        if not 0 < at < len(messages) or messages[at].role != "assistant":
-            raise InputError("A thumb goes on an answer; press one below it.")
-        turns = behind(talks.told(talks.as_asked(talk), index), messages[:at])
-        rater, token = rater_of(token, request)
-        liked = event.liked if isinstance(event.liked, bool) else None
-        services.thumbs.rate(rater, turns, messages[at].content, liked)
-        gr.Info("Thumb taken back." if liked is None else f"Thumb {'up' if liked else 'down'} kept.", duration=3)
-        return token
-
     def rater_of(token: Any, request: gr.Request) -> tuple[Any, str]:
         try:
             return services.rating.rater(token), token
@@ -61,5 +46,22 @@ def bind_thumbs(services: Services, widgets: Sequence[PaneWidgets], memory: gr.B
             time.sleep(pace.delay(address_of(request)))
             return services.rating.register(_NAME)
 
+    def on_pane(index: int) -> Callable[..., str]:
+        def press(token: Any, stored: Any, request: gr.Request, event: gr.LikeData) -> str:
+            talk, at = talks.restore(stored), event.index
+            if talk is None or index >= len(talk.panes) or not isinstance(at, int):
+                raise InputError("This answer is not there any more; ask again.")
+            messages = talk.panes[index].messages
+            if not 0 < at < len(messages) or messages[at].role != "assistant":
+                raise InputError("A thumb goes on an answer; press one below it.")
+            turns = behind(talks.told(talks.as_asked(talk), index), messages[:at])
+            rater, token = rater_of(token, request)
+            liked = event.liked if isinstance(event.liked, bool) else None
+            services.thumbs.rate(rater, turns, messages[at].content, liked)
+            gr.Info("Thumb taken back." if liked is None else f"Thumb {'up' if liked else 'down'} kept.", duration=3)
+            return token
+
+        return press
+
     for index, widget in enumerate(widgets):
-        widget.chat.like(guarded(functools.partial(press, index)), [who, memory], who, concurrency_limit=4, **QUIET)
+        widget.chat.like(guarded(on_pane(index)), [who, memory], who, concurrency_limit=4, **QUIET)
