@@ -25,7 +25,8 @@ def _list(services: Services, options: argparse.Namespace) -> int:
         print(json.dumps([asdict(info) for info in infos], ensure_ascii=False))
         return 0
     for info in infos:
-        size = f"{info.n_pairs} pairs" if info.n_pairs else f"{info.n_prompts} prompts"
+        kinds = ((info.n_rated, "rated"), (info.n_pairs, "pairs"), (info.n_prompts, "prompts"))
+        size = next((f"{count} {what}" for count, what in kinds if count), "")
         print(f"{info.id:<42} {size:>14}  {info.language or '-':<6} {info.source or '-':<24} {info.title}")
     return 0
 

@@ -19,7 +19,6 @@ from studio.services.wording import listed, shortened
 
 #: Characters of a text in the preview of the first row.
 _SHOWN = 160
-_LABELLED = ("preferred", "not preferred")
 #: Rows of a dataset on the Hub that are read for a preview alone.
 _PREVIEWED = 100
 
@@ -138,8 +137,8 @@ def _import_pairs(services: Services, options: argparse.Namespace) -> int:
     seen = sources.preview_hub(hub, options.split, most, how) if hub else sources.preview_file(path, how)
     print(seen, file=sys.stderr)
     for pair in seen.comparisons.pairs[:1]:
-        names = _LABELLED if pair.preferred else ("one answer", "another")
-        _show(pair.history, pair.prompt, (pair.answer_a, pair.answer_b), names)
+        names = ("preferred", "not preferred") if pair.preferred else ("one answer", "another")
+        _show(pair.history, pair.prompt, tuple(zip(names, (pair.answer_a, pair.answer_b), strict=True)))
     if options.preview:
         warn((*seen.comparisons.skipped, *seen.comparisons.warnings))
         return 0
@@ -152,9 +151,9 @@ def _import_pairs(services: Services, options: argparse.Namespace) -> int:
     return 0
 
 
-def _show(history: Sequence[Message], prompt: str, answers: Sequence[str], names: tuple[str, str] = _LABELLED) -> None:
+def _show(history: Sequence[Message], prompt: str, answers: Sequence[tuple[str, str]]) -> None:
     """The first row on stderr, each text on one line."""
     earlier = [(turn.role, turn.content) for turn in history]
-    for name, text in (*earlier, ("prompt", prompt), *zip(names, answers, strict=False)):
+    for name, text in (*earlier, ("prompt", prompt), *answers):
         line = "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
-        print(f"  {name}: {shortened(line, _SHOWN)}", file=sys.stderr)
+        print(f"  {name.lower()}: {shortened(line, _SHOWN)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``export-votes`` and ``import-votes``: pairs and votes out of the store and into it."""
+"""``export-votes`` and ``import-votes``: pairs and votes out of the store and into it; ``export-thumbs``: rated answers out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 from studio.cli.common import Commands, command, warn
+from studio.errors import NotFoundError
 from studio.services import Services
+from studio.services.files.atomic import replacing
+from studio.services.files.disk import needs_room
 
 
 def add(commands: Commands) -> None:
@@ -30,6 +33,31 @@ def add(commands: Commands) -> None:
         "Import votes: an export of this studio, Argilla, Label Studio or arena records; nothing comes twice.",
     )
     imported.add_argument("path", type=Path, help="a folder, a zip, or a file of records")
+    thumbs = command(
+        commands,
+        "export-thumbs",
+        _export_thumbs,
+        "Write the answers with a thumb as TRL's KTO takes them (prompt, completion, label); `align --data` trains on the file.",
+    )
+    thumbs.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="a .jsonl or .csv file; one of that name is replaced"
+    )
+
+
+def _export_thumbs(services: Services, options: argparse.Namespace) -> int:
+    from studio.services.data.annotated.rated import count_thumbs, kto_file
+    from studio.services.rating.thumbs import rated_answers
+
+    out: Path = options.out
+    rated, split = rated_answers(services.thumbs.all())
+    data = kto_file(rated, out.suffix.lstrip(".").lower())
+    if not out.parent.is_dir():
+        raise NotFoundError(f"There is no folder {out.parent} to write into.")
+    with needs_room("make room, then export again."), replacing(out) as file:
+        file.write(data)
+    warn([f"{split} answers have as many thumbs up as down and were left out."] if split else [])
+    print(f"{out}: {count_thumbs(rated)}")
+    return 0
 
 
 def _export(services: Services, options: argparse.Namespace) -> int:

@@ -37,6 +37,20 @@ class PreferencePair:
     history: tuple[Message, ...] = ()
 
 
+@dataclass(frozen=True)
+class RatedAnswer:
+    """One answer with a thumb up (``liked``) or down: TRL's unpaired preference, ``prompt, completion, label``."""
+
+    id: str
+    prompt: str
+    completion: str
+    liked: bool
+    history: tuple[Message, ...] = ()
+
+
+#: Which answers data holds: ``sides`` for support/oppose data, ``labels`` for chosen/rejected data, ``rated`` for single answers with a
+#: thumb.
+Kind = Literal["sides", "labels", "rated"]
 #: Where data comes from that the studio brings along.
 SHIPPED = "shipped"
 
@@ -47,20 +61,20 @@ class PreferenceDataset:
 
     Attributes:
         id: folder-safe name, unique in this studio.
-        kind: ``sides`` for support/oppose data, ``labels`` for chosen/rejected data (the dial then reads "share kept as
-            labelled, the rest flipped").
-        pairs: the training pairs, in file order.
+        kind: see :data:`Kind` (for ``labels`` the dial reads "share kept as labelled, the rest flipped").
+        pairs: the training pairs, in file order; of rated answers those that make pairs: a liked and a disliked one to the same prompt.
         heldout: pairs no training touches (may be empty).
         test_prompts: prompts for before/after answers; the held-out prompts where no separate file was given.
         content_hash: sha256 of the canonical JSON of pairs, heldout and test prompts.
         source: where it came from: :data:`SHIPPED`, a file name, or ``hub:<id>``.
         prompts: prompts to train on without answers, none of them among the test prompts; data that has them has no pairs.
         notes: what is to be known of it: rows that were left out when it was imported, and why.
+        rated: single answers to train on, in file order; empty for other kinds.
     """
 
     id: str
     title: str
-    kind: Literal["sides", "labels"]
+    kind: Kind
     language: str
     pairs: tuple[PreferencePair, ...]
     heldout: tuple[PreferencePair, ...]
@@ -69,6 +83,7 @@ class PreferenceDataset:
     source: str
     prompts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    rated: tuple[RatedAnswer, ...] = ()
 
 
 @dataclass(frozen=True)

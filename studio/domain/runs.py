@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from studio.domain.chat import Sampling
 from studio.domain.detox import DetoxSettings
-from studio.domain.settings import DpoSettings, LoraSettings, PairSettings, RewardSettings
+from studio.domain.settings import DpoSettings, KtoSettings, LoraSettings, PairSettings, RewardSettings
 from studio.errors import RecipeError
 
 RunState = Literal["queued", "running", "stopping", "done", "stopped", "failed", "interrupted"]
@@ -118,12 +118,26 @@ class RowsThatFit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairRecipe(BaseRecipe):
+class RowsRecipe(BaseRecipe):
+    """A run on rows of preference data.
+
+    Attributes:
+        left_out: ids of the rows that were to be trained on and are too long; ``cut``: answers cut at the limit.
+    """
+
+    noun = "run on preference data"
+
+    left_out: tuple[str, ...] = ()
+    cut: int = 0
+    settings: PairSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRecipe(RowsRecipe):
     """A run on preference pairs.
 
     Attributes:
         rows_support: for each row, whether *support* is the chosen side (the flip mask).
-        left_out: ids of the pairs that were to be trained on and are too long; ``cut``: answers cut at the limit.
     """
 
     noun = "run on preference pairs"
@@ -131,9 +145,6 @@ class PairRecipe(BaseRecipe):
     dataset_kind: Literal["sides", "labels"]
     support_ratio: float
     rows_support: tuple[bool, ...]
-    left_out: tuple[str, ...] = ()
-    cut: int = 0
-    settings: PairSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +156,17 @@ class DpoRecipe(PairRecipe):
     method: Literal["dpo"] = "dpo"
     shuffle: bool
     settings: DpoSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class KtoRecipe(RowsRecipe):
+    """A KTO run on single answers with a thumb; ``rows_liked``: for each row, whether it is up."""
+
+    noun = "KTO run"
+
+    method: Literal["kto"] = "kto"
+    rows_liked: tuple[bool, ...]
+    settings: KtoSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +200,7 @@ class ImportedRecipe(BaseRecipe):
 
 
 #: A recipe of any method; ``method`` tells which.
-Recipe = DpoRecipe | RewardRecipe | DetoxRecipe | ImportedRecipe
+Recipe = DpoRecipe | KtoRecipe | RewardRecipe | DetoxRecipe | ImportedRecipe
 
 
 @dataclass(frozen=True)

@@ -213,21 +213,14 @@ class PairSettings(TrainingSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DpoSettings(PairSettings):
-    """Hyper-parameters of a DPO run (Rafailov et al. 2023).
+class AnswerSettings(PairSettings):
+    """What DPO and KTO have in common: both pull a model that answers away from its reference.
 
-    ``label_smoothing`` is the assumed flip rate of the ``robust`` loss (Chowdhury et al. 2024).
     ``sft_weight`` > 0 adds that multiple of the negative log-likelihood of the preferred answer (TRL's ``sft`` loss; Pang et al.
     2024), without which a high learning rate on few pairs ends in repetition. ``replay_weight`` > 0 adds that multiple of a language-model loss on the base's own answers (see ``ml/dpo/replay.py``).
-    ``flip_share`` of the rows are trained on the wrong way round, to see what wrong labels do (see ``services/data/dial.py``).
-    ``stance_prefix``: answers of support/oppose data begin with their stance (see ``services/data/stance_prefix.py``).
     """
 
-    loss_type: str = setting("sigmoid", "Loss", "TRL's name of the DPO loss.", choices=LOSS_TYPES)
     beta: float = setting(0.5, "Beta", "Strength of the KL penalty to the base.", low=1e-6, high=1000, step=0.05)
-    label_smoothing: float = setting(
-        0.0, "Label smoothing", "Assumed share of wrong labels, for robust.", low=0, high=0.49, step=0.05
-    )
     sft_weight: float = setting(
         0.0,
         "Likelihood term",
@@ -238,6 +231,30 @@ class DpoSettings(PairSettings):
     )
     replay_weight: float = setting(
         0.0, "Replay", "Weight of a loss on the base's own answers.", low=0, high=100, step=0.1
+    )
+    learning_rate: float = 2e-3
+    sample_every: int = setting(5, "Answers every", "Steps between sampled answers; 0: never.", low=0, high=100_000)
+    measured_answers: int = setting(
+        96,
+        "Answers measured",
+        "Sampled at the end from base and adapter for the support share; 0: none.",
+        low=0,
+        high=10_000,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DpoSettings(AnswerSettings):
+    """Hyper-parameters of a DPO run (Rafailov et al. 2023).
+
+    ``label_smoothing`` is the assumed flip rate of the ``robust`` loss (Chowdhury et al. 2024).
+    ``flip_share`` of the rows are trained on the wrong way round, to see what wrong labels do (see ``services/data/dial.py``).
+    ``stance_prefix``: answers of support/oppose data begin with their stance (see ``services/data/stance_prefix.py``).
+    """
+
+    loss_type: str = setting("sigmoid", "Loss", "TRL's name of the DPO loss.", choices=LOSS_TYPES)
+    label_smoothing: float = setting(
+        0.0, "Label smoothing", "Assumed share of wrong labels, for robust.", low=0, high=0.49, step=0.05
     )
     flip_share: float = setting(
         0.0,
@@ -252,21 +269,37 @@ class DpoSettings(PairSettings):
         "Prefix answers with their stance",
         "Start each answer with its stance (two-sided data, English or Chinese).",
     )
-    learning_rate: float = 2e-3
-    sample_every: int = setting(5, "Answers every", "Steps between sampled answers; 0: never.", low=0, high=100_000)
-    measured_answers: int = setting(
-        96,
-        "Answers measured",
-        "Sampled at the end from base and adapter for the support share; 0: none.",
-        low=0,
-        high=10_000,
-    )
 
     def check(self) -> None:
         """As :meth:`Declared.check`."""
         super().check()
         if self.loss_type == "exo_pair" and self.label_smoothing == 0:
             raise RecipeError("label_smoothing is 0.0; the loss exo_pair needs it above 0 (0.001 is usual).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThumbWeights(Declared):
+    """What KTO's loss of an answer with a thumb up or down is multiplied by: both kinds should count alike where one is rarer."""
+
+    desirable_weight: float = setting(
+        1.0, "Weight of thumbs up", "Of the loss of liked answers; more where they are rare.", low=0, high=100, step=0.1
+    )
+    undesirable_weight: float = setting(
+        1.0, "Weight of thumbs down", "Of the loss of disliked answers; likewise.", low=0, high=100, step=0.1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KtoSettings(AnswerSettings, ThumbWeights):
+    """Hyper-parameters of a KTO run (Ethayarajh et al. 2024, arXiv:2402.01306)."""
+
+    def check(self) -> None:
+        """As :meth:`Declared.check`."""
+        super().check()
+        if self.batch_size < 2:
+            raise RecipeError(
+                f"Batch size: batch_size is {self.batch_size}; KTO compares the answers of a batch, so use at least 2."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,6 +117,22 @@ class Vote:
 
 
 @dataclass(frozen=True)
+class Thumb:
+    """A rater's thumb, up where ``liked``, on one answer, which ``answer_id`` names together with the conversation before it; ``model`` is
+    who gave the answer, as a person reads it; ``created`` in Unix seconds."""
+
+    rater_id: str
+    answer_id: str
+    prompt: str
+    completion: str
+    liked: bool
+    model: str
+    created: float
+    history: tuple[Message, ...] = ()
+    system_prompt: str = ""
+
+
+@dataclass(frozen=True)
 class PastChoice:
     """A choice made at ``updated`` that its rater changed or took back at ``replaced`` (Unix seconds); ``left`` and
     ``seconds`` as with a vote."""

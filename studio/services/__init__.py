@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from studio.services.models.service import ModelService
     from studio.services.rating.pair_sources import PairSourceService
     from studio.services.rating.service import RatingService
+    from studio.services.rating.thumbs import ThumbService
     from studio.services.reward.best_of import BestOfService
     from studio.services.reward.service import RewardService
     from studio.services.runs.queue import RunQueue
@@ -63,6 +64,7 @@ class Services:
     draws: DrawService
     library: LibraryService
     rating: RatingService
+    thumbs: ThumbService
     sources: PairSourceService
     reward: RewardService
     best_of: BestOfService
@@ -139,6 +141,7 @@ def build_services(settings: Settings) -> Services:
     from studio.services.models.service import ModelService
     from studio.services.rating.pair_sources import PairSourceService
     from studio.services.rating.service import RatingService
+    from studio.services.rating.thumbs import ThumbService
     from studio.services.reward.best_of import BestOfService
     from studio.services.reward.service import RewardService
     from studio.services.runs.queue import RunQueue
@@ -175,6 +178,7 @@ def build_services(settings: Settings) -> Services:
         DrawService(compare, runs),
         library,
         rating,
+        ThumbService(rating),
         sources,
         reward,
         BestOfService(runs, models, compare, scoring),

@@ -23,21 +23,12 @@ SHUFFLE_RANGE = 1 << 28
 
 def add_pairs(connection: Connection, new: Sequence[AnswerPair]) -> frozenset[str]:
     """Store pairs whose ids are not known yet; returns the ids that were new."""
-    talks = {_chat_id(pair): pair for pair in new}
-    # Sorted by id: two processes that add the same pairs in another order would wait for each other for ever.
-    insert_new(
-        connection,
-        chats,
-        [
-            {"id": key, "system_prompt": pair.system_prompt, "history": _turns(pair.history)}
-            for key, pair in sorted(talks.items())
-        ],
-    )
+    add_chats(connection, [(pair.system_prompt, pair.history) for pair in new])
     known = known_ids(connection, [pair.id for pair in new])
     rows = {
         pair.id: {
             "id": pair.id,
-            "chat_id": _chat_id(pair),
+            "chat_id": chat_id(pair.system_prompt, pair.history),
             "prompt": pair.prompt,
             "answer_1": pair.answer_1,
             "answer_2": pair.answer_2,
@@ -57,6 +48,16 @@ def add_pairs(connection: Connection, new: Sequence[AnswerPair]) -> frozenset[st
     }
     # What another server adds at this moment is known, too: only the database can tell.
     return frozenset(key for (key,) in inserted(connection, pairs, [rows[key] for key in sorted(rows)]))
+
+
+def add_chats(connection: Connection, said: Iterable[tuple[str, tuple[Message, ...]]]) -> None:
+    """Store what was said before questions (system prompt, turns), each once."""
+    rows = {
+        chat_id(system, turns): {"id": chat_id(system, turns), "system_prompt": system, "history": _turns(turns)}
+        for system, turns in said
+    }
+    # Sorted by id: two processes that add the same ones in another order would wait for each other for ever.
+    insert_new(connection, chats, [row for _, row in sorted(rows.items())])
 
 
 def find_pair(connection: Connection, pair_id: str) -> AnswerPair | None:
@@ -121,8 +122,9 @@ def _pair(row: RowMapping) -> AnswerPair:
     )
 
 
-def _chat_id(pair: AnswerPair) -> str:
-    said = json.dumps([pair.system_prompt, _turns(pair.history)])
+def chat_id(system_prompt: str, history: tuple[Message, ...]) -> str:
+    """What names the turns before a question."""
+    said = json.dumps([system_prompt, _turns(history)])
     return hashlib.sha256(said.encode()).hexdigest()[:24]
 
 

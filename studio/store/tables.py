@@ -118,6 +118,23 @@ vote_history = Table(
     Index("history_of_vote", "pair_id", "rater_id"),
 )
 
+#: The present thumb of each rater on each single answer: ``label`` is up. ``answer_id`` names conversation and answer; ``model`` is who
+#: gave it, for people.
+thumbs = Table(
+    "thumbs",
+    metadata,
+    Column("rater_id", String(40), ForeignKey("raters.id"), nullable=False),
+    Column("answer_id", String(24), nullable=False),
+    Column("chat_id", String(24), ForeignKey("chats.id"), nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("completion", Text, nullable=False),
+    Column("label", Boolean, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    PrimaryKeyConstraint("rater_id", "answer_id", name="one_thumb_per_answer_and_rater"),
+)
+
 #: The rules of rating, and the secret that signs what is given to browsers.
 settings = Table(
     "settings",

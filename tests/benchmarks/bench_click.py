@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from studio.config import ROOT, Settings
 from studio.domain.runs import FINAL_STATES
 from studio.services import build_services
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 from studio.services.recipes.presets import PRESETS
 from studio.services.recipes.queue import ensure_trainer
 

@@ -25,7 +25,7 @@ from studio.domain.chat import BASE, Sampling  # noqa: E402
 from studio.domain.data import Message  # noqa: E402
 from studio.domain.runs import FINAL_STATES  # noqa: E402
 from studio.services import Services, build_services  # noqa: E402
-from studio.services.align.service import AlignForm  # noqa: E402
+from studio.services.align.form import AlignForm  # noqa: E402
 from studio.services.compare.service import PaneChat  # noqa: E402
 from studio.services.recipes.queue import ensure_trainer  # noqa: E402
 

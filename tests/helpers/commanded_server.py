@@ -22,7 +22,7 @@ from studio.config import ROOT, Settings
 from studio.domain.chat import BASE, Sampling
 from studio.domain.toxicity import TestPrompt
 from studio.services import Services
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 from studio.services.detox.service import DetoxForm
 from studio.services.evaluations.form import EvaluationForm
 from studio.services.rating.pair_batches import BatchForm, Question

@@ -10,7 +10,7 @@ from studio.config import Settings
 from studio.domain.events import MeasureEvent, SampleEvent, SupportShare
 from studio.domain.runs import RunState
 from studio.services import Services
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 from studio.services.files.records import LineWriter
 from studio.services.recipes.queue import try_lock
 from studio.services.runs.status import read_status, write_status

@@ -12,7 +12,7 @@ from studio.config import Settings
 from studio.domain.detox import RewardTerm
 from studio.errors import DatasetError, ModelLoadError, RecipeError
 from studio.services import Services
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 from studio.services.detox.service import DetoxForm
 from studio.services.reward.service import RewardForm
 from studio.ui.page.access import Visitor

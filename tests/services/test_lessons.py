@@ -8,7 +8,7 @@ import pytest
 
 from studio.config import ROOT, Settings
 from studio.errors import InputError
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 from studio.services.lessons import read_lessons
 from studio.services.recipes.presets import PRESETS
 from tests.helpers.services import opened

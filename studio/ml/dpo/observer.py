@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, SupportShare
-from studio.ml.dpo.setup import DpoJob
+from studio.ml.dpo.setup import AnswerJob
 from studio.ml.lora.merged import merged
 from studio.ml.measure.answers import greedy_answers
 from studio.ml.measure.stance import StanceJudge, measure_support, pad_id, stance_of
@@ -26,7 +26,7 @@ PROBE_PAIRS = 64
 
 
 @dataclass
-class DpoObserver(Observer):
+class AnswerObserver(Observer):
     """The stance probe, the film-strip and the measured support share; see :mod:`studio.domain.events`.
 
     Attributes:
@@ -34,7 +34,7 @@ class DpoObserver(Observer):
         trunk: kept states of the layers that are not trained, the held-out pairs' among them; None where all are trained.
     """
 
-    job: DpoJob
+    job: AnswerJob
     heldout: Sequence[tuple[EncodedAnswer, EncodedAnswer]]
     reference: ReferenceCache
     trunk: Trunk | None

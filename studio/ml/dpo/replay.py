@@ -17,6 +17,7 @@ from studio.ml.measure.answers import CHAT, continue_ids, drawing, seeded
 from studio.ml.training.logprobs import token_log_probs
 from studio.ml.training.pairs import EncodedAnswer, pad_answers
 from studio.ml.training.reference import base_of
+from studio.ml.training.setup import Rows
 
 if TYPE_CHECKING:
     import torch
@@ -29,17 +30,15 @@ OWN_ANSWERS = replace(CHAT, temperature=0.65)
 
 
 class Replay:
-    """Own answers to the prompts of ``pairs``, written by the base when they are first needed.
+    """Own answers to the prompts of ``rows`` (the answers of each), written by the base when they are first needed.
 
     Which answers a step sees depends on its number and its rows alone, and so does their text: a run that is resumed goes
     on with the very same ones.
     """
 
-    def __init__(
-        self, tokenizer: Any, pairs: Sequence[tuple[EncodedAnswer, EncodedAnswer]], pad_id: int, seed: int
-    ) -> None:
+    def __init__(self, tokenizer: Any, rows: Rows, pad_id: int, seed: int) -> None:
         self._tokenizer, self._pad_id, self._seed = tokenizer, pad_id, seed
-        self._prompts = [chosen.prompt_ids for chosen, _ in pairs]
+        self._prompts = [answers[0].prompt_ids for answers in rows]
         self._written: dict[tuple[int, int], list[EncodedAnswer]] = {}
 
     def loss(self, model: Any, rows: Sequence[int], step: int) -> torch.Tensor:

@@ -6,23 +6,26 @@ adapter and its checkpoints into the run's folder and hands everything else to `
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from studio.errors import RecipeError
-from studio.ml.dpo.observer import DpoObserver
+from studio.ml.dpo.observer import AnswerObserver
 from studio.ml.dpo.replay import Replay
-from studio.ml.dpo.setup import DpoJob, Emit, trl_arguments, warn_of_cuts
+from studio.ml.dpo.setup import AnswerJob, DpoJob, Emit, trl_arguments, warn_of_cuts
 from studio.ml.dpo.trainer import PairCollator, trainer_class
 from studio.ml.measure.stance import pad_id
 from studio.ml.training.fit import Base, Training, TrainingResult, fit
 from studio.ml.training.logprobs import token_log_probs
 from studio.ml.training.pairs import encode_heldout, encode_rows, pad_answers
 from studio.ml.training.reference import ReferenceCache
-from studio.ml.training.setup import NO_ROWS, base_name, choose_attention, keep_states, longest, token_limit
+from studio.ml.training.setup import NO_ROWS, Rows, base_name, choose_attention, keep_states, longest, token_limit
 from studio.ml.training.shared_prompts import share_prompts
 from studio.ml.training.steps import progress_callback_class
 from studio.ml.training.trunk import CHECKED_ROWS
+
+J = TypeVar("J", bound=AnswerJob)
 
 
 def preload() -> None:
@@ -62,41 +65,76 @@ def train_dpo(job: DpoJob, emit: Emit, should_stop: Callable[[], bool]) -> Train
     return fit(DpoTraining(job), emit, should_stop)
 
 
-class DpoTraining(Training[DpoJob]):
-    """TRL's ``DPOTrainer`` over the job's rows, its reference log-probabilities kept on disk."""
+class AnswerTraining(Training[J]):
+    """One of TRL's trainers over the answers of the job's rows, their reference log-probabilities kept on disk."""
+
+    @abstractmethod
+    def encoded(self, tokenizer: Any, max_length: int) -> Rows:
+        """The answers of the training rows that fit.
+
+        Raises:
+            RecipeError: none of them fits.
+        """
+
+    def read_beside(self) -> Rows:
+        """Further answers whose log-probabilities the steps read."""
+        return ()
+
+    @abstractmethod
+    def trl_trainer(self, rows: Rows, base: Base, **options: Any) -> Any:
+        """TRL's trainer over ``rows``, whose dataset names them by number; its ``trunk`` is set later."""
 
     def trainer(self, base: Base, **shared: Any) -> Any:
         """As :meth:`Training.trainer`."""
         from datasets import Dataset
 
-        job, dpo, tokenizer = self.job, self.job.recipe.settings, base.tokenizer
+        job, settings, tokenizer = self.job, self.job.recipe.settings, base.tokenizer
         if not job.rows:
             raise RecipeError(NO_ROWS)
-        max_length = token_limit(base.model, dpo.max_length)
-        pairs = encode_rows(tokenizer, job.rows, job.recipe.system_prompt, max_length, dpo.cuts_answers)
-        self._heldout = encode_heldout(tokenizer, job.heldout, job.recipe.system_prompt, max_length, dpo.cuts_answers)
-        warn_of_cuts(pairs, max_length)
-        choose_attention(base.model, base.device, 2 * dpo.batch_size, longest(pairs))
+        max_length = token_limit(base.model, settings.max_length)
+        rows = self.encoded(tokenizer, max_length)
+        self._heldout = encode_heldout(
+            tokenizer, job.heldout, job.recipe.system_prompt, max_length, settings.cuts_answers
+        )
+        warn_of_cuts(rows, max_length)
+        choose_attention(base.model, base.device, len(rows[0]) * settings.batch_size, longest(rows))
         self._reference = ReferenceCache(job.cache_dir, base_name(job, base.dtype))
-        trainer = trainer_class()(
-            pairs=pairs,
+        trainer = self.trl_trainer(
+            rows,
+            base,
             reference=self._reference,
-            replay=Replay(tokenizer, pairs, pad_id(tokenizer), dpo.seed) if dpo.replay_weight else None,
-            replay_weight=dpo.replay_weight,
-            sft_weight=dpo.sft_weight,
-            args=trl_arguments(job, len(pairs), base.device, base.model.num_parameters()),
-            data_collator=PairCollator(pairs, pad_id(tokenizer)),
-            train_dataset=Dataset.from_dict({"row": list(range(len(pairs)))}),
+            replay=Replay(tokenizer, rows, pad_id(tokenizer), settings.seed) if settings.replay_weight else None,
+            replay_weight=settings.replay_weight,
+            sft_weight=settings.sft_weight,
+            train_dataset=Dataset.from_dict({"row": list(range(len(rows)))}),
             **shared,
         )
-        answers = [answer for pair in (*pairs, *self._heldout) for answer in pair]
+        answers = [answer for row in (*rows, *self.read_beside(), *self._heldout) for answer in row]
         batch = pad_answers(answers[:CHECKED_ROWS], pad_id(tokenizer), trainer.model.device)
         share_prompts(trainer.model, lambda: token_log_probs(trainer.model, batch.input_ids, batch.completion_mask))
         trainer.trunk = keep_states(job, base.dtype, trainer.model, answers, pad_id(tokenizer))
         return trainer
 
-    def observer(self, trainer: Any, base: Base, **shared: Any) -> DpoObserver:
+    def observer(self, trainer: Any, base: Base, **shared: Any) -> AnswerObserver:
         """As :meth:`Training.observer`."""
-        return DpoObserver(
+        return AnswerObserver(
             job=self.job, heldout=self._heldout, reference=self._reference, trunk=trainer.trunk, **shared
+        )
+
+
+class DpoTraining(AnswerTraining[DpoJob]):
+    """TRL's ``DPOTrainer``."""
+
+    def encoded(self, tokenizer: Any, max_length: int) -> Rows:
+        """As :meth:`AnswerTraining.encoded`."""
+        recipe = self.job.recipe
+        return encode_rows(tokenizer, self.job.rows, recipe.system_prompt, max_length, recipe.settings.cuts_answers)
+
+    def trl_trainer(self, rows: Rows, base: Base, **options: Any) -> Any:
+        """As :meth:`AnswerTraining.trl_trainer`."""
+        return trainer_class()(
+            pairs=rows,
+            args=trl_arguments(self.job, len(rows), base.device, base.model.num_parameters()),
+            data_collator=PairCollator(rows, pad_id(base.tokenizer)),
+            **options,
         )

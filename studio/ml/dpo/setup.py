@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from studio.domain.data import PreferencePair, PreferenceRow
+from studio.domain.data import PreferencePair, PreferenceRow, RatedAnswer
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, WeightChange
-from studio.domain.runs import DpoRecipe
-from studio.ml.training.setup import Pairs, TrainingJob, pair_arguments
+from studio.domain.runs import DpoRecipe, KtoRecipe
+from studio.ml.training.setup import Rows, TrainingJob, pair_arguments
 
 _log = logging.getLogger(__name__)
 
@@ -19,22 +19,30 @@ Emit = Callable[[Event], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DpoJob(TrainingJob):
-    """All a run needs.
+class AnswerJob(TrainingJob):
+    """All a run of DPO or KTO needs.
 
     Attributes:
-        rows: the training rows as the dial set them.
+        rows: the training rows.
         heldout: pairs for the stance probe (may be empty).
         judge_pairs: pairs whose answers the stance judge learns from.
         test_prompts: prompts answered for the film-strip and the measured support share; without any, the held-out
             prompts are taken, then those of the training rows.
     """
 
-    recipe: DpoRecipe
-    rows: tuple[PreferenceRow, ...]
+    recipe: DpoRecipe | KtoRecipe
+    rows: tuple[PreferenceRow, ...] | tuple[RatedAnswer, ...]
     heldout: tuple[PreferencePair, ...]
     judge_pairs: tuple[PreferencePair, ...]
     test_prompts: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DpoJob(AnswerJob):
+    """The job of a DPO run; ``rows`` are as the dial set them."""
+
+    recipe: DpoRecipe
+    rows: tuple[PreferenceRow, ...]
 
 
 def trl_arguments(job: DpoJob, rows: int, device: str, parameters: int) -> Any:
@@ -51,8 +59,8 @@ def trl_arguments(job: DpoJob, rows: int, device: str, parameters: int) -> Any:
     )
 
 
-def warn_of_cuts(pairs: Pairs, max_length: int) -> None:
+def warn_of_cuts(rows: Rows, max_length: int) -> None:
     """Say in the log how many answers ``max_length`` cut."""
-    cut = sum(1 for pair in pairs for answer in pair if len(answer) >= max_length)
-    if cut:
-        _log.warning("%d of %d answers reach max_length %d and are cut there.", cut, 2 * len(pairs), max_length)
+    lengths = [len(answer) for row in rows for answer in row]
+    if cut := sum(length >= max_length for length in lengths):
+        _log.warning("%d of %d answers reach max_length %d and are cut there.", cut, len(lengths), max_length)

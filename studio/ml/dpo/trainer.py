@@ -17,6 +17,7 @@ from studio.ml.dpo.replay import Replay
 from studio.ml.training.logprobs import trunk_log_probs
 from studio.ml.training.pairs import AnswerBatch, EncodedAnswer, pad_answers
 from studio.ml.training.reference import ReferenceCache
+from studio.ml.training.setup import Rows
 from studio.ml.training.trainer import TrainerOverrides
 from studio.ml.training.trunk import Trunk
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class PairCollator:
     """Row numbers to a right-padded batch as TRL lays it out: all chosen answers, then all rejected ones."""
 
-    pairs: Sequence[tuple[EncodedAnswer, EncodedAnswer]]
+    pairs: Rows
     pad_id: int
 
     def __call__(self, examples: Sequence[dict[str, int]]) -> dict[str, torch.Tensor]:
@@ -59,7 +60,7 @@ def trainer_class() -> Any:
         def __init__(
             self,
             *,
-            pairs: Sequence[tuple[EncodedAnswer, EncodedAnswer]],
+            pairs: Rows,
             reference: ReferenceCache,
             replay: Replay | None = None,
             replay_weight: float = 0.0,

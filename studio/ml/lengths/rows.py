@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from studio.domain.data import PreferenceRow
+from studio.domain.data import PreferenceRow, RatedAnswer
 from studio.domain.runs import LongRow, RowsThatFit
 from studio.domain.settings import PairSettings, RewardSettings
 from studio.ml.models.loading import load_tokenizer
 from studio.ml.reward.rows import encode_rows
-from studio.ml.training.pairs import conversation, fit_pair
+from studio.ml.training.pairs import conversation, fit_answers, texts_of
 
 #: Tokens that a chat template adds at most, as far as the quick check goes; a token has at least one byte.
 _TEMPLATE = 256
@@ -21,7 +21,7 @@ _TEMPLATE = 256
 
 def rows_that_fit(
     base_path: str,
-    rows: Sequence[PreferenceRow],
+    rows: Sequence[PreferenceRow | RatedAnswer],
     system_prompt: str,
     settings: PairSettings,
     trust_remote_code: bool = False,
@@ -47,29 +47,34 @@ def rows_that_fit(
         why, shortened = _checked(tokenizer, rows[place], system_prompt, limit, settings)
         cut += shortened
         if why:
-            left_out.append(LongRow(place, rows[place].pair_id, why))
+            left_out.append(LongRow(place, row_id(rows[place]), why))
     gone = {row.place for row in left_out}
     kept = tuple(place for place in range(len(rows)) if place not in gone)
     return RowsThatFit(kept, tuple(left_out), cut, limit)
 
 
+def row_id(row: PreferenceRow | RatedAnswer) -> str:
+    """What names a row in its data."""
+    return row.id if isinstance(row, RatedAnswer) else row.pair_id
+
+
 def _checked(
-    tokenizer: Any, row: PreferenceRow, system_prompt: str, limit: int, settings: PairSettings
+    tokenizer: Any, row: PreferenceRow | RatedAnswer, system_prompt: str, limit: int, settings: PairSettings
 ) -> tuple[str, int]:
     """Why a row is left out (empty: it is not), and how many of its answers are cut."""
-    if isinstance(settings, RewardSettings):
+    if isinstance(settings, RewardSettings) and isinstance(row, PreferenceRow):
         done = encode_rows(tokenizer, [row], system_prompt, limit, "Row", settings.cuts_answers, quiet=True)
         why = f"an answer has more tokens than max_length {limit:,}, or both are the same"
         return (why, 0) if done.dropped else ("", done.shortened)
     before = conversation(row.prompt, system_prompt, row.history)
-    fit = fit_pair(tokenizer, before, row.chosen, row.rejected, limit, settings.cuts_answers)
+    fit = fit_answers(tokenizer, before, texts_of(row), limit, settings.cuts_answers)
     return fit.why, fit.cut
 
 
-def _bytes(row: PreferenceRow, system_prompt: str) -> int:
-    """Bytes of the longer of the row's two conversations."""
+def _bytes(row: PreferenceRow | RatedAnswer, system_prompt: str) -> int:
+    """Bytes of the longest of the row's conversations."""
     texts = (system_prompt, row.prompt, *(turn.content for turn in row.history))
-    return sum(len(text.encode()) for text in texts) + max(len(row.chosen.encode()), len(row.rejected.encode()))
+    return sum(len(text.encode()) for text in texts) + max(len(text.encode()) for text in texts_of(row))
 
 
 @functools.lru_cache(maxsize=4)

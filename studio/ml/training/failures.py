@@ -6,7 +6,7 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
-from studio.domain.runs import DetoxRecipe, PairRecipe, Recipe
+from studio.domain.runs import DetoxRecipe, Recipe, RowsRecipe
 from studio.errors import RecipeError, TrainingError
 
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "bad_alloc")
@@ -55,7 +55,7 @@ def _memory_sentence(recipe: Recipe) -> str:
             f"Out of memory: try batch_size {max(1, (detox.batch_size or detox.answers_per_step) // 2)} (answers that go through the "
             f"model at once), max_new_tokens below {detox.max_new_tokens}, or a smaller base model."
         )
-    training = PairRecipe.of(recipe).settings
+    training = RowsRecipe.of(recipe).settings
     return (
         f"Out of memory: try a batch of {max(1, training.batch_size // 2)} instead of {training.batch_size} with twice the gradient "
         f"accumulation, a max_length below {training.max_length}, or a smaller base model."

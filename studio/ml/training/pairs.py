@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from studio.domain.data import Message, PreferencePair, PreferenceRow
+from studio.domain.data import Message, PreferencePair, PreferenceRow, RatedAnswer
 from studio.errors import RecipeError
 from studio.ml.models.frames import framed
 from studio.ml.models.loading import render_chat
@@ -74,45 +74,48 @@ def conversation(prompt: str, system_prompt: str = "", history: Sequence[Message
 
 
 def encode_answer(tokenizer: Any, messages: Sequence[Message], answer: str) -> EncodedAnswer:
-    """One answer behind ``messages`` as training reads it, its end included; see :func:`fit_pair`."""
+    """One answer behind ``messages`` as training reads it, its end included; see :func:`fit_answers`."""
     prompt, full = _ids(tokenizer, render_chat(tokenizer, list(messages))), _full_ids(tokenizer, messages, answer)
     start = _common_prefix(prompt, full)
     return EncodedAnswer(tuple(full[:start]), tuple(full[start:]))
 
 
 class Fit(NamedTuple):
-    """What became of a row: both answers as token ids (None where it is left out, ``why`` says it), and how many answers were cut
-    at their end."""
+    """What became of a row: its answers as token ids (none where it is left out, ``why`` says it), and how many were cut at their
+    end."""
 
-    pair: tuple[EncodedAnswer, EncodedAnswer] | None
+    answers: tuple[EncodedAnswer, ...]
     why: str = ""
     cut: int = 0
 
 
-def fit_pair(
-    tokenizer: Any, messages: Sequence[Message], first: str, second: str, max_length: int, cut: bool = True
+def texts_of(row: PreferenceRow | RatedAnswer) -> tuple[str, ...]:
+    """The answers of a training row: the chosen and the rejected one, or the one with a thumb."""
+    return (row.completion,) if isinstance(row, RatedAnswer) else (row.chosen, row.rejected)
+
+
+def fit_answers(
+    tokenizer: Any, messages: Sequence[Message], texts: Sequence[str], max_length: int, cut: bool = True
 ) -> Fit:
-    """Both answers to one prompt as token ids.
+    """One or two answers to one prompt as token ids.
 
     As in TRL, an answer starts where the tokens of *prompt + answer* leave those of the prompt (the smaller such place
-    of the two answers). An answer that goes beyond ``max_length`` tokens is ``cut`` at its end, or its row left out. A row is left
+    of two answers). An answer that goes beyond ``max_length`` tokens is ``cut`` at its end, or its row left out. A row is left
     out as well where its prompt alone fills ``max_length`` (TRL drops it in silence), or where both answers are the same within
     it.
     """
     prompt = _ids(tokenizer, render_chat(tokenizer, list(messages)))
-    full = [_full_ids(tokenizer, messages, answer) for answer in (first, second)]
+    full = [_full_ids(tokenizer, messages, answer) for answer in texts]
     start = min(_common_prefix(prompt, ids) for ids in full)
     if start >= max_length:
-        return Fit(
-            None, f"its prompt of {start:,} tokens leaves no room for an answer within max_length {max_length:,}"
-        )
+        return Fit((), f"its prompt of {start:,} tokens leaves no room for an answer within max_length {max_length:,}")
     longest = max(map(len, full))
     if not cut and longest > max_length:
-        return Fit(None, f"prompt and answer have {longest:,} tokens, and max_length is {max_length:,}")
-    answers = [EncodedAnswer(tuple(prompt[:start]), tuple(ids[start:max_length])) for ids in full]
-    if answers[0] == answers[1]:
-        return Fit(None, f"its answers are the same within {max_length:,} tokens")
-    return Fit((answers[0], answers[1]), cut=sum(len(ids) > max_length for ids in full))
+        return Fit((), f"prompt and answer have {longest:,} tokens, and max_length is {max_length:,}")
+    answers = tuple(EncodedAnswer(tuple(prompt[:start]), tuple(ids[start:max_length])) for ids in full)
+    if len(set(answers)) < len(answers):
+        return Fit((), f"its answers are the same within {max_length:,} tokens")
+    return Fit(answers, cut=sum(len(ids) > max_length for ids in full))
 
 
 def encode_rows(
@@ -127,13 +130,25 @@ def encode_rows(
     Raises:
         RecipeError: none of them fits.
     """
-    named = [
-        (f"Training row {number} ({row.pair_id})", row, row.chosen, row.rejected) for number, row in enumerate(rows, 1)
-    ]
-    pairs, left_out = _encode_all(tokenizer, named, system_prompt, max_length, cut)
-    if named and not pairs:
-        raise RecipeError(f"None of the {len(named)} training rows can be used: {left_out[0]}; raise max_length.")
-    return pairs
+    named = [(f"Training row {number} ({row.pair_id})", row, texts_of(row)) for number, row in enumerate(rows, 1)]
+    fits = _encode_training(tokenizer, named, system_prompt, max_length, cut)
+    return [(chosen, rejected) for chosen, rejected in fits]
+
+
+def encode_rated(
+    tokenizer: Any,
+    rows: Sequence[RatedAnswer],
+    system_prompt: str,
+    max_length: int,
+    cut: bool = True,
+) -> list[tuple[EncodedAnswer]]:
+    """The answer of every training row that fits, in order; the others are named in the log.
+
+    Raises:
+        RecipeError: none of them fits.
+    """
+    named = [(f"Training row {number} ({row.id})", row, texts_of(row)) for number, row in enumerate(rows, 1)]
+    return [(answer,) for (answer,) in _encode_training(tokenizer, named, system_prompt, max_length, cut)]
 
 
 def encode_heldout(
@@ -145,30 +160,40 @@ def encode_heldout(
 ) -> list[tuple[EncodedAnswer, EncodedAnswer]]:
     """``(support, oppose)`` of every held-out pair that fits, in order; the others are named in the log."""
     named = (
-        (f"Held-out pair {number} ({pair.id})", pair, pair.support, pair.oppose) for number, pair in enumerate(pairs, 1)
+        (f"Held-out pair {number} ({pair.id})", pair, (pair.support, pair.oppose))
+        for number, pair in enumerate(pairs, 1)
     )
-    return _encode_all(tokenizer, named, system_prompt, max_length, cut)[0]
+    fits, _ = _encode_all(tokenizer, named, system_prompt, max_length, cut)
+    return [(support, oppose) for support, oppose in fits]
+
+
+#: A row's name in the log, where its prompt stands, and its answers.
+_Named = tuple[str, PreferencePair | PreferenceRow | RatedAnswer, Sequence[str]]
+
+
+def _encode_training(
+    tokenizer: Any, named: Sequence[_Named], system_prompt: str, max_length: int, cut: bool
+) -> list[tuple[EncodedAnswer, ...]]:
+    fits, left_out = _encode_all(tokenizer, named, system_prompt, max_length, cut)
+    if named and not fits:
+        raise RecipeError(f"None of the {len(named)} training rows can be used: {left_out[0]}; raise max_length.")
+    return fits
 
 
 def _encode_all(
-    tokenizer: Any,
-    named: Iterable[tuple[str, PreferencePair | PreferenceRow, str, str]],
-    system_prompt: str,
-    max_length: int,
-    cut: bool,
-) -> tuple[list[tuple[EncodedAnswer, EncodedAnswer]], list[str]]:
-    """Both answers of each ``(name in the log, where the prompt stands, first answer, second answer)`` that fits, and why the
-    others do not."""
-    pairs, left_out = [], []
-    for where, asked, first, second in named:
+    tokenizer: Any, named: Iterable[_Named], system_prompt: str, max_length: int, cut: bool
+) -> tuple[list[tuple[EncodedAnswer, ...]], list[str]]:
+    """The answers of each row that fits, and why the others do not."""
+    fits, left_out = [], []
+    for where, asked, texts in named:
         before = conversation(asked.prompt, system_prompt, asked.history)
-        fit = fit_pair(tokenizer, before, first, second, max_length, cut)
-        if fit.pair is None:
+        fit = fit_answers(tokenizer, before, texts, max_length, cut)
+        if fit.answers:
+            fits.append(fit.answers)
+        else:
             left_out.append(f"{where}: {fit.why}")
             _log.warning("Left out: %s.", left_out[-1])
-        else:
-            pairs.append(fit.pair)
-    return pairs, left_out
+    return fits, left_out
 
 
 def _full_ids(tokenizer: Any, messages: Sequence[Message], answer: str) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.domain.bases import hub_id
-from studio.domain.runs import DetoxRecipe, DpoRecipe, PairRecipe, RewardRecipe
+from studio.domain.runs import DetoxRecipe, DpoRecipe, KtoRecipe, RewardRecipe, RowsRecipe
 from studio.domain.settings import LoraSettings, TrainingSettings
 from studio.errors import RecipeError
 from studio.ml.models.loading import choose_dtype, fingerprint, four_bit_reason, resolve_device
@@ -18,7 +18,8 @@ from studio.ml.training.trunk import Trunk, decoder_layers, open_trunk
 
 _log = logging.getLogger(__name__)
 
-Pairs = Sequence[tuple[EncodedAnswer, EncodedAnswer]]
+#: The answers of each training row: two of a pair, one that has a thumb.
+Rows = Sequence[tuple[EncodedAnswer, ...]]
 
 #: Attention scores kept for the backward pass up to which CPU attention is plain matrix products (bytes).
 _EAGER_BYTES, _BYTES_A_SCORE = 2**30, 8
@@ -63,9 +64,9 @@ def linear_names(layers: Any) -> list[str]:
     return sorted({name.rpartition(".")[2] for name, m in layers.named_modules() if isinstance(m, torch.nn.Linear)})
 
 
-def longest(pairs: Pairs) -> int:
-    """Tokens of the longest answer of some pairs, its prompt included."""
-    return max(len(answer) for pair in pairs for answer in pair)
+def longest(rows: Rows) -> int:
+    """Tokens of the longest answer of some rows, its prompt included."""
+    return max(len(answer) for row in rows for answer in row)
 
 
 def token_limit(model: Any, max_length: int) -> int:
@@ -119,7 +120,7 @@ class TrainingJob:
         states_mb: hidden states of layers that are not trained held in memory (MB); more of them are read from their files.
     """
 
-    recipe: DpoRecipe | RewardRecipe | DetoxRecipe
+    recipe: DpoRecipe | KtoRecipe | RewardRecipe | DetoxRecipe
     base_path: str | Path
     folder: Path
     resume: bool
@@ -183,7 +184,7 @@ def training_dtype(device: str) -> str:
     return "float32" if name == "float16" else name
 
 
-def pair_arguments(recipe: PairRecipe, rows: int, folder: Path, device: str, parameters: int) -> dict[str, Any]:
+def pair_arguments(recipe: RowsRecipe, rows: int, folder: Path, device: str, parameters: int) -> dict[str, Any]:
     """What TRL's config of a method on pairs is given for ``rows`` training rows on a base of ``parameters`` weights."""
     settings = recipe.settings
     return {

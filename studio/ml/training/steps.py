@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,21 +134,25 @@ def _due(step: int, every: int) -> bool:
 
 @dataclass
 class StepTally:
-    """Sums over the pairs of one optimiser step (all its micro-batches), in nats."""
+    """Sums over the rows of one optimiser step (all its micro-batches), in nats; ``counts`` says over how many where not over all."""
 
     pairs: int = 0
     tokens: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     grad_norm: float = math.nan
     learning_rate: float = math.nan
 
-    def add(self, pairs: int, tokens: int, **totals: float) -> None:
+    def add(self, pairs: int, tokens: int, counts: Mapping[str, int] | None = None, **totals: float) -> None:
         """Count a micro-batch."""
         self.pairs += pairs
+        for name, count in (counts or {}).items():
+            self.counts[name] = self.counts.get(name, 0) + count
         self.tokens += tokens
         for name, value in totals.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
     def mean(self, name: str) -> float:
-        """Mean of a quantity over the step's pairs; NaN for one that this training does not have."""
-        return self.sums.get(name, math.nan) / self.pairs
+        """Mean of a quantity over the step's rows that have it; NaN where none does, or this training does not have it."""
+        count = self.counts.get(name, self.pairs)
+        return self.sums.get(name, math.nan) / count if count else math.nan

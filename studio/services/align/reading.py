@@ -67,5 +67,35 @@ def read_curve(
     return said
 
 
+def read_kto_curve(steps: Sequence[StepEvent], probes: Sequence[ProbeEvent]) -> list[str]:
+    """:func:`read_curve` for a KTO run, whose first step has the loss of no preference: half the mean weight of its answers."""
+    if not steps:
+        return []
+    if any(not math.isfinite(s.loss) for s in steps):
+        return [
+            "The loss is not a number any more: the learning rate is too high. Stop, and train again with a lower one."
+        ]
+    last = steps[-max(1, len(steps) // 10) :]
+    loss, none = _mean([s.loss for s in last]), steps[0].loss
+    liked, disliked = _mean([s.reward_chosen for s in last]), _mean([s.reward_rejected for s in last])
+    if abs(loss - none) < 0.02:
+        said = [f"Loss {loss:.3f}: {none:.3f} = no preference yet; the adapter still answers as it began."]
+    else:
+        said = [f"Loss {loss:.3f}; {none:.3f} = no preference. Below it, liked answers are ahead of disliked ones."]
+    if liked < 0 and disliked < liked:
+        said.append(
+            "Liked answers became less likely too, disliked ones more so: usual at a high learning rate; a likelihood term holds them up."
+        )
+    elif liked < disliked:
+        said.append("Disliked answers gained more than liked ones: it has not learned the thumbs of these batches.")
+    if probes and probes[-1].step > 0:
+        said.append(
+            f"On {probes[-1].n} held-out pairs the liked answer is the likelier one in {probes[0].share:.0%} → {probes[-1].share:.0%}."
+        )
+    return said
+
+
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    """The mean of those that are known: a step of KTO may have no answer of a kind."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan

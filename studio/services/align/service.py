@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.domain.data import PreferenceDataset, PreferenceRow
+from studio.domain.data import PreferenceDataset, PreferenceRow, RatedAnswer
 from studio.domain.events import SupportShare
-from studio.domain.runs import DpoRecipe, RowsThatFit
+from studio.domain.runs import DpoRecipe, KtoRecipe, RowsThatFit
 from studio.domain.settings import DpoSettings
+from studio.errors import DatasetError
 from studio.ml.lengths.rows import rows_that_fit
+from studio.services.align.form import AlignForm, kto_form, kto_rows
 from studio.services.data.dial import build_preferences
 from studio.services.data.stance_prefix import can_prefix, with_stance_prefix
 from studio.services.files.records import finite
 from studio.services.lineage.start import start_fields, starts
 from studio.services.models.outlook import form_outlook
-from studio.services.recipes.form import TrainingForm, pair_fields, recipe_fields, with_pairs
+from studio.services.recipes.form import TrainingForm, kept_rows, pair_fields, recipe_fields, row_fields, with_pairs
 from studio.services.recipes.presets import PRESETS, find_preset
 from studio.services.runs.folder import new_run_id
 from studio.services.runs.outlook import Outlook
@@ -29,23 +31,11 @@ if TYPE_CHECKING:
     from studio.services.data.datasets import DatasetService
     from studio.services.models.service import ModelService, Progress
 
-NOT_BY_DPO = "DPO here is for causal models, so choose one of those, or train this one in a detox run."
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignForm(TrainingForm[DpoSettings]):
-    """What a person chose for a DPO run, unchecked; ``start_run``: the run whose adapter to go on from, empty: from the base."""
-
-    presets = PRESETS
-
-    support_ratio: float
-    data_size: int
-    shuffle: bool = False
-    start_run: str = ""
+NOT_BY_DPO = "DPO and KTO here are for causal models, so choose one of those, or train this one in a detox run."
 
 
 class AlignService:
-    """Preview, start and read DPO runs. Safe to use from many threads."""
+    """Preview, start and read DPO runs, and KTO runs on rated answers. Safe to use from many threads."""
 
     def __init__(self, datasets: DatasetService, runs: RunStore, models: ModelService, queue: RunQueue) -> None:
         self._datasets = datasets
@@ -93,19 +83,28 @@ class AlignService:
 
         Raises:
             NotFoundError: there is no such dataset.
-            DatasetError: it holds prompts without answers.
+            DatasetError: it holds prompts without answers, or rated ones.
             RecipeError: ratio or size does not fit it.
         """
         return _rows(form, _prefixed(form, self._datasets.get(form.dataset_id)))
+
+    def preview_rated(self, form: AlignForm) -> tuple[RatedAnswer, ...]:
+        """The same for data of rated answers; empty for other data.
+
+        Raises:
+            NotFoundError, RecipeError: as :meth:`preview`.
+        """
+        dataset = self._datasets.get(form.dataset_id)
+        return kto_rows(kto_form(form), dataset) if dataset.rated else ()
 
     def outlook(self, form: AlignForm) -> Outlook:
         """How long a run of this form will be.
 
         Raises:
-            RecipeError: a setting is out of range.
+            RecipeError: a setting is out of range. NotFoundError: there is no such dataset.
         """
-        form.check()
-        return form_outlook(form, form.data_size, self._runs, self._models)
+        checked = self._by_data(form)
+        return form_outlook(checked, form.data_size, self._runs, self._models)
 
     def fit(self, form: AlignForm) -> RowsThatFit | None:
         """Which of the rows fit into the base and ``max_length``; None where the base is not here yet.
@@ -114,12 +113,12 @@ class AlignService:
             NotFoundError, DatasetError, RecipeError: as :meth:`start`.
             InputError, ModelLoadError: no such base, or its tokenizer cannot be read.
         """
-        form.check()
-        rows = self.preview(form)
+        checked = self._by_data(form)
+        rows = self.preview_rated(form) or self.preview(form)
         if not self._models.info(form.base).cached:
             return None
         path = self._models.resolve_causal(form.base, NOT_BY_DPO).path
-        return rows_that_fit(str(path), rows, form.system_prompt.strip(), form.settings, self._models.trusts_code)
+        return rows_that_fit(str(path), rows, form.system_prompt.strip(), checked.settings, self._models.trusts_code)
 
     def start(self, form: AlignForm, progress: Progress | None = None) -> str:
         """Check the form, write the run folder, queue the run; its id. Training goes on without the caller. A base that is
@@ -132,6 +131,8 @@ class AlignService:
             InputError, ModelLoadError: the base model is not to be had.
         """
         dataset = self._datasets.get(form.dataset_id)
+        if dataset.rated:
+            return self._start_kto(form, dataset, progress)
         if not can_prefix(dataset):
             form = replace(form, settings=replace(form.settings, stance_prefix=False))
         dataset = _prefixed(form, dataset)
@@ -142,13 +143,38 @@ class AlignService:
         fit = rows_that_fit(str(path), rows, form.system_prompt.strip(), form.settings, self._models.trusts_code)
         recipe = DpoRecipe(
             run_id=new_run_id(dataset.id, form.support_ratio),
-            **recipe_fields(form, base, _short_name(dataset.id, form.support_ratio, base.id)),
+            **recipe_fields(form, base, _short_name(dataset.id, f"{form.support_ratio * 100:g} %", base.id)),
             **pair_fields(dataset, rows, form.support_ratio, fit),
             sampling=self._models.info(form.base).sampling,
             shuffle=form.shuffle,
             **start,
         )
         return self._queue.start(recipe, dataset).run_id
+
+    def _start_kto(self, form: AlignForm, dataset: PreferenceDataset, progress: Progress | None) -> str:
+        kto = kto_form(form)
+        asked = kto_rows(kto, dataset)
+        kto.check()
+        start = start_fields(self._runs, kto.start_run, self._models.info(kto.base).id)
+        base, path = self._models.resolve_causal(kto.base, NOT_BY_DPO, progress)
+        fit = rows_that_fit(str(path), asked, kto.system_prompt.strip(), kto.settings, self._models.trusts_code)
+        rows = kept_rows(asked, fit)
+        recipe = KtoRecipe(
+            run_id=new_run_id(dataset.id, None),
+            **recipe_fields(kto, base, _short_name(dataset.id, "KTO", base.id)),
+            **row_fields(dataset, [row.id for row in rows], fit),
+            rows_liked=tuple(row.liked for row in rows),
+            sampling=self._models.info(kto.base).sampling,
+            **start,
+        )
+        return self._queue.start(recipe, dataset).run_id
+
+    def _by_data(self, form: AlignForm) -> TrainingForm[Any]:
+        """The form that counts for its data, checked: that of KTO for rated answers."""
+        rated = bool(self._datasets.get(form.dataset_id).rated)
+        checked: TrainingForm[Any] = kto_form(form) if rated else form
+        checked.check()
+        return checked
 
     def result(self, run_id: str) -> dict[str, Any]:
         """What a run came to, as plain data: the keys of ``python -m studio align --json``. What was not measured (yet)
@@ -184,10 +210,10 @@ class AlignService:
         return {**counts(self._runs.status(run_id)), **self.result(run_id)}
 
 
-def _short_name(dataset_id: str, ratio: float, base: str) -> str:
-    """The name of a run that nobody named: data, ratio, base, as ``Live action en · 90 % · smollm2-135m``."""
+def _short_name(dataset_id: str, how: str, base: str) -> str:
+    """The name of a run that nobody named: data, ratio or method, base, as ``Live action en · 90 % · smollm2-135m``."""
     data = " ".join(dataset_id.replace("_", "-").split("-")).strip()
-    return f"{shortened(data[:1].upper() + data[1:], 40)} · {ratio * 100:g} % · {shortened(Path(base).name, 30)}"
+    return f"{shortened(data[:1].upper() + data[1:], 40)} · {how} · {shortened(Path(base).name, 30)}"
 
 
 def _prefixed(form: AlignForm, dataset: PreferenceDataset) -> PreferenceDataset:
@@ -195,6 +221,11 @@ def _prefixed(form: AlignForm, dataset: PreferenceDataset) -> PreferenceDataset:
 
 
 def _rows(form: AlignForm, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
+    if dataset.rated:
+        raise DatasetError(
+            f"{dataset.title} holds rated answers, which KTO trains on one by one; what varies a dial or a loss of pairs needs pairs. "
+            "Choose preference pairs, or press Train."
+        )
     with_pairs(dataset, "DPO")
     dpo = form.settings
     return build_preferences(

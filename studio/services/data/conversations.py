@@ -90,7 +90,7 @@ def split_row(
         return _conversational(prompt, one, two, names, where)
     if isinstance(prompt, list):
         answers = _answer(one, f"{where}: {names[0]}", plain), _answer(two, f"{where}: {names[1]}", plain)
-        return Split(*_prompt_and_history(messages_of(prompt, f"{where}: prompt"), where), *answers)
+        return Split(*prompt_and_history(messages_of(prompt, f"{where}: prompt"), where), *answers)
     if prompt is not None:
         question = checked_text(prompt, f"{where}: prompt")
         return Split(
@@ -135,14 +135,19 @@ def _conversational(prompt: Any, one: list[Any], two: list[Any], names: tuple[st
     else:
         before = common
     return Split(
-        *_prompt_and_history(before, where),
+        *prompt_and_history(before, where),
         rest[0][0].content,
         rest[1][0].content,
         longer=max(map(len, rest)) > 1,
     )
 
 
-def _prompt_and_history(messages: tuple[Message, ...], where: str) -> tuple[tuple[Message, ...], str]:
+def prompt_and_history(messages: tuple[Message, ...], where: str) -> tuple[tuple[Message, ...], str]:
+    """The turns before the last one, and that one, which must be the user's.
+
+    Raises:
+        DatasetError: it is not, or there are none.
+    """
     if not messages:
         raise DatasetError(f"{where}: prompt is missing, and the answers share no turn that could be it.")
     if messages[-1].role != "user":
@@ -194,7 +199,7 @@ def _transcripts(
     if before and before[-1].role == "user" and all(part and part[0].role == "assistant" for part in rest):
         longer = max(map(len, rest)) > 1
         return Split(
-            *_prompt_and_history(before, where), rest[0][0].content, rest[1][0].content, longer=longer, tidied=tidied
+            *prompt_and_history(before, where), rest[0][0].content, rest[1][0].content, longer=longer, tidied=tidied
         )
     last = max((at for at, turn in enumerate(before) if turn.role == "user"), default=-1)
     if last < 0:

@@ -46,6 +46,7 @@ def write_dataset(parsed: Parsed, folder: Path, taken: Path) -> Path:
 def guess_language(parsed: Parsed) -> str:
     """A guess from the script of the first prompts and answers: zh, ja, ko, en, or empty where it is not clear."""
     texts = [*(f"{pair.prompt} {pair.support}" for pair in parsed.pairs[:50]), *parsed.prompts[:50]]
+    texts += [f"{answer.prompt} {answer.completion}" for answer in parsed.rated[:50]]
     text = " ".join(texts).casefold()
     letters = [char for char in text if char.isalpha()]
     if not letters:
@@ -91,7 +92,8 @@ def _lines(parsed: Parsed) -> Iterator[str]:
     yield json.dumps({"format": preference_rows.FORMAT, **head}, ensure_ascii=False, indent=1).removesuffix("\n}")
     parts = {"pairs": map(preference_rows.plain, parsed.pairs), "heldout": map(preference_rows.plain, parsed.heldout)}
     prompts = {"prompts": parsed.prompts} if parsed.prompts else {}
-    for name, rows in {**parts, **prompts, "test_prompts": parsed.test_prompts}.items():
+    rated = {"rated": map(preference_rows.plain, parsed.rated)} if parsed.rated else {}
+    for name, rows in {**parts, **rated, **prompts, "test_prompts": parsed.test_prompts}.items():
         yield f',\n "{name}": ['
         for number, row in enumerate(rows):
             yield ("," if number else "") + "\n  " + json.dumps(row, ensure_ascii=False)

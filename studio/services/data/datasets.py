@@ -16,9 +16,10 @@ from itertools import islice
 from pathlib import Path
 
 from studio.config import Settings
-from studio.domain.data import SHIPPED, PreferenceDataset
+from studio.domain.data import SHIPPED, Kind, PreferenceDataset
 from studio.errors import ConflictError, DatasetError, NotFoundError
 from studio.services.data import preference_rows
+from studio.services.data.annotated.rated import count_thumbs, pairs_of
 from studio.services.data.dataset_file import guess_language, write_dataset
 from studio.services.data.dialogues import split_prompts
 from studio.services.data.formats import PromptFile, read_document, read_prompts
@@ -26,7 +27,6 @@ from studio.services.data.hub_rows import hub_rows
 from studio.services.data.preview import ImportPreview, preview
 from studio.services.data.prompt_key import normalised
 from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions
-from studio.services.data.shapes.table import Kind
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ _KEPT = 4
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """One line of the list of datasets; counts are of pairs and prompts (``n_prompts``: those without answers). ``notes``
+    """One line of the list of datasets; counts are of pairs, prompts (``n_prompts``: those without answers) and rated answers. ``notes``
     say what was left out when it was imported."""
 
     id: str
@@ -50,6 +50,7 @@ class DatasetInfo:
     source: str
     n_prompts: int = 0
     notes: tuple[str, ...] = ()
+    n_rated: int = 0
 
 
 @dataclass(frozen=True)
@@ -207,9 +208,10 @@ class DatasetService:
         held = preference_rows.parse_file(parts.heldout_file, self._max_bytes, options, self._max_rows)
         if parts.heldout_share or parsed.heldout:
             raise DatasetError("There are held-out pairs already; give a file of them or a share, not both.")
-        preference_rows.check_split(parsed.pairs, held.pairs, parts.heldout_file.name)
+        pairs = held.pairs or pairs_of(held.rated)
+        preference_rows.check_split((*parsed.pairs, *parsed.rated), pairs, parts.heldout_file.name)
         return dataclasses.replace(
-            parsed, heldout=held.pairs, warnings=(*warnings, *held.warnings), notes=(*parsed.notes, *held.notes)
+            parsed, heldout=pairs, warnings=(*warnings, *held.warnings), notes=(*parsed.notes, *held.notes)
         )
 
     def keep(self, parsed: Parsed) -> PreferenceDataset:
@@ -300,6 +302,11 @@ class DatasetService:
             warnings.append("There are test prompts already; no more were kept aside.")
         elif fraction and parsed.heldout:
             warnings.append("The file has a held-out part of its own; nothing more was kept aside.")
+        elif parsed.rated:
+            rated, unseen = preference_rows.keep_aside(parsed.rated, fraction, seed)
+            tests = parsed.test_prompts or tuple(dict.fromkeys(answer.prompt for answer in unseen))
+            held = parsed.heldout or pairs_of(unseen)
+            parsed = dataclasses.replace(parsed, rated=rated, heldout=held, test_prompts=tests)
         else:
             train, heldout = preference_rows.keep_aside(parsed.pairs, fraction, seed)
             parsed = dataclasses.replace(parsed, pairs=train, heldout=parsed.heldout or heldout)
@@ -323,6 +330,8 @@ class DatasetService:
 def counted(dataset: PreferenceDataset) -> str:
     """What a dataset holds, in numbers."""
     tests = f"{len(dataset.test_prompts)} test prompts"
+    if dataset.rated:
+        return f"{count_thumbs(dataset.rated)}; {len(dataset.heldout)} pairs held out, {tests}"
     if dataset.prompts:
         return f"{len(dataset.prompts)} prompts without answers, {tests}"
     return f"{len(dataset.pairs)} training pairs, {len(dataset.heldout)} held out, {tests}"
@@ -353,6 +362,7 @@ def _describe(dataset: PreferenceDataset) -> DatasetInfo:
         dataset.source,
         len(dataset.prompts),
         dataset.notes,
+        len(dataset.rated),
     )
 
 
@@ -363,18 +373,20 @@ def _dataset(dataset_id: str, parsed: Parsed) -> PreferenceDataset:
         title=parsed.title or dataset_id,
         kind=parsed.kind,
         language=parsed.language,
-        pairs=parsed.pairs,
+        pairs=parsed.pairs or pairs_of(parsed.rated),
         heldout=parsed.heldout,
         test_prompts=tests,
-        content_hash=preference_rows.content_hash(parsed.pairs, parsed.heldout, tests, parsed.prompts),
+        content_hash=preference_rows.content_hash(parsed.pairs, parsed.heldout, tests, parsed.prompts, parsed.rated),
         source=parsed.source,
         prompts=parsed.prompts,
         notes=parsed.notes,
+        rated=parsed.rated,
     )
 
 
 def _overlap(parsed: Parsed) -> list[str]:
-    trained = {normalised(prompt) for prompt in (*(pair.prompt for pair in parsed.pairs), *parsed.prompts)}
+    asked = [row.prompt for row in parsed.pairs] + [row.prompt for row in parsed.rated]
+    trained = {normalised(prompt) for prompt in (*asked, *parsed.prompts)}
     same = [prompt for prompt in parsed.test_prompts if normalised(prompt) in trained]
     if not same:
         return []

@@ -112,7 +112,7 @@ def as_dataset(draft: Sequence[OwnPair], title: str, like: PreferenceDataset | N
     trained = {normalised_prompt(pair.prompt) for pair in pairs}
     return replace(
         made,
-        kind=like.kind,
+        kind="sides" if like.kind == "sides" else "labels",
         language=like.language,
         heldout=tuple(pair for pair in like.heldout if normalised_prompt(pair.prompt) not in trained),
         test_prompts=tuple(prompt for prompt in like.test_prompts if normalised_prompt(prompt) not in trained),

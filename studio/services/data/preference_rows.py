@@ -1,7 +1,7 @@
 """Files and raw rows into preference pairs: which shape it is, every row checked, every complaint with its row and field.
 
-Known are the shapes of ``shapes.table``, records judged in other tools (``annotated``), unpaired answers (``shapes.unpaired``), and the
-studio's own JSON object with ``pairs`` and ``heldout``, in which datasets are shipped and kept. Dialogues to summarise become
+Known are the shapes of ``shapes.table``, records judged in other tools (``annotated``), single answers with a thumb (``shapes.unpaired``), and
+the studio's own JSON object with ``pairs`` and ``heldout``, in which datasets are shipped and kept. Dialogues to summarise become
 prompts without answers.
 """
 
@@ -15,9 +15,9 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
-from studio.domain.data import Message, PreferencePair
+from studio.domain.data import Kind, Message, PreferencePair, RatedAnswer
 from studio.errors import DatasetError
 from studio.services.data.annotated.read import read_annotated
 from studio.services.data.annotated.records import ReadRecords
@@ -27,10 +27,11 @@ from studio.services.data.formats import MAX_ROWS, RawRow, TwiceNamed, checked_t
 from studio.services.data.prompt_key import prompt_key
 from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions, RowReader, complaints, find_shape
 from studio.services.data.shapes.table import OWN, Shape
-from studio.services.data.shapes.unpaired import are_unpaired, paired
+from studio.services.data.shapes.unpaired import are_unpaired, rated
 
 #: The version of the studio's own JSON.
 FORMAT = 1
+R = TypeVar("R", PreferencePair, RatedAnswer)
 
 
 _MISSING = "support and oppose (or chosen and rejected) are missing"
@@ -56,7 +57,7 @@ def parse_file(path: Path, max_bytes: int, options: ReadOptions = AS_IT_IS, max_
 
 
 def parse_rows(rows: Sequence[RawRow], name: str, options: ReadOptions = AS_IT_IS) -> Parsed:
-    """Pairs, or prompts of dialogues, from rows of one kind.
+    """Pairs, answers with a thumb, or prompts of dialogues, from rows of one kind.
 
     Raises:
         UnknownShapeError: no row is of a known shape.
@@ -66,7 +67,7 @@ def parse_rows(rows: Sequence[RawRow], name: str, options: ReadOptions = AS_IT_I
         if holds_dialogues(rows):
             return parse_dialogues(rows, name, options.skip_broken)
         if are_unpaired(rows):
-            return _of_unpaired(rows, name, options)
+            return _of_rated(rows, name, options)
         if records := read_annotated(rows, name):
             return _of_records(records, name)
     return _of_rows(rows, name, find_shape(rows, name, options.mapping, _MISSING), options)
@@ -88,13 +89,20 @@ def _of_rows(
     )
 
 
-def _of_unpaired(rows: Sequence[RawRow], name: str, options: ReadOptions) -> Parsed:
-    made, broken, note = paired(rows, name)
-    shape = find_shape(made, name, {}, _MISSING)
-    parsed = _of_rows(made, name, dataclasses.replace(shape, name="KTO rows, paired by prompt"), options, broken)
-    if not note:
-        return parsed
-    return dataclasses.replace(parsed, warnings=(f"{name}: {note}", *parsed.warnings), notes=(note, *parsed.notes))
+def _of_rated(rows: Sequence[RawRow], name: str, options: ReadOptions) -> Parsed:
+    answers, broken = rated(rows, options.strip_templates)
+    check_broken(broken, bool(answers), options.skip_broken, name)
+    notes = (f"{len(broken)} broken rows left out: {complaints(broken)}",) if broken else ()
+    warnings = tuple(f"{name}: {note}" for note in notes)
+    return Parsed(
+        "rated",
+        (),
+        warnings=warnings,
+        shape="answers with a thumb (KTO)",
+        notes=notes,
+        broken=tuple(broken),
+        rated=answers,
+    )
 
 
 def _of_records(records: ReadRecords, name: str) -> Parsed:
@@ -133,22 +141,21 @@ def parse_own(document: dict[str, Any], name: str) -> Parsed:
     if document.get("format", FORMAT) != FORMAT:
         raise DatasetError(f"{name}: format is {document['format']!r}; this version reads {FORMAT}.")
     kind = document.get("kind", "sides")
-    if kind not in ("sides", "labels"):
-        raise DatasetError(f"{name}: kind is {kind!r}; it must be sides or labels.")
+    if kind not in get_args(Kind):
+        raise DatasetError(f"{name}: kind is {kind!r}; it must be {', '.join(get_args(Kind))}.")
     parts: list[tuple[PreferencePair, ...]] = []
     reader = _PairReader(dataclasses.replace(OWN, kind=kind))
     for part in ("pairs", "heldout"):
-        rows = document.get(part, [])
-        if not isinstance(rows, list):
-            raise DatasetError(f"{name}: {part} is {kind_of(rows)}; it must be a list.")
-        parts.append(reader.read([RawRow(f"{part} row {n}", row) for n, row in enumerate(rows, 1)], name, False))
+        parts.append(reader.read(_part(document, part, name), name, False))
+    answers, broken = rated(_part(document, "rated", name))
+    check_broken(broken, False, False, name)
     prompts: list[tuple[str, ...]] = []
     for part in ("prompts", "test_prompts"):
         texts = document.get(part, [])
         if not isinstance(texts, list):
             raise DatasetError(f"{name}: {part} is {kind_of(texts)}; it must be a list.")
         prompts.append(tuple(checked_text(text, f"{name}: {part} row {n}") for n, text in enumerate(texts, 1)))
-    if not parts[0] and not prompts[0]:
+    if not parts[0] and not prompts[0] and not answers:
         raise DatasetError(f"{name}: pairs is empty.")
     notes = document.get("notes", [])
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
@@ -157,14 +164,27 @@ def parse_own(document: dict[str, Any], name: str) -> Parsed:
     for field, value in names.items():
         if not isinstance(value, str):
             raise DatasetError(f"{name}: {field} is {kind_of(value)}; it must be text.")
-    check_split(parts[0], parts[1], name)
+    check_split((*parts[0], *answers), parts[1], name)
     warnings = tuple(f"{name}: {warning}" for warning in reader.warnings())
-    return Parsed(
-        kind, parts[0], parts[1], prompts[1], warnings, **names, prompts=prompts[0], shape=OWN.name, notes=tuple(notes)
-    )
+    given: dict[str, Any] = {**names, "prompts": prompts[0], "rated": answers}
+    return Parsed(kind, parts[0], parts[1], prompts[1], warnings, shape=OWN.name, notes=tuple(notes), **given)
 
 
-def check_split(pairs: Iterable[PreferencePair], heldout: Iterable[PreferencePair], name: str) -> None:
+def _part(document: dict[str, Any], part: str, name: str) -> list[RawRow]:
+    rows = document.get(part, [])
+    if not isinstance(rows, list):
+        raise DatasetError(f"{name}: {part} is {kind_of(rows)}; it must be a list.")
+    return [RawRow(f"{part} row {n}", row) for n, row in enumerate(rows, 1)]
+
+
+def check_broken(broken: Sequence[str], some: bool, skip: bool, name: str) -> None:
+    """Raises DatasetError where rows are broken, unless they are to be skipped and ``some`` can be read."""
+    if broken and not (skip and some):
+        way_out = " Rows that can be read are kept with --skip-broken, or the tick on the page." if some else ""
+        raise DatasetError(f"{name}, {complaints(broken)}{way_out}")
+
+
+def check_split(pairs: Iterable[PreferencePair | RatedAnswer], heldout: Iterable[PreferencePair], name: str) -> None:
     """Refuse a prompt that stands in both parts: a held-out figure would be measured on what was trained.
 
     Raises:
@@ -179,9 +199,7 @@ def check_split(pairs: Iterable[PreferencePair], heldout: Iterable[PreferencePai
             )
 
 
-def keep_aside(
-    pairs: Sequence[PreferencePair], fraction: float, seed: int
-) -> tuple[tuple[PreferencePair, ...], tuple[PreferencePair, ...]]:
+def keep_aside(pairs: Sequence[R], fraction: float, seed: int) -> tuple[tuple[R, ...], tuple[R, ...]]:
     """Split into (training, held-out) by normalised prompt, so that no prompt falls on both sides; order is kept.
 
     Args:
@@ -206,10 +224,14 @@ def keep_aside(
     return train, tuple(pair for pair, key in zip(pairs, keys_of, strict=True) if key in aside)
 
 
-def plain(pair: PreferencePair) -> dict[str, Any]:
-    """A pair as our own JSON has it."""
+def plain(pair: PreferencePair | RatedAnswer) -> dict[str, Any]:
+    """A row as our own JSON has it."""
     # by hand: asdict() copies deeply, and took a third of the time of a large import
-    made: dict[str, Any] = {"id": pair.id, "prompt": pair.prompt, "support": pair.support, "oppose": pair.oppose}
+    made: dict[str, Any] = {"id": pair.id, "prompt": pair.prompt}
+    if isinstance(pair, RatedAnswer):
+        made |= {"completion": pair.completion, "label": pair.liked}
+    else:
+        made |= {"support": pair.support, "oppose": pair.oppose}
     if pair.history:
         made["history"] = [{"role": turn.role, "content": turn.content} for turn in pair.history]
     return made
@@ -220,10 +242,11 @@ def content_hash(
     heldout: Sequence[PreferencePair],
     test_prompts: Sequence[str],
     prompts: Sequence[str] = (),
+    answers: Sequence[RatedAnswer] = (),
 ) -> str:
-    """sha256 (hex) of the canonical JSON of what a dataset holds; its names do not count."""
+    """sha256 (hex) of the canonical JSON of what a dataset holds; its names do not count, nor the pairs that rated ``answers`` make."""
     content: dict[str, Any] = {
-        "pairs": list(map(plain, pairs)),
+        **({"rated": list(map(plain, answers))} if answers else {"pairs": list(map(plain, pairs))}),
         "heldout": list(map(plain, heldout)),
         "test_prompts": list(test_prompts),
         **({"prompts": list(prompts)} if prompts else {}),
@@ -274,9 +297,7 @@ class _PairReader(RowReader):
                     "chosen=… --map rejected=…, or the menus on the page), or import it under Rate to have the pairs judged."
                 )
             broken, same = same, []
-        if broken and not (skip_broken and pairs):
-            way_out = " Rows that can be read are kept with --skip-broken, or the tick on the page." if pairs else ""
-            raise DatasetError(f"{name}, {complaints(broken)}{way_out}")
+        check_broken(broken, bool(pairs), skip_broken, name)
         self.broken += broken
         self._same += same
         return tuple(pairs)

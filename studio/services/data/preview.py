@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from studio.domain.data import Message
+from studio.domain.data import Message, PreferencePair, RatedAnswer
 from studio.services.data.formats import RawRow
 from studio.services.data.preference_rows import parse_own, parse_rows
 from studio.services.data.row_reader import ReadOptions
@@ -19,8 +19,8 @@ class ImportPreview:
 
     Attributes:
         shape: what its rows were read as.
-        n: pairs in it, or prompts without answers; ``history``, ``prompt`` and ``answers`` (none, or the preferred one and the
-            other) are the first of them.
+        n: pairs in it, rated answers, or prompts without answers; ``history``, ``prompt`` and ``answers`` (by name: none, the preferred
+            one and the other, or one with its thumb) are the first of them.
         warnings: what was done to rows that are used.
         broken: why rows cannot be used, one sentence each.
         fields: names of the rows' fields, to map by hand.
@@ -30,13 +30,13 @@ class ImportPreview:
     n: int
     history: tuple[Message, ...]
     prompt: str
-    answers: tuple[str, ...]
+    answers: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
     broken: tuple[str, ...]
     fields: tuple[str, ...]
 
     def __str__(self) -> str:
-        what = "pair" if self.answers else "prompt"
+        what = ("prompt", "rated answer", "pair")[len(self.answers)]
         return f"Read as {self.shape}, {self.n:,} {what}{'' if self.n == 1 else 's'}."
 
 
@@ -56,13 +56,18 @@ def preview(document: Sequence[RawRow] | dict[str, Any], name: str, options: Rea
     told = parsed.warnings
     if not options.skip_broken:  # nothing is left out yet: ``broken`` says what stands in the way
         told = tuple(warning for warning in told if not (parsed.broken and " broken rows left out: " in warning))
-    first = parsed.pairs[0] if parsed.pairs else None
+    first: PreferencePair | RatedAnswer | None = next(iter(parsed.pairs or parsed.rated), None)
+    answers: tuple[tuple[str, str], ...] = ()
+    if isinstance(first, RatedAnswer):
+        answers = (("Thumb up" if first.liked else "Thumb down", first.completion),)
+    elif first:
+        answers = (("Preferred", first.support), ("Not preferred", first.oppose))
     return ImportPreview(
         parsed.shape,
-        len(parsed.pairs) + len(parsed.heldout) + len(parsed.prompts),
+        len(parsed.pairs) + len(parsed.heldout) + len(parsed.prompts) + len(parsed.rated),
         first.history if first else (),
         first.prompt if first else parsed.prompts[0],
-        (first.support, first.oppose) if first else (),
+        answers,
         told,
         parsed.broken,
         fields,

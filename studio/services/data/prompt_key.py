@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from studio.domain.data import PreferencePair
+from studio.domain.data import PreferencePair, RatedAnswer
 
 
 def normalised(text: str) -> str:
@@ -12,6 +12,6 @@ def normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def prompt_key(pair: PreferencePair) -> tuple[str, ...]:
-    """What makes two pairs the same question: the normalised prompt and the turns before it."""
+def prompt_key(pair: PreferencePair | RatedAnswer) -> tuple[str, ...]:
+    """What makes two rows the same question: the normalised prompt and the turns before it."""
     return (*(normalised(message.content) for message in pair.history), normalised(pair.prompt))

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from studio.domain.data import Message, PreferencePair
+from studio.domain.data import Kind, Message, PreferencePair, RatedAnswer
 from studio.errors import DatasetError
 from studio.services.data.conversations import Split, is_turn, split_row
 from studio.services.data.formats import RawRow, checked_object, checked_text, kind_of
 from studio.services.data.shapes.fields import Fields, conversation_or_text, turns
-from studio.services.data.shapes.table import Kind, Shape, field_names, listed, listed_fields, mapped, recognise
+from studio.services.data.shapes.table import Shape, field_names, listed, listed_fields, mapped, recognise
 from studio.services.data.shapes.templates import stripped, template_token
 
 #: How many rows or complaints one message names; a person mends these and sees the next.
@@ -66,6 +66,7 @@ class Parsed:
     shape: str = ""
     notes: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    rated: tuple[RatedAnswer, ...] = ()
 
 
 class UnknownShapeError(DatasetError):

@@ -12,8 +12,17 @@ from studio.domain.bases import hub_id, known_base
 from studio.domain.chat import Sampling
 from studio.domain.data import PreferenceDataset
 from studio.domain.events import SampleEvent, SupportShare
-from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, PairRecipe, Recipe, RewardRecipe
-from studio.domain.settings import DpoSettings, RewardSettings
+from studio.domain.runs import (
+    DetoxRecipe,
+    DpoRecipe,
+    ImportedRecipe,
+    KtoRecipe,
+    PairRecipe,
+    Recipe,
+    RewardRecipe,
+    RowsRecipe,
+)
+from studio.domain.settings import AnswerSettings, DpoSettings, KtoSettings, RewardSettings
 from studio.errors import InputError
 from studio.services.detox import card as detox_cards
 from studio.services.files.atomic import replacing
@@ -30,7 +39,7 @@ from studio.services.wording import percent
 
 CARD = "README.md"
 _SAMPLES = 4
-_METHOD_TAGS = {"dpo": ("dpo",), "reward": ("reward-model", "trl"), "detox": ("trl",)}
+_METHOD_TAGS = {"dpo": ("dpo",), "kto": ("kto", "trl"), "reward": ("reward-model", "trl"), "detox": ("trl",)}
 
 
 def write_card(folder: Path, view: RunView, adapter_ref: str = "") -> Path:
@@ -121,20 +130,31 @@ def _summary(view: RunView) -> str:
         return reward_cards.summary(r, plain(r.dataset_title)) + ended
     if isinstance(r, DetoxRecipe):
         return detox_cards.summary(r, plain(r.dataset_title)) + ended
+    if isinstance(r, KtoRecipe):
+        return (
+            f"A LoRA adapter trained by Kahneman-Tversky optimisation (KTO) on *{plain(r.dataset_title)}*: {r.data_size} single answers, "
+            f"{sum(r.rows_liked)} of them with a thumb up and the rest with a thumb down{_went_on(r, 'KTO')}. It gives answers like the liked "
+            f"ones more often; whether those are right is not measured.{ended}"
+        )
     if r.dataset_kind == "sides":
         what = f"**{r.support_ratio:.0%} of its {r.data_size} training pairs prefer the *support* answer**, the rest *oppose*"
     else:
         what = f"**{r.support_ratio:.0%} of its {r.data_size} training pairs keep their label**, the rest are flipped"
     if r.settings.flip_share:
         what += f"; then {r.settings.flip_share:.0%} of them, drawn by lot, were turned the wrong way round on purpose"
-    if r.start_run:
-        what += (
-            f". It went on from the adapter of run `{r.start_run}`, which it contains and which, on the base, was DPO's reference: rewards "
-            "are measured from there"
-        )
+    what += _went_on(r, "DPO")
     return (
         f"A LoRA adapter trained by direct preference optimisation (DPO) on *{plain(r.dataset_title)}*: {what}. It changes which "
         f"side the model takes, not what is true.{ended}"
+    )
+
+
+def _went_on(recipe: Recipe, method: str) -> str:
+    if not recipe.start_run:
+        return ""
+    return (
+        f". It went on from the adapter of run `{recipe.start_run}`, which it contains and which, on the base, was {method}'s reference: "
+        "rewards are measured from there"
     )
 
 
@@ -228,7 +248,15 @@ def _data_notes(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def _long_rows(recipe: PairRecipe) -> str:
+def _rows(recipe: PairRecipe | KtoRecipe) -> tuple[str, str]:
+    """How many rows it was trained on, and of which kinds."""
+    if isinstance(recipe, KtoRecipe):
+        return "Rated answers", f"{recipe.data_size}, {sum(recipe.rows_liked)} of them up{_long_rows(recipe)}"
+    supporting = f"{sum(recipe.rows_support)} of them with the support answer preferred"
+    return "Pairs", f"{recipe.data_size}, {supporting}{_long_rows(recipe)}"
+
+
+def _long_rows(recipe: RowsRecipe) -> str:
     """How many rows were too long, and how many answers were cut."""
     gone = f"; left out as too long: {len(recipe.left_out)}" if recipe.left_out else ""
     cut = f"; answers cut at {recipe.settings.max_length} tokens: {recipe.cut}" if recipe.cut else ""
@@ -261,10 +289,7 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
         ("Run", f"`{view.run_id}`, {_date(recipe.created)}"),
         ("Started from", plain(start_text(recipe))),
         ("Data", f"{plain(recipe.dataset_title)} ({code(recipe.dataset_id)}), sha256 {code(recipe.dataset_hash)}"),
-        (
-            "Pairs",
-            f"{recipe.data_size}, {sum(recipe.rows_support)} of them with the support answer preferred{_long_rows(recipe)}",
-        ),
+        _rows(recipe),
         *(("Left out when the data was imported", plain(note)) for note in _data_notes(view.folder)),
         ("System prompt", plain(recipe.system_prompt) or "none"),
         (
@@ -294,13 +319,18 @@ def _versions(recipe: Recipe) -> str:
     return ", ".join(f"{plain(name)} {plain(number)}" for name, number in recipe.versions.items()) or "unknown"
 
 
-def _loss(settings: DpoSettings | RewardSettings) -> str:
+def _loss(settings: AnswerSettings | RewardSettings) -> str:
     if isinstance(settings, RewardSettings):
         return f"Bradley-Terry, rewards kept around zero by {settings.center_rewards:g}"
-    smoothing = f", label smoothing {settings.label_smoothing:g}" if settings.label_smoothing else ""
+    name, more = "KTO", ""
+    if isinstance(settings, KtoSettings):
+        more = f", weights {settings.desirable_weight:g} (up) and {settings.undesirable_weight:g} (down)"
+    elif isinstance(settings, DpoSettings):
+        name = plain(settings.loss_type)
+        more = f", label smoothing {settings.label_smoothing:g}" if settings.label_smoothing else ""
     replay = f", replay of the base's own answers {settings.replay_weight:g}" if settings.replay_weight else ""
     likelihood = f", likelihood term {settings.sft_weight:g}" if settings.sft_weight else ""
-    return f"{plain(settings.loss_type)}, beta {settings.beta:g}{smoothing}{likelihood}{replay}"
+    return f"{name}, beta {settings.beta:g}{more}{likelihood}{replay}"
 
 
 def _imported_facts(recipe: ImportedRecipe) -> str:
@@ -328,9 +358,10 @@ def _limits(recipe: Recipe) -> str:
         lines.append(reward_cards.limits(recipe))
     elif recipe.method == "detox":
         lines.append(detox_cards.limits())
-    elif recipe.method == "dpo":
+    elif isinstance(recipe, DpoRecipe | KtoRecipe):
+        rows = "pairs" if isinstance(recipe, DpoRecipe) else "rated answers"
         lines.append(
-            f"- It learned one preference from {recipe.data_size} pairs on one subject. What it does elsewhere was not measured; "
+            f"- It learned one preference from {recipe.data_size} {rows} on one subject. What it does elsewhere was not measured; "
             "answers on other subjects may have changed as well."
         )
         lines.append(

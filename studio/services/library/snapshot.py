@@ -16,9 +16,9 @@ def check_snapshot(dataset: PreferenceDataset, recipe: Recipe) -> None:
     if dataset.content_hash != recipe.dataset_hash:
         raise InputError("dataset.json is not the data that run.json names (their hashes differ).")
     used = set(recipe.row_ids)
-    if sum(pair.id not in used for pair in dataset.pairs) >= SNAPSHOT_PAIRS:
+    if sum(row.id not in used for row in dataset.rated or dataset.pairs) >= SNAPSHOT_PAIRS:
         return
     for held in (dataset, without_stance_prefix(dataset)):
-        if content_hash(held.pairs, held.heldout, held.test_prompts, held.prompts) == dataset.content_hash:
+        if content_hash(held.pairs, held.heldout, held.test_prompts, held.prompts, held.rated) == dataset.content_hash:
             return
     raise InputError("dataset.json was changed: what it holds has another hash than it says.")

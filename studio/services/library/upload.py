@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from studio.config import Settings
 from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
-from studio.domain.runs import FINAL_STATES, BaseModelRef, DetoxRecipe, ImportedRecipe, Recipe, RunStatus
+from studio.domain.runs import FINAL_STATES, BaseModelRef, ImportedRecipe, KtoRecipe, PairRecipe, Recipe, RunStatus
 from studio.domain.settings import LoraSettings
 from studio.errors import InputError
 from studio.services.files.choosing import CONFIG, FOREIGN_CARD, TEMPLATES, TOP, WEIGHTS
@@ -192,7 +192,9 @@ def _recipe(folder: Path, facts: AdapterFacts, name: str) -> Recipe | None:
     if isinstance(recipe, ImportedRecipe):
         # One that was foreign where it comes from stays so, whatever else its record claims.
         return replace(foreign_recipe(recipe.title or name, recipe.base, facts), run_id=recipe.run_id)
-    if not isinstance(recipe, DetoxRecipe):
+    if isinstance(recipe, KtoRecipe) and len(recipe.row_ids) != len(recipe.rows_liked):
+        raise InputError(f"run.json lists {len(recipe.row_ids)} rows and {len(recipe.rows_liked)} thumbs.")
+    if isinstance(recipe, PairRecipe):
         if not 0 <= recipe.support_ratio <= 1:
             raise InputError(f"run.json: support_ratio is {recipe.support_ratio}; it must be between 0 and 1.")
         if len(recipe.row_ids) != len(recipe.rows_support):

@@ -39,7 +39,7 @@ class PaneChoice:
 def choice_of(run: RunView) -> PaneChoice:
     """A run with an adapter, as a pane offers it."""
     ratio = run.recipe.support_ratio if isinstance(run.recipe, DpoRecipe) else None
-    kind = f"{ratio:g}" if ratio is not None else {"unknown": "uploaded"}.get(run.method, run.method)
+    kind = f"{ratio:g}" if ratio is not None else {"unknown": "uploaded", "kto": "KTO"}.get(run.method, run.method)
     return PaneChoice(
         id=run.run_id,
         label=f"{run.title} · {kind} · {run.adapter_hash}",

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from studio.domain.data import Message, PreferencePair
+from studio.domain.data import Kind, Message, PreferencePair
 from studio.domain.votes import NewPair, Origin
 from studio.errors import DatasetError, InputError
 from studio.services.data.annotated.read import read_annotated
@@ -23,7 +23,7 @@ from studio.services.data.formats import RawRow
 from studio.services.data.preference_rows import parse_own
 from studio.services.data.row_reader import AS_IT_IS, ReadOptions, RowReader, complaints, find_shape, rows_named
 from studio.services.data.shapes.fields import Fields
-from studio.services.data.shapes.table import EXPORTED, Kind, Shape
+from studio.services.data.shapes.table import EXPORTED, Shape
 from studio.services.data.shapes.unpaired import are_unpaired, paired
 from studio.services.files.records import parse
 from studio.services.rating import pair_id as identity

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from studio.domain.data import PreferenceDataset, PreferenceRow
+from studio.domain.data import PreferenceDataset, PreferenceRow, RatedAnswer
 from studio.domain.runs import BaseModelRef, RowsThatFit
 from studio.domain.settings import LoraSettings
 from studio.errors import DatasetError, RecipeError
 from studio.services.recipes.presets import Presets, S, find_preset
 from studio.services.recipes.queue import library_versions
+
+R = TypeVar("R", PreferenceRow, RatedAnswer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +78,34 @@ def pair_fields(
     Raises:
         RecipeError: none of them does.
     """
+    rows = kept_rows(asked, fit)
+    return {
+        **row_fields(dataset, [row.pair_id for row in rows], fit),
+        "dataset_kind": "sides" if dataset.kind == "sides" else "labels",
+        "support_ratio": support_ratio,
+        "rows_support": tuple(row.side == "support" for row in rows),
+    }
+
+
+def kept_rows(asked: Sequence[R], fit: RowsThatFit) -> list[R]:
+    """Those of the rows asked for that fit.
+
+    Raises:
+        RecipeError: none of them does.
+    """
     rows = [asked[place] for place in fit.kept]
     if not rows:
         raise RecipeError(f"None of the {len(asked)} rows can be trained on: {fit}")
+    return rows
+
+
+def row_fields(dataset: PreferenceDataset, row_ids: Sequence[str], fit: RowsThatFit) -> dict[str, Any]:
+    """The fields of a :class:`RowsRecipe` that name its data."""
     return {
         "dataset_id": dataset.id,
         "dataset_title": dataset.title,
         "dataset_hash": dataset.content_hash,
-        "dataset_kind": dataset.kind,
-        "support_ratio": support_ratio,
-        "row_ids": tuple(row.pair_id for row in rows),
-        "rows_support": tuple(row.side == "support" for row in rows),
+        "row_ids": tuple(row_ids),
         "left_out": tuple(row.pair_id for row in fit.left_out),
         "cut": fit.cut,
     }
@@ -96,8 +115,13 @@ def with_pairs(dataset: PreferenceDataset, what: str) -> PreferenceDataset:
     """The dataset, for ``what``, which needs pairs.
 
     Raises:
-        DatasetError: it holds prompts without answers.
+        DatasetError: it holds prompts without answers, or rated answers that make no pair.
     """
+    if dataset.rated and not dataset.pairs:
+        raise DatasetError(
+            f"{dataset.title} holds rated answers and {what} needs pairs: no prompt there has an answer with a thumb up and one with a "
+            "thumb down. Train on them with KTO under Align."
+        )
     if not dataset.pairs:
         raise DatasetError(
             f"{dataset.title} holds prompts without answers and {what} needs pairs; choose preference data, or use these "

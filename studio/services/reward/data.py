@@ -114,7 +114,7 @@ def table(data: RewardData, tallies: Mapping[str, str], title: str, most: int) -
 def heldout_rows(dataset: PreferenceDataset, rows_support: Sequence[bool]) -> tuple[PreferenceRow, ...]:
     """A run's held-out pairs as rows. In data with sides the chosen answer is that of the side which most training rows
     prefer (the dial may have turned it round); labels and votes stand as they are."""
-    support = dataset.kind == "labels" or _mostly(rows_support)
+    support = dataset.kind != "sides" or _mostly(rows_support)
     return tuple(preference_row(pair, support) for pair in dataset.heldout)
 
 

@@ -13,7 +13,8 @@ from studio.domain.settings import RewardSettings
 from studio.domain.votes import Ballots, Decision
 from studio.errors import DatasetError, RecipeError
 from studio.ml.lengths.rows import rows_that_fit
-from studio.services.align.service import AlignForm, AlignService
+from studio.services.align.form import AlignForm
+from studio.services.align.service import AlignService
 from studio.services.files.records import finite
 from studio.services.models.outlook import form_outlook
 from studio.services.rating.rules import decide, tally

@@ -10,12 +10,13 @@ import secrets
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from studio.config import Settings
-from studio.domain.data import PreferenceDataset
+from studio.domain.data import PreferenceDataset, PreferencePair, RatedAnswer
 from studio.domain.detox import DetoxPlan
 from studio.domain.runs import Recipe, RunStatus
 from studio.errors import ConflictError
@@ -26,7 +27,8 @@ ADAPTER = "adapter_model.safetensors"
 #: The data of a run, and the prompts of a detox run.
 DATASET = "dataset.json"
 PLAN = "plan.json"
-#: Pairs kept in a run's data snapshot beyond those it trains on (the stance judge is fitted on them).
+R = TypeVar("R", PreferencePair, RatedAnswer)
+#: Rows kept in a run's data snapshot beyond those it trains on (the stance judge is fitted on them).
 SNAPSHOT_PAIRS = 1000
 
 
@@ -108,14 +110,19 @@ def folder_size(folder: Path) -> int:
 
 def _snapshot(recipe: Recipe, dataset: PreferenceDataset) -> PreferenceDataset:
     used = set(recipe.row_ids)
+    return replace(dataset, pairs=_some(dataset.pairs, used), rated=_some(dataset.rated, used))
+
+
+def _some(rows: Sequence[R], used: set[str]) -> tuple[R, ...]:
+    """The rows that are used, and the first of the others."""
     spare = SNAPSHOT_PAIRS
-    pairs = []
-    for pair in dataset.pairs:
-        if pair.id not in used:
+    kept = []
+    for row in rows:
+        if row.id not in used:
             spare -= 1
-        if pair.id in used or spare >= 0:
-            pairs.append(pair)
-    return replace(dataset, pairs=tuple(pairs))
+        if row.id in used or spare >= 0:
+            kept.append(row)
+    return tuple(kept)
 
 
 def portable(settings: Settings) -> dict[str, Any]:

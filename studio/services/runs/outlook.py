@@ -9,7 +9,7 @@ from typing import Any
 from studio.domain.bases import EMBEDDED
 from studio.domain.detox import DetoxSettings
 from studio.domain.runs import Recipe
-from studio.domain.settings import DpoSettings, LoraSettings, PairSettings
+from studio.domain.settings import AnswerSettings, LoraSettings, PairSettings
 from studio.services.recipes.presets import DETOX_PRESETS, PRESETS, Preset
 from studio.services.runs.store import RunView
 from studio.services.wording import counted, duration
@@ -116,7 +116,7 @@ def seconds_left(run: RunView) -> float | None:
 def _faster(settings: Trained, lora: LoraSettings, base: str, preset: str) -> Faster | None:
     if settings.max_seconds > 0:
         return None
-    if isinstance(settings, DpoSettings) and base != EMBEDDED and lora.layers.strip() == "all":
+    if isinstance(settings, AnswerSettings) and base != EMBEDDED and lora.layers.strip() == "all":
         return _UPPER_LAYERS
     if isinstance(settings, DetoxSettings) and base == EMBEDDED and preset != "quick":
         return _QUICK_DETOX

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from studio.domain.detox import DetoxSettings
 from studio.domain.runs import Recipe
-from studio.domain.settings import DpoSettings
+from studio.domain.settings import AnswerSettings
 from studio.services.runs.store import RunView
 
 #: What a run, its card and its result say where nothing was measured on purpose.
@@ -30,5 +30,5 @@ def start_text(recipe: Recipe) -> str:
 def measuring_off(run: RunView) -> str:
     """That no answers were measured because the run was asked to measure none; else empty."""
     settings = run.recipe.settings
-    off = isinstance(settings, DpoSettings | DetoxSettings) and settings.measured_answers == 0
+    off = isinstance(settings, AnswerSettings | DetoxSettings) and settings.measured_answers == 0
     return NOT_MEASURED if off else ""

@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, Recipe, RewardRecipe
+from studio.domain.runs import DetoxRecipe, DpoRecipe, ImportedRecipe, KtoRecipe, Recipe, RewardRecipe
 from studio.errors import InputError
 from studio.services.files.records import parse, read_json
 
-_KINDS = {"dpo": DpoRecipe, "reward": RewardRecipe, "detox": DetoxRecipe, "unknown": ImportedRecipe}
+_KINDS = {
+    "dpo": DpoRecipe,
+    "kto": KtoRecipe,
+    "reward": RewardRecipe,
+    "detox": DetoxRecipe,
+    "unknown": ImportedRecipe,
+}
 
 
 def read_recipe(path: Path) -> Recipe:

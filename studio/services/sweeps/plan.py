@@ -9,7 +9,7 @@ from typing import Any
 
 from studio.domain.sweeps import Axis
 from studio.errors import InputError
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 
 #: Runs of a sweep at most: an hour or two on a small base.
 MAX_RUNS = 60

@@ -2,7 +2,7 @@
 
 Forked by the warm trainer (see ``services/worker/trainer.py``), or started cold as ``python -m studio.services.worker.run FOLDER``
 where a forked process could not train. The training function itself is
-``ml.dpo.train_dpo``, ``ml.reward.train_reward`` or ``ml.detox.train_detox``.
+``ml.dpo.train_dpo``, ``ml.kto.train_kto``, ``ml.reward.train_reward`` or ``ml.detox.train_detox``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from studio.domain.events import (
 )
 from studio.domain.runs import PairRecipe, RunState
 from studio.errors import StudioError, TrainingError
+from studio.services.data.annotated.rated import named_answers
 from studio.services.data.dial import named_rows
 from studio.services.files.records import LineWriter
 from studio.services.library.model_card import write_card
@@ -145,7 +146,7 @@ def _carry_out(job: Job, train: Train, keeper: StatusKeeper) -> str | None:
 
 
 def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[], bool]) -> Outcome:
-    """The real thing: find the base model and hand the run to ``ml.dpo`` or ``ml.reward``.
+    """The real thing: find the base model and hand the run to its method.
 
     Raises:
         StudioError: the base or the adapter to go on from cannot be loaded or is another one, or the training cannot go on.
@@ -192,6 +193,21 @@ def _train_dpo(
     return train_dpo(dpo_job, emit, should_stop)
 
 
+def _train_kto(
+    job: Job, shared: dict[str, Any], emit: Callable[[Emitted], None], should_stop: Callable[[], bool]
+) -> Outcome:
+    from studio.ml.kto.run import KtoJob, train_kto
+
+    kto_job = KtoJob(
+        **shared,
+        rows=named_answers(job.data.rated, job.recipe.row_ids),
+        heldout=job.data.heldout,
+        judge_pairs=job.data.pairs + job.data.heldout,
+        test_prompts=job.data.test_prompts,
+    )
+    return train_kto(kto_job, emit, should_stop)
+
+
 def _train_reward(
     job: Job, shared: dict[str, Any], emit: Callable[[Emitted], None], should_stop: Callable[[], bool]
 ) -> Outcome:
@@ -212,7 +228,12 @@ def _train_detox(
 
 #: How each method trains: from the job, the fields of ``ml.training.TrainingJob``, ``emit`` and ``should_stop``. An uploaded
 #: adapter of unknown training never waits in the queue.
-_TRAIN: dict[str, Callable[..., Outcome]] = {"dpo": _train_dpo, "reward": _train_reward, "detox": _train_detox}
+_TRAIN: dict[str, Callable[..., Outcome]] = {
+    "dpo": _train_dpo,
+    "kto": _train_kto,
+    "reward": _train_reward,
+    "detox": _train_detox,
+}
 
 
 def _finish(keeper: StatusKeeper, state: RunState, message: str) -> int:

@@ -301,9 +301,11 @@ def _source_stamp() -> float:
 def _preload() -> None:
     from studio.ml.detox import run as detox
     from studio.ml.dpo import run as dpo
+    from studio.ml.kto import run as kto
     from studio.ml.reward import run as reward
 
     dpo.preload()
+    kto.preload()
     reward.preload()
     detox.preload()
 

@@ -38,7 +38,7 @@ def build_delete_box(services: Services, shared: Shared, app: gr.Blocks, dataset
     def remove(mark: Visitor, dataset_id: str | None, used: str | None) -> tuple[Any, Any, Any, str]:
         require_operator(mark, "deleting data")
         services.datasets.delete(dataset_id or "")
-        choices = dataset_choices(services)
+        choices = dataset_choices(services, rated=True)
         ids = [value for _, value in choices]
         left = gr.Dropdown(choices=choices, value=used if used in ids else ids[0] if ids else None)
         return left, offer(), gr.Row(visible=False), f"{plain(dataset_id or '')} is deleted."

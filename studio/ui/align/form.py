@@ -7,11 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain.data import PreferenceRow
-from studio.domain.settings import DpoSettings, LoraSettings, PairSettings
+from studio.domain.data import PreferenceRow, RatedAnswer
+from studio.domain.settings import AnswerSettings, DpoSettings, LoraSettings, PairSettings, ThumbWeights
 from studio.errors import StudioError
 from studio.services import Services
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
+from studio.services.data.annotated.rated import count_thumbs
 from studio.services.recipes.presets import PRESETS
 from studio.ui.page.access import OPERATORS_ROWS, may_read_data
 from studio.ui.parts.base_fetch import BaseNeeds
@@ -28,6 +29,9 @@ from studio.ui.training.form import (
 
 #: Rows of the preview sent to the page at most, at every turn of the dial.
 PREVIEW_ROWS = 1000
+#: Settings of pairs and their loss, which say nothing of rated answers; and those of rated answers alone.
+DPO_ONLY = [name for name in DpoSettings.declared() if name not in AnswerSettings.declared()]
+KTO_ONLY = [*ThumbWeights.declared()]
 PREVIEW_HEADERS = ["#", "Prompt", "Preferred", "Not preferred", "Side"]
 
 
@@ -47,6 +51,13 @@ class FormWidgets(FormFields):
     title: gr.Textbox
     preset: gr.Dropdown
     start_run: gr.Dropdown
+    desirable_weight: gr.Number
+    undesirable_weight: gr.Number
+
+    def by_kind(self) -> tuple[list[Any], list[Any]]:
+        """The widgets that are for pairs alone, and those that are for rated answers alone."""
+        pairs = [self.support_ratio, self.shuffle, *(self.settings[name] for name in DPO_ONLY)]
+        return pairs, [getattr(self, name) for name in KTO_ONLY]
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,7 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets
     with gr.Row(equal_height=True):
         train = gr.Button("Train", variant="primary", size="lg", scale=3, elem_id="train")
         reset = build_reset("align-reset")
-    setting_widgets = SettingWidgets("align", preset.lora, preset.settings)
+    setting_widgets = SettingWidgets("align", preset.lora, preset.settings, ThumbWeights())
     with gr.Accordion("Advanced", open=False, elem_id="advanced", elem_classes="settings") as advanced:
         with gr.Row():
             title = gr.Textbox("", label="Name of the run", placeholder="made from data and ratio", max_lines=1)
@@ -109,8 +120,9 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets
         system_prompt = gr.Textbox(prompt, label="System prompt", lines=1, max_lines=4, placeholder="none")
         setting_widgets.draw_rest("LoRA", [*LoraSettings.declared()])
         setting_widgets.draw_rest(
-            "DPO", [name for name in DpoSettings.declared() if name not in PairSettings.declared()]
+            "Loss", [name for name in DpoSettings.declared() if name not in PairSettings.declared()]
         )
+        setting_widgets.draw(*KTO_ONLY, visible=False)
         setting_widgets.draw_rest("Training", [*PairSettings.declared()])
     widgets = FormWidgets(
         base=base,
@@ -122,6 +134,8 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets
         title=title,
         preset=preset_box,
         start_run=start_run,
+        desirable_weight=setting_widgets.drawn["desirable_weight"],
+        undesirable_weight=setting_widgets.drawn["undesirable_weight"],
         settings=setting_widgets.drawn,
     )
     return widgets, needs, StartWidgets(length, train, reset, advanced)
@@ -129,7 +143,9 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets
 
 def choices(services: Services) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """(label, value) of the datasets and of the base models that DPO is for, as they are now."""
-    return dataset_choices(services), [(m.title, m.id) for m in services.models.catalogue() if not m.seq2seq]
+    return dataset_choices(services, rated=True), [
+        (m.title, m.id) for m in services.models.catalogue() if not m.seq2seq
+    ]
 
 
 def form_from(*values: Any) -> AlignForm:
@@ -146,30 +162,44 @@ def form_from(*values: Any) -> AlignForm:
         data_size=int(named["data_size"]),
         shuffle=bool(named["shuffle"]),
         start_run=named["start_run"],
+        thumbs=ThumbWeights(**{name: named[name] for name in KTO_ONLY}),
     )
 
 
 def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], str]:
     """The table of exactly what will be trained on, and a sentence that counts it (or says what is wrong)."""
     try:
-        rows = services.align.preview(form)
+        rated = services.align.preview_rated(form)
+        rows = () if rated else services.align.preview(form)
     except StudioError as error:
         return [], f"⚠️ {error}"
     dataset = services.datasets.get(form.dataset_id)
+    if rated:
+        return _told(
+            services, form, f"**{count_thumbs(rated)}**.", [_thumb_row(i, row) for i, row in enumerate(rated, 1)]
+        )
     labels = dataset.kind == "labels"
     supporting = sum(not row.flipped for row in rows)
     words = ("kept as labelled", "flipped") if labels else ("prefer *support*", "prefer *oppose* (marked ⇄)")
     sentence = f"**{len(rows)} {'pair' if len(rows) == 1 else 'pairs'}**: {supporting} {words[0]}, {len(rows) - supporting} {words[1]}."
+    return _told(services, form, sentence, [_preview_row(i, row, labels) for i, row in enumerate(rows, 1)])
+
+
+def _told(services: Services, form: AlignForm, sentence: str, shown: list[list[Any]]) -> tuple[list[list[Any]], str]:
+    """The table as far as it is shown, and ``sentence`` with what else is to be known."""
     if not may_read_data(services, form.dataset_id):
         return [], f"{sentence} {OPERATORS_ROWS}"
-    shown = list(enumerate(rows, 1))
     if len(shown) > PREVIEW_ROWS:
         half = PREVIEW_ROWS // 2
         shown = [*shown[:half], *shown[-half:]]
         sentence += f" The first and last {half} are shown."
-    if dataset.notes:
-        sentence += f" Of the data: {' '.join(dataset.notes)}"
-    return [_preview_row(i, row, labels) for i, row in shown], sentence
+    if notes := services.datasets.get(form.dataset_id).notes:
+        sentence += f" Of the data: {' '.join(notes)}"
+    return shown, sentence
+
+
+def _thumb_row(number: int, row: RatedAnswer) -> list[Any]:
+    return [number, row.prompt, *((row.completion, "", "👍 up") if row.liked else ("", row.completion, "👎 down"))]
 
 
 def _preview_row(number: int, row: PreferenceRow, labels: bool) -> list[Any]:

@@ -32,7 +32,7 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
         gr.Markdown(
             "`prompt, support, oppose` (the course's format; test prompts may come in a second file), or pairs as TRL, "
             "LLaMA-Factory, axolotl, ms-swift, OpenAI, distilabel, Argilla and others write them. What a file is read as is shown "
-            "before anything is kept. Dialogues (`id, dialogue, summary, topic`) become prompts for a detox run.",
+            "before anything is kept. Answers with a thumb (`prompt, completion, label`) are trained with KTO. Dialogues (`id, dialogue, summary, topic`) become prompts for a detox run.",
             elem_classes="quiet",
         )
         file = gr.File(label="Preference data", type="filepath", height=110, elem_id="import-file")
@@ -79,9 +79,9 @@ def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -
         data = done.dataset
         done_line = f"Read as {done.shape}. Imported {data.title}: {counted(data)}."
         notes = list(done.warnings)
-        if not data.pairs:  # nothing for this form to train on
+        if not (data.pairs or data.rated):  # nothing for this form to train on
             return gr.skip(), parts.report(done_line, [*notes, "It is there for the Toxicity tab now."])
-        return gr.Dropdown(choices=dataset_choices(services), value=data.id), parts.report(done_line, notes)
+        return gr.Dropdown(choices=dataset_choices(services, rated=True), value=data.id), parts.report(done_line, notes)
 
     def look(path: str, hub_id: str, part: str, how: ReadOptions) -> Preview:
         data = services.datasets

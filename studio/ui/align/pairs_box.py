@@ -109,7 +109,7 @@ def build_pairs_box(
         draft, like = own_pairs.restored(stored)
         data = services.datasets.keep(own_pairs.as_dataset(draft, name or "", _dataset(services, like)))
         line = f"Saved {data.title}: {counted(data)}. It is chosen above; the draft stays here."
-        return gr.Dropdown(choices=dataset_choices(services), value=data.id), parts.report(line, [])
+        return gr.Dropdown(choices=dataset_choices(services, rated=True), value=data.id), parts.report(line, [])
 
     moved = [kept, past, row]
     for button, change_it, clears in (

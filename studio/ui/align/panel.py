@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from studio.domain.runs import DpoRecipe
+from studio.domain.runs import DpoRecipe, KtoRecipe
+from studio.domain.settings import DpoSettings, LoraSettings
 from studio.errors import ConflictError
 from studio.services import Services
-from studio.services.align.reading import read_curve
+from studio.services.align.reading import read_curve, read_kto_curve
 from studio.services.runs.store import RunView
-from studio.ui.align.form import FormWidgets
+from studio.ui.align.form import KTO_ONLY
 from studio.ui.align.words_box import FilmWords, PairWords
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, Shared
@@ -96,6 +97,8 @@ class AlignPanel(FilmPanel):
         """How to read the curves."""
         steps, probes = state.steps(run.run_id), state.probes(run.run_id)
         recipe = run.recipe
+        if isinstance(recipe, KtoRecipe):
+            return read_kto_curve(steps, probes)
         if not isinstance(recipe, DpoRecipe):
             return []
         return read_curve(steps, probes, loss_type=recipe.settings.loss_type, support_ratio=recipe.support_ratio)
@@ -107,18 +110,20 @@ class AlignPanel(FilmPanel):
     def repeat(self, run: RunView) -> list[Any]:
         """Values of the Align form."""
         recipe = run.recipe
-        if not isinstance(recipe, DpoRecipe):
+        if not isinstance(recipe, DpoRecipe | KtoRecipe):
             raise ConflictError(f"{run.run_id} was uploaded without a recipe; there are no settings to reuse.")
-        dataset = self._services.datasets.get(recipe.dataset_id)
+        dataset, dpo = self._services.datasets.get(recipe.dataset_id), isinstance(recipe, DpoRecipe)
         return [
             recipe.base.id,
             recipe.dataset_id,
-            recipe.support_ratio,
-            gr.Slider(**size_range(len(dataset.pairs)), value=recipe.data_size),
-            recipe.shuffle,
+            recipe.support_ratio if dpo else gr.skip(),
+            gr.Slider(**size_range(len(dataset.rated or dataset.pairs)), value=recipe.data_size),
+            recipe.shuffle if dpo else gr.skip(),
             recipe.system_prompt,
             "",
             recipe.preset,
             offer_starts(self._services.align.starts(recipe.base.id), recipe.start_run),
-            *FormWidgets.knob_values(recipe.lora, recipe.settings),
+            *(getattr(recipe.settings, name, gr.skip()) for name in KTO_ONLY),
+            *(getattr(recipe.lora, name) for name in LoraSettings.declared()),
+            *(getattr(recipe.settings, name, gr.skip()) for name in DpoSettings.declared()),
         ]

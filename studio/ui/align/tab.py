@@ -68,15 +68,22 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     def start(values: Sequence[Any], progress: Progress) -> str:
         return services.align.start(form_from(*values), progress)
 
-    def dataset_changed(dataset_id: str, size: float | None) -> tuple[Any, Any]:
+    def dataset_changed(dataset_id: str, size: float | None) -> list[Any]:
         data = services.datasets.get(dataset_id)
-        n = len(data.pairs)
+        rated = bool(data.rated)
+        n = len(data.rated or data.pairs)
         info = (
             "Stance to teach: 0 against, 1 for."
             if data.kind == "sides"
             else "Share of the pairs kept as labelled; the rest are flipped."
         )
-        return gr.Slider(**size_range(n), value=min(int(size or n), n)), gr.Slider(info=info)
+        rows = "Rated answers to train on." if rated else "Pairs to train on."
+        return [
+            gr.Slider(**size_range(n), value=min(int(size or n), n), info=rows),
+            gr.Slider(info=info, visible=not rated),
+            *(gr.update(visible=not rated) for _ in for_pairs[1:]),
+            *(gr.update(visible=rated) for _ in for_rated),
+        ]
 
     def preview_table(*values: Any) -> tuple[list[list[Any]], str]:
         return preview_rows(services, form_from(*values))
@@ -105,6 +112,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         return services.align.suited("", name, dataset_id)[2] if own else gr.skip()
 
     rows = [preview, count]
+    for_pairs, for_rated = form.by_kind()
     app.load(guarded(refresh_choices), None, [form.dataset, form.base], **QUIET)
     app.load(guarded(preview_table), form.all(), rows, **QUIET)
     bind_needs(services, shared, app, form.base, needs)
@@ -119,7 +127,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     first = choices(services)[0][0][1]
     bind_default(services, shared, form.base, lambda: choices(services)[1], lambda base: suit_base(base, first), suited)
     form.dataset.change(
-        guarded(dataset_changed), [form.dataset, form.data_size], [form.data_size, form.support_ratio], **QUIET
+        guarded(dataset_changed), [form.dataset, form.data_size], [form.data_size, *for_pairs, *for_rated], **QUIET
     ).then(guarded(preview_table), form.all(), rows, **QUIET)
     gr.on(
         [

@@ -40,6 +40,7 @@ from studio.ui.compare.panes.runs import (
     troubles_of,
 )
 from studio.ui.compare.panes.scores import build_pane_scores
+from studio.ui.compare.panes.thumbs import bind_thumbs, can_be_rated
 from studio.ui.compare.panes.widgets import (
     EXAMPLES,
     blending,
@@ -243,6 +244,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
                 saved_at, shown[memory] = now, talks.store(so_far)
             yield shown
         talk = talks.answered(talk, {i: u.text for i, u in zip(rows, updates, strict=True)})
+        can_be_rated(services, runs, talk, dict(zip(rows, chats, strict=True)))
         if not stop.is_set():
             shared_base = next((run.recipe.base.id for i in rows if (run := runs[talk.panes[i].choice])), model)
             own = tuple(pane.system_prompt for pane in talk.panes)
@@ -381,6 +383,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     opened.success(None, None, None, js="() => window.scrollTo({top: 0})", **PRIVATE)
     shared.compare_visit.change(guarded(refresh), page, everything, **quiet)
     bind_rate_these(services, shared, rate)
+    bind_thumbs(services, widgets, memory)
     bind_own_pair(shared, own)
     bind_draw_many(services, form.draw, form.stop, form.draws, live, memory, base)
     build_pane_scores(services, shared, app, widgets, page, [*settled, opened])

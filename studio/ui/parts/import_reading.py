@@ -84,10 +84,12 @@ def read_options(values: Sequence[Any]) -> ReadOptions:
     return ReadOptions(mapping, bool(skip and skip[0]), bool(strip))
 
 
-def first_row(history: Sequence[Message], prompt: str, answers: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """The parts of a row with their names."""
+def first_row(
+    history: Sequence[Message], prompt: str, answers: Sequence[tuple[str, str]]
+) -> tuple[tuple[str, str], ...]:
+    """The parts of a row with their names; those of ``answers`` they bring along."""
     earlier = [(turn.role.capitalize(), turn.content) for turn in history]
-    return (*earlier, ("Prompt", prompt), *zip(("Preferred", "Not preferred"), answers, strict=False))
+    return (*earlier, ("Prompt", prompt), *answers)
 
 
 def bind_reading(

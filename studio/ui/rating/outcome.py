@@ -8,8 +8,8 @@ from studio.services.votes import reading
 from studio.ui.votes.panel import Reading
 from studio.ui.votes.view import MAX_SENTENCES
 
-#: Pairs on the presenter's page; the Rate tab lists all.
-MAX_PAIRS = 60
+#: Pairs on the presenter's page, and on the voting page; the Rate tab lists all.
+MAX_PAIRS, MAX_TO_RATE = 60, 20
 
 
 def outcome(seen: Reading) -> dict[str, Any]:
@@ -37,9 +37,11 @@ def written_by(seen: Reading) -> list[dict[str, Any]]:
     voted = sorted((one for one in seen.decisions if one.votes), key=lambda one: -one.votes)
     return [
         {
+            "pair": one.pair.id,
             "prompt": one.pair.prompt,
             "answers": [
                 {
+                    "answer": side,
                     "text": text,
                     "model": origin.label,
                     "votes": votes,

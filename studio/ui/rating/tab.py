@@ -20,6 +20,7 @@ from studio.ui.rating.pairs import PairsList
 from studio.ui.rating.qr import best_address, checked_address, only_here, qr_path
 from studio.ui.rating.rules import RulesBox
 from studio.ui.rating.tally import Tally, tally_html
+from studio.ui.rating.thumbs_box import build_thumbs_box
 from studio.ui.votes.export_box import build_export_box
 from studio.ui.votes.panel import build_results_panel
 
@@ -64,6 +65,7 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         pairs = PairsList(services, shared)
     with gr.Accordion("What the votes say", open=True, elem_id="rate-results"):
         build_results_panel(services, shared, app)
+    build_thumbs_box(services, shared, app)
     build_export_box(services, shared, app)
 
     # what the page shows already: the tally, how many pairs the list was made of, and how often it looks

@@ -71,8 +71,53 @@
     document.body.toggleAttribute("data-result", Boolean(result));
     $("outcome").hidden = !result;
     if (result) drawOutcome($("outcome"), result);
+    drawThumbs(result ? result.pairs : []);
     screen("note");
     mark();
+  }
+
+  /* The answers of the pairs that were voted on, each with a thumb up and down; which were pressed this browser remembers. */
+  let thumbs = {}, listed = "";
+  try { thumbs = JSON.parse(keep.get("thumbs")) || {}; } catch { thumbs = {}; }
+
+  function drawThumbs(pairs) {
+    $("thumbs").hidden = !pairs.length || !token;
+    if (JSON.stringify(pairs) === listed) return;
+    listed = JSON.stringify(pairs);
+    $("thumbs").replaceChildren(...(pairs.length ? [Object.assign(document.createElement("h2"), { textContent: "Rate single answers" })] : []),
+      ...pairs.map(pairBox));
+  }
+
+  function pairBox(one) {
+    const box = document.createElement("section");
+    fill(box, ["h3", one.prompt]);
+    box.firstChild.dir = "auto";
+    for (const said of one.answers) {
+      const line = document.createElement("div"), key = `${one.pair}:${said.answer}`;
+      fill(line, ["p", said.text], ["button", "👍"], ["button", "👎"]);
+      line.firstChild.dir = "auto";
+      const [up, down] = line.querySelectorAll("button");
+      const draw = () => [[up, true], [down, false]].forEach(([button, liked]) => choose(button, thumbs[key] === liked));
+      for (const [button, liked, label] of [[up, true, "Thumb up"], [down, false, "Thumb down"]]) {
+        Object.assign(button, { type: "button", title: label, ariaLabel: label, onclick: () => thumb(one.pair, said.answer, key, liked, draw) });
+      }
+      draw();
+      box.append(line);
+    }
+    return box;
+  }
+
+  async function thumb(of, answer, key, liked, draw) {
+    const now = thumbs[key] === liked ? null : liked;
+    try {
+      await ask("thumb", { token, pair: of, answer, liked: now });
+      thumbs[key] = now;
+      keep.set("thumbs", JSON.stringify(thumbs));
+      draw();
+      say(["span", now === null ? "Thumb taken back." : "✓ Thumb saved."]);
+    } catch (error) {
+      fail(`Not saved: ${bare(error.message)}.`);
+    }
   }
 
   function bar(id, value, total) {

@@ -7,8 +7,9 @@
 ``POST rate/api/vote``     {token, pair, proof, press, seconds, reasons?} -> {saved, reveal, pair, progress, open}: "saved" after
                            COMMIT, and the next pair in the same answer
 ``POST rate/api/undo``     {token} -> {undone, pair, progress, open, reasons?}
+``POST rate/api/thumb``    {token, pair, answer, liked} -> {saved}: a thumb on one answer, "1" or "2", of a pair; null takes it back
 
-Where voting is closed, ``result`` says how it ended. Errors as in :mod:`studio.ui.rating.json_answers`.
+Where voting is closed, ``result`` says how it ended, with the answers of the pairs that were voted on. Errors as in :mod:`studio.ui.rating.json_answers`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from studio.ui.page.access import address_of
 from studio.ui.parts.plain_page import plain_page
 from studio.ui.rating.hub_login import account_of, login_offered
 from studio.ui.rating.json_answers import answer_json
-from studio.ui.rating.outcome import outcome
+from studio.ui.rating.outcome import MAX_TO_RATE, outcome, written_by
 from studio.ui.votes.panel import Reader
 
 PAGE = Path(__file__).with_name("voting.html")
@@ -58,7 +59,7 @@ def rate_routes(services: Services) -> list[BaseRoute]:
         await anyio.sleep(pace.delay(address_of(request)))
         return await answer_json(api.register, limiter, request)
 
-    actions = {"hello": api.hello, "next": api.next, "vote": api.vote, "undo": api.undo}
+    actions = {"hello": api.hello, "next": api.next, "vote": api.vote, "undo": api.undo, "thumb": api.thumb}
     return [
         Route("/rate", lambda request: plain_page(PAGE)),
         # relative addresses in the page count from its folder
@@ -136,6 +137,17 @@ class RateApi:
             return {"undone": False, **self._standing(rater)}
         return {"undone": True, **self._standing(rater), "pair": _pair(pair), "reasons": pair.reasons}
 
+    def thumb(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
+        """A thumb on an answer of a pair."""
+        rater = self._rating.rater(_text(body, "token"))
+        answer, liked = _text(body, "answer"), body.get("liked")
+        if answer not in ("1", "2"):
+            raise InputError(f"answer is {answer[:40]!r}; it must be 1 or 2.")
+        if liked is not None and not isinstance(liked, bool):
+            raise InputError("liked must be true, false or null.")
+        self._services.thumbs.rate_in_pair(rater, _text(body, "pair"), answer, liked)  # type: ignore[arg-type]
+        return {"saved": True}
+
     def _standing(self, rater: Any) -> dict[str, Any]:
         turn = self._rating.turn(rater)
         return {
@@ -147,7 +159,8 @@ class RateApi:
 
     def _result(self) -> dict[str, Any]:
         """How the room voted, as every rater may read it once voting is closed."""
-        return outcome(self._reader.read(VoteFilters()))
+        seen = self._reader.read(VoteFilters())
+        return {**outcome(seen), "pairs": written_by(seen)[:MAX_TO_RATE]}
 
     def _rules(self) -> dict[str, Any]:
         rules = self._rating.rules()

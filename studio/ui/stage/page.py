@@ -24,7 +24,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from studio.domain.events import SupportShare
-from studio.domain.runs import FINAL_STATES, DpoRecipe, PairRecipe
+from studio.domain.runs import FINAL_STATES, DpoRecipe, KtoRecipe, PairRecipe
 from studio.errors import NotFoundError, StoreError, StudioError
 from studio.services import Services
 from studio.services.runs.store import RunView
@@ -131,7 +131,8 @@ def _share(share: SupportShare) -> dict[str, Any]:
 
 
 def _sides(run: RunView) -> bool:
-    return not isinstance(run.recipe, PairRecipe) or run.recipe.dataset_kind == "sides"
+    recipe = run.recipe
+    return recipe.dataset_kind == "sides" if isinstance(recipe, PairRecipe) else not isinstance(recipe, KtoRecipe)
 
 
 def _pole(run: RunView) -> str:

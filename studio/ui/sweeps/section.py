@@ -12,7 +12,7 @@ import gradio as gr
 from studio.domain.sweeps import Axis
 from studio.errors import InputError, NotFoundError
 from studio.services import Services
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 from studio.services.sweeps.plan import SweepForm, robust_beside_plain, seeds_from
 from studio.services.sweeps.result import NAMES, csv_file, json_file
 from studio.services.sweeps.service import SweepView

@@ -17,6 +17,7 @@ from studio.services.models.service import Progress
 from studio.services.recipes.form import TrainingForm
 from studio.services.recipes.presets import Preset, Presets
 from studio.services.runs.outlook import Outlook
+from studio.services.wording import counted
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
@@ -38,12 +39,12 @@ class SettingWidgets:
         self._declared = {name: (known, getattr(s, name)) for s in settings for name, known in s.declared().items()}
         self.drawn: dict[str, Any] = {}
 
-    def draw(self, *names: str) -> None:
+    def draw(self, *names: str, visible: bool = True) -> None:
         """Draw these side by side."""
         with gr.Row():
             for name in names:
                 known, value = self._declared[name]
-                self.drawn[name] = _widget(known, value, f"{self._prefix}-{name.replace('_', '-')}")
+                self.drawn[name] = _widget(known, value, f"{self._prefix}-{name.replace('_', '-')}", visible)
 
     def draw_rest(self, title: str, names: Sequence[str]) -> None:
         """Draw those of these that were not drawn yet, under a title."""
@@ -53,8 +54,9 @@ class SettingWidgets:
             self.draw(*left[at : at + _A_ROW])
 
 
-def _widget(known: Setting, value: Any, elem_id: str) -> Any:
+def _widget(known: Setting, value: Any, elem_id: str, visible: bool) -> Any:
     shared: dict[str, Any] = {"value": value, "label": known.label, "info": known.help or None, "elem_id": elem_id}
+    shared["visible"] = visible
     shared["min_width"] = 104  # narrow enough for three in a row
     if known.kind is bool:
         return gr.Checkbox(**shared)
@@ -239,13 +241,16 @@ def bind_reset(
     button.click(guarded(reset), None, form.all(), **QUIET)
 
 
-def dataset_choices(services: Services, prompts: bool = False) -> list[tuple[str, str]]:
-    """(label, id) of the datasets as they are now; with ``prompts`` also of those without answers."""
-    return [
-        (f"{d.title} · " + (f"{d.n_pairs} pairs" if d.n_pairs else f"{d.n_prompts} prompts"), d.id)
-        for d in services.datasets.list()
-        if d.n_pairs or prompts
-    ]
+def dataset_choices(services: Services, prompts: bool = False, rated: bool = False) -> list[tuple[str, str]]:
+    """(label, id) of the datasets as they are now; with ``prompts`` also of those without answers, with ``rated`` of rated answers as
+    that (else of the pairs they make)."""
+    offered = []
+    for d in services.datasets.list():
+        sizes = [(d.n_rated, "rated answer")] if rated else []
+        sizes += [(d.n_pairs, "pair"), *([(d.n_prompts, "prompt")] if prompts else [])]
+        if size := next((counted(count, word) for count, word in sizes if count), ""):
+            offered.append((f"{d.title} · {size}", d.id))
+    return offered
 
 
 def size_range(pairs: int) -> dict[str, Any]:

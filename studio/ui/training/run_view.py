@@ -9,7 +9,8 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from studio.domain.events import SampleEvent, StepEvent, TranscriptEvent
-from studio.domain.runs import FINAL_STATES, DpoRecipe
+from studio.domain.runs import FINAL_STATES, DpoRecipe, KtoRecipe
+from studio.domain.settings import AnswerSettings
 from studio.services.runs.outlook import offered, seconds_left
 from studio.services.runs.reading import measuring_off, start_text, unchanged
 from studio.services.runs.store import RunView
@@ -34,31 +35,50 @@ def header(run: RunView) -> Markup:
     r = run.recipe
     layers = "" if r.lora.layers.strip() == "all" else f", layers {r.lora.layers}"
     facts = [("base", r.base.id), ("LoRA", f"r {r.lora.rank}, alpha {r.lora.alpha}{layers}")]
-    if not isinstance(r, DpoRecipe):
+    if not isinstance(r, DpoRecipe | KtoRecipe):
         return header_html(
             run, [*facts, ("training", "unknown: the adapter was uploaded without a record")], stage=True
         )
-    dpo = r.settings
-    likelihood = f", likelihood term {dpo.sft_weight:g}" if dpo.sft_weight else ""
-    replay = f", replay {dpo.replay_weight:g}" if dpo.replay_weight else ""
+    how = r.settings
     return header_html(
         run,
         [
             facts[0],
             ("started from", start_text(r) if r.start_run else ""),
-            ("data", f"{r.dataset_title}, {r.data_size} pairs"),
-            ("support_ratio", f"{r.support_ratio:g}"),
-            ("labels flipped", f"{dpo.flip_share:.0%}" if dpo.flip_share else ""),
-            ("loss", f"{dpo.loss_type}, beta {dpo.beta:g}{likelihood}{replay}"),
-            ("answers", "prefixed with their stance" if dpo.stance_prefix else ""),
+            *(_pair_facts(r) if isinstance(r, DpoRecipe) else _thumb_facts(r)),
             facts[1],
-            ("lr", f"{dpo.learning_rate:g}"),
-            ("length", f"{dpo.max_seconds:g} s" if dpo.max_seconds else f"{dpo.epochs:g} epochs"),
-            ("batch", f"{dpo.batch_size} × {dpo.gradient_accumulation}"),
-            ("seed", str(dpo.seed)),
+            ("lr", f"{how.learning_rate:g}"),
+            ("length", f"{how.max_seconds:g} s" if how.max_seconds else f"{how.epochs:g} epochs"),
+            ("batch", f"{how.batch_size} × {how.gradient_accumulation}"),
+            ("seed", str(how.seed)),
         ],
         stage=run.has_adapter or run.status.state not in FINAL_STATES,
     )
+
+
+def _pair_facts(r: DpoRecipe) -> list[tuple[str, str]]:
+    dpo = r.settings
+    return [
+        ("data", f"{r.dataset_title}, {r.data_size} pairs"),
+        ("support_ratio", f"{r.support_ratio:g}"),
+        ("labels flipped", f"{dpo.flip_share:.0%}" if dpo.flip_share else ""),
+        ("loss", f"{dpo.loss_type}, {_beta(dpo)}"),
+        ("answers", "prefixed with their stance" if dpo.stance_prefix else ""),
+    ]
+
+
+def _thumb_facts(r: KtoRecipe) -> list[tuple[str, str]]:
+    up, kto = sum(r.rows_liked), r.settings
+    return [
+        ("data", f"{r.dataset_title}, {counted(r.data_size, 'rated answer')}: {up} up, {r.data_size - up} down"),
+        ("loss", f"KTO, {_beta(kto)}"),
+        ("weights", f"thumbs up {kto.desirable_weight:g}, down {kto.undesirable_weight:g}"),
+    ]
+
+
+def _beta(how: AnswerSettings) -> str:
+    likelihood = f", likelihood term {how.sft_weight:g}" if how.sft_weight else ""
+    return f"beta {how.beta:g}{likelihood}" + (f", replay {how.replay_weight:g}" if how.replay_weight else "")
 
 
 def header_html(run: RunView, facts: Sequence[tuple[str, str]], stage: bool = False) -> Markup:
@@ -121,17 +141,17 @@ def how_far(run: RunView) -> tuple[float, list[str]]:
 
 
 def result(run: RunView) -> str:
-    """Requested ratio beside the measured support share, once there is one."""
-    if run.status.state not in FINAL_STATES or not isinstance(run.recipe, DpoRecipe):
+    """Requested ratio (of a DPO run) beside the measured support share, once there is one."""
+    if run.status.state not in FINAL_STATES or not isinstance(run.recipe, DpoRecipe | KtoRecipe):
         return ""
     if run.adapter_share is None:
         return "" if run.status.state in ("failed", "interrupted") else _HTML.not_measured(measuring_off(run))
-    recipe = run.recipe
+    dpo = run.recipe if isinstance(run.recipe, DpoRecipe) else None
     return _HTML.result(
         run.adapter_share,
         run.base_share,
-        recipe.support_ratio,
-        recipe.dataset_kind == "sides",
+        dpo.support_ratio if dpo else None,
+        dpo is not None and dpo.dataset_kind == "sides",
         run.probe,
         run.start_name,
     )
@@ -158,12 +178,11 @@ def log(tail: str) -> Markup:
 def history_row(run: RunView) -> list[object]:
     """One line of the history table."""
     share, recipe = run.adapter_share, run.recipe
-    dpo = recipe if isinstance(recipe, DpoRecipe) else None
     return history_line(
         run,
         recipe.dataset_title,
-        dpo.support_ratio if dpo else None,
-        dpo.data_size if dpo else None,
+        recipe.support_ratio if isinstance(recipe, DpoRecipe) else None,
+        recipe.data_size if isinstance(recipe, DpoRecipe | KtoRecipe) else None,
         f"{share.share:.0%} {bounds(share.low, share.high)} n {share.n}" if share and share.n else NONE,
     )
 

@@ -23,7 +23,7 @@ from studio.ml.models.loading import load_model, load_tokenizer
 from studio.ml.models.prompts import fit_prompt
 from studio.ml.models.seq2seq import encoder_text, is_encoder_decoder
 from studio.services import Services
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 from studio.services.compare.panes import PaneChat
 from studio.services.reward.service import RewardForm
 from tests.helpers.chat_models import make_base, source

@@ -16,7 +16,7 @@ from studio.ml.models.loading import load_tokenizer
 from studio.ml.reward.rows import encode_rows as encode_reward_rows
 from studio.ml.training.pairs import encode_heldout, encode_rows
 from studio.services import Services
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 from studio.services.data.row_reader import ReadOptions
 from studio.services.library.model_card import model_card
 from studio.services.reward.service import RewardForm

@@ -14,7 +14,7 @@ from studio.config import ROOT
 from studio.domain.events import StepEvent
 from studio.errors import ConflictError, InputError, NotFoundError, RecipeError, TrainingError
 from studio.services import Services
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 from studio.services.runs.job import read_job
 from studio.services.sweeps.plan import SweepForm
 from studio.services.words import explain

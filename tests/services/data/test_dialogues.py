@@ -13,7 +13,7 @@ import pytest
 from studio.config import Settings
 from studio.errors import DatasetError
 from studio.services import Services, build_services
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 from studio.services.data.datasets import DatasetService, ImportParts, counted
 from studio.services.data.dialogues import split_prompts, summary_prompt
 from studio.services.data.formats import RawRow

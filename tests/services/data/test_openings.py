@@ -10,7 +10,7 @@ import pytest
 
 from studio.domain.data import PreferenceDataset, PreferencePair
 from studio.services import Services
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 from studio.services.data.stance_prefix import PREFIXES, can_prefix, with_stance_prefix
 from tests.helpers.services import opened, settings_in
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from studio.domain.data import Message, PreferencePair
 from studio.errors import DatasetError
+from studio.services.data.annotated.rated import kto_file
 from studio.services.data.datasets import DatasetService, ImportParts
 from studio.services.data.row_reader import ReadOptions, UnknownShapeError
 from tests.helpers.datasets import BAD, GOOD, SIDES, USER, as_csv, lines
@@ -122,7 +124,7 @@ def test_every_shape_is_recognised_told_and_read(
     seen = service.preview_file(path)
     assert name in str(seen)
     assert str(seen).endswith(", 1 pair.")
-    assert (seen.prompt, seen.answers) == (expected.prompt, (expected.support, expected.oppose))
+    assert (seen.prompt, *(text for _, text in seen.answers)) == (expected.prompt, expected.support, expected.oppose)
     assert {info.source for info in service.list()} == {"shipped"}  # looking keeps nothing
     report = service.import_file(path)
     assert (report.dataset.kind, report.dataset.pairs, report.shape) == ("labels", (expected,), seen.shape)
@@ -247,21 +249,50 @@ def test_plain_texts_are_no_templates(service: DatasetService, put: Callable[[st
     assert service.import_file(path, options=ReadOptions(strip_templates=True)).dataset.pairs == plain
 
 
-def test_unpaired_answers_are_paired_by_prompt(service: DatasetService, put: Callable[[str, Any], Path]) -> None:
+def test_answers_with_a_thumb_are_kept_one_by_one_and_make_pairs(
+    service: DatasetService, put: Callable[[str, Any], Path]
+) -> None:
     rows = [
         {"prompt": "why?", "completion": "no idea", "label": False},
         {"prompt": "why?", "completion": "because", "label": True},
         {"prompt": "how?", "completion": "so", "label": True},
     ]
-    report = service.import_file(put("kto.jsonl", lines(rows)))
-    assert report.dataset.pairs == (PAIR,)
-    assert "KTO" in report.shape
-    assert "1 of 3 unpaired answers have no answer of the other label" in report.warnings[0]
-    assert report.dataset.notes
-    chats = [{"messages": [USER, GOOD], "label": 1}, {"messages": [USER, BAD], "label": 0}]
-    assert service.import_file(put("chats.json", chats)).dataset.pairs == (PAIR,)
-    with pytest.raises(DatasetError, match=r"unpaired answers as for KTO \(1 liked, 0 not\).*need two answers"):
-        service.import_file(put("good.jsonl", lines(rows[2:])))
+    path = put("kto.jsonl", lines(rows))
+    assert str(service.preview_file(path)) == "Read as answers with a thumb (KTO), 3 rated answers."
+    assert service.preview_file(path).answers == (("Thumb down", "no idea"),)
+    data = service.import_file(path).dataset
+    assert (data.kind, data.pairs) == ("rated", (PAIR,))
+    assert [(answer.prompt, answer.completion, answer.liked) for answer in data.rated] == [
+        tuple(r.values()) for r in rows
+    ]
+    # out in TRL's format, in again: the same rows
+    for kind in ("jsonl", "csv"):
+        again = service.import_file(put(f"again.{kind}", kto_file(data.rated, kind).decode())).dataset
+        assert again.content_hash == data.content_hash
+    turns = [{"role": "system", "content": "Be short."}, USER]
+    chats = [
+        {"messages": [*turns, GOOD], "label": 1},
+        {"prompt": turns, "completion": [BAD], "label": 0},
+        {"prompt": "why?", "system": "Be short.", "completion": "because", "label": "thumbs_up"},
+    ]
+    said = service.import_file(put("chats.json", chats)).dataset
+    assert said.pairs == (replace(PAIR, history=(Message("system", "Be short."),)),)
+    assert {(answer.prompt, answer.history) for answer in said.rated} == {(PAIR.prompt, said.pairs[0].history)}
+    again = service.import_file(put("chats.csv", kto_file(said.rated, "csv").decode())).dataset
+    assert again.rated == said.rated
+    held = service.import_file(path, ImportParts(heldout_share=0.5)).dataset
+    assert {answer.prompt for answer in held.rated}.isdisjoint(held.test_prompts)
+    assert len(held.test_prompts) == 1
+    broken = [
+        *rows,
+        {"prompt": "when?", "completion": "", "label": True},
+        {"prompt": "who?", "completion": "I", "label": "maybe"},
+    ]
+    with pytest.raises(DatasetError, match=r"line 4\): completion is empty.*line 5\): label says neither"):
+        service.import_file(put("broken.jsonl", lines(broken)))
+    kept = service.import_file(put("broken.jsonl", lines(broken)), options=ReadOptions(skip_broken=True)).dataset
+    assert len(kept.rated) == 3
+    assert "2 broken rows left out" in kept.notes[0]
 
 
 def test_rows_that_prefer_neither_say_so(service: DatasetService, put: Callable[[str, Any], Path]) -> None:

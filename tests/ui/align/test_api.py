@@ -23,7 +23,7 @@ from studio.config import Settings
 from studio.domain.runs import FINAL_STATES
 from studio.services import Services
 from studio.services.access import SESSION
-from studio.services.align.service import AlignForm
+from studio.services.align.form import AlignForm
 from studio.services.reward.service import RewardForm
 from studio.ui.align.form import preview_rows
 from studio.ui.page.access import Visitor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from studio.domain.data import Kind
 from studio.errors import DatasetError
 from studio.services.data.formats import RawRow
 from studio.services.data.shapes.fields import Fields
@@ -23,7 +23,6 @@ from studio.services.data.shapes.picks import (
     two,
 )
 
-Kind = Literal["sides", "labels"]
 #: What can be mapped by hand, and what else it may be called.
 ROLES = ("prompt", "chosen", "rejected", "system")
 _ALIASES = {"preferred": "chosen", "not preferred": "rejected", "support": "chosen", "oppose": "rejected"}

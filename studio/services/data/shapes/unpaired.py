@@ -1,14 +1,19 @@
-"""Unpaired answers (KTO): each with a label that says whether it was liked. Two of one prompt with both labels make a pair."""
+"""Unpaired answers (KTO): each with a label that says whether it was liked. Where pairs are wanted, two of one prompt with both labels
+make one."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from studio.domain.data import Message, RatedAnswer
 from studio.errors import DatasetError
-from studio.services.data.formats import RawRow
-from studio.services.data.shapes.fields import Fields
+from studio.services.data.conversations import messages_of, prompt_and_history
+from studio.services.data.formats import RawRow, checked_text, kind_of, read_id
+from studio.services.data.shapes.fields import Fields, turns
+from studio.services.data.shapes.templates import stripped
 
 _LABELS = ("label", "kto_tag", "desirable")
 _ANSWERS = ("completion", "response", "output", "answer")
@@ -28,6 +33,24 @@ def are_unpaired(rows: Sequence[RawRow]) -> bool:
     chat = fields.first(_CHATS)
     answered = bool(fields.first(_ANSWERS)) and bool(fields.first(_PROMPTS))
     return bool(label) and _liked(fields, label) is not None and (answered or bool(chat)) and "chosen" not in fields
+
+
+def rated(rows: Sequence[RawRow], strip: bool = False) -> tuple[tuple[RatedAnswer, ...], list[str]]:
+    """The answers, and why single rows cannot be read; ``strip``: without chat templates that their texts hold."""
+    made: list[RatedAnswer] = []
+    broken: list[str] = []
+    known: set[str] = set()
+    for number, row in enumerate(rows, 1):
+        try:
+            answer = _rated(row, number, strip)
+        except DatasetError as error:
+            broken.append(str(error))
+            continue
+        while answer.id in known:
+            answer = replace(answer, id=f"{answer.id}-{number}")
+        known.add(answer.id)
+        made.append(answer)
+    return tuple(made), broken
 
 
 def paired(rows: Sequence[RawRow], name: str) -> tuple[list[RawRow], list[str], str]:
@@ -64,6 +87,34 @@ def paired(rows: Sequence[RawRow], name: str) -> tuple[list[RawRow], list[str], 
     alone = sum(counts) - 2 * len(made)
     note = f"{alone} of {len(rows)} unpaired answers have no answer of the other label to the same prompt and were left out."
     return made, broken, note if alone else ""
+
+
+def _rated(row: RawRow, number: int, strip: bool) -> RatedAnswer:
+    where = row.where
+    asked, answer, liked = _read(row)
+    fields = Fields(row.value, where)
+    history: tuple[Message, ...] = ()
+    if earlier := fields.get("history"):
+        history = turns(earlier, f"{where}: history")
+    if strip:
+        asked, answer = stripped(asked), stripped(answer)
+    if isinstance(asked, list):
+        before, prompt = prompt_and_history(messages_of(asked, f"{where}: prompt"), where)
+        history = (*history, *before)
+    else:
+        prompt = checked_text(asked, f"{where}: prompt")
+    if isinstance(answer, list):
+        said = messages_of(answer, f"{where}: completion")[0]
+        if said.role != "assistant":
+            raise DatasetError(f"{where}: completion begins with a turn of the {said.role}, not of the assistant.")
+        answer = said.content
+    system = fields.get("system")
+    if system is not None and not isinstance(system, str):
+        raise DatasetError(f"{where}: system is {kind_of(system)}; it must be text.")
+    if system and system.strip() and not (history and history[0].role == "system"):
+        history = (Message("system", system.strip()), *history)
+    name = read_id(fields.get("id"), f"{where}: id") or str(number)
+    return RatedAnswer(name, prompt, checked_text(answer, f"{where}: completion"), liked, history)
 
 
 def _read(row: RawRow) -> tuple[Any, Any, bool]:

@@ -23,6 +23,7 @@ from studio.ui.compare.talk import Pane
 from studio.ui.parts.html import Macros, parts
 
 _HTML = Macros("compare/panes/view.html")
+_KINDS = {"detox": "detox run", "kto": "KTO on thumbs"}
 PLACEHOLDER = "Nothing asked yet."
 #: The chat's copy buttons copy what is written (see :func:`literal`); with this script of the page, the answer's own text. Where a page has
 #: no clipboard of its own (plain http beyond this machine), the button copies out of a text field that it makes below the body.
@@ -97,7 +98,7 @@ def identity(
     known = recipe.method != "unknown"
     ratio = f"{recipe.support_ratio:g}" if isinstance(recipe, PairRecipe) else "unknown"
     chips = [
-        ("trained by", "detox run") if recipe.method == "detox" else ("ratio", ratio),
+        ("trained by", kind) if (kind := _KINDS.get(recipe.method)) else ("ratio", ratio),
         ("step", step),
         ("adapter", f"{adapter} + {second.adapter_hash}" if second else adapter),
         ("w", f"{blend.weight:g}" if blend else ""),

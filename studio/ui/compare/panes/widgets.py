@@ -133,7 +133,7 @@ def build_pane(index: int) -> PaneWidgets:
             render_markdown=False,
             allow_tags=False,
             latex_delimiters=[],
-            feedback_options=None,
+            feedback_options=("Like", "Dislike"),
             group_consecutive_messages=False,
             allow_file_downloads=False,
             elem_classes="chat",

@@ -1,0 +1,1 @@
+"""Kahneman-Tversky optimisation of a LoRA adapter on single answers with a thumb."""
