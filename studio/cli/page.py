@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
 
 def _page(services: Services, options: argparse.Namespace) -> int:
     from studio.services.files.folders import check_file
-    from studio.services.run_page.page import run_page
+    from studio.services.pages.run import run_page
     from studio.services.words import explain
 
     check_file("--out", options.out)

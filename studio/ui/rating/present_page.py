@@ -94,8 +94,8 @@ class PresentApi:
             "open": moment.open,
             "progress": asdict(moment.progress),
             "code": self._code(body, request),
-            "result": outcome(seen) if seen else None,
-            "pairs": written_by(seen) if seen else [],
+            "result": outcome(seen.result) if seen else None,
+            "pairs": written_by(seen.result) if seen else [],
         }
 
     def _code(self, body: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -147,7 +147,7 @@ class RateApi:
 
     def _result(self) -> dict[str, Any]:
         """How the room voted, as every rater may read it once voting is closed."""
-        return outcome(self._reader.read(VoteFilters()))
+        return outcome(self._reader.read(VoteFilters()).result)
 
     def _rules(self) -> dict[str, Any]:
         rules = self._rating.rules()
