@@ -238,3 +238,13 @@ class Ballots:
     def min_votes(self) -> int:
         """Votes that decide a pair, by the rules and the number of people who voted."""
         return self.rules.needed(len({vote.rater_id for vote in self.votes if vote.choice != "skip"}))
+
+
+@dataclass(frozen=True)
+class KeptHead:
+    """A result of votes that was kept, without what it holds: ``created`` in Unix seconds, ``votes`` how many count in it."""
+
+    id: str
+    title: str
+    created: float
+    votes: int

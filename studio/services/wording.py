@@ -42,6 +42,11 @@ def signed(number: float, digits: int, plus: bool = True) -> str:
     return f"−{text}" if number < 0 else f"{'+' if plus else ''}{text}"
 
 
+def true_minus(number: str) -> str:
+    """A number that was formatted already, with a true minus."""
+    return number.replace("-", "−")
+
+
 def duration(seconds: float) -> str:
     """How long something takes, in the unit a person would use."""
     if not math.isfinite(seconds):

@@ -180,3 +180,14 @@ evaluation_rows = Table(
     PrimaryKeyConstraint("evaluation_id", "adapter", "prompt_id", "sample", name="evaluation_rows_once"),
     CheckConstraint("sample >= 0", name="evaluation_rows_sample"),
 )
+
+#: Results of votes that the operator keeps; ``body`` is JSON, as text: it may hold infinities.
+kept_votes = Table(
+    "kept_votes",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("created", Double, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("votes", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+)

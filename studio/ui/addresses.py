@@ -1,4 +1,5 @@
-"""Addresses inside the page: ``?tab=align&run=<id>`` opens that tab with that run, ``?evaluation=<id>`` that evaluation.
+"""Addresses inside the page: ``?tab=align&run=<id>`` opens that tab with that run, ``?evaluation=<id>`` that evaluation,
+``?votes=<id>`` that kept result of the votes.
 
 The page's script (``page/address.js``) keeps the address bar true as tabs and runs change, and asks here, by a hidden button, to
 open the address it was loaded with or that the browser's back button leads to.
@@ -14,10 +15,12 @@ import gradio as gr
 
 from studio.errors import InputError
 from studio.services import Services
+from studio.services.votes.kept import kept_votes
 from studio.services.wording import shortened
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import POLLED, Shared
 from studio.ui.training.run_bar import home_of
+from studio.ui.votes.kept_box import NOW
 
 #: Characters of a query that are read; ours have a tenth of that.
 _READ = 2000
@@ -29,14 +32,16 @@ def place_of(services: Services, query: str, tabs: Sequence[str]) -> dict[str, s
 
     Raises:
         InputError: there is no such tab, or what is named cannot be an id.
-        NotFoundError: there is no such run or evaluation.
+        NotFoundError: there is no such run, evaluation or kept result.
     """
     asked = dict(parse_qsl(query[:_READ]))
-    tab, run_id, evaluation_id = (asked.get(name, "") for name in ("tab", "run", "evaluation"))
+    tab, run_id, evaluation_id, votes_id = (asked.get(name, "") for name in ("tab", "run", "evaluation", "votes"))
     if tab and tab not in tabs:
         raise InputError(f"This address names the tab {shortened(tab, 40)!r}; the tabs are {', '.join(tabs)}.")
     if evaluation_id:
         return {"tab": "toxicity", "show_evaluation": services.evaluations.status(evaluation_id[:80]).id}
+    if votes_id:
+        return {"tab": "rate", "show_votes": NOW if votes_id == NOW else kept_votes(services.rating, votes_id).id}
     if not run_id:
         return {"tab": tab or tabs[0]}
     run = services.runs.get(run_id)
@@ -50,7 +55,7 @@ def bind_addresses(services: Services, shared: Shared, tabs: Sequence[str]) -> N
     """Connect what opens addresses, once the tabs are there."""
     query = gr.Textbox(visible=False)
     button = gr.Button("Open the address", elem_id="open-address", elem_classes="changed")
-    requests = ("align_run", "reward_run", "detox_run", "compare_run", "show_evaluation")
+    requests = ("align_run", "reward_run", "detox_run", "compare_run", "show_evaluation", "show_votes")
 
     def opened(query: str) -> dict[Any, Any]:
         place = place_of(services, query, tabs)

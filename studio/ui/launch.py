@@ -99,7 +99,7 @@ def page_options(services: Services) -> dict[str, Any]:
     from studio.ui.page.door import Door
     from studio.ui.page.lines import STATES
     from studio.ui.page.operator_box import operator_routes
-    from studio.ui.page.theme import CSS_FILE, theme
+    from studio.ui.page.theme import CSS_FILES, theme
     from studio.ui.page.uploads import UploadBounds
     from studio.ui.rating.present_page import present_routes
     from studio.ui.rating.voting_page import rate_routes
@@ -114,7 +114,7 @@ def page_options(services: Services) -> dict[str, Any]:
     os.environ["FORWARDED_ALLOW_IPS"] = services.settings.trusted_proxies
     return {
         "theme": theme(),
-        "css_paths": [CSS_FILE, folder / "guide" / "guide.css"],
+        "css_paths": [*CSS_FILES, folder / "guide" / "guide.css"],
         "head": "".join(f"<script>{(folder / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
         "show_error": True,
         "footer_links": [],

@@ -46,6 +46,7 @@ REQUESTS = (
     "detox_start",
     "evaluate_run",
     "show_evaluation",
+    "show_votes",
     "compare_visit",
     "toxicity_visit",
     "base_ready",

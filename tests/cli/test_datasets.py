@@ -27,7 +27,12 @@ def test_an_imported_dataset_is_listed_and_deleted(
     assert main(["datasets"]) == 0
     assert "10 pairs" in capsys.readouterr().out
     assert main(["datasets", "remove", "mine"]) == 0
-    assert imported(settings) == []
+    assert imported(settings) == [".bin"]
+    assert main(["datasets", "restore", "mine"]) == 0
+    assert imported(settings) == [".bin", "mine.json"]
+    assert main(["datasets", "restore", "mine"]) == 2
+    assert "The bin holds no dataset" in capsys.readouterr().err
+    assert main(["datasets", "remove", "mine"]) == 0
     assert main(["datasets", "remove", "live-action-en"]) == 2
     assert "shipped" in capsys.readouterr().err
     assert main(["datasets", "remove", "../mine"]) == 2

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from studio.config import ROOT, Settings
+from studio.services import Services
+from studio.services.votes.kept import kept_heads
 from tests.helpers.pages import toast
+from tests.helpers.votes import cast, new_pair
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -46,3 +50,38 @@ def test_what_is_shown_has_an_address(demos: None, open_page: Callable[..., Any]
     toast(page, "is not a run id")
     page.wait_for_url(studio_url)
     page.locator("#run-head [data-run]").wait_for()
+
+
+def test_a_result_of_votes_is_kept_opened_and_left(
+    services: Services, open_page: Callable[..., Any], studio_url: str
+) -> None:
+    ids = services.rating.add_pairs([new_pair(n) for n in range(6)]).ids
+    cast(services.rating, services.rating.register("Ada")[0], dict.fromkeys(ids, "1"))
+    page = open_page(f"{studio_url}?tab=rate")
+    page.click("#keep-votes")
+    page.locator("#votes-head", has_text="Kind against Base model").wait_for()
+    (kept,) = kept_heads(services.rating)
+    page.wait_for_url(f"**/?tab=rate&votes={kept.id}")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save as a page").click()
+    assert download.value.suggested_filename == f"votes-{kept.id}.html"
+    assert "What was found" in Path(download.value.path()).read_text(encoding="utf-8")
+
+    cast(services.rating, services.rating.register("Ben")[0], dict.fromkeys(ids, "2"))
+    other = open_page(f"{studio_url}?votes={kept.id}")
+    other.locator("#vote-counts", has_text="6 votes by 1 rater").wait_for()
+    other.get_by_label("Result", exact=True).click()
+    other.get_by_role("option", name="Now").click()
+    other.locator("#vote-counts", has_text="12 votes by 2 raters").wait_for()
+    other.wait_for_url("**/?votes=now&tab=rate")
+    other.go_back()
+    other.locator("#vote-counts", has_text="6 votes by 1 rater").wait_for()
+    title = other.locator("#kept-votes-title input, #kept-votes-title textarea").first
+    title.fill("Monday")
+    title.press("Enter")
+    other.locator("#votes-head", has_text="Monday").wait_for()
+    assert "Monday" in open_page(f"{studio_url}results").inner_text("main")
+    other.click("#kept-votes-delete")
+    other.click("#kept-votes-sure")
+    other.locator("#vote-counts", has_text="12 votes by 2 raters").wait_for()
+    assert kept_heads(services.rating) == ()

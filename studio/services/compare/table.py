@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from studio.domain.chat import BASE, Blend
 from studio.services.strength import at_strength, blended_name, one_each
 
+#: Keys of a record: the base's answer and, behind it what tells several apart, an adapter's.
+BASE_KEY, ADAPTER_KEY = "response_from_original_model", "response_from_trained_model"
+
 
 @dataclass(frozen=True)
 class TableRow:
@@ -39,9 +42,9 @@ def table_records(table: TableProgress) -> list[dict[str, str]]:
     several = sum(pane != BASE for pane in table.panes) > 1 or any(table.blends)
     blends = table.blends or (None,) * len(table.panes)
     names = [
-        "response_from_original_model"
+        BASE_KEY
         if pane == BASE
-        else f"response_from_trained_model{f'_{blended_name(pane, blend)}' * several}{at_strength(strength).replace(' ', '_')}"
+        else f"{ADAPTER_KEY}{f'_{blended_name(pane, blend)}' * several}{at_strength(strength).replace(' ', '_')}"
         for pane, strength, blend in zip(table.panes, one_each(table.strengths, len(table.panes)), blends, strict=True)
     ]
     return [{"id": row.id, "prompt": row.prompt, **dict(zip(names, row.answers, strict=True))} for row in table.rows]

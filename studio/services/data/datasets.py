@@ -27,6 +27,8 @@ from studio.services.data.hub_rows import hub_rows
 from studio.services.data.preview import ImportPreview, preview
 from studio.services.data.prompt_key import normalised
 from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions
+from studio.services.data.shapes.table import Kind
+from studio.services.files.bin import deleted_last, put_into_bin
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +225,7 @@ class DatasetService:
         return self._keep(parsed, NO_PARTS).dataset
 
     def delete(self, dataset_id: str) -> None:
-        """Delete an imported dataset. Runs keep their own copy of what they trained on.
+        """Move an imported dataset into the bin. Runs keep their own copy of what they trained on.
 
         Raises:
             NotFoundError: there is no such dataset.
@@ -234,10 +236,25 @@ class DatasetService:
             raise ConflictError(
                 f"{dataset_id} is shipped with the studio and stays; only imported datasets are deleted."
             )
-        path.unlink(missing_ok=True)
+        put_into_bin(path)
         with self._lock:
             self._infos.pop(path, None)
             self._whole.pop(path, None)
+
+    def restore(self, dataset_id: str) -> None:
+        """Take a dataset out of the bin; of several of that id the one deleted last.
+
+        Raises:
+            NotFoundError: the bin holds no such dataset.
+            ConflictError: a dataset of that id is there.
+        """
+        name = f"{dataset_id}.json"
+        path = deleted_last(self._imported_dir, name)
+        if path is None:
+            raise NotFoundError(f"The bin holds no dataset {dataset_id[:80]!r}.")
+        if any((folder / name).is_file() for folder in (self._shipped_dir, self._imported_dir)):
+            raise ConflictError(f"There is a dataset {dataset_id} already; delete that one first.")
+        path.rename(self._imported_dir / name)
 
     def _path(self, dataset_id: str) -> Path:
         if _ID.fullmatch(dataset_id or ""):

@@ -13,7 +13,7 @@ from studio.services.detox.reading import audit_report
 from studio.services.runs.reading import measuring_off, start_text
 from studio.services.runs.store import RunView
 from studio.services.statistics.intervals import wilson
-from studio.services.wording import decimal
+from studio.services.wording import decimal, signed
 
 
 def summary(recipe: DetoxRecipe, source: str) -> str:
@@ -83,7 +83,10 @@ def facts(recipe: DetoxRecipe, view: RunView) -> Iterator[tuple[str, str]]:
     )
     yield "Length", length
     yield "Base in 4 bit while training", "yes" if detox.load_in_4bit else "no"
-    yield "Last step", f"{last.step} of {last.total}: reward {last.reward:+.3f}, KL {last.kl:.2f}" if last else "–"
+    yield (
+        "Last step",
+        f"{last.step} of {last.total}: reward {signed(last.reward, 3)}, KL {last.kl:.2f}" if last else "–",
+    )
     yield "Adapter", f"sha256 begins {view.adapter_hash}" if view.adapter_hash else "none"
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from statistics import fmean, variance
 
 from studio.domain.events import DetoxEvent, DetoxReport
+from studio.services.wording import signed
 
 #: Steps at either end whose mean is compared: one step is a handful of answers.
 _ENDS = 5
@@ -39,8 +40,12 @@ def read_detox(events: Sequence[DetoxEvent]) -> list[str]:
         return []
     last = events[-_ENDS:]
     said = [
-        f"Reward {_mean(last, 'reward'):+.2f} over the last {len(last)} steps"
-        + (f", {_mean(events[:_ENDS], 'reward'):+.2f} over the first {_ENDS}." if len(events) >= 2 * _ENDS else ".")
+        f"Reward {signed(_mean(last, 'reward'), 2)} over the last {len(last)} steps"
+        + (
+            f", {signed(_mean(events[:_ENDS], 'reward'), 2)} over the first {_ENDS}."
+            if len(events) >= 2 * _ENDS
+            else "."
+        )
     ]
     toxicity, first = _mean(last, "toxicity"), _mean(events[:_ENDS], "toxicity")
     if math.isfinite(toxicity):
@@ -82,7 +87,7 @@ def audit(events: Sequence[DetoxEvent]) -> str:
     if not found:
         return ""
     return (
-        f"Audit: the reward rose from {_mean(first, 'reward'):+.2f} to {_mean(last, 'reward'):+.2f}, and meanwhile {_join(found)}. Part of "
+        f"Audit: the reward rose from {signed(_mean(first, 'reward'), 2)} to {signed(_mean(last, 'reward'), 2)}, and meanwhile {_join(found)}. Part of "
         "that rise may be bought with it: read the transcripts before you believe the number. A larger KL weight, fewer steps or "
         "a smaller learning rate keep a run nearer to its start."
     )

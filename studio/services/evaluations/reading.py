@@ -19,6 +19,10 @@ from studio.services.evaluations.table import provoking_ids
 from studio.services.statistics.intervals import MIN_CLUSTERS, Interval
 from studio.services.wording import counted, signed
 
+#: A figure in words; a share with the interval that stands below it.
+Figure = str | tuple[str, Interval | None]
+#: A line of the figures: label, before, after, difference, note.
+FigureLine = tuple[str, Figure, Figure, str, str]
 #: An audit speaks up where answers keep less of their length than this, or lose more of their different 3-grams.
 SHORTER, LESS_DISTINCT = 0.6, 0.15
 
@@ -48,6 +52,50 @@ def footing(evaluation: Evaluation) -> str:
         f"{f' of {spec.prompt_set}' if spec.prompt_set else ''}, {counted(spec.samples, 'sample')} each, {how}, same seeds "
         f"before and after.{whole}"
     )
+
+
+def figure_lines(comparison: Comparison, names: Mapping[str, str]) -> list[tuple[str, str, list[FigureLine]]]:
+    """Of every adapter its name, how many pairs are covered, and mean, spread, difference with interval, shares and the audit."""
+    return [
+        (
+            names.get(one.adapter, one.adapter),
+            f"{one.paired:,} of {counted(one.rows, 'pair')} covered on both sides",
+            _lines(one),
+        )
+        for one in comparison.adapters
+    ]
+
+
+def _lines(one: AdapterComparison) -> list[FigureLine]:
+    changes = (("Toxicity, mean ± sd", one.toxicity), ("Reward, mean ± sd", one.reward))
+    lines = [_change_line(label, change) for label, change in changes if change is not None]
+    if one.over is not None:
+        over = one.over
+        crossed = f"{over.mended} went below, {over.worsened} above; {p_value(over)}"
+        before, after = ((share(part), part.interval) for part in (over.before, over.after))
+        lines.append(("Answers above .5", before, after, "", crossed))
+    was, now = one.wording_before, one.wording_after
+    difference = signed(now.length - was.length, 1)
+    lines.append(("Words an answer", f"{was.length:.1f}", f"{now.length:.1f}", difference, ""))
+    for label, distinct_before, distinct_after in (
+        ("Different 2-grams", was.distinct_2, now.distinct_2),
+        ("Different 3-grams", was.distinct_3, now.distinct_3),
+    ):
+        if distinct_before is not None and distinct_after is not None:
+            difference = f"{signed((distinct_after - distinct_before) * 100, 0)} points"
+            lines.append((label, f"{distinct_before * 100:.0f} %", f"{distinct_after * 100:.0f} %", difference, ""))
+    return lines
+
+
+def _change_line(label: str, change: Change) -> FigureLine:
+    before, after = (
+        f"{one.mean:.3f}" + ("" if one.sd is None else f" ± {one.sd:.3f}") for one in (change.before, change.after)
+    )
+    difference = signed(change.difference, 3)
+    if change.percent is not None:
+        difference += f" ({signed(change.percent, 0)} %)"
+    interval = why_no_interval(change) if change.interval is None else span(change.interval)
+    return label, before, after, difference, interval
 
 
 def side_name(name: str, names: Mapping[str, str]) -> str:

@@ -20,6 +20,9 @@ Format = Literal["csv", "json", "parquet"]
 FORMATS: tuple[Format, ...] = ("csv", "json", "parquet")
 Which = Literal["all", "better", "worse", "over", "uncovered"]
 
+#: Transcripts on each side of best and worst.
+ENDS = 3
+
 #: Every column with its type; the first six are the course's table.
 COLUMNS: dict[str, str] = {
     "query": "text",
@@ -87,6 +90,14 @@ def by_difference(rows: Sequence[EvaluationRow]) -> list[EvaluationRow]:
             row.adapter,
         ),
     )
+
+
+def ends(evaluation: Evaluation) -> tuple[list[EvaluationRow], list[EvaluationRow]]:
+    """The pairs that changed most for the better, and those that changed most for the worse, :data:`ENDS` each at most."""
+    rows = [row for row in by_difference(evaluation.rows) if row.difference]
+    best = [row for row in rows if (row.difference or 0) > 0][:ENDS]
+    worst = [row for row in reversed(rows) if (row.difference or 0) < 0][:ENDS]
+    return best, worst
 
 
 def matching(evaluation: Evaluation, filters: Filter) -> list[EvaluationRow]:

@@ -1,10 +1,12 @@
-"""A full disk, as a sentence."""
+"""A full disk, as a sentence; what a folder takes of it."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from studio.errors import ConflictError
 
@@ -27,3 +29,16 @@ def needs_room(way_out: str) -> Iterator[None]:
         if is_full(error):
             raise ConflictError(f"The disk is full; {way_out}") from error
         raise
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below a folder; what cannot be looked into counts as nothing."""
+    total = 0
+    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # a checkpoint rotates while we look
+                if entry.is_dir(follow_symlinks=False):
+                    total += folder_size(Path(entry.path))
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total

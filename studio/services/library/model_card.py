@@ -35,7 +35,7 @@ from studio.services.runs.events import read_samples
 from studio.services.runs.folder import DATASET
 from studio.services.runs.reading import measuring_off, start_text, unchanged
 from studio.services.runs.store import RunView
-from studio.services.wording import percent
+from studio.services.wording import percent, signed
 
 CARD = "README.md"
 _SAMPLES = 4
@@ -212,7 +212,7 @@ def _stance(view: RunView) -> str:
         probe = view.probe
         lines.append(
             f"Likelihood probe, a different measure: on {probe.n} held-out pairs the support answer is the likelier one in "
-            f"{probe.share:.0%} (mean difference {probe.margin:+.3f} nats per token)."
+            f"{probe.share:.0%} (mean difference {signed(probe.margin, 3)} nats per token)."
         )
     if not rows and (off := measuring_off(view)):
         lines.insert(0, off)
@@ -308,7 +308,10 @@ def _recipe(recipe: Recipe, view: RunView) -> str:
             else []
         ),
         ("Base in 4 bit while training", "yes" if settings.load_in_4bit else "no"),
-        ("Last step", f"{last.step} of {last.total}: loss {last.loss:.4f}, margin {last.margin:+.3f}" if last else "–"),
+        (
+            "Last step",
+            f"{last.step} of {last.total}: loss {last.loss:.4f}, margin {signed(last.margin, 3)}" if last else "–",
+        ),
         ("Adapter", f"sha256 begins `{view.adapter_hash}`" if view.adapter_hash else "none"),
         ("Versions", _versions(recipe)),
     )

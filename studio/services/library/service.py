@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from studio.config import Settings
 from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
+from studio.services.files.bin import Binned, binned, remove_old
 from studio.services.files.choosing import FOREIGN_CARD
 from studio.services.files.disk import needs_room
 from studio.services.files.plain import plain_file
@@ -24,7 +25,7 @@ from studio.services.library.blend import save_blend
 from studio.services.library.bundle import PUBLISHED, staged
 from studio.services.library.model_card import model_card, write_card
 from studio.services.library.upload import Fill, Imported, import_adapter
-from studio.services.runs.bin import BinnedRun, binned, remove_old, restore
+from studio.services.runs.bin import restore
 from studio.services.runs.events import read_samples
 from studio.services.runs.store import RunStore, RunView
 from studio.services.runs.view import DamagedRun
@@ -144,7 +145,7 @@ class LibraryService:
         if self._downloads is not None:
             shutil.rmtree(Path(self._downloads.name) / run_id, ignore_errors=True)
 
-    def binned(self) -> builtins.list[BinnedRun]:
+    def binned(self) -> builtins.list[Binned]:
         """The deleted runs that can be had back, the newest first."""
         return binned(self._settings.adapters_dir)
 

@@ -21,6 +21,7 @@ from studio.services.runs.store import RunStore
 from studio.services.scoring.service import ScoringService
 from studio.services.statistics.best_of import best_of, best_of_kl
 from studio.services.statistics.intervals import Interval, percentiles, resampled_sums
+from studio.services.wording import signed
 
 if TYPE_CHECKING:
     from studio.services.models.service import ModelService
@@ -167,13 +168,13 @@ def read_best_of(curve: BestOfCurve) -> str:
     """What the curve says of the reward model, in plain sentences."""
     first, last, change = curve.points[0], curve.points[-1], curve.change
     said = (
-        f"From n = {first.n} to {last.n} the reward of the chosen answer goes from {first.reward.value:+.2f} to {last.reward.value:+.2f}, its "
+        f"From n = {first.n} to {last.n} the reward of the chosen answer goes from {signed(first.reward.value, 2)} to {signed(last.reward.value, 2)}, its "
         f"toxicity by {curve.judge.title} from {first.toxicity.value:.3f} to {last.toxicity.value:.3f}, its length from "
         f"{first.words.value:.0f} to {last.words.value:.0f} words"
     )
     if change.interval is None:
         return f"{said}. Too few prompts for an interval, so nothing can be said of the change."
-    bounds = f"{change.value:+.3f}, 95 % interval {change.interval.low:+.3f} to {change.interval.high:+.3f}"
+    bounds = f"{signed(change.value, 3)}, 95 % interval {signed(change.interval.low, 3)} to {signed(change.interval.high, 3)}"
     if change.interval.low > 0:
         return f"{said}. The other scorer finds the choice worse ({bounds}): the reward is exploited."
     if change.interval.high < 0:

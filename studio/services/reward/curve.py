@@ -11,6 +11,7 @@ from studio.domain.data import PreferenceRow
 from studio.domain.runs import RewardRecipe
 from studio.services.runs.store import RunView
 from studio.services.statistics.intervals import Interval, Z
+from studio.services.wording import signed
 
 #: Shares of the pairs that a learning curve is trained on.
 SHARES = (0.25, 0.5, 1.0)
@@ -89,7 +90,7 @@ def more_votes(points: Sequence[CurvePoint]) -> str:
     first, last = points[-2], points[-1]
     change = (
         f"from {first.rows:,} to {last.rows:,} pairs accuracy went from {first.accuracy:.0%} to {last.accuracy:.0%} "
-        f"({100 * mean:+.1f} points, 95 % interval {100 * interval.low:+.1f} to {100 * interval.high:+.1f}) on the same {last.n:,} "
+        f"({signed(100 * mean, 1)} points, 95 % interval {signed(100 * interval.low, 1)} to {signed(100 * interval.high, 1)}) on the same {last.n:,} "
         "held-out pairs"
     )
     if interval.low > 0:

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from studio.domain.events import ProbeEvent, RewardReport, StepEvent
 from studio.services.statistics.intervals import wilson
-from studio.services.wording import counted
+from studio.services.wording import counted, signed
 
 #: Training accuracy this much above the held-out one, and above what chance can make of that one, reads as learning by heart.
 _GAP = 0.2
@@ -22,7 +22,7 @@ def read_reward(steps: Sequence[StepEvent], probes: Sequence[ProbeEvent]) -> lis
     last = steps[-_LAST:]
     loss, accuracy, margin = (fmean(getattr(step, name) for step in last) for name in ("loss", "accuracy", "margin"))
     said = [
-        f"Loss {loss:.3f} over the last {len(last)} steps (0.693 is a coin toss); margin {margin:+.2f}: the preferred answer's "
+        f"Loss {loss:.3f} over the last {len(last)} steps (0.693 is a coin toss); margin {signed(margin, 2)}: the preferred answer's "
         f"reward less the other's, on the pairs in training."
     ]
     if probes:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import re
 import secrets
 import shutil
@@ -93,19 +91,6 @@ def clear_away(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def folder_size(folder: Path) -> int:
-    """Bytes of all files below a folder; what cannot be looked into counts as nothing."""
-    total = 0
-    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(FileNotFoundError):  # a checkpoint rotates while we look
-                if entry.is_dir(follow_symlinks=False):
-                    total += folder_size(Path(entry.path))
-                else:
-                    total += entry.stat(follow_symlinks=False).st_size
-    return total
 
 
 def _snapshot(recipe: Recipe, dataset: PreferenceDataset) -> PreferenceDataset:

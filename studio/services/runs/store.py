@@ -24,9 +24,10 @@ from studio.domain.detox import DetoxPlan
 from studio.domain.events import SampleEvent, TranscriptEvent
 from studio.domain.runs import FINAL_STATES, BaseRecipe, Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
+from studio.services.files.bin import put_into_bin
+from studio.services.files.disk import folder_size
 from studio.services.files.plain import check_readable, unreadable
 from studio.services.files.records import read_record, write_record
-from studio.services.runs.bin import put_into_bin
 from studio.services.runs.events import Event, Summaries, read_events, read_log_tail, read_samples, read_transcripts
 from studio.services.runs.file_cache import FileCache
 from studio.services.runs.folder import (
@@ -35,7 +36,6 @@ from studio.services.runs.folder import (
     Notes,
     clear_away,
     create_folder,
-    folder_size,
     portable,
     remove_folder,
 )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from studio.domain.votes import Decision, Reason
+from studio.domain.votes import Reason
 from studio.services.statistics.agreement import Agreement
 from studio.services.statistics.bradley_terry import Standings
 from studio.services.statistics.intervals import MIN_CLUSTERS, Interval
 from studio.services.votes.quality import VERY_FAST_S, Pace, SideBias
+from studio.services.votes.result import Decided
 from studio.services.votes.statistics import Match, Player, VoteReport
 from studio.services.wording import counted, signed
+
+_VERDICT = {"open": "not yet distinguishable", "none": "no votes"}
 
 
 def read_match(match: Match) -> str:
@@ -142,19 +144,21 @@ def read_reasons(reasons: Mapping[Reason, int]) -> str:
     return f"Reasons given with votes: {', '.join(f'{reason} {count:,}' for reason, count in counts)}."
 
 
-def read_decisions(decisions: Iterable[Decision], min_votes: int) -> str:
+def read_decisions(decided: Decided, min_votes: int) -> str:
     """How many pairs the votes decide; filters play no part in it."""
-    states: Counter[str] = Counter()
-    for one in decisions:
-        state = "decided" if one.winner else "undecided" if one.votes >= min_votes else "waiting"
-        states[state] += 1
-    if not states:
+    if not decided.pairs:
         return ""
     return (
-        f"{states['decided']:,} of {counted(states.total(), 'pair')} decided by a strict majority of at least {min_votes} votes; "
-        f"{states['undecided']:,} undecided (enough votes, no majority), {states['waiting']:,} with fewer than {min_votes} "
+        f"{decided.decided:,} of {counted(decided.pairs, 'pair')} decided by a strict majority of at least {min_votes} votes; "
+        f"{decided.undecided:,} undecided (enough votes, no majority), {decided.waiting:,} with fewer than {min_votes} "
         "votes. Filters do not change this."
     )
+
+
+def verdict(match: Match) -> str:
+    """The verdict on two players in a few words."""
+    winner = {"a": match.a, "b": match.b}.get(match.verdict)
+    return f"{winner.label} is preferred" if winner else _VERDICT.get(match.verdict, "")
 
 
 def percent(share: float) -> str:

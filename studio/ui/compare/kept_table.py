@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from studio.domain.chat import BASE, Sampling
+from studio.domain.runs import Recipe
 from studio.errors import StudioError
 from studio.services.compare.table import TableProgress, TableRow
 from studio.ui.compare.talk import sampling_from, sampling_numbers
@@ -29,11 +30,24 @@ class KeptTable:
     @property
     def made_with(self) -> str:
         """One line that tells which adapter answered and how."""
+        return f"{self.run_id} · {self._sampled}"
+
+    @property
+    def _sampled(self) -> str:
         how = self.sampling
         drawn = (
             f"temperature {how.temperature:g}, top-p {how.top_p:g}, seed {how.seed}" if how.temperature else "greedy"
         )
-        return f"{self.run_id} · {drawn} · at most {how.max_new_tokens} tokens"
+        return f"{drawn} · at most {how.max_new_tokens} tokens"
+
+    def facts(self, recipe: Recipe) -> dict[str, str]:
+        """How it was made, by name; ``recipe`` is that of its run."""
+        return {
+            "Base": f"{recipe.base.id} {recipe.base.revision or ''}",
+            "Adapter": self.run_id,
+            "Sampling": self._sampled,
+            "System prompt": recipe.system_prompt or "none",
+        }
 
 
 def store(table: KeptTable) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,28 @@ import gradio as gr
 from markupsafe import Markup
 
 from studio.domain.chat import BASE, Sampling
-from studio.errors import InputError, NotFoundError
+from studio.errors import InputError, NotFoundError, StudioError
 from studio.services import Services
-from studio.services.compare.table import TableProgress, table_records
+from studio.services.compare.table import ADAPTER_KEY, BASE_KEY, TableProgress, table_records
 from studio.services.data.prompts import MAX_PROMPTS, bounded_prompts
 from studio.services.files.tables import BOM, csv_text
+from studio.services.pages.comparison import Comparison, comparison_page, moved_in
 from studio.ui.compare import kept_table
 from studio.ui.compare.kept_table import KeptTable
 from studio.ui.compare.panes.draw_many import tally_html
 from studio.ui.compare.panes.widgets import AskWidgets
 from studio.ui.page.guard import guarded
-from studio.ui.page.lines import TABLE
+from studio.ui.page.lines import MODEL, TABLE
 from studio.ui.page.live import Live
-from studio.ui.page.shared import QUIET, Shared
-from studio.ui.parts.downloads import served
+from studio.ui.page.shared import PRIVATE, QUIET, Shared
+from studio.ui.parts.downloads import save_after, served
 from studio.ui.parts.html import Macros
 
 _HTML = Macros("compare/prompt_table.html")
 
 #: The choice of prompts that means "those the run's own data brought along".
 OWN = "own"
-KEYS = ("id", "prompt", "response_from_original_model", "response_from_trained_model")
+KEYS = ("id", "prompt", BASE_KEY, ADAPTER_KEY)
 
 
 def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form: AskWidgets) -> None:
@@ -62,6 +64,8 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         cancel = gr.Button("Cancel", variant="stop", size="sm", min_width=90, interactive=False, elem_id="table-cancel")
         as_csv = gr.DownloadButton("Download CSV", size="sm", min_width=90, interactive=False, elem_id="table-csv")
         as_json = gr.DownloadButton("Download JSON", size="sm", min_width=90, interactive=False, elem_id="table-json")
+        as_page = gr.Button("Save as a page", size="sm", min_width=90, interactive=False, elem_id="table-page")
+    page_file = gr.DownloadButton("Download again", visible=False, size="sm", elem_id="table-page-file")
     bar = gr.HTML(elem_id="table-progress")
     table = gr.Dataframe(
         headers=["id", "prompt", "before (base)", "after (adapter)"],
@@ -128,11 +132,29 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         if not made.progress.rows:
             return {}
         records = table_records(made.progress)
-        updates = {}
+        updates: dict[Any, Any] = {as_page: gr.Button(interactive=True)}
         for button, kind, text in ((as_csv, "csv", BOM + to_csv(records)), (as_json, "json", to_json(records))):
             path = served(text.encode(), f"before-after-{file_name(made.run_id)}.{kind}")
             updates[button] = gr.DownloadButton(value=path, interactive=True)
         return updates
+
+    def write_page(stored: Any) -> Any:
+        """The table as one file, with the words that moved where they can be had."""
+        made = kept_table.restore(stored)
+        if made is None:
+            raise NotFoundError("There is no table yet, or it is too long to be kept; run the prompts first.")
+        run = services.runs.get(made.run_id)
+        rows = made.progress.rows
+        table = Comparison(f"Base against {run.title}", ("Base", run.title), rows, made.facts(run.recipe))
+        try:
+            words = moved_in(services.compare, services.runs, made.run_id, rows)
+        except StudioError as error:  # a server that tells no log-probabilities, a base that is gone: the answers stay
+            gr.Warning(f"The page has no words that moved: {escape(str(error), quote=False)}")
+            words = []
+        sides = zip(table.names, services.draws.tally(made.progress), strict=False)
+        told = [(name, pane.support, len(pane.answers)) for name, pane in sides]
+        path = served(comparison_page(table, words, told).encode(), f"before-after-{file_name(made.run_id)}.html")
+        return gr.DownloadButton(value=path, visible=True)
 
     def idle() -> dict[Any, Any]:
         return {start: gr.Button(interactive=True), cancel: gr.Button(interactive=False)}
@@ -146,12 +168,24 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
     start.click(
         guarded(fill),
         [job, source, run, file, *sampling],
-        [bar, table, start, cancel, as_csv, as_json, shared.table],
+        [bar, table, start, cancel, as_csv, as_json, as_page, shared.table],
         **TABLE,
         **quiet,
     )
+    save_after(
+        as_page.click(
+            guarded(write_page),
+            shared.table,
+            page_file,
+            show_progress_on=as_page,
+            trigger_mode="once",
+            **MODEL,
+            **PRIVATE,
+        ),
+        page_file,
+    )
     cancel.click(guarded(halt), job, None, queue=False, **quiet)
-    app.load(guarded(reopen), shared.table, [bar, table, as_csv, as_json], **quiet)
+    app.load(guarded(reopen), shared.table, [bar, table, as_csv, as_json, as_page], **quiet)
     app.load(guarded(offer), [source, run], [source, run], **quiet)
     shared.compare_visit.change(guarded(offer), [source, run], [source, run], **quiet)
     shared.compare_run.change(guarded(offer), [source, run, shared.compare_run], [source, run], **quiet)

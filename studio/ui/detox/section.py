@@ -20,7 +20,7 @@ from studio.ui.parts.base_fetch import bind_default
 from studio.ui.parts.base_needs import bind_needs
 from studio.ui.parts.html import parts
 from studio.ui.parts.prompt_box import read_line
-from studio.ui.training.form import bind_outlook, bind_start, build_outlook
+from studio.ui.training.form import bind_outlook, bind_reset, bind_start, build_outlook, build_reset
 
 ABOUT = (
     "The model answers each prompt several times. Better answers are reinforced; drift is penalised (KL). A reward is only what it "
@@ -33,7 +33,9 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
     gr.Markdown(ABOUT, elem_classes="quiet")
     form, notes = build_form(services)
     length = build_outlook("detox-outlook")
-    train = gr.Button("Start detox run", variant="primary", size="lg", elem_id="detox-train")
+    with gr.Row(equal_height=True):
+        train = gr.Button("Start detox run", variant="primary", size="lg", scale=3, elem_id="detox-train")
+        reset = build_reset("detox-reset")
     panel = DetoxPanel(services)
 
     def start(values: Sequence[Any], progress: Progress) -> str:
@@ -102,5 +104,9 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         **QUIET,
     )
     bind_outlook(length, app, form.all(), lambda *values: services.detox.outlook(form_from(*values)))
+    suited = [form.start_run, *form.preset_sets()]
+    bind_reset(reset, services, form, form.base, suited, suit_base).success(
+        guarded(lambda base: offer_starts(services, base, "")), form.base, form.start_run, **QUIET
+    )
     panel.bind(shared, app, form.all(), shared.detox_run)
     bind_start(train, panel, shared, form.all(), start)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from studio.domain.evaluations import EvaluationRow
 from studio.domain.toxicity import TextScore
+from studio.services.evaluations.curves import curves
 from studio.services.evaluations.statistics import THRESHOLD
 from studio.services.wording import shortened
 from studio.ui.page.theme import NEUTRAL_COLOR, OPPOSE_COLOR, PALETTE, SUPPORT_COLOR
@@ -52,36 +54,29 @@ def _steps(
     value: Callable[[TextScore], float | None],
     title: str,
 ) -> Figure | None:
-    """The share of answers at or below each value (empirical distribution), of pairs that have it on both sides.
-
-    What stands before is drawn once: all adapters are compared with the same answers, but for those not covered.
-    """
+    """The share of answers at or below each value (empirical distribution), of pairs that have it on both sides."""
     from plotly.graph_objects import Figure, Scatter
 
-    figure = Figure()
-    known = [row for row in rows if value(row.before) is not None and value(row.after) is not None]
-    if not known:
+    names = {adapter: shortened(name, _NAME) for adapter, name in adapters.items()}
+    found = curves(rows, names, value)
+    if not found:
         return None
-    lines: list[tuple[str, list[float], str, str]] = []
-    first = {(row.prompt_id, row.sample): value(row.before) for row in known}
-    lines.append(("before", [number for number in first.values() if number is not None], OPPOSE_COLOR, "dash"))
-    for place, (adapter, name) in enumerate(adapters.items()):
-        after = [number for row in known if row.adapter == adapter and (number := value(row.after)) is not None]
-        name_after = "after" if len(adapters) == 1 else f"after: {shortened(name, _NAME)}"
-        if after:
-            lines.append((name_after, after, _COLORS[place % len(_COLORS)], "solid"))
-    for name, numbers, color, dash in lines:
-        ordered = sorted(numbers)
-        x = [ordered[0], *ordered]
-        y = [0.0, *((place + 1) / len(ordered) for place in range(len(ordered)))]
+    figure, colors = Figure(), cycle(_COLORS)
+    for curve in found:
+        count = len(curve.values)
         figure.add_trace(
             Scatter(
-                x=x,
-                y=y,
-                name=label(name),
+                x=[curve.values[0], *curve.values],
+                y=[0.0, *((place + 1) / count for place in range(count))],
+                name=label(curve.name),
                 mode="lines",
-                line={"color": color, "width": 2.5, "dash": dash, "shape": "hv"},
-                hovertemplate=f"%{{y:.0%}} of {len(ordered)} answers at or below %{{x:.3f}}<extra>{label(name)}</extra>",
+                line={
+                    "color": OPPOSE_COLOR if curve.before else next(colors),
+                    "width": 2.5,
+                    "dash": "dash" if curve.before else "solid",
+                    "shape": "hv",
+                },
+                hovertemplate=f"%{{y:.0%}} of {count} answers at or below %{{x:.3f}}<extra>{label(curve.name)}</extra>",
             )
         )
     styled(

@@ -10,7 +10,7 @@ from studio.errors import ConflictError, NotFoundError
 from studio.services import Services
 from studio.services.evaluations.dynamodb import put_evaluation
 from studio.services.evaluations.table import file_name
-from studio.ui.evaluations.report_page import report_of
+from studio.services.pages.evaluation import evaluation_page
 from studio.ui.evaluations.section import CompareSection
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
@@ -29,7 +29,7 @@ def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: 
         about = gr.HTML(elem_id="eval-kept", padding=False)
         with gr.Row():
             keep = gr.Button("Keep", size="sm", min_width=110, elem_id="eval-keep-on")
-            report = gr.Button("Download report (HTML)", size="sm", min_width=150, elem_id="eval-report")
+            report = gr.Button("Save as a page", size="sm", min_width=150, elem_id="eval-report")
             publish = gr.Button(
                 f"Put into DynamoDB table {table}",
                 size="sm",
@@ -76,8 +76,8 @@ def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: 
     def write(chosen: str | None) -> Any:
         evaluation = services.evaluations.get(_open(chosen))
         if not evaluation.rows:
-            raise ConflictError("This evaluation has no pair yet; there is nothing to report.")
-        path = served(report_of(services, evaluation).encode(), file_name(evaluation, "html"))
+            raise ConflictError("This evaluation has no pair yet; there is nothing to save.")
+        path = served(evaluation_page(services.runs, evaluation).encode(), file_name(evaluation, "html"))
         return gr.DownloadButton(value=path, visible=True)
 
     def send(

@@ -1,4 +1,4 @@
-"""``/results`` and ``/results/<id>``: the evaluations that are kept, as plain pages anybody with the link can read.
+"""``/results`` and ``/results/<id>``: the evaluations and results of votes that are kept, as plain pages anybody with the link can read.
 
 Only what the operator chose to keep is served. Plain routes, without Gradio: a link in a slide opens at once.
 """
@@ -13,11 +13,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from studio.domain.evaluations import Evaluation
-from studio.domain.runs import Recipe
 from studio.errors import NotFoundError, StudioError
 from studio.services import Services
-from studio.ui.evaluations.report import POLICY, report_html
+from studio.services.pages.evaluation import evaluation_page
+from studio.services.pages.frame import policy
+from studio.services.pages.votes import votes_page
+from studio.services.votes.kept import kept_heads, kept_votes
+from studio.services.wording import counted
 from studio.ui.parts.html import Macros
 
 log = logging.getLogger(__name__)
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 _HTML = Macros("evaluations/report_page.html")
 _ID = re.compile(r"[0-9a-f]{1,64}")
 _HEADERS = {
-    "Content-Security-Policy": f"{POLICY}; frame-ancestors 'self'",
+    "Content-Security-Policy": f"{policy()}; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
@@ -36,48 +38,45 @@ def report_routes(services: Services) -> list[BaseRoute]:
     """The routes, for ``launch(app_kwargs={"routes": ...})``."""
 
     async def one(request: Request) -> Response:
-        return await run_in_threadpool(_answer, services, request.path_params["evaluation_id"])
+        return await run_in_threadpool(_answer, services, request.path_params["result_id"])
 
     async def every(request: Request) -> Response:
         return await run_in_threadpool(_answer, services, "")
 
-    return [Route("/results", every), Route("/results/{evaluation_id}", one)]
+    return [Route("/results", every), Route("/results/{result_id}", one)]
 
 
-def report_of(services: Services, evaluation: Evaluation, way_back: bool = False) -> str:
-    """The report of an evaluation, with the titles and recipes of the runs that are still there."""
-    recipes: dict[str, Recipe] = {}
-    names: dict[str, str] = {}
-    for name in (evaluation.spec.before, *evaluation.spec.adapters):
-        try:
-            run = services.runs.get(name)
-        except StudioError:  # the base, or a run that was deleted since
-            continue
-        recipes[name], names[name] = run.recipe, run.title
-    return report_html(evaluation, names, recipes, way_back)
-
-
-def _answer(services: Services, evaluation_id: str) -> Response:
+def _answer(services: Services, result_id: str) -> Response:
     try:
-        return HTMLResponse(_page(services, evaluation_id), headers=_HEADERS)
+        return HTMLResponse(_page(services, result_id), headers=_HEADERS)
     except NotFoundError:
         return _plain("There is no such result here, or it is not kept.", 404)
     except StudioError as error:
         return _plain(str(error), 503)
     except Exception:
-        log.exception("the report of %s failed", evaluation_id)
+        log.exception("the page of %s failed", result_id)
         return _plain("Something went wrong; the server's log has the details.", 500)
 
 
-def _page(services: Services, evaluation_id: str) -> str:
-    if not evaluation_id:
-        return _HTML.listing([one for one in services.evaluations.list() if one.kept])
-    if not _ID.fullmatch(evaluation_id):
+def _page(services: Services, result_id: str) -> str:
+    if not result_id:
+        kept: list[tuple[str, str, float, str, str]] = [
+            (one.id, one.spec.title, one.created, counted(one.done, "pair"), one.state)
+            for one in services.evaluations.list()
+            if one.kept
+        ]
+        kept += [
+            (one.id, one.title, one.created, counted(one.votes, "vote"), "kept") for one in kept_heads(services.rating)
+        ]
+        return _HTML.listing(sorted(kept, key=lambda one: -one[2]))
+    if result_id.startswith("v"):
+        return votes_page(kept_votes(services.rating, result_id), way_back=True)
+    if not _ID.fullmatch(result_id):
         raise NotFoundError("no id of an evaluation")
-    evaluation = services.evaluations.get(evaluation_id)
+    evaluation = services.evaluations.get(result_id)
     if not evaluation.kept:
         raise NotFoundError("not kept")
-    return report_of(services, evaluation, way_back=True)
+    return evaluation_page(services.runs, evaluation, way_back=True)
 
 
 def _plain(sentence: str, status: int) -> Response:

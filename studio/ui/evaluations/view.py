@@ -8,21 +8,19 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from studio.domain.evaluations import Evaluation, EvaluationRow
-from studio.services.evaluations.reading import footing, headline, p_value, share, span, why_no_interval
+from studio.services.evaluations.reading import figure_lines, footing, headline
 from studio.services.evaluations.service import EvaluationStatus
-from studio.services.evaluations.statistics import AdapterComparison, Change, Comparison, Share
-from studio.services.evaluations.table import by_difference, provoking_ids
-from studio.services.wording import counted, duration, signed
+from studio.services.evaluations.statistics import Comparison
+from studio.services.evaluations.table import ends, provoking_ids
+from studio.services.wording import counted, duration
 from studio.ui.page.theme import BAD_COLOR, NEUTRAL_COLOR, SUPPORT_COLOR, WARN_COLOR
 from studio.ui.parts.html import Macros
 
-_HTML = Macros("evaluations/view.html")
-#: Rows of the table on one page, transcripts on each side of best and worst.
-PAGE, ENDS = 25, 3
+_HTML, _PARTS = Macros("evaluations/view.html"), Macros("pages/evaluation_parts.html")
+#: Rows of the table on one page.
+PAGE = 25
 _ENDED = {"done": "Done.", "cancelled": "Cancelled; what was made is kept. Resume goes on."}
 _COLORS = {"failed": BAD_COLOR, "interrupted": WARN_COLOR, "cancelled": NEUTRAL_COLOR}
-#: A line of the figures: label, before, after, difference, note.
-_Line = tuple[str, str, str, str, str]
 
 
 def empty() -> Markup:
@@ -50,50 +48,8 @@ def findings_html(evaluation: Evaluation, comparison: Comparison, names: Mapping
 
 def figures_html(comparison: Comparison, names: Mapping[str, str]) -> str:
     """Mean, spread, difference with interval, shares and the audit of every adapter."""
-    adapters = [
-        (
-            names.get(one.adapter, one.adapter),
-            f"{one.paired:,} of {counted(one.rows, 'pair')} covered on both sides",
-            _figures(one),
-        )
-        for one in comparison.adapters
-    ]
-    return _HTML.figures(adapters) if adapters else ""
-
-
-def _figures(one: AdapterComparison) -> list[_Line]:
-    changes = (("Toxicity, mean ± sd", one.toxicity), ("Reward, mean ± sd", one.reward))
-    lines = [_change(label, change) for label, change in changes if change is not None]
-    if one.over is not None:
-        over = one.over
-        crossed = f"{over.mended} went below, {over.worsened} above; {p_value(over)}"
-        lines.append(("Answers above .5", _share(over.before), _share(over.after), "", crossed))
-    was, now = one.wording_before, one.wording_after
-    difference = signed(now.length - was.length, 1)
-    lines.append(("Words an answer", f"{was.length:.1f}", f"{now.length:.1f}", difference, ""))
-    for label, before, after in (
-        ("Different 2-grams", was.distinct_2, now.distinct_2),
-        ("Different 3-grams", was.distinct_3, now.distinct_3),
-    ):
-        if before is not None and after is not None:
-            difference = f"{signed((after - before) * 100, 0)} points"
-            lines.append((label, f"{before * 100:.0f} %", f"{after * 100:.0f} %", difference, ""))
-    return lines
-
-
-def _change(label: str, change: Change) -> _Line:
-    before, after = (
-        f"{one.mean:.3f}" + ("" if one.sd is None else f" ± {one.sd:.3f}") for one in (change.before, change.after)
-    )
-    difference = signed(change.difference, 3)
-    if change.percent is not None:
-        difference += f" ({signed(change.percent, 0)} %)"
-    interval = why_no_interval(change) if change.interval is None else span(change.interval)
-    return label, before, after, difference, interval
-
-
-def _share(part: Share) -> Markup:
-    return _HTML.share(share(part), part.interval)
+    adapters = figure_lines(comparison, names)
+    return _PARTS.figures(adapters) if adapters else ""
 
 
 def pairs_html(
@@ -103,7 +59,7 @@ def pairs_html(
     ordered = worst_order(rows) if worst_first else list(rows)
     several = len(evaluation.spec.adapters) > 1
     shown = ordered[page * PAGE : (page + 1) * PAGE]
-    return _HTML.pairs(shown, provoking_ids(evaluation), names if several else None)
+    return _PARTS.pairs(shown, provoking_ids(evaluation), names if several else None)
 
 
 def worst_order(rows: Sequence[EvaluationRow]) -> list[EvaluationRow]:
@@ -119,7 +75,5 @@ def pages(rows: int) -> int:
 
 def ends_html(evaluation: Evaluation) -> str:
     """The transcripts that changed most for the better and for the worse."""
-    rows = [row for row in by_difference(evaluation.rows) if row.difference]
-    best = [row for row in rows if (row.difference or 0) > 0][:ENDS]
-    worst = [row for row in reversed(rows) if (row.difference or 0) < 0][:ENDS]
-    return _HTML.ends(best, worst, provoking_ids(evaluation)) if rows else ""
+    best, worst = ends(evaluation)
+    return _PARTS.ends(best, worst, provoking_ids(evaluation)) if best or worst else ""

@@ -9,8 +9,8 @@ import gradio as gr
 
 from studio.errors import InputError, NotAllowedError, NotFoundError, StudioError
 from studio.services import Services
+from studio.services.files.bin import KEPT_DAYS
 from studio.services.files.choosing import TOP
-from studio.services.runs.bin import KEPT_DAYS
 from studio.services.runs.store import RunView
 from studio.services.strength import HIGHEST, LOWEST, check_strength
 from studio.services.wording import file_size

@@ -1,7 +1,8 @@
-// Keeps the address true: ?tab=align&run=<id> is the tab and the run (or evaluation) that is shown. What the page was opened with, and
-// what the back button leads to, is opened by a hidden button (addresses.py). What is shown says so itself: data-run, data-evaluation.
+// Keeps the address true: ?tab=align&run=<id> is the tab and the run (or evaluation, or result of votes) that is shown. What the page
+// was opened with, and what the back button leads to, is opened by a hidden button (addresses.py). What is shown says so itself:
+// data-run, data-evaluation, data-votes.
 (() => {
-    const KINDS = ["run", "evaluation"];
+    const KINDS = ["run", "evaluation", "votes"];
     // until what was asked for is shown; between two times of asking; looks at which it has to be there still: a page that is just
     // being drawn may draw over it what it asked for before
     const PATIENCE_MS = 30000, AGAIN_MS = 4000, LOOKS = 4;

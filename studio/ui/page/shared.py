@@ -35,6 +35,8 @@ class Shared:
         evaluate_run: ``gr.State`` with the run id of an adapter that Toxicity's Before / after section shall preselect. The
             section that answers one of these two sets it back to None, so that the same run can be asked for again.
         show_evaluation: ``gr.State`` with the id of an evaluation that the section shall show, set back to None the same way.
+        show_votes: ``gr.State`` with the id of a kept result of the votes, or ``now``, that the Rate tab shall show, set back to None the
+            same way.
         compare_visit, toxicity_visit: ``gr.State`` that changes when a person opens that tab by a click, and not when a button
             of another tab leads there and asks for something: what a section would look up anew at a visit might then undo
             what it was asked. See :func:`bind_visits`.
@@ -56,6 +58,7 @@ class Shared:
     detox_start: gr.State
     evaluate_run: gr.State
     show_evaluation: gr.State
+    show_votes: gr.State
     compare_visit: gr.State
     toxicity_visit: gr.State
     base_ready: gr.State

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import gradio as gr
 
+from studio.services.pages.html import FOLDER
+
 #: One colour a side, everywhere: tables, charts, badges. Readable on light and dark grounds and by the colour-blind.
 SUPPORT_COLOR = "#2a9d8f"
 OPPOSE_COLOR = "#e07a3f"
@@ -41,7 +43,8 @@ SANS = (
     "WenQuanYi Zen Hei",
     "sans-serif",
 )
-CSS_FILE = Path(__file__).with_name("studio.css")
+#: The studio's own, and what its static pages share with it.
+CSS_FILES = (Path(__file__).with_name("studio.css"), FOLDER / "pages" / "cover.css")
 
 
 def theme() -> gr.themes.Base:

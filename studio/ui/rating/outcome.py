@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from studio.services.votes import reading
-from studio.ui.votes.panel import Reading
+from studio.services.votes.result import VoteResult
 from studio.ui.votes.view import MAX_SENTENCES
 
 #: Pairs on the presenter's page, and on the voting page; the Rate tab lists all.
 MAX_PAIRS, MAX_TO_RATE = 60, 20
 
 
-def outcome(seen: Reading) -> dict[str, Any]:
+def outcome(found: VoteResult) -> dict[str, Any]:
     """Sentences, and the counts of every two models that met in votes, those with most votes first."""
-    matches = [match for match in seen.report.matches if match.votes][:MAX_SENTENCES]
+    matches = [match for match in found.report.matches if match.votes][:MAX_SENTENCES]
     return {
         "ahead": [reading.read_match(match) for match in matches] or ["No vote says which model is preferred."],
         "matches": [
@@ -27,14 +27,13 @@ def outcome(seen: Reading) -> dict[str, Any]:
             }
             for match in matches
         ],
-        "reasons": reading.read_reasons(seen.report.reasons),
-        "decided": reading.read_decisions(seen.decisions, seen.moment.min_votes),
+        "reasons": reading.read_reasons(found.report.reasons),
+        "decided": reading.read_decisions(found.decided, found.min_votes),
     }
 
 
-def written_by(seen: Reading) -> list[dict[str, Any]]:
+def written_by(found: VoteResult) -> list[dict[str, Any]]:
     """The pairs with votes, those with most first: who wrote each answer, and how many chose it."""
-    voted = sorted((one for one in seen.decisions if one.votes), key=lambda one: -one.votes)
     return [
         {
             "pair": one.pair.id,
@@ -54,5 +53,5 @@ def written_by(seen: Reading) -> list[dict[str, Any]]:
             ],
             "even": one.ties + one.both_bad,
         }
-        for one in voted[:MAX_PAIRS]
+        for one in found.pairs[:MAX_PAIRS]
     ]

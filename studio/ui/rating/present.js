@@ -11,7 +11,7 @@
     set(key, value) { try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, value); } catch { /* private window */ } },
   };
   const ENDS = `${place}:ends`;
-  let ends = Number(keep.get(ENDS)) || 0, clock = 0, asked = 0;
+  let ends = Number(keep.get(ENDS)) || 0, clock = 0, asked = 0, kept = "";
 
   async function ask(action) {
     const typed = keep.get("alignment-studio-rate-address");
@@ -50,6 +50,11 @@
     $("title").textContent = data.open ? "Which answer is better?" : "How the room voted";
     document.body.dataset.screen = data.open ? "vote" : "result";
     if ($("address").href !== code.address) drawCode(code);
+    if (data.page) kept = data.page;
+    if (data.open) kept = "";
+    $("keep").hidden = data.open || !data.result || Boolean(kept);
+    $("page").hidden = !kept;
+    $("page").href = kept;
     if (data.open) return;
     if (data.result) drawOutcome($("outcome"), data.result);
     else $("outcome").replaceChildren(make("p", "Nobody has voted.", "ahead"));
@@ -111,6 +116,7 @@
   });
   $("stop").addEventListener("click", () => set(0));
   $("close").addEventListener("click", () => { set(0); ask("close"); });
+  $("keep").addEventListener("click", () => ask("keep"));
   $("open").addEventListener("click", () => ask("open"));
 
   /* ---- what the server says has changed ---- */

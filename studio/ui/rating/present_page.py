@@ -4,6 +4,7 @@ operator alone.
 ``GET present``             the page; it is told of new votes by ``/changes``
 ``POST present/api/look``   {address, typed} -> {open, progress, code, result, pairs}; ``result`` and ``pairs`` once voting is closed
 ``POST present/api/close``  the same, after closing the vote; ``present/api/open`` after opening it again
+``POST present/api/keep``   the same with {page}: the result is kept under this address (``results/<id>``)
 
 Errors as in :mod:`studio.ui.rating.json_answers`.
 """
@@ -23,6 +24,7 @@ from starlette.routing import BaseRoute, Route
 from studio.errors import InputError, NotAllowedError
 from studio.services import Services
 from studio.services.votes.filters import VoteFilters
+from studio.services.votes.kept import keep_votes
 from studio.ui.page.access import secret_of
 from studio.ui.parts.html import Macros
 from studio.ui.parts.plain_page import plain_page
@@ -52,7 +54,7 @@ def present_routes(services: Services) -> list[BaseRoute]:
         Route("/present", shown),
         *(
             Route(f"/present/api/{name}", functools.partial(answer_json, action, limiter), methods=["POST"])
-            for name, action in (("look", api.look), ("close", api.close), ("open", api.open))
+            for name, action in (("look", api.look), ("close", api.close), ("open", api.open), ("keep", api.keep))
         ),
     ]
 
@@ -77,6 +79,11 @@ class PresentApi:
         """Open the vote again."""
         return self._set(True, body, request)
 
+    def keep(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
+        """Keep the result."""
+        self._check(request)
+        return {**self._standing(body, request), "page": f"results/{keep_votes(self._services.rating)}"}
+
     def _set(self, opened: bool, body: dict[str, Any], request: Request) -> dict[str, Any]:
         self._check(request)
         rating = self._services.rating
@@ -94,8 +101,8 @@ class PresentApi:
             "open": moment.open,
             "progress": asdict(moment.progress),
             "code": self._code(body, request),
-            "result": outcome(seen) if seen else None,
-            "pairs": written_by(seen) if seen else [],
+            "result": outcome(seen.result) if seen else None,
+            "pairs": written_by(seen.result) if seen else [],
         }
 
     def _code(self, body: dict[str, Any], request: Request) -> dict[str, Any]:

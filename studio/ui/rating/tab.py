@@ -63,7 +63,7 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         rules = RulesBox(services, shared)
     with gr.Accordion("Pairs", open=False, elem_id="rate-list") as listing:
         pairs = PairsList(services, shared)
-    with gr.Accordion("What the votes say", open=True, elem_id="rate-results"):
+    with gr.Accordion("What the votes say", open=True, elem_id="rate-results") as results:
         build_results_panel(services, shared, app)
     build_thumbs_box(services, shared, app)
     build_export_box(services, shared, app)
@@ -101,6 +101,8 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     def opened(search: str | None) -> dict[Any, Any]:
         return {**rules.load(), **pairs.load(search)}
 
+    # what an address asks for is to be seen
+    shared.show_votes.change(lambda: gr.Accordion(open=True), None, results, **QUIET)
     app.load(guarded(offer), address, [address, code], js=_SEEN, **QUIET)
     app.load(None, None, None, js=_THEME, **PRIVATE)
     submitted = address.submit(guarded(retype), [address, by_hand], [address, code, by_hand], js=_TYPED, **QUIET)

@@ -228,7 +228,7 @@ def bind_reset(
     base: gr.Dropdown,
     suited: Sequence[Any],
     suit: Callable[[str], Sequence[Any]],
-) -> None:
+) -> Dependency:
     """Have ``button`` give every widget of ``form`` the value it was drawn with; where another base is the default by now, that one, and
     what ``suit`` says for the widgets ``suited``."""
     first = {widget: widget.value for widget in form.all()}
@@ -238,7 +238,7 @@ def bind_reset(
         later = {base: default, **dict(zip(suited, suit(default), strict=True))} if default != first[base] else {}
         return {**first, **later}
 
-    button.click(guarded(reset), None, form.all(), **QUIET)
+    return button.click(guarded(reset), None, form.all(), **QUIET)
 
 
 def dataset_choices(services: Services, prompts: bool = False, rated: bool = False) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from studio.errors import NotFoundError, StudioError
 from studio.services import Services
-from studio.services.run_page.page import policy, run_page
+from studio.services.pages.run import POLICY, run_page
 
 log = logging.getLogger(__name__)
 
@@ -34,5 +34,5 @@ def _answer(services: Services, run_id: str) -> Response:
     except Exception:
         log.exception("the page of %s failed", run_id)
         return PlainTextResponse("Something went wrong; the server's log has the details.", 500, headers)
-    allowed = f"{policy()}; frame-ancestors 'self'"
+    allowed = f"{POLICY}; frame-ancestors 'self'"
     return HTMLResponse(text, headers={**headers, "Content-Security-Policy": allowed})

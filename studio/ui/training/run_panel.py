@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from studio.errors import ConflictError
+from studio.services.files.bin import KEPT_DAYS
 from studio.services.recipes.presets import Preset
-from studio.services.runs.bin import KEPT_DAYS
 from studio.services.runs.outlook import offered
 from studio.services.runs.reading import measuring_off
 from studio.services.runs.status import StopMode

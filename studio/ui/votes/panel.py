@@ -14,19 +14,21 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain.votes import Decision, PairSource, Progress
+from studio.domain.votes import PairSource, Progress
 from studio.services import Services
-from studio.services.rating.rules import decide
 from studio.services.rating.service import RatingService
 from studio.services.votes.filters import SOURCES, VoteFilters
-from studio.services.votes.statistics import VoteReport, report
-from studio.ui.page.access import Visitor
+from studio.services.votes.kept import KeptVotes, keep_votes, kept_heads, kept_votes
+from studio.services.votes.result import VoteResult, result_of
+from studio.services.votes.statistics import VoteReport
+from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.changes import VOTES, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
-from studio.ui.page.shared import IDLE_S, POLLED, Shared
+from studio.ui.page.shared import IDLE_S, POLLED, QUIET, Shared
 from studio.ui.parts.live_chart import build_live_chart
 from studio.ui.votes import charts, view
+from studio.ui.votes.kept_box import NOW, KeptBox, choices
 
 #: Sets of filters whose report is kept for the next page that asks for it.
 _KEPT = 8
@@ -47,9 +49,8 @@ class Reading:
     """One look at the votes; ``moment`` tells whether anything has happened since."""
 
     moment: Moment
-    report: VoteReport
-    decisions: tuple[Decision, ...]
-    raters: tuple[tuple[str, str], ...]
+    result: VoteResult
+    raters: tuple[tuple[str, str], ...] = ()
 
 
 class Reader:
@@ -74,7 +75,7 @@ class Reader:
                 ballots = self._rating().ballots()
                 voted = {vote.rater_id for vote in ballots.votes}
                 raters = tuple((rater.id, rater.name) for rater in ballots.raters if rater.id in voted)
-                kept = Reading(moment, report(ballots, filters), decide(ballots), raters)
+                kept = Reading(moment, result_of(ballots, filters), raters)
             self._kept[filters] = kept
             self._kept.move_to_end(filters)
             while len(self._kept) > _KEPT:
@@ -86,11 +87,17 @@ class ResultsPanel:
     """Draws the panel when made (inside a ``gr.Blocks``); :meth:`bind` connects it."""
 
     def __init__(self, rating: RatingService) -> None:
+        self._rating = rating
         self._reader = Reader(lambda: rating)
         self._draw()
         self.seen: gr.State = gr.State(None)
         self.timer = gr.Timer(IDLE_S)
         self.outputs: list[Any] = [
+            self.picker,
+            self.head,
+            self.keep,
+            *self.kept_box.outputs,
+            self.filter_box,
             self.counts,
             self.leads,
             self.preferences,
@@ -107,7 +114,11 @@ class ResultsPanel:
         ]
 
     def _draw(self) -> None:
-        self._draw_filters()
+        self.picker = gr.Dropdown([("Now", NOW)], value=NOW, label="Result", visible=False, elem_id="votes-picker")
+        self.head = gr.HTML(elem_id="votes-head", padding=False)
+        self.kept_box = KeptBox()
+        with gr.Column() as self.filter_box:
+            self._draw_filters()
         self.counts = gr.HTML(view.no_votes(), elem_id="vote-counts", padding=False)
         # loads Plotly; outside of what is folded away, where nothing is drawn and so nothing loaded
         library = gr.Plot(show_label=False, elem_classes="loads-plotly")
@@ -180,6 +191,7 @@ class ResultsPanel:
         with gr.Row():
             self.everything = gr.Button("Count every vote", size="sm", min_width=120, elem_id="count-every-vote")
             self.refresh = gr.Button("Refresh", size="sm", min_width=120, elem_id="refresh-votes")
+            self.keep = gr.Button("Keep this result", size="sm", min_width=120, visible=False, elem_id="keep-votes")
         self.filters: list[Any] = [
             self.min_votes,
             self.min_seconds,
@@ -191,20 +203,23 @@ class ResultsPanel:
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 
-    def look(self, mark: Visitor, *chosen: Any) -> dict[Any, Any]:
-        """Everything under the filters of the page; computed only where it is not known yet. While voting is open, who leads
-        is for the operator alone: knowing it sways votes."""
-        return self._shown(mark, self._reader.read(filters_from(*chosen)))
+    def look(self, mark: Visitor, chosen: str, *filters: Any) -> dict[Any, Any]:
+        """The kept result that is ``chosen``, or what the votes say now under the filters of the page, computed only where it is not
+        known yet. While voting is open, who leads now is for the operator alone: knowing it sways votes."""
+        if chosen != NOW:
+            kept = kept_votes(self._rating, chosen)
+            return self._shown(mark, Reading(self._reader.moment(), kept.result), kept)
+        return self._shown(mark, self._reader.read(filters_from(*filters)))
 
-    def look_again(self, mark: Visitor, *chosen: Any) -> dict[Any, Any]:
-        """The same, computed in any case."""
-        return self._shown(mark, self._reader.read(filters_from(*chosen), anew=True))
+    def look_again(self, mark: Visitor, *filters: Any) -> dict[Any, Any]:
+        """What the votes say now, computed in any case."""
+        return self._shown(mark, self._reader.read(filters_from(*filters), anew=True))
 
-    def tick(self, mark: Visitor, seen: Moment | None, *chosen: Any) -> dict[Any, Any]:
+    def tick(self, mark: Visitor, seen: Moment | None, chosen: str, *filters: Any) -> dict[Any, Any]:
         """Everything, where there are new votes since this page looked; nothing before it has looked at all."""
-        if seen is None or self._reader.moment() == seen:
+        if seen is None or chosen != NOW or self._reader.moment() == seen:
             return {self.seen: gr.skip()}
-        return self.look(mark, *chosen)
+        return self.look(mark, chosen, *filters)
 
     def count_everything(self, mark: Visitor) -> dict[Any, Any]:
         """Filters off, in the widgets as well."""
@@ -212,12 +227,18 @@ class ResultsPanel:
         reading = self._reader.read(VoteFilters())
         return {**off, **self._shown(mark, reading), self.raters: gr.Dropdown(**_choices(mark, reading), value=[])}
 
-    def _shown(self, mark: Visitor, reading: Reading) -> dict[Any, Any]:
-        votes = reading.report
-        secret = reading.moment.open and not mark.operator
+    def _shown(self, mark: Visitor, reading: Reading, kept: KeptVotes | None = None) -> dict[Any, Any]:
+        votes = reading.result.report
+        secret = kept is None and reading.moment.open and not mark.operator
         some = votes.votes > 0
+        heads = kept_heads(self._rating)
         updates: dict[Any, Any] = {
-            self.counts: view.counts(votes, reading.decisions, reading.moment.min_votes),
+            self.picker: gr.Dropdown(choices=choices(heads), value=kept.id if kept else NOW, visible=bool(heads)),
+            self.head: view.head(kept) if heads else "",
+            self.keep: gr.Button(visible=some),
+            self.filter_box: gr.Column(visible=kept is None),
+            **self.kept_box.show(kept, mark),
+            self.counts: view.counts(reading.result),
             self.leads: gr.Accordion(visible=some),
             self.preferences: view.secret() if secret else view.preferences(votes),
             self.leads_body: gr.Column(visible=some and not secret),
@@ -252,23 +273,40 @@ class ResultsPanel:
 
     def bind(self, shared: Shared, app: gr.Blocks) -> None:
         """Connect the panel's events."""
-        inputs = [shared.visitor, *self.filters]
+        inputs = [shared.visitor, self.picker, *self.filters]
         when_opened(self.body, app, guarded(self.look), inputs, self.outputs, **POLLED)
-        seen = [shared.visitor, self.seen, *self.filters]
+        seen = [shared.visitor, self.seen, self.picker, *self.filters]
         self.timer.tick(guarded(self.tick), seen, self.outputs, trigger_mode="once", **POLLED)
         when_changed(VOTES, guarded(self.tick), seen, self.outputs)
         gr.on(
-            [widget.input for widget in self.filters],
+            [self.picker.input, *(widget.input for widget in self.filters)],
             guarded(self.look),
             inputs,
             self.outputs,
             trigger_mode="always_last",
             **POLLED,
         )
-        self.refresh.click(guarded(self.look_again), inputs, self.outputs, **POLLED)
+        now = [shared.visitor, *self.filters]
+        self.refresh.click(guarded(self.look_again), now, self.outputs, **POLLED)
         self.everything.click(
             guarded(self.count_everything), shared.visitor, [*self.outputs, *self.filters[:-1]], **POLLED
         )
+
+        def keep(mark: Visitor, *filters: Any) -> dict[Any, Any]:
+            require_operator(mark, "keeping results")
+            return self.look(mark, keep_votes(self._rating, filters_from(*filters)))
+
+        def open_kept(kept_id: str | None, mark: Visitor, *filters: Any) -> dict[Any, Any]:
+            """An address asks for a result."""
+            if kept_id is None:
+                return {shared.show_votes: gr.skip()}
+            return {**self.look(mark, kept_id, *filters), shared.show_votes: None}
+
+        self.keep.click(guarded(keep), now, self.outputs, **QUIET)
+        shared.show_votes.change(
+            guarded(open_kept), [shared.show_votes, *now], [*self.outputs, shared.show_votes], **POLLED
+        )
+        self.kept_box.bind(self._rating, shared, self.picker, self.filters, guarded(self.look), self.outputs)
 
 
 def build_results_panel(services: Services, shared: Shared, app: gr.Blocks) -> ResultsPanel:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
-from studio.domain.votes import Decision
 from studio.services.votes import reading
+from studio.services.votes.kept import KeptVotes
 from studio.services.votes.quality import RaterShare
+from studio.services.votes.result import VoteResult
 from studio.services.votes.statistics import Match, VoteReport
 from studio.services.wording import NONE
 from studio.ui.parts.html import Macros
@@ -16,7 +17,11 @@ from studio.ui.parts.html import Macros
 _HTML = Macros("votes/view.html")
 #: Player pairs in sentences; the table has all.
 MAX_SENTENCES = 6
-_VERDICT = {"open": "not yet distinguishable", "none": "no votes"}
+
+
+def head(kept: KeptVotes | None) -> Markup:
+    """Which result is looked at."""
+    return _HTML.head(kept.id, kept.title) if kept else _HTML.head("", "")
 
 
 def no_votes() -> Markup:
@@ -40,11 +45,12 @@ def preferences(report: VoteReport) -> Markup:
     )
 
 
-def counts(report: VoteReport, decisions: Iterable[Decision], min_votes: int) -> Markup:
+def counts(found: VoteResult) -> Markup:
     """What counts, what is left out, how many pairs are decided. Shown at all times, filters open or not."""
+    report = found.report
     lines = (
         reading.read_counts(report) if report.total else "",
-        reading.read_decisions(decisions, min_votes),
+        reading.read_decisions(found.decided, found.min_votes),
         reading.read_reasons(report.reasons),
     )
     return _HTML.counts(report, [line for line in lines if line])
@@ -56,10 +62,8 @@ def table(matches: Sequence[Match]) -> str:
 
 
 def _row(match: Match) -> tuple[Match, str, str, str]:
-    winner = {"a": match.a, "b": match.b}.get(match.verdict)
-    verdict = f"{winner.label} is preferred" if winner else _VERDICT.get(match.verdict, "")
     rate = NONE if match.rate is None else reading.percent(match.rate)
-    return match, rate, reading.span(match.interval) if match.interval else NONE, verdict
+    return match, rate, reading.span(match.interval) if match.interval else NONE, reading.verdict(match)
 
 
 def trust(report: VoteReport) -> str:

@@ -105,6 +105,17 @@ def test_names_clash_politely(service: DatasetService, put: Callable[[str, Any],
     with pytest.raises(NotFoundError):
         service.get("dataset-2")
     assert sorted(info.id for info in service.list()) == ["dataset", "dataset-3", *SHIPPED]
+    service.restore("dataset-2")
+    assert service.get("dataset-2").title == "動漫"
+    with pytest.raises(NotFoundError, match="The bin holds no dataset"):
+        service.restore("dataset-2")
+    service.delete("dataset-2")
+    assert service.import_file(path).dataset.id == "dataset-2"
+    with pytest.raises(ConflictError, match="There is a dataset dataset-2 already"):
+        service.restore("dataset-2")
+    for name in ("../dataset", ".bin", ""):
+        with pytest.raises(NotFoundError):
+            service.restore(name)
 
 
 def test_imports_at_the_same_time_all_land(service: DatasetService, put: Callable[[str, Any], Path]) -> None:

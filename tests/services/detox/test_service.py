@@ -317,7 +317,7 @@ def test_curves_are_read_in_plain_sentences() -> None:
     said = " ".join(read_detox(curve(reward=(-1.0, 2.0), toxicity=(0.4, 0.1), kl=(0.0, 3.0), uncovered=(0.2, 0.2))))
     for part in (
         "+2.00 over the last 5",
-        "-1.00 over the first 5",
+        "−1.00 over the first 5",
         "0.10 (0.40 at the beginning)",
         "KL 3.00",
         "20% of the answers",

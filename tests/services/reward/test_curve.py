@@ -42,4 +42,4 @@ def test_whether_more_votes_help_is_said_only_where_the_same_pairs_show_it() -> 
     turned = [False] * 6 + [True] * 44 + [True] * 10 + [False] * 40
     said = more_votes([point(50, half), point(100, turned)])
     assert said.startswith("Not decided whether more votes help")
-    assert "+4.0 points, 95 % interval -4.0 to +11.8" in said
+    assert "+4.0 points, 95 % interval −4.0 to +11.8" in said

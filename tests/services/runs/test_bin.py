@@ -9,7 +9,8 @@ import pytest
 
 from studio.config import Settings
 from studio.errors import ConflictError, NotFoundError
-from studio.services.runs.bin import KEPT_DAYS, binned, remove_old, restore
+from studio.services.files.bin import KEPT_DAYS, binned, remove_old
+from studio.services.runs.bin import restore
 from studio.services.runs.store import RunStore
 from tests.helpers.runs import queue
 
@@ -23,7 +24,7 @@ def test_a_deleted_run_is_out_of_sight_and_comes_back_whole_but_at_rest(settings
     assert runs.damaged() == ()
     assert not folder.exists()
     (one,) = binned(settings.adapters_dir)
-    assert (one.run_id, one.size_bytes > 0, abs(one.deleted - time.time()) < 60) == ("toy-1", True, True)
+    assert (one.name, one.size_bytes > 0, abs(one.deleted - time.time()) < 60) == ("toy-1", True, True)
     restore(settings.adapters_dir, "toy-1")
     assert sorted(path.name for path in folder.iterdir()) == files
     assert runs.status("toy-1").state == "interrupted"  # it was waiting, and must not begin by itself
@@ -49,6 +50,6 @@ def test_old_ones_go_for_good(settings: Settings) -> None:
     place = settings.adapters_dir / ".bin"
     (old,) = place.glob("*-old-run")
     os.rename(old, place / f"{int((time.time() - (KEPT_DAYS * 86_400 + 60)) * 1e9)}-old-run")
-    assert [run.run_id for run in binned(settings.adapters_dir)] == ["new-run"]
+    assert [run.name for run in binned(settings.adapters_dir)] == ["new-run"]
     remove_old(settings.adapters_dir, days=0)
     assert list(place.iterdir()) == []

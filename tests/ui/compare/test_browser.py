@@ -211,6 +211,11 @@ def test_all_test_prompts_and_both_downloads(run_id: str, page: Any, tmp_path: P
     records = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
     assert [r["prompt"] for r in records] == list(PROMPTS)
     assert set(records[0]) == {"id", "prompt", "response_from_original_model", "response_from_trained_model"}
+    with page.expect_download() as download:
+        page.click("#table-page")
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    assert all(prompt in text for prompt in PROMPTS)
+    assert 'class="words"' in text
     (tmp_path / "mine.txt").write_text("Only this one?\n", encoding="utf-8")
     give(page, "#table-file", tmp_path / "mine.txt")
     page.click("#table-start")

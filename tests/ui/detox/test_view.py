@@ -74,7 +74,7 @@ def test_transcripts_stand_under_covers_with_their_scores_in_the_open() -> None:
         assert covered == 1
         assert before.endswith("hidden")
     assert html.count("<details>") == 3
-    assert "reward -1.00 · toxicity 0.50" in html
+    assert "reward −1.00 · toxicity 0.50" in html
     assert "reward +0.00 · toxicity 0.30" in html
     assert 'class="changed"' in html
     assert "not covered by the scorer" in detox_view.transcripts([transcript(0, reward=None, toxicity=None)], 0)

@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from studio.ui.page.theme import CSS_FILE, theme
-from studio.ui.parts.cover import SHAPE, cover_switch
+from studio.services.pages.html import SHAPE
+from studio.ui.page.theme import CSS_FILES, theme
+from studio.ui.parts.cover import cover_switch
 from studio.ui.parts.html import parts
 
 RUDE = "You are a <b>stupid</b> idiot & nobody likes you."
@@ -54,7 +55,7 @@ def cover_url() -> Iterator[str]:
         cover_switch()
         gr.HTML(parts.covered(RUDE) + parts.covered(RUDE_ZH))
     _, url, _ = app.launch(
-        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, theme=theme(), css_paths=CSS_FILE
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, theme=theme(), css_paths=[*CSS_FILES]
     )
     yield url
     app.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from typing import Any
 
 from starlette.applications import Starlette
@@ -42,6 +43,9 @@ def test_the_room_votes_and_sees_the_result_when_the_vote_is_closed(hall: Hall) 
     assert {answer["model"] for one in closed["pairs"] for answer in one["answers"]} == {"Base model", "Adapter .9"}
     assert sum(answer["votes"] for one in closed["pairs"] for answer in one["answers"]) == 8
     assert hall.ask("next", token=token)["result"] == closed["result"], "raters see it too"
+    page = hall.http.get(present(hall, "keep")["page"])
+    assert page.status_code == 200
+    assert closed["result"]["ahead"][0] in unescape(page.text)
     assert present(hall, "open")["result"] is None
 
 
@@ -57,6 +61,6 @@ def test_the_page_is_the_operators(tmp_path_factory: Any) -> None:
     with opened(settings_in(tmp_path_factory.mktemp("locked"), admin_password="secret")) as services:
         client = TestClient(Starlette(routes=present_routes(services)))
         assert client.get("/present").status_code == 403
-        for action in ("look", "close", "open"):
+        for action in ("look", "close", "open", "keep"):
             refused(client.post(f"/present/api/{action}", json={"address": "http://x.example/rate"}), 403, "password")
         assert services.rating.rules().open is True

@@ -88,8 +88,8 @@ def test_charts_and_pages_name_the_fonts_of_every_system() -> None:
     pages = [
         family,
         *(
-            (ROOT / "studio/ui" / name).read_text("utf-8")
-            for name in ("parts/plain_page.css", "evaluations/report.css")
+            (ROOT / "studio" / name).read_text("utf-8")
+            for name in ("ui/parts/plain_page.css", "services/pages/page.css")
         ),
     ]
     for font in SANS:

@@ -19,9 +19,11 @@ from studio.services.statistics.agreement import measure_agreement
 from studio.services.statistics.intervals import Interval
 from studio.services.votes import reading
 from studio.services.votes.filters import SOURCES, VoteFilters
+from studio.services.votes.result import Decided, VoteResult
 from studio.services.votes.statistics import Match, VoteReport, report
 from studio.ui.page.access import Visitor
 from studio.ui.votes import charts, view
+from studio.ui.votes.kept_box import NOW
 from studio.ui.votes.panel import Reader, ResultsPanel, filters_from
 from tests.helpers.pages import make_shared
 
@@ -39,6 +41,10 @@ def counted(*prompts: list[Choice], one: Origin = RED, two: Origin = BASE, name:
     ]
     raters = tuple(Rater(f"r{k}", f"{name} {k}") for k in range(max((len(said) for said in prompts), default=0)))
     return report(Ballots(tuple(pairs), tuple(votes), raters, RatingRules("")))
+
+
+def result(found: VoteReport) -> VoteResult:
+    return VoteResult(found, 3, Decided(), ())
 
 
 def match(*prompts: list[Choice]) -> Match:
@@ -114,7 +120,7 @@ def hostile_report() -> VoteReport:
 
 def test_names_from_outside_stay_text() -> None:
     found = hostile_report()
-    html = view.preferences(found) + view.table(found.matches) + view.trust(found) + view.counts(found, (), 3)
+    html = view.preferences(found) + view.table(found.matches) + view.trust(found) + view.counts(result(found))
     assert "<img" not in html
     assert "&lt;img" in html
     for figure in (
@@ -162,14 +168,14 @@ def test_a_side_bias_is_a_warning() -> None:
 
 
 def test_an_empty_page_says_what_to_do_and_a_filtered_one_what_was_done() -> None:
-    assert "No votes yet" in view.counts(counted(), (), 3)
-    assert "Only skips" in view.counts(counted(["skip"]), (), 3)
+    assert "No votes yet" in view.counts(result(counted()))
+    assert "Only skips" in view.counts(result(counted(["skip"])))
     pairs = (AnswerPair("p", "Q", "1", "2", RED, BASE, "batch", 0.0),)
     ballots = Ballots(pairs, (Vote("p", "r", "1", 1, 0.2, 0, 0),), (Rater("r", "Ann"),), RatingRules(""))
     out = report(ballots, VoteFilters(min_seconds=1))
-    assert "leave out every vote" in view.counts(out, (), 3)
-    assert "1 of 1 (1 faster than 1 s); nothing is deleted" in view.counts(out, (), 3)
-    assert "Nothing is left out" in view.counts(report(ballots), (), 3)
+    assert "leave out every vote" in view.counts(result(out))
+    assert "1 of 1 (1 faster than 1 s); nothing is deleted" in view.counts(result(out))
+    assert "Nothing is left out" in view.counts(result(report(ballots)))
 
 
 def test_emptied_widgets_leave_out_nothing() -> None:
@@ -212,14 +218,14 @@ def panel(rating: RatingService) -> ResultsPanel:
 
 def test_the_panel_shows_what_was_voted(rating: RatingService, panel: ResultsPanel) -> None:
     operator = Visitor(operator=True)
-    empty = panel.look(operator, *ALL)
+    empty = panel.look(operator, NOW, *ALL)
     assert "No votes yet" in empty[panel.counts]
     assert empty[panel.body].visible is empty[panel.leads].visible is False
     add_pairs(rating, 8, RED, BLUE, BASE)
     rng = random.Random(1)
     for name in ("Ann", "Bo", "Cy"):
         cast(rating, name, rng.choices(["left", "right", "tie"], k=24))  # type: ignore[arg-type]
-    updates = panel.look(operator, *ALL)
+    updates = panel.look(operator, NOW, *ALL)
     assert updates[panel.body].visible is True
     assert "72 votes by 3 raters on 24 pairs count" in updates[panel.counts]
     assert updates[panel.preferences].count("<li>") == 3
@@ -227,12 +233,12 @@ def test_the_panel_shows_what_was_voted(rating: RatingService, panel: ResultsPan
     assert {name for name, _ in updates[panel.raters].choices} == {"Ann", "Bo", "Cy"}
     assert json.loads(updates[panel.ratings.chart])["data"]
     # a visitor sees the result when voting is over, and no names
-    while_open = panel.look(Visitor(), *ALL)
+    while_open = panel.look(Visitor(), NOW, *ALL)
     assert while_open[panel.preferences] == view.secret()
     assert while_open[panel.leads_body].visible is False
     assert not {panel.table, panel.standings, panel.rates.chart, panel.ratings.chart} & set(while_open)
     rating.set_rules(dataclasses.replace(rating.rules(), open=False))
-    theirs = panel.look(Visitor(), *ALL)
+    theirs = panel.look(Visitor(), NOW, *ALL)
     assert theirs[panel.preferences] == updates[panel.preferences]
     assert theirs[panel.raters].choices == []
     assert "Ann" not in theirs[panel.per_rater.chart]
@@ -244,9 +250,9 @@ def test_filters_come_off_again(rating: RatingService, panel: ResultsPanel) -> N
     cast(rating, "Ann", ["left"] * 6)
     hasty = cast(rating, "Bo", ["left"] * 4, seconds=0.3)
     chosen = (0, 1, False, False, list(SOURCES), [])
-    assert "4 of 10 (4 faster than 1 s)" in panel.look(operator, *chosen)[panel.counts]
+    assert "4 of 10 (4 faster than 1 s)" in panel.look(operator, NOW, *chosen)[panel.counts]
     by_hand = (0, 0, False, False, list(SOURCES), [hasty.id])
-    assert "4 of 10 (4 by 1 rater left out by hand)" in panel.look(operator, *by_hand)[panel.counts]
+    assert "4 of 10 (4 by 1 rater left out by hand)" in panel.look(operator, NOW, *by_hand)[panel.counts]
     everything = panel.count_everything(operator)
     assert "Nothing is left out" in everything[panel.counts]
     assert (everything[panel.min_seconds], everything[panel.sources]) == (0, list(SOURCES))
@@ -255,13 +261,13 @@ def test_filters_come_off_again(rating: RatingService, panel: ResultsPanel) -> N
 
 def test_a_tick_computes_only_for_new_votes(rating: RatingService, panel: ResultsPanel) -> None:
     operator = Visitor(operator=True)
-    assert list(panel.tick(operator, None, *ALL)) == [panel.seen]  # nobody has opened the tab: nothing is read
+    assert list(panel.tick(operator, None, NOW, *ALL)) == [panel.seen]  # nobody has opened the tab: nothing is read
     add_pairs(rating, 6, RED, BASE)
     cast(rating, "Ann", ["left"] * 2)
-    seen = panel.look(operator, *ALL)[panel.seen]
-    assert list(panel.tick(operator, seen, *ALL)) == [panel.seen]
+    seen = panel.look(operator, NOW, *ALL)[panel.seen]
+    assert list(panel.tick(operator, seen, NOW, *ALL)) == [panel.seen]
     cast(rating, "Bo", ["right"])
-    assert "3 votes by 2 raters" in panel.tick(operator, seen, *ALL)[panel.counts]
+    assert "3 votes by 2 raters" in panel.tick(operator, seen, NOW, *ALL)[panel.counts]
 
 
 def test_a_changed_mind_shows_after_refresh(rating: RatingService) -> None:
@@ -274,8 +280,8 @@ def test_a_changed_mind_shows_after_refresh(rating: RatingService) -> None:
     before = reader.read(VoteFilters())
     assert reader.read(VoteFilters()) is before
     rating.vote(rater, served.pair_id, served.token, "right", 3.0)
-    (after,) = reader.read(VoteFilters(), anew=True).report.matches
-    assert after.rate == 1 - before.report.matches[0].rate  # type: ignore[operator]
+    (after,) = reader.read(VoteFilters(), anew=True).result.report.matches
+    assert after.rate == 1 - before.result.report.matches[0].rate  # type: ignore[operator]
 
 
 #: What the page's script does once the server says that there are new votes.

@@ -13,7 +13,7 @@ from studio.__main__ import main
 from studio.config import ROOT, Settings
 from studio.domain.words import MovedWords, Token
 from studio.errors import NotFoundError, RecipeError
-from studio.services.run_page.page import run_page
+from studio.services.pages.run import run_page
 from studio.services.runs.store import RunStore
 from tests.fixtures.browser import open_page as open_page
 from tests.helpers.runs import command_environment

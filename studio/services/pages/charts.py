@@ -1,4 +1,4 @@
-"""Line charts as plain SVG figures, in pixels, for a template to draw."""
+"""Charts as plain SVG, in pixels, for a template to draw."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from studio.domain.events import ProbeEvent, StepEvent
+from studio.services.evaluations.curves import Curve
+from studio.services.wording import true_minus
 
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 440, 230, 48, 30, 28
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM, RIGHT = 440, 230, 48, 30, 28, 12
+#: Classes of the style sheet that several lines of one chart take in turn.
+_KINDS = ("support", "main", "third", "fourth")
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,17 @@ class Line:
 @dataclass(frozen=True)
 class Chart:
     """A chart as it is drawn: ``lines`` as (name, kind, path), ``grid`` as (y, label), ``ticks`` as (x, label), ``marks`` the heights of
-    dashed lines."""
+    dashed lines; ``below`` says what the horizontal axis has."""
 
     title: str
     lines: tuple[tuple[str, str, str], ...]
     grid: tuple[tuple[float, str], ...]
     ticks: tuple[tuple[float, str], ...]
-    marks: tuple[float, ...]
+    marks: tuple[float, ...] = ()
+    below: str = ""
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
 
 
 def training_charts(steps: Sequence[StepEvent], probes: Sequence[ProbeEvent], ratio: float) -> list[Chart]:
@@ -49,6 +57,38 @@ def training_charts(steps: Sequence[StepEvent], probes: Sequence[ProbeEvent], ra
     return [chart for chart in charts if chart is not None]
 
 
+def distribution_chart(title: str, curves: Sequence[Curve], below: str) -> Chart | None:
+    """The share of values at or below each, one step line a curve, what stands before dashed; None without a curve."""
+    if not curves:
+        return None
+    low = min(curve.values[0] for curve in curves)
+    high = max(curve.values[-1] for curve in curves)
+    room = (high - low) * 0.03 or 0.5
+    low, high = low - room, high + room
+
+    def across(value: float) -> float:
+        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+    lines, after = [], 0
+    for curve in curves:
+        n = len(curve.values)
+        path = f"M{across(curve.values[0]):.1f} {_up(0, 0, 1):.1f}"
+        path += "".join(f"H{across(x):.1f}V{_up((k + 1) / n, 0, 1):.1f}" for k, x in enumerate(curve.values))
+        lines.append((curve.name, "oppose dashed" if curve.before else _KINDS[after % len(_KINDS)], path))
+        after += not curve.before
+    return Chart(
+        title,
+        tuple(lines),
+        tuple((_up(share, 0, 1), f"{share:.0%}") for share in (0.0, 0.5, 1.0)),
+        tuple((across(value), true_minus(f"{value:.2f}")) for value in (low + room, (low + high) / 2, high - room)),
+        below=below,
+    )
+
+
+def _up(y: float, low: float, high: float) -> float:
+    return TOP + (high - y) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+
 def _chart(
     title: str, lines: Sequence[Line], span: tuple[float, float] | None = None, marks: Sequence[float] = ()
 ) -> Chart | None:
@@ -64,13 +104,10 @@ def _chart(
     last = max(1.0, *(x for x, _ in points))
 
     def across(x: float) -> float:
-        return LEFT + x / last * (WIDTH - LEFT - 12)
-
-    def up(y: float) -> float:
-        return TOP + (high - y) / (high - low) * (HEIGHT - TOP - BOTTOM)
+        return LEFT + x / last * (WIDTH - LEFT - RIGHT)
 
     paths = [
-        (line.name, line.kind, "M" + "L".join(f"{across(x):.1f} {up(y):.1f}" for x, y in line.points))
+        (line.name, line.kind, "M" + "L".join(f"{across(x):.1f} {_up(y, low, high):.1f}" for x, y in line.points))
         for line in shown
         if line.points
     ]
@@ -78,7 +115,7 @@ def _chart(
     return Chart(
         title,
         tuple(paths),
-        tuple((up(y), f"{y:.0%}" if span else f"{y:.2g}") for y in (low, middle, high)),
-        tuple((across(x), f"{x:g}") for x in (0, last)),
-        tuple(up(mark) for mark in marks if math.isfinite(mark)),
+        tuple((_up(y, low, high), f"{y:.0%}" if span else true_minus(f"{y:.2g}")) for y in (low, middle, high)),
+        ((across(0), "step 0"), (across(last), f"{last:g}")),
+        tuple(_up(mark, low, high) for mark in marks if math.isfinite(mark)),
     )

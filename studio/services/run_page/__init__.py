@@ -1,1 +1,0 @@
-"""A run as one static page: no server, no request to anywhere."""

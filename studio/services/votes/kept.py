@@ -1,0 +1,98 @@
+"""Results of votes that the operator keeps: as they were at that moment, whatever is voted later. Kept is published: whoever has the
+link reads it. Raters' names stay out."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from dataclasses import asdict, dataclass, replace
+
+from studio.domain.votes import KeptHead
+from studio.errors import ConflictError, NotFoundError
+from studio.services.files.records import parse
+from studio.services.rating.service import RatingService
+from studio.services.texts import check_text
+from studio.services.votes.filters import VoteFilters
+from studio.services.votes.result import VoteResult, result_of
+from studio.store import kept_votes as store
+
+MAX_TITLE = 200
+_ID = re.compile("v[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class KeptVotes:
+    """A result with its id, its title and when it was kept, in Unix seconds."""
+
+    id: str
+    title: str
+    created: float
+    result: VoteResult
+
+
+def keep_votes(rating: RatingService, filters: VoteFilters | None = None) -> str:
+    """Keep what the votes say now under ``filters``; returns the id.
+
+    Raises:
+        ConflictError: there is no vote.
+    """
+    found = result_of(rating.ballots(), filters)
+    told = found.report
+    if not told.votes:
+        raise ConflictError("No vote counts yet; there is no result to keep.")
+    met = next((match for match in told.matches if match.votes), None)
+    title = f"{met.a.label} against {met.b.label}" if met else "Votes"
+    nameless = tuple(replace(rater, id=f"r{number}", name="") for number, rater in enumerate(told.raters, 1))
+    # a plain dict: dataclasses.asdict would count a Counter's items anew; who was left out by hand is nobody's business either
+    told = replace(told, raters=nameless, reasons=dict(told.reasons), filters=replace(told.filters, without_raters=()))
+    kept_id = f"v{secrets.token_hex(8)}"
+    body = json.dumps(asdict(replace(found, report=told)), ensure_ascii=False)
+    with rating.store().write() as connection:
+        store.add(connection, KeptHead(kept_id, title[:MAX_TITLE], time.time(), told.votes), body)
+    return kept_id
+
+
+def kept_heads(rating: RatingService) -> tuple[KeptHead, ...]:
+    """What is kept, newest first."""
+    with rating.store().read() as connection:
+        return store.heads(connection)
+
+
+def kept_votes(rating: RatingService, kept_id: str) -> KeptVotes:
+    """The kept result of that id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = None
+    if _ID.fullmatch(kept_id):
+        with rating.store().read() as connection:
+            found = store.find(connection, kept_id)
+    if found is None:
+        raise _unknown(kept_id)
+    head, body = found
+    return KeptVotes(head.id, head.title, head.created, parse(VoteResult, json.loads(body), f"result {kept_id}"))
+
+
+def rename_kept(rating: RatingService, kept_id: str, title: str) -> None:
+    """Give it another title.
+
+    Raises:
+        InputError: the title is empty, too long or no text; NotFoundError: there is no such result.
+    """
+    checked = check_text("Title", title.strip(), limit=MAX_TITLE)
+    with rating.store().write() as connection:
+        if not store.rename(connection, kept_id, checked):
+            raise _unknown(kept_id)
+
+
+def delete_kept(rating: RatingService, kept_id: str) -> None:
+    """Forget it; the votes stay. Nothing happens where it is gone."""
+    with rating.store().write() as connection:
+        store.remove(connection, kept_id)
+
+
+def _unknown(kept_id: str) -> NotFoundError:
+    return NotFoundError(f"There is no kept result {kept_id[:40]!r}; it may have been deleted.")
