@@ -9,7 +9,7 @@ from studio.config import Settings
 from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
 from studio.domain.runs import Recipe
-from studio.services.recipes.queue import ensure_trainer
+from studio.services.recipes.queue import check_ray, ensure_trainer
 from studio.services.runs.events import Event
 from studio.services.runs.store import RunStore, RunView
 
@@ -25,8 +25,9 @@ class RunQueue:
         """Write the run's folder, with its data or the prompts of a detox run, and see to it that it is trained.
 
         Raises:
-            ConflictError: a run of that id exists.
+            ConflictError: a run of that id exists. NotInstalledError: as :func:`check_ray`.
         """
+        check_ray(self._settings)
         self._runs.create(recipe, dataset, plan)
         ensure_trainer(self._settings)
         return self._runs.get(recipe.run_id)
@@ -35,8 +36,9 @@ class RunQueue:
         """Queue a stopped, failed or interrupted run again; it goes on from its checkpoint.
 
         Raises:
-            InputError, NotFoundError, ConflictError: as ``RunStore.resume``.
+            InputError, NotFoundError, ConflictError: as ``RunStore.resume``. NotInstalledError: as :func:`check_ray`.
         """
+        check_ray(self._settings)
         self._runs.resume(run_id)
         ensure_trainer(self._settings)
 
