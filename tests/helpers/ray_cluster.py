@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,17 +14,28 @@ _SMALL = {"object_store_memory": 80_000_000}
 def cluster() -> Iterator[Any]:
     """A head without cores, which is the app's node, and two nodes of one core each."""
     pytest.importorskip("ray", reason="Ray is an optional extra (requirements-scale.txt)")
-    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    started = start_cluster(nodes=2)
+    yield started
+    started.shutdown()
+
+
+def start_cluster(nodes: int) -> Any:
+    """A head without cores and so many nodes of one core."""
     from ray.cluster_utils import Cluster
 
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **_SMALL})
-    try:
-        for _ in range(2):
-            add_node(started, wait=False)
-        started.wait_for_nodes(120)
-        yield started
-    finally:
-        started.shutdown()
+    for attempt in range(3):
+        cluster = Cluster()
+        try:
+            cluster.add_node(num_cpus=0, include_dashboard=False, **_SMALL)
+            for _ in range(nodes):
+                add_node(cluster, wait=False)
+            cluster.wait_for_nodes(120)
+            return cluster
+        except Exception:  # Ray gives a node 30 s to start, which a busy machine may need more of
+            cluster.shutdown()
+            if attempt == 2:
+                raise
+    raise AssertionError
 
 
 def add_node(cluster: Any, **options: Any) -> Any:
