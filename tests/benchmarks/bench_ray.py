@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=4.0)
     options = parser.parse_args()
     cluster: Any = start_cluster(nodes=1)
-    chosen = AlignForm.from_preset("embedded", "embedded", dataset_id="live-action-en", support_ratio=0.9)
+    chosen = AlignForm.from_preset("embedded", "embedded", dataset_id="live-action-en", support_ratio=0.9, data_size=50)
     form = replace(chosen, settings=replace(chosen.settings, epochs=options.epochs, measured_answers=4))
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         stack.callback(cluster.shutdown)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from studio.config import Settings
 from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
-from studio.domain.runs import Recipe
+from studio.domain.runs import Recipe, RunStatus
 from studio.services.recipes.queue import check_ray, ensure_trainer
 from studio.services.runs.events import Event
 from studio.services.runs.store import RunStore, RunView
@@ -42,8 +42,14 @@ class RunQueue:
         self._runs.resume(run_id)
         ensure_trainer(self._settings)
 
-    def wait(self, run_id: str, on_event: Callable[[Event], None], poll_s: float = 0.1) -> RunView:
-        """Follow a run in the foreground until it ends, handing each event to ``on_event``.
+    def wait(
+        self,
+        run_id: str,
+        on_event: Callable[[Event], None],
+        poll_s: float = 0.1,
+        on_status: Callable[[RunStatus], None] = lambda status: None,
+    ) -> RunView:
+        """Follow a run in the foreground until it ends, handing each event to ``on_event`` and at each look its status to ``on_status``.
 
         Keeps the trainer alive meanwhile, and starts another if it was killed.
 
@@ -54,6 +60,7 @@ class RunQueue:
         while True:
             final = self._runs.ended(run_id)
             events, offset = self._runs.events(run_id, offset)
+            on_status(self._runs.status(run_id))
             for event in events:
                 on_event(event)
             if final:
