@@ -21,7 +21,6 @@ from studio.errors import StudioError
 from studio.services.cluster.desk import RunDesk
 from studio.services.cluster.node import carry_out
 from studio.services.recipes.queue import TRAINER
-from studio.services.runs.job import read_job
 from studio.services.runs.status import StopRequest, owner_alive, read_status, write_status
 from studio.services.runs.store import RunStore
 from studio.services.worker.compute import End
@@ -94,11 +93,12 @@ class RayCompute:
 
     def stop(self, run_id: str, asked: StopRequest) -> None:
         """Its node hears of the request. One that does not obey, or that nobody hears of, is killed."""
-        folder = self._settings.adapters_dir / run_id
-        patience = 2 * ANSWER_S if asked.mode == "discard" else read_job(folder).settings.kill_after_s + 2 * ANSWER_S
         now = time.monotonic()
-        if now >= self._kill_at.setdefault(run_id, now + patience):
-            self._kill_at[run_id] = now + patience
+        if run_id not in self._kill_at:
+            obeys_within = 0.0 if asked.mode == "discard" else self._settings.kill_after_s
+            self._kill_at[run_id] = now + obeys_within + 2 * ANSWER_S
+        elif now >= self._kill_at[run_id]:
+            self._kill_at[run_id] = now + ANSWER_S
             self._ask("cancel", run_id, True)
 
     def state(self, run_id: str) -> End | None:

@@ -161,8 +161,10 @@ class RunDesk:
             before, task.attempt, task.node, task.heard = task.node, attempt, node, time.monotonic()
             message = f"Starting on node {node.name}."
             if before is not None:
-                message = f"Node {before.name} is gone; going on from the last checkpoint on node {node.name}."
-                log.info("run %s: %s", run_id, message)
+                gone = "Its process" if before.node_id == node.node_id else f"Node {before.name}"
+                message = f"{gone} is gone; going on from the last checkpoint on node {node.name}."
+            with open(folder / "log.txt", "a", encoding="utf-8") as run_log:
+                run_log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
             self._write(folder, replace(status, state="running", message=message))
         recipe = read_recipe(folder / "run.json")
         needed = [run_id, *(other for other in needed_runs(recipe) if (self._dir / other).is_dir())]

@@ -127,6 +127,9 @@ def test_a_run_goes_on_where_its_node_was_killed(cluster: Any, settings: Setting
         wait_state(store, "aaa", "done")
     seen = steps(store, "aaa")
     assert sorted(set(seen)) == list(range(1, 101))
+    assert (
+        "is gone; going on from the last checkpoint on node" in (settings.adapters_dir / "aaa" / "log.txt").read_text()
+    )
     assert seen.count(1) == 1, "it did not begin anew"
     assert sum(seen.count(step) > 1 for step in set(seen)) < 20
 
