@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
     try:
-        services = build_services(load_settings())
+        services = build_services(load_settings(ray_address=getattr(options, "ray", None)))
         try:
             return int(options.command(services, options))
         finally:

@@ -55,6 +55,10 @@ class Settings:
         chat_threads: CPU threads of the chat engine; 0 means the cores training leaves, at least one.
         chat_url: an OpenAI-compatible server (vLLM) that answers instead of the chat engine, such as ``http://127.0.0.1:8000/v1``.
         chat_key: its key; never shown.
+        ray_address: a Ray cluster (host:port) that carries the runs out, many at once; this machine is a node of it.
+        ray_cpus: processor cores that each run asks it for; ``ray_gpus``: GPUs, a part of one too; ``ray_memory_mb``: memory (MB; 0: not asked
+            for).
+        ray_node_dir: folder on each node for fetched bases and caches; may be one that the nodes share.
         kill_after_s: seconds after a stop request before the training process is killed.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
     """
@@ -89,6 +93,11 @@ class Settings:
     chat_threads: int = 0
     chat_url: str = ""
     chat_key: str = field(default="", repr=False)
+    ray_address: str = ""
+    ray_cpus: int = 1
+    ray_gpus: float = 0.0
+    ray_memory_mb: int = 0
+    ray_node_dir: str = "~/.cache/alignment-studio"
     kill_after_s: float = 30.0
     device: str = "auto"
 
@@ -146,6 +155,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
                 f"trusted_proxies names {proxy!r}; it must be an address such as 10.0.0.1 or 10.0.0.0/8."
             ) from None
     _check_chat_server(settings)
+    _check_ray(settings)
     if settings.votes_push_s < 1:
         raise InputError(f"votes_push_s is {settings.votes_push_s:g}; it must be at least 1 second.")
     for name in (
@@ -156,6 +166,8 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "steps_mb",
         "train_threads",
         "chat_threads",
+        "ray_gpus",
+        "ray_memory_mb",
         "kill_after_s",
         "operator_hours",
     ):
@@ -180,6 +192,16 @@ def _check_chat_server(settings: Settings) -> None:
         raise InputError(
             "STUDIO_CHAT_KEY has characters that no request can carry; use plain letters, digits and signs."
         )
+
+
+def _check_ray(settings: Settings) -> None:
+    host, colon, port = settings.ray_address.rpartition(":")
+    if settings.ray_address and not (colon and host.strip("[]") and "/" not in host and port.isdecimal()):
+        raise InputError(
+            f"STUDIO_RAY_ADDRESS is {settings.ray_address!r}; it must be the address of the head node, such as 10.0.0.1:6379."
+        )
+    if settings.ray_cpus < 1:
+        raise InputError(f"STUDIO_RAY_CPUS is {settings.ray_cpus}; a run needs at least 1.")
 
 
 def _below(root: Path) -> dict[str, object]:

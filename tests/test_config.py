@@ -27,6 +27,7 @@ def test_every_field_has_its_variable() -> None:
         "trusted_proxies": "10.0.0.0/8",
         "data_root": "/srv",
         "chat_url": "http://vllm:8000/v1",
+        "ray_address": "head:6379",
     }
     settings = load_settings(environ | {f"STUDIO_{name.upper()}": value for name, value in chosen.items()})
     for f in fields(Settings):

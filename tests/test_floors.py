@@ -35,8 +35,9 @@ HOMES = {
     "bitsandbytes": {"ml"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
+    "ray": {"services"},
 }
-HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "sklearn")
+HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "sklearn", "ray")
 
 
 def sources() -> list[Path]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from studio.domain.chat import Blend, Sampling
 from studio.domain.events import DetoxEvent, StepEvent
-from studio.domain.runs import RowsThatFit
+from studio.domain.runs import RowsThatFit, RunStatus
 from studio.domain.settings import Declared
 from studio.errors import InputError, TrainingError
 from studio.services import Services
@@ -51,6 +51,7 @@ def add_training(parser: argparse.ArgumentParser, presets: str, *kinds: type[Dec
     parser.add_argument("--preset", help=f"{presets} (default: what suits the base)")
     parser.add_argument("--title", default="", help="name of the run")
     parser.add_argument("--json", action="store_true", help="print one JSON object last on stdout")
+    parser.add_argument("--ray", metavar="HOST:PORT", help="a Ray cluster that trains it (default: STUDIO_RAY_ADDRESS)")
     group = parser.add_argument_group("hyper-parameters (default: the preset's)")
     for known in (known for kind in kinds for known in kind.declared().values()):
         flag, text = f"--{known.name.replace('_', '-')}", f"{known.label}. {known.help}".replace("%", "%%")
@@ -161,8 +162,16 @@ def follow(services: Services, run_id: str) -> RunView:
                 if event.step >= event.total:
                     bar.set_description_str("measuring")
 
+        said = ""
+
+        def tell_status(status: RunStatus) -> None:
+            nonlocal said
+            if services.settings.ray_address and status.state == "queued" and status.message != said:
+                said = status.message
+                tqdm.write(said, file=sys.stderr)
+
         try:
-            view = services.queue.wait(run_id, show)
+            view = services.queue.wait(run_id, show, on_status=tell_status)
         except KeyboardInterrupt:
             services.runs.stop(run_id, "keep")
             bar.set_description_str("stopping")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from studio.config import Settings, load_settings
 from studio.errors import StudioError
 from studio.services.files.folders import add_demos
+from studio.services.recipes.queue import check_ray
 from studio.ui.start_checks import check_address, check_folders
 
 if TYPE_CHECKING:
@@ -32,13 +33,17 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="app.py", description="Alignment Studio")
     parser.add_argument("--host", help="address to bind (STUDIO_HOST; 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port (STUDIO_PORT; the first free one from 7860)")
+    parser.add_argument(
+        "--ray", metavar="HOST:PORT", help="a Ray cluster that carries the runs out (STUDIO_RAY_ADDRESS)"
+    )
     parser.add_argument("--share", action="store_true", default=None, help="open a public Gradio link (STUDIO_SHARE)")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        settings = load_settings(host=options.host, port=options.port, share=options.share)
+        settings = load_settings(host=options.host, port=options.port, share=options.share, ray_address=options.ray)
         check_folders(settings)
+        check_ray(settings)
         add_demos(settings)
         check_address(settings.host, settings.port)
         settings = with_operator(settings)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from studio.config import load_settings
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
 from studio.errors import TrainingError
 from studio.services.worker import run as worker
@@ -94,4 +95,10 @@ def play(job: worker.Job, emit: Callable[[worker.Emitted], None], should_stop: C
 if __name__ == "__main__":
     # Other people edit the sources while tests run; this trainer must not restart as the real one because of it.
     trainer._source_stamp = lambda: 0.0
-    trainer.main(play, lambda: None, IDLE_EXIT_S)
+    if load_settings().ray_address:
+        from studio.services.cluster import compute, dispatcher
+
+        compute.EXCLUDED.remove("/tests")
+        dispatcher.main("tests.helpers.scripted_trainer", IDLE_EXIT_S)
+    else:
+        trainer.main(play, lambda: None, IDLE_EXIT_S)

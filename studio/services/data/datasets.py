@@ -27,7 +27,6 @@ from studio.services.data.hub_rows import hub_rows
 from studio.services.data.preview import ImportPreview, preview
 from studio.services.data.prompt_key import normalised
 from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions
-from studio.services.data.shapes.table import Kind
 from studio.services.files.bin import deleted_last, put_into_bin
 
 log = logging.getLogger(__name__)

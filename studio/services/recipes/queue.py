@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import math
 import os
 import subprocess
@@ -17,9 +18,12 @@ from typing import IO
 
 from studio import __version__
 from studio.config import ROOT, Settings
+from studio.errors import NotInstalledError
 
 #: Written anew by servers while they live, and what one writes there as it ends.
 ALIVE, RELEASED = ".trainer.alive", "released"
+#: The modules of the two trainer processes: the one that trains, and the one that hands runs to a Ray cluster.
+TRAINER, DISPATCHER = "studio.services.worker.trainer", "studio.services.cluster.dispatcher"
 #: Seconds for which somebody who got a part of an answer counts as chatting.
 CHAT_S = 3.0
 
@@ -63,11 +67,24 @@ def _age(file: Path) -> float:
         return math.inf
 
 
-def ensure_trainer(settings: Settings) -> None:
-    """Start the trainer if none holds the lock. Returns at once; the trainer warms up by itself.
+def check_ray(settings: Settings) -> None:
+    """
+    Raises:
+        NotInstalledError: runs are to go to a Ray cluster, and Ray is not installed.
+    """
+    if settings.ray_address and importlib.util.find_spec("ray") is None:
+        raise NotInstalledError(
+            f"STUDIO_RAY_ADDRESS is {settings.ray_address}, but Ray is not installed; pip install -r requirements-scale.txt."
+        )
+
+
+def ensure_trainer(settings: Settings, module: str = "", *arguments: str) -> None:
+    """Start the trainer if none holds the lock. Returns at once; the trainer warms up by itself. ``module`` is its program, by default
+    the one of these settings.
 
     Two servers doing so together start two processes, of which one finds the lock taken and ends.
     """
+    module = module or (DISPATCHER if settings.ray_address else TRAINER)
     keepalive(settings)
     lock = try_lock(settings.adapters_dir)
     if lock is None:
@@ -75,7 +92,7 @@ def ensure_trainer(settings: Settings) -> None:
     lock.close()
     with open(settings.adapters_dir / ".trainer.log", "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "studio.services.worker.trainer"],
+            [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
             env=trainer_environment(settings),
             stdin=subprocess.DEVNULL,

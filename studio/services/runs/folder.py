@@ -26,8 +26,8 @@ ADAPTER = "adapter_model.safetensors"
 DATASET = "dataset.json"
 PLAN = "plan.json"
 R = TypeVar("R", PreferencePair, RatedAnswer)
-#: Rows kept in a run's data snapshot beyond those it trains on (the stance judge is fitted on them).
-SNAPSHOT_PAIRS = 1000
+#: Pairs kept in a run's data snapshot beyond those it trains on: the stance judge is fitted on them too, and needs no more.
+SNAPSHOT_PAIRS = 200
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _some(rows: Sequence[R], used: set[str]) -> tuple[R, ...]:
 
 
 def portable(settings: Settings) -> dict[str, Any]:
-    """Settings as plain data for the trainer, without secrets: the operator's password, and the database a password may
-    stand in."""
-    values = dataclasses.asdict(replace(settings, admin_password="", database_url=""))
+    """Settings as plain data for the trainer, without secrets: the operator's password, the database a password may
+    stand in, the key of the server that answers."""
+    values = dataclasses.asdict(replace(settings, admin_password="", database_url="", chat_key=""))
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

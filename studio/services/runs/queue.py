@@ -8,8 +8,8 @@ from collections.abc import Callable
 from studio.config import Settings
 from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
-from studio.domain.runs import Recipe
-from studio.services.recipes.queue import ensure_trainer
+from studio.domain.runs import Recipe, RunStatus
+from studio.services.recipes.queue import check_ray, ensure_trainer
 from studio.services.runs.events import Event
 from studio.services.runs.store import RunStore, RunView
 
@@ -25,8 +25,9 @@ class RunQueue:
         """Write the run's folder, with its data or the prompts of a detox run, and see to it that it is trained.
 
         Raises:
-            ConflictError: a run of that id exists.
+            ConflictError: a run of that id exists. NotInstalledError: as :func:`check_ray`.
         """
+        check_ray(self._settings)
         self._runs.create(recipe, dataset, plan)
         ensure_trainer(self._settings)
         return self._runs.get(recipe.run_id)
@@ -35,13 +36,20 @@ class RunQueue:
         """Queue a stopped, failed or interrupted run again; it goes on from its checkpoint.
 
         Raises:
-            InputError, NotFoundError, ConflictError: as ``RunStore.resume``.
+            InputError, NotFoundError, ConflictError: as ``RunStore.resume``. NotInstalledError: as :func:`check_ray`.
         """
+        check_ray(self._settings)
         self._runs.resume(run_id)
         ensure_trainer(self._settings)
 
-    def wait(self, run_id: str, on_event: Callable[[Event], None], poll_s: float = 0.1) -> RunView:
-        """Follow a run in the foreground until it ends, handing each event to ``on_event``.
+    def wait(
+        self,
+        run_id: str,
+        on_event: Callable[[Event], None],
+        poll_s: float = 0.1,
+        on_status: Callable[[RunStatus], None] = lambda status: None,
+    ) -> RunView:
+        """Follow a run in the foreground until it ends, handing each event to ``on_event`` and at each look its status to ``on_status``.
 
         Keeps the trainer alive meanwhile, and starts another if it was killed.
 
@@ -52,6 +60,7 @@ class RunQueue:
         while True:
             final = self._runs.ended(run_id)
             events, offset = self._runs.events(run_id, offset)
+            on_status(self._runs.status(run_id))
             for event in events:
                 on_event(event)
             if final:

@@ -2,8 +2,8 @@
 
 Why a process of its own: it outlives the web server, a kill frees all its memory, and its random state is nobody else's.
 Why warm: importing the training libraries takes 4-10 s, a fork of a process that has them takes milliseconds. It holds the
-one training slot (an flock on ``.trainer.lock``), takes queued runs oldest first, one at a time, and records what a dead
-worker could not record itself. It runs no torch operation: threads do not survive a fork.
+one training slot (an flock on ``.trainer.lock``), hands queued runs on, oldest first, as soon as its :class:`Compute` takes one,
+and records what a dead worker could not record itself. It runs no torch operation: threads do not survive a fork.
 
 Files beside the run folders: ``.trainer.lock`` (held while it lives), ``.trainer.alive`` (written by servers; idle for
 ``IDLE_EXIT_S`` without that, or at once where the server wrote that it ends, it ends), ``.trainer.log``, ``.notify`` (touched when the queue changed).
@@ -11,11 +11,10 @@ Files beside the run folders: ``.trainer.lock`` (held while it lives), ``.traine
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import gc
 import logging
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,29 +22,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from studio.config import ROOT, Settings, load_settings
-from studio.domain.runs import FINAL_STATES, RunState, RunStatus
+from studio.config import Settings, load_settings
+from studio.domain.runs import FINAL_STATES, RunState
 from studio.errors import StudioError
-from studio.services.recipes.queue import ALIVE, RELEASED, try_lock
+from studio.services.recipes.queue import ALIVE, RELEASED, TRAINER, try_lock
 from studio.services.runs.folder import clear_away, remove_folder
-from studio.services.runs.job import read_job
-from studio.services.runs.status import DIED, owner_alive, read_status, stop_request, write_status
+from studio.services.runs.status import DIED, read_status, stop_request, write_status
 from studio.services.runs.store import RunStore
-from studio.services.worker.process import (
-    WorkerProcess,
-    cause_of_death,
-    create_time,
-    kill,
-    oom_kills,
-    poll,
-    prefer_for_oom_kill,
-)
-from studio.services.worker.run import Train, cold_command, train_run, work
+from studio.services.worker.compute import Compute, End
+from studio.services.worker.local import LocalCompute
+from studio.services.worker.run import Train, train_run
 from studio.services.worker.sentences import NO_MEMORY
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.03
 #: How often the queue is read even without a notice (a folder may arrive by copying).
 SCAN_S = 5.0
 IDLE_EXIT_S = 30.0
@@ -54,52 +44,45 @@ SETTLED_S = 30.0
 
 
 class Trainer:
-    """The loop of the trainer process.
+    """The loop of the trainer process, which holds the training slot.
 
     Args:
         settings: where the runs lie; what a run may use is in its own ``job.json``.
-        train: what a worker does; tests give a scripted one.
+        compute: who carries runs out.
         idle_exit_s: seconds without work and without a server's sign of life after which :meth:`run` returns.
+        parent: number of the process that this one must not outlive; 0: it stands alone.
     """
 
-    def __init__(self, settings: Settings, train: Train = train_run, idle_exit_s: float = IDLE_EXIT_S) -> None:
+    def __init__(self, settings: Settings, compute: Compute, idle_exit_s: float = IDLE_EXIT_S, parent: int = 0) -> None:
         self._settings = settings
         self._runs = RunStore(settings)
-        self._train = train
+        self._compute = compute
         self._idle_exit_s = idle_exit_s
-        self._lock: IO[bytes] | None = None
-        self._worker: WorkerProcess | None = None
+        self._parent = parent
         self._started = time.time()
         self._notified = -1.0
         self._scanned = 0.0
 
-    def acquire(self) -> bool:
-        """Take the training slot; False if another trainer has it."""
-        for _ in range(5):  # a server that looks whether the slot is free holds the lock for a moment
-            self._lock = try_lock(self._settings.adapters_dir)
-            if self._lock is not None:
-                return True
-            time.sleep(0.02)
-        return False
-
     def run(self) -> str:
-        """Serve the queue. Returns why it ended: ``idle`` or ``changed`` (the program's files are newer than this process).
-
-        Call :meth:`acquire` first.
-        """
+        """Serve the queue. Returns why it ended: ``idle``, ``changed`` (the program's files are newer than this process) or ``orphaned``
+        (the process it belongs to is gone)."""
         self._recover()
         while True:
-            if self._worker is not None:
-                self._watch(self._worker)
-            elif self._something_new():
+            if self._parent and os.getppid() != self._parent:
+                return "orphaned"
+            for run_id in list(self._compute.taken()):
+                self._watch(run_id)
+            if self._compute.free() and self._something_new():
                 self._recover()
-                if self._worker is None:
-                    waiting = self._waiting()
-                    if self._outdated(at_once=bool(waiting)):
-                        return "changed"
-                    if not self._start_first(waiting) and self._idle():
-                        return "idle"
-            time.sleep(POLL_S)
+                waiting = self._waiting()
+                if self._outdated(at_once=bool(waiting)):
+                    return "changed"
+                for run_id in waiting:
+                    if self._compute.free():
+                        self._submit(run_id)
+                if not self._compute.taken() and self._idle():
+                    return "idle"
+            time.sleep(self._compute.poll_s)
 
     def fail_queue(self, message: str) -> None:
         """Give up on everything that waits: this process cannot train."""
@@ -124,39 +107,33 @@ class Trainer:
         return True
 
     def _recover(self) -> None:
-        """Adopt the living worker of a killed trainer; record the end of what the dead ones left."""
+        """Look after the runs that a killed trainer left; record the end of what is dead."""
         for run_id in self._runs.ids():
             folder = self._settings.adapters_dir / run_id
             try:
                 status = read_status(folder)
+                if status.state == "queued" or run_id in self._compute.taken():
+                    continue
                 if status.state in FINAL_STATES:
                     if (folder / "stop.json").exists():
-                        self._record_end(folder, None, None)
-                elif status.state == "queued":
-                    continue
-                elif not owner_alive(status):
-                    self._record_end(folder, None, None)
-                elif self._worker is None:
-                    log.info("run %s: its worker %d outlived its trainer; waiting for it", run_id, status.pid)
-                    self._worker = self._watched(run_id, folder, status, child=False)
+                        self._record_end(folder, End(status.state, status.message))
+                elif not self._compute.adopt(run_id, status):
+                    self._record_end(folder, End("interrupted", DIED))
             except FileNotFoundError:
                 continue
             except (StudioError, OSError) as error:
                 log.warning("run %s cannot be looked after: %s", run_id, error)
 
     def _waiting(self) -> list[str]:
-        """Queued runs, the one that waits longest first."""
+        """Queued runs that nobody has taken, the one that waits longest first."""
         waiting: list[tuple[float, str]] = []
+        taken = set(self._compute.taken())
         for run_id in self._runs.ids():
             with contextlib.suppress(OSError, StudioError):
                 status = read_status(self._settings.adapters_dir / run_id)
-                if status.state == "queued":
+                if status.state == "queued" and run_id not in taken:
                     waiting.append((status.updated, run_id))
         return [run_id for _, run_id in sorted(waiting)]
-
-    def _start_first(self, waiting: list[str]) -> bool:
-        """Start the first of these that can be started."""
-        return any(self._start(run_id) for run_id in waiting)
 
     def _outdated(self, at_once: bool) -> bool:
         """Whether the program's files changed since this process read them: it would train with old code. While nothing
@@ -165,89 +142,36 @@ class Trainer:
         # A stamp from the future (a clock set back) would never cease to be newer than this process.
         return self._started < stamp <= now and (at_once or now - stamp > SETTLED_S)
 
-    def _start(self, run_id: str) -> bool:
+    def _submit(self, run_id: str) -> None:
         folder = self._settings.adapters_dir / run_id
-        with self._runs.queue_lock():
-            try:
-                status = read_status(folder)
-                if status.state != "queued":
-                    return False
-                mine = replace(status, state="running", message="Starting.", pid=os.getpid())
-                now = time.time()
-                mine = replace(mine, pid_started=create_time(os.getpid()), heartbeat=now, updated=now)
-                write_status(folder, mine)
-            except (StudioError, OSError) as error:
-                log.warning("run %s cannot be started: %s", run_id, error)
-                return False
         try:
-            pid = self._spawn(folder)
+            self._compute.submit(run_id)
+        except (StudioError, FileNotFoundError) as error:
+            log.warning("run %s cannot be started: %s", run_id, error)
         except OSError as error:  # no memory or no process number left
             log.error("run %s: no worker could be started: %s", run_id, error)
             self._record(folder, "failed", NO_MEMORY)
-            return False
-        log.info("run %s: worker %d", run_id, pid)
-        claimed = replace(mine, pid=pid, pid_started=create_time(pid))
-        self._worker = self._watched(run_id, folder, claimed, child=True)
-        return True
 
-    def _spawn(self, folder: Path) -> int:
-        if sys.platform == "darwin":
-            # Forking after Apple's frameworks are loaded crashes the child: there a run starts cold, in a new process.
-            return subprocess.Popen(cold_command(folder), cwd=ROOT, start_new_session=True).pid
-        gc.collect()
-        gc.freeze()  # what is imported by now is never collected, so the child shares its pages with us
-        pid = os.fork()
-        if pid:
-            return pid
-        exit_code = 70
-        try:
-            os.setsid()
-            if self._lock is not None:
-                self._lock.close()  # our copy: else the slot would look taken while a worker outlives its trainer
-            prefer_for_oom_kill()
-            if self._train is train_run and _cuda_spoiled():
-                os.execv(sys.executable, cold_command(folder))
-            exit_code = work(folder, self._train)
-        except BaseException:
-            log.exception("the worker failed outside of its run")
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(exit_code)
+    # -- one run ------------------------------------------------------------------------------------------------------
 
-    def _watched(self, run_id: str, folder: Path, status: RunStatus, child: bool) -> WorkerProcess:
-        try:
-            kill_after = read_job(folder).settings.kill_after_s
-        except (StudioError, OSError):
-            kill_after = self._settings.kill_after_s
-        return WorkerProcess(run_id, folder, status.pid, status.pid_started, child, kill_after, oom_kills())
-
-    # -- one worker ---------------------------------------------------------------------------------------------------
-
-    def _watch(self, worker: WorkerProcess) -> None:
-        ended, exit_status = poll(worker)
-        asked = stop_request(worker.folder)
-        if not ended:
-            if asked is not None and not worker.killed:
-                now = time.monotonic()
-                worker.kill_at = worker.kill_at or now + worker.kill_after_s
-                # Nothing of a discarded run is wanted, so there is no step end worth waiting for.
-                if asked.mode == "discard" or now >= worker.kill_at:
-                    log.info("run %s: killing worker %d", worker.run_id, worker.pid)
-                    worker.killed = True
-                    kill(worker.pid)
+    def _watch(self, run_id: str) -> None:
+        folder = self._settings.adapters_dir / run_id
+        end = self._compute.state(run_id)
+        if end is None:
+            asked = stop_request(folder)
+            if asked is not None:
+                self._compute.stop(run_id, asked)
             return
-        self._worker = None
         self._notified = -1.0  # look at the queue at once
         try:
-            self._record_end(worker.folder, worker, exit_status)
+            self._record_end(folder, end)
         except FileNotFoundError:
-            log.info("run %s is gone", worker.run_id)
+            log.info("run %s is gone", run_id)
         except (StudioError, OSError):
-            log.exception("run %s: its end could not be recorded", worker.run_id)
+            log.exception("run %s: its end could not be recorded", run_id)
 
-    def _record_end(self, folder: Path, worker: WorkerProcess | None, exit_status: int | None) -> None:
-        """Record the end of a run whose process is gone, unless it did so itself; clear away its requests.
+    def _record_end(self, folder: Path, end: End) -> None:
+        """Record the end of a run that nobody works on any more, unless that was done; clear away its requests.
 
         Under the lock, and looking afresh: it may have written its last word a moment ago, and somebody may be resuming
         it already, in which case its files are not ours any more.
@@ -261,8 +185,7 @@ class Trainer:
                 remove_folder(folder)
                 return
             if status.state not in FINAL_STATES:
-                cause = cause_of_death(worker, exit_status) if worker else ("interrupted", DIED)
-                self._record(folder, *cause)
+                self._record(folder, end.state, end.message)
             for name in ("stop.json", "job.json"):
                 clear_away(folder / name)
 
@@ -282,10 +205,14 @@ class Trainer:
         return time.time() - max(seen, self._started) > self._idle_exit_s
 
 
-def _cuda_spoiled() -> bool:
-    from studio.ml.training.forking import cuda_spoiled_by_fork
-
-    return cuda_spoiled_by_fork()
+def hold_slot(adapters_dir: Path) -> IO[bytes] | None:
+    """The training slot, held until the file is closed; None if another trainer has it."""
+    for _ in range(5):  # a server that looks whether the slot is free holds the lock for a moment
+        lock = try_lock(adapters_dir)
+        if lock is not None:
+            return lock
+        time.sleep(0.02)
+    return None
 
 
 def _source_stamp() -> float:
@@ -310,12 +237,23 @@ def _preload() -> None:
     detox.preload()
 
 
-def main(train: Train = train_run, preload: Callable[[], None] = _preload, idle_exit_s: float = IDLE_EXIT_S) -> None:
-    """Entry of ``python -m studio.services.worker.trainer``; settings come from ``STUDIO_*`` variables."""
+def serve(
+    compute: Callable[[Settings, IO[bytes]], Compute],
+    preload: Callable[[], None],
+    idle_exit_s: float,
+    module: str,
+) -> None:
+    """A trainer process from its start to its end; ``module`` starts it anew when the program's files changed. Settings come from
+    ``STUDIO_*`` variables."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s: %(message)s")
-    trainer = Trainer(load_settings(), train, idle_exit_s)
-    if not trainer.acquire():
+    parser = argparse.ArgumentParser(prog=module)
+    parser.add_argument("--parent", type=int, default=0, help="end with this process, whatever is at work")
+    settings, options = load_settings(), parser.parse_args()
+    slot = hold_slot(settings.adapters_dir)
+    if slot is None:
         return
+    computing = compute(settings, slot)
+    trainer = Trainer(settings, computing, idle_exit_s, options.parent)
     began = time.monotonic()
     try:
         preload()
@@ -327,8 +265,14 @@ def main(train: Train = train_run, preload: Callable[[], None] = _preload, idle_
     log.info("warm after %.1f s", time.monotonic() - began)
     why = trainer.run()
     log.info("ending: %s", why)
+    computing.close(abandon=why == "orphaned")
     if why == "changed":
-        os.execv(sys.executable, [sys.executable, "-m", "studio.services.worker.trainer"])
+        os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])
+
+
+def main(train: Train = train_run, preload: Callable[[], None] = _preload, idle_exit_s: float = IDLE_EXIT_S) -> None:
+    """Entry of ``python -m studio.services.worker.trainer``."""
+    serve(lambda settings, slot: LocalCompute(settings, train, slot), preload, idle_exit_s, TRAINER)
 
 
 if __name__ == "__main__":

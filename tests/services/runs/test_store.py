@@ -19,7 +19,7 @@ from studio.domain.runs import RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError
 from studio.services.files.records import LineWriter, read_lines, read_record, write_record
 from studio.services.runs.events import drop_superseded
-from studio.services.runs.folder import new_run_id
+from studio.services.runs.folder import SNAPSHOT_PAIRS, new_run_id
 from studio.services.runs.recipe_file import read_recipe
 from studio.services.runs.status import read_status, stop_request, write_status
 from studio.services.runs.store import RunStore
@@ -61,8 +61,18 @@ def test_a_created_run_reads_back_as_it_was_written(settings: Settings, store: R
     assert not list(settings.adapters_dir.glob(".new-*"))
 
 
+def test_a_run_keeps_the_pairs_it_uses_of_a_large_dataset(settings: Settings, store: RunStore) -> None:
+    recipe = dataclasses.replace(make_recipe("aaa"), row_ids=("p4990", "p7"), rows_support=(True, False))
+    store.create(recipe, make_dataset(5000))
+    kept = store.dataset("aaa")
+    assert {"p4990", "p7"} <= {pair.id for pair in kept.pairs}
+    assert len(kept.pairs) == 2 + SNAPSHOT_PAIRS
+    assert [pair.id for pair in kept.heldout] == ["h1"]
+
+
 def test_no_password_reaches_the_run_folder(settings: Settings) -> None:
-    secrets = {"admin_password": "open sesame", "database_url": "postgresql://studio:sesame@localhost/votes"}
+    database = "postgresql://studio:sesame@localhost/votes"
+    secrets = {"admin_password": "open sesame", "database_url": database, "chat_key": "sesame"}
     folder = queue(dataclasses.replace(settings, **secrets), "run-one")
     assert all("sesame" not in path.read_text() for path in folder.iterdir())
 

@@ -1,4 +1,5 @@
-"""The trainer process: queue, stop, kill, orphans. Workers play a script (tests/helpers/scripted_trainer.py), so seconds suffice."""
+"""The trainer process: queue, kill, orphans. What holds of a cluster too is in test_compute.py.
+Workers play a script (tests/helpers/scripted_trainer.py), so seconds suffice."""
 
 from __future__ import annotations
 
@@ -21,9 +22,10 @@ from studio.services.recipes.queue import ensure_trainer, release_trainer, train
 from studio.services.runs.status import read_status, write_status
 from studio.services.runs.store import RunStore
 from studio.services.worker import trainer
+from studio.services.worker.local import LocalCompute
 from studio.services.worker.run import cold_command
 from tests.helpers.runs import queue, scripted
-from tests.helpers.services import settings_in
+from tests.helpers.scripted_trainer import play
 from tests.helpers.waiting import wait_until
 
 
@@ -73,7 +75,7 @@ def test_runs_are_done_first_in_first_out_one_at_a_time(settings: Settings, stor
 def test_a_waiting_trainer_looks_at_the_queue_when_a_run_comes(
     settings: Settings, store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting = trainer.Trainer(settings)
+    waiting = unstarted(settings)
     monkeypatch.setattr(trainer, "SCAN_S", 60.0)
     assert waiting._something_new(), "the first look"
     assert not waiting._something_new(), "nothing came since"
@@ -87,48 +89,6 @@ def test_a_run_queued_while_the_trainer_waits_is_done(settings: Settings, store:
         for name in ("first", "second"):
             queue(settings, name, "steps=1")
             wait_state(store, name, "done")
-
-
-def test_stop_and_keep_then_resume_goes_on_from_the_checkpoint(settings: Settings, store: RunStore) -> None:
-    queue(settings, "aaa", "steps=40 pause=0.05")
-    with scripted(settings):
-        wait_until(lambda: len(store.events("aaa")[0]) >= 5)
-        store.stop("aaa", "keep")
-        assert state(store, "aaa") in ("stopping", "stopped")
-        wait_state(store, "aaa", "stopped")
-        stopped = store.get("aaa")
-        assert stopped.has_adapter
-        assert "step" in stopped.status.message
-        assert stopped.last_step is not None
-        assert stopped.last_step.step < 40
-        wait_until(lambda: not (stopped.folder / "stop.json").exists())
-        store.resume("aaa")
-        wait_state(store, "aaa", "done")
-    assert store.get("aaa").status.seconds > stopped.status.seconds
-    first_steps = [int(n) for n in (settings.adapters_dir / "order.txt").read_text().split()[1::2]]
-    assert first_steps[0] == 1
-    assert first_steps[1] > 4
-
-
-def test_stop_and_discard_removes_the_run_and_frees_the_slot(settings: Settings, store: RunStore) -> None:
-    queue(settings, "aaa", "steps=1000 pause=0.05 deaf=1")
-    queue(settings, "bbb", "steps=1")
-    with scripted(settings):
-        wait_until(lambda: store.events("aaa")[0])
-        store.stop("aaa", "discard")
-        wait_until(lambda: "aaa" not in store.ids())
-        wait_state(store, "bbb", "done")
-    assert not list(settings.adapters_dir.glob(".trash-*"))
-
-
-def test_a_run_that_does_not_stop_is_killed_after_the_time_out(settings: Settings, store: RunStore) -> None:
-    settings = dataclasses.replace(settings, kill_after_s=0.5)
-    queue(settings, "aaa", "steps=1000 pause=0.05 deaf=1")
-    with scripted(settings):
-        wait_until(lambda: store.events("aaa")[0])
-        store.stop("aaa", "keep")
-        wait_until(lambda: read_status(settings.adapters_dir / "aaa").state == "interrupted")
-    assert "within 0.5 s" in store.status("aaa").message
 
 
 def test_a_run_killed_while_measuring_keeps_its_adapter(settings: Settings, store: RunStore) -> None:
@@ -149,36 +109,6 @@ def test_a_killed_worker_reads_interrupted_and_the_queue_goes_on(settings: Setti
         os.kill(read_status(settings.adapters_dir / "aaa").pid, signal.SIGKILL)
         wait_until(lambda: read_status(settings.adapters_dir / "aaa").state == "interrupted")
         wait_state(store, "bbb", "done")
-
-
-FAILURES = {
-    "raise:MemoryError": "not enough memory",
-    "raise:RuntimeError": "not enough memory",
-    "raise:NoSpace": "disk is full",
-    "raise:NaN": "The loss became NaN at step 3; try a lower learning rate.",
-    "raise:KeyError": "nobody foresaw (KeyError: 'surprise'); its log",
-    "signal:SIGSEGV": "crashed (SIGSEGV)",
-    "exit:7": "exit code 7",
-}
-
-
-@pytest.fixture(scope="module")
-def failed(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
-    """A run that failed in each of these ways, all by one trainer; ``run-0`` in the first."""
-    settings = settings_in(tmp_path_factory.mktemp("failed"))
-    folders = [queue(settings, f"run-{n}", f"steps=3 then={then}") for n, then in enumerate(FAILURES)]
-    with scripted(settings):
-        wait_until(lambda: all(read_status(folder).state == "failed" for folder in folders))
-    return RunStore(settings)
-
-
-@pytest.mark.parametrize(("number", "then"), enumerate(FAILURES), ids=FAILURES)
-def test_a_failed_run_says_why_in_one_sentence(failed: RunStore, number: int, then: str) -> None:
-    message = failed.status(f"run-{number}").message
-    assert FAILURES[then] in message
-    assert "\n" not in message
-    if then == "raise:KeyError":
-        assert "Traceback" in failed.log_tail(f"run-{number}")
 
 
 def test_a_second_trainer_finds_the_slot_taken(settings: Settings, store: RunStore) -> None:
@@ -271,7 +201,7 @@ def test_a_worker_can_also_start_cold(settings: Settings, store: RunStore, tmp_p
 def test_a_trainer_older_than_the_program_steps_aside_before_the_next_run(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    aged = trainer.Trainer(settings)
+    aged = unstarted(settings)
     now = time.time()
     aged._started = now - 1
     for stamp, at_once, wanted in (
@@ -284,6 +214,12 @@ def test_a_trainer_older_than_the_program_steps_aside_before_the_next_run(
         assert aged._outdated(at_once) is wanted
     monkeypatch.undo()
     assert trainer._source_stamp() == max(Path(m.__file__).stat().st_mtime for m in studio_modules())
+
+
+def unstarted(settings: Settings) -> trainer.Trainer:
+    slot = trainer.hold_slot(settings.adapters_dir)
+    assert slot is not None
+    return trainer.Trainer(settings, LocalCompute(settings, play, slot))
 
 
 def studio_modules() -> list[Any]:

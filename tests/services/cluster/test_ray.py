@@ -1,0 +1,146 @@
+"""A real Ray cluster of two nodes on this machine: what happens to runs when a node, the app or the cluster goes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from studio.config import ROOT, Settings
+from studio.domain.events import StepEvent
+from studio.services.align.service import AlignForm
+from studio.services.recipes.queue import release_trainer
+from studio.services.runs.status import read_status
+from studio.services.runs.store import RunStore
+from tests.helpers.ray_cluster import add_node, raylet
+from tests.helpers.ray_cluster import cluster as cluster
+from tests.helpers.runs import queue, scripted
+from tests.helpers.services import opened, settings_in
+from tests.helpers.waiting import wait_until
+
+START = "demo-support-90"
+
+
+@pytest.fixture
+def settings(cluster: Any, tmp_path: Path) -> Settings:
+    return settings_in(tmp_path, ray_address=cluster.address, ray_node_dir=str(tmp_path / "node"))
+
+
+@pytest.fixture
+def store(settings: Settings) -> RunStore:
+    return RunStore(settings)
+
+
+def steps(store: RunStore, run_id: str) -> list[int]:
+    return [event.step for event in store.events(run_id)[0] if isinstance(event, StepEvent)]
+
+
+def wait_state(store: RunStore, run_id: str, state: str) -> None:
+    wait_until(lambda: store.status(run_id).state == state, 120)
+
+
+def node_at_work(cluster: Any) -> Any:
+    """The node on which a trainer process is."""
+    raylets = {raylet(node): node for node in cluster.worker_nodes}
+    for process in psutil.process_iter(["cmdline"]):
+        with contextlib.suppress(psutil.Error):
+            if "--parent" in (process.info["cmdline"] or []):
+                for parent in process.parents():
+                    if parent.pid in raylets:
+                        return raylets[parent.pid]
+    return None
+
+
+def test_a_killed_app_finds_its_runs_again(settings: Settings, store: RunStore) -> None:
+    queue(settings, "aaa", "steps=80 pause=0.1")
+    with scripted(settings) as first:
+        wait_until(lambda: steps(store, "aaa"), 120)
+        first.kill()
+        first.wait(30)
+    desk = read_status(settings.adapters_dir / "aaa").pid
+    seen = len(steps(store, "aaa"))
+    wait_until(lambda: len(steps(store, "aaa")) > seen)  # nobody of the app is there
+    with scripted(settings):
+        queue(settings, "bbb", "steps=1")
+        wait_state(store, "bbb", "done")
+        assert store.status("aaa").state == "running"
+        assert read_status(settings.adapters_dir / "aaa").pid == desk
+        store.stop("aaa", "keep")
+        wait_state(store, "aaa", "stopped")
+        wait_until(lambda: not (settings.adapters_dir / "aaa" / "stop.json").exists())
+    last = steps(store, "aaa")
+    assert last == list(range(1, len(last) + 1))
+
+
+def test_a_run_waits_for_a_card_and_for_the_right_versions(
+    cluster: Any, settings: Settings, store: RunStore, tmp_path: Path
+) -> None:
+    fake = tmp_path / "site" / "transformers-0.0.1.dist-info"
+    fake.mkdir(parents=True)
+    (fake / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 0.0.1\n")
+    queue(replace(settings, ray_gpus=1), "aaa")
+    with scripted(settings):
+        wait_until(lambda: "No node of the Ray cluster has 1 CPU and 1 GPU" in store.status("aaa").message, 120)
+        assert store.status("aaa").state == "queued"
+        node = add_node(cluster, num_gpus=1, env_vars={"PYTHONPATH": str(fake.parent)})
+        try:
+            wait_state(store, "aaa", "failed")
+        finally:
+            cluster.remove_node(node)
+    assert "has transformers 0.0.1, this studio 5." in store.status("aaa").message
+
+
+def test_a_real_run_goes_on_from_an_adapter_of_the_app(settings: Settings, store: RunStore) -> None:
+    shutil.copytree(ROOT / "adapters" / START, settings.adapters_dir / START)
+    chosen = AlignForm.from_preset("embedded", "embedded", dataset_id="live-action-en", support_ratio=0.1, data_size=8)
+    form = replace(
+        chosen, settings=replace(chosen.settings, epochs=2.0, measured_answers=4, max_length=128), start_run=START
+    )
+    with opened(settings) as services:
+        try:
+            run_id = services.align.start(form)
+            told: list[Any] = []
+            view = services.queue.wait(run_id, told.append)
+            assert view.status.state == "done", view.status.message
+            assert view.has_adapter
+            assert [event.step for event in told if isinstance(event, StepEvent)] == [1, 2]
+            assert view.adapter_share is not None
+            assert view.recipe.start_run == START
+            assert not (view.folder / "checkpoint").exists()
+        finally:
+            release_trainer(settings)
+
+
+def test_a_run_goes_on_where_its_node_was_killed(cluster: Any, settings: Settings, store: RunStore) -> None:
+    queue(settings, "aaa", "steps=100 pause=0.1")
+    with scripted(settings):
+        wait_until(lambda: len(steps(store, "aaa")) > 10, 120)
+        node = node_at_work(cluster)
+        os.kill(raylet(node), signal.SIGKILL)
+        wait_state(store, "aaa", "done")
+    seen = steps(store, "aaa")
+    assert sorted(set(seen)) == list(range(1, 101))
+    assert (
+        "is gone; going on from the last checkpoint on node" in (settings.adapters_dir / "aaa" / "log.txt").read_text()
+    )
+    assert seen.count(1) == 1, "it did not begin anew"
+    assert sum(seen.count(step) > 1 for step in set(seen)) < 20
+
+
+def test_a_cluster_that_is_gone_says_so_and_loses_nothing(cluster: Any, settings: Settings, store: RunStore) -> None:
+    queue(settings, "aaa", "steps=1000 pause=0.1")
+    with scripted(settings):
+        wait_until(lambda: len(steps(store, "aaa")) > 4, 120)
+        cluster.shutdown()
+        wait_until(lambda: "The Ray cluster at" in store.status("aaa").message, 120)
+    assert store.status("aaa").state == "queued"
+    assert (settings.adapters_dir / "aaa" / "checkpoint" / "step.json").exists()
+    store.stop("aaa", "discard")
+    assert store.ids() == []
