@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 from studio.domain.evaluations import Evaluation
 from studio.domain.runs import Recipe
 from studio.errors import NotFoundError, StudioError
+from studio.i18n import said
 from studio.services import Services
 from studio.ui.evaluations.report import POLICY, report_html
 from studio.ui.parts.html import Macros
@@ -81,4 +82,4 @@ def _page(services: Services, evaluation_id: str) -> str:
 
 
 def _plain(sentence: str, status: int) -> Response:
-    return HTMLResponse(_HTML.sentence(sentence), status, headers=_HEADERS)
+    return HTMLResponse(_HTML.sentence(said(sentence)), status, headers=_HEADERS)

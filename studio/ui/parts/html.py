@@ -14,8 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 from markupsafe import Markup
 
+from studio.i18n import _, n_, said
 from studio.services import wording
 from studio.services.statistics.intervals import wilson
+from studio.services.template_words import marked, words
 from studio.ui.page import theme
 from studio.ui.parts.cover import shape
 
@@ -27,10 +29,10 @@ _FIGURES = ("counted", "percent", "bounds", "ratio", "decimal", "signed", "durat
 
 class _Compact(Extension):
     """Templates are laid out in lines; on the page a line break beside a tag or between two expressions is
-    nothing, and one within a text a space."""
+    nothing, and one within a text a space. Its texts are said in the page's language."""
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        return _IN_TEXT.sub(" ", _BESIDE_TAGS.sub("", source))
+        return marked(_IN_TEXT.sub(" ", _BESIDE_TAGS.sub("", source)))
 
 
 _ENVIRONMENT = Environment(
@@ -41,7 +43,8 @@ _ENVIRONMENT = Environment(
     extensions=[_Compact],
 )
 _ENVIRONMENT.globals |= {"state_colors": theme.STATE_COLORS, "support_color": theme.SUPPORT_COLOR}
-_ENVIRONMENT.filters |= {"date": lambda seconds: time.strftime("%Y-%m-%d", time.gmtime(seconds))}
+_ENVIRONMENT.globals |= {"_": _, "n_": n_, "words": words}
+_ENVIRONMENT.filters |= {"said": said, "date": lambda seconds: time.strftime("%Y-%m-%d", time.gmtime(seconds))}
 _ENVIRONMENT.filters |= {
     # a token's white space, to be seen where the token is named, and to break lines where it stands
     "visible": lambda text: text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "␣"),

@@ -21,6 +21,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from studio.errors import InputError, NotAllowedError
+from studio.i18n import said
 from studio.services import Services
 from studio.services.votes.filters import VoteFilters
 from studio.ui.page.access import secret_of
@@ -45,7 +46,7 @@ def present_routes(services: Services) -> list[BaseRoute]:
 
     async def shown(request: Request) -> Response:
         if not services.gate.knows(secret_of(request)):
-            return HTMLResponse(Macros("evaluations/report_page.html").sentence(_REFUSAL, "./"), 403)
+            return HTMLResponse(Macros("evaluations/report_page.html").sentence(said(_REFUSAL), "./"), 403)
         return plain_page(PAGE)
 
     return [
