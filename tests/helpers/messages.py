@@ -11,9 +11,11 @@ mark what is put together in the page's language, and :func:`is_sentence` finds 
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -48,14 +50,23 @@ _TECHNICAL = re.compile(r"[\\<>^=|]|\(\?|=>|%[sdrYm{.]|__|\{\{|::|;base|'(?:self
 #: Where most words are no page's: what models are asked and texts are told by.
 WORDLESS = ("ml/", "services/data/shapes", "services/files/decoding", "config.py", "store", "domain/data.py", "services/votes/dataset_card", "services/library/model_card",
             "services/detox/card", "services/reward/card", "services/library/adapter_config")  # fmt: skip
+_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 _TOLD = re.compile(r'\btr\("((?:[^"\\]|\\.)*)"')
 
 #: (English, plural or None, where)
 Message = tuple[str, str | None, str]
 
 
+#: Texts that read like ours and are for no page: what files and models are told, names, headers of answers.
+NO_MESSAGES = frozenset(json.loads(Path(__file__).with_name("no_messages.json").read_text(encoding="utf-8")))
+
+
 def found() -> Iterator[Message]:
     """All messages of the program, in the order of its files."""
+    return (message for message in _all() if message[0] not in NO_MESSAGES)
+
+
+def _all() -> Iterator[Message]:
     for path in sorted(STUDIO.rglob("*")):
         place = path.relative_to(STUDIO).as_posix()
         if place.startswith(SILENT) or not path.is_file():
@@ -286,7 +297,9 @@ def catalogue(code: str) -> Catalog:
     """The messages of today with the translations there are of a language."""
     path = LOCALE / code / "LC_MESSAGES" / "studio.po"
     known = read_po(path.open("rb"), locale=code) if path.exists() else Catalog(locale=code)
-    today = Catalog(locale=code, project="alignment-studio", version="1", fuzzy=False, charset="utf-8")
+    # one date, so that a file changes with its messages alone
+    dates = {"creation_date": _DATE, "revision_date": _DATE}
+    today = Catalog(locale=code, project="alignment-studio", version="1", fuzzy=False, charset="utf-8", **dates)
     for one, many, place in found():
         old = known.get(one)
         text = old.string if old is not None else ""
@@ -312,7 +325,6 @@ def _filled(text: Any) -> bool:
 
 def po_text(today: Catalog) -> bytes:
     """A catalogue as its file."""
-    today.creation_date = today.revision_date = ""  # type: ignore[assignment]
     content = BytesIO()
     write_po(content, today, width=0, sort_by_file=False, omit_header=False, include_lineno=False)
     return content.getvalue()
