@@ -30,7 +30,11 @@ _TRADITIONAL = ("zh-hant", "zh-tw", "zh-hk", "zh-mo")
 _FOLDER = Path(__file__).parent / "locale"
 #: Characters of a sentence that is looked up; a longer text is no sentence of ours.
 _LONGEST = 2_000
-_SENTENCE_ENDS = re.compile(r"(?<=[.!?…)])(\s+)(?=[A-Z*⚠(])|(\n+)")
+#: Between facts in a row.
+_FACTS = " · "
+#: Letters of fixed text below which a message says little by itself.
+_FEW = 14
+_SENTENCE_ENDS = re.compile(r"(?<=[.!?…)])(\s+)(?=[A-Z0-9*⚠(])|(\n+)")
 
 _language: ContextVar[str] = ContextVar("language", default=ENGLISH)
 
@@ -104,8 +108,14 @@ def _said(code: str, text: str) -> str:
     whole = catalogue.whole(text)
     if whole is not None:
         return whole
+    if text.endswith(".") and (whole := catalogue.whole(text[:-1])) is not None:
+        return f"{whole}。"
     parts = [part for part in _SENTENCE_ENDS.split(text) if part]  # sentences and the blanks between them
-    return "".join(part if len(parts) == 1 or part.isspace() else _said(code, part) for part in parts)
+    if len(parts) > 1:
+        told = "".join(part if part.isspace() else _said(code, part) for part in parts)
+        return told.replace("。 ", "。")
+    facts = text.split(_FACTS)
+    return _FACTS.join(_said(code, fact) for fact in facts) if len(facts) > 1 else text
 
 
 class Pattern(NamedTuple):
@@ -145,12 +155,15 @@ class Catalogue:
             fixed = [piece[0] for piece in pieces]
             if not any(piece[1] for piece in pieces) or not any(map(str.isalpha, "".join(fixed))):
                 continue
+            letters = sum(map(str.isalpha, "".join(fixed)))
             seen: set[str] = set()
             expression = ""
             for literal, name, _spec, _conversion in pieces:
                 expression += re.escape(literal)
                 if name:
-                    expression += f"(?P={name})" if name in seen else f"(?P<{name}>.+?)"
+                    # with few words around it a field is a figure or a name, no list of other things
+                    one = ".*?" if letters > _FEW else r"(?:(?! · |, |\. |; |: ).)*?"
+                    expression += f"(?P={name})" if name in seen else f"(?P<{name}>{one})"
                     seen.add(name)
             found.append(
                 (len("".join(fixed)), Pattern(max(fixed, key=len), re.compile(expression, re.DOTALL), message))

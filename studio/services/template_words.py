@@ -27,8 +27,15 @@ _TOKEN = re.compile(
 )
 _EXPRESSION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
 _ATTRIBUTE = re.compile(r'(?<= )(title|aria-label|placeholder|alt)="((?:[^"{]|\{\{.*?\}\})*)"', re.DOTALL)
+#: In an expression: a text chosen by a condition, and any text; what a text's ``%s`` and the like leave open.
+_CHOSEN = re.compile(
+    r'"([^"%\\]*[A-Za-z]{2}[^"%\\]*)"(?=\s+(?:if|else)\b)|(?<=else )"([^"%\\]*[A-Za-z]{2}[^"%\\]*)"|(?<= or )"([^"%\\]*[A-Za-z]{2}[^"%\\]*)"'
+)
+_TEXT = re.compile(r'"([^"\\]*)"')
+_OPEN = re.compile(r"%[-+,.\d]*[sdfg]")
 _TAGS = re.compile(r"</?\w+>|&\w+;")
 _NAME = re.compile(r"[A-Za-z_]\w*")
+_NO_NAMES = ("_", "if", "else", "or", "not", "and", "is", "none")
 #: Texts are messages where they hold a word.
 _WORD = re.compile(r"[A-Za-z]{2}")
 
@@ -52,7 +59,19 @@ def messages(source: str) -> list[str]:
         return call
 
     _walked(source, note)
+    for expression in _EXPRESSION.findall(source):
+        for text in _TEXT.findall(expression):
+            message = _opened(text)
+            if _WORD.search(message) and (" " in message or message[0].isupper()) and not re.search(r"[=<>/]", message):
+                found.append(message)
     return found
+
+
+def _opened(text: str) -> str:
+    """A ``%`` format as a message: what it leaves open are the fields x1, x2, …"""
+    fixed = _OPEN.split(text)
+    fields = [f"{{x{number}}}" for number in range(1, len(fixed))]
+    return "".join(a + b for a, b in zip(fixed, [*fields, ""], strict=True)).replace("%%", "%").strip()
 
 
 def _walked(source: str, put: Callable[[str, str], str]) -> str:
@@ -60,7 +79,7 @@ def _walked(source: str, put: Callable[[str, str], str]) -> str:
     group = ""
     for kind, text in _tokens(source):
         if kind in ("text", "expression", "inline"):
-            group += text
+            group += _EXPRESSION.sub(lambda found: _chosen(found[0], put), text)
             continue
         parts += [_said(group, put), text if kind != "element" else _attributes(text, put)]
         group = ""
@@ -76,7 +95,17 @@ def _tokens(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _attributes(element: str, put: Callable[[str, str], str]) -> str:
-    return _ATTRIBUTE.sub(lambda found: f'{found[1]}="{_said(found[2], put)}"', element)
+    return _ATTRIBUTE.sub(lambda found: f'{found[1]}="{_said(_chosen(found[2], put), put)}"', element)
+
+
+def _chosen(expression: str, put: Callable[[str, str], str]) -> str:
+    """An expression whose choice of texts is said in the page's language."""
+
+    def say(found: re.Match[str]) -> str:
+        text = found[1] or found[2] or found[3]
+        return put(text.strip(), f"_({json.dumps(text, ensure_ascii=False)})")
+
+    return _CHOSEN.sub(say, expression)
 
 
 def _said(text: str, put: Callable[[str, str], str]) -> str:
@@ -108,5 +137,6 @@ def _said(text: str, put: Callable[[str, str], str]) -> str:
 def _field_name(expression: str) -> str:
     """The name of an expression's value: the last one before its filters, beside texts."""
     value = re.sub(r'"[^"]*"|\'[^\']*\'', "", expression.partition(" if ")[0].partition("|")[0])
-    names: list[str] = _NAME.findall(value) or _NAME.findall(expression)
+    found = _NAME.findall(value), _NAME.findall(re.sub(r'"[^"]*"', "", expression))
+    names = next(filter(None, ([name for name in some if name not in _NO_NAMES] for some in found)), [])
     return names[-1].lower() if names else "value"

@@ -35,8 +35,33 @@ CODES = ("zh_Hant", "zh_Hans")
 SILENT = ("cli", "store/migrations", "store/tables.py", "ml/shipped", "__main__.py", "ui/start_checks.py", "ui/launch.py", "ui/page/theme.py",
           "services/data/stance_prefix.py", "services/template_words.py", "i18n.py", "services/evaluations/dynamodb.py", "ml/lora", "ml/models/frames.py")  # fmt: skip
 #: Properties of components, and functions whose first text is shown.
-SHOWN = ("label", "info", "placeholder", "headers", "submit_btn", "stop_btn", "choices", "title", "note", "help", "name")
-SPEAKING = ("Button", "DownloadButton", "UploadButton", "Markdown", "Tab", "TabItem", "Accordion", "Info", "Warning", "Radio", "Dropdown", "CheckboxGroup")
+SHOWN = (
+    "label",
+    "info",
+    "placeholder",
+    "headers",
+    "submit_btn",
+    "stop_btn",
+    "choices",
+    "title",
+    "note",
+    "help",
+    "name",
+)
+SPEAKING = (
+    "Button",
+    "DownloadButton",
+    "UploadButton",
+    "Markdown",
+    "Tab",
+    "TabItem",
+    "Accordion",
+    "Info",
+    "Warning",
+    "Radio",
+    "Dropdown",
+    "CheckboxGroup",
+)
 HIDDEN = ("elem_id", "elem_classes", "js", "storage_key", "secret", "api_name", "datatype", "column_widths", "type", "mode", "show_progress", "trigger_mode",
           "hovertemplate", "textposition", "hovermode", "html_template", "js_on_load", "css_template", "key", "media_type", "headers_", "filename")  # fmt: skip
 #: Calls whose texts nobody sees.
@@ -45,8 +70,12 @@ UNSEEN = ("debug", "info", "warning", "error", "exception", "compile", "getLogge
 _WORD = re.compile(r"[A-Za-z]{2}")
 _SENTENCE = re.compile(r"^[⚠️*`(\"“]*\s*[A-Z0-9{].*\s.*[.!?…:)”*]$", re.DOTALL)
 #: Words in a row (also beside fields), or one with a capital; and what no text for people holds.
-_WORDS = re.compile(r"[\s(;,:·⚠️*⇄…]*(?:[\w'’“”‘`.,;:()·×%+−–-]|\{\w+\})+ \S.*$|[A-Z][a-z]+(?:-[a-z]+)?[.:]?$", re.DOTALL)
-_TECHNICAL = re.compile(r"[\\<>^=|]|\(\?|=>|%[sdrYm{.]|__|\{\{|::|;base|'(?:self|none)'|\.(?:json|jsonl|py|md|gguf|safetensors)$|^[A-Z_]+$|^import |requires_grad")
+_WORDS = re.compile(
+    r"[\s(;,:·⚠️*⇄…]*(?:[\w'’“”‘`.,;:()·×%+−–-]|\{\w+\})+ \S.*$|[A-Z][a-z]+(?:-[a-z]+)?[.:]?$", re.DOTALL
+)
+_TECHNICAL = re.compile(
+    r"[\\<>^=|]|\(\?|=>|%[sdrYm{.]|__|\{\{|::|;base|'(?:self|none)'|\.(?:json|jsonl|py|md|gguf|safetensors)$|^[A-Z_]+$|^import |requires_grad"
+)
 #: Where most words are no page's: what models are asked and texts are told by.
 WORDLESS = ("ml/", "services/data/shapes", "services/files/decoding", "config.py", "store", "domain/data.py", "services/votes/dataset_card", "services/library/model_card",
             "services/detox/card", "services/reward/card", "services/library/adapter_config")  # fmt: skip
@@ -72,11 +101,15 @@ def _all() -> Iterator[Message]:
         if place.startswith(SILENT) or not path.is_file():
             continue
         if path.suffix == ".py":
-            yield from ((one, many, f"studio/{place}") for one, many in in_python(path.read_text(encoding="utf-8"), place))
+            yield from (
+                (one, many, f"studio/{place}") for one, many in in_python(path.read_text(encoding="utf-8"), place)
+            )
         elif path.suffix == ".html":
             source = path.read_text(encoding="utf-8")
             yield from ((message, None, f"studio/{place}") for message in template_messages(source))
-            yield from ((message, None, f"studio/{place}") for message in re.findall(r'\b_\("((?:[^"\\]|\\.)*)"', source))
+            yield from (
+                (message, None, f"studio/{place}") for message in re.findall(r'\b_\("((?:[^"\\]|\\.)*)"', source)
+            )
         elif path.suffix == ".js":
             for _line, _name, message, _comments in extract_javascript(BytesIO(path.read_bytes()), ["tr"], [], {}):
                 yield message if isinstance(message, str) else message[0], None, f"studio/{place}"
@@ -133,7 +166,9 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         name = _name(node.func)
-        if name in UNSEEN and not (name in ("info", "warning", "error") and _name(getattr(node.func, "value", None)) == "gr"):
+        if name in UNSEEN and not (
+            name in ("info", "warning", "error") and _name(getattr(node.func, "value", None)) == "gr"
+        ):
             if name in ("get", "text", "getattr", "setdefault"):
                 self.generic_visit(node)
             return
@@ -211,7 +246,10 @@ class _Reader(ast.NodeVisitor):
     visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if node.value is not None:
+        if _name(node.target) == "TABS" and isinstance(node.value, ast.Dict):  # the tabs by their labels
+            for label in node.value.keys:
+                self.note(label, has_words)
+        elif node.value is not None:
             self.visit(node.value)
 
     def visit_Dict(self, node: ast.Dict) -> None:
@@ -226,7 +264,9 @@ def has_words(text: str) -> bool:
 
 def is_message(text: str) -> bool:
     """Whether a text is a sentence, some words in a row, or one word with a capital: what a page may show."""
-    return is_sentence(text) or (bool(_WORDS.match(text)) and has_words(text) and not _TECHNICAL.search(text) and len(text) < 600)
+    return is_sentence(text) or (
+        bool(_WORDS.match(text)) and has_words(text) and not _TECHNICAL.search(text) and len(text) < 600
+    )
 
 
 def is_sentence(text: str) -> bool:

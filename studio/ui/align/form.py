@@ -10,9 +10,11 @@ import gradio as gr
 from studio.domain.data import PreferenceRow
 from studio.domain.settings import DpoSettings, LoraSettings, PairSettings
 from studio.errors import StudioError
+from studio.i18n import said
 from studio.services import Services
 from studio.services.align.service import AlignForm
 from studio.services.recipes.presets import PRESETS
+from studio.services.wording import counted
 from studio.ui.page.access import OPERATORS_ROWS, may_read_data
 from studio.ui.parts.base_fetch import BaseNeeds
 from studio.ui.training.form import (
@@ -158,8 +160,12 @@ def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], 
     dataset = services.datasets.get(form.dataset_id)
     labels = dataset.kind == "labels"
     supporting = sum(not row.flipped for row in rows)
-    words = ("kept as labelled", "flipped") if labels else ("prefer *support*", "prefer *oppose* (marked ⇄)")
-    sentence = f"**{len(rows)} {'pair' if len(rows) == 1 else 'pairs'}**: {supporting} {words[0]}, {len(rows) - supporting} {words[1]}."
+    pairs, flipped = counted(len(rows), "pair"), len(rows) - supporting
+    sentence = (
+        f"**{pairs}**: {supporting} kept as labelled, {flipped} flipped."
+        if labels
+        else f"**{pairs}**: {supporting} prefer *support*, {flipped} prefer *oppose* (marked ⇄)."
+    )
     if not may_read_data(services, form.dataset_id):
         return [], f"{sentence} {OPERATORS_ROWS}"
     shown = list(enumerate(rows, 1))
@@ -174,4 +180,4 @@ def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], 
 
 def _preview_row(number: int, row: PreferenceRow, labels: bool) -> list[Any]:
     side = ("as labelled" if not row.flipped else "⇄ flipped") if labels else ("⇄ oppose" if row.flipped else "support")
-    return [number, row.prompt, row.chosen, row.rejected, side]
+    return [number, row.prompt, row.chosen, row.rejected, said(side)]

@@ -33,14 +33,15 @@ def translated_page(html: str, scripts: str) -> str:
     """Gradio's page with its texts in the language of now, and the words that ``scripts`` say."""
     code = language()
     html = html.replace(' lang="en"', f' lang="{code}"', 1).replace('\tlang="en"', f'\tlang="{code}"', 1)
-    if code == ENGLISH:
-        return html
     start = html.index(_CONFIG) + len(_CONFIG)
     config, length = json.JSONDecoder().raw_decode(html[start:])
+    if code == ENGLISH:
+        return f"{html[: start + length]};window.studioLanguage = '{code}'{html[start + length :]}"
     for component in config["components"]:
         translate(component["type"], component["props"], built=True)
+    scripts += "".join(event["js"] for event in config["dependencies"] if isinstance(event.get("js"), str))
     # Gradio's own words follow the browser; here the page's choice counts
-    words = f"window.studioWords = {script_json(words_of(scripts))}; Object.defineProperty(navigator, 'language', {{value: '{GRADIO[code]}'}})"
+    words = f"window.studioLanguage = '{code}'; window.studioWords = {script_json(words_of(scripts))}; Object.defineProperty(navigator, 'language', {{value: '{GRADIO[code]}'}})"
     return f"{html[:start]}{script_json(config)};{words}{html[start + length :]}"
 
 
@@ -86,7 +87,29 @@ def translated_value(kind: str, value: Any, built: bool = False) -> Any:
         return _IN_HTML.sub(_text_in_html, value)
     if kind == "dataframe" and isinstance(value, dict) and isinstance(value.get("headers"), list):
         return {**value, "headers": [said(str(header)) for header in value["headers"]]}
+    if kind == "plot" and isinstance(value, dict) and isinstance(value.get("plot"), str):
+        return {**value, "plot": translated_figure(value["plot"])}
+    if isinstance(value, str) and value.startswith('{"data":'):
+        return translated_figure(value)
     return value
+
+
+def translated_figure(figure: str) -> str:
+    """A Plotly figure (JSON) with its titles, names and notes in the language of now."""
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, list):
+            return [walk(one) if isinstance(one, dict | list) else one for one in node]
+        return {
+            key: said(value)
+            if key in ("text", "name") and isinstance(value, str)
+            else walk(value)
+            if isinstance(value, dict | list)
+            else value
+            for key, value in node.items()
+        }
+
+    return json.dumps(walk(json.loads(figure)), ensure_ascii=False)
 
 
 def _text_in_html(found: re.Match[str]) -> str:
@@ -122,7 +145,7 @@ def build_switch() -> None:
     """Draw the switch between languages; the page's script (``words.js``) remembers what is chosen and loads the page anew."""
     options = "".join(f'<option value="{code}" lang="{code}">{name}</option>' for code, name in LANGUAGES.items())
     gr.HTML(
-        f'<select class="language-switch" aria-label="Language" data-language>{options}</select>',
+        f'<select class="language-switch" aria-label="Language · 語言 · 语言" data-language>{options}</select>',
         padding=False,
         elem_id="language-box",
     )

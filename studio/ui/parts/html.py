@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 from markupsafe import Markup
 
-from studio.i18n import _, n_, said
+from studio.i18n import _, language, n_, said
 from studio.services import wording
 from studio.services.statistics.intervals import wilson
 from studio.services.template_words import marked, words
@@ -35,6 +35,16 @@ class _Compact(Extension):
         return marked(_IN_TEXT.sub(" ", _BESIDE_TAGS.sub("", source)))
 
 
+def _said(text: object) -> str:
+    """A text of the program in the page's language; HTML is made of such texts already."""
+    return text if isinstance(text, Markup) else said(str(text))
+
+
+def _spoken(figure: Callable[..., str]) -> Callable[..., str]:
+    """A function of :mod:`studio.services.wording`, in the page's language."""
+    return lambda *values: said(figure(*values))
+
+
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parents[1]),
     autoescape=True,
@@ -43,8 +53,8 @@ _ENVIRONMENT = Environment(
     extensions=[_Compact],
 )
 _ENVIRONMENT.globals |= {"state_colors": theme.STATE_COLORS, "support_color": theme.SUPPORT_COLOR}
-_ENVIRONMENT.globals |= {"_": _, "n_": n_, "words": words}
-_ENVIRONMENT.filters |= {"said": said, "date": lambda seconds: time.strftime("%Y-%m-%d", time.gmtime(seconds))}
+_ENVIRONMENT.globals |= {"_": _, "n_": n_, "language": language, "words": words}
+_ENVIRONMENT.filters |= {"said": _said, "date": lambda seconds: time.strftime("%Y-%m-%d", time.gmtime(seconds))}
 _ENVIRONMENT.filters |= {
     # a token's white space, to be seen where the token is named, and to break lines where it stands
     "visible": lambda text: text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "␣"),
@@ -54,7 +64,7 @@ _ENVIRONMENT.filters |= {
     "shape": shape,
     "wilson": wilson,
     "zip": zip,
-    **{name: getattr(wording, name) for name in _FIGURES},
+    **{name: _spoken(getattr(wording, name)) for name in _FIGURES},
 }
 
 

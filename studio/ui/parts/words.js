@@ -6,7 +6,7 @@
         return text.replace(/\{(\w+)\}/g, (place, name) => (name in fields ? fields[name] : place));
     };
 
-    const shown = () => document.documentElement.lang;
+    const shown = () => window.studioLanguage ?? document.documentElement.lang;
 
     document.addEventListener("change", ({ target }) => {
         if (!(target instanceof HTMLSelectElement) || !target.matches("[data-language]")) return;

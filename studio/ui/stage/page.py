@@ -167,7 +167,7 @@ def _training(services: Services, run: RunView) -> dict[str, Any]:
     samples = services.runs.samples(run.run_id)
     step, film = 0, []
     if samples:
-        _, step, answers = frame(samples, max(sample.step for sample in samples))
+        _first, step, answers = frame(samples, max(sample.step for sample in samples))
         film = [
             {"prompt": now.prompt, "base": before.answer if before else "", "answer": now.answer}
             for before, now in answers
