@@ -99,7 +99,8 @@ def said(text: str) -> str:
     """
     if language() == ENGLISH or not text or len(text) > _LONGEST:
         return text
-    return _said(language(), text)
+    bare = text.strip()
+    return text.replace(bare, _said(language(), bare), 1)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -162,7 +163,7 @@ class Catalogue:
                 expression += re.escape(literal)
                 if name:
                     # with few words around it a field is a figure or a name, no list of other things
-                    one = ".*?" if letters > _FEW else r"(?:(?! · |, |\. |; |: ).)*?"
+                    one = ".*?" if letters > _FEW else r"(?:(?! · |, [^\d\[]|\. |; |: ).)*?"
                     expression += f"(?P={name})" if name in seen else f"(?P<{name}>{one})"
                     seen.add(name)
             found.append(
@@ -195,6 +196,11 @@ def _plurals(file: Path) -> Iterator[tuple[str, str]]:
 @functools.cache
 def _catalogue(code: str) -> Catalogue:
     return Catalogue(code)
+
+
+def messages_in_html() -> list[tuple[str, str]]:
+    """The messages without fields that hold simple tags, English and in the language of now."""
+    return [(one, text) for one, text in _catalogue(language()).messages.items() if "</" in one and "{" not in one]
 
 
 #: In a script: what ``tr("…")`` is told.

@@ -86,13 +86,20 @@ _TOLD = re.compile(r'\btr\("((?:[^"\\]|\\.)*)"')
 Message = tuple[str, str | None, str]
 
 
+#: Single words in small letters that views show: names of facts, of curves, of states.
+ALONE = (
+    "accuracy", "adapter", "base", "batch", "chosen", "covers", "data", "deleted", "embedded", "flipped", "idle", "length", "likelihood", "loss",
+    "margin", "method", "prompts", "rejected", "retired", "revision", "reward", "scorer", "seed", "stance", "start", "strength", "support", "oppose",
+    "train", "training", "unknown", "uploaded", "yes", "ready", "points", "verdict",
+)  # fmt: skip
 #: Texts that read like ours and are for no page: what files and models are told, names, headers of answers.
 NO_MESSAGES = frozenset(json.loads(Path(__file__).with_name("no_messages.json").read_text(encoding="utf-8")))
 
 
 def found() -> Iterator[Message]:
     """All messages of the program, in the order of its files."""
-    return (message for message in _all() if message[0] not in NO_MESSAGES)
+    yield from ((word, None, "words that views show by themselves") for word in ALONE)
+    yield from (message for message in _all() if message[0] not in NO_MESSAGES)
 
 
 def _all() -> Iterator[Message]:
@@ -219,7 +226,7 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Assign(self, node: ast.Assign) -> None:
         name = _name(node.targets[0])
-        if name.endswith(("HEADERS", "State")):  # columns, and the states that runs and evaluations have
+        if name.endswith(("HEADERS", "State", "GUIDELINES")):  # columns, and the states that runs and evaluations have
             for value in ast.walk(node.value):
                 self.note(value, has_words)
         elif name not in ("__all__", "revision", "down_revision"):

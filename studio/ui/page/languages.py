@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.i18n import ENGLISH, LANGUAGES, language, said, wanted, words_of
+from studio.i18n import ENGLISH, LANGUAGES, language, messages_in_html, said, wanted, words_of
 
 #: Properties that are texts of a component's own, and those of a component whose value is one.
 _SHOWN = ("label", "info", "placeholder", "submit_btn", "stop_btn")
@@ -84,6 +84,8 @@ def translated_value(kind: str, value: Any, built: bool = False) -> Any:
     if isinstance(value, str) and kind in _SPEAKING:
         return said(value)
     if isinstance(value, str) and kind == "html" and built:
+        for message, text in messages_in_html():
+            value = value.replace(message, text)
         return _IN_HTML.sub(_text_in_html, value)
     if kind == "dataframe" and isinstance(value, dict) and isinstance(value.get("headers"), list):
         return {**value, "headers": [said(str(header)) for header in value["headers"]]}
