@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUND = ("config", "domain", "errors", "__version__")
+GROUND = ("config", "domain", "errors", "i18n", "__version__")
 #: floor -> the studio floors it may import
 ALLOWED = {
     "ui": {"ui", "services"},

@@ -23,9 +23,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Run before Gradio's own scripts: keep a page listening while it waits for an answer; tell it of changes; say beside a field
+#: Run before Gradio's own scripts: say words in the page's language; keep a page listening while it waits for an answer; tell it of changes; say beside a field
 #: what is wrong with it; give what is shown an address; lead through the page.
-SCRIPTS = ("page/stream.js", "page/changes.js", "page/fields.js", "page/address.js", "guide/steps.js", "guide/guide.js")
+SCRIPTS = (
+    "parts/words.js",
+    "page/stream.js",
+    "page/changes.js",
+    "page/fields.js",
+    "page/address.js",
+    "guide/steps.js",
+    "guide/guide.js",
+)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -115,12 +123,13 @@ def page_options(services: Services) -> dict[str, Any]:
         return services.gate.knows(secret_of(Request(scope)))
 
     folder = Path(__file__).parent
+    scripts = [(folder / name).read_text(encoding="utf-8") for name in SCRIPTS]
     # uvicorn believes X-Forwarded-For of these; where nothing is said, of whoever connects from this machine
     os.environ["FORWARDED_ALLOW_IPS"] = services.settings.trusted_proxies
     return {
         "theme": theme(),
         "css_paths": [*CSS_FILES, folder / "guide" / "guide.css"],
-        "head": "".join(f"<script>{(folder / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
+        "head": "".join(f"<script>{script}</script>" for script in scripts),
         "show_error": True,
         "footer_links": [],
         "ssr_mode": False,
@@ -137,7 +146,10 @@ def page_options(services: Services) -> dict[str, Any]:
                 *run_page_routes(services),
                 *changes_routes(services),
             ],
-            "middleware": [Middleware(Door, settings=services.settings), Middleware(UploadBounds, operator=operator)],
+            "middleware": [
+                Middleware(Door, settings=services.settings, scripts="".join(scripts)),
+                Middleware(UploadBounds, operator=operator),
+            ],
         },
     }
 

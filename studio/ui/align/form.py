@@ -10,10 +10,12 @@ import gradio as gr
 from studio.domain.data import PreferenceRow, RatedAnswer
 from studio.domain.settings import AnswerSettings, DpoSettings, LoraSettings, PairSettings, ThumbWeights
 from studio.errors import StudioError
+from studio.i18n import said
 from studio.services import Services
 from studio.services.align.form import AlignForm
 from studio.services.data.annotated.rated import count_thumbs
 from studio.services.recipes.presets import PRESETS
+from studio.services.wording import counted
 from studio.ui.page.access import OPERATORS_ROWS, may_read_data
 from studio.ui.parts.base_fetch import BaseNeeds
 from studio.ui.training.form import (
@@ -180,8 +182,12 @@ def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], 
         )
     labels = dataset.kind == "labels"
     supporting = sum(not row.flipped for row in rows)
-    words = ("kept as labelled", "flipped") if labels else ("prefer *support*", "prefer *oppose* (marked ⇄)")
-    sentence = f"**{len(rows)} {'pair' if len(rows) == 1 else 'pairs'}**: {supporting} {words[0]}, {len(rows) - supporting} {words[1]}."
+    pairs, flipped = counted(len(rows), "pair"), len(rows) - supporting
+    sentence = (
+        f"**{pairs}**: {supporting} kept as labelled, {flipped} flipped."
+        if labels
+        else f"**{pairs}**: {supporting} prefer *support*, {flipped} prefer *oppose* (marked ⇄)."
+    )
     return _told(services, form, sentence, [_preview_row(i, row, labels) for i, row in enumerate(rows, 1)])
 
 
@@ -204,4 +210,4 @@ def _thumb_row(number: int, row: RatedAnswer) -> list[Any]:
 
 def _preview_row(number: int, row: PreferenceRow, labels: bool) -> list[Any]:
     side = ("as labelled" if not row.flipped else "⇄ flipped") if labels else ("⇄ oppose" if row.flipped else "support")
-    return [number, row.prompt, row.chosen, row.rejected, side]
+    return [number, row.prompt, row.chosen, row.rejected, said(side)]

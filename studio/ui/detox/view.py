@@ -10,6 +10,7 @@ from markupsafe import Markup
 from studio.domain.detox import DetoxSettings
 from studio.domain.events import DetoxReport, RudeShare, TranscriptEvent
 from studio.domain.runs import FINAL_STATES, DetoxRecipe
+from studio.i18n import said
 from studio.services.runs.reading import measuring_off
 from studio.services.runs.store import RunView
 from studio.services.wording import NONE, ratio
@@ -112,4 +113,4 @@ def history_row(run: RunView) -> list[object]:
     """One line of the history table."""
     recipe = DetoxRecipe.of(run.recipe)
     reward, beta = reward_text(recipe.settings), recipe.settings.beta
-    return history_line(run, recipe.start_run or "the base", reward, beta, rude_text(run.detox))
+    return history_line(run, recipe.start_run or said("the base"), reward, beta, rude_text(run.detox))

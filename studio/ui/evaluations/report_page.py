@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from studio.errors import NotFoundError, StudioError
+from studio.i18n import said
 from studio.services import Services
 from studio.services.pages.evaluation import evaluation_page
 from studio.services.pages.frame import policy
@@ -80,4 +81,4 @@ def _page(services: Services, result_id: str) -> str:
 
 
 def _plain(sentence: str, status: int) -> Response:
-    return HTMLResponse(_HTML.sentence(sentence), status, headers=_HEADERS)
+    return HTMLResponse(_HTML.sentence(said(sentence)), status, headers=_HEADERS)

@@ -24,7 +24,7 @@
         const start = document.getElementById("demo-start"), tour = document.getElementById("tour-start");
         if (!start || !tour) return;
         const known = memory();
-        const text = known.demo === null ? "Run the demo" : "Continue the demo";
+        const text = known.demo === null ? tr("Run the demo") : tr("Continue the demo");
         if (start.textContent !== text) start.textContent = text;
         start.classList.toggle("fresh", !known.done);
         tour.classList.toggle("fresh", known.done && !known.tours[tabNow()]);
@@ -43,10 +43,10 @@
         close();
         const box = element("section", "guide-card");
         box.setAttribute("role", "dialog");
-        box.setAttribute("aria-label", name === "demo" ? "Demo" : "Tour");
+        box.setAttribute("aria-label", name === "demo" ? tr("Demo") : tr("Tour"));
         const said = element("p", "said"), waits = element("div", "waits"), where = element("span", "where");
         said.setAttribute("aria-live", "polite");
-        const leave = element("button", "leave", name === "demo" ? "Leave" : "Skip"), next = element("button", "next", "Next");
+        const leave = element("button", "leave", name === "demo" ? tr("Leave") : tr("Skip")), next = element("button", "next", tr("Next"));
         const row = element("div", "row");
         row.append(where, leave, next);
         box.append(said, waits, row);
@@ -73,7 +73,7 @@
         if (card.name === "demo") keep({ demo: card.at, then: card.then });
         if (step.tab && tabNow() !== step.tab) buttonOf(step.tab)?.click();
         card.said.textContent = step.say;
-        card.where.textContent = `${card.at + 1} of ${card.steps.length}`;
+        card.where.textContent = tr("{at} of {steps}", { at: card.at + 1, steps: card.steps.length });
         card.target = null;
         draw();
     }
@@ -114,7 +114,7 @@
         if (step.back?.()) return to(card.at - 1);
         if (card.waiting && done) return to(card.at + 1);
         card.next.disabled = Boolean(waits && !done);
-        card.next.textContent = card.at + 1 === card.steps.length ? "Finish" : "Next";
+        card.next.textContent = card.at + 1 === card.steps.length ? tr("Finish") : tr("Next");
     }
 
     function to(at) {

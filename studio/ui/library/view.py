@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from studio.domain.runs import ImportedRecipe, PairRecipe
+from studio.i18n import said
 from studio.services.library.upload import Imported
 from studio.services.runs.store import RunView
 from studio.services.runs.view import DamagedRun
@@ -47,8 +48,8 @@ def row(run: RunView) -> list[str]:
         Path(recipe.base.id).name,
         f"{recipe.support_ratio:g}" if isinstance(recipe, PairRecipe) else NONE,
         str(recipe.data_size) if known else NONE,
-        recipe.method.upper() if known else "uploaded",
-        _measured(run),
+        recipe.method.upper() if known else said("uploaded"),
+        said(_measured(run)),
         file_size(run.size_bytes),
         started(run),
         run.run_id,

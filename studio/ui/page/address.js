@@ -78,11 +78,11 @@
         const link = new URL(`?${button.dataset.query}`, location.origin + location.pathname).href;
         try {
             await navigator.clipboard.writeText(link);
-            button.textContent = "Copied";
+            button.textContent = tr("Copied");
         } catch { // no clipboard on plain http beyond this machine
-            window.prompt("The link", link);
+            window.prompt(tr("The link"), link);
         }
-        setTimeout(() => { button.textContent = "Copy link"; }, 2000);
+        setTimeout(() => { button.textContent = tr("Copy link"); }, 2000);
     }
 
     // whoever does something meanwhile wants that

@@ -15,11 +15,14 @@ import socket
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.config import Settings
+from studio.i18n import said, speaking
 from studio.ui.page.first_page import FirstPage
+from studio.ui.page.languages import language_of
 
 #: Bytes of a request that is no upload: five million characters of text, in any script, fit.
 MAX_BODY = 16 * 1024 * 1024
@@ -49,9 +52,9 @@ FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; san
 class Door:
     """ASGI middleware, for ``launch(app_kwargs={"middleware": ...})``."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, scripts: str) -> None:
         self._app = app
-        self._first_page = FirstPage(app)
+        self._first_page = FirstPage(app, scripts)
         self._max_upload = settings.max_upload_mb * 1_000_000 + _FORM
         self._names, self._other_names = known_names(settings), listed(settings.allowed_hosts)
         self._any_address = settings.host in _ANY
@@ -62,6 +65,10 @@ class Door:
             return await self._app(scope, receive, send)
         if scope["type"] == "websocket":  # nothing here speaks it
             return await send({"type": "websocket.close", "code": 1008})
+        with speaking(language_of(Request(scope))):
+            await self._enter(scope, receive, send)
+
+    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         if sentence := self._refusal(scope):
             return await _refuse(scope, send, 403, sentence)
         answer = _forbidding(scope, send)
@@ -237,6 +244,7 @@ async def _refuse(scope: Scope, send: Send, status: int, sentence: str) -> None:
     async def nothing() -> Message:
         return {"type": "http.disconnect"}
 
+    sentence = said(sentence)
     # "detail" is what Gradio's page and its clients show
     await JSONResponse({"detail": sentence, "error": sentence}, status)(scope, nothing, send)
 

@@ -8,7 +8,7 @@
 
     function labelOf(box) {
         const label = box.querySelector("[data-testid='block-info'], label > span, .label-wrap");
-        return (label?.firstChild?.textContent || label?.textContent || "This field").trim();
+        return (label?.firstChild?.textContent || label?.textContent || tr("This field")).trim();
     }
 
     function say(box, sentence) {
@@ -27,8 +27,8 @@
     }
 
     function bounds({ min, max }) {
-        if (min !== "" && max !== "") return `between ${min} and ${max}`;
-        return min !== "" ? `at least ${min}` : max !== "" ? `at most ${max}` : "a number";
+        if (min !== "" && max !== "") return tr("between {min} and {max}", { min, max });
+        return min !== "" ? tr("at least {min}", { min }) : max !== "" ? tr("at most {max}", { max }) : tr("a number");
     }
 
     function typed(event) {
@@ -40,7 +40,7 @@
             return quiet(block(field));
         }
         event.stopImmediatePropagation();
-        say(block(field), `${labelOf(block(field))} must be ${bounds(field)}; ${field.value || "this"} is not taken.`);
+        say(block(field), tr("{label} must be {bounds}; {value} is not taken.", { label: labelOf(block(field)), bounds: bounds(field), value: field.value || tr("this") }));
     }
 
     window.addEventListener("input", typed, true);
@@ -53,7 +53,7 @@
 
     // -- what the server refused ------------------------------------------------------------------------------------------
 
-    const named = /^(?:[^:]{1,60}: )?([a-z]\w*) (is|has) (.+)$/s;
+    const named = /^(?:[^:：]{1,60}[:：] ?)?([a-z]\w*) (is|has|是|有) ?(.+)$/s;
     const shown = (box) => box.getClientRects().length > 0;
 
     function find(name) {

@@ -13,6 +13,7 @@ import gradio as gr
 from gradio.components import Number
 
 from studio.errors import InputError, StudioError
+from studio.i18n import said
 from studio.services.files.folders import storage_sentence
 
 log = logging.getLogger(__name__)
@@ -58,9 +59,9 @@ def shown(error: Exception) -> gr.Error:
         log.warning("a handler failed", exc_info=error)
         error = StudioError(sentence)
     if isinstance(error, StudioError):
-        return gr.Error(escape(str(error), quote=False), duration=12, print_exception=False)
+        return gr.Error(escape(said(str(error)), quote=False), duration=12, print_exception=False)
     log.error("a handler failed", exc_info=error)
-    return gr.Error("Something went wrong here; the server's log has the details.", print_exception=False)
+    return gr.Error(said("Something went wrong here; the server's log has the details."), print_exception=False)
 
 
 def check_sliders() -> None:

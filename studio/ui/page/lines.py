@@ -22,11 +22,14 @@ import fastapi
 import gradio as gr
 from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Event, EventQueue, Queue
+from gradio.server_messages import LogMessage, ProgressMessage
 from gradio.state_holder import SessionState, StateHolder
 
+from studio.i18n import said, speaking
 from studio.services.access import Gate
 from studio.ui.page.access import address_of, secret_of
 from studio.ui.page.door import LARGE, SIZE
+from studio.ui.page.languages import language_of
 
 #: Answers wait in the engine's own line; this bounds how many threads wait there. The same for scores, in the scorers' line.
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 16}
@@ -150,6 +153,22 @@ class FairQueue(Queue):
             self._listening[session] -= 1
             if not self._listening[session]:
                 del self._listening[session]
+
+    async def process_events(self, events: list[Event], *options: Any, **named: Any) -> None:
+        """As Gradio's, in the language of the page that asks."""
+        with speaking(language_of(events[0].request)):
+            await super().process_events(events, *options, **named)
+
+    def send_message(self, event: Event, event_message: Any) -> None:
+        """As Gradio's: what is said while an event runs, in the page's language."""
+        if isinstance(event_message, LogMessage):
+            event_message = event_message.model_copy(update={"log": said(event_message.log)})
+        elif isinstance(event_message, ProgressMessage):
+            units = [
+                unit.model_copy(update={"desc": said(unit.desc or "")}) for unit in event_message.progress_data or ()
+            ]
+            event_message = event_message.model_copy(update={"progress_data": units})
+        super().send_message(event, event_message)
 
     async def push(
         self, body: PredictBodyInternal, request: fastapi.Request, username: str | None

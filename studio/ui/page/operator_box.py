@@ -29,7 +29,7 @@ _UNLOCK = """async (password) => {
         const answer = await fetch("operator/unlock", {method: "POST", headers: {"Content-Type": "application/json"}, body});
         return (await answer.json()).error;
     } catch (error) {
-        return "The studio did not answer; try again.";
+        return tr("The studio did not answer; try again.");
     }
 }"""
 _LOCK = '() => fetch("operator/lock", {method: "POST"}).then(() => "", () => "")'

@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.components import Component
 
 from studio.ui.page.guard import check_sliders
+from studio.ui.page.languages import translate_outputs
 from studio.ui.page.shared import QUIET, Shared, bind_visits
 
 #: Runs in the page: which of the panels can be seen. One that was never opened is not there yet, nor are its timers.
@@ -27,6 +28,7 @@ def finish_page(app: gr.Blocks, shared: Shared) -> None:
     """The last step of building a page, once all its tabs are there."""
     bind_visits(shared)
     check_sliders()
+    translate_outputs()
     rest_hidden_timers(app)
     quieten(app, shared.visitor)
 

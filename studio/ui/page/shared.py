@@ -67,11 +67,13 @@ class Shared:
 
 
 def bind_visits(shared: Shared) -> None:
-    """Have the tab bar tell a tab that it was opened by hand; once all tabs are built."""
-    visits = {"Compare": shared.compare_visit, "Toxicity": shared.toxicity_visit}
+    """Have the tab bar tell a tab that it was opened by hand; once all tabs are built. A tab goes by its place: its label is the
+    page's language."""
+    visits = {"compare": shared.compare_visit, "toxicity": shared.toxicity_visit}
+    order = [getattr(tab, "id", None) for tab in shared.tabs.children]
 
     def opened(event: gr.SelectData) -> dict[Any, Any]:
-        visited = visits.get(event.value)
+        visited = visits.get(str(order[event.index]))
         return {visited: time.time_ns()} if visited is not None else {shared.compare_visit: gr.skip()}
 
     shared.tabs.select(opened, None, list(visits.values()), **POLLED)

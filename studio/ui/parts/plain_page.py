@@ -8,24 +8,40 @@ import hashlib
 import re
 from pathlib import Path
 
+from jinja2 import Environment, StrictUndefined
 from starlette.responses import Response
+
+from studio.i18n import language, words_of
+from studio.services.template_words import marked, words
+from studio.ui.page.languages import script_json
 
 #: Where such a page may stand in a frame: in the studio's own, also inside a Hugging Face Space.
 _FRAMES = "frame-ancestors 'self' https://huggingface.co https://*.hf.space"
+#: Where the sentences that the script says go.
+_WORDS = "{} /* words */"
 #: A place in the HTML where a file goes: its name, as a comment.
 _PLACE = re.compile(r"/\* (\w+\.(?:css|js)) \*/")
 
 
-@functools.cache
-def text_and_headers(html: Path) -> tuple[str, dict[str, str]]:
-    """A page and its headers. Its style and its script, one element each, are files beside ``html`` or beside this module. The policy
-    names both by their hashes, so that no text of a prompt or an answer can ever run or load anything."""
+_ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined)
+_ENVIRONMENT.globals |= {"_words": words}
 
+
+def text_and_headers(html: Path) -> tuple[str, dict[str, str]]:
+    """A page in the language of now, and its headers. Its style and its script, one element each, are files beside ``html`` or beside
+    this module. The policy names both by their hashes, so that no text of a prompt or an answer can ever run or load anything."""
+    return _made(html, language())
+
+
+@functools.cache
+def _made(html: Path, code: str) -> tuple[str, dict[str, str]]:
     def content(place: re.Match[str]) -> str:
         path = html.with_name(place[1])
         return (path if path.is_file() else Path(__file__).with_name(place[1])).read_text(encoding="utf-8")
 
-    text = _PLACE.sub(content, html.read_text(encoding="utf-8"))
+    page = _ENVIRONMENT.from_string(marked(html.read_text(encoding="utf-8"))).render(language=code)
+    text = _PLACE.sub(content, page)
+    text = text.replace(_WORDS, script_json(words_of(text)), 1)
     style, script = (re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL) for tag in ("style", "script"))
     assert style is not None
     assert script is not None
@@ -38,6 +54,7 @@ def text_and_headers(html: Path) -> tuple[str, dict[str, str]]:
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-cache",
+        "Vary": "Cookie, Accept-Language",
     }
     return text, headers
 

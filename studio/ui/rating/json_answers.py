@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from studio.errors import ConflictError, InputError, NotAllowedError, NotFoundError, StoreError, StudioError
+from studio.i18n import said
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +36,19 @@ async def answer_json(action: Action, limiter: CapacityLimiter, request: Request
         body = await _body(request)
         status, answer = 200, await to_thread.run_sync(action, body, request, limiter=limiter)
     except _Refused as error:
-        status, answer = error.status, {"error": str(error)}
+        status, answer = error.status, {"error": said(str(error))}
     except StoreError as error:
         log.error("%s: %s", request.url.path, error)  # where the store lies is the operator's to know
-        status, answer = 503, {"error": "Voting pauses for a moment; your vote is kept and sent again."}
+        status, answer = 503, {"error": said("Voting pauses for a moment; your vote is kept and sent again.")}
     except StudioError as error:
         status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 400)
-        answer = {"error": str(error)}
+        answer = {"error": said(str(error))}
     except ClientDisconnect:
         # whoever asked is gone; nobody reads this
         return Response(status_code=400)
     except Exception:
         log.exception("%s failed after %.2f s", request.url.path, time.monotonic() - started)
-        status, answer = 500, {"error": "That failed; the server's log has the details."}
+        status, answer = 500, {"error": said("That failed; the server's log has the details.")}
     # ASCII only: half a surrogate pair in somebody's text cannot break the answer
     return Response(json.dumps(answer), status, _API_HEADERS, "application/json")
 

@@ -8,7 +8,7 @@ function drawOutcome(box, result) {
     names.append(make("bdi", match.a), make("bdi", match.b));
     const split = make("div", "", "split");
     split.setAttribute("role", "img");
-    split.setAttribute("aria-label", `${match.a}: ${match.wins}, neither: ${match.even}, ${match.b}: ${match.losses}`);
+    split.setAttribute("aria-label", tr("{a}: {wins}, neither: {even}, {b}: {losses}", match));
     for (const [name, count] of [["a", match.wins], ["even", match.even], ["b", match.losses]]) {
       if (!count) continue;
       const part = make("i", String(count), name);

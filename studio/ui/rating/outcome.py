@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from studio.i18n import _, said
 from studio.services.votes import reading
 from studio.services.votes.result import VoteResult
 from studio.ui.votes.view import MAX_SENTENCES
@@ -16,7 +17,8 @@ def outcome(found: VoteResult) -> dict[str, Any]:
     """Sentences, and the counts of every two models that met in votes, those with most votes first."""
     matches = [match for match in found.report.matches if match.votes][:MAX_SENTENCES]
     return {
-        "ahead": [reading.read_match(match) for match in matches] or ["No vote says which model is preferred."],
+        "ahead": [said(reading.read_match(match)) for match in matches]
+        or [_("No vote says which model is preferred.")],
         "matches": [
             {
                 "a": match.a.label,
@@ -27,8 +29,8 @@ def outcome(found: VoteResult) -> dict[str, Any]:
             }
             for match in matches
         ],
-        "reasons": reading.read_reasons(found.report.reasons),
-        "decided": reading.read_decisions(found.decided, found.min_votes),
+        "reasons": said(reading.read_reasons(found.report.reasons)),
+        "decided": said(reading.read_decisions(found.decided, found.min_votes)),
     }
 
 

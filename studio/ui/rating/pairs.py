@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from studio.domain.votes import Decision
 from studio.errors import InputError, NotFoundError
+from studio.i18n import said
 from studio.services import Services
 from studio.services.wording import shortened
 from studio.ui.page.access import Visitor, require_operator
@@ -186,8 +187,8 @@ def _row(decision: Decision) -> list[Any]:
         shortened(" ".join(pair.prompt.split()), 120),
         decision.votes,
         decision.skips,
-        "yes" if decision.winner else "not yet",
-        rated,
-        _SOURCES.get(pair.source, pair.source),
+        said("yes" if decision.winner else "not yet"),
+        said(rated),
+        said(_SOURCES.get(pair.source, pair.source)),
         pair.id,
     ]

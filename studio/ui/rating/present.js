@@ -26,7 +26,7 @@
     } catch { /* said below */ }
     if (turn !== asked) return;  /* a later answer is on its way */
     if (!answer || !answer.ok || !data) {
-      $("failed").textContent = (data && data.error) || "The studio cannot be reached; trying again…";
+      $("failed").textContent = (data && data.error) || tr("The studio cannot be reached; trying again…");
       if (!answer || answer.status >= 500) setTimeout(() => ask("look"), MISSED_MS);
       return;
     }
@@ -41,13 +41,13 @@
     const { progress, code } = data;
     $("votes").textContent = progress.votes;
     $("raters").textContent = progress.raters;
-    $("decided").textContent = `${progress.decided} of ${progress.pairs}`;
+    $("decided").textContent = tr("{decided} of {pairs}", progress);
     const bar = $("decided-bar");
     bar.setAttribute("aria-valuemax", progress.pairs);
     bar.setAttribute("aria-valuenow", progress.decided);
     bar.firstElementChild.style.width = `${progress.pairs ? (100 * progress.decided) / progress.pairs : 0}%`;
-    $("state").textContent = !data.open ? "Voting is closed" : progress.pairs ? "Voting is open" : "No pairs to rate yet: add some on the Rate tab.";
-    $("title").textContent = data.open ? "Which answer is better?" : "How the room voted";
+    $("state").textContent = !data.open ? tr("Voting is closed") : progress.pairs ? tr("Voting is open") : tr("No pairs to rate yet: add some on the Rate tab.");
+    $("title").textContent = data.open ? tr("Which answer is better?") : tr("How the room voted");
     document.body.dataset.screen = data.open ? "vote" : "result";
     if ($("address").href !== code.address) drawCode(code);
     if (data.page) kept = data.page;
@@ -57,7 +57,7 @@
     $("page").href = kept;
     if (data.open) return;
     if (data.result) drawOutcome($("outcome"), data.result);
-    else $("outcome").replaceChildren(make("p", "Nobody has voted.", "ahead"));
+    else $("outcome").replaceChildren(make("p", tr("Nobody has voted."), "ahead"));
     $("pairs-title").hidden = !data.pairs.length;
     $("pairs").replaceChildren(...data.pairs.map(pair));
   }
@@ -66,7 +66,7 @@
     const SVG = "http://www.w3.org/2000/svg";
     const svg = document.createElementNS(SVG, "svg");
     const set = (node, values) => Object.entries(values).forEach(([name, value]) => node.setAttribute(name, value));
-    set(svg, { viewBox: `0 0 ${code.size} ${code.size}`, role: "img", "aria-label": `QR code of ${code.address}`, "shape-rendering": "crispEdges" });
+    set(svg, { viewBox: `0 0 ${code.size} ${code.size}`, role: "img", "aria-label": tr("QR code of {text}", { text: code.address }), "shape-rendering": "crispEdges" });
     /* black on white also on a dark page: readers need it */
     for (const [fill, d] of [["#fff", `M0 0h${code.size}v${code.size}H0z`], ["#000", code.dots]]) {
       const path = document.createElementNS(SVG, "path");
@@ -84,12 +84,12 @@
     for (const answer of one.answers) {
       const side = make("div", "", answer.won ? "won" : "");
       const who = make("p", "", "who");
-      who.append(make("bdi", answer.model), ` · ${answer.votes} vote${answer.votes === 1 ? "" : "s"}${answer.won ? " ✓" : ""}`);
+      who.append(make("bdi", answer.model), ` · ${answer.votes === 1 ? tr("{votes} vote", answer) : tr("{votes} votes", answer)}${answer.won ? " ✓" : ""}`);
       side.append(who, Object.assign(make("p", answer.text, "text"), { dir: "auto", lang: "" }));
       two.append(side);
     }
     box.append(Object.assign(make("p", one.prompt, "prompt"), { dir: "auto", lang: "" }), two);
-    if (one.even) box.append(make("p", `${one.even} for neither`, "small"));
+    if (one.even) box.append(make("p", tr("{even} for neither", one), "small"));
     return box;
   }
 
@@ -103,7 +103,7 @@
   function tick() {
     clearTimeout(clock);
     const left = ends ? Math.max(0, Math.ceil((ends - Date.now()) / 1000)) : 0;
-    $("left").textContent = !ends ? "" : left ? `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}` : "Time is up";
+    $("left").textContent = !ends ? "" : left ? `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}` : tr("Time is up");
     $("left").classList.toggle("over", Boolean(ends) && !left);
     $("start").hidden = Boolean(ends);
     $("stop").hidden = !ends;

@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from studio.errors import InputError, NotAllowedError
+from studio.i18n import said
 from studio.services import Services
 from studio.services.votes.filters import VoteFilters
 from studio.services.votes.kept import keep_votes
@@ -47,7 +48,7 @@ def present_routes(services: Services) -> list[BaseRoute]:
 
     async def shown(request: Request) -> Response:
         if not services.gate.knows(secret_of(request)):
-            return HTMLResponse(Macros("evaluations/report_page.html").sentence(_REFUSAL, "./"), 403)
+            return HTMLResponse(Macros("evaluations/report_page.html").sentence(said(_REFUSAL), "./"), 403)
         return plain_page(PAGE)
 
     return [

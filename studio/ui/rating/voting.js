@@ -2,7 +2,7 @@
   const $ = (id) => document.getElementById(id);
   const KEYS = { 1: "left", 2: "right", 3: "tie", 4: "both_bad", 0: "skip", u: "undo", U: "undo",
     Digit1: "left", Digit2: "right", Digit3: "tie", Digit4: "both_bad", Digit0: "skip" };
-  const WORDS = { left: "A", right: "B", tie: "tie", both_bad: "both bad", skip: "skipped" };
+  const WORDS = { left: "A", right: "B", tie: tr("tie"), both_bad: tr("both bad"), skip: tr("skipped") };
   const POLL_MS = 4000, TIMEOUT_MS = 20000, RETRY_MS = [2000, 4000, 8000, 15000];
   /* A second tap that was meant for the pair before does not vote on the one that just appeared. */
   const SETTLE_MS = 300;
@@ -36,10 +36,10 @@
         method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), cache: "no-store",
         signal: AbortSignal.timeout ? AbortSignal.timeout(TIMEOUT_MS) : undefined,
       });
-    } catch { throw new Error("the studio cannot be reached"); }
+    } catch { throw new Error(tr("the studio cannot be reached")); }
     const data = await answer.json().catch(() => null);
     if (answer.ok && data) return data;
-    const text = (data && data.error) || "the studio cannot be reached";
+    const text = (data && data.error) || tr("the studio cannot be reached");
     /* what the server will say again however often it is asked, and what may pass */
     if (data && answer.status >= 400 && answer.status < 500) throw new Refused(text, answer.status);
     throw new Error(text);
@@ -128,9 +128,9 @@
   }
 
   function counts(p) {
-    $("own").textContent = p.own_total ? `You: ${p.own} of ${p.own_total}` : "";
+    $("own").textContent = p.own_total ? tr("You: {own} of {total}", { own: p.own, total: p.own_total }) : "";
     $("overall").textContent = p.pairs
-      ? `All: ${p.decided} of ${p.pairs} with enough votes · ${p.votes} vote${p.votes === 1 ? "" : "s"}` : "";
+      ? `${tr("All: {decided} of {pairs} with enough votes", p)} · ${p.votes === 1 ? tr("{votes} vote", p) : tr("{votes} votes", p)}` : "";
     bar("own-bar", p.own, p.own_total);
     bar("all-bar", p.decided, p.pairs);
   }
@@ -145,7 +145,7 @@
 
   function turn(message) {
     const box = document.createElement("div");
-    fill(box, ["p", { user: "Earlier question", assistant: "Earlier answer", system: "Instruction" }[message.role] || message.role], ["div", message.content]);
+    fill(box, ["p", { user: tr("Earlier question"), assistant: tr("Earlier answer"), system: tr("Instruction") }[message.role] || message.role], ["div", message.content]);
     box.firstChild.className = "who";
     Object.assign(box.lastChild, { className: "text", dir: "auto", lang: "" });
     return box;
@@ -185,10 +185,10 @@
   function take(answer) {
     guide(answer.rules);
     counts(answer.progress);
-    if (!answer.open) note("Voting is closed", "Thank you. This page goes on by itself once voting is opened again.", false, answer.result);
+    if (!answer.open) note(tr("Voting is closed"), tr("Thank you. This page goes on by itself once voting is opened again."), false, answer.result);
     else if (answer.pair) show(answer.pair);
-    else if (answer.progress.own_total) note("All done, thank you!", "You have rated every pair there is. New ones appear here by themselves.", true);
-    else note("Nothing to rate yet", "The first pair appears here by itself.");
+    else if (answer.progress.own_total) note(tr("All done, thank you!"), tr("You have rated every pair there is. New ones appear here by themselves."), true);
+    else note(tr("Nothing to rate yet"), tr("The first pair appears here by itself."));
     clearTimeout(pollTimer);
     if (!pair) pollTimer = setTimeout(poll, POLL_MS);
   }
@@ -210,7 +210,7 @@
 
   /* Whatever hinders the page, it goes on by itself once that is mended. */
   function wait(error, then) {
-    note("One moment", `${capital(bare(error.message))}; trying again…`);
+    note(tr("One moment"), tr("{what}; trying again…", { what: capital(bare(error.message)) }));
     clearTimeout(pollTimer);
     pollTimer = setTimeout(then, POLL_MS);
   }
@@ -234,7 +234,7 @@
         keep.set("account", hello.account);
       }
       if (!token) return screen("welcome");
-      if (kept) { await send(); if (kept) note("One vote is not saved yet", "It is kept here and sent as soon as the studio can be reached."); return; }
+      if (kept) { await send(); if (kept) note(tr("One vote is not saved yet"), tr("It is kept here and sent as soon as the studio can be reached.")); return; }
       await next();
     } catch (error) {
       wait(error, start);
@@ -285,7 +285,7 @@
     } catch (error) {
       if (error instanceof Refused) refused = error.message;
       else {
-        fail(`Not saved: ${bare(error.message)}. Your choice (${WORDS[sent.press]}) is kept.`, true);
+        fail(tr("Not saved: {what}. Your choice ({choice}) is kept.", { what: bare(error.message), choice: WORDS[sent.press] }), true);
         retryTimer = setTimeout(send, RETRY_MS[Math.min(tries++, RETRY_MS.length - 1)]);
       }
     }
@@ -302,8 +302,8 @@
   }
 
   function saved(press, reveal) {
-    const line = [["b", "✓ Saved"], ["span", press === "skip" ? ": skipped." : `: ${WORDS[press]}.`]];
-    if (reveal) line.push(["span", " A was "], ["bdi", reveal.left], ["span", ", B was "], ["bdi", reveal.right], ["span", "."]);
+    const line = [["b", tr("✓ Saved")], ["span", tr(": {choice}.", { choice: WORDS[press] })]];
+    if (reveal) line.push(["span", tr(" A was ")], ["bdi", reveal.left], ["span", tr(", B was ")], ["bdi", reveal.right], ["span", tr(".")]);
     say(...line);
   }
 
@@ -320,13 +320,13 @@
     try {
       const answer = await ask("undo", { token });
       busy = false;
-      if (!answer.undone) return say(["span", "There is nothing to take back."]);
+      if (!answer.undone) return say(["span", tr("There is nothing to take back.")]);
       pair = null;
       take(answer);
       for (const button of reasons) choose(button, answer.reasons.includes(button.dataset.reason));
-      say(["span", "Taken back. Choose again."]);
+      say(["span", tr("Taken back. Choose again.")]);
     } catch (error) {
-      fail(`Not taken back: ${error.message}`);
+      fail(tr("Not taken back: {what}", { what: error.message }));
     } finally {
       busy = false;
       mark(pair && pair.choice);
@@ -339,7 +339,7 @@
     else vote(name);
   }
 
-  const bare = (text) => text.replace(/[.;]$/, "");
+  const bare = (text) => text.replace(/[.;。；]$/, "");
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
   /* ---- hands ---- */

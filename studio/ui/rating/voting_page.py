@@ -31,6 +31,7 @@ from starlette.routing import BaseRoute, Route
 
 from studio.domain.votes import Press, Served
 from studio.errors import InputError
+from studio.i18n import said
 from studio.services import Services
 from studio.services.rating.service import RatingService
 from studio.services.votes.filters import VoteFilters
@@ -165,7 +166,7 @@ class RateApi:
     def _rules(self) -> dict[str, Any]:
         rules = self._rating.rules()
         return {
-            "guidelines_html": rendered(rules.guidelines),
+            "guidelines_html": rendered(said(rules.guidelines)),
             "open": rules.open,
             "reveal": rules.reveal,
             "min_votes": rules.min_votes,

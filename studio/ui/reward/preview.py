@@ -8,6 +8,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from studio.errors import StudioError
+from studio.i18n import said
 from studio.services import Services
 from studio.services.reward.data import TableRow
 from studio.services.reward.service import RewardForm
@@ -52,11 +53,11 @@ def preview(services: Services, form: RewardForm) -> tuple[Markup, list[list[Any
 def _cells(line: TableRow, sides: bool) -> list[Any]:
     row = line.row
     before = sum(turn.role != "system" for turn in row.history)
-    prompt = f"(after {before} earlier turns) {row.prompt}" if before else row.prompt
-    flipped = "\n⇄ oppose" if sides else "\n⇄ flipped"
-    source = line.source + (flipped if row.flipped else "")
+    prompt = f"{said(f'(after {before} earlier turns)')} {row.prompt}" if before else row.prompt
+    flipped = "⇄ oppose" if sides else "⇄ flipped"
+    source = line.source + (f"\n{said(flipped)}" if row.flipped else "")
     part = "held out" if line.heldout else "train"
-    return [line.number, *map(_clipped, (prompt, row.chosen, row.rejected)), source, part]
+    return [line.number, *map(_clipped, (prompt, row.chosen, row.rejected)), source, said(part)]
 
 
 def _clipped(text: str) -> str:

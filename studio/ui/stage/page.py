@@ -26,6 +26,7 @@ from starlette.routing import BaseRoute, Route
 from studio.domain.events import SupportShare
 from studio.domain.runs import FINAL_STATES, DpoRecipe, KtoRecipe, PairRecipe
 from studio.errors import NotFoundError, StoreError, StudioError
+from studio.i18n import _, said
 from studio.services import Services
 from studio.services.runs.store import RunView
 from studio.services.stage import Dial, dials, find_dial, measured_along, ratio_of
@@ -57,10 +58,10 @@ def stage_routes(services: Services) -> list[BaseRoute]:
         try:
             answer = await run_in_threadpool(work)
         except StudioError as error:
-            status, answer = 404 if isinstance(error, NotFoundError) else 400, {"error": str(error)}
+            status, answer = 404 if isinstance(error, NotFoundError) else 400, {"error": said(str(error))}
         except Exception:
             log.exception("the stage's state failed")
-            status, answer = 500, {"error": "That failed; the server's log has the details."}
+            status, answer = 500, {"error": said("That failed; the server's log has the details.")}
         return Response(json.dumps(answer), status, _HEADERS, "application/json")
 
     return [
@@ -114,7 +115,7 @@ def _dial(dial: Dial, measured: dict[float, SupportShare]) -> dict[str, Any]:
         "high": 1 if blend else HIGHEST,
         "start": dial.start,
         "poles": [_pole(dial.second), _pole(dial.run)] if dial.second else [],
-        "measure": "Measured support" if _sides(dial.run) else "Share like the preferred answers",
+        "measure": _("Measured support") if _sides(dial.run) else _("Share like the preferred answers"),
         "measured": [{"at": at, **_share(share)} for at, share in measured.items()],
         "base": _share(base) if (base := dial.run.base_share) and base.n and not dial.run.recipe.start_run else None,
         "base_model": recipe.base.id,
@@ -136,13 +137,13 @@ def _sides(run: RunView) -> bool:
 
 
 def _pole(run: RunView) -> str:
-    return f"{'support' if _sides(run) else 'ratio'} {ratio_of(run):g}"
+    return f"{_('support') if _sides(run) else _('ratio')} {ratio_of(run):g}"
 
 
 def _label(dial: Dial) -> str:
     if dial.second is None:
-        return f"Strength: {dial.run.title}"
-    return f"Blend: {dial.second.title} – {dial.run.title}"
+        return _("Strength: {title}", title=dial.run.title)
+    return _("Blend: {one} – {other}", one=dial.second.title, other=dial.run.title)
 
 
 def _questions(services: Services, run: RunView) -> list[str]:
@@ -157,12 +158,17 @@ def _questions(services: Services, run: RunView) -> list[str]:
 def _training(services: Services, run: RunView) -> dict[str, Any]:
     share, figures = how_far(run)
     if run.probe is not None and math.isfinite(run.probe.share) and isinstance(run.recipe, DpoRecipe):
-        side = "supporting" if _sides(run) else "preferred"
-        figures.append(f"the {side} answer is likelier in {run.probe.share:.0%} of {run.probe.n} held-out pairs")
+        share_of = f"{run.probe.share:.0%}"
+        likelier = (
+            _("the supporting answer is likelier in {share} of {n} held-out pairs", share=share_of, n=run.probe.n)
+            if _sides(run)
+            else _("the preferred answer is likelier in {share} of {n} held-out pairs", share=share_of, n=run.probe.n)
+        )
+        figures.append(likelier)
     samples = services.runs.samples(run.run_id)
     step, film = 0, []
     if samples:
-        _, step, answers = frame(samples, max(sample.step for sample in samples))
+        _first, step, answers = frame(samples, max(sample.step for sample in samples))
         film = [
             {"prompt": now.prompt, "base": before.answer if before else "", "answer": now.answer}
             for before, now in answers
@@ -170,7 +176,7 @@ def _training(services: Services, run: RunView) -> dict[str, Any]:
     return {
         "run": run.run_id,
         "title": run.title,
-        "state": run.status.state,
+        "state": _(run.status.state),
         "share": share,
         "figures": " · ".join(figures),
         "step": step,

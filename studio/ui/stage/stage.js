@@ -24,7 +24,7 @@
     const rate = seen || new URL("rate", location.href.split(/[?#]/)[0]).href;
     const answer = await fetch(`stage/state?${new URLSearchParams({ dial, rate })}`, { cache: "no-store" });
     const data = await answer.json().catch(() => null);
-    if (!answer.ok || !data) throw new Error((data && data.error) || "The studio cannot be reached.");
+    if (!answer.ok || !data) throw new Error((data && data.error) || tr("The studio cannot be reached."));
     return data;
   }
 
@@ -33,7 +33,7 @@
     const place = `gradio_api/call/${name}`;
     const posted = await fetch(place, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ data }) });
     const told = await posted.json().catch(() => null);
-    if (!posted.ok || !told) throw new Error((told && told.detail) || "The studio cannot be reached.");
+    if (!posted.ok || !told) throw new Error((told && told.detail) || tr("The studio cannot be reached."));
     const reader = (await fetch(`${place}/${told.event_id}`)).body.pipeThrough(new TextDecoderStream()).getReader();
     mine.reader = reader;
     if (mine.stopped) await reader.cancel();
@@ -46,7 +46,7 @@
         const [kind, content] = rest.slice(0, end).split("\n").map((line) => line.slice(line.indexOf(":") + 1).trim());
         const message = JSON.parse(content);
         /* the sentence comes escaped, for pages that show it as HTML */
-        if (kind === "error") throw new Error(new DOMParser().parseFromString((message && message.error) || "That failed.", "text/html").documentElement.textContent);
+        if (kind === "error") throw new Error(new DOMParser().parseFromString((message && message.error) || tr("That failed."), "text/html").documentElement.textContent);
         yield [kind, message];
       }
     }
@@ -68,8 +68,8 @@
   async function ask(again) {
     stop();
     const dial = state && state.dial, text = question();
-    if (!dial) return say("There is no adapter yet; train one in the studio.");
-    if (!text) return say("There is no question; press E and write one.");
+    if (!dial) return say(tr("There is no adapter yet; train one in the studio."));
+    if (!text) return say(tr("There is no question; press E and write one."));
     say("");
     if (again && panes && panes.question === text) seed += 1;
     const mine = call = { stopped: false, reader: null };
@@ -99,7 +99,7 @@
         }
       }
     } catch (error) {
-      here.trouble = error.message || "The studio cannot be reached.";
+      here.trouble = error.message || tr("The studio cannot be reached.");
     } finally {
       if (call === mine) call = null;
       if (!mine.stopped) draw();
@@ -142,8 +142,8 @@
 
   function draw() {
     const strip = film(), shown = strip ? { base: { text: strip.base }, tuned: { text: strip.answer } } : panes;
-    $("base-title").textContent = shown && shown.base.verified === false ? "Base (the check failed)" : "Base";
-    $("tuned-title").textContent = strip ? `Adapted, step ${state.training.step}` : "Adapted";
+    $("base-title").textContent = shown && shown.base.verified === false ? tr("Base (the check failed)") : tr("Base");
+    $("tuned-title").textContent = strip ? tr("Adapted, step {step}", state.training) : tr("Adapted");
     $("base-text").textContent = shown ? shown.base.text : "";
     const words = shown && shown.words;
     if (words) drawWords(shown.tuned.text, words); else $("tuned-text").textContent = shown ? shown.tuned.text : "";
@@ -171,7 +171,7 @@
       return part;
     }));
     const named = written.filter((token) => token.text.trim()).sort((a, b) => Math.abs(b.difference) - Math.abs(a.difference)).slice(0, NAMED);
-    $("words").replaceChildren("Words that moved (nats): ", ...named.flatMap((token) => {
+    $("words").replaceChildren(tr("Words that moved (nats): "), ...named.flatMap((token) => {
       const word = document.createElement("b");
       word.textContent = token.text.trim();
       word.className = token.difference > 0 ? "" : "down";
@@ -201,14 +201,14 @@
   function drawDial() {
     const dial = state.dial, slider = $("dial");
     slider.disabled = $("gauge-box").hidden = !dial;
-    if (!dial) { $("dial-value").textContent = "No adapter yet"; return; }
+    if (!dial) { $("dial-value").textContent = tr("No adapter yet"); return; }
     Object.assign(slider, { min: dial.low, max: dial.high, value });
     const share = Number(value.toFixed(2)), rest = Number((1 - value).toFixed(2));
-    const [low, high] = dial.poles.length ? dial.poles : [`strength ${dial.low}`.replace("-", "−"), `strength ${dial.high}`];
-    const alone = { 0: "the base", 1: "as trained" }[share];
+    const [low, high] = dial.poles.length ? dial.poles : [dial.low, dial.high].map((at) => tr("strength {at}", { at: String(at).replace("-", "−") }));
+    const alone = { 0: tr("the base"), 1: tr("as trained") }[share];
     const words = dial.second
-      ? share === 1 ? `Trained at ${high}` : share === 0 ? `Trained at ${low}` : `Blend: ${share} × ${high} + ${rest} × ${low}`
-      : `Strength ${String(share).replace("-", "−")}${alone ? `, ${alone}` : ""}`;
+      ? share === 1 ? tr("Trained at {pole}", { pole: high }) : share === 0 ? tr("Trained at {pole}", { pole: low }) : tr("Blend: {share} × {high} + {rest} × {low}", { share, high, rest, low })
+      : tr("Strength {at}", { at: String(share).replace("-", "−") }) + (alone ? `, ${alone}` : "");
     $("dial-value").textContent = words;
     slider.setAttribute("aria-valuetext", words);
     $("dial-low").textContent = low;
@@ -232,12 +232,12 @@
       $("gauge-point").style.left = `${100 * found.share}%`;
     }
     if (dial.base) $("gauge-base").style.left = `${100 * dial.base.share}%`;
-    const base = dial.base ? ` Dotted: the base, ${percent(dial.base.share)}.` : "";
+    const base = dial.base ? ` ${tr("Dotted: the base, {share}.", { share: percent(dial.base.share) })}` : "";
     const note = found
-      ? `95 % interval ${percent(found.low)} to ${percent(found.high)}, ${found.n} answers.${base}`
-      : dial.measured.length ? `Not measured at this setting; the dots under the dial are.${base}` : "Nothing was measured along this dial.";
+      ? tr("95 % interval {low} to {high}, {n} answers.", { low: percent(found.low), high: percent(found.high), n: found.n }) + base
+      : dial.measured.length ? tr("Not measured at this setting; the dots under the dial are.") + base : tr("Nothing was measured along this dial.");
     $("gauge-note").textContent = note;
-    $("gauge").setAttribute("aria-label", `${dial.measure}: ${found ? percent(found.share) : "not measured here"}. ${note}`);
+    $("gauge").setAttribute("aria-label", `${dial.measure}: ${found ? percent(found.share) : tr("not measured here")}. ${note}`);
   }
 
   function drawTraining() {
@@ -263,7 +263,7 @@
         return node;
       };
       /* black on white also on a dark page: readers need it */
-      place.replaceChildren(made("svg", { viewBox: `0 0 ${code.size} ${code.size}`, "shape-rendering": "crispEdges", role: "img", "aria-label": `QR code of ${code.address}` }, [
+      place.replaceChildren(made("svg", { viewBox: `0 0 ${code.size} ${code.size}`, "shape-rendering": "crispEdges", role: "img", "aria-label": tr("QR code of {text}", { text: code.address }) }, [
         made("path", { fill: "#fff", d: `M0 0h${code.size}v${code.size}H0z` }), made("path", { fill: "#000", d: code.dots }),
       ]));
     }
@@ -279,7 +279,7 @@
     $("questions").replaceChildren(...state.questions.map((text, number) => {
       const button = document.createElement("button");
       Object.assign(button, { type: "button", textContent: String(number + 1), title: text });
-      button.setAttribute("aria-label", `Question ${number + 1}: ${text}`);
+      button.setAttribute("aria-label", tr("Question {number}: {text}", { number: number + 1, text }));
       button.setAttribute("aria-keyshortcuts", String(number + 1));
       button.addEventListener("click", () => pick(number));
       return button;
@@ -288,7 +288,7 @@
 
   /* ---- what the server knows ---- */
   let loading = Promise.resolve();
-  const load = () => (loading = loading.then(look).catch((error) => say(error.message || "The studio cannot be reached.")));
+  const load = () => (loading = loading.then(look).catch((error) => say(error.message || tr("The studio cannot be reached."))));
 
   async function look() {
     const before = state, worked = before && before.training && before.training.run;
@@ -300,7 +300,7 @@
       next = await get("");
     }
     if (worked && !(next.training && next.training.run === worked)) {
-      try { next = await get(worked); chosen = worked; trouble = `${before.training.title} is trained; press Space to ask it.`; } catch (error) { trouble = error.message; }
+      try { next = await get(worked); chosen = worked; trouble = tr("{title} is trained; press Space to ask it.", before.training); } catch (error) { trouble = error.message; }
       stop();
       panes = null;
     }

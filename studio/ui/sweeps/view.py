@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from studio.domain.events import SampleEvent
 from studio.domain.sweeps import Axis, Sweep, SweepRun
+from studio.i18n import said
 from studio.services.runs.store import RunView
 from studio.services.sweeps.result import NAMES, answers_to, line_of, sentences, value
 from studio.services.sweeps.service import SweepView
@@ -48,16 +49,16 @@ def row(view: SweepView, planned: SweepRun, run: RunView | None) -> list[object]
     """A run's line of the table, its id last."""
     name, seed = named(view.sweep, planned), planned.seed
     if run is None:
-        return [name, seed, "deleted", NONE, NONE, "", planned.run]
+        return [name, seed, said("deleted"), NONE, NONE, "", planned.run]
     status = run.status
     steps = f"{status.step}/{status.total}" if status.total else NONE
-    return [name, seed, status.state, steps, measured(run), status.message, run.run_id]
+    return [name, seed, said(status.state), steps, measured(run), said(status.message), run.run_id]
 
 
 def named(sweep: Sweep, planned: SweepRun) -> str:
     """What sets a run apart but its seed."""
     at = value(planned, sweep.axis)
-    own = f"{NAMES[sweep.axis]} {at if isinstance(at, str) else format(at, 'g')}"
+    own = f"{said(NAMES[sweep.axis])} {at if isinstance(at, str) else format(at, 'g')}"
     return f"{own}, {line}" if (line := line_of(sweep, planned)) else own
 
 

@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from studio.errors import NotFoundError, StudioError
+from studio.i18n import said
 from studio.services import Services
 from studio.services.pages.run import POLICY, run_page
 
@@ -30,9 +31,9 @@ def _answer(services: Services, run_id: str) -> Response:
     try:
         text = run_page(services.runs, run_id)
     except StudioError as error:
-        return PlainTextResponse(str(error), 404 if isinstance(error, NotFoundError) else 400, headers)
+        return PlainTextResponse(said(str(error)), 404 if isinstance(error, NotFoundError) else 400, headers)
     except Exception:
         log.exception("the page of %s failed", run_id)
-        return PlainTextResponse("Something went wrong; the server's log has the details.", 500, headers)
+        return PlainTextResponse(said("Something went wrong; the server's log has the details."), 500, headers)
     allowed = f"{POLICY}; frame-ancestors 'self'"
     return HTMLResponse(text, headers={**headers, "Content-Security-Policy": allowed})

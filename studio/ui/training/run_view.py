@@ -11,6 +11,7 @@ from markupsafe import Markup
 from studio.domain.events import SampleEvent, StepEvent, TranscriptEvent
 from studio.domain.runs import FINAL_STATES, DpoRecipe, KtoRecipe
 from studio.domain.settings import AnswerSettings
+from studio.i18n import said
 from studio.services.runs.outlook import offered, seconds_left
 from studio.services.runs.reading import measuring_off, start_text, unchanged
 from studio.services.runs.store import RunView
@@ -191,7 +192,7 @@ def history_line(run: RunView, *columns: object) -> list[object]:
     """A line of a history table: ``columns`` between what every method's table has."""
     last = run.detox_step or run.last_step
     steps = f"{last.step}/{last.total}" if last else NONE
-    return [run.title, run.status.state, run.recipe.base.id, *columns, steps, started(run), run.run_id]
+    return [run.title, said(run.status.state), run.recipe.base.id, *columns, steps, started(run), run.run_id]
 
 
 def started(run: RunView) -> str:
