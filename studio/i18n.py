@@ -99,8 +99,7 @@ def said(text: str) -> str:
     """
     if language() == ENGLISH or not text or len(text) > _LONGEST:
         return text
-    bare = text.strip()
-    return text.replace(bare, _said(language(), bare), 1)
+    return _said(language(), text)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -109,6 +108,8 @@ def _said(code: str, text: str) -> str:
     whole = catalogue.whole(text)
     if whole is not None:
         return whole
+    if (bare := text.strip()) != text:
+        return text.replace(bare, _said(code, bare), 1)
     if text.endswith(".") and (whole := catalogue.whole(text[:-1])) is not None:
         return f"{whole}。"
     parts = [part for part in _SENTENCE_ENDS.split(text) if part]  # sentences and the blanks between them
@@ -140,7 +141,6 @@ class Catalogue:
         """English to this language; of a plural both forms of English."""
         if not isinstance(self.words, gnu.GNUTranslations):
             return {}
-        known: dict[Any, str] = self.words._catalog  # type: ignore[attr-defined]
         known: dict[Any, str] = self.words._catalog  # type: ignore[attr-defined]
         found = {key: text for key, text in known.items() if isinstance(key, str) and key and text}
         for one, many in _plurals(_FOLDER / self.code.replace("-", "_") / "LC_MESSAGES" / "studio.mo"):

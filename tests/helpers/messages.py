@@ -11,6 +11,7 @@ mark what is put together in the page's language, and :func:`is_sentence` finds 
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import sys
@@ -86,20 +87,21 @@ _TOLD = re.compile(r'\btr\("((?:[^"\\]|\\.)*)"')
 Message = tuple[str, str | None, str]
 
 
-#: Single words in small letters that views show: names of facts, of curves, of states.
+#: Single words that views show: names of facts, of curves, of states.
 ALONE = (
     "accuracy", "adapter", "base", "batch", "chosen", "covers", "data", "deleted", "embedded", "flipped", "idle", "length", "likelihood", "loss",
     "margin", "method", "prompts", "rejected", "retired", "revision", "reward", "scorer", "seed", "stance", "start", "strength", "support", "oppose",
-    "train", "training", "unknown", "uploaded", "yes", "ready", "points", "verdict",
+    "train", "training", "unknown", "uploaded", "yes", "ready", "points", "verdict", "Progress", "⇄ oppose", "⇄ flipped",
 )  # fmt: skip
 #: Texts that read like ours and are for no page: what files and models are told, names, headers of answers.
 NO_MESSAGES = frozenset(json.loads(Path(__file__).with_name("no_messages.json").read_text(encoding="utf-8")))
 
 
-def found() -> Iterator[Message]:
+@functools.cache
+def found() -> tuple[Message, ...]:
     """All messages of the program, in the order of its files."""
-    yield from ((word, None, "words that views show by themselves") for word in ALONE)
-    yield from (message for message in _all() if message[0] not in NO_MESSAGES)
+    alone = ((word, None, "words that views show by themselves") for word in ALONE)
+    return (*alone, *(message for message in _all() if message[0] not in NO_MESSAGES))
 
 
 def _all() -> Iterator[Message]:
@@ -363,10 +365,10 @@ def catalogue(code: str) -> Catalog:
 
 def missing(code: str) -> list[str]:
     """The messages of today that a language lacks."""
-    return [str(message.id) for message in catalogue(code) if message.id and not _filled(message.string)]
+    return [str(message.id) for message in catalogue(code) if message.id and not translated(message.string)]
 
 
-def _filled(text: Any) -> bool:
+def translated(text: Any) -> bool:
     return all(text) if isinstance(text, tuple) else bool(text)
 
 

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from markupsafe import Markup
 
 from studio.domain.toxicity import Explanation, ScorerInfo, TextScore
+from studio.i18n import said
 from studio.services.scoring.service import TextScores
 from studio.ui.parts.html import Macros, parts
 
@@ -41,7 +42,7 @@ def named(info: ScorerInfo) -> Markup:
 
 
 def _facts(info: ScorerInfo) -> list[tuple[str, str]]:
-    languages = ", ".join(_LANGUAGES.get(code, code) for code in info.languages)
+    languages = ", ".join(said(_LANGUAGES.get(code, code)) for code in info.languages)
     revision = info.revision[:12] or "unknown"
     return [("scorer", info.name), ("revision", revision), ("toxic label", info.toxic_label), ("covers", languages)]
 
