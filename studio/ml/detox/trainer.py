@@ -67,6 +67,8 @@ class DetoxOverrides(TrainerOverrides):
         self.answers: StepAnswers | None = None
         #: What computes the layers that are not trained once a step, set before training where there are such layers.
         self.trunk: Trunk | None = None
+        #: The answers of the step in progress and their log-probabilities, for its loss.
+        self._policy: tuple[torch.Tensor, torch.Tensor] | None = None
         super().__init__(reward_funcs=[self._reward], **options)
         from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -115,7 +117,9 @@ class DetoxOverrides(TrainerOverrides):
 
         size = batch_size or len(input_ids)
         parts = [
-            self._log_probs(model, input_ids[i : i + size], attention_mask[i : i + size], logits_to_keep)
+            self._log_probs(
+                model, input_ids[i : i + size], attention_mask[i : i + size], logits_to_keep, size < len(input_ids)
+            )
             for i in range(0, len(input_ids), size)
         ]
         scores = torch.cat(parts)
@@ -126,7 +130,7 @@ class DetoxOverrides(TrainerOverrides):
             self.tally.add(0, 0, kl=-float(scores.sum()))
         return scores, torch.zeros_like(scores), None
 
-    def _log_probs(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int) -> torch.Tensor:
+    def _log_probs(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, keep: int, in_parts: bool) -> torch.Tensor:
         import torch
 
         # Prompts are padded on the left. Turned so that every row starts with its prompt, rows need no attention mask.
@@ -137,10 +141,30 @@ class DetoxOverrides(TrainerOverrides):
         answered = mask.bool() & (places >= length - keep)
         real = int((length - start.min()).item())
         rows = ids.gather(1, turned)[:, :real]
-        below = self.trunk.fresh if self.trunk else None
-        scores = token_log_probs(model, rows, answered.gather(1, turned)[:, :real], self.temperature, below)
-        scores = torch.nn.functional.pad(scores, (1, length - real))
+        # TRL shuffles the answers before the loss. In one order they are known again.
+        texts = rows.tolist()
+        order = torch.tensor(sorted(range(len(texts)), key=texts.__getitem__), device=ids.device)
+        scores = self._ordered_log_probs(model, rows[order], answered.gather(1, turned)[order, :real], in_parts)
+        scores = torch.nn.functional.pad(scores[order.argsort()], (1, length - real))
         return scores.gather(1, (places - start) % length)[:, -keep:]
+
+    def _ordered_log_probs(
+        self, model: Any, rows: torch.Tensor, answered: torch.Tensor, in_parts: bool
+    ) -> torch.Tensor:
+        """Of rows in a set order; what the loss asks for is taken from what the same weights gave a moment before, where all answers
+        of the step went through the model at once."""
+        import torch
+
+        below = self.trunk.fresh if self.trunk else None
+        if torch.is_grad_enabled():
+            known, self._policy = self._policy, None
+            if known and torch.equal(known[0], rows):
+                return known[1]
+        elif self._policy is None and not self._layer.disable_adapters and not in_parts:  # the first to be asked for
+            with torch.enable_grad():
+                self._policy = rows, token_log_probs(model, rows, answered, self.temperature, below)
+            return self._policy[1].detach()
+        return token_log_probs(model, rows, answered, self.temperature, below)
 
     def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]

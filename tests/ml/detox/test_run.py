@@ -310,20 +310,20 @@ def test_an_uncovered_answer_is_told_and_does_no_harm(base: Path, tmp_path: Path
 def test_training_the_upper_layers_over_states_computed_once_a_step_equals_all_layers(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh, batches, seen = Trunk.fresh, [], []
+    below, computed, seen = Trunk._below, list[int](), []
 
-    def counted(trunk: Trunk, rows: Any) -> Any:
-        batches.append(len(rows.ids))
-        return fresh(trunk, rows)
+    def counted(trunk: Trunk, ids: Any, **options: Any) -> Any:
+        computed.append(len(ids))
+        return below(trunk, ids, **options)
 
-    monkeypatch.setattr(Trunk, "fresh", counted)
+    monkeypatch.setattr(Trunk, "_below", counted)
     for name in ("once a step", "all layers"):
         if name == "all layers":
             monkeypatch.setattr(Trunk, "exact", lambda *_: False)
         lora = LoraSettings(rank=4, layers="1/2", dropout=0.0)
         _, events = run(make_job(base, tmp_path / name, lora=lora, steps=3, measured_answers=0))
         seen.append([(event.loss, event.kl, event.reward) for event in steps(events)])
-    assert batches  # by the first run alone: the second has no trunk
+    assert len(computed) == 1 + 3, "once to compare, then once a step, shuffled or not; the second run has no trunk"
     assert len(seen[0]) == 3
     for kept, full in zip(*seen, strict=True):
         assert kept == pytest.approx(full, abs=2e-2)
