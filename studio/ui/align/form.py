@@ -115,7 +115,7 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets
             [("The base itself", "")],
             value="",
             label="Start from",
-            info="An adapter of this base to go on from. It becomes DPO's reference, and part of what is saved.",
+            info="An adapter of this base to go on from. It becomes the reference, and part of what is saved.",
             visible=False,
             elem_id="align-start",
         )
@@ -205,7 +205,7 @@ def _told(services: Services, form: AlignForm, sentence: str, shown: list[list[A
 
 
 def _thumb_row(number: int, row: RatedAnswer) -> list[Any]:
-    return [number, row.prompt, *((row.completion, "", "👍 up") if row.liked else ("", row.completion, "👎 down"))]
+    return [number, row.prompt, *((row.completion, "", "up") if row.liked else ("", row.completion, "down"))]
 
 
 def _preview_row(number: int, row: PreferenceRow, labels: bool) -> list[Any]:

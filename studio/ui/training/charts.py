@@ -85,7 +85,9 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
         ):  # an adapter made elsewhere has no known ratio
             figure.add_hline(y=curve.support_ratio, line={"color": color, "width": 1, "dash": "dot"}, row=1, col=1)
     if alone:
-        figure.add_hline(y=0.6931, line={"color": "#999", "width": 1, "dash": "dot"}, row=2, col=1)
+        # no preference yet: before its first update a model equals its reference, whatever the loss
+        equal = curves[0].steps[0].loss if curves[0].steps and not reward else 0.6931
+        figure.add_hline(y=equal, line={"color": "#999", "width": 1, "dash": "dot"}, row=2, col=1)
     if reward:
         figure.add_hline(y=0.5, line={"color": "#999", "width": 1, "dash": "dot"}, row=1, col=1)
     elif any(len(curve.steps) > 1 for curve in curves) and not any(curve.probes for curve in curves):

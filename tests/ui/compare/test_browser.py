@@ -71,6 +71,15 @@ def test_both_panes_answer_markup_is_text_and_a_refresh_keeps_it(run_id: str, pa
     page.wait_for_selector("#pane-identity-1 .check.ok")
     stats(page, 2, re.compile(r"\d+ tokens? · \d+ tokens/s"))
 
+    first = answers(page, 1)[0]
+    page.click("#chat-1 button[aria-label=Like]")  # every visitor may, and one press is one row for KTO
+    page.get_by_text("Thumb up kept.").wait_for()
+    (thumb,) = services.thumbs.all()
+    assert (thumb.prompt, thumb.completion.strip(), thumb.liked, thumb.model) == (MARKUP, first.strip(), True, "base")
+    page.click("#chat-1 button[aria-label=Liked]")
+    page.get_by_text("Thumb taken back.").wait_for()
+    assert services.thumbs.all() == ()
+
     ask(page, PROMPTS[1])
     wait_for_answers(page, 2, 1, 2)
     page.check("#diff-switch input")

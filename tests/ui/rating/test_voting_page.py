@@ -153,6 +153,25 @@ def test_closed_voting_says_so_and_takes_no_vote(hall: Hall) -> None:
 # ---- guidelines
 
 
+def test_single_answers_get_thumbs_once_voting_is_closed(hall: Hall) -> None:
+    hall.rating.add_pairs(new_pairs(1))
+    token = hall.join()
+    hall.vote(token, hall.ask("next", token=token)["pair"])
+    hall.rating.set_rules(replace(hall.rating.rules(), open=False))
+    (listed,) = hall.ask("next", token=token)["result"]["pairs"]
+    assert [said["answer"] for said in listed["answers"]] == ["1", "2"]
+    (pair,) = hall.rating.ballots().pairs
+    said = {"token": token, "pair": pair.id, "answer": "2"}
+    assert hall.ask("thumb", **said, liked=True) == {"saved": True}
+    (thumb,) = hall.services.thumbs.all()
+    assert (thumb.completion, thumb.liked) == (pair.answer_2, True)
+    hall.ask("thumb", **said, liked=None)
+    assert hall.services.thumbs.all() == ()
+    refused(hall.post("thumb", {**said, "answer": "3", "liked": True}), 400, "it must be 1 or 2")
+    refused(hall.post("thumb", {**said, "liked": "yes"}), 400, "liked must be")
+    refused(hall.post("thumb", {**said, "pair": "x", "liked": True}), 404, "no such pair")
+
+
 def test_guidelines_are_rendered_and_harmless(hall: Hall) -> None:
     text = f"# Rules\n\n1. **Helpful**\n\n{SCRIPT}\n\n[a](javascript:alert(1)) [b](https://example.org) ![p](https://example.org/x.png)"
     hall.rating.set_rules(replace(hall.rating.rules(), guidelines=text))
