@@ -36,33 +36,8 @@ CODES = ("zh_Hant", "zh_Hans")
 SILENT = ("cli", "store/migrations", "store/tables.py", "ml/shipped", "__main__.py", "ui/start_checks.py", "ui/launch.py", "ui/page/theme.py",
           "services/data/stance_prefix.py", "services/template_words.py", "i18n.py", "services/evaluations/dynamodb.py", "ml/lora", "ml/models/frames.py")  # fmt: skip
 #: Properties of components, and functions whose first text is shown.
-SHOWN = (
-    "label",
-    "info",
-    "placeholder",
-    "headers",
-    "submit_btn",
-    "stop_btn",
-    "choices",
-    "title",
-    "note",
-    "help",
-    "name",
-)
-SPEAKING = (
-    "Button",
-    "DownloadButton",
-    "UploadButton",
-    "Markdown",
-    "Tab",
-    "TabItem",
-    "Accordion",
-    "Info",
-    "Warning",
-    "Radio",
-    "Dropdown",
-    "CheckboxGroup",
-)
+SHOWN = ("label", "info", "placeholder", "headers", "submit_btn", "stop_btn", "choices", "title", "note", "help", "name")  # fmt: skip
+SPEAKING = ("Button", "DownloadButton", "UploadButton", "Markdown", "Tab", "TabItem", "Accordion", "Info", "Warning", "Radio", "Dropdown", "CheckboxGroup")  # fmt: skip
 HIDDEN = ("elem_id", "elem_classes", "js", "storage_key", "secret", "api_name", "datatype", "column_widths", "type", "mode", "show_progress", "trigger_mode",
           "hovertemplate", "textposition", "hovermode", "html_template", "js_on_load", "css_template", "key", "media_type", "headers_", "filename")  # fmt: skip
 #: Calls whose texts nobody sees.
@@ -119,6 +94,7 @@ def _all() -> Iterator[Message]:
             yield from (
                 (message, None, f"studio/{place}") for message in re.findall(r'\b_\("((?:[^"\\]|\\.)*)"', source)
             )
+            yield from ((*_counted(word), f"studio/{place}") for word in re.findall(r'\bcounted\("([^"]+)"\)', source))
         elif path.suffix == ".js":
             for _line, _name, message, _comments in extract_javascript(BytesIO(path.read_bytes()), ["tr"], [], {}):
                 yield message if isinstance(message, str) else message[0], None, f"studio/{place}"
@@ -129,6 +105,11 @@ def in_python(source: str, place: str) -> list[tuple[str, str | None]]:
     seen: list[tuple[str, str | None]] = []
     _Reader(seen, place).visit(ast.parse(source))
     return seen + [(message, None) for message in _TOLD.findall(source)]
+
+
+def _counted(word: object) -> tuple[str, str]:
+    """What :func:`studio.services.wording.counted` says, singular and plural."""
+    return f"{{n}} {word}", f"{{n}} {word}s"
 
 
 class _Reader(ast.NodeVisitor):
@@ -209,7 +190,7 @@ class _Reader(ast.NodeVisitor):
             self.plural(node.body)
             self.plural(node.orelse)
         elif isinstance(node, ast.Constant):
-            self.seen.append((f"{{n}} {node.value}", f"{{n}} {node.value}s"))
+            self.seen.append(_counted(node.value))
 
     def visit_all(self, nodes: list[Any]) -> None:
         for node in nodes:

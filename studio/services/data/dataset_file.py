@@ -12,8 +12,29 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from studio.domain.data import PreferenceDataset
 from studio.services.data import preference_rows
+from studio.services.data.annotated.rated import pairs_of
 from studio.services.data.row_reader import Parsed
+
+
+def as_dataset(dataset_id: str, parsed: Parsed) -> PreferenceDataset:
+    """What was read, as the dataset of that id: without test prompts it is tested on those of the held-out pairs."""
+    tests = parsed.test_prompts or tuple(pair.prompt for pair in parsed.heldout)
+    return PreferenceDataset(
+        id=dataset_id,
+        title=parsed.title or dataset_id,
+        kind=parsed.kind,
+        language=parsed.language,
+        pairs=parsed.pairs or pairs_of(parsed.rated),
+        heldout=parsed.heldout,
+        test_prompts=tests,
+        content_hash=preference_rows.content_hash(parsed.pairs, parsed.heldout, tests, parsed.prompts, parsed.rated),
+        source=parsed.source,
+        prompts=parsed.prompts,
+        notes=parsed.notes,
+        rated=parsed.rated,
+    )
 
 
 def write_dataset(parsed: Parsed, folder: Path, taken: Path) -> Path:

@@ -20,7 +20,7 @@ from studio.domain.data import SHIPPED, Kind, PreferenceDataset
 from studio.errors import ConflictError, DatasetError, NotFoundError
 from studio.services.data import preference_rows
 from studio.services.data.annotated.rated import count_thumbs, pairs_of
-from studio.services.data.dataset_file import guess_language, write_dataset
+from studio.services.data.dataset_file import as_dataset, guess_language, write_dataset
 from studio.services.data.dialogues import split_prompts
 from studio.services.data.formats import PromptFile, read_document, read_prompts
 from studio.services.data.hub_rows import hub_rows
@@ -168,7 +168,7 @@ class DatasetService:
             if not path.is_file():
                 raise NotFoundError(f"There is no dataset {text!r}, and no file of that name.") from None
         parsed = preference_rows.parse_file(path, self._max_bytes, max_rows=self._max_rows)
-        made = _dataset("", parsed)
+        made = as_dataset("", parsed)
         for info in self.list():
             if info.source == path.name and self.get(info.id).content_hash == made.content_hash:
                 return ImportReport(self.get(info.id), (), parsed.shape)
@@ -296,7 +296,7 @@ class DatasetService:
             raise DatasetError(f"{path.name} is not a dataset of this studio.")
         shipped = path.parent == self._shipped_dir
         parsed = preference_rows.parse_own(document, path.name)
-        dataset = _dataset(path.stem, dataclasses.replace(parsed, source=SHIPPED) if shipped else parsed)
+        dataset = as_dataset(path.stem, dataclasses.replace(parsed, source=SHIPPED) if shipped else parsed)
         self._remember(path, stamp, dataset)
         return dataset
 
@@ -338,7 +338,7 @@ class DatasetService:
                 f"{parsed.title} could not be kept ({error.strerror}); nothing was imported. "
                 f"Make room or choose another folder for STUDIO_IMPORTED_DIR ({self._imported_dir})."
             ) from None
-        dataset = _dataset(path.stem, parsed)
+        dataset = as_dataset(path.stem, parsed)
         self._remember(path, stamp, dataset)
         return ImportReport(dataset, tuple(warnings), parsed.shape)
 
@@ -379,24 +379,6 @@ def _describe(dataset: PreferenceDataset) -> DatasetInfo:
         len(dataset.prompts),
         dataset.notes,
         len(dataset.rated),
-    )
-
-
-def _dataset(dataset_id: str, parsed: Parsed) -> PreferenceDataset:
-    tests = parsed.test_prompts or tuple(pair.prompt for pair in parsed.heldout)
-    return PreferenceDataset(
-        id=dataset_id,
-        title=parsed.title or dataset_id,
-        kind=parsed.kind,
-        language=parsed.language,
-        pairs=parsed.pairs or pairs_of(parsed.rated),
-        heldout=parsed.heldout,
-        test_prompts=tests,
-        content_hash=preference_rows.content_hash(parsed.pairs, parsed.heldout, tests, parsed.prompts, parsed.rated),
-        source=parsed.source,
-        prompts=parsed.prompts,
-        notes=parsed.notes,
-        rated=parsed.rated,
     )
 
 

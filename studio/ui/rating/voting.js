@@ -84,7 +84,7 @@
     $("thumbs").hidden = !pairs.length || !token;
     if (JSON.stringify(pairs) === listed) return;
     listed = JSON.stringify(pairs);
-    $("thumbs").replaceChildren(...(pairs.length ? [Object.assign(document.createElement("h2"), { textContent: "Rate single answers" })] : []),
+    $("thumbs").replaceChildren(...(pairs.length ? [Object.assign(document.createElement("h2"), { textContent: tr("Rate single answers") })] : []),
       ...pairs.map(pairBox));
   }
 
@@ -98,7 +98,7 @@
       line.firstChild.dir = "auto";
       const [up, down] = line.querySelectorAll("button");
       const draw = () => [[up, true], [down, false]].forEach(([button, liked]) => choose(button, thumbs[key] === liked));
-      for (const [button, liked, label] of [[up, true, "Thumb up"], [down, false, "Thumb down"]]) {
+      for (const [button, liked, label] of [[up, true, tr("Thumb up")], [down, false, tr("Thumb down")]]) {
         Object.assign(button, { type: "button", title: label, ariaLabel: label, onclick: () => thumb(one.pair, said.answer, key, liked, draw) });
       }
       draw();
@@ -114,7 +114,7 @@
       thumbs[key] = now;
       keep.set("thumbs", JSON.stringify(thumbs));
       draw();
-      say(["span", now === null ? "Thumb taken back." : "✓ Thumb saved."]);
+      say(["span", now === null ? tr("Thumb taken back.") : tr("✓ Thumb saved.")]);
     } catch (error) {
       fail(`Not saved: ${bare(error.message)}.`);
     }

@@ -58,7 +58,8 @@ def bind_thumbs(services: Services, widgets: Sequence[PaneWidgets], memory: gr.B
             rater, token = rater_of(token, request)
             liked = event.liked if isinstance(event.liked, bool) else None
             services.thumbs.rate(rater, turns, messages[at].content, liked)
-            gr.Info("Thumb taken back." if liked is None else f"Thumb {'up' if liked else 'down'} kept.", duration=3)
+            told = {None: "Thumb taken back.", True: "Thumb up kept.", False: "Thumb down kept."}
+            gr.Info(told[liked], duration=3)
             return token
 
         return press
