@@ -30,6 +30,7 @@ from studio.ml.training.logprobs import answer_log_probs
 from studio.ml.training.observer import Observer
 from studio.ml.training.pairs import EncodedAnswer, conversation
 from studio.ml.training.reference import base_of
+from studio.ml.training.trunk import Trunk
 
 #: Prompts whose answers are shown during training: the first provoking ones and the first others.
 TRANSCRIPT_PROMPTS = 4
@@ -37,10 +38,11 @@ TRANSCRIPT_PROMPTS = 4
 
 @dataclass
 class DetoxObserver(Observer):
-    """Transcripts with their scores, and the measures at the end."""
+    """Transcripts with their scores, and the measures at the end. ``trunk`` computes the layers that are not trained, where there are such."""
 
     terms: Sequence[Term]
     job: DetoxJob
+    trunk: Trunk | None
 
     def step_event(
         self, trainer: Any, state: Any, total: int, seconds: float, elapsed: float, eta: float
@@ -162,9 +164,12 @@ class DetoxObserver(Observer):
             )
             for question, answer in zip(questions, answers, strict=True)
         ]
-        here = answer_log_probs(self.model, encoded, pad_id(self.tokenizer))
+        pad = pad_id(self.tokenizer)
+        if self.trunk:
+            self.trunk.add(encoded, pad)
+        here = answer_log_probs(self.model, encoded, pad, trunk=self.trunk)
         with base_of(self.model):
-            there = answer_log_probs(self.model, encoded, pad_id(self.tokenizer))
+            there = answer_log_probs(self.model, encoded, pad, trunk=self.trunk)
         return math.fsum(a - b for a, b in zip(here, there, strict=True)) / len(encoded)
 
     def _support(self, judge: StanceJudge) -> SupportShare:

@@ -64,6 +64,8 @@ def train_detox(job: DetoxJob, emit: Callable[[Event], None], should_stop: Calla
 class DetoxTraining(Training[DetoxJob]):
     """TRL's RLOO or GRPO trainer over the job's prompts; for encoder-decoders the studio's own."""
 
+    _trunk: Trunk | None = None
+
     def trainer(self, base: Base, **shared: Any) -> Any:
         """As :meth:`Training.trainer`."""
         from datasets import Dataset
@@ -96,7 +98,8 @@ class DetoxTraining(Training[DetoxJob]):
         pad = base.tokenizer.pad_token_id
         if first:
             trunk = Trunk(trainer.model, first, None, 0)
-            trainer.trunk = trunk if trunk.exact([EncodedAnswer(tuple(ids), ()) for ids in prompt_ids], pad) else None
+            if trunk.exact([EncodedAnswer(tuple(ids), ()) for ids in prompt_ids], pad):
+                self._trunk = trainer.trunk = trunk
         if not seq2seq:
             # two texts behind one prompt, as a step has them
             some = [EncodedAnswer(tuple(prompt_ids[0]), tuple(ids[-_CHECKED:])) for ids in prompt_ids[:2]]
@@ -106,7 +109,7 @@ class DetoxTraining(Training[DetoxJob]):
 
     def observer(self, trainer: Any, base: Base, **shared: Any) -> DetoxObserver:
         """As :meth:`Training.observer`."""
-        return DetoxObserver(terms=self._terms, job=self.job, **shared)
+        return DetoxObserver(terms=self._terms, job=self.job, trunk=self._trunk, **shared)
 
 
 def _encode(job: DetoxJob, tokenizer: Any, model: Any) -> tuple[list[TestPrompt], list[list[int]]]:

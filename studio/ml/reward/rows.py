@@ -1,9 +1,9 @@
 """Conversations as a reward model reads them, and batches of them.
 
 The rule for what is too long, in training and in scoring: an answer is always read whole. Where prompt and answer together
-exceed the limit, the oldest tokens of the prompt go (never the special tokens the text begins with). Where the answer
-alone exceeds it, there is nothing honest to score: the row is dropped and counted (or, where a run asks for that, the answer is cut
-at its end), a text to be scored is refused.
+exceed the limit, the oldest tokens of the prompt go (never the special tokens the text begins with), the same for both answers of a
+pair. Where the answer alone exceeds it, there is nothing honest to score: the row is dropped and counted (or, where a run asks for
+that, the answer is cut at its end), a text to be scored is refused.
 """
 
 from __future__ import annotations
@@ -80,6 +80,12 @@ def encode_rows(
         except InputError as error:
             raise RecipeError(f"{what} {number} ({row.pair_id}): {error}") from error
         chosen, rejected = sides
+        if chosen and rejected and chosen[1] != rejected[1]:  # both are read behind the same prompt
+            most = max(chosen[1], rejected[1])
+            chosen, rejected = (
+                encode_answer(tokenizer, before, answer, len(side[0]) + side[1] - most) or side
+                for side, answer in ((chosen, row.chosen), (rejected, row.rejected))
+            )
         if chosen is None or rejected is None:
             long += 1
         elif chosen[0].ids == rejected[0].ids:

@@ -110,6 +110,23 @@ def test_no_usable_row_is_refused(base: Path, tmp_path: Path) -> None:
         run(reward_job(base, tmp_path / "run", rows, max_length=60))
 
 
+@pytest.mark.parametrize("which", ["causal", "roberta"])
+def test_both_answers_of_a_pair_are_read_behind_the_same_part_of_a_long_prompt(
+    base: Path, tmp_path: Path, which: Any
+) -> None:
+    tokenizer = load_tokenizer(base if which == "causal" else make_encoder(tmp_path / which, which))
+    row = replace(word_rows(1)[0], prompt="river " * 40, chosen="silver lamp", rejected="garden " * 20)
+    (pair,) = encode_rows(tokenizer, [row], "", 512, "Row").pairs
+    limit = len(pair[1]) - 9
+    assert len(pair[0]) < limit, "alone it would not be cut"
+    encoded = encode_rows(tokenizer, [row], "", limit, "Row")
+    chosen, rejected = encoded.pairs[0]
+    assert chosen.prompt_ids == rejected.prompt_ids
+    assert len(rejected) == limit
+    assert (chosen.answer_ids, rejected.answer_ids) == (pair[0].answer_ids, pair[1].answer_ids)
+    assert encoded.cut == 2
+
+
 @pytest.mark.parametrize("which", ["causal", "roberta", "bert"])
 def test_a_long_prompt_loses_its_oldest_tokens_and_the_answer_stays_whole(
     base: Path, tmp_path: Path, which: Any
