@@ -61,6 +61,16 @@ def add(commands: Commands) -> None:
     )
     explain.add_argument("--json", action="store_true", help="print one JSON object")
 
+    steer = command(
+        commands,
+        "measure-vector",
+        _measure_vector,
+        "Measure the steering vector of a DPO run's pairs as the run was measured, and keep that with the run.",
+    )
+    steer.add_argument("--run", required=True, metavar="RUN", help="the run; `runs` lists them")
+    steer.add_argument("--strength", default="1,2", metavar="S[,S]", help="from -1 to 2 (default: 1,2)")
+    steer.add_argument("--json", action="store_true", help="print one JSON object")
+
     chat = command(commands, "chat", _chat, "Talk to the base and adapters in the terminal; they answer side by side.")
     chat.add_argument("--adapters", metavar="RUN[,RUN]", help=f"run ids (default: the newest adapter); {_STEP}")
     chat.add_argument("--blend", metavar="RUN,RUN,W", help=_BLEND)
@@ -68,6 +78,26 @@ def add(commands: Commands) -> None:
     chat.add_argument("--system-prompt", default="", help="said before the conversation")
     chat.add_argument("--base-system-prompt", default="", metavar="TEXT", help=_ASK)
     add_sampling(chat)
+
+
+def _measure_vector(services: Services, options: argparse.Namespace) -> int:
+    strengths = numbers("--strength", options.strength)
+    services.steering.measure(options.run, strengths, lambda share, text: print(text, file=sys.stderr))
+    result = services.align.result(options.run)
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False))
+        return 0
+    measured = [(f"steering vector at {one['strength']:g}", one) for one in result["vector_shares"]]
+    for name, share in (
+        ("base", result["base_support_share"]),
+        *measured,
+        ("adapter", result["support_share"]),
+    ):
+        if share and share["n"]:
+            print(
+                f"{name}: {share['share']:.0%} [{share['low']:.0%}, {share['high']:.0%}] n {share['n']}, {share['abstained']} abstained"
+            )
+    return 0
 
 
 def _compare(services: Services, options: argparse.Namespace) -> int:

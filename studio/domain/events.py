@@ -82,11 +82,13 @@ class SupportShare:
 
 @dataclass(frozen=True)
 class MeasureEvent:
-    """The measured support share of the base (``who="base"``) or of the adapter (``who="adapter"``)."""
+    """The measured support share of the base (``who="base"``), of the adapter (``who="adapter"``), or, where somebody asked for it later,
+    of the steering vector of the run's pairs at a ``strength`` (``who="vector"``)."""
 
-    who: Literal["base", "adapter"]
+    who: Literal["base", "adapter", "vector"]
     step: int
     measured: SupportShare
+    strength: float = 1.0
     type: Literal["measure"] = "measure"
 
 

@@ -5,8 +5,8 @@ sets of services with different settings live side by side.
 
 One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
 
-    files texts template_words strength wording statistics access recipes lessons < hub < data runs < models jobs lineage
-    < align compare scoring < words stage sweeps rating evaluations detox < votes < reward pages < library < worker < cluster
+    files texts template_words strength wording statistics access recipes lessons < hub < data runs < models jobs lineage < align compare scoring
+    < words stage steering sweeps rating evaluations detox < votes < reward pages < library < worker < cluster
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from studio.services.runs.queue import RunQueue
     from studio.services.runs.store import RunStore
     from studio.services.scoring.service import ScoringService
+    from studio.services.steering import SteeringService
     from studio.services.sweeps.blend import BlendService
     from studio.services.sweeps.service import SweepService
     from studio.services.votes.hub_backup import VoteMirror
@@ -73,6 +74,7 @@ class Services:
     detox: DetoxService
     sweeps: SweepService
     blends: BlendService
+    steering: SteeringService
     #: The copy of the votes on the Hub; a server sets it where the settings ask for one.
     mirror: VoteMirror | None = None
     _left: threading.Event = field(default_factory=threading.Event)
@@ -147,6 +149,7 @@ def build_services(settings: Settings) -> Services:
     from studio.services.runs.queue import RunQueue
     from studio.services.runs.store import RunStore
     from studio.services.scoring.service import ScoringService
+    from studio.services.steering import SteeringService
     from studio.services.sweeps.blend import BlendService
     from studio.services.sweeps.service import SweepService
     from studio.store.database import Database
@@ -187,4 +190,5 @@ def build_services(settings: Settings) -> Services:
         detox,
         sweeps,
         blends,
+        SteeringService(runs, compare),
     )

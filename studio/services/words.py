@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from studio.domain.chat import Blend
 from studio.domain.data import Message
 from studio.domain.runs import DpoRecipe
-from studio.domain.settings import DpoSettings
+from studio.domain.settings import AnswerSettings
 from studio.domain.words import MovedPair, MovedWords
 from studio.errors import InputError
 from studio.ml.training.pairs import conversation
@@ -43,7 +43,7 @@ def moved_words(
     recipe = runs.get(run_of(run_id)).recipe
     # a blend or a steering vector was not trained with a beta; where a run went on from an adapter, its rewards are measured from there and not from the base
     dpo = recipe.settings if blend is None and not recipe.start_run and not is_vector(run_id) else None
-    return MovedWords(tokens, strength, dpo.beta if isinstance(dpo, DpoSettings) else None)
+    return MovedWords(tokens, strength, dpo.beta if isinstance(dpo, AnswerSettings) else None)
 
 
 def explain(

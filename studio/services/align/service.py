@@ -179,7 +179,7 @@ class AlignService:
     def result(self, run_id: str) -> dict[str, Any]:
         """What a run came to, as plain data: the keys of ``python -m studio align --json``. What was not measured (yet)
         is None. ``seconds`` is the time worked on the run: loading, training and measuring. A run that went on from an adapter has
-        ``start_run``, and ``start_support_share`` in place of ``base_support_share``.
+        ``start_run``, and ``start_support_share`` in place of ``base_support_share``; one whose steering vector was measured has ``vector_shares``.
 
         Raises:
             InputError, NotFoundError: no such run.
@@ -198,6 +198,11 @@ class AlignService:
             "probe": {"share": probe.share, "n": probe.n, "margin": finite(probe.margin)} if probe else None,
             "support_share": _share(view.adapter_share),
             "base_support_share": _share(view.base_share),
+            **(
+                {"vector_shares": [{"strength": at, **figures(share)} for at, share in view.vector_shares]}
+                if view.vector_shares
+                else {}
+            ),
             **start,
         }
 
@@ -240,8 +245,11 @@ def _checked_flips(settings: DpoSettings) -> float:
 
 
 def _share(share: SupportShare | None) -> dict[str, Any] | None:
-    if share is None:
-        return None
+    return None if share is None else figures(share)
+
+
+def figures(share: SupportShare) -> dict[str, Any]:
+    """A measured share as plain data."""
     return {
         "share": finite(share.share),
         "low": finite(share.low),

@@ -56,7 +56,8 @@ def preview(document: Sequence[RawRow] | dict[str, Any], name: str, options: Rea
     told = parsed.warnings
     if not options.skip_broken:  # nothing is left out yet: ``broken`` says what stands in the way
         told = tuple(warning for warning in told if not (parsed.broken and " broken rows left out: " in warning))
-    first: PreferencePair | RatedAnswer | None = next(iter(parsed.pairs or parsed.rated), None)
+    rows: Sequence[PreferencePair | RatedAnswer] = parsed.pairs or parsed.rated
+    first = rows[0] if rows else None
     answers: tuple[tuple[str, str], ...] = ()
     if isinstance(first, RatedAnswer):
         answers = (("Thumb up" if first.liked else "Thumb down", first.completion),)

@@ -191,7 +191,11 @@ def _base_note(recipe: Recipe) -> str:
 def _stance(view: RunView) -> str:
     rows = [
         (who, s)
-        for who, s in ((view.start_name, view.base_share), ("**adapter**", view.adapter_share))
+        for who, s in (
+            (view.start_name, view.base_share),
+            *((f"steering vector × {at:g}, untrained", share) for at, share in view.vector_shares),
+            ("**adapter**", view.adapter_share),
+        )
         if s is not None
     ]
     lines = []

@@ -48,7 +48,11 @@ def run_page(runs: RunStore, run_id: str, moved: Sequence[Moved] = ()) -> str:
         sides=recipe.dataset_kind == "sides",
         shares=[
             (name, share, _figures(share))
-            for name, share in (("adapter", run.adapter_share), ("base", run.base_share))
+            for name, share in (
+                ("adapter", run.adapter_share),
+                ("base", run.base_share),
+                *((f"vector × {at:g}", share) for at, share in run.vector_shares),
+            )
             if share is not None and share.n
         ],
         charts=training_charts(steps, probes, recipe.support_ratio),  # type: ignore[arg-type]

@@ -77,7 +77,7 @@ def drop_superseded(events: Iterable[Event]) -> list[Event]:
 def _key(event: ProbeEvent | MeasureEvent | RewardReport | DetoxReport | WeightChange) -> tuple[str, object]:
     if isinstance(event, ProbeEvent):
         return event.type, event.step
-    return event.type, event.who if isinstance(event, MeasureEvent) else ""
+    return event.type, (event.who, event.strength) if isinstance(event, MeasureEvent) else ""
 
 
 def read_samples(folder: Path) -> list[SampleEvent]:
@@ -125,6 +125,7 @@ class Summary:
     step_line: bytes = b""
     probe_line: bytes = b""
     shares: dict[str, SupportShare] = field(default_factory=dict)
+    vectors: dict[float, SupportShare] = field(default_factory=dict)
     reward: RewardReport | None = None
     detox_line: bytes = b""
     detox: DetoxReport | None = None
@@ -180,7 +181,10 @@ class Summaries:
                     summary.probe_line = line
                 elif data.get("type") == "measure":
                     event = parse_line(MeasureEvent, data, where)
-                    summary.shares = {**summary.shares, event.who: event.measured} if event else summary.shares
+                    if event and event.who == "vector":
+                        summary.vectors = {**summary.vectors, event.strength: event.measured}
+                    elif event:
+                        summary.shares = {**summary.shares, event.who: event.measured}
                 elif data.get("type") == "reward_report":
                     summary.reward = parse_line(RewardReport, data, where) or summary.reward
                 elif data.get("type") == "detox":

@@ -120,6 +120,7 @@ class RunStore:
             probe=summary.probe,
             base_share=summary.shares.get("base"),
             adapter_share=summary.shares.get("adapter"),
+            vector_shares=tuple(sorted(summary.vectors.items())),
             has_adapter=bool(adapter_hash),
             adapter_hash=adapter_hash,
             size_bytes=size,

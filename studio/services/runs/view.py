@@ -27,6 +27,7 @@ class RunView:
             before the first.
         base_share: measured support share of what the run started from, the base or base and an adapter (``start_name``);
             ``adapter_share`` that of the adapter; None until measured.
+        vector_shares: of the steering vector of its pairs, strength and measured share; empty until somebody asks for them.
         reward: how a reward run does on pairs it never saw; None for others and until measured.
         detox: how a detox run does on prompts it never saw; likewise.
         change: how far the adapter is from its start; None until it is saved, and for runs of older versions.
@@ -51,6 +52,7 @@ class RunView:
     detox_step: DetoxEvent | None = None
     detox: DetoxReport | None = None
     change: WeightChange | None = None
+    vector_shares: tuple[tuple[float, SupportShare], ...] = ()
 
     @property
     def start_name(self) -> str:

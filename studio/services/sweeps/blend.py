@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 from studio.domain.chat import Blend
-from studio.domain.data import Message, PreferenceDataset
 from studio.domain.events import SupportShare
-from studio.domain.runs import DpoRecipe
 from studio.domain.sweeps import BlendPoint, MeasuredBlend
 from studio.errors import ConflictError
-from studio.services.compare.panes import PaneChat, row_seed
-from studio.services.compare.service import TABLE_ROWS, CompareService
+from studio.services.compare.measure import measured_as
+from studio.services.compare.service import CompareService
 from studio.services.jobs import Job, JobEnd, JobQueue
 from studio.services.runs.store import RunStore, RunView
 from studio.services.sweeps.service import SweepService, SweepView
@@ -78,42 +74,17 @@ class BlendService:
             NotFoundError: there is no such sweep. ConflictError: it has no two ratios with adapters.
             StudioError: as :meth:`CompareService.stream`.
         """
-        from studio.ml.measure.stance import StanceJudge, judged_share
-
         low, high = ends(self._sweeps.get(sweep_id))
         data = self._runs.dataset(high.run_id)
-        judge = StanceJudge.fit(data.pairs + data.heldout)
         points = []
         for weight in WEIGHTS:
             tell(f"Measuring the blend: weight {weight:g} of {high.title}.")
-            answers = self._answers(high, Blend(low.run_id, weight), data, stop or threading.Event())
-            if stop is not None and stop.is_set():
+            blend = Blend(low.run_id, weight)
+            share = measured_as(self._compare, high, data, high.run_id, blend=blend, stop=stop)
+            if share is None:
                 return
-            points.append(BlendPoint(weight, judged_share(answers, judge)))
+            points.append(BlendPoint(weight, share))
         self._sweeps.keep_blend(sweep_id, MeasuredBlend(high.run_id, low.run_id, tuple(points)))
-
-    def _answers(self, run: RunView, blend: Blend, data: PreferenceDataset, stop: threading.Event) -> list[str]:
-        from studio.ml.dpo.observer import ANSWER_TOKENS
-
-        recipe = DpoRecipe.of(run.recipe)
-        count = recipe.settings.measured_answers or 32
-        prompts = (data.test_prompts or tuple(p.prompt for p in data.heldout) or tuple(p.prompt for p in data.pairs))[
-            :count
-        ]
-        system = (Message("system", recipe.system_prompt),) if recipe.system_prompt else ()
-        asked = [prompt for prompt in prompts for _ in range(max(1, round(count / len(prompts))))]
-        seed, sampling = recipe.settings.seed, replace(recipe.sampling, max_new_tokens=ANSWER_TOKENS)
-        chats = [
-            PaneChat(run.run_id, (*system, Message("user", prompt)), row_seed(seed, place), blend=blend)
-            for place, prompt in enumerate(asked)
-        ]
-        answers: list[str] = []
-        for start in range(0, len(chats), TABLE_ROWS):
-            last = deque(self._compare.stream(chats[start : start + TABLE_ROWS], sampling, stop), maxlen=1).pop()
-            if stop.is_set():
-                break
-            answers += [update.text for update in last]
-        return answers
 
 
 def ends(view: SweepView) -> tuple[RunView, RunView]:

@@ -12,10 +12,13 @@ from studio.domain.settings import DpoSettings, LoraSettings
 from studio.errors import ConflictError
 from studio.services import Services
 from studio.services.align.reading import read_curve, read_kto_curve
+from studio.services.lineage.vector import has_pairs
 from studio.services.runs.store import RunView
 from studio.ui.align.form import KTO_ONLY
 from studio.ui.align.words_box import FilmWords, PairWords
+from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
+from studio.ui.page.lines import TABLE
 from studio.ui.page.shared import PRIVATE, Shared
 from studio.ui.training import run_view
 from studio.ui.training.charts import Axis, Curve, training_figure
@@ -42,6 +45,7 @@ class AlignPanel(FilmPanel):
         """As :meth:`FilmPanel.further`; a run at work takes the place of the table."""
         updates = super().further(state, run, everything)
         if everything:
+            updates[self.steer] = gr.Button(visible=has_pairs(run) and not self._services.compare.served)
             updates |= self.pair_words.opened(run) | self.film_words.opened(run)
         if everything and self._data_box is not None and moving(run):
             updates[self._data_box] = gr.Accordion(open=False)
@@ -55,7 +59,7 @@ class AlignPanel(FilmPanel):
         """As :meth:`FilmPanel.draw_result`, and the training pairs."""
         super().draw_result()
         self.pair_words = PairWords(self._services)
-        self.outputs += self.pair_words.outputs
+        self.outputs += [self.steer, *self.pair_words.outputs]
 
     def draw_details(self) -> None:
         """As :meth:`FilmPanel.draw_details`, and the words that moved in it."""
@@ -67,6 +71,7 @@ class AlignPanel(FilmPanel):
         """On to the Toxicity tab."""
         self.to_score = gr.Button("Score before / after", size="sm", elem_id="to-score")
         self.to_detox = gr.Button("Detox this adapter", size="sm", elem_id="to-detox")
+        self.steer = gr.Button("Measure the steering vector", size="sm", visible=False, elem_id="measure-vector")
 
     def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], to_open: gr.State) -> None:
         """As :meth:`FilmPanel.bind`, and the ways to the Toxicity tab."""
@@ -80,6 +85,27 @@ class AlignPanel(FilmPanel):
                 [request, shared.tabs],
                 **PRIVATE,
             )
+
+        self.steer.click(
+            guarded(self._measure_vector),
+            [shared.visitor, self.watch],
+            self.outcome,
+            show_progress_on=self.outcome,
+            **TABLE,
+            **PRIVATE,
+        )
+
+    def _measure_vector(
+        self,
+        mark: Visitor,
+        state: Watch,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
+    ) -> str:
+        """The steering vector of the open run's pairs, in the same table as what DPO made of them."""
+        require_operator(mark, "measuring")
+        run_id = state.chosen(self._services.runs).run_id
+        self._services.steering.measure(run_id, tell=lambda share, text: progress(share, desc=text))
+        return run_view.result(self._services.runs.get(run_id))
 
     def nothing(self) -> dict[Any, Any]:
         """As :meth:`FilmPanel.nothing`, and no pairs."""
@@ -112,13 +138,13 @@ class AlignPanel(FilmPanel):
         recipe = run.recipe
         if not isinstance(recipe, DpoRecipe | KtoRecipe):
             raise ConflictError(f"{run.run_id} was uploaded without a recipe; there are no settings to reuse.")
-        dataset, dpo = self._services.datasets.get(recipe.dataset_id), isinstance(recipe, DpoRecipe)
+        dataset, dpo = self._services.datasets.get(recipe.dataset_id), recipe if isinstance(recipe, DpoRecipe) else None
         return [
             recipe.base.id,
             recipe.dataset_id,
-            recipe.support_ratio if dpo else gr.skip(),
+            dpo.support_ratio if dpo else gr.skip(),
             gr.Slider(**size_range(len(dataset.rated or dataset.pairs)), value=recipe.data_size),
-            recipe.shuffle if dpo else gr.skip(),
+            dpo.shuffle if dpo else gr.skip(),
             recipe.system_prompt,
             "",
             recipe.preset,

@@ -155,6 +155,7 @@ def result(run: RunView) -> str:
         dpo is not None and dpo.dataset_kind == "sides",
         run.probe,
         run.start_name,
+        run.vector_shares,
     )
 
 

@@ -167,8 +167,8 @@ def test_single_answers_get_thumbs_once_voting_is_closed(hall: Hall) -> None:
     assert (thumb.completion, thumb.liked) == (pair.answer_2, True)
     hall.ask("thumb", **said, liked=None)
     assert hall.services.thumbs.all() == ()
-    refused(hall.post("thumb", {**said, "answer": "3", "liked": True}), 400, "it must be 1 or 2")
-    refused(hall.post("thumb", {**said, "liked": "yes"}), 400, "liked must be")
+    refused(hall.post("thumb", {**said, "answer": "3", "liked": True}), 422, "it must be 1 or 2")
+    refused(hall.post("thumb", {**said, "liked": "yes"}), 422, "liked must be")
     refused(hall.post("thumb", {**said, "pair": "x", "liked": True}), 404, "no such pair")
 
 
