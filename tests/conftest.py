@@ -26,6 +26,7 @@ from studio.services.models.service import ModelService
 from tests.fixtures.browser import chromium as chromium  # here: one browser a session, and a thread drives one alone
 from tests.fixtures.store import postgres_url as postgres_url  # here: one server a session
 from tests.helpers.chat_models import EMBEDDED
+from tests.helpers.ray_cluster import cluster as cluster  # here: one cluster a session
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def main() -> None:
     """Measure one node, then two; each after a run on every node that is not counted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=6)
-    parser.add_argument("--epochs", type=float, default=4.0)
+    parser.add_argument("--epochs", type=float, default=1.0)
     options = parser.parse_args()
     cluster: Any = start_cluster(nodes=1)
     chosen = AlignForm.from_preset("embedded", "embedded", dataset_id="live-action-en", support_ratio=0.9, data_size=50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,9 @@ def start_cluster(nodes: int) -> Any:
     """A head without cores and so many nodes of one core."""
     from ray.cluster_utils import Cluster
 
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # Ray's 15 would have tests wait for whatever else the machine does
     for attempt in range(3):
         cluster = Cluster()
         try:

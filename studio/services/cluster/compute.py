@@ -107,7 +107,7 @@ class RayCompute:
         if end is None:
             try:
                 over = read_status(self._settings.adapters_dir / run_id).state in FINAL_STATES
-            except FileNotFoundError:
+            except (FileNotFoundError, StudioError):
                 over = True
             if over and run_id not in self._kill_at:
                 self._kill_at[run_id] = time.monotonic()
@@ -147,30 +147,34 @@ class RayCompute:
 
     def _connect(self) -> None:
         """Reach the cluster and find the desk there, or start it."""
-        self._tried = time.monotonic()
+        self._tried, before = time.monotonic(), self._problem
         host, _, port = self._settings.ray_address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
         except OSError as error:
             # Ray itself would try for minutes, and end this process then
             self._problem = self._sentence(f"does not answer ({error.strerror or error})")
-            return
+        else:
+            self._problem = self._try_to_join()
+        if self._problem and self._problem != before:
+            log.warning("%s", self._problem)
+
+    def _try_to_join(self) -> str:
+        """Why the cluster cannot be joined; empty once it is."""
         try:
             self._join()
-            self._problem = ""
+            return ""
         except StudioError as error:
-            self._problem = str(error)
+            problem = str(error)
         except (Exception, SystemExit) as error:
-            log.exception("no way into the Ray cluster")
+            log.debug("no way into the Ray cluster", exc_info=True)
             first = next(iter(str(error).splitlines()), "")
-            self._problem = self._sentence(
+            problem = self._sentence(
                 f"cannot be joined ({type(error).__name__}: {first[:200]}); is this machine a node of it "
                 f"(ray start --address={self._settings.ray_address} --num-cpus=0)?"
             )
-        finally:
-            if self._problem:
-                log.warning("%s", self._problem)
-                self._leave()
+        self._leave()
+        return problem
 
     def _join(self) -> None:
         import ray

@@ -14,6 +14,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,11 @@ def carry_out(desk: Any, run_id: str, ticket: int, module: str) -> None:
     """
     import ray
 
+    # In a thread of its own: a task that waits in its main thread gives its core away meanwhile, and Ray would begin the next run.
+    asking = ThreadPoolExecutor(1, "desk")
+
     def call(method: str, *arguments: Any) -> Any:
-        return ray.get(getattr(desk, method).remote(*arguments))
+        return asking.submit(lambda: ray.get(getattr(desk, method).remote(*arguments))).result()
 
     node_id = ray.get_runtime_context().get_node_id()
     attempt = f"{node_id[:8]}-{os.getpid()}-{secrets.token_hex(2)}"

@@ -20,7 +20,6 @@ from studio.services.recipes.queue import release_trainer
 from studio.services.runs.status import read_status
 from studio.services.runs.store import RunStore
 from tests.helpers.ray_cluster import add_node, raylet
-from tests.helpers.ray_cluster import cluster as cluster
 from tests.helpers.runs import queue, scripted
 from tests.helpers.services import opened, settings_in
 from tests.helpers.waiting import wait_until
@@ -77,6 +76,23 @@ def test_a_killed_app_finds_its_runs_again(settings: Settings, store: RunStore) 
         wait_until(lambda: not (settings.adapters_dir / "aaa" / "stop.json").exists())
     last = steps(store, "aaa")
     assert last == list(range(1, len(last) + 1))
+
+
+def test_as_many_runs_work_as_there_is_room_for(settings: Settings, store: RunStore) -> None:
+    ids = [f"run-{number}" for number in range(4)]
+    for run_id in ids:
+        queue(settings, run_id, "steps=20 pause=0.1")
+    most = 0
+
+    def done() -> bool:
+        nonlocal most
+        states = [store.status(run_id).state for run_id in ids]
+        most = max(most, states.count("running"))
+        return set(states) == {"done"}
+
+    with scripted(settings):
+        wait_until(done, 120)
+    assert most == 2
 
 
 def test_a_run_waits_for_a_card_and_for_the_right_versions(

@@ -10,7 +10,6 @@ import pytest
 from studio.config import Settings
 from studio.services.runs.status import read_status
 from studio.services.runs.store import RunStore
-from tests.helpers.ray_cluster import cluster as cluster
 from tests.helpers.runs import queue, scripted
 from tests.helpers.services import settings_in
 from tests.helpers.waiting import wait_until
