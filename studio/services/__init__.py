@@ -5,7 +5,7 @@ sets of services with different settings live side by side.
 
 One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
 
-    files texts strength wording statistics access recipes lessons < hub < data runs < models jobs lineage < align compare scoring
+    files texts strength wording statistics access recipes lessons glossary < hub < data runs < models jobs lineage < align compare scoring
     < words stage sweeps rating evaluations detox < votes < reward pages < library < worker
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import logging
 import os
 import secrets
@@ -24,7 +25,15 @@ log = logging.getLogger(__name__)
 
 #: Run before Gradio's own scripts: keep a page listening while it waits for an answer; tell it of changes; say beside a field
 #: what is wrong with it; give what is shown an address; lead through the page.
-SCRIPTS = ("page/stream.js", "page/changes.js", "page/fields.js", "page/address.js", "guide/steps.js", "guide/guide.js")
+SCRIPTS = (
+    "page/stream.js",
+    "page/changes.js",
+    "page/fields.js",
+    "page/address.js",
+    "page/glossary.js",
+    "guide/steps.js",
+    "guide/guide.js",
+)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -92,6 +101,7 @@ def page_options(services: Services) -> dict[str, Any]:
     from starlette.requests import Request
     from starlette.types import Scope
 
+    from studio.services.glossary import meanings
     from studio.ui.evaluations.report_page import report_routes
     from studio.ui.page.access import secret_of
     from studio.ui.page.changes import changes_routes
@@ -114,7 +124,8 @@ def page_options(services: Services) -> dict[str, Any]:
     return {
         "theme": theme(),
         "css_paths": [*CSS_FILES, folder / "guide" / "guide.css"],
-        "head": "".join(f"<script>{(folder / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
+        "head": f"<script>window.studioTerms = {json.dumps(meanings())}</script>"
+        + "".join(f"<script>{(folder / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
         "show_error": True,
         "footer_links": [],
         "ssr_mode": False,
