@@ -5,8 +5,8 @@ sets of services with different settings live side by side.
 
 One package (or module) per feature; an import goes to the left only, never to a neighbour in the same group::
 
-    files texts template_words strength wording statistics access recipes lessons < hub < data runs < models jobs lineage < align compare scoring
-    < words stage steering sweeps rating evaluations detox < votes < reward pages < library < worker < cluster
+    files texts template_words strength wording statistics access recipes lessons glossary < hub < data runs < models jobs lineage
+    < align compare scoring < words stage steering sweeps rating evaluations detox < votes < reward pages < library < worker < cluster
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def ratio(part: int, whole: int) -> str:
 
 def decimal(value: float | None, form: str = ".2f") -> str:
     """A number in the given format, or a dash where there is none."""
-    return format(value, form) if value is not None and math.isfinite(value) else NONE
+    return true_minus(format(value, form)) if value is not None and math.isfinite(value) else NONE
 
 
 def signed(number: float, digits: int, plus: bool = True) -> str:

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Run before Gradio's own scripts: say words in the page's language; keep a page listening while it waits for an answer; tell it of changes; say beside a field
-#: what is wrong with it; give what is shown an address; lead through the page.
+#: Run before Gradio's own scripts: say words in the page's language; keep a page listening while it waits for an answer; tell it of
+#: changes; say beside a field what is wrong with it; give what is shown an address; explain words of the field; lead through the page.
 SCRIPTS = (
     "parts/words.js",
     "page/stream.js",
     "page/changes.js",
     "page/fields.js",
     "page/address.js",
+    "page/glossary.js",
     "guide/steps.js",
     "guide/guide.js",
 )

@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 
 from studio.i18n import ENGLISH, LANGUAGES, language, messages_in_html, said, wanted, words_of
+from studio.services.glossary import meanings
 
 #: Properties that are texts of a component's own, and those of a component whose value is one.
 _SHOWN = ("label", "info", "placeholder", "submit_btn", "stop_btn")
@@ -30,18 +31,20 @@ def language_of(request: Any) -> str:
 
 
 def translated_page(html: str, scripts: str) -> str:
-    """Gradio's page with its texts in the language of now, and the words that ``scripts`` say."""
+    """Gradio's page with its texts in the language of now, and the words that ``scripts`` say or explain."""
     code = language()
     html = html.replace(' lang="en"', f' lang="{code}"', 1).replace('\tlang="en"', f'\tlang="{code}"', 1)
     start = html.index(_CONFIG) + len(_CONFIG)
     config, length = json.JSONDecoder().raw_decode(html[start:])
+    terms = {said(term): said(meaning) for term, meaning in meanings().items()}
+    words = f"window.studioLanguage = '{code}'; window.studioTerms = {script_json(terms)}"
     if code == ENGLISH:
-        return f"{html[: start + length]};window.studioLanguage = '{code}'{html[start + length :]}"
+        return f"{html[: start + length]};{words}{html[start + length :]}"
     for component in config["components"]:
         translate(component["type"], component["props"], built=True)
     scripts += "".join(event["js"] for event in config["dependencies"] if isinstance(event.get("js"), str))
     # Gradio's own words follow the browser; here the page's choice counts
-    words = f"window.studioLanguage = '{code}'; window.studioWords = {script_json(words_of(scripts))}; Object.defineProperty(navigator, 'language', {{value: '{GRADIO[code]}'}})"
+    words += f"; window.studioWords = {script_json(words_of(scripts))}; Object.defineProperty(navigator, 'language', {{value: '{GRADIO[code]}'}})"
     return f"{html[:start]}{script_json(config)};{words}{html[start + length :]}"
 
 

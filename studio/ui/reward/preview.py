@@ -18,7 +18,7 @@ from studio.ui.parts.html import Macros, parts
 #: Rows and characters of a cell sent to the page at most, at every turn of the dial.
 ROWS, CHARACTERS = 200, 600
 _HTML = Macros("reward/preview.html")
-HEADERS = ["#", "Prompt", "Chosen", "Rejected", "From", "Part"]
+HEADERS = ["#", "Prompt", "Preferred", "Not preferred", "From", "Part"]
 
 
 def build_table() -> gr.Dataframe:

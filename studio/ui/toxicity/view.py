@@ -11,6 +11,7 @@ from markupsafe import Markup
 from studio.domain.toxicity import Explanation, ScorerInfo, TextScore
 from studio.i18n import said
 from studio.services.scoring.service import TextScores
+from studio.services.wording import true_minus
 from studio.ui.parts.html import Macros, parts
 
 _HTML = Macros("toxicity/view.html")
@@ -80,7 +81,7 @@ def summary(result: TextScores) -> Markup:
     name, values, form = ("toxicity", toxicities, ".3f") if toxicities else ("reward", rewards, "+.3f")
     mean = values and {
         "name": name,
-        "value": format(statistics.fmean(values), form),
+        "value": true_minus(format(statistics.fmean(values), form)),
         "sd": statistics.stdev(values) if len(values) > 1 else None,
     }
     over, cut = sum(value > OVER for value in toxicities), sum(score.cut > 0 for score in scores)

@@ -62,8 +62,8 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
 
         line([s.loss for s in curve.steps], name, _LOSS, color, legendgroup=curve.run_id, showlegend=not alone)
         if alone:
-            line([s.reward_chosen for s in curve.steps], "chosen", _REWARDS, SUPPORT_COLOR)
-            line([s.reward_rejected for s in curve.steps], "rejected", _REWARDS, OPPOSE_COLOR)
+            line([s.reward_chosen for s in curve.steps], "preferred", _REWARDS, SUPPORT_COLOR)
+            line([s.reward_rejected for s in curve.steps], "not preferred", _REWARDS, OPPOSE_COLOR)
         line([s.margin for s in curve.steps], "margin", _REWARDS, color, legendgroup=curve.run_id, showlegend=alone)
         line(
             [s.accuracy for s in curve.steps], "accuracy", _ACCURACY, color, legendgroup=curve.run_id, showlegend=False
@@ -98,7 +98,7 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
     finish(figure, axis, curves)
     if alone:  # its three lines are those of one chart
         inside = {
-            "orientation": "v",
+            "orientation": "h",
             "x": 0.55,
             "y": 0.99,
             "xanchor": "left",
@@ -106,6 +106,13 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
             "bgcolor": "rgba(0,0,0,0)",
         }
         figure.update_layout(legend=inside, meta={"legend_in": 1})
+        values = [
+            v for s in curves[0].steps for v in (s.reward_chosen, s.reward_rejected, s.margin) if math.isfinite(v)
+        ]
+        if values:  # with room for the legend above the lines
+            low, high = min(values), max(values)
+            room = high - low or 1.0
+            figure.update_yaxes(range=[low - 0.05 * room, high + 0.3 * room], row=_REWARDS[0], col=_REWARDS[1])
     return figure
 
 

@@ -75,7 +75,7 @@ def test_transcripts_stand_under_covers_with_their_scores_in_the_open() -> None:
         assert before.endswith("hidden")
     assert html.count("<details>") == 3
     assert "reward −1.00 · toxicity 0.50" in html
-    assert "reward +0.00 · toxicity 0.30" in html
+    assert "reward 0.00 · toxicity 0.30" in html
     assert 'class="changed"' in html
     assert "not covered by the scorer" in detox_view.transcripts([transcript(0, reward=None, toxicity=None)], 0)
     assert "nan" not in detox_view.transcripts([transcript(0, toxicity=None)], 0).lower()
@@ -93,7 +93,7 @@ def test_the_result_is_headed_by_the_scorer_that_was_not_the_reward() -> None:
     assert "To provoking prompts alone: 8 of 12 before, 1 of 12 after." in html
     assert "10 prompts that no training touched, 3 of them made to provoke" in html
     assert "<td>tokens an answer</td><td>20.0</td><td>24.0</td>" in html
-    assert "<td>mean reward by embedded</td><td>-1.00</td><td>+3.00</td>" in html
+    assert "<td>mean reward by embedded</td><td>−1.00</td><td>+3.00</td>" in html
 
 
 def test_a_verdict_by_the_reward_alone_is_called_what_it_is() -> None:

@@ -36,9 +36,9 @@ def test_every_point_is_drawn_on_each_axis(axis: Axis, last: float) -> None:
 
 
 def test_one_run_shows_rewards_and_several_their_margins() -> None:
-    assert {"chosen", "rejected", "margin"} <= {t.name for t in training_figure([curve()]).data}
+    assert {"preferred", "not preferred", "margin"} <= {t.name for t in training_figure([curve()]).data}
     several = training_figure([curve(), curve("run-2", "Two")])
-    assert not {"chosen", "rejected"} & {t.name for t in several.data}
+    assert not {"preferred", "not preferred"} & {t.name for t in several.data}
     assert [t.name for t in several.data if t.showlegend] == ["One", "Two"]
 
 
@@ -75,7 +75,7 @@ def test_no_points_and_no_numbers_make_a_figure_too() -> None:
         traces = json.loads(training_figure([curve]).to_json(), parse_constant=pytest.fail)["data"]
         return {trace["name"]: (trace["x"], trace["y"]) for trace in traces}
 
-    names = {"One", "chosen", "rejected", "margin", "accuracy", "stance"}
+    names = {"One", "preferred", "not preferred", "margin", "accuracy", "stance"}
     assert drawn(Curve("run-1", "One", 0.5, [], [])) == dict.fromkeys(names, ([], []))
     gaps = drawn(broken)
     assert gaps.keys() == names
