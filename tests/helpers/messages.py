@@ -26,6 +26,7 @@ from babel.messages.extract import extract_javascript
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from studio.services.glossary import meanings
 from studio.services.template_words import messages as template_messages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +77,8 @@ NO_MESSAGES = frozenset(json.loads(Path(__file__).with_name("no_messages.json").
 def found() -> tuple[Message, ...]:
     """All messages of the program, in the order of its files."""
     alone = ((word, None, "words that views show by themselves") for word in ALONE)
-    return (*alone, *(message for message in _all() if message[0] not in NO_MESSAGES))
+    explained = ((text, None, "docs/terms.md") for both in meanings().items() for text in both)
+    return (*alone, *explained, *(message for message in _all() if message[0] not in NO_MESSAGES))
 
 
 def _all() -> Iterator[Message]:

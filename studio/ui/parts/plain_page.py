@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from starlette.responses import Response
 
-from studio.i18n import language, words_of
+from studio.i18n import LANGUAGES, language, words_of
 from studio.services.template_words import marked, words
 from studio.ui.page.languages import script_json
 
@@ -39,7 +39,7 @@ def _made(html: Path, code: str) -> tuple[str, dict[str, str]]:
         path = html.with_name(place[1])
         return (path if path.is_file() else Path(__file__).with_name(place[1])).read_text(encoding="utf-8")
 
-    page = _ENVIRONMENT.from_string(marked(html.read_text(encoding="utf-8"))).render(language=code)
+    page = _ENVIRONMENT.from_string(marked(html.read_text(encoding="utf-8"))).render(language=code, languages=LANGUAGES)
     text = _PLACE.sub(content, page)
     text = text.replace(_WORDS, script_json(words_of(text)), 1)
     style, script = (re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL) for tag in ("style", "script"))
