@@ -17,7 +17,7 @@ from studio.ml.measure.stance import StanceJudge, judged_share
 from studio.services import Services
 from studio.services.compare.panes import PaneChat, behind, row_seed
 from studio.services.library.model_card import model_card
-from studio.services.run_page.page import run_page
+from studio.services.pages.run import run_page
 from studio.ui.training import run_view
 from tests.helpers.services import opened, settings_in
 

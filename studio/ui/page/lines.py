@@ -8,6 +8,7 @@ fewer waiting goes before who has more, the operator before all. A refusal is on
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import time
@@ -24,6 +25,7 @@ from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Event, EventQueue, Queue
 from gradio.server_messages import LogMessage, ProgressMessage
 from gradio.state_holder import SessionState, StateHolder
+from gradio.utils import LRUCache
 
 from studio.i18n import said, speaking
 from studio.services.access import Gate
@@ -67,6 +69,8 @@ MAX_LARGE = 128 * 1024 * 1024
 PAGES = 1_000
 #: Seconds after an event in which the next one is looked for at short intervals.
 _AWAKE_S = 1.0
+#: Seconds after which a page that has stopped listening is gone.
+_AWAY_S = 5.0
 #: Pages whose state is kept.
 STATES = 400
 
@@ -108,6 +112,18 @@ class Sessions(StateHolder):
         return super().__getitem__(session_id)
 
 
+class Outcomes(LRUCache[str, Any]):
+    """What each page has not read yet. Gradio forgets it where a page breaks its stream off, which a page may do as the stream ends and then
+    ask for the next one."""
+
+    def __delitem__(self, session: str) -> None:
+        """Leave it for the next stream."""
+
+    def forget(self, session: str) -> None:
+        """Forget a page."""
+        super().__delitem__(session)
+
+
 class FairQueue(Queue):
     """Gradio's queue with the bounds of this module."""
 
@@ -116,6 +132,8 @@ class FairQueue(Queue):
         super().__init__(**options)
         self._gate = gate
         self._listening: Counter[str] = Counter()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._outcomes = self.pending_messages_per_session = Outcomes(self.pending_messages_per_session.max_size)
         self.ANALYTICS_MAX_EVENTS = 100
 
     @property
@@ -169,6 +187,19 @@ class FairQueue(Queue):
             ]
             event_message = event_message.model_copy(update={"progress_data": units})
         super().send_message(event, event_message)
+
+    async def clean_events(self, *, session_hash: str | None = None, event_id: str | None = None) -> None:
+        """As Gradio's; what a page asked for is dropped once the page has not listened for :data:`_AWAY_S`."""
+        if session_hash is None:
+            return await super().clean_events(event_id=event_id)
+        task = asyncio.get_running_loop().create_task(self._clean_if_gone(session_hash))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _clean_if_gone(self, session: str) -> None:
+        await asyncio.sleep(_AWAY_S)
+        if session not in self._listening:
+            await super().clean_events(session_hash=session)
 
     async def push(
         self, body: PredictBodyInternal, request: fastapi.Request, username: str | None
@@ -259,7 +290,7 @@ class FairQueue(Queue):
 
     def _has_room(self, session: str) -> bool:
         """Whether the outcomes of one more page can be kept; those of the oldest page that nobody reads make room."""
-        outcomes = self.pending_messages_per_session
+        outcomes = self._outcomes
         if session in outcomes or len(outcomes) < PAGES:
             return True
         busy = {event.session_hash for event in self._running()}
@@ -270,7 +301,7 @@ class FairQueue(Queue):
             line.queue[:] = [event for event in line.queue if event.session_hash != gone]
         for event_id in self.pending_event_ids_session.pop(gone, ()):
             self.event_ids_to_events.pop(event_id, None)
-        del outcomes[gone]
+        outcomes.forget(gone)
         return True
 
     def _settle(self, line: EventQueue, operator: bool) -> None:

@@ -99,6 +99,30 @@ def test_what_a_page_is_shown_arrives_in_the_order_it_was_looked_up(server: Serv
     assert server.light[-1] == "later"
 
 
+def test_what_was_asked_before_a_stream_broke_off_arrives_on_the_next(server: Server) -> None:
+    server.join(2, "a", "slow")
+    with httpx.stream("GET", f"{server.url}gradio_api/queue/data", params={"session_hash": "a"}, timeout=60) as answer:
+        assert next(answer.iter_lines())
+    assert server.app is not None
+    queue = server.app._queue
+    wait_until(lambda: "a" not in queue._listening)
+    server.drawn.set()
+    assert server.outcome("a") == ["slow"]
+
+
+def test_what_a_page_that_is_gone_asked_for_is_dropped(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "_AWAY_S", 0.1)
+    for value in ("slow", "later"):
+        server.join(2, "a", value)
+    with httpx.stream("GET", f"{server.url}gradio_api/queue/data", params={"session_hash": "a"}, timeout=60) as answer:
+        assert next(answer.iter_lines())
+    assert server.app is not None
+    queue = server.app._queue
+    wait_until(lambda: not any(line.queue for line in queue.event_queue_per_concurrency_id.values()))
+    server.drawn.set()
+    assert server.light == ["slow"]
+
+
 def test_a_page_has_one_running_and_one_waiting_and_others_are_served(server: Server) -> None:
     assert server.join(0, "one").status_code == 200
     wait_until(lambda: server.begun == ["one"])
