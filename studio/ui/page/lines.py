@@ -132,6 +132,7 @@ class FairQueue(Queue):
         super().__init__(**options)
         self._gate = gate
         self._listening: Counter[str] = Counter()
+        self._drawn: dict[int, frozenset[int]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._outcomes = self.pending_messages_per_session = Outcomes(self.pending_messages_per_session.max_size)
         self.ANALYTICS_MAX_EVENTS = 100
@@ -219,23 +220,28 @@ class FairQueue(Queue):
         return pushed
 
     def get_events(self) -> tuple[list[Event], bool, str] | None:
-        """The next event of some line that has room: of heavy work the first whose page has nothing running there."""
+        """The next event of some line that has room: of heavy work the first whose page has nothing running there, of everything else the
+        first whose components no event of its page is drawing. Answered after a later one, that would leave the page with what was true before."""
+        drawing = self._drawing()
         names = list(self.event_queue_per_concurrency_id)
         random.shuffle(names)
         for name in names:
             line = self.event_queue_per_concurrency_id[name]
             if line.concurrency_limit is not None and line.current_concurrency >= line.concurrency_limit:
                 continue
-            event = self._first(name, line)
+            event = self._first(name, line, drawing)
             if event is not None:
                 line.queue.remove(event)
                 return [event], False, name
         return None
 
-    def _first(self, name: str, line: EventQueue) -> Event | None:
+    def _first(self, name: str, line: EventQueue, drawing: dict[str, set[int]]) -> Event | None:
         bounds = LINES.get(name)
         if bounds is None:
-            return next((event for event in line.queue if not self._overtakes(event)), None)
+            return next(
+                (event for event in line.queue if self._outputs(event).isdisjoint(drawing.get(event.session_hash, ()))),
+                None,
+            )
         running = [event for event in self._running() if event.concurrency_id == name]
         pages = {event.session_hash for event in running}
         addresses = Counter(address_of(event.request) for event in running)
@@ -249,17 +255,21 @@ class FairQueue(Queue):
             None,
         )
 
-    def _overtakes(self, event: Event) -> bool:
-        """Whether an event of the same page is at work on some of the same components. Answered after a later one, it would leave the page
-        with what was true before. Heavy work and answers that come in pieces hold nothing up, nor does what programs ask."""
-        return any(
-            other.session_hash == event.session_hash
-            and other.concurrency_id not in LINES
-            and not other.fn.types_generator
-            and other.fn.api_visibility != "public"
-            and not _outputs(other).isdisjoint(_outputs(event))
-            for other in self._running()
-        )
+    def _drawing(self) -> dict[str, set[int]]:
+        """The components that events at work draw, by page. Heavy work and answers that come in pieces hold nothing up, nor does what programs
+        ask."""
+        drawing: dict[str, set[int]] = {}
+        for event in self._running():
+            fn = event.fn
+            if event.concurrency_id not in LINES and not fn.types_generator and fn.api_visibility != "public":
+                drawing.setdefault(event.session_hash, set()).update(self._outputs(event))
+        return drawing
+
+    def _outputs(self, event: Event) -> frozenset[int]:
+        outputs = self._drawn.get(event.fn._id)
+        if outputs is None:
+            outputs = self._drawn[event.fn._id] = frozenset(block._id for block in event.fn.outputs)
+        return outputs
 
     def _refusal(self, name: str, session: str | None, request: fastapi.Request, operator: bool) -> str:
         """Why an event is not taken; empty where it is."""
@@ -334,7 +344,3 @@ def open_queue(app: gr.Blocks, gate: Gate) -> None:
 
 def _operator(event: Event) -> bool:
     return not event.rank[0]  # type: ignore[attr-defined]
-
-
-def _outputs(event: Event) -> set[int]:
-    return {block._id for block in event.fn.outputs}
