@@ -81,7 +81,8 @@ def test_votes_of_an_older_database_keep_loading(store_url: str) -> None:
     votes = rating.ballots().votes
     with rating.store().write() as connection:
         connection.execute(text("ALTER TABLE votes DROP COLUMN reasons"))
-        connection.execute(text("DROP TABLE kept_votes"))
+        for table in ("kept_votes", "thumbs"):
+            connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     rating.close()
     assert rating.ballots().votes == votes
