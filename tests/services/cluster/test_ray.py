@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -10,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from studio.config import ROOT, Settings
@@ -45,20 +43,14 @@ def wait_state(store: RunStore, run_id: str, state: str) -> None:
     wait_until(lambda: store.status(run_id).state == state, 120)
 
 
-def node_at_work(cluster: Any) -> Any:
-    """The node on which a trainer process is."""
-    raylets = {raylet(node): node for node in cluster.worker_nodes}
-    for process in psutil.process_iter(["cmdline"]):
-        with contextlib.suppress(psutil.Error):
-            if "--parent" in (process.info["cmdline"] or []):
-                for parent in process.parents():
-                    if parent.pid in raylets:
-                        return raylets[parent.pid]
-    return None
+def node_at_work(cluster: Any, settings: Settings, run_id: str) -> Any:
+    """The node that a run's log says it is on."""
+    log = (settings.adapters_dir / run_id / "log.txt").read_text()
+    return next(node for node in cluster.worker_nodes if f"({node.node_id[:6]})" in log)
 
 
 def test_a_killed_app_finds_its_runs_again(settings: Settings, store: RunStore) -> None:
-    queue(settings, "aaa", "steps=80 pause=0.1")
+    queue(settings, "aaa", "steps=3000 pause=0.1")
     with scripted(settings) as first:
         wait_until(lambda: steps(store, "aaa"), 120)
         first.kill()
@@ -138,7 +130,7 @@ def test_a_run_goes_on_where_its_node_was_killed(cluster: Any, settings: Setting
     queue(settings, "aaa", "steps=100 pause=0.1")
     with scripted(settings):
         wait_until(lambda: len(steps(store, "aaa")) > 10, 120)
-        node = node_at_work(cluster)
+        node = node_at_work(cluster, settings, "aaa")
         os.kill(raylet(node), signal.SIGKILL)
         wait_state(store, "aaa", "done")
     seen = steps(store, "aaa")
