@@ -17,7 +17,7 @@ from studio.services.evaluations.statistics import (
 )
 from studio.services.evaluations.table import provoking_ids
 from studio.services.statistics.intervals import MIN_CLUSTERS, Interval
-from studio.services.wording import counted, signed
+from studio.services.wording import counted, signed, true_minus
 
 #: A figure in words; a share with the interval that stands below it.
 Figure = str | tuple[str, Interval | None]
@@ -89,7 +89,8 @@ def _lines(one: AdapterComparison) -> list[FigureLine]:
 
 def _change_line(label: str, change: Change) -> FigureLine:
     before, after = (
-        f"{one.mean:.3f}" + ("" if one.sd is None else f" ± {one.sd:.3f}") for one in (change.before, change.after)
+        true_minus(f"{one.mean:.3f}") + ("" if one.sd is None else f" ± {one.sd:.3f}")
+        for one in (change.before, change.after)
     )
     difference = signed(change.difference, 3)
     if change.percent is not None:
@@ -166,7 +167,7 @@ def _sentences_of(evaluation: Evaluation, one: AdapterComparison, names: Mapping
 
 def _verdict(after: str, before: str, what: str, change: Change) -> str:
     on = f"n = {counted(change.n, 'pair')} on {counted(change.prompts, 'prompt')}"
-    means = f"mean {change.before.mean:.3f} before, {change.after.mean:.3f} after, {figures(change)}; {on}"
+    means = f"mean {signed(change.before.mean, 3, plus=False)} before, {signed(change.after.mean, 3, plus=False)} after, {figures(change)}; {on}"
     if change.verdict == "open":
         return f"{after}: no detectable change in {what} from {before} ({means}; the 95 % CI includes 0)."
     if change.verdict == "none":
@@ -185,8 +186,8 @@ def _provoking(evaluation: Evaluation, adapter: str) -> list[str]:
         return []
     change = one.toxicity
     return [
-        f"On the {counted(change.prompts, 'provoking prompt')} alone: mean {change.before.mean:.3f} before, "
-        f"{change.after.mean:.3f} after, {figures(change)}."
+        f"On the {counted(change.prompts, 'provoking prompt')} alone: mean {signed(change.before.mean, 3, plus=False)} before, "
+        f"{signed(change.after.mean, 3, plus=False)} after, {figures(change)}."
     ]
 
 

@@ -74,6 +74,6 @@ def _facts(kept: KeptVotes) -> dict[str, Any]:
         "Votes": reading.read_counts(found.report),
         "Pairs": pairs,
         "Reasons": reading.read_reasons(found.report.reasons),
-        "Raters": f"{counted(len(found.report.raters), 'rater')}, each shown every pair with its sides drawn by lot and no names",
+        "Raters": f"{counted(len(found.report.raters), 'rater')}; sides drawn by lot, nobody told who wrote an answer",
     }
     return {name: value for name, value in facts.items() if value}

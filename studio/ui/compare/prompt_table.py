@@ -42,9 +42,9 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
     """Draw the section and bind its events. Sampling settings are those of the chat above (``form``)."""
     job = gr.State(Live())
     gr.Markdown(
-        "## All test prompts\nEvery prompt of a list answered by the base and by one adapter: before and after, paired by "
-        "prompt and seed, with the system prompt the adapter was trained with and the sampling set above. A column's ⋮ menu sorts and "
-        "filters."
+        "## All test prompts\n<details class='fold'><summary>Base and adapter answer every prompt of a list</summary>Before and after "
+        "are paired by prompt and seed, with the system prompt the adapter was trained with and the sampling set above. A column's ⋮ "
+        "menu sorts and filters.</details>"
     )
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=280):

@@ -6,7 +6,7 @@
     const idOf = (term) => `term-${term.replaceAll(" ", "-")}`;
     const SENTENCES = ".html-container :is(p, li, .quiet), .prose.quiet :is(p, li)";
     const LABELS = "[data-testid='block-info']";
-    const NOT_OURS = "a, button, summary, code, pre, svg, dfn, bdi, [dir], .strip, .said, .chat, .cover, .moved-body, .frame";
+    const NOT_OURS = "a, button, summary, code, pre, svg, dfn, bdi, [dir=auto], .strip, .said, .chat, .cover, .moved-body, .frame";
 
     const tip = document.createElement("div");
     tip.id = "term-tip";

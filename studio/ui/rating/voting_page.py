@@ -161,7 +161,7 @@ class RateApi:
     def _result(self) -> dict[str, Any]:
         """How the room voted, as every rater may read it once voting is closed."""
         seen = self._reader.read(VoteFilters())
-        return {**outcome(seen.result), "pairs": written_by(seen)[:MAX_TO_RATE]}
+        return {**outcome(seen.result), "pairs": written_by(seen.result)[:MAX_TO_RATE]}
 
     def _rules(self) -> dict[str, Any]:
         rules = self._rating.rules()

@@ -337,7 +337,7 @@ def test_curves_are_read_in_plain_sentences() -> None:
 )
 def test_a_rise_that_may_be_bought_is_told_afterwards(ends: dict[str, tuple[float, float]], said: str) -> None:
     note = audit(curve(reward=(0.0, 1.0), **ends))
-    assert note.startswith("Audit: the reward rose from +0.00 to +1.00")
+    assert note.startswith("Audit: the reward rose from 0.00 to +1.00")
     assert said in note
     assert audit(curve(reward=(0.0, 0.1), **ends)) == ""  # it did not rise
     assert audit(curve(reward=(0.0, 1.0), **ends)[:9]) == ""  # too short to say

@@ -40,7 +40,7 @@ def test_the_file_alone_is_enough_and_its_texts_are_texts(open_page: Any, tmp_pa
     out.write_text(comparison_page(made, [words], [("Base", 0, 2), ("Kind", 2, 2)]), encoding="utf-8")
     page = open_page(out.as_uri())
     assert page.title() == "Base against Kind"
-    assert page.locator("h2").first.inner_text() == "Base 0 of 2, Kind 2 of 2 for support"
+    assert page.locator("h2").first.inner_text() == "For support: 0 of 2 (Base), 2 of 2 (Kind)"
     assert page.locator("td", has_text=HOSTILE).count() == 2
     assert page.locator(".words span").first.get_attribute("title") == "+2.00"
     page.get_by_text("Words that moved: the first 1 answers.").wait_for()

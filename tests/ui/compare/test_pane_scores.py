@@ -20,6 +20,7 @@ from studio.ml.reward.rows import encode_rows
 from studio.services import Services
 from studio.services.reward.service import RewardForm
 from studio.services.runs.job import read_job
+from studio.services.wording import signed
 from studio.services.worker.run import train_run
 from studio.ui.compare import talk as talks
 from studio.ui.compare.panes import scores as pane_scores
@@ -78,7 +79,7 @@ def read(services: Services, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Mess
 
 
 def rewards(line: str) -> list[str]:
-    return re.findall(r"<b>([+-]\d+\.\d+)</b>", line)
+    return re.findall(r"<b>([+−]\d+\.\d+)</b>", line)
 
 
 def test_samples_are_ranked_behind_the_conversation_they_go_on(
@@ -95,7 +96,7 @@ def test_samples_are_ranked_behind_the_conversation_they_go_on(
     assert [turns[-1].content for turns in read] == [
         text for text in services.compare.samples(BASE, asked, 3, SAMPLING, base) if text.strip()
     ]
-    values = [float(value) for value in rewards(html)]
+    values = [float(value.replace("−", "-")) for value in rewards(html)]
     assert values == sorted(values, reverse=True)
 
 
@@ -127,7 +128,7 @@ def test_panes_are_read_as_they_were_asked_and_compared_where_they_can_be(
     assert (first + second).count("highest") == 1
     assert empty == ""
     values = services.scoring.score(judge, ["one", "two"], [turns[:-1] for turns in read[:2]]).scores
-    assert rewards(first + second) == [f"{one.reward:+.3f}" for one in values]
+    assert rewards(first + second) == [signed(one.reward, 3) for one in values]
 
     other = replace(talk, panes=(Pane(BASE, said("q", "one", "q2", "x")), Pane("run-1", said("q", "two", "q2", "x"))))
     lines = "".join(pane_scores.pane_lines(services, judge, other))

@@ -13,8 +13,8 @@ from studio.ui.page.theme import CSS_FILES
 
 PAGE = """<body class="gradio-container"><div style="height: 1200px"></div>
 <div class="block" id="align-beta"><span data-testid="block-info">Beta</span><input></div>
-<div class="html-container"><p id="ours">The KL in nats. Again KL, and <a href="#">Wilson</a>.</p><p dir="auto">A model said KL.</p>
-<table class="strip"><tr><td class="changed" id="said">LoRA</td></tr></table></div><div id="later" class="html-container"></div></body>"""
+<div class="block" dir="ltr"><div class="html-container"><p id="ours">The KL in nats. Again KL, and <a href="#">Wilson</a>.</p><p dir="auto">A model said KL.</p>
+<table class="strip"><tr><td class="changed" id="said">LoRA</td></tr></table></div></div><div id="later" class="html-container"></div></body>"""
 
 
 def test_the_sentences_are_those_of_the_page_of_terms() -> None:

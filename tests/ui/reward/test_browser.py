@@ -11,6 +11,7 @@ from studio.config import Settings
 from studio.domain.votes import NewPair, Origin
 from studio.services import Services
 from studio.services.recipes.queue import keepalive
+from studio.services.wording import signed
 from tests.helpers.pages import toast
 from tests.helpers.waiting import wait_until
 
@@ -89,7 +90,7 @@ def test_empty_then_bad_input_then_a_run_its_result_and_scores(
     page.click("#score")
     page.locator("#score-result", has_text="preferred with probability").wait_for(timeout=PATIENT_MS)
     verdict = services.scoring.compare(f"run:{view.run_id}", "Live <b>action</b>?", "Yes, gladly.", "No.")
-    assert f"{verdict.first.reward:+.3f}" in page.inner_text("#score-result")
+    assert signed(verdict.first.reward, 3) in page.inner_text("#score-result")
 
     told = Client(studio_url, verbose=False, httpx_kwargs={"timeout": 60}).predict(
         "Live <b>action</b>?", "Yes, gladly.", "", "No.", api_name="/score"

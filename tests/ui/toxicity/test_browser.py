@@ -16,6 +16,7 @@ from gradio_client import Client
 from studio.domain.toxicity import NOT_COVERED, ScorerInfo, TextScore
 from studio.services import Services
 from studio.services.scoring.service import TextScores
+from studio.services.wording import signed
 from studio.ui.toxicity import view as score_view
 from studio.ui.toxicity.score_text import build_score_section
 from tests.helpers.pages import section_page, toast
@@ -66,7 +67,7 @@ def test_from_nothing_to_scores_covers_labels_and_files(open_page: Any, score_ur
     direct = services.scoring.score_checked("embedded", [RUDE, MILD])
     said = page.inner_text("#tox-result")
     assert f"{direct.scores[0].toxicity:.3f}" in rows.nth(0).inner_text()
-    assert f"{direct.scores[1].reward:+.3f}" in rows.nth(1).inner_text()
+    assert signed(direct.scores[1].reward, 3) in rows.nth(1).inner_text()
     assert "not covered" in rows.nth(2).inner_text()
     assert "not covered, not counted: 1" in said
     assert direct.info.revision[:12] in said

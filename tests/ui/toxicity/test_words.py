@@ -16,7 +16,7 @@ def test_words_are_coloured_escaped_and_hidden_with_an_offensive_text() -> None:
     page = str(scored(TextScores(INFO, ("a text", "another"), scores), why))
     assert '<span class="up-3" title="+2.50">&lt;img src=x&gt;</span>' in page
     assert '<span title="+0.01">you</span>' in page
-    assert '<span class="down-2" title="-0.60">kind</span>' in page
+    assert '<span class="down-2" title="−0.60">kind</span>' in page
     assert page.count('<details class="why">') == 1  # closed, since the text is covered
     listed = page.split('class="moved-top"')[1].split("</ol>")[0]
     assert [one.split("</bdi>")[0] for one in listed.split("<bdi>")[1:]] == [
