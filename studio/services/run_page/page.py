@@ -26,10 +26,16 @@ from studio.services import wording
 from studio.services.run_page.charts import HEIGHT, LEFT, WIDTH, training_charts
 from studio.services.runs.events import drop_superseded
 from studio.services.runs.store import RunStore
+from studio.services.template_words import Words
 
 _FOLDER = Path(__file__).parent
 _ENVIRONMENT = Environment(
-    loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    loader=FileSystemLoader(_FOLDER),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    extensions=[Words],
 )
 _ENVIRONMENT.filters |= {"percent": wording.percent, "signed": wording.signed}
 #: Of a recipe, what would make a page long and says nothing to its reader.

@@ -14,10 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 from markupsafe import Markup
 
-from studio.i18n import _, language, n_, said
+from studio.i18n import said
 from studio.services import wording
 from studio.services.statistics.intervals import wilson
-from studio.services.template_words import marked, words
+from studio.services.template_words import Words
 from studio.ui.page import theme
 from studio.ui.parts.cover import shape
 
@@ -29,15 +29,10 @@ _FIGURES = ("counted", "percent", "bounds", "ratio", "decimal", "signed", "durat
 
 class _Compact(Extension):
     """Templates are laid out in lines; on the page a line break beside a tag or between two expressions is
-    nothing, and one within a text a space. Its texts are said in the page's language."""
+    nothing, and one within a text a space."""
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        return marked(_IN_TEXT.sub(" ", _BESIDE_TAGS.sub("", source)))
-
-
-def _said(text: object) -> str:
-    """A text of the program in the page's language; HTML is made of such texts already."""
-    return text if isinstance(text, Markup) else said(str(text))
+        return _IN_TEXT.sub(" ", _BESIDE_TAGS.sub("", source))
 
 
 def _spoken(figure: Callable[..., str]) -> Callable[..., str]:
@@ -50,11 +45,10 @@ _ENVIRONMENT = Environment(
     autoescape=True,
     undefined=StrictUndefined,
     auto_reload=False,
-    extensions=[_Compact],
+    extensions=[_Compact, Words],
 )
 _ENVIRONMENT.globals |= {"state_colors": theme.STATE_COLORS, "support_color": theme.SUPPORT_COLOR}
-_ENVIRONMENT.globals |= {"_": _, "n_": n_, "language": language, "words": words}
-_ENVIRONMENT.filters |= {"said": _said, "date": lambda seconds: time.strftime("%Y-%m-%d", time.gmtime(seconds))}
+_ENVIRONMENT.filters |= {"date": lambda seconds: time.strftime("%Y-%m-%d", time.gmtime(seconds))}
 _ENVIRONMENT.filters |= {
     # a token's white space, to be seen where the token is named, and to break lines where it stands
     "visible": lambda text: text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "␣"),
