@@ -210,5 +210,9 @@ _TOLD = re.compile(r'\btr\(\s*("(?:[^"\\]|\\.)*")')
 def words_of(script: str) -> dict[str, str]:
     """What a script says (``tr("…")``, see ``ui/parts/words.js``), English to the language of now; without what that lacks."""
     messages = _catalogue(language()).messages
-    told = (json.loads(message) for message in _TOLD.findall(script))
-    return {message: messages[message] for message in told if message in messages}
+    return {message: messages[message] for message in told_in(script) if message in messages}
+
+
+def told_in(script: str) -> list[str]:
+    """The messages that a script says, in English."""
+    return [json.loads(message) for message in _TOLD.findall(script)]

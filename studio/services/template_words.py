@@ -12,9 +12,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from jinja2 import Environment
+from jinja2.ext import Extension
 from markupsafe import Markup
 
-from studio.i18n import _
+from studio.i18n import _, language, n_, said
 
 _TOKEN = re.compile(
     r"(?P<skip>\{#.*?#\}|<!--.*?-->|<(?P<raw>style|script|pre)\b.*?</(?P=raw)>)"
@@ -43,6 +45,26 @@ _WORD = re.compile(r"[A-Za-z]{2}")
 def words(message: str, /, **fields: Any) -> Markup:
     """A message of a template, HTML as it stands there, in the language of now; fields are escaped where they are no HTML."""
     return Markup(_(message)).format(**fields) if fields else Markup(_(message).replace("{{", "{").replace("}}", "}"))
+
+
+class Words(Extension):
+    """Has the texts of an environment's templates be said, and gives them ``said``, ``_`` and ``language()``."""
+
+    #: After what lays a template's lines together.
+    priority = 110
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        environment.filters["said"] = told
+        environment.globals |= {"_": _, "n_": n_, "language": language, "_words": words}
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return marked(source)
+
+
+def told(text: object) -> str:
+    """A text of the program in the page's language; HTML is made of such texts already."""
+    return text if isinstance(text, Markup) else said(str(text))
 
 
 def marked(source: str) -> str:

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from babel.messages.catalog import Catalog
-from babel.messages.extract import extract_javascript
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from studio.i18n import told_in
 from studio.services.glossary import meanings
 from studio.services.template_words import messages as template_messages
 
@@ -57,7 +57,6 @@ _TECHNICAL = re.compile(
 WORDLESS = ("ml/", "services/data/shapes", "services/files/decoding", "config.py", "store", "domain/data.py", "services/votes/dataset_card", "services/library/model_card",
             "services/detox/card", "services/reward/card", "services/library/adapter_config")  # fmt: skip
 _DATE = datetime(2026, 1, 1, tzinfo=UTC)
-_TOLD = re.compile(r'\btr\("((?:[^"\\]|\\.)*)"')
 
 #: (English, plural or None, where)
 Message = tuple[str, str | None, str]
@@ -98,15 +97,15 @@ def _all() -> Iterator[Message]:
             )
             yield from ((*_counted(word), f"studio/{place}") for word in re.findall(r'\bcounted\("([^"]+)"\)', source))
         elif path.suffix == ".js":
-            for _line, _name, message, _comments in extract_javascript(BytesIO(path.read_bytes()), ["tr"], [], {}):
-                yield message if isinstance(message, str) else message[0], None, f"studio/{place}"
+            # Babel's reader of scripts does not look into templates: `${tr("…")}`
+            yield from ((message, None, f"studio/{place}") for message in told_in(path.read_text(encoding="utf-8")))
 
 
 def in_python(source: str, place: str) -> list[tuple[str, str | None]]:
     """Messages of a module, ``place`` being its path below ``studio``."""
     seen: list[tuple[str, str | None]] = []
     _Reader(seen, place).visit(ast.parse(source))
-    return seen + [(message, None) for message in _TOLD.findall(source)]
+    return seen + [(message, None) for message in told_in(source)]
 
 
 def _counted(word: object) -> tuple[str, str]:
@@ -158,8 +157,10 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         name = _name(node.func)
-        if name in UNSEEN and not (
-            name in ("info", "warning", "error") and _name(getattr(node.func, "value", None)) == "gr"
+        if (
+            name in UNSEEN
+            and not (name == "replace" and isinstance(node.func, ast.Name))
+            and not (name in ("info", "warning", "error") and _name(getattr(node.func, "value", None)) == "gr")
         ):
             if name in ("get", "text", "getattr", "setdefault"):
                 self.generic_visit(node)

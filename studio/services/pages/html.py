@@ -9,11 +9,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
-from markupsafe import Markup
 
-from studio.i18n import _, language, n_, said
+from studio.i18n import said
 from studio.services import wording
-from studio.services.template_words import marked, words
+from studio.services.template_words import Words
 
 #: Where templates of this floor are looked for: they are named from here, ``pages/frame.html``.
 FOLDER = Path(__file__).parents[1]
@@ -29,10 +28,10 @@ _FIGURES = ("counted", "percent", "bounds", "ratio", "decimal", "signed", "durat
 
 class _Compact(Extension):
     """Templates are laid out in lines; on the page a line break beside a tag or between two expressions is
-    nothing, and one within a text a space. Its texts are said in the page's language."""
+    nothing, and one within a text a space."""
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        return marked(_IN_TEXT.sub(" ", _BESIDE_TAGS.sub("", source)))
+        return _IN_TEXT.sub(" ", _BESIDE_TAGS.sub("", source))
 
 
 def shape(text: str) -> str:
@@ -49,16 +48,10 @@ def environment(*folders: Path) -> Environment:
         autoescape=True,
         undefined=StrictUndefined,
         auto_reload=False,
-        extensions=[_Compact],
+        extensions=[_Compact, Words],
     )
-    made.globals |= {"_": _, "n_": n_, "language": language, "_words": words}
-    made.filters |= {"said": _said, "shape": shape, **{name: _spoken(getattr(wording, name)) for name in _FIGURES}}
+    made.filters |= {"shape": shape, **{name: _spoken(getattr(wording, name)) for name in _FIGURES}}
     return made
-
-
-def _said(text: object) -> str:
-    """A text of the program in the page's language; HTML is made of such texts already."""
-    return text if isinstance(text, Markup) else said(str(text))
 
 
 def _spoken(figure: Callable[..., str]) -> Callable[..., str]:

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from starlette.responses import Response
 
 from studio.i18n import LANGUAGES, language, words_of
-from studio.services.template_words import marked, words
+from studio.services.template_words import Words
 from studio.ui.page.languages import script_json
 
 #: Where such a page may stand in a frame: in the studio's own, also inside a Hugging Face Space.
@@ -23,8 +23,7 @@ _WORDS = "{} /* words */"
 _PLACE = re.compile(r"/\* (\w+\.(?:css|js)) \*/")
 
 
-_ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined)
-_ENVIRONMENT.globals |= {"_words": words}
+_ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, extensions=[Words])
 
 
 def text_and_headers(html: Path) -> tuple[str, dict[str, str]]:
@@ -39,7 +38,7 @@ def _made(html: Path, code: str) -> tuple[str, dict[str, str]]:
         path = html.with_name(place[1])
         return (path if path.is_file() else Path(__file__).with_name(place[1])).read_text(encoding="utf-8")
 
-    page = _ENVIRONMENT.from_string(marked(html.read_text(encoding="utf-8"))).render(language=code, languages=LANGUAGES)
+    page = _ENVIRONMENT.from_string(html.read_text(encoding="utf-8")).render(language=code, languages=LANGUAGES)
     text = _PLACE.sub(content, page)
     text = text.replace(_WORDS, script_json(words_of(text)), 1)
     style, script = (re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL) for tag in ("style", "script"))

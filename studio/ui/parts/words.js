@@ -1,4 +1,4 @@
-// Words in the page's language: tr("{n} votes", {n}) is the sentence of the catalogue, English where it lacks one. The server writes the
+// Words in the page's language: tr("{n} of 3 votes.", {n}) is the sentence of the catalogue, English where it lacks one. The server writes the
 // sentences into the page (studioWords). And the switch between languages: what is chosen is remembered by a cookie for a year.
 (() => {
     window.tr = (message, fields = {}) => {
