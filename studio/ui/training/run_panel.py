@@ -22,7 +22,7 @@ from studio.ui.page.access import Visitor, may_read_runs, require_operator
 from studio.ui.page.changes import RUNS, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
-from studio.ui.page.shared import IDLE_S, LIVE_S, PRIVATE, QUIET, Shared
+from studio.ui.page.shared import IDLE_S, LIVE_S, POLLED, PRIVATE, QUIET, Shared
 from studio.ui.parts.html import parts
 from studio.ui.training import run_view
 from studio.ui.training.charts import Axis, Curve
@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 HISTORY_EVERY = 3
 RESUMABLE = ("stopped", "failed", "interrupted")
 
+#: Runs in the page: which run its head shows, in which state; None where it has no head yet.
+_SEEN = """(watch, axis) => {
+    const head = document.getElementById("%s");
+    const run = head?.querySelector("[data-run]")?.dataset;
+    return [watch, axis, head ? (run ? `${run.run} ${run.state}` : "") : null];
+}"""
 _NO_LOG = "A run's log is the operator's to read here (STUDIO_VISITORS_READ_RUNS)."
 
 
@@ -98,8 +104,9 @@ class RunPanel(RunWidgets):
                 state.open(requested or to_watch(listed))
             return {**self._all(state, axis, listed), **self.chart.load()}
 
-    def tick(self, state: Watch, axis: str) -> dict[Any, Any]:
-        """What changed since the last look; nothing mostly, where no run moves."""
+    def tick(self, state: Watch, axis: str, seen: str | None = None) -> dict[Any, Any]:
+        """What changed since the last look; nothing mostly, where no run moves. ``seen`` is what the page's head shows (run and state): a
+        page that is still being drawn may miss what it is told, and is told again."""
         runs = self._services.runs
         with state.lock:
             state.ticks += 1
@@ -112,7 +119,8 @@ class RunPanel(RunWidgets):
                     return self._all(state, axis, listed)
             updates: dict[Any, Any] = {}
             if run is not None:
-                if run.status.state != state.shown_state:
+                missed = seen is not None and seen != f"{run.run_id} {state.shown_state}"
+                if missed or run.status.state != state.shown_state:
                     return self._all(state, axis)
                 if moving(run):
                     updates = self._run(state, run, axis, everything=False)
@@ -259,8 +267,9 @@ class RunPanel(RunWidgets):
         holds the run another tab asks to open."""
         here, mark = [self.watch, self.axis], shared.visitor
         when_opened(self.timer, app, guarded(self.attach), [*here, to_open], self.outputs)
-        self.timer.tick(guarded(self.tick), here, self.outputs, concurrency_limit=None, **QUIET)
-        when_changed(RUNS, guarded(self.tick), here, self.outputs)
+        looked = {"js": _SEEN % self._id("run-head")}
+        self.timer.tick(guarded(self.tick), [*here, self.seen], self.outputs, **looked, **POLLED)
+        when_changed(RUNS, guarded(self.tick), [*here, self.seen], self.outputs, **looked)
         for button, stop in ((self.keep, self._stopper("keep")), (self.discard_sure, self._stopper("discard"))):
             button.click(guarded(stop), [mark, *here], self.outputs, **QUIET)
         self.discard.click(

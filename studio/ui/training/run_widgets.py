@@ -107,6 +107,7 @@ class RunWidgets:
             self.sure = gr.Button("Yes, delete it", variant="stop", size="sm", elem_id=self._id("sure"))
             self.never_mind = gr.Button("Keep it", size="sm", elem_id=self._id("never-mind"))
         self.watch = gr.State(Watch())
+        self.seen = gr.Textbox(visible=False)
         self.timer = gr.Timer(LIVE_S)
         self.outputs += [
             self.head,

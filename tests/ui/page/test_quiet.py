@@ -108,6 +108,16 @@ def test_a_tick_sends_what_changed_alone(panel: AlignPanel, services: Services, 
     assert _is_skip(panel.tick(state, "step")[panel.head])
 
 
+def test_a_page_that_missed_what_it_was_sent_is_sent_it_again(panel: AlignPanel, settings: Settings) -> None:
+    queue(settings, "toy-1")
+    state = Watch()
+    panel.attach(state, "step")
+    for seen in ("", "other-run queued", "toy-1 running"):
+        assert "toy-1" in panel.tick(state, "step", seen)[panel.head]
+    for seen in (None, "toy-1 queued"):  # None: the head is not there yet
+        assert _is_skip(panel.tick(state, "step", seen)[panel.head])
+
+
 def test_the_end_of_the_film_is_told_once(panel: AlignPanel, settings: Settings) -> None:
     shutil.copytree(ROOT / "adapters" / "demo-support-90", settings.adapters_dir / "demo-support-90")
     state = Watch()
