@@ -45,8 +45,3 @@ def start_cluster(nodes: int) -> Any:
 def add_node(cluster: Any, **options: Any) -> Any:
     """Another node of one core."""
     return cluster.add_node(**{"num_cpus": 1, **_SMALL, **options})
-
-
-def raylet(node: Any) -> int:
-    """Number of the process that is a node."""
-    return int(node.all_processes["raylet"][0].process.pid)
