@@ -267,7 +267,7 @@ class RunPanel(RunWidgets):
         holds the run another tab asks to open."""
         here, mark = [self.watch, self.axis], shared.visitor
         when_opened(self.timer, app, guarded(self.attach), [*here, to_open], self.outputs)
-        looked = {"js": _SEEN % self._id("run-head")}
+        looked: dict[str, Any] = {"js": _SEEN % self._id("run-head")}
         self.timer.tick(guarded(self.tick), [*here, self.seen], self.outputs, **looked, **POLLED)
         when_changed(RUNS, guarded(self.tick), [*here, self.seen], self.outputs, **looked)
         for button, stop in ((self.keep, self._stopper("keep")), (self.discard_sure, self._stopper("discard"))):
