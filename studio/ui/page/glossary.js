@@ -94,7 +94,8 @@
         new MutationObserver((changes) => {
             const fresh = new Set();
             for (const { addedNodes } of changes) {
-                for (const node of addedNodes) if (node instanceof Element && !node.matches("dfn.term")) fresh.add(node);
+                // HTML alone: a chart adds thousands of SVG elements at each drawing
+                for (const node of addedNodes) if (node instanceof HTMLElement && !node.matches("dfn.term")) fresh.add(node);
             }
             fresh.forEach((node) => { if (node.isConnected) look(node); });
         }).observe(document.body, { childList: true, subtree: true });
