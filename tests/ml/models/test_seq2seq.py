@@ -218,7 +218,7 @@ def test_dpo_and_reward_runs_refuse_them_before_anything_is_written(
     services: Services, settings: Settings, base: Path, model: str
 ) -> None:
     model_id = str(base) if model == "local" else model
-    with pytest.raises(RecipeError, match="is an encoder-decoder model; DPO here is for causal models"):
+    with pytest.raises(RecipeError, match="is an encoder-decoder model; DPO and KTO here are for causal models"):
         services.align.start(
             AlignForm.from_preset(model_id, "hub-small", dataset_id="live-action-en", support_ratio=0.9, data_size=20)
         )
