@@ -26,6 +26,7 @@ from studio.ui.votes import charts, view
 from studio.ui.votes.kept_box import NOW
 from studio.ui.votes.panel import Reader, ResultsPanel, filters_from
 from tests.helpers.pages import make_shared
+from tests.helpers.waiting import wait_until
 
 HOSTILE = "<img src=x onerror=alert(1)>'\"&"
 BASE = Origin("base", "Base", model="tiny")
@@ -288,6 +289,16 @@ def test_a_changed_mind_shows_after_refresh(rating: RatingService) -> None:
 TOLD = "document.querySelectorAll('.changed-votes').forEach((button) => button.click())"
 
 
+def told(page: Any, counts: str) -> None:
+    """Tell the page of new votes until it shows them: one that still looks for the first time does not look again."""
+
+    def shown() -> bool:
+        page.evaluate(TOLD)
+        return bool(page.locator("#vote-counts", has_text=counts).count())
+
+    wait_until(shown)
+
+
 def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
     """Drawn when its tab opens, moves while others vote, filters in place, fits a phone."""
     with gr.Blocks(fill_width=True) as app:
@@ -305,14 +316,12 @@ def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
         page.get_by_role("tab", name="Rate").click()
         page.wait_for_selector("#vote-counts >> text=No votes yet")
         cast(rating, "Ann", ["left"] * 8)
-        page.evaluate(TOLD)
-        page.wait_for_selector("#vote-counts >> text=8 votes by 1 rater")
+        told(page, "8 votes by 1 rater")
         page.wait_for_selector("#votes-pace .main-svg")  # drawn while who leads is still folded away
         page.get_by_text("Who leads").click()
         page.wait_for_selector("#win-rates .main-svg")
         cast(rating, "Bo", ["right"] * 5, seconds=0.4)
-        page.evaluate(TOLD)
-        page.wait_for_selector("#vote-counts >> text=13 votes by 2 raters")
+        told(page, "13 votes by 2 raters")
         page.get_by_text("Filters: which votes count").click()
         page.locator("#min-seconds input").fill("1")
         page.wait_for_selector("#vote-counts >> text=5 of 13 (5 faster than 1 s)")
