@@ -188,8 +188,8 @@ DETOX_PRESETS = _named(
         "real-small",
         "Real small model (0.1-0.6B, minutes on a CPU)",
         LoraSettings(rank=16, alpha=32, dropout=0.0, layers="1/3"),
-        # Measured on SmolLM2 (rude by the word list, which is not the reward, of 60 held-out provoking prompts): at 2e-3 35 -> 12 and
-        # 34 -> 24 (seeds 42, 43), at 1e-3 35 -> 25 (42). At 2.5e-3 in 14 steps one seed drifted.
+        # Measured on SmolLM2 (rude by the word list, which is not the reward, of 60 held-out provoking prompts): at 2e-3 35 -> 12,
+        # 34 -> 24 and 32 -> 5 (seeds 42, 43, 44), at 1e-3 35 -> 25 (42). At 2.5e-3 in 14 steps one seed drifted.
         DetoxSettings(
             rewards=(RewardTerm("embedded"),),
             reward_clip=1.0,
