@@ -58,7 +58,9 @@ class ThumbService:
         with self._lock:
             model = self._given.get(_digest(turns, answer))
         if model is None:
-            raise NotFoundError("This answer was not given since the studio was started; ask again, then rate it.")
+            raise NotFoundError(
+                "Only a finished answer that was given since the studio was started can be rated; wait for its end, or ask again."
+            )
         system, rest = "", tuple(turns)
         if rest and rest[0].role == "system":
             system, rest = rest[0].content, rest[1:]
