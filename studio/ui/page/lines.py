@@ -123,6 +123,13 @@ class Outcomes(LRUCache[str, Any]):
         """Forget a page."""
         super().__delitem__(session)
 
+    def popitem(self, last: bool = True) -> tuple[str, Any]:
+        """Forget the newest page, or the oldest, which makes room in the parent."""
+        session = next(reversed(self) if last else iter(self))
+        outcomes = self[session]
+        self.forget(session)
+        return session, outcomes
+
 
 class FairQueue(Queue):
     """Gradio's queue with the bounds of this module."""

@@ -17,7 +17,7 @@ from studio.config import Settings
 from studio.services import build_services
 from studio.ui.launch import page_options
 from studio.ui.page import lines
-from studio.ui.page.lines import LINES, TABLE, Session, open_queue
+from studio.ui.page.lines import LINES, TABLE, Outcomes, Session, open_queue
 from studio.ui.page.shared import POLLED
 from tests.helpers.waiting import wait_until
 
@@ -121,6 +121,14 @@ def test_what_a_page_that_is_gone_asked_for_is_dropped(server: Server, monkeypat
     wait_until(lambda: not any(line.queue for line in queue.event_queue_per_concurrency_id.values()))
     server.drawn.set()
     assert server.light == ["slow"]
+
+
+def test_the_oldest_pages_make_room() -> None:
+    outcomes = Outcomes(2)
+    for session in "abc":
+        outcomes[session] = session
+    del outcomes["b"]  # Gradio's way
+    assert dict(outcomes) == {"b": "b", "c": "c"}
 
 
 def test_a_page_has_one_running_and_one_waiting_and_others_are_served(server: Server) -> None:
