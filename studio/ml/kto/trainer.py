@@ -13,13 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from studio.ml.dpo.replay import Replay
-from studio.ml.training.logprobs import AnswerBatch, pad_answers, trunk_log_probs
-from studio.ml.training.pairs import EncodedAnswer
-from studio.ml.training.reference import ReferenceCache
+from studio.ml.dpo.trainer import AnswerOverrides, answer_inputs, scored
+from studio.ml.training.logprobs import trunk_log_probs
+from studio.ml.training.pairs import EncodedAnswer, pad_answers
 from studio.ml.training.setup import Rows
-from studio.ml.training.trainer import TrainerOverrides
-from studio.ml.training.trunk import Trunk
 
 if TYPE_CHECKING:
     import torch
@@ -56,16 +53,8 @@ class AnswerCollator:
         import torch
 
         rows = [example["row"] for example in examples]
-        answers = [self.answers[row][0] for row in rows]
-        batch = pad_answers(answers, self.pad_id)
-        lengths = torch.tensor([len(answer) for answer in answers])
-        return {
-            "rows": torch.tensor(rows),
-            "label": torch.tensor([self.liked[row] for row in rows]),
-            "input_ids": batch.input_ids,
-            "attention_mask": (torch.arange(batch.input_ids.shape[1]) < lengths[:, None]).long(),
-            "completion_mask": batch.completion_mask.long(),
-        }
+        inputs = answer_inputs(rows, [self.answers[row][0] for row in rows], self.pad_id)
+        return {**inputs, "label": torch.tensor([self.liked[row] for row in rows])}
 
 
 @functools.cache
@@ -73,30 +62,13 @@ def trainer_class() -> Any:
     """The trainer, made on first use because torch and TRL are not imported with this module."""
     import torch
     from trl import KTOTrainer
-    from trl.trainer.utils import FusedCausalLMOutput
 
-    class StudioKTOTrainer(TrainerOverrides, KTOTrainer):
-        """See the module, and :class:`studio.ml.training.trainer.TrainerOverrides`."""
+    class StudioKTOTrainer(AnswerOverrides, KTOTrainer):
+        """See the module."""
 
-        def __init__(
-            self,
-            *,
-            answers: Rows,
-            mismatched: Rows,
-            reference: ReferenceCache,
-            replay: Replay | None = None,
-            replay_weight: float = 0.0,
-            sft_weight: float = 0.0,
-            **options: Any,
-        ) -> None:
-            self._answers, self._mismatched, self._reference = answers, mismatched, reference
-            self._replay, self._replay_weight, self._sft_weight = replay, replay_weight, sft_weight
-            #: Kept states of the layers that are not trained, set before training where there are such layers.
-            self.trunk: Trunk | None = None
-            self._pad_id = options["data_collator"].pad_id
+        def __init__(self, *, answers: Rows, mismatched: Rows, **options: Any) -> None:
+            self._answers, self._mismatched = answers, mismatched
             super().__init__(**options)
-            # After the parent's own (whole-dataset, keyed by weights) precomputation was passed by.
-            self.precompute_ref_logps = True
 
         def _compute_kl_logps(self, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
             return self._kl_logps
@@ -106,35 +78,19 @@ def trainer_class() -> Any:
             answers = [self._answers[row][0] for row in rows]
             others = [self._mismatched[row][0] for row in rows]
             device = inputs["input_ids"].device
-            known = self._reference.log_probs(self.model, [*answers, *others], self._pad_id, self.trunk)
-            inputs["ref_logps"], inputs["ref_KL_logps"] = torch.tensor(known, device=device).chunk(2)
+            inputs["ref_logps"], inputs["ref_KL_logps"] = self._references([*answers, *others], device)
             with torch.no_grad():
                 read = pad_answers(others, self._pad_id, device)
                 self._kl_logps = trunk_log_probs(model, read, others, self.trunk).sum(1)
-            batch = AnswerBatch(inputs["input_ids"], inputs["completion_mask"].bool(), 0)
-            scores = trunk_log_probs(model, batch, answers, self.trunk)
-            nothing = torch.zeros_like(scores)
-
-            def scored(**_: Any) -> Any:
-                # The parent's loss reads log_probs; the other three feed metrics that nobody reads here.
-                return FusedCausalLMOutput(
-                    log_probs=scores, entropy=nothing, mean_logits=nothing, is_top1=nothing.bool()
-                )
-
+            scores = self._scores(model, inputs, answers)
             liked = inputs["label"].bool()
-            loss = super()._compute_loss(scored, inputs, False)
+            loss = super()._compute_loss(scored(scores), inputs, False)
             self._metrics["train"].clear()
             value = loss.item()
             self._check_loss(value)
             self._count(scores.detach().sum(1), inputs, liked, value)
-            if self._sft_weight and liked.any():  # TRL's "sft" loss, added here so that the reported loss stays KTO's
-                kept = inputs["completion_mask"][:, 1:].bool() & liked[:, None]
-                loss = loss - self._sft_weight * scores[kept].mean()
-            if self._replay is None:
-                return loss
-            written = self._replay.loss(model, rows, self.state.global_step)
-            self._check_loss(written.item())
-            return loss + self._replay_weight * written
+            preferred = inputs["completion_mask"][:, 1:].bool() & liked[:, None]
+            return self._with_terms(loss, model, rows, scores, preferred)
 
         def _count(
             self, logps: torch.Tensor, inputs: dict[str, torch.Tensor], liked: torch.Tensor, loss: float

@@ -20,7 +20,7 @@ from studio.errors import InputError, RecipeError
 from studio.ml.models.frames import HEADED
 from studio.ml.models.loading import render_chat
 from studio.ml.reward.base import rewards_of
-from studio.ml.training.pairs import EncodedAnswer, conversation, pad_answers
+from studio.ml.training.pairs import EncodedAnswer, conversation, pad_answers, token_mask
 from studio.ml.training.shared_prompts import batches, causal_of, decoded, layout, shares
 from studio.ml.training.trunk import Trunk
 
@@ -182,12 +182,8 @@ def _rewards(model: Any, answers: Sequence[EncodedAnswer], pad_id: int, trunk: T
 
 def pad_batch(answers: Sequence[EncodedAnswer], pad_id: int, device: Any = "cpu") -> dict[str, Any]:
     """Answers as the model's inputs, padded on the right."""
-    import torch
-
     ids = pad_answers(answers, pad_id).input_ids
-    lengths = torch.tensor([len(answer) for answer in answers])
-    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+    return {"input_ids": ids.to(device), "attention_mask": token_mask(answers, ids.shape[1]).to(device)}
 
 
 def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -65,6 +65,14 @@ def pad_answers(answers: Sequence[EncodedAnswer], pad_id: int, device: Any = "cp
     return AnswerBatch(ids.to(device), mask.to(device), sum(len(answer) for answer in answers))
 
 
+def token_mask(answers: Sequence[EncodedAnswer], length: int) -> torch.Tensor:
+    """1 on the tokens of each answer and its prompt, 0 on the padding behind: [rows, ``length``]."""
+    import torch
+
+    lengths = torch.tensor([len(answer) for answer in answers])
+    return (torch.arange(length) < lengths[:, None]).long()
+
+
 def conversation(prompt: str, system_prompt: str = "", history: Sequence[Message] = ()) -> list[Message]:
     """The turns before an answer. A system message in ``history`` belongs to the data and wins over ``system_prompt``."""
     system = (

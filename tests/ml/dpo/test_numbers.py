@@ -14,7 +14,7 @@ from studio.ml.lora.fused import fuse_lora
 from studio.ml.training.logprobs import answer_log_probs, token_log_probs
 from studio.ml.training.pairs import EncodedAnswer, encode_rows
 from studio.ml.training.reference import ReferenceCache
-from tests.helpers.dpo import load, make_job
+from tests.helpers.dpo import check_same_as_trl, load, make_job
 
 
 def wrapped(base: Path, **lora: Any) -> tuple[Any, Any]:
@@ -86,34 +86,11 @@ def test_tokens_and_log_probs_are_those_of_trl(base: Path, tmp_path: Path, syste
 
 @pytest.mark.parametrize(("loss_type", "sft_weight"), [*((name, 0.0) for name in LOSS_TYPES), ("sigmoid", 0.5)])
 def test_loss_and_gradient_are_those_of_trl(base: Path, tmp_path: Path, loss_type: str, sft_weight: float) -> None:
-    import torch
-
     job = make_job(base, tmp_path / "run", count=6)
     options = {"beta": 0.3, "label_smoothing": 0.1}
     both = {"loss_type": [loss_type, "sft"], "loss_weights": [1.0, sft_weight]}
     trl = trl_trainer(base, job, tmp_path / "trl", **options, **(both if sft_weight else {"loss_type": [loss_type]}))
-    torch.manual_seed(3)
-    for name, parameter in trl.model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    weights = {name: p.detach().clone() for name, p in trl.model.named_parameters() if p.requires_grad}
-    trl.model.train()
-    theirs = trl.compute_loss(trl.model, trl.data_collator([trl.train_dataset[i] for i in range(6)]))
-    theirs.backward()
-    gradients = {name: p.grad for name, p in trl.model.named_parameters() if p.requires_grad}
-
-    ours = studio_trainer(base, job, tmp_path / "ours", sft_weight, loss_type=[loss_type], **options)
-    fuse_lora(ours.model)
-    mine = dict(ours.model.named_parameters())
-    with torch.no_grad():
-        for name, value in weights.items():
-            mine[name].copy_(value)
-    ours.model.train()
-    loss = ours.compute_loss(ours.model, ours.data_collator([{"row": i} for i in range(6)]))
-    loss.backward()
-    assert loss.item() == pytest.approx(theirs.item(), abs=1e-4)
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(mine[name].grad, gradient, atol=1e-4, rtol=1e-3)
+    check_same_as_trl(trl, studio_trainer(base, job, tmp_path / "ours", sft_weight, loss_type=[loss_type], **options))
 
 
 def studio_trainer(base: Path, job: DpoJob, folder: Path, sft_weight: float = 0.0, **options: Any) -> Any:
