@@ -232,6 +232,16 @@ def dataset_id(services: Services, text: str) -> str:
     return report.dataset.id
 
 
+def add_room(parser: argparse.ArgumentParser, what: str, default: str = "") -> None:
+    """``--room``: which one ``what`` is about."""
+    parser.add_argument(
+        "--room",
+        default=default,
+        metavar="CODE",
+        help=f"the room {what} (default: {'all' if default else 'the main room'})",
+    )
+
+
 def warn(warnings: Sequence[str]) -> None:
     """Warnings on stderr, one a line."""
     for warning in warnings:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from studio.cli.common import Commands, command, warn
+from studio.cli.common import Commands, add_room, command, warn
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services
@@ -58,6 +58,7 @@ def add(commands: Commands) -> None:
     )
     pairs.add_argument("file", metavar="FILE|HUB-ID", help=f"{ACCEPTED}; or owner/name on the Hub")
     _add_reading(pairs)
+    add_room(pairs, "whose raters get them")
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +133,7 @@ def _import(services: Services, options: argparse.Namespace) -> int:
 
 def _import_pairs(services: Services, options: argparse.Namespace) -> int:
     path, hub, how = Path(options.file), _hub_id(options.file), reading(options)
-    sources = services.sources
+    sources, room = services.sources, services.rooms.find(options.room).code
     most = min(options.limit or _PREVIEWED, _PREVIEWED)
     seen = sources.preview_hub(hub, options.split, most, how) if hub else sources.preview_file(path, how)
     print(seen, file=sys.stderr)
@@ -142,7 +143,11 @@ def _import_pairs(services: Services, options: argparse.Namespace) -> int:
     if options.preview:
         warn((*seen.comparisons.skipped, *seen.comparisons.warnings))
         return 0
-    done = sources.import_hub(hub, options.split, options.limit, how) if hub else sources.import_file(path, how)
+    done = (
+        sources.import_hub(hub, options.split, options.limit, how, room)
+        if hub
+        else sources.import_file(path, how, room)
+    )
     warn((*done.skipped, *done.warnings))
     print(
         f"{done.added} pairs added, {done.known} known already, {done.identical} with identical answers, {len(done.skipped)} "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.cli.common import (
     Commands,
+    add_room,
     add_training,
     command,
     dataset_id,
@@ -30,7 +31,7 @@ from studio.services.reward.best_of import BestOfForm, read_best_of
 if TYPE_CHECKING:
     from studio.services.reward.service import RewardForm
 
-VOTES = "votes"
+VOTES, ALL_ROOMS = "votes", "*"
 
 
 def add(commands: Commands) -> None:
@@ -43,6 +44,7 @@ def add(commands: Commands) -> None:
         action="append",
         help="id of a dataset, a file of preference data, or votes: pairs decided by vote; give it twice for a dataset and votes",
     )
+    add_room(reward, "whose votes to learn from", ALL_ROOMS)
     reward.add_argument(
         "--support-ratio", type=float, default=1.0, help="share of the pairs kept as labelled, 0..1 (default: 1)"
     )
@@ -106,6 +108,7 @@ def _form(services: Services, options: argparse.Namespace) -> RewardForm:
         options,
         options.preset or services.reward.preset_for(options.base),
         votes=VOTES in options.data,
+        room=options.room,
         dataset_id=named[0] if named else "",
         support_ratio=options.support_ratio,
         data_size=size,

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from studio.cli.common import Commands, command, warn
+from studio.cli.common import Commands, add_room, command, warn
 from studio.errors import NotFoundError
 from studio.services import Services
 from studio.services.files.atomic import replacing
@@ -26,6 +26,7 @@ def add(commands: Commands) -> None:
     export.add_argument(
         "--license", default="", metavar="ID", help="for the card, as the Hub spells it: cc-by-4.0, mit"
     )
+    add_room(export, "whose votes to write")
     imported = command(
         commands,
         "import-votes",
@@ -33,6 +34,7 @@ def add(commands: Commands) -> None:
         "Import votes: an export of this studio, Argilla, Label Studio or arena records; nothing comes twice.",
     )
     imported.add_argument("path", type=Path, help="a folder, a zip, or a file of records")
+    add_room(imported, "to import into")
     thumbs = command(
         commands,
         "export-thumbs",
@@ -64,7 +66,7 @@ def _export(services: Services, options: argparse.Namespace) -> int:
     from studio.services.votes.export import ExportOptions, export_votes
 
     wanted = ExportOptions(options.format, options.names, options.license)
-    done = export_votes(services.rating.ballots(), options.out, wanted)
+    done = export_votes(services.rooms.rating(options.room).ballots(), options.out, wanted)
     print(f"{options.out}: {done}")
     return 0
 
@@ -73,8 +75,9 @@ def _import(services: Services, options: argparse.Namespace) -> int:
     from studio.services.votes.read_export import read_votes
     from studio.services.votes.restore import restore
 
+    rating = services.rooms.rating(options.room)
     brought = read_votes(options.path, services.settings.max_upload_mb * 1_000_000)
     warn(brought.warnings)
     print(f"Read {brought.kind}.", file=sys.stderr)
-    print(restore(services.rating, brought))
+    print(restore(rating, brought))
     return 0

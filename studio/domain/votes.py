@@ -190,15 +190,29 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Room:
+    """A vote beside others on the same studio, with pairs, raters, rules and results of its own. The first room has the empty
+    ``code``; the others' is short, and what raters type or scan. ``created`` in Unix seconds."""
+
+    code: str
+    name: str
+    created: float = 0.0
+
+
+@dataclass(frozen=True)
 class RatingRules:
-    """What the operator sets. ``open`` false closes voting; ``min_votes`` is odd; ``two_decide``: while only two people vote,
-    two votes are enough, which then have to agree."""
+    """What the operator sets. ``open`` false closes voting, and so does the moment ``closes`` (Unix seconds; 0: none); ``min_votes`` is odd;
+    ``two_decide``: while only two people vote, two votes are enough, which then have to agree; ``ties`` and ``reasons``: whether raters may
+    choose neither answer, and say why they chose."""
 
     guidelines: str
     min_votes: int = 3
     reveal: bool = False
     open: bool = True
     two_decide: bool = False
+    ties: bool = True
+    reasons: bool = True
+    closes: float = 0.0
 
     def needed(self, raters: int) -> int:
         """Votes that decide a pair where ``raters`` people have voted so far."""
@@ -242,9 +256,10 @@ class Ballots:
 
 @dataclass(frozen=True)
 class KeptHead:
-    """A result of votes that was kept, without what it holds: ``created`` in Unix seconds, ``votes`` how many count in it."""
+    """A result of a room's votes that was kept, without what it holds: ``created`` in Unix seconds, ``votes`` how many count in it."""
 
     id: str
     title: str
     created: float
     votes: int
+    room: str = ""

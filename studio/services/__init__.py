@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from studio.services.models.background import BaseFetches
     from studio.services.models.service import ModelService
     from studio.services.rating.pair_sources import PairSourceService
+    from studio.services.rating.rooms import RoomService
     from studio.services.rating.service import RatingService
     from studio.services.rating.thumbs import ThumbService
     from studio.services.reward.best_of import BestOfService
@@ -65,6 +66,7 @@ class Services:
     draws: DrawService
     library: LibraryService
     rating: RatingService
+    rooms: RoomService
     thumbs: ThumbService
     sources: PairSourceService
     reward: RewardService
@@ -142,6 +144,7 @@ def build_services(settings: Settings) -> Services:
     from studio.services.models.background import BaseFetches
     from studio.services.models.service import ModelService
     from studio.services.rating.pair_sources import PairSourceService
+    from studio.services.rating.rooms import RoomService
     from studio.services.rating.service import RatingService
     from studio.services.rating.thumbs import ThumbService
     from studio.services.reward.best_of import BestOfService
@@ -160,8 +163,9 @@ def build_services(settings: Settings) -> Services:
     align = AlignService(datasets, runs, models, queue)
     compare = CompareService(settings, runs, models)
     rating = RatingService(settings, database)
-    sources = PairSourceService(settings, rating, compare, runs, datasets)
-    reward = RewardService(datasets, runs, models, queue, align, rating)
+    rooms = RoomService(rating)
+    sources = PairSourceService(settings, rooms, compare, runs, datasets)
+    reward = RewardService(datasets, runs, models, queue, align, rooms)
     scoring = ScoringService(settings, runs, models, compare.threads)
     library = LibraryService(settings, runs, models, compare, scoring)
     evaluations = EvaluationService(settings, runs, compare, scoring, database)
@@ -181,6 +185,7 @@ def build_services(settings: Settings) -> Services:
         DrawService(compare, runs),
         library,
         rating,
+        rooms,
         ThumbService(rating),
         sources,
         reward,

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from studio.domain.votes import KeptHead
 from studio.store.tables import kept_votes
 
-_HEAD = (kept_votes.c.id, kept_votes.c.title, kept_votes.c.created, kept_votes.c.votes)
+_HEAD = (kept_votes.c.id, kept_votes.c.title, kept_votes.c.created, kept_votes.c.votes, kept_votes.c.room)
 
 
 def add(connection: Connection, head: KeptHead, body: str) -> None:
@@ -17,16 +17,17 @@ def add(connection: Connection, head: KeptHead, body: str) -> None:
     connection.execute(insert(kept_votes), {**asdict(head), "body": body})
 
 
-def heads(connection: Connection) -> tuple[KeptHead, ...]:
-    """All of them, newest first."""
-    rows = connection.execute(select(*_HEAD).order_by(kept_votes.c.created.desc(), kept_votes.c.id))
+def heads(connection: Connection, room: str) -> tuple[KeptHead, ...]:
+    """All of a room, newest first."""
+    query = select(*_HEAD).where(kept_votes.c.room == room).order_by(kept_votes.c.created.desc(), kept_votes.c.id)
+    rows = connection.execute(query)
     return tuple(KeptHead(*row) for row in rows)
 
 
 def find(connection: Connection, kept_id: str) -> tuple[KeptHead, str] | None:
     """The result of that id and what it holds."""
     row = connection.execute(select(*_HEAD, kept_votes.c.body).where(kept_votes.c.id == kept_id)).one_or_none()
-    return None if row is None else (KeptHead(*row[:4]), row[4])
+    return None if row is None else (KeptHead(*row[:-1]), row[-1])
 
 
 def rename(connection: Connection, kept_id: str, title: str) -> bool:

@@ -21,10 +21,10 @@ _CHUNK = 500
 SHUFFLE_RANGE = 1 << 28
 
 
-def add_pairs(connection: Connection, new: Sequence[AnswerPair]) -> frozenset[str]:
-    """Store pairs whose ids are not known yet; returns the ids that were new."""
+def add_pairs(connection: Connection, room: str, new: Sequence[AnswerPair]) -> frozenset[str]:
+    """Store pairs of a room whose ids are not known yet; returns the ids that were new."""
     add_chats(connection, [(pair.system_prompt, pair.history) for pair in new])
-    known = known_ids(connection, [pair.id for pair in new])
+    known = known_ids(connection, room, [pair.id for pair in new])
     rows = {
         pair.id: {
             "id": pair.id,
@@ -42,6 +42,7 @@ def add_pairs(connection: Connection, new: Sequence[AnswerPair]) -> frozenset[st
             "retired": pair.retired,
             "votes": 0,
             "shuffle": int(hashlib.sha256(pair.id.encode()).hexdigest()[:7], 16),
+            "room": room,
         }
         for place, pair in enumerate(new)
         if pair.id not in known
@@ -65,17 +66,19 @@ def find_pair(connection: Connection, pair_id: str) -> AnswerPair | None:
     return one_pair(connection, with_chat().where(pairs.c.id == pair_id))
 
 
-def known_ids(connection: Connection, pair_ids: Sequence[str]) -> frozenset[str]:
-    """Those of the ids that are of a pair."""
+def known_ids(connection: Connection, room: str, pair_ids: Sequence[str]) -> frozenset[str]:
+    """Those of the ids that are of a pair of the room."""
     found: set[str] = set()
     for chunk in _chunks(pair_ids):
-        found.update(connection.execute(select(pairs.c.id).where(pairs.c.id.in_(chunk))).scalars())
+        query = select(pairs.c.id).where(pairs.c.id.in_(chunk), pairs.c.room == room)
+        found.update(connection.execute(query).scalars())
     return frozenset(found)
 
 
-def all_pairs(connection: Connection) -> tuple[AnswerPair, ...]:
-    """Every pair, in the order they came."""
-    rows = connection.execute(with_chat().order_by(pairs.c.created, pairs.c.place, pairs.c.id)).mappings()
+def all_pairs(connection: Connection, room: str) -> tuple[AnswerPair, ...]:
+    """Every pair of a room, in the order they came."""
+    query = with_chat().where(pairs.c.room == room).order_by(pairs.c.created, pairs.c.place, pairs.c.id)
+    rows = connection.execute(query).mappings()
     return tuple(_pair(row) for row in rows)
 
 
@@ -87,9 +90,10 @@ def mark_pairs(connection: Connection, pair_ids: Iterable[str], **marks: bool) -
     return changed
 
 
-def count_by_source(connection: Connection) -> dict[PairSource, int]:
-    """How many pairs came from where, retired ones too."""
-    rows = connection.execute(select(pairs.c.source, func.count()).group_by(pairs.c.source))
+def count_by_source(connection: Connection, room: str) -> dict[PairSource, int]:
+    """How many pairs of a room came from where, retired ones too."""
+    query = select(pairs.c.source, func.count()).where(pairs.c.room == room).group_by(pairs.c.source)
+    rows = connection.execute(query)
     return {row[0]: row[1] for row in rows}
 
 

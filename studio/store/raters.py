@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
 from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
@@ -15,9 +16,9 @@ _FIND = select(raters).where(raters.c.id == bindparam("rater"))
 _FIND_LOCKED = _FIND.with_for_update(key_share=True)
 
 
-def add_raters(connection: Connection, new: Sequence[Rater]) -> int:
-    """Store raters whose ids are not known yet; returns how many were new."""
-    rows = [{"id": r.id, "name": r.name, "verified": r.verified, "created": r.created, "votes": 0} for r in new]
+def add_raters(connection: Connection, room: str, new: Sequence[Rater]) -> int:
+    """Store raters of a room whose ids are not known yet; returns how many were new."""
+    rows = [{**asdict(rater), "votes": 0, "room": room} for rater in new]
     return insert_new(connection, raters, sorted(rows, key=lambda row: str(row["id"])))
 
 
@@ -26,17 +27,24 @@ def rename_rater(connection: Connection, rater_id: str, name: str) -> None:
     connection.execute(update(raters).where(raters.c.id == rater_id).values(name=name))
 
 
-def find_rater(connection: Connection, rater_id: str, *, lock: bool = False) -> Rater | None:
-    """The rater of that id. ``lock`` keeps other transactions of the same rater waiting until this one ends, so that a
+def find_rater(connection: Connection, rater_id: str, *, room: str | None = None, lock: bool = False) -> Rater | None:
+    """The rater of that id, in that room where one is named. ``lock`` keeps other transactions of the same rater waiting until this one ends, so that a
     double click cannot overtake itself."""
     row = connection.execute(_FIND_LOCKED if lock else _FIND, {"rater": rater_id}).mappings().one_or_none()
-    return None if row is None else _rater(row)
+    return None if row is None or (room is not None and row["room"] != room) else _rater(row)
 
 
-def all_raters(connection: Connection) -> tuple[Rater, ...]:
-    """Everybody, first come first."""
-    rows = connection.execute(select(raters).order_by(raters.c.created, raters.c.id)).mappings()
-    return tuple(_rater(row) for row in rows)
+def all_raters(connection: Connection, room: str) -> tuple[Rater, ...]:
+    """Everybody in a room, first come first."""
+    query = select(raters).where(raters.c.room == room).order_by(raters.c.created, raters.c.id)
+    return tuple(_rater(row) for row in connection.execute(query).mappings())
+
+
+def of_other_rooms(connection: Connection, room: str, rater_ids: Iterable[str]) -> frozenset[str]:
+    """Those of the ids that a rater of another room has."""
+    wanted = set(rater_ids)
+    found = connection.execute(select(raters.c.id).where(raters.c.room != room)).scalars()
+    return frozenset(rater_id for rater_id in found if rater_id in wanted)
 
 
 def _rater(row: RowMapping) -> Rater:

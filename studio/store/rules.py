@@ -1,18 +1,19 @@
-"""The rules of rating and the store's secret, as rows of ``settings``."""
+"""The rules of rating, each room's own, and the store's secret. Those of the first room are a row of ``settings``."""
 
 from __future__ import annotations
 
 import dataclasses
 import secrets
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, select, update
 
 from studio.domain.votes import RatingRules
-from studio.store.tables import settings
+from studio.store.tables import rooms, settings
 from studio.store.upsert import insert_new, upsert
 
 _RULES, _SECRET = "rules", "secret"
 _VALUE = select(settings.c.value).where(settings.c.name == bindparam("name"))
+_OF_ROOM = select(rooms.c.rules).where(rooms.c.code == bindparam("code"))
 
 
 def secret(connection: Connection) -> bytes:
@@ -27,14 +28,26 @@ def replace_secret(connection: Connection, secret: bytes) -> None:
     upsert(connection, settings, {"name": _SECRET, "value": secret.hex()}, keys=("name",), changes=("value",))
 
 
-def load_rules(connection: Connection) -> RatingRules | None:
-    """The rules the operator set; None while they never did."""
-    found = connection.execute(_VALUE, {"name": _RULES}).scalar_one_or_none()
+def load_rules(connection: Connection, room: str) -> RatingRules | None:
+    """The rules the operator set; None while they never did, or where there is no such room."""
+    if room:
+        found = connection.execute(_OF_ROOM, {"code": room}).scalar_one_or_none()
+    else:
+        found = connection.execute(_VALUE, {"name": _RULES}).scalar_one_or_none()
     return None if found is None else RatingRules(**found)
 
 
-def save_rules(connection: Connection, rules: RatingRules) -> None:
+def rules_of_rooms(connection: Connection) -> tuple[RatingRules, ...]:
+    """The rules of all rooms that have some, the first room's last."""
+    found = [RatingRules(**row) for row in connection.execute(select(rooms.c.rules).order_by(rooms.c.code)).scalars()]
+    first = load_rules(connection, "")
+    return tuple(found) if first is None else (*found, first)
+
+
+def save_rules(connection: Connection, room: str, rules: RatingRules) -> None:
     """Keep the rules the operator set."""
-    upsert(
-        connection, settings, {"name": _RULES, "value": dataclasses.asdict(rules)}, keys=("name",), changes=("value",)
-    )
+    kept = dataclasses.asdict(rules)
+    if room:
+        connection.execute(update(rooms).where(rooms.c.code == room).values(rules=kept))
+        return
+    upsert(connection, settings, {"name": _RULES, "value": kept}, keys=("name",), changes=("value",))

@@ -15,12 +15,18 @@ from studio.store.upsert import upsert
 _WAITING = (
     with_chat()
     .join(servings, servings.c.pair_id == pairs.c.id)
-    .where(servings.c.rater_id == bindparam("rater"), servings.c.open.is_(True), pairs.c.retired.is_(False))
+    .where(
+        servings.c.rater_id == bindparam("rater"),
+        servings.c.open.is_(True),
+        pairs.c.retired.is_(False),
+        pairs.c.room == bindparam("room"),
+    )
     .order_by(servings.c.last_served.desc())
     .limit(1)
 )
 _IS_WAITING = _WAITING.with_only_columns(pairs.c.id)
 _UNRATED = (
+    pairs.c.room == bindparam("room"),
     pairs.c.retired.is_(False),
     pairs.c.calibration == bindparam("calibration"),
     ~exists().where(votes.c.pair_id == pairs.c.id, votes.c.rater_id == bindparam("rater")),
@@ -36,22 +42,22 @@ _CLOSE = (
 )
 
 
-def waiting_pair(connection: Connection, rater_id: str) -> AnswerPair | None:
-    """The pair served last to this rater that waits for their vote, if it may still be voted on."""
-    return one_pair(connection, _WAITING, rater=rater_id)
+def waiting_pair(connection: Connection, room: str, rater_id: str) -> AnswerPair | None:
+    """The pair of a room served last to this rater that waits for their vote, if it may still be voted on."""
+    return one_pair(connection, _WAITING, room=room, rater=rater_id)
 
 
-def is_waiting(connection: Connection, rater_id: str) -> bool:
-    """Whether a pair waits for this rater's vote."""
-    return connection.execute(_IS_WAITING, {"rater": rater_id}).first() is not None
+def is_waiting(connection: Connection, room: str, rater_id: str) -> bool:
+    """Whether a pair of a room waits for this rater's vote."""
+    return connection.execute(_IS_WAITING, {"room": room, "rater": rater_id}).first() is not None
 
 
-def next_pair(connection: Connection, rater_id: str, start: int) -> str | None:
-    """The id of the pair this rater should see next: of the calibration pairs, then of the others, one with the fewest
+def next_pair(connection: Connection, room: str, rater_id: str, start: int) -> str | None:
+    """The id of the pair this rater should see next in the room: of its calibration pairs, then of the others, one with the fewest
     votes among those they have no vote on; where several have equally few, the next one from ``start`` (0 to
     ``pairs.SHUFFLE_RANGE``) on in the shuffled order. Each query passes at most the rater's own votes."""
     for calibration in (True, False):
-        given = {"rater": rater_id, "calibration": calibration}
+        given = {"room": room, "rater": rater_id, "calibration": calibration}
         fewest = connection.execute(_FEWEST, given).one_or_none()
         if fewest is None:
             continue

@@ -31,6 +31,16 @@ chats = Table(
     Column("history", JSON, nullable=False),
 )
 
+#: Votes side by side. What belongs to one names it by its code; the first, whose code is empty, has no row.
+rooms = Table(
+    "rooms",
+    metadata,
+    Column("code", String(12), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("rules", JSON, nullable=False),
+)
+
 #: ``votes`` counts votes that are no skip, so that "fewest votes first" is a walk along an index; ``shuffle`` spreads raters
 #: over pairs with equally many; ``place`` orders pairs that came together.
 pairs = Table(
@@ -51,8 +61,9 @@ pairs = Table(
     Column("retired", Boolean, nullable=False),
     Column("votes", Integer, nullable=False),
     Column("shuffle", Integer, nullable=False),
+    Column("room", String(12), nullable=False, server_default=""),
     CheckConstraint("votes >= 0", name="pairs_votes_not_negative"),
-    Index("pairs_to_serve", "retired", "calibration", "votes", "shuffle"),
+    Index("pairs_to_serve", "room", "retired", "calibration", "votes", "shuffle"),
 )
 
 #: ``votes`` counts votes that are no skip.
@@ -64,7 +75,9 @@ raters = Table(
     Column("verified", Boolean, nullable=False),
     Column("created", Double, nullable=False),
     Column("votes", Integer, nullable=False),
+    Column("room", String(12), nullable=False, server_default=""),
     CheckConstraint("votes >= 0", name="raters_votes_not_negative"),
+    Index("raters_of_room", "room", "votes"),
 )
 
 #: Which pair stood before whom, and which answer on the left. ``open`` until the rater votes on it.
@@ -190,4 +203,5 @@ kept_votes = Table(
     Column("title", Text, nullable=False),
     Column("votes", Integer, nullable=False),
     Column("body", Text, nullable=False),
+    Column("room", String(12), nullable=False, server_default=""),
 )

@@ -43,14 +43,19 @@ _OWN = (
     .where(votes.c.rater_id == bindparam("rater"), _STILL_SERVED)
     .scalar_subquery()
 )
-_VOTERS = select(func.count()).select_from(raters).where(raters.c.votes > 0).scalar_subquery()
+_VOTERS = (
+    select(func.count())
+    .select_from(raters)
+    .where(raters.c.room == bindparam("room"), raters.c.votes > 0)
+    .scalar_subquery()
+)
 _TALLY = select(
     func.count().filter(pairs.c.retired.is_(False)).label("pairs"),
     func.count().filter(pairs.c.retired.is_(False), pairs.c.votes >= bindparam("min_votes")).label("decided"),
     func.coalesce(func.sum(pairs.c.votes), 0).label("votes"),
     _OWN.label("own"),
     _VOTERS.label("raters"),
-)
+).where(pairs.c.room == bindparam("room"))
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,10 @@ def standing(connection: Connection, pair_id: str, rater_id: str) -> Standing | 
     return Standing(row["retired"], labels, before, row["past"])
 
 
-def tally(connection: Connection, rater_id: str, min_votes: int) -> Progress:
-    """How far this rater and all raters are. Skips count for the rater's own progress, and as nothing else; votes on
+def tally(connection: Connection, room: str, rater_id: str, min_votes: int) -> Progress:
+    """How far this rater and all raters of a room are. Skips count for the rater's own progress, and as nothing else; votes on
     retired pairs count as votes."""
-    row = connection.execute(_TALLY, {"rater": rater_id, "min_votes": min_votes}).one()
+    row = connection.execute(_TALLY, {"room": room, "rater": rater_id, "min_votes": min_votes}).one()
     return Progress(row.own, row.pairs, row.pairs, row.decided, row.votes, row.raters)
 
 
@@ -93,9 +98,10 @@ def newest_vote(connection: Connection, rater_id: str) -> Vote | None:
     return None if row is None else _vote(row)
 
 
-def all_votes(connection: Connection) -> tuple[Vote, ...]:
-    """Every vote, oldest first."""
-    rows = connection.execute(select(votes).order_by(votes.c.created, votes.c.pair_id, votes.c.rater_id)).mappings()
+def all_votes(connection: Connection, room: str) -> tuple[Vote, ...]:
+    """Every vote of a room, oldest first."""
+    query = select(votes).join(pairs, pairs.c.id == votes.c.pair_id).where(pairs.c.room == room)
+    rows = connection.execute(query.order_by(votes.c.created, votes.c.pair_id, votes.c.rater_id)).mappings()
     return tuple(_vote(row) for row in rows)
 
 
@@ -119,9 +125,10 @@ def remove_vote(connection: Connection, vote: Vote) -> None:
     connection.execute(delete(votes).where(votes.c.pair_id == vote.pair_id, votes.c.rater_id == vote.rater_id))
 
 
-def all_history(connection: Connection) -> tuple[PastChoice, ...]:
-    """Every choice that was changed or taken back, in the order in which that was done."""
-    rows = connection.execute(select(vote_history).order_by(vote_history.c.id)).mappings()
+def all_history(connection: Connection, room: str) -> tuple[PastChoice, ...]:
+    """Every choice of a room that was changed or taken back, in the order in which that was done."""
+    query = select(vote_history).join(pairs, pairs.c.id == vote_history.c.pair_id).where(pairs.c.room == room)
+    rows = connection.execute(query.order_by(vote_history.c.id)).mappings()
     return tuple(
         PastChoice(
             pair_id=row["pair_id"],

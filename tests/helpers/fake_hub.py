@@ -62,12 +62,23 @@ class FakeHub:
                 (Path(local_dir) / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(self.head / name, Path(local_dir) / name)
 
-    def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: str, commit_message: str) -> Any:
+    def upload_folder(
+        self, *, repo_id: str, repo_type: str, folder_path: str, commit_message: str, delete_patterns: list[str]
+    ) -> Any:
         self.pushing.set()
         self._play("upload_folder")
         new = self.folder / f"commit-{len(self.commits):04d}"
         part = new.with_name(f"{new.name}.part")
         if self.commits:
-            shutil.copytree(self.head, part)
+            shutil.copytree(
+                self.head,
+                part,
+                ignore=lambda at, names: [name for name in names if self._gone(at, name, delete_patterns)],
+            )
         shutil.copytree(folder_path, part, dirs_exist_ok=True)
         part.rename(new)
+
+    def _gone(self, folder: str, name: str, patterns: list[str]) -> bool:
+        path = Path(folder) / name
+        told = path.relative_to(self.head).as_posix()
+        return path.is_file() and any(fnmatch.fnmatch(told, pattern) for pattern in patterns)

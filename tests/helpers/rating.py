@@ -37,10 +37,14 @@ def history(rating: RatingService) -> list[tuple[str, str]]:
 
 
 def counters(rating: RatingService) -> tuple[dict[str, int], dict[str, int]]:
-    """The vote counts kept beside pairs and raters, those above 0."""
+    """The vote counts kept beside pairs and raters of the room, those above 0."""
     with rating.store().read() as connection:
-        pairs = connection.execute(select(tables.pairs.c.id, tables.pairs.c.votes))
-        raters = connection.execute(select(tables.raters.c.id, tables.raters.c.votes))
+        pairs = connection.execute(
+            select(tables.pairs.c.id, tables.pairs.c.votes).where(tables.pairs.c.room == rating.room)
+        )
+        raters = connection.execute(
+            select(tables.raters.c.id, tables.raters.c.votes).where(tables.raters.c.room == rating.room)
+        )
         return {k: n for k, n in pairs if n}, {k: n for k, n in raters if n}
 
 

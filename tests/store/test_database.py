@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from studio.config import ROOT, Settings
 from studio.errors import InputError, StudioError
 from studio.services import build_services
+from studio.services.rating.rooms import RoomService
 from studio.services.rating.service import RatingService
 from studio.store import tables
 from studio.store.database import Database, journal_mode
@@ -29,6 +30,7 @@ from tests.helpers.pairs import new_pairs, press_until_done
 VOTER = """
 import sys, threading
 from studio.config import Settings
+from studio.services.rating.rooms import RoomService
 from studio.services.rating.service import RatingService
 
 service = RatingService(Settings(database_url=sys.argv[1]))
@@ -50,6 +52,7 @@ OPENER = """
 import sys, time
 from pathlib import Path
 from studio.config import Settings
+from studio.services.rating.rooms import RoomService
 from studio.services.rating.service import RatingService
 
 print("ready", flush=True)
@@ -74,18 +77,25 @@ def test_the_migrations_lead_to_the_tables_as_they_are(store_url: str) -> None:
 
 
 def test_votes_of_an_older_database_keep_loading(store_url: str) -> None:
-    """Made before votes had reasons."""
+    """Made before votes had reasons, and before there were rooms."""
     rating = RatingService(Settings(database_url=store_url))
     rating.add_pairs(new_pairs(2))
     press_until_done(rating, rating.register("Anna")[0])
     votes = rating.ballots().votes
     with rating.store().write() as connection:
         connection.execute(text("ALTER TABLE votes DROP COLUMN reasons"))
-        for table in ("kept_votes", "thumbs"):
+        for index in ("pairs_to_serve", "raters_of_room"):
+            connection.execute(text(f"DROP INDEX {index}"))
+        for table in ("pairs", "raters"):
+            connection.execute(text(f"ALTER TABLE {table} DROP COLUMN room"))
+        connection.execute(text("CREATE INDEX pairs_to_serve ON pairs (retired, calibration, votes, shuffle)"))
+        for table in ("kept_votes", "thumbs", "rooms"):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
     rating.close()
     assert rating.ballots().votes == votes
+    assert rating.progress(None).votes == 2
+    assert RoomService(rating).make("Hall B").code
     rating.close()
 
 

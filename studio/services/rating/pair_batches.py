@@ -24,7 +24,8 @@ from studio.services.compare.service import TABLE_ROWS, CompareService
 from studio.services.files.records import read_record, write_record
 from studio.services.jobs import Job, JobEnd, JobQueue, owner_gone, owner_name
 from studio.services.rating import pair_id as identity
-from studio.services.rating.service import Added, RatingService
+from studio.services.rating.rooms import RoomService
+from studio.services.rating.service import Added
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class BatchForm:
         sampling: of every answer; the first answer to question *i* has the seed ``compare.row_seed(sampling.seed, i)``, the
             second one more.
         base: the base model where no side is an adapter (empty: the embedded one).
+        room: the code of the room whose pairs they become.
     """
 
     questions: tuple[Question, ...]
@@ -59,6 +61,7 @@ class BatchForm:
     sampling: Sampling
     system_prompt: str = ""
     base: str = ""
+    room: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,8 @@ class _Unfinished:
 class BatchRunner:
     """One batch at a time, described in ``file`` until it is done or cancelled. Every method may be called from any thread."""
 
-    def __init__(self, rating: RatingService, compare: CompareService, file: Path) -> None:
-        self._rating = rating
+    def __init__(self, rooms: RoomService, compare: CompareService, file: Path) -> None:
+        self._rooms = rooms
         self._compare = compare
         self._file = file
         self._lock = threading.Lock()
@@ -234,7 +237,7 @@ class BatchRunner:
                 pairs.append(pair)
             except InputError:  # an answer that is empty or no text; how many there were is told
                 unusable += 1
-        added = self._rating.add_pairs(pairs) if pairs else Added(0, 0, 0, ())
+        added = self._rooms.rating(form.room).add_pairs(pairs) if pairs else Added(0, 0, 0, ())
         with self._lock:
             now = self._status
             self._status = replace(

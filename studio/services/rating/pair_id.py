@@ -19,12 +19,17 @@ from studio.services.texts import check_text, normalised
 
 
 def pair_identity(
-    prompt: str, answer_a: str, answer_b: str, history: Sequence[Message] = (), system_prompt: str = ""
+    prompt: str,
+    answer_a: str,
+    answer_b: str,
+    history: Sequence[Message] = (),
+    system_prompt: str = "",
+    room: str = "",
 ) -> str:
-    """The id of a pair, 24 hex digits; the order of the answers makes no difference."""
+    """The id of a pair, 24 hex digits, another one in every room; the order of the answers makes no difference."""
     turns = [[message.role, normalised(message.content)] for message in history]
     answers = sorted((normalised(answer_a), normalised(answer_b)))
-    parts = [normalised(system_prompt), turns, normalised(prompt), answers]
+    parts = [normalised(system_prompt), turns, normalised(prompt), answers, *([room] if room else [])]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
@@ -65,9 +70,9 @@ def check_pair(pair: NewPair, where: str = "") -> None:
             check_text(f"{where}{name}.{part}", getattr(origin, part), limit=1000, empty=part != "label")
 
 
-def stored_pair(pair: NewPair, now: float) -> AnswerPair:
-    """A pair as it is kept: answers in canonical order. ``now`` in Unix seconds."""
-    return canonical_pair(given_pair(pair, "", now))
+def stored_pair(pair: NewPair, room: str, now: float) -> AnswerPair:
+    """A pair as a room keeps it: answers in canonical order. ``now`` in Unix seconds."""
+    return canonical_pair(given_pair(pair, "", now), room)
 
 
 def given_pair(pair: NewPair, pair_id: str, created: float) -> AnswerPair:
@@ -88,10 +93,10 @@ def given_pair(pair: NewPair, pair_id: str, created: float) -> AnswerPair:
     )
 
 
-def canonical_pair(pair: AnswerPair) -> AnswerPair:
-    """The pair under the id its texts give it, answers in canonical order."""
+def canonical_pair(pair: AnswerPair, room: str) -> AnswerPair:
+    """The pair under the id its texts give it in a room, answers in canonical order."""
     answers = pair.answer_1, pair.answer_2
-    pair = dataclasses.replace(pair, id=pair_identity(pair.prompt, *answers, pair.history, pair.system_prompt))
+    pair = dataclasses.replace(pair, id=pair_identity(pair.prompt, *answers, pair.history, pair.system_prompt, room))
     if in_order(*answers):
         return pair
     labels: dict[str, Literal["1", "2", ""]] = {"1": "2", "2": "1", "": ""}

@@ -23,7 +23,8 @@ from studio.services.lineage.steps import split_step
 from studio.services.models.service import EMBEDDED
 from studio.services.rating.pair_batches import BatchForm, BatchRunner, BatchStatus, Question, check_form
 from studio.services.rating.pair_files import Comparisons, read_comparisons
-from studio.services.rating.service import Added, RatingService
+from studio.services.rating.rooms import RoomService
+from studio.services.rating.service import Added
 from studio.services.runs.store import RunStore
 from studio.store import pairs as pair_rows
 
@@ -65,27 +66,27 @@ class PromptSource:
 
 
 class PairSourceService:
-    """Brings pairs into the store of :class:`RatingService`. Every method may be called from any thread."""
+    """Brings pairs into the rooms of :class:`RoomService`. Every method may be called from any thread."""
 
     def __init__(
         self,
         settings: Settings,
-        rating: RatingService,
+        rooms: RoomService,
         compare: CompareService,
         runs: RunStore,
         datasets: DatasetService,
     ) -> None:
         self._runs = runs
         self._max_bytes, self._max_rows = settings.max_upload_mb * 1_000_000, settings.max_rows
-        self._rating = rating
+        self._rooms = rooms
         self._compare = compare
         self._datasets = datasets
-        self._batch = BatchRunner(rating, compare, settings.cache_dir / "pair-batch.json")
+        self._batch = BatchRunner(rooms, compare, settings.cache_dir / "pair-batch.json")
 
     # -- answers on screen ----------------------------------------------------------------------------------------------
 
     def from_chats(self, chats: Sequence[PaneChat], system_prompt: str, sampling: Sampling, base: str = "") -> Added:
-        """Every two panes that were asked the same make a pair of their newest answers. A pane without an answer at its
+        """Every two panes that were asked the same make a pair of their newest answers, in the first room. A pane without an answer at its
         end is left out.
 
         Args:
@@ -128,7 +129,7 @@ class PairSourceService:
                 "press Clear and ask it first."
             )
         origins = self._origins([chat.pane_id for chat in answered], sampling, base)
-        return self._rating.add_pairs(
+        return self._rooms.rating("").add_pairs(
             NewPair(
                 prompt=one.messages[-2].content,
                 answer_a=one.messages[-1].content,
@@ -174,11 +175,13 @@ class PairSourceService:
 
         Raises:
             InputError: a value of the form is not usable.
-            NotFoundError, ConflictError, ModelLoadError: a side cannot answer; ConflictError also while a batch is made.
+            NotFoundError, ConflictError, ModelLoadError: a side cannot answer; ConflictError also while a batch is made, NotFoundError also
+                where the room is not there.
         """
         if self._batch.status.busy:
             raise ConflictError("A batch is being made already; wait for it, or cancel it.")
         check_form(form)
+        self._rooms.find(form.room)
         origins = self._origins((form.first, form.second), form.sampling, form.base)
         names = [origins[pane].label for pane in (form.first, form.second)]
         title = f"two samples of {names[0]}" if form.first == form.second else " against ".join(names)
@@ -221,36 +224,42 @@ class PairSourceService:
         """
         return _preview(hub_rows(dataset_id, split, limit, None, self._max_bytes, self._max_rows), dataset_id, options)
 
-    def import_file(self, path: str | Path, options: ReadOptions = AS_IT_IS) -> ImportedPairs:
-        """Import comparison data; formats as in ``pair_files``. The whole file is read and checked before any of it is
+    def import_file(self, path: str | Path, options: ReadOptions = AS_IT_IS, room: str = "") -> ImportedPairs:
+        """Import comparison data into a room; formats as in ``pair_files``. The whole file is read and checked before any of it is
         stored.
 
         Raises:
-            NotFoundError: there is no such file.
+            NotFoundError: there is no such file, or no such room.
             UnknownShapeError: its rows are of no known shape; their fields can be mapped by hand.
             DatasetError: it breaks its format, or none of its rows can be used.
         """
         source = Path(path)
-        return self._import(read_document(source, self._max_bytes, self._max_rows), source.name, options)
+        return self._import(read_document(source, self._max_bytes, self._max_rows), source.name, options, room)
 
     def import_hub(
-        self, dataset_id: str, split: str = "train", limit: int | None = None, options: ReadOptions = AS_IT_IS
+        self,
+        dataset_id: str,
+        split: str = "train",
+        limit: int | None = None,
+        options: ReadOptions = AS_IT_IS,
+        room: str = "",
     ) -> ImportedPairs:
-        """Take the first ``limit`` rows (None: all) of a dataset on the Hub in.
+        """Take the first ``limit`` rows (None: all) of a dataset on the Hub into a room.
 
         Raises:
-            NotFoundError: there is no such dataset or split, or it needs an account.
+            NotFoundError: there is no such room, dataset or split, or the dataset needs an account.
             UnknownShapeError: as :meth:`import_file`.
             DatasetError: the Hub cannot be reached, or none of the rows can be used.
         """
         return self._import(
-            hub_rows(dataset_id, split, limit, None, self._max_bytes, self._max_rows), dataset_id, options
+            hub_rows(dataset_id, split, limit, None, self._max_bytes, self._max_rows), dataset_id, options, room
         )
 
-    def counts(self) -> dict[PairSource, int]:
-        """How many pairs of the store came from where."""
-        with self._rating.store().read() as connection:
-            return pair_rows.count_by_source(connection)
+    def counts(self, room: str = "") -> dict[PairSource, int]:
+        """How many pairs of a room came from where."""
+        rating = self._rooms.rating(room)
+        with rating.store().read() as connection:
+            return pair_rows.count_by_source(connection, rating.room)
 
     def close(self) -> None:
         """End the batch, if one is being made."""
@@ -258,9 +267,11 @@ class PairSourceService:
 
     # -- within ---------------------------------------------------------------------------------------------------------
 
-    def _import(self, document: Sequence[RawRow] | dict[str, object], name: str, options: ReadOptions) -> ImportedPairs:
+    def _import(
+        self, document: Sequence[RawRow] | dict[str, object], name: str, options: ReadOptions, room: str
+    ) -> ImportedPairs:
         comparisons = read_comparisons(document, name, options)
-        added = self._rating.add_pairs(comparisons.pairs)
+        added = self._rooms.rating(room).add_pairs(comparisons.pairs)
         return ImportedPairs(
             rows=comparisons.rows,
             added=added.added,

@@ -3,11 +3,13 @@ on each pair come to under them. Pure."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import Literal
 
 from studio.domain.votes import Ballots, Choice, Decision, RatingRules
-from studio.errors import InputError
+from studio.errors import InputError, NotFoundError
 from studio.services.texts import check_text
 
 #: Characters of the guidelines at most: nobody reads more on a phone.
@@ -34,6 +36,16 @@ somebody, loses however helpful it sounds. If both are true and harmless, only h
 """
 
 
+def unknown_room(code: str) -> NotFoundError:
+    """What is said where no room has a code."""
+    return NotFoundError(f"There is no room {code[:20]!r}; check the code, or ask who runs the vote.")
+
+
+def in_force(rules: RatingRules, now: float) -> RatingRules:
+    """The rules as they hold at ``now`` (Unix seconds): closed from the moment they set."""
+    return replace(rules, open=False) if 0 < rules.closes <= now else rules
+
+
 def check_rules(rules: RatingRules) -> None:
     """Check what the operator wants to set.
 
@@ -43,6 +55,8 @@ def check_rules(rules: RatingRules) -> None:
     votes = rules.min_votes
     if not isinstance(votes, int) or isinstance(votes, bool) or not 1 <= votes <= MAX_MIN_VOTES or votes % 2 == 0:
         raise InputError(f"min_votes is {votes}; it must be odd, from 1 to {MAX_MIN_VOTES}.")
+    if not math.isfinite(rules.closes) or rules.closes < 0:
+        raise InputError(f"closes is {rules.closes}; it must be a time in Unix seconds, or 0 for none.")
     check_text("guidelines", rules.guidelines, limit=MAX_GUIDELINES, empty=True)
 
 

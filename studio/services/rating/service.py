@@ -7,10 +7,10 @@ with the store's secret for (pair, rater), recorded with the serving and with th
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import re
 import secrets
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -34,9 +34,11 @@ from studio.errors import ConflictError, NotAllowedError, NotFoundError
 from studio.services.rating import pair_id as identity
 from studio.services.rating import tokens
 from studio.services.rating.presses import checked_reasons, choice_of, press_of, usable_seconds
-from studio.services.rating.rules import GUIDELINES, check_rules, decide
+from studio.services.rating.rules import GUIDELINES, check_rules, decide, in_force, unknown_room
+from studio.services.rating.store import VoteStore
 from studio.store import pairs as pair_rows
 from studio.store import raters as rater_rows
+from studio.store import rooms as room_rows
 from studio.store import rules as rule_rows
 from studio.store import servings as serving_rows
 from studio.store import votes as vote_rows
@@ -67,18 +69,23 @@ class Turn:
 
 
 class RatingService:
-    """Pairs, raters and votes of one store. The database opens at first use; every method may be called from any thread.
+    """Pairs, raters and votes of one room of a store. The database opens at first use; every method may be called from any thread.
 
-    Every method raises StudioError where the store cannot be used.
+    Every method raises StudioError where the store cannot be used, and NotFoundError where the room is not there.
 
     Args:
         database: one to share with other services; if None, that of the settings.
     """
 
     def __init__(self, settings: Settings, database: Database | None = None) -> None:
-        self._database = database or Database(settings.store_url)
-        self._opening = threading.Lock()
-        self._secret = b""
+        self._shared = VoteStore(database or Database(settings.store_url))
+        self.room = ""
+
+    def in_room(self, code: str) -> RatingService:
+        """The same for another room of this store; empty: the first."""
+        other = copy.copy(self)
+        other.room = code
+        return other
 
     # ---- pairs
 
@@ -96,11 +103,12 @@ class RatingService:
             if identity.same_answer(pair.answer_a, pair.answer_b):
                 identical += 1
             else:
-                new.append(identity.stored_pair(pair, now))
+                new.append(identity.stored_pair(pair, self.room, now))
         once = {pair.id: pair for pair in reversed(new)}
         ordered = [once[key] for key in dict.fromkeys(pair.id for pair in new)]
         with self.store().write() as connection:
-            added = len(pair_rows.add_pairs(connection, ordered))
+            self.hold(connection)
+            added = len(pair_rows.add_pairs(connection, self.room, ordered))
         return Added(added, len(new) - added, identical, tuple(pair.id for pair in ordered))
 
     def set_calibration(self, pair_ids: Iterable[str], on: bool) -> None:
@@ -122,7 +130,7 @@ class RatingService:
     def _mark(self, pair_ids: Iterable[str], **marks: bool) -> None:
         ids = list(dict.fromkeys(pair_ids))
         with self.store().write() as connection:
-            known = pair_rows.known_ids(connection, [pair_id for pair_id in ids if _ID.fullmatch(pair_id)])
+            known = pair_rows.known_ids(connection, self.room, [pair_id for pair_id in ids if _ID.fullmatch(pair_id)])
             for pair_id in ids:
                 if pair_id not in known:
                     raise NotFoundError(f"There is no pair {pair_id[:40]!r}.")
@@ -141,14 +149,17 @@ class RatingService:
         """
         database = self.store()
         name = tokens.clean_name(name or verified_id)
-        rater_id = tokens.verified_id(self._secret, verified_id) if verified_id else secrets.token_hex(12)
+        rater_id = (
+            tokens.verified_id(self._shared.secret, verified_id, self.room) if verified_id else secrets.token_hex(12)
+        )
         rater = Rater(rater_id, name, bool(verified_id), time.time())
         with database.write() as connection:
-            if not rater_rows.add_raters(connection, [rater]):
+            self.hold(connection)
+            if not rater_rows.add_raters(connection, self.room, [rater]):
                 rater_rows.rename_rater(connection, rater_id, name)
             known = rater_rows.find_rater(connection, rater_id)
         assert known is not None
-        return known, tokens.rater_token(self._secret, rater_id)
+        return known, tokens.rater_token(self._shared.secret, rater_id)
 
     def rater(self, token: str) -> Rater:
         """The rater whose browser keeps ``token``.
@@ -157,9 +168,9 @@ class RatingService:
             NotAllowedError: the token is forged, or its rater is not in the store.
         """
         database = self.store()
-        rater_id = tokens.rater_id_of(self._secret, token)
+        rater_id = tokens.rater_id_of(self._shared.secret, token)
         with database.read() as connection:
-            rater = rater_rows.find_rater(connection, rater_id)
+            rater = rater_rows.find_rater(connection, rater_id, room=self.room)
         if rater is None:
             raise NotAllowedError("This rater is not known here; register again.")
         return rater
@@ -171,7 +182,7 @@ class RatingService:
             NotAllowedError: the token is forged.
         """
         self.store()
-        return Rater(tokens.rater_id_of(self._secret, token), "")
+        return Rater(tokens.rater_id_of(self._shared.secret, token), "")
 
     # ---- serving and voting
 
@@ -181,13 +192,13 @@ class RatingService:
         with self.store().read() as connection:
             if not self._rules(connection).open:
                 return None
-            waiting = serving_rows.waiting_pair(connection, rater.id)
+            waiting = serving_rows.waiting_pair(connection, self.room, rater.id)
         if waiting is None:
             with self._writing(rater) as connection:
                 # A second tab may have been served in the meantime: both show the same pair.
-                if serving_rows.waiting_pair(connection, rater.id) is None:
+                if serving_rows.waiting_pair(connection, self.room, rater.id) is None:
                     self._serve_next(connection, rater, "")
-                waiting = serving_rows.waiting_pair(connection, rater.id)
+                waiting = serving_rows.waiting_pair(connection, self.room, rater.id)
         return None if waiting is None else self._served(rater, waiting)
 
     def turn(self, rater: Rater) -> Turn:
@@ -195,7 +206,7 @@ class RatingService:
         with self.store().read() as connection:
             rules = self._rules(connection)
             progress = self._tally(connection, rater.id, rules)
-            waiting = serving_rows.waiting_pair(connection, rater.id) if rules.open else None
+            waiting = serving_rows.waiting_pair(connection, self.room, rater.id) if rules.open else None
         served = self.serve(rater) if waiting is None else self._served(rater, waiting)
         return Turn(rules, served, progress)
 
@@ -214,12 +225,12 @@ class RatingService:
 
         Raises:
             NotAllowedError: the pair was not served to this rater.
-            ConflictError: voting is closed, or the pair retired.
+            ConflictError: voting is closed, the pair retired, or the rules take no vote for neither answer.
             InputError: ``press``, ``seconds`` or a reason is not usable.
         """
         self.store()
-        left = tokens.left_answer(self._secret, rater.id, pair_id)
-        tokens.check_serving(self._secret, rater.id, pair_id, left, token)
+        left = tokens.left_answer(self._shared.secret, rater.id, pair_id)
+        tokens.check_serving(self._shared.secret, rater.id, pair_id, left, token)
         choice, seconds, why = choice_of(press, left), usable_seconds(seconds), checked_reasons(reasons)
         now = time.time()
         with self._writing(rater) as connection:
@@ -233,6 +244,8 @@ class RatingService:
                     raise ConflictError("Voting is closed; this vote was not saved.")
                 if standing.retired:
                     raise ConflictError("This pair is not rated any more; this vote was not saved.")
+                if choice in ("tie", "both_bad") and not rules.ties:
+                    raise ConflictError("This vote asks for one of the two answers; choose one, or skip.")
                 if before is None:
                     vote = Vote(pair_id, rater.id, choice, left, seconds, now, now, standing.past, why)
                     vote_rows.add_vote(connection, vote)
@@ -242,7 +255,7 @@ class RatingService:
                     vote_rows.change_vote(connection, vote)
                 self._count(connection, before, vote)
                 serving_rows.close_serving(connection, rater.id, pair_id)
-                if before is None and not serving_rows.is_waiting(connection, rater.id):
+                if before is None and not serving_rows.is_waiting(connection, self.room, rater.id):
                     # In the same transaction: whoever votes asks for the next pair at once.
                     self._serve_next(connection, rater, pair_id)
         if not rules.reveal or choice == "skip":
@@ -292,17 +305,22 @@ class RatingService:
         """
         check_rules(rules)
         with self.store().write() as connection:
-            rule_rows.save_rules(connection, rules)
+            self.hold(connection)
+            rule_rows.save_rules(connection, self.room, rules)
+
+    def set_open(self, on: bool, closes: float = 0.0) -> None:
+        """Open the vote, until ``closes`` (Unix seconds; 0: until somebody closes it), or close it."""
+        self.set_rules(dataclasses.replace(self.rules(), open=on, closes=closes))
 
     def ballots(self, history: bool = False) -> Ballots:
         """Everything, as it was at one moment; choices that were changed or taken back only with ``history``."""
         with self.store().read() as connection:
             return Ballots(
-                pair_rows.all_pairs(connection),
-                vote_rows.all_votes(connection),
-                rater_rows.all_raters(connection),
+                pair_rows.all_pairs(connection, self.room),
+                vote_rows.all_votes(connection, self.room),
+                rater_rows.all_raters(connection, self.room),
                 self._rules(connection),
-                vote_rows.all_history(connection) if history else (),
+                vote_rows.all_history(connection, self.room) if history else (),
             )
 
     def decisions(self) -> tuple[Decision, ...]:
@@ -311,18 +329,20 @@ class RatingService:
 
     def store(self) -> Database:
         """The open, migrated database, for services that read or bring many rows in a transaction of their own."""
-        with self._opening:
-            database = self._database.ready()
-            if not self._secret:
-                with database.write() as connection:
-                    self._secret = rule_rows.secret(connection)
-            return database
+        return self._shared.ready()
+
+    def hold(self, connection: Connection) -> None:
+        """See to it that the room is there, and stays until this transaction ends.
+
+        Raises:
+            NotFoundError: it is not.
+        """
+        if self.room and room_rows.find_room(connection, self.room, hold=True) is None:
+            raise unknown_room(self.room)
 
     def close(self) -> None:
-        """Close the database; the next call opens it again, and reads the secret again."""
-        with self._opening:
-            self._secret = b""
-            self._database.close()
+        """Close the database, for all rooms; the next call opens it again."""
+        self._shared.close()
 
     # ---- inside
 
@@ -330,31 +350,33 @@ class RatingService:
     def _writing(self, rater: Rater) -> Iterator[Connection]:
         """A transaction in which no other one of the same rater runs."""
         with self.store().write() as connection:
-            if rater_rows.find_rater(connection, rater.id, lock=True) is None:
+            if rater_rows.find_rater(connection, rater.id, room=self.room, lock=True) is None:
                 raise NotAllowedError("This rater is not known here; register again.")
             yield connection
 
     def _rules(self, connection: Connection) -> RatingRules:
-        return rule_rows.load_rules(connection) or RatingRules(GUIDELINES, two_decide=True)
+        rules = rule_rows.load_rules(connection, self.room)
+        if rules is None and self.room:
+            raise unknown_room(self.room)
+        return in_force(rules or RatingRules(GUIDELINES, two_decide=True), time.time())
 
-    @staticmethod
-    def _tally(connection: Connection, rater_id: str, rules: RatingRules) -> Progress:
+    def _tally(self, connection: Connection, rater_id: str, rules: RatingRules) -> Progress:
         """Counted twice where there are fewer raters than the rules count on."""
-        found = vote_rows.tally(connection, rater_id, rules.min_votes)
+        found = vote_rows.tally(connection, self.room, rater_id, rules.min_votes)
         needed = rules.needed(found.raters)
-        return found if needed == rules.min_votes else vote_rows.tally(connection, rater_id, needed)
+        return found if needed == rules.min_votes else vote_rows.tally(connection, self.room, rater_id, needed)
 
     def _serve_next(self, connection: Connection, rater: Rater, after: str) -> None:
         """Choose what the rater sees next, and remember it. ``after`` is the pair they saw before: it makes the place from
         which equally good pairs are looked through another one at every turn, and for every rater."""
-        start = tokens.turn_number(self._secret, rater.id, after, pair_rows.SHUFFLE_RANGE)
-        pair_id = serving_rows.next_pair(connection, rater.id, start)
+        start = tokens.turn_number(self._shared.secret, rater.id, after, pair_rows.SHUFFLE_RANGE)
+        pair_id = serving_rows.next_pair(connection, self.room, rater.id, start)
         if pair_id is not None:
-            left = tokens.left_answer(self._secret, rater.id, pair_id)
+            left = tokens.left_answer(self._shared.secret, rater.id, pair_id)
             serving_rows.record_serving(connection, rater.id, pair_id, left, time.time())
 
     def _served(self, rater: Rater, pair: AnswerPair) -> Served:
-        left = tokens.left_answer(self._secret, rater.id, pair.id)
+        left = tokens.left_answer(self._shared.secret, rater.id, pair.id)
         sides = (pair.answer_1, pair.answer_2)
         return Served(
             pair_id=pair.id,
@@ -362,7 +384,7 @@ class RatingService:
             history=pair.history,
             left=sides[left - 1],
             right=sides[2 - left],
-            token=tokens.serving_token(self._secret, rater.id, pair.id, left),
+            token=tokens.serving_token(self._shared.secret, rater.id, pair.id, left),
             calibration=pair.calibration,
         )
 

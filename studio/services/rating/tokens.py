@@ -42,9 +42,9 @@ def rater_id_of(secret: bytes, token: str) -> str:
     return rater_id
 
 
-def verified_id(secret: bytes, account: str) -> str:
-    """The rater id of a Hugging Face account: the same on every device, and nobody can tell the account by it."""
-    return f"hf-{signature(secret, 'account', account)[:24]}"
+def verified_id(secret: bytes, account: str, room: str) -> str:
+    """The rater id of a Hugging Face account in a room: the same on every device, and nobody can tell the account by it."""
+    return f"hf-{signature(secret, 'account', account, *([room] if room else []))[:24]}"
 
 
 def left_answer(secret: bytes, rater_id: str, pair_id: str) -> Literal[1, 2]:

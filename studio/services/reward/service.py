@@ -28,12 +28,16 @@ from studio.services.runs.queue import RunQueue
 from studio.services.runs.status import counts
 from studio.services.runs.store import RunStore, RunView
 from studio.services.votes.dataset import (
+    ALL_ROOMS,
     LeftOut,
     keep_votes_as_dataset,
     last_run_on_votes,
     left_out,
     new_decided_since,
     preference_dataset,
+    votes_id,
+    votes_of_id,
+    votes_source,
 )
 
 if TYPE_CHECKING:
@@ -47,19 +51,20 @@ NO_HEAD = "a reward model grows from an encoder (such as DistilRoBERTa) or a cau
 
 
 class Votes(Protocol):
-    """What is read of the rating service."""
+    """What is read of the rooms."""
 
-    def ballots(self) -> Ballots:
-        """Everything, from one transaction."""
+    def ballots(self, code: str | None = None) -> Sequence[Ballots]:
+        """The votes of one room, or of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardForm(TrainingForm[RewardSettings]):
-    """What a person chose for a reward run, unchecked: ``votes``, a dataset, or both."""
+    """What a person chose for a reward run, unchecked: ``votes`` (of the room with the code ``room``, or of all), a dataset, or both."""
 
     presets = REWARD_PRESETS
 
     votes: bool = False
+    room: str = ALL_ROOMS
     support_ratio: float = 1.0
     data_size: int = 0
 
@@ -130,11 +135,11 @@ class RewardService:
         """Exactly the rows that :meth:`start` would train on and measure on.
 
         Raises:
-            NotFoundError: there is no such dataset.
+            NotFoundError: there is no such dataset, or no such room.
             DatasetError: the votes decide no pair, or the dataset holds prompts without answers.
             RecipeError: ratio or size does not fit, or no data was chosen.
         """
-        votes, lost, tallies = self._voted() if form.votes else (None, None, {})
+        votes, lost, tallies = self._voted(form.room) if form.votes else (None, None, {})
         data = with_pairs(self._datasets.get(form.dataset_id), "a reward run") if form.dataset_id else None
         gathered = gather(votes, data, form.support_ratio, form.data_size, form.settings.seed)
         return RewardPreview(gathered, lost, tallies, data.title if data else "")
@@ -251,11 +256,12 @@ class RewardService:
 
     def count(self) -> VoteCount:
         """How far the votes are, and how many decided pairs are new since the newest run on votes, of whatever method."""
-        decisions, rules = self._decisions()
+        rooms = self._votes.ballots()
+        decisions = _decided(rooms)
         last = last_run_on_votes(self._runs)
         decided = new_decided_since(None, decisions)
         new = new_decided_since(last[1] if last else None, decisions)
-        return VoteCount(decided, new, left_out(decisions, rules), last[0].title if last else "")
+        return VoteCount(decided, new, _lost(rooms), last[0].title if last else "")
 
     def retrain(self) -> str:
         """Start a reward run on the votes as they are now, with the base and settings of the newest reward run on votes
@@ -271,10 +277,12 @@ class RewardService:
         """The form :meth:`retrain` starts."""
         for view in self.list():
             recipe = RewardRecipe.of(view.recipe)
-            if recipe.dataset_id == "votes":
+            voted = votes_of_id(recipe.dataset_id)
+            if voted and not voted[1]:
                 return RewardForm(
                     base=recipe.base.id,
                     votes=True,
+                    room=voted[0],
                     support_ratio=recipe.support_ratio,
                     preset=recipe.preset,
                     lora=recipe.lora,
@@ -284,7 +292,7 @@ class RewardService:
         return RewardForm.from_preset(base, self.preset_for(base), votes=True)
 
     def dpo_on_votes(self, share: float, base: str = "embedded", progress: Progress | None = None) -> str:
-        """Keep the votes as a dataset and start a DPO run on it, in which ``share`` of the pairs prefer the answer that was
+        """Keep the votes of all rooms as a dataset and start a DPO run on it, in which ``share`` of the pairs prefer the answer that was
         voted for, the rest the other one; the run id.
 
         Raises:
@@ -294,25 +302,32 @@ class RewardService:
         if not 0 <= share <= 1:
             raise RecipeError(f"share kept as voted is {share}; it must be between 0 and 1.")
         info = self._models.info(base)
-        dataset = keep_votes_as_dataset(self._datasets, self._votes.ballots())
+        rooms = self._votes.ballots()
+        made = preference_dataset(_decided(rooms), source=votes_source(rooms))
+        dataset = keep_votes_as_dataset(self._datasets, made)
         data = {"dataset_id": dataset.id, "support_ratio": share, "data_size": len(dataset.pairs)}
         form = AlignForm.from_preset(base, info.preset, **data)
         return self._align.start(form, progress)
 
     # -- within -------------------------------------------------------------------------------------------------------
 
-    def _voted(self) -> tuple[PreferenceDataset, LeftOut, dict[str, str]]:
-        ballots = self._votes.ballots()
-        made = preference_dataset(ballots)
+    def _voted(self, room: str) -> tuple[PreferenceDataset, LeftOut, dict[str, str]]:
+        rooms = self._votes.ballots(None if room == ALL_ROOMS else room)
+        decisions = _decided(rooms)
+        made = preference_dataset(decisions, "", votes_id(room), votes_source(rooms))
         if not made.pairs:
             raise DatasetError("The votes decide pairs of one prompt only; rate pairs of other prompts too.")
-        decisions = decide(ballots)
         tallies = {decision.pair.id: tally(decision) for decision in decisions if decision.winner}
-        return made, left_out(decisions, ballots.min_votes), tallies
+        return made, _lost(rooms), tallies
 
-    def _decisions(self) -> tuple[tuple[Decision, ...], int]:
-        ballots = self._votes.ballots()
-        return decide(ballots), ballots.min_votes
+
+def _decided(rooms: Sequence[Ballots]) -> tuple[Decision, ...]:
+    """What the votes of each room come to by its own rules."""
+    return tuple(decision for ballots in rooms for decision in decide(ballots))
+
+
+def _lost(rooms: Sequence[Ballots]) -> LeftOut:
+    return sum((left_out(decide(ballots), ballots.min_votes) for ballots in rooms), LeftOut())
 
 
 def base_id(typed: str) -> str:

@@ -21,6 +21,9 @@ from studio.services.votes.rows import conversation, decision_of, used_by, votes
 #: Share of the prompts that no training on votes touches.
 HELDOUT = 0.2
 SOURCE = "votes:"
+#: Stands for the votes of every room.
+ALL_ROOMS = "*"
+_ID, _AT = "votes", "votes@"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class LeftOut:
     def total(self) -> int:
         """All of them."""
         return self.too_few + self.no_majority + self.empty
+
+    def __add__(self, other: LeftOut) -> LeftOut:
+        return LeftOut(self.too_few + other.too_few, self.no_majority + other.no_majority, self.empty + other.empty)
 
     def __str__(self) -> str:
         parts = (
@@ -55,7 +61,7 @@ def left_out(decisions: Iterable[Decision], min_votes: int) -> LeftOut:
 
 
 def preference_dataset(
-    votes: Ballots | Iterable[Decision], title: str = "", dataset_id: str = "votes", source: str = SOURCE
+    votes: Ballots | Iterable[Decision], title: str = "", dataset_id: str = _ID, source: str = SOURCE
 ) -> PreferenceDataset:
     """Every pair with a strict majority as chosen (``support``, the answer voted for) and rejected (``oppose``).
 
@@ -67,8 +73,7 @@ def preference_dataset(
         DatasetError: no pair is decided.
     """
     if isinstance(votes, Ballots):
-        source = f"{SOURCE}{votes_hash(votes)}"
-        decisions = decide(votes)
+        source, decisions = votes_source([votes]), decide(votes)
     else:
         decisions = tuple(votes)
     decided = [pair for decision in decisions if decision.winner and (pair := _pair(decision))]
@@ -94,6 +99,27 @@ def preference_dataset(
     )
 
 
+def votes_id(room: str) -> str:
+    """The dataset id of a run on the votes of a room (:data:`ALL_ROOMS`: of all)."""
+    return _ID if room == ALL_ROOMS else f"{_AT}{room}"
+
+
+def votes_of_id(dataset_id: str) -> tuple[str, str] | None:
+    """The room of a run's votes, as :func:`votes_id` has it, and the id of the dataset beside them (empty: none); None for a run without
+    votes."""
+    voted, _, beside = dataset_id.partition("+")
+    if voted == _ID:
+        return ALL_ROOMS, beside
+    return (voted.removeprefix(_AT), beside) if voted.startswith(_AT) else None
+
+
+def votes_source(rooms: Sequence[Ballots]) -> str:
+    """The source of a dataset made of the votes of rooms: who chose what for which pair, in whatever order the rooms come."""
+    votes = tuple(vote for ballots in rooms for vote in ballots.votes)
+    raters = tuple(rater for ballots in rooms for rater in ballots.raters)
+    return f"{SOURCE}{votes_hash(votes, raters)}"
+
+
 def heldout_prompts(keys: Iterable[str]) -> frozenset[str]:
     """Which of the normalised prompts are held out: those whose hash lies in the lowest fifth of its range, topped up in
     the order of hashes to a fifth of the prompts where chance gave fewer. Never all."""
@@ -102,14 +128,13 @@ def heldout_prompts(keys: Iterable[str]) -> frozenset[str]:
     return frozenset(ordered[:count]) if count < len(ordered) else frozenset()
 
 
-def keep_votes_as_dataset(datasets: DatasetService, ballots: Ballots, title: str = "") -> PreferenceDataset:
-    """The decided pairs as a dataset in the studio's list, so that Align and Reward can train on it. The same votes are
+def keep_votes_as_dataset(datasets: DatasetService, made: PreferenceDataset) -> PreferenceDataset:
+    """What :func:`preference_dataset` made, in the studio's list, so that Align and Reward can train on it. The same votes are
     kept once.
 
     Raises:
-        DatasetError: no pair is decided, or it cannot be written.
+        DatasetError: it cannot be written.
     """
-    made = preference_dataset(ballots, title)
     for info in datasets.list():
         if info.source == made.source and datasets.get(info.id).content_hash == made.content_hash:
             return datasets.get(info.id)

@@ -61,7 +61,7 @@ _ORIGIN_TYPES = {"ratio": "float", "temperature": "float", "top_p": "float", "ma
 @dataclass(frozen=True)
 class ExportOptions:
     """How to export. ``names`` adds the raters' names; ``licence`` is the Hub's id of one, for the card; ``whole`` keeps
-    paths of this machine in origins (for a backup, never for others)."""
+    paths of this machine in origins, and takes a room without pairs too (for a backup, never for others)."""
 
     format: Format = "both"
     names: bool = False
@@ -147,7 +147,7 @@ def write_files(ballots: Ballots, folder: Path, options: ExportOptions | None = 
     options = options or ExportOptions()
     if options.format not in FORMATS:
         raise InputError(f"format is {options.format!r}; use {', '.join(FORMATS)}.")
-    if not ballots.pairs:
+    if not ballots.pairs and not options.whole:
         raise NotFoundError("There are no pairs of answers yet, so there is nothing to export.")
     decisions = decide(ballots)
     tables, report = _tables(ballots, decisions, options)
@@ -261,7 +261,7 @@ def _mark(ballots: Ballots) -> dict[str, Any]:
         "version": __version__,
         "votes": len(ballots.votes),
         "pairs": len(ballots.pairs),
-        "votes_hash": votes_hash(ballots),
+        "votes_hash": votes_hash(ballots.votes, ballots.raters),
         "rules": dataclasses.asdict(ballots.rules),
     }
 

@@ -2,7 +2,7 @@
 
 The local store comes first: a vote is saved there, this copies what is saved. At start the copy is brought in before
 anything is written over it; then it is renewed every few seconds while there is something new, and once more when the
-program ends, SIGTERM included. Only into a private dataset: besides an export it holds who the raters are, the choices
+program ends, SIGTERM included. The first room's lies at the top, each other's in ``rooms/<code>``. Only into a private dataset: besides an export it holds who the raters are, the choices
 they changed or took back, and the secret by which their browsers are known again.
 
 It is one writer's copy: two servers need two repositories, or one store.
@@ -20,22 +20,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from studio.config import Settings
-from studio.domain.votes import Ballots, PastChoice, Rater
+from studio.domain.votes import Ballots, PastChoice, Rater, Room
 from studio.errors import ConflictError, InputError, StudioError
 from studio.services.files.records import parse
 from studio.services.hub import HubApi, checked_repo, checked_token, hub_client, hub_sentence
+from studio.services.rating.rooms import FIRST, RoomService
 from studio.services.rating.service import RatingService
 from studio.services.votes.export import FILES, MARK, ExportOptions, write_files
-from studio.services.votes.read_export import check_number, read_votes
+from studio.services.votes.read_export import ImportedVotes, check_number, read_votes
 from studio.services.votes.restore import restore
 from studio.services.votes.rows import judge_of
 from studio.store import raters as rater_rows
+from studio.store import rooms as room_rows
 from studio.store import rules as rule_rows
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,9 @@ log = logging.getLogger(__name__)
 BACKUP = "backup/raters.json"
 #: Choices that were changed or taken back, one a line; older copies have none.
 HISTORY = "backup/history.jsonl"
+#: The other rooms: a folder each, and what they are called.
+ROOMS = "rooms"
+ROOM = "backup/room.json"
 #: After failures the next try waits longer and longer, at most this long (seconds).
 _LONGEST_WAIT = 600.0
 #: How long the end of the program may wait for the last push (seconds); a Space is killed half a minute after SIGTERM.
@@ -87,6 +92,7 @@ class VoteMirror:
         client: Callable[[str], HubApi] = hub_client,
     ) -> None:
         self._rating = rating
+        self._rooms = RoomService(rating)
         self._repo = checked_repo(repo)
         self._api = client(checked_token(token))
         self._every_s = every_s
@@ -109,7 +115,7 @@ class VoteMirror:
 
     def status(self) -> MirrorStatus:
         """How far the copy is behind."""
-        now = _state(self._rating.ballots())
+        now = _state(self._rooms.ballots())
         before = self._copied
         pending = sum(now.get(key) != before.get(key) for key in now.keys() | before.keys())
         return MirrorStatus(self._repo, pending, self._backed_up, self._problem)
@@ -162,50 +168,69 @@ class VoteMirror:
                 f"The dataset {self._repo} holds something else than votes of a studio; name another one in STUDIO_VOTES_REPO."
             )
         with tempfile.TemporaryDirectory(prefix="studio-mirror-") as scratch:
-            names = sorted(FILES | {BACKUP, HISTORY})
+            names = sorted(FILES | {BACKUP, HISTORY, f"{ROOMS}/*"})
             self._api.snapshot_download(self._repo, repo_type="dataset", local_dir=scratch, allow_patterns=names)
             self._restore(Path(scratch))
 
     def _restore(self, folder: Path) -> None:
-        brought = read_votes(folder, sys.maxsize)
-        raters, secret = _read_backup(folder / BACKUP)
-        history = _read_history(folder / HISTORY, {rater.id for rater in raters})
-        ballots = dataclasses.replace(_with_raters(brought.ballots, raters), history=history)
-        brought = dataclasses.replace(brought, ballots=ballots)
+        brought, secret = _read_room(folder)
+        others = [
+            (_read_name(place), _read_room(place)[0]) for place in sorted((folder / ROOMS).glob("*")) if place.is_dir()
+        ]
         if self._empty():
             with self._rating.store().write() as connection:
                 rule_rows.replace_secret(connection, secret)
-                rule_rows.save_rules(connection, brought.ballots.rules)
+                rule_rows.save_rules(connection, FIRST.code, brought.ballots.rules)
             self._rating.close()  # opened again, it signs with the secret the browsers know
-        done = restore(self._rating, brought)
-        log.info("votes brought in from %s: %s", self._repo, done)
+        with self._rating.store().write() as connection:
+            known = {room.code for room in room_rows.all_rooms(connection)}
+            for room, votes in others:
+                if room.code not in known:
+                    room_rows.add_room(connection, room, votes.ballots.rules)
+        for room, votes in ((FIRST, brought), *others):
+            log.info(
+                "votes of %s brought in from %s: %s",
+                room.name,
+                self._repo,
+                restore(self._rooms.rating(room.code), votes),
+            )
 
     def _empty(self) -> bool:
         with self._rating.store().read() as connection:
-            return not rater_rows.all_raters(connection)
+            return not room_rows.all_rooms(connection) and not rater_rows.all_raters(connection, FIRST.code)
 
     # -- out ----------------------------------------------------------------------------------------------------------
 
     def _push(self) -> None:
-        ballots = self._rating.ballots(history=True)
-        mark = hashlib.sha256(repr(ballots).encode()).hexdigest()
-        if mark == self._mark or not ballots.pairs:
+        rooms = [(room, self._rooms.rating(room.code).ballots(history=True)) for room in self._rooms.list()]
+        mark = hashlib.sha256(repr(rooms).encode()).hexdigest()
+        if mark == self._mark or not any(ballots.pairs for _, ballots in rooms):
             return
         self._check_private()
         with tempfile.TemporaryDirectory(prefix="studio-mirror-") as scratch:
-            folder = Path(scratch)
-            report = write_files(ballots, folder, ExportOptions("jsonl", whole=True))
-            (folder / BACKUP).parent.mkdir()
-            (folder / BACKUP).write_text(json.dumps(self._backup(ballots), ensure_ascii=False), encoding="utf-8")
-            lines = "".join(json.dumps(dataclasses.asdict(past)) + "\n" for past in ballots.history)
-            (folder / HISTORY).write_text(lines, encoding="utf-8")
+            for room, ballots in rooms:
+                self._write(Path(scratch) / (f"{ROOMS}/{room.code}" if room.code else ""), room, ballots)
+            votes, pairs = (sum(len(getattr(ballots, kind)) for _, ballots in rooms) for kind in ("votes", "pairs"))
             self._api.upload_folder(
                 repo_id=self._repo,
                 repo_type="dataset",
                 folder_path=scratch,
-                commit_message=f"{report.votes} votes on {report.pairs} pairs",
+                commit_message=f"{votes} votes on {pairs} pairs",
+                delete_patterns=[f"{ROOMS}/*"],  # but for what is written anew: a deleted room does not come back
             )
-        self._mark, self._copied, self._backed_up = mark, _state(ballots), time.time()
+        self._mark, self._copied, self._backed_up = mark, _state(ballots for _, ballots in rooms), time.time()
+
+    def _write(self, folder: Path, room: Room, ballots: Ballots) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_files(ballots, folder, ExportOptions("jsonl", whole=True))
+        (folder / BACKUP).parent.mkdir()
+        history = "".join(json.dumps(dataclasses.asdict(past)) + "\n" for past in ballots.history)
+        for name, text in (
+            (BACKUP, json.dumps(self._backup(ballots), ensure_ascii=False)),
+            (HISTORY, history),
+            (ROOM, json.dumps(dataclasses.asdict(room), ensure_ascii=False)),
+        ):
+            (folder / name).write_text(text, encoding="utf-8")
 
     def _backup(self, ballots: Ballots) -> dict[str, Any]:
         with self._rating.store().write() as connection:
@@ -254,8 +279,26 @@ def _end(number: int, frame: object) -> None:
     raise SystemExit(0)
 
 
-def _state(ballots: Ballots) -> dict[tuple[str, str], tuple[str, float]]:
-    return {(vote.pair_id, vote.rater_id): (vote.choice, vote.updated) for vote in ballots.votes}
+def _state(rooms: Iterable[Ballots]) -> dict[tuple[str, str], tuple[str, float]]:
+    votes = (vote for ballots in rooms for vote in ballots.votes)
+    return {(vote.pair_id, vote.rater_id): (vote.choice, vote.updated) for vote in votes}
+
+
+def _read_room(folder: Path) -> tuple[ImportedVotes, bytes]:
+    """What a copy holds of one room, and the secret of its store."""
+    brought = read_votes(folder, sys.maxsize)
+    raters, secret = _read_backup(folder / BACKUP)
+    history = _read_history(folder / HISTORY, {rater.id for rater in raters})
+    ballots = dataclasses.replace(_with_raters(brought.ballots, raters), history=history)
+    return dataclasses.replace(brought, ballots=ballots), secret
+
+
+def _read_name(folder: Path) -> Room:
+    try:
+        record = json.loads((folder / ROOM).read_bytes())
+    except (OSError, ValueError):
+        raise InputError(f"{ROOM} of the copy is missing or broken, so nothing was brought in.") from None
+    return parse(Room, record, ROOM)
 
 
 def _with_raters(ballots: Ballots, raters: tuple[Rater, ...]) -> Ballots:

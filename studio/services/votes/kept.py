@@ -24,11 +24,12 @@ _ID = re.compile("v[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class KeptVotes:
-    """A result with its id, its title and when it was kept, in Unix seconds."""
+    """A result with its id, its title, when it was kept, in Unix seconds, and the code of its room."""
 
     id: str
     title: str
     created: float
+    room: str
     result: VoteResult
 
 
@@ -50,14 +51,14 @@ def keep_votes(rating: RatingService, filters: VoteFilters | None = None) -> str
     kept_id = f"v{secrets.token_hex(8)}"
     body = json.dumps(asdict(replace(found, report=told)), ensure_ascii=False)
     with rating.store().write() as connection:
-        store.add(connection, KeptHead(kept_id, title[:MAX_TITLE], time.time(), told.votes), body)
+        store.add(connection, KeptHead(kept_id, title[:MAX_TITLE], time.time(), told.votes, rating.room), body)
     return kept_id
 
 
 def kept_heads(rating: RatingService) -> tuple[KeptHead, ...]:
-    """What is kept, newest first."""
+    """What is kept of the room of ``rating``, newest first."""
     with rating.store().read() as connection:
-        return store.heads(connection)
+        return store.heads(connection, rating.room)
 
 
 def kept_votes(rating: RatingService, kept_id: str) -> KeptVotes:
@@ -73,7 +74,9 @@ def kept_votes(rating: RatingService, kept_id: str) -> KeptVotes:
     if found is None:
         raise _unknown(kept_id)
     head, body = found
-    return KeptVotes(head.id, head.title, head.created, parse(VoteResult, json.loads(body), f"result {kept_id}"))
+    return KeptVotes(
+        head.id, head.title, head.created, head.room, parse(VoteResult, json.loads(body), f"result {kept_id}")
+    )
 
 
 def rename_kept(rating: RatingService, kept_id: str, title: str) -> None:

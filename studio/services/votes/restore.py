@@ -49,25 +49,29 @@ class ImportReport:
 
 
 def restore(rating: RatingService, brought: ImportedVotes) -> ImportReport:
-    """Take everything in, in one transaction. Rules and guidelines stay as they are.
+    """Take everything into the room of ``rating``, in one transaction. Rules and guidelines stay as they are.
 
     Raises:
         InputError: a text cannot be stored; nothing has been taken in then.
+        NotFoundError: the room is not there.
     """
-    ballots, identical = canonical(brought.ballots)
+    ballots, identical = canonical(brought.ballots, rating.room)
     with rating.store().write() as connection:
-        ids = _rater_ids(ballots.raters, rater_rows.all_raters(connection))
+        rating.hold(connection)
+        ids = _rater_ids(ballots.raters, rater_rows.all_raters(connection, rating.room))
+        for taken in rater_rows.of_other_rooms(connection, rating.room, ids.values()):
+            ids = {brought: _here(found, rating.room) if found == taken else found for brought, found in ids.items()}
         raters = [replace(r, id=ids[r.id], name=r.name or ids[r.id]) for r in ballots.raters]
-        new_pairs = pair_rows.add_pairs(connection, ballots.pairs)
-        new_raters = rater_rows.add_raters(connection, raters)
+        new_pairs = pair_rows.add_pairs(connection, rating.room, ballots.pairs)
+        new_raters = rater_rows.add_raters(connection, rating.room, raters)
         # Whoever changes a vote holds its rater; all in one order, so that no two wait for each other.
         for rater_id in sorted(set(ids.values())):
             rater_rows.find_rater(connection, rater_id, lock=True)
-        past = {_moment(one) for one in vote_rows.all_history(connection)}
+        past = {_moment(one) for one in vote_rows.all_history(connection, rating.room)}
         old = {_moment(one): one for one in (replace(one, rater_id=ids[one.rater_id]) for one in ballots.history)}
         vote_rows.keep_in_history(connection, [one for moment, one in old.items() if moment not in past])
         past |= old.keys()
-        there = {(vote.pair_id, vote.rater_id): vote for vote in vote_rows.all_votes(connection)}
+        there = {(vote.pair_id, vote.rater_id): vote for vote in vote_rows.all_votes(connection, rating.room)}
         fresh, changed, known, now = [], 0, 0, time.time()
         for vote in _newest(replace(vote, rater_id=ids[vote.rater_id]) for vote in ballots.votes):
             before = there.get((vote.pair_id, vote.rater_id))
@@ -98,8 +102,8 @@ def restore(rating: RatingService, brought: ImportedVotes) -> ImportReport:
     )
 
 
-def canonical(ballots: Ballots) -> tuple[Ballots, int]:
-    """Ballots as the store keeps them: ids made of the texts, whatever the file said, answers in canonical order, each pair
+def canonical(ballots: Ballots, room: str) -> tuple[Ballots, int]:
+    """Ballots as a room keeps them: ids made of the texts, whatever the file said, answers in canonical order, each pair
     once. Pairs of two equal answers are left out and counted.
 
     Raises:
@@ -113,7 +117,7 @@ def canonical(ballots: Ballots) -> tuple[Ballots, int]:
         if identity.same_answer(pair.answer_1, pair.answer_2):
             identical += 1
             continue
-        kept = identity.canonical_pair(pair)
+        kept = identity.canonical_pair(pair, room)
         pairs.setdefault(kept.id, kept)
         places[pair.id] = kept.id, not identity.in_order(pair.answer_1, pair.answer_2)
     votes, history = _placed(ballots.votes, places), _placed(ballots.history, places)
@@ -149,6 +153,11 @@ def _rater_ids(brought: Iterable[Rater], there: Iterable[Rater]) -> dict[str, st
 def _pseudonym(rater: Rater) -> str:
     # A user of Argilla gets a pseudonym of the studio's form; a rater from a backup keeps the id their browser knows.
     return f"judge-{hashlib.sha256(rater.id.encode()).hexdigest()[:16]}" if _UUID.fullmatch(rater.id) else rater.id
+
+
+def _here(rater_id: str, room: str) -> str:
+    """The id in this room of a rater whom another room has by the same: votes taken into both are two people's, one in each."""
+    return f"judge-{hashlib.sha256(f'{room} {rater_id}'.encode()).hexdigest()[:16]}"
 
 
 def _newest(votes: Iterable[Vote]) -> list[Vote]:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +125,10 @@ def preference_rows(pairs: Sequence[PreferencePair], decisions: Sequence[Decisio
     return [_preference_row(pair, by_id[pair.id]) for pair in pairs]
 
 
-def votes_hash(ballots: Ballots) -> str:
+def votes_hash(votes: Iterable[Vote], raters: Iterable[Rater]) -> str:
     """sha256 (hex) of who chose what for which pair: what a run on the votes records."""
-    judges = {rater.id: judge_of(rater) for rater in ballots.raters}
-    lines = sorted(f"{vote.pair_id} {judges[vote.rater_id]} {vote.choice}" for vote in ballots.votes)
+    judges = {rater.id: judge_of(rater) for rater in raters}
+    lines = sorted(f"{vote.pair_id} {judges[vote.rater_id]} {vote.choice}" for vote in votes)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -68,7 +68,7 @@ def changes_of(services: Services) -> Changes:
     return Changes(
         {
             RUNS: lambda: runs_stamp(services.settings.adapters_dir),
-            VOTES: lambda: (services.rating.progress(None), services.rating.rules().open),
+            VOTES: services.rooms.stamp,
             BATCH: services.sources.batch_status,
             EVALUATIONS: lambda: tuple((one.id, one.updated) for one in services.evaluations.list()),
         }

@@ -51,8 +51,8 @@ _ENDED = {
 }
 
 
-def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
-    """Draw the section and bind its events."""
+def build_pairs_box(services: Services, shared: Shared, room: gr.State, app: gr.Blocks) -> None:
+    """Draw the section and bind its events; pairs go into the room whose code ``room`` holds."""
     sources = services.sources
     with gr.Accordion("Add pairs", open=False, elem_id="pairs-box"):
         counts = gr.HTML(elem_id="pairs-counts")
@@ -147,13 +147,15 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
             timer: gr.Timer(LIVE_S if status.busy else IDLE_S),
         }
 
-    def look(before: BatchStatus | None) -> dict[Any, Any]:
+    def look(before: BatchStatus | None, code: str) -> dict[Any, Any]:
         status = sources.batch_status()
         if before is None or status == before:  # nothing stands there yet, or nothing is new
             return {drawn: gr.skip()}
-        return {**progress(status), counts: counts_html(sources.counts())}
+        return {**progress(status), counts: counts_html(sources.counts(code))}
 
-    def opened(before: BatchStatus | None, chosen: str | None, one: str | None, two: str | None) -> dict[Any, Any]:
+    def opened(
+        before: BatchStatus | None, code: str, chosen: str | None, one: str | None, two: str | None
+    ) -> dict[Any, Any]:
         """What may be chosen is looked up anew, and what was chosen stays; at first it is the newest adapter against the
         base."""
         offered = [(f"{source.title} ({source.n})", source.id) for source in sources.prompt_sources()]
@@ -169,7 +171,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
             lines: gr.Textbox(visible=now == LINES),
             first: gr.Dropdown(choices=sides, value=one),
             second: gr.Dropdown(choices=sides, value=two),
-            counts: counts_html(sources.counts()),
+            counts: counts_html(sources.counts(code)),
             **progress(sources.batch_status()),
         }
 
@@ -179,7 +181,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
         return trained.get(two) or trained.get(one) or ""
 
     def make(
-        mark: Visitor, chosen: str, typed: str | None, one: str, two: str, count: float | None, heat: float,
+        mark: Visitor, code: str, chosen: str, typed: str | None, one: str, two: str, count: float | None, heat: float,
         room: float, number: float | None, prompt: str | None,
     ) -> dict[Any, Any]:  # fmt: skip
         require_operator(mark, "making pairs to rate")
@@ -191,7 +193,7 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
         if not count or count < 1:
             raise InputError("Prompts at most is empty; it must be at least 1.")
         sampling = Sampling(temperature=float(heat), max_new_tokens=int(room), seed=int(number or 0))
-        sources.start_batch(BatchForm(questions[: int(count)], one, two, sampling, (prompt or "").strip()))
+        sources.start_batch(BatchForm(questions[: int(count)], one, two, sampling, (prompt or "").strip(), room=code))
         return progress(sources.batch_status())
 
     def halt(mark: Visitor) -> dict[Any, Any]:
@@ -205,7 +207,13 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
         return progress(sources.batch_status())
 
     def bring(
-        mark: Visitor, path: str | None, dataset: str | None, part: str | None, most: float | None, *values: Any
+        mark: Visitor,
+        code: str,
+        path: str | None,
+        dataset: str | None,
+        part: str | None,
+        most: float | None,
+        *values: Any,
     ) -> Any:
         require_operator(mark, "importing")
         name = (dataset or "").strip()
@@ -213,11 +221,11 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
             raise InputError("There is nothing to import; choose a file or type a Hub id.")
         how = read_options(values)
         done = (
-            sources.import_file(path, how)
+            sources.import_file(path, how, code)
             if path
-            else sources.import_hub(name, (part or "").strip() or "train", int(most) if most else None, how)
+            else sources.import_hub(name, (part or "").strip() or "train", int(most) if most else None, how, code)
         )
-        return report_html(done), counts_html(sources.counts())
+        return report_html(done), counts_html(sources.counts(code))
 
     def look_into(path: str, hub_id: str, part: str, how: ReadOptions) -> Preview:
         seen = sources.preview_file(path, how) if path else sources.preview_hub(hub_id, part, PREVIEW_ROWS, how)
@@ -250,20 +258,21 @@ def build_pairs_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
     # a toast says what went wrong; on a button a failure covers nothing
     quiet: dict[str, Any] = {"show_progress_on": start, **QUIET}
     sides = [first, second]
-    timer.tick(guarded(look), drawn, [*batch, counts], **quiet, concurrency_limit=None)
-    when_changed(BATCH, guarded(look), drawn, [*batch, counts], **quiet)
+    timer.tick(guarded(look), [drawn, room], [*batch, counts], **quiet, concurrency_limit=None)
+    when_changed(BATCH, guarded(look), [drawn, room], [*batch, counts], **quiet)
+    room.change(guarded(lambda code: counts_html(sources.counts(code))), room, counts, **quiet)
     when_opened(
-        timer, app, guarded(opened), [drawn, prompts, *sides], [prompts, lines, *sides, counts, *batch], **quiet
+        timer, app, guarded(opened), [drawn, room, prompts, *sides], [prompts, lines, *sides, counts, *batch], **quiet
     )
     prompts.change(lambda chosen: gr.Textbox(visible=chosen == LINES), prompts, lines, queue=False, **quiet)
     gr.on([first.change, second.change], guarded(system_prompt), sides, system, **quiet)
     form = [prompts, lines, *sides, most, temperature, tokens, seed, system]
-    start.click(guarded(make), [shared.visitor, *form], batch, **quiet)
+    start.click(guarded(make), [shared.visitor, room, *form], batch, **quiet)
     cancel.click(guarded(halt), shared.visitor, batch, **quiet)
     resume.click(guarded(go_on), shared.visitor, batch, **quiet)
     take.click(
         guarded(bring),
-        [shared.visitor, file, hub, split, limit, *reading.values],
+        [shared.visitor, room, file, hub, split, limit, *reading.values],
         [report, counts],
         show_progress_on=about,
         **PRIVATE,

@@ -27,10 +27,10 @@ _SOURCES = {"compare": "Compare", "batch": "batch", "import": "import"}
 
 
 class PairsList:
-    """Draws the list when made; ``load`` fills it, with ``outputs``."""
+    """Draws the list when made, of the room whose code ``room`` holds; ``load`` fills it, with ``outputs``."""
 
-    def __init__(self, services: Services, shared: Shared) -> None:
-        self._services = services
+    def __init__(self, services: Services, shared: Shared, room: gr.State) -> None:
+        self._rooms = services.rooms
         with gr.Row(elem_id="rate-find"):
             self.search = gr.Textbox(
                 label="Search",
@@ -68,11 +68,11 @@ class PairsList:
             self.revive_all = gr.Button("Restore all listed", size="sm", elem_id="rate-revive-all")
         self.chosen = gr.State(None)
         self.outputs: list[Any] = [self.table, self.shown, self.calibrate]
-        self._bind(shared)
+        self._bind(shared, room)
 
-    def load(self, search: str | None) -> dict[Any, Any]:
-        """The list as it stands."""
-        everything = self._services.rating.decisions()
+    def load(self, room: str, search: str | None) -> dict[Any, Any]:
+        """The list of a room as it stands."""
+        everything = self._rooms.rating(room).decisions()
         matches = matching(everything, search or "")
         left_out = f" The first {SHOWN} are shown; the search reaches the others." if len(matches) > SHOWN else ""
         return {
@@ -81,37 +81,38 @@ class PairsList:
             self.calibrate: sum(d.pair.calibration and not d.pair.retired for d in everything),
         }
 
-    def _bind(self, shared: Shared) -> None:
-        rating = self._services.rating
+    def _bind(self, shared: Shared, room: gr.State) -> None:
         visitor, search, chosen = shared.visitor, self.search, self.chosen
         everything = [*self.outputs, self.detail, chosen]
 
-        def show(mark: Visitor, pair_id: str | None) -> dict[Any, Any]:
-            decision = next((d for d in rating.decisions() if d.pair.id == pair_id), None)
+        def show(mark: Visitor, code: str, pair_id: str | None) -> dict[Any, Any]:
+            decision = next((d for d in self._rooms.rating(code).decisions() if d.pair.id == pair_id), None)
             if decision is None:
                 return {self.detail: _HTML.nothing(), chosen: None}
             return {self.detail: pair_html(decision, names=mark.operator), chosen: pair_id}
 
-        def pick(event: gr.SelectData, mark: Visitor) -> dict[Any, Any]:
-            return show(mark, event.row_value[-1])
+        def pick(event: gr.SelectData, mark: Visitor, code: str) -> dict[Any, Any]:
+            return show(mark, code, event.row_value[-1])
 
-        def listing(text: str | None) -> dict[Any, Any]:
-            return self.load(text)
+        def enter(mark: Visitor, code: str, text: str | None) -> dict[Any, Any]:
+            return {**self.load(code, text), **show(mark, code, None)}
 
-        def choose(mark: Visitor, count: float | None, text: str | None) -> dict[Any, Any]:
+        def choose(mark: Visitor, code: str, count: float | None, text: str | None) -> dict[Any, Any]:
             require_operator(mark, "choosing calibration pairs")
             if count is None or count < 0 or count != int(count):
                 raise InputError("The number of calibration pairs must be a whole number of at least 0.")
+            rating = self._rooms.rating(code)
             on, off = calibration_changes(rating.decisions(), int(count))
             rating.set_calibration(off, False)
             rating.set_calibration(on, True)
             gr.Info(
                 f"Everybody rates these {int(count)} pairs first." if count else "No calibration pairs.", duration=3
             )
-            return self.load(text)
+            return self.load(code, text)
 
-        def flip(mark: Visitor, pair_id: str | None, text: str | None, what: str) -> dict[Any, Any]:
+        def flip(mark: Visitor, code: str, pair_id: str | None, text: str | None, what: str) -> dict[Any, Any]:
             require_operator(mark, "changing pairs")
+            rating = self._rooms.rating(code)
             pair = next((d.pair for d in rating.decisions() if d.pair.id == pair_id), None)
             if pair is None:
                 raise NotFoundError("No pair is open; click a line of the table first.")
@@ -119,29 +120,31 @@ class PairsList:
                 rating.retire([pair.id], not pair.retired)
             else:
                 rating.set_calibration([pair.id], not pair.calibration)
-            return {**self.load(text), **show(mark, pair.id)}
+            return {**self.load(code, text), **show(mark, code, pair.id)}
 
-        def mark_all(mark: Visitor, pair_id: str | None, text: str | None, on: bool) -> dict[Any, Any]:
+        def mark_all(mark: Visitor, code: str, pair_id: str | None, text: str | None, on: bool) -> dict[Any, Any]:
             require_operator(mark, "retiring pairs")
+            rating = self._rooms.rating(code)
             ids = [d.pair.id for d in matching(rating.decisions(), text or "") if d.pair.retired != on]
             rating.retire(ids, on)
             gr.Info(f"{len(ids)} pairs {'retired; their votes are kept' if on else 'restored'}.", duration=4)
-            return {**self.load(text), **show(mark, pair_id)}
+            return {**self.load(code, text), **show(mark, code, pair_id)}
 
-        self.table.select(guarded(pick), visitor, [self.detail, chosen], **QUIET)
-        search.submit(guarded(listing), search, self.outputs, **QUIET)
-        self.set_calibration.click(guarded(choose), [visitor, self.calibrate, search], self.outputs, **QUIET)
+        self.table.select(guarded(pick), [visitor, room], [self.detail, chosen], **QUIET)
+        search.submit(guarded(self.load), [room, search], self.outputs, **QUIET)
+        room.change(guarded(enter), [visitor, room, search], everything, **QUIET)
+        self.set_calibration.click(guarded(choose), [visitor, room, self.calibrate, search], self.outputs, **QUIET)
         for button, what in ((self.first, "first"), (self.retire, "retire")):
             button.click(
-                guarded(lambda mark, pair_id, text, what=what: flip(mark, pair_id, text, what)),
-                [visitor, chosen, search],
+                guarded(lambda mark, code, pair_id, text, what=what: flip(mark, code, pair_id, text, what)),
+                [visitor, room, chosen, search],
                 everything,
                 **QUIET,
             )
         for button, on in ((self.retire_all, True), (self.revive_all, False)):
             button.click(
-                guarded(lambda mark, pair_id, text, on=on: mark_all(mark, pair_id, text, on)),
-                [visitor, chosen, search],
+                guarded(lambda mark, code, pair_id, text, on=on: mark_all(mark, code, pair_id, text, on)),
+                [visitor, room, chosen, search],
                 everything,
                 **QUIET,
             )

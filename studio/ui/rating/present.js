@@ -4,23 +4,20 @@
   const theme = new URLSearchParams(location.search).get("__theme");
   if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
 
-  /* ---- what this browser keeps: the address typed on the Rate tab, and when the countdown ends ---- */
-  const place = location.pathname.replace(/\/+$/, "");
-  const keep = {
-    get(key) { try { return localStorage.getItem(key); } catch { return null; } },
-    set(key, value) { try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, value); } catch { /* private window */ } },
-  };
-  const ENDS = `${place}:ends`;
-  let ends = Number(keep.get(ENDS)) || 0, clock = 0, asked = 0, kept = "";
+  const room = new URLSearchParams(location.search).get("room") || "";
+  let ends = 0, clock = 0, asked = 0, kept = "";
 
-  async function ask(action) {
-    const typed = keep.get("alignment-studio-rate-address");
+  /* the address typed on the Rate tab, which this browser keeps */
+  function typedAddress() { try { return localStorage.getItem("alignment-studio-rate-address"); } catch { return null; } }
+
+  async function ask(action, more = {}) {
+    const typed = typedAddress();
     const address = typed || new URL("rate", location.href.split(/[?#]/)[0]).href;
     const turn = ++asked;
     let answer, data = null;
     try {
       answer = await fetch(`present/api/${action}`, {
-        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ address, typed: Boolean(typed) }), cache: "no-store",
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ address, typed: Boolean(typed), room, ...more }), cache: "no-store",
       });
       data = await answer.json();
     } catch { /* said below */ }
@@ -49,6 +46,10 @@
     $("state").textContent = !data.open ? tr("Voting is closed") : progress.pairs ? tr("Voting is open") : tr("No pairs to rate yet: add some on the Rate tab.");
     $("title").textContent = data.open ? tr("Which answer is better?") : tr("How the room voted");
     document.body.dataset.screen = data.open ? "vote" : "result";
+    $("room").textContent = data.room;
+    $("room").hidden = !data.room;
+    ends = data.left === null ? 0 : Date.now() + 1000 * data.left;
+    tick();
     if ($("address").href !== code.address) drawCode(code);
     if (data.page) kept = data.page;
     if (data.open) kept = "";
@@ -94,12 +95,6 @@
   }
 
   /* ---- the countdown ---- */
-  function set(end) {
-    ends = end;
-    keep.set(ENDS, end ? String(end) : null);
-    tick();
-  }
-
   function tick() {
     clearTimeout(clock);
     const left = ends ? Math.max(0, Math.ceil((ends - Date.now()) / 1000)) : 0;
@@ -112,10 +107,10 @@
 
   $("countdown").addEventListener("submit", (event) => {
     event.preventDefault();
-    set(Date.now() + 60000 * Number($("minutes").value));
+    ask("count", { minutes: Number($("minutes").value) });
   });
-  $("stop").addEventListener("click", () => set(0));
-  $("close").addEventListener("click", () => { set(0); ask("close"); });
+  $("stop").addEventListener("click", () => ask("count", { minutes: 0 }));
+  $("close").addEventListener("click", () => ask("close"));
   $("keep").addEventListener("click", () => ask("keep"));
   $("open").addEventListener("click", () => ask("open"));
 
@@ -125,6 +120,5 @@
   stream.onmessage = (event) => { if (event.data === "votes") ask("look"); };
   stream.onerror = () => { missed = true; };
   stream.onopen = () => { if (missed) ask("look"); missed = false; };
-  tick();
   ask("look");
 })();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from studio.errors import InputError
 
@@ -39,6 +39,15 @@ def checked_address(text: str | None) -> str:
             f"The address has {len(address)} characters; at most {MAX_LENGTH} make a code phones can read."
         )
     return address
+
+
+def of_room(address: str, room: str) -> str:
+    """The voting page's address for a room."""
+    if not room:
+        return address
+    parts = urlsplit(address)
+    query = [(key, value) for key, value in parse_qsl(parts.query) if key != "room"]
+    return urlunsplit(parts._replace(query=urlencode([*query, ("room", room)])))
 
 
 def best_address(seen: str, share_url: str | None, host: str, lan: str | None = None) -> str:

@@ -45,7 +45,7 @@ class Standing:
 
 
 class Tally:
-    """One for all pages of a server; pages that look within the same second share one look."""
+    """One for all pages of a server that show a room; pages that look within the same second share one look."""
 
     def __init__(self, rating: Callable[[], RatingService], clock: Callable[[], float] = time.monotonic) -> None:
         self._rating, self._clock = rating, clock
@@ -62,7 +62,8 @@ class Tally:
         with self._lock:
             now = self._clock()
             if self._progress is None or now - self._looked >= LOOK_S:
-                self._progress, self._open = self._rating().progress(None), self._rating().rules().open
+                rating = self._rating()
+                self._progress, self._open = rating.progress(None), rating.rules().open
                 self._looked = now
                 self._past.append((now, self._progress.votes))
                 while now - self._past[0][0] > WINDOW_S:

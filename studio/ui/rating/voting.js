@@ -13,7 +13,9 @@
   if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
 
   /* ---- what this browser keeps: who votes, and a choice that did not reach the server yet ---- */
-  const place = location.pathname.replace(/\/+$/, "");
+  const room = (new URLSearchParams(location.search).get("room") || "").trim().toUpperCase();
+  const place = location.pathname.replace(/\/+$/, "") + (room && `?room=${room}`);
+  if (room) $("login-link").href = `login/huggingface?_target_url=${encodeURIComponent(`/rate?room=${room}`)}`;
   const memory = {};
   const keep = {
     get(key) { try { return localStorage.getItem(`${place}:${key}`); } catch { return memory[key] ?? null; } },
@@ -33,7 +35,7 @@
     let answer;
     try {
       answer = await fetch(`rate/api/${action}`, {
-        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), cache: "no-store",
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ room, ...body }), cache: "no-store",
         signal: AbortSignal.timeout ? AbortSignal.timeout(TIMEOUT_MS) : undefined,
       });
     } catch { throw new Error(tr("the studio cannot be reached")); }
@@ -136,7 +138,10 @@
   }
 
   function guide(rules) {
-    if (!rules || rules.guidelines_html === guidelines) return;
+    if (!rules) return;
+    for (const button of buttons) if (["tie", "both_bad"].includes(button.dataset.act)) button.hidden = !rules.ties;
+    $("reasons").hidden = !rules.reasons;
+    if (rules.guidelines_html === guidelines) return;
     guidelines = rules.guidelines_html;
     /* The one place that takes HTML: the operator's Markdown, rendered by the server with HTML switched off. */
     $("welcome-guide").innerHTML = $("guide-text").innerHTML = guidelines;
@@ -181,10 +186,23 @@
     $("right").parentElement.classList.toggle("chosen", choice === "right");
   }
 
+  /* ---- how long the vote is open still, where that is limited ---- */
+  let ends = 0, clock = 0;
+
+  function tick() {
+    clearTimeout(clock);
+    const left = ends ? Math.max(0, Math.ceil((ends - Date.now()) / 1000)) : 0;
+    $("clock").textContent = left ? tr("{time} left", { time: `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}` }) : "";
+    if (left) clock = setTimeout(tick, 250);
+    else if (ends) { ends = 0; if (!busy && token) next(); }
+  }
+
   /* ---- the flow ---- */
   function take(answer) {
     guide(answer.rules);
     counts(answer.progress);
+    ends = answer.left === null ? 0 : Date.now() + 1000 * answer.left;
+    tick();
     if (!answer.open) note(tr("Voting is closed"), tr("Thank you. This page goes on by itself once voting is opened again."), false, answer.result);
     else if (answer.pair) show(answer.pair);
     else if (answer.progress.own_total) note(tr("All done, thank you!"), tr("You have rated every pair there is. New ones appear here by themselves."), true);
@@ -204,6 +222,7 @@
       take(await ask("next", { token }));
     } catch (error) {
       if (error instanceof Refused && error.status === 403) return leave(error.message);
+      if (error instanceof Refused && error.status === 404) return noRoom(error.message);
       wait(error, poll);
     }
   }
@@ -213,6 +232,12 @@
     note(tr("One moment"), tr("{what}; trying again…", { what: capital(bare(error.message)) }));
     clearTimeout(pollTimer);
     pollTimer = setTimeout(then, POLL_MS);
+  }
+
+  /* The address names a room that is not there; waiting would not help. */
+  function noRoom(why) {
+    note(tr("No such room"), why);
+    clearTimeout(pollTimer);
   }
 
   /* The server does not know this browser's rater (a new store): ask for a name again. */
@@ -227,6 +252,8 @@
     try {
       const hello = await ask("hello", {});
       guide(hello.rules);
+      $("room").textContent = hello.room;
+      $("room").hidden = !hello.room;
       $("login").hidden = !hello.login || Boolean(hello.account);
       if (hello.account && hello.account !== keep.get("account")) {
         /* signed in to Hugging Face: the same rater in every browser, whatever name was typed here before */
@@ -237,6 +264,7 @@
       if (kept) { await send(); if (kept) note(tr("One vote is not saved yet"), tr("It is kept here and sent as soon as the studio can be reached.")); return; }
       await next();
     } catch (error) {
+      if (error instanceof Refused && error.status === 404) return noRoom(error.message);
       wait(error, start);
     }
   }
@@ -350,7 +378,7 @@
     if (event.target.closest("input, textarea, select, [contenteditable]")) return;
     /* by its place where the digits need Shift, as on French keyboards */
     const name = KEYS[event.key] || KEYS[event.code];
-    if (!name) return;
+    if (!name || buttons.some((button) => button.dataset.act === name && button.hidden)) return;
     event.preventDefault();
     act(name);
   });

@@ -1,14 +1,15 @@
 """The voting page ``/rate`` and its JSON API: plain routes, no Gradio events, so that a hall full of phones can vote at once.
 
 ``GET rate``               the page: one HTML answer with its style and script inside, no further request but the API's
-``POST rate/api/hello``    {} -> rules, and who the visitor is on Hugging Face where they signed in
+``POST rate/api/hello``    {} -> rules, the room's name, and who the visitor is on Hugging Face where they signed in
 ``POST rate/api/register`` {name} -> {token, name}; the browser keeps the token, no cookie is set
-``POST rate/api/next``     {token} -> {pair, progress, open, rules}; the same pair again until it is voted on
+``POST rate/api/next``     {token} -> {pair, progress, open, left, rules}; the same pair again until it is voted on
 ``POST rate/api/vote``     {token, pair, proof, press, seconds, reasons?} -> {saved, reveal, pair, progress, open}: "saved" after
                            COMMIT, and the next pair in the same answer
 ``POST rate/api/undo``     {token} -> {undone, pair, progress, open, reasons?}
 ``POST rate/api/thumb``    {token, pair, answer, liked} -> {saved}: a thumb on one answer, "1" or "2", of a pair; null takes it back
 
+Every body may name a ``room`` by its code, as the page's address does (``rate?room=ABCD``); without, it is the first one.
 Where voting is closed, ``result`` says how it ended, with the answers of the pairs that were voted on. Errors as in :mod:`studio.ui.rating.json_answers`.
 """
 
@@ -29,11 +30,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from studio.domain.votes import Press, Served
+from studio.domain.votes import Press, RatingRules, Served
 from studio.errors import InputError
 from studio.i18n import said
 from studio.services import Services
-from studio.services.rating.service import RatingService
+from studio.services.rating.service import RatingService, Turn
 from studio.services.votes.filters import VoteFilters
 from studio.ui.page.access import address_of
 from studio.ui.parts.plain_page import plain_page
@@ -96,51 +97,65 @@ class RateApi:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._reader = Reader(lambda: services.rating)
+        self._reader = Reader(services.rooms.rating)
 
-    @property
-    def _rating(self) -> RatingService:
-        return self._services.rating
+    def _vote(self, body: dict[str, Any]) -> RatingService:
+        """The vote of the room that a request names."""
+        return self._services.rooms.rating(_text(body, "room") if "room" in body else "")
 
     def hello(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
         """What a browser without a rater shows first."""
         account = account_of(request)
-        return {"rules": self._rules(), "account": account.name if account else "", "login": login_offered()}
+        rating = self._vote(body)
+        return {
+            "rules": _shown(rating.rules()),
+            "room": self._services.rooms.find(rating.room).name if rating.room else "",
+            "account": account.name if account else "",
+            "login": login_offered(),
+        }
 
     def register(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
         """A rater of this name; whoever is signed in to Hugging Face is that account, whatever was typed."""
         account = account_of(request)
         name, verified = (account.name, account.id) if account else (_text(body, "name"), "")
-        rater, token = self._rating.register(name, verified)
+        rater, token = self._vote(body).register(name, verified)
         return {"token": token, "name": rater.name}
 
     def next(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
         """The pair this rater has before them."""
-        rater = self._rating.rater(_text(body, "token"))
-        return {**self._standing(rater), "rules": self._rules()}
+        rating = self._vote(body)
+        turn = rating.turn(rating.rater(_text(body, "token")))
+        return {**self._standing(rating, turn), "rules": _shown(turn.rules)}
 
     def vote(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
         """Store a vote, then the next pair."""
-        rater = self._rating.signed(_text(body, "token"))
+        rating = self._vote(body)
+        rater = rating.signed(_text(body, "token"))
         press = _text(body, "press")
         if press not in get_args(Press):
             raise InputError(f"press is {press[:40]!r}; it must be one of {', '.join(get_args(Press))}.")
         seconds, reasons = _seconds(body), _reasons(body)
         pair, proof = _text(body, "pair"), _text(body, "proof")
-        reveal = self._rating.vote(rater, pair, proof, press, seconds, reasons)  # type: ignore[arg-type]
-        return {"saved": True, "reveal": asdict(reveal) if reveal else None, **self._standing(rater)}
+        reveal = rating.vote(rater, pair, proof, press, seconds, reasons)  # type: ignore[arg-type]
+        return {
+            "saved": True,
+            "reveal": asdict(reveal) if reveal else None,
+            **self._standing(rating, rating.turn(rater)),
+        }
 
     def undo(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
         """Take the newest vote back; that pair again."""
-        rater = self._rating.rater(_text(body, "token"))
-        pair = self._rating.undo(rater)
+        rating = self._vote(body)
+        rater = rating.rater(_text(body, "token"))
+        pair = rating.undo(rater)
+        standing = self._standing(rating, rating.turn(rater))
         if pair is None:
-            return {"undone": False, **self._standing(rater)}
-        return {"undone": True, **self._standing(rater), "pair": _pair(pair), "reasons": pair.reasons}
+            return {"undone": False, **standing}
+        return {"undone": True, **standing, "pair": _pair(pair), "reasons": pair.reasons}
 
     def thumb(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
         """A thumb on an answer of a pair."""
-        rater = self._rating.rater(_text(body, "token"))
+        rater = self._vote(body).rater(_text(body, "token"))
         answer, liked = _text(body, "answer"), body.get("liked")
         if answer not in ("1", "2"):
             raise InputError(f"answer is {answer[:40]!r}; it must be 1 or 2.")
@@ -149,28 +164,36 @@ class RateApi:
         self._services.thumbs.rate_in_pair(rater, _text(body, "pair"), answer, liked)  # type: ignore[arg-type]
         return {"saved": True}
 
-    def _standing(self, rater: Any) -> dict[str, Any]:
-        turn = self._rating.turn(rater)
+    def _standing(self, rating: RatingService, turn: Turn) -> dict[str, Any]:
         return {
             "pair": _pair(turn.served) if turn.served else None,
             "progress": asdict(turn.progress),
             "open": turn.rules.open,
-            "result": None if turn.rules.open else self._result(),
+            "left": seconds_left(turn.rules),
+            "result": None if turn.rules.open else self._result(rating.room),
         }
 
-    def _result(self) -> dict[str, Any]:
+    def _result(self, room: str) -> dict[str, Any]:
         """How the room voted, as every rater may read it once voting is closed."""
-        seen = self._reader.read(VoteFilters())
+        seen = self._reader.read(room, VoteFilters())
         return {**outcome(seen.result), "pairs": written_by(seen.result)[:MAX_TO_RATE]}
 
-    def _rules(self) -> dict[str, Any]:
-        rules = self._rating.rules()
-        return {
-            "guidelines_html": rendered(said(rules.guidelines)),
-            "open": rules.open,
-            "reveal": rules.reveal,
-            "min_votes": rules.min_votes,
-        }
+
+def _shown(rules: RatingRules) -> dict[str, Any]:
+    """The rules as the page needs them."""
+    return {
+        "guidelines_html": rendered(said(rules.guidelines)),
+        "open": rules.open,
+        "reveal": rules.reveal,
+        "min_votes": rules.min_votes,
+        "ties": rules.ties,
+        "reasons": rules.reasons,
+    }
+
+
+def seconds_left(rules: RatingRules) -> float | None:
+    """How long the vote is open still, where a moment is set at which it closes."""
+    return max(0.0, rules.closes - time.time()) if rules.open and rules.closes else None
 
 
 @functools.lru_cache(maxsize=8)

@@ -10,8 +10,10 @@ import gradio as gr
 from studio.domain.runs import RewardRecipe
 from studio.domain.settings import LoraSettings, RewardSettings
 from studio.services import Services
+from studio.services.rating.rooms import room_title
 from studio.services.recipes.presets import REWARD_PRESETS
 from studio.services.reward.service import RewardForm
+from studio.services.votes.dataset import ALL_ROOMS, votes_of_id
 from studio.ui.parts.base_fetch import BaseNeeds
 from studio.ui.training.form import (
     FormFields,
@@ -33,6 +35,7 @@ class RewardWidgets(FormFields):
     kinds = (LoraSettings, RewardSettings)
 
     source: gr.Radio
+    room: gr.Dropdown
     dataset: gr.Dropdown
     data_size: gr.Slider
     support_ratio: gr.Slider
@@ -48,6 +51,9 @@ def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
     default = services.models.default_base()
     preset = REWARD_PRESETS[services.reward.preset_for(default)]
     source = gr.Radio([VOTES, DATA, BOTH], value=DATA, label="Learn from", elem_id="reward-source")
+    room = gr.Dropdown(
+        [("All rooms", ALL_ROOMS)], value=ALL_ROOMS, label="Votes of", visible=False, elem_id="reward-room"
+    )
     dataset = gr.Dropdown(datasets, value=first.id, label="Preference data", elem_id="reward-dataset")
     data_size = gr.Slider(
         **size_range(len(first.pairs)),
@@ -80,6 +86,7 @@ def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
         setting_widgets.draw_rest("Training", [*RewardSettings.declared()])
     widgets = RewardWidgets(
         source=source,
+        room=room,
         dataset=dataset,
         data_size=data_size,
         support_ratio=support_ratio,
@@ -89,6 +96,11 @@ def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
         settings=setting_widgets.drawn,
     )
     return widgets, needs
+
+
+def room_choices(services: Services) -> list[tuple[str, str]]:
+    """Whose votes may be learned from."""
+    return [("All rooms", ALL_ROOMS), *((room_title(room), room.code) for room in services.rooms.list())]
 
 
 def form_from(*values: Any) -> RewardForm:
@@ -101,6 +113,7 @@ def form_from(*values: Any) -> RewardForm:
     return RewardForm(
         **shared,
         votes=named["source"] in (VOTES, BOTH),
+        room=named["room"],
         dataset_id=named["dataset"] if named["source"] in (DATA, BOTH) else "",
         support_ratio=float(named["support_ratio"]),
         data_size=int(named["data_size"]),
@@ -113,9 +126,8 @@ def recipe_values(services: Services, recipe: RewardRecipe) -> list[Any]:
     Raises:
         NotFoundError: its dataset is gone.
     """
-    voted, _, named = recipe.dataset_id.partition("+") if recipe.dataset_id.startswith("votes+") else ("", "", "")
-    only_votes = recipe.dataset_id == "votes"
-    dataset_id = named if voted else "" if only_votes else recipe.dataset_id
+    voted = votes_of_id(recipe.dataset_id)
+    room, dataset_id = voted or (gr.skip(), recipe.dataset_id)
     size: Any = gr.skip()
     if dataset_id:
         dataset = services.datasets.get(dataset_id)
@@ -126,7 +138,8 @@ def recipe_values(services: Services, recipe: RewardRecipe) -> list[Any]:
             used = min(pairs, recipe.data_size + split_here)
         size = gr.Slider(**size_range(pairs), value=used)
     return [
-        BOTH if voted else VOTES if only_votes else DATA,
+        DATA if not voted else BOTH if dataset_id else VOTES,
+        room,
         dataset_id or gr.skip(),
         size,
         recipe.support_ratio,

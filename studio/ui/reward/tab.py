@@ -20,7 +20,7 @@ from studio.ui.parts.base_needs import bind_needs
 from studio.ui.parts.html import parts
 from studio.ui.reward import view as reward_view
 from studio.ui.reward.best_of_box import BestOfBox
-from studio.ui.reward.form import VOTES, RewardWidgets, build_form, form_from
+from studio.ui.reward.form import ALL_ROOMS, VOTES, RewardWidgets, build_form, form_from, room_choices
 from studio.ui.reward.panel import RewardPanel
 from studio.ui.reward.preview import build_table, preview
 from studio.ui.reward.score_box import build_score_box, offer
@@ -78,7 +78,9 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     panel = RewardPanel(services)
     best_of = BestOfBox(services, scorer, panel.curve.library)
 
-    def refresh(dataset: str, chosen: str | None, judge: str | None, model: str | None, *values: Any) -> dict[Any, Any]:
+    def refresh(
+        room: str | None, chosen: str | None, judge: str | None, model: str | None, *values: Any
+    ) -> dict[Any, Any]:
         """What may have changed elsewhere: votes, datasets, runs."""
         updates: dict[Any, Any] = {
             scorer: offer(services.scoring.reward_runs(), chosen),
@@ -87,12 +89,15 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
             **dict(zip((counts, table), count(*values), strict=True)),
         }
         try:
-            votes = services.reward.count()
+            votes, rooms = services.reward.count(), room_choices(services)
         except StudioError as error:
             return {**updates, badge: parts.message(str(error))}
         ready = votes.decided > 0
         return {
             **updates,
+            form.room: gr.Dropdown(
+                choices=rooms, value=room if room in dict(rooms).values() else ALL_ROOMS, visible=len(rooms) > 2
+            ),
             badge: reward_view.votes_badge(votes),
             again: gr.Button(interactive=ready),
             dpo: gr.Button(interactive=ready),
@@ -137,8 +142,8 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         except StudioError:  # what is wrong stands below the base
             return [gr.skip()] * (1 + len(form.knobs()))
 
-    fresh = [scorer, best_of.judge, best_of.model, form.dataset, counts, table, badge, again, dpo]
-    looked = [form.dataset, scorer, best_of.judge, best_of.model, *form.all()]
+    fresh = [form.room, scorer, best_of.judge, best_of.model, form.dataset, counts, table, badge, again, dpo]
+    looked = [form.room, scorer, best_of.judge, best_of.model, *form.all()]
     when_opened(panel.history, app, guarded(refresh), looked, fresh)
     bind_needs(services, shared, app, form.base, needs, base_id)
     form.base.input(guarded(suit_base), form.base, [form.preset, *form.knobs()], **QUIET)
@@ -158,7 +163,13 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         **QUIET,
     )
     gr.on(
-        [form.source.change, form.dataset.change, form.data_size.change, form.support_ratio.change],
+        [
+            form.source.change,
+            form.room.change,
+            form.dataset.change,
+            form.data_size.change,
+            form.support_ratio.change,
+        ],
         guarded(count),
         form.all(),
         [counts, table],
@@ -171,7 +182,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         long_rows,
         lambda *values: services.reward.fit(form_from(*values)),
         form.all(),
-        [form.source, form.dataset, form.base, form.data_size, *lengths],
+        [form.source, form.room, form.dataset, form.base, form.data_size, *lengths],
     )
     bind_reset(reset, services, form, form.base, [form.preset, *form.knobs()], suit_base)
     panel.bind(shared, app, form.all(), shared.reward_run)

@@ -26,8 +26,8 @@ DATASET, ARGILLA = "dataset", "argilla"
 _LOOK_S = 5.0
 
 
-def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None:
-    """Draw the line about the backup (where there is one) and the box, and bind their events."""
+def build_export_box(services: Services, shared: Shared, room: gr.State, app: gr.Blocks) -> None:
+    """For the room whose code ``room`` holds: draw the line about the backup (where there is one) and the box, and bind their events."""
     if services.mirror is not None:
         backup = gr.HTML(elem_id="votes-backup")
         timer = gr.Timer(_LOOK_S)
@@ -72,11 +72,11 @@ def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None
             take = gr.Button("Import", size="sm", elem_id="votes-import")
             taken = gr.Markdown(elem_id="votes-import-report")
 
-    def make(mark: Visitor, form: str, files: str, named: bool, licensed: str) -> tuple[Any, str]:
+    def make(mark: Visitor, code: str, form: str, files: str, named: bool, licensed: str) -> tuple[Any, str]:
         require_operator(mark, "exporting votes")
-        ballots = services.rating.ballots()
+        ballots = services.rooms.rating(code).ballots()
         with tempfile.TemporaryDirectory(prefix="studio-votes-") as scratch:
-            target = Path(scratch) / f"votes-{form}-{time.strftime('%Y-%m-%d')}.zip"
+            target = Path(scratch) / f"votes-{code and f'{code}-'}{form}-{time.strftime('%Y-%m-%d')}.zip"
             if form == ARGILLA:
                 argilla_zip(ballots, target)
                 contents = f"{len(ballots.votes)} votes on {len(ballots.pairs)} pairs"
@@ -86,26 +86,26 @@ def build_export_box(services: Services, shared: Shared, app: gr.Blocks) -> None
         return gr.DownloadButton("Download again", value=path, visible=True), f"In the zip: {contents}."
 
     def publish(
-        mark: Visitor, where: str, secret: str, hidden: bool, files: str, named: bool, licensed: str
+        mark: Visitor, code: str, where: str, secret: str, hidden: bool, files: str, named: bool, licensed: str
     ) -> tuple[str, str]:
         require_operator(mark, "pushing votes")
-        url = push_votes(services.rating.ballots(), where, secret, hidden, _options(files, named, licensed))
+        url = push_votes(services.rooms.rating(code).ballots(), where, secret, hidden, _options(files, named, licensed))
         return "", f"Pushed: {plain(url)}"
 
-    def bring(mark: Visitor, path: str | None) -> tuple[str, None]:
+    def bring(mark: Visitor, code: str, path: str | None) -> tuple[str, None]:
         require_operator(mark, "importing votes")
         if not path:
             raise InputError("There is nothing to import; choose a file first.")
         brought = read_votes(Path(path), services.settings.max_upload_mb * 1_000_000)
-        done = restore(services.rating, brought)
+        done = restore(services.rooms.rating(code), brought)
         lines = [f"Read {brought.kind}: {done}.", *(f"- {plain(warning)}" for warning in done.warnings)]
         return "\n".join(lines), None
 
     choices = [form, names, licence]
-    save_after(download.click(guarded(make), [shared.visitor, kind, *choices], [made, report], **PRIVATE), made)
+    save_after(download.click(guarded(make), [shared.visitor, room, kind, *choices], [made, report], **PRIVATE), made)
     # the token leaves the page with the push
-    push.click(guarded(publish), [shared.visitor, repo, token, private, *choices], [token, pushed], **PRIVATE)
-    take.click(guarded(bring), [shared.visitor, file], [taken, file], **PRIVATE)
+    push.click(guarded(publish), [shared.visitor, room, repo, token, private, *choices], [token, pushed], **PRIVATE)
+    take.click(guarded(bring), [shared.visitor, room, file], [taken, file], **PRIVATE)
 
 
 def backup_html(services: Services) -> str:

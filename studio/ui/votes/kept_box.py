@@ -46,24 +46,22 @@ class KeptBox:
         self,
         rating: RatingService,
         shared: Shared,
-        picker: gr.Dropdown,
-        filters: Sequence[Any],
+        inputs: list[Any],
         look: Callable[..., Any],
         outputs: list[Any],
     ) -> None:
-        """Connect it; ``look`` draws ``outputs`` from the visitor, a choice of ``picker`` and ``filters``."""
+        """Connect it; ``look`` draws ``outputs`` from ``inputs``: the visitor, the room, which result, and filters."""
 
-        def rename(title: str | None, mark: Visitor, chosen: str, *values: Any) -> Any:
+        def rename(title: str | None, mark: Visitor, room: str, chosen: str, *values: Any) -> Any:
             require_operator(mark, "renaming results")
             rename_kept(rating, chosen, title or "")
-            return look(mark, chosen, *values)
+            return look(mark, room, chosen, *values)
 
-        def remove(mark: Visitor, chosen: str, *values: Any) -> Any:
+        def remove(mark: Visitor, room: str, chosen: str, *values: Any) -> Any:
             require_operator(mark, "deleting results")
             delete_kept(rating, chosen)
-            return look(mark, NOW, *values)
+            return look(mark, room, NOW, *values)
 
-        inputs = [shared.visitor, picker, *filters]
         self._title.submit(guarded(rename), [self._title, *inputs], outputs, **QUIET)
         self._delete.click(lambda: gr.Row(visible=True), None, self._sure_row, **QUIET)
         self._unsure.click(lambda: gr.Row(visible=False), None, self._sure_row, **QUIET)

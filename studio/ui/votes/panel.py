@@ -16,6 +16,7 @@ import gradio as gr
 
 from studio.domain.votes import PairSource, Progress
 from studio.services import Services
+from studio.services.rating.rooms import RoomService
 from studio.services.rating.service import RatingService
 from studio.services.votes.filters import SOURCES, VoteFilters
 from studio.services.votes.kept import KeptVotes, keep_votes, kept_heads, kept_votes
@@ -30,18 +31,20 @@ from studio.ui.parts.live_chart import build_live_chart
 from studio.ui.votes import charts, view
 from studio.ui.votes.kept_box import NOW, KeptBox, choices
 
-#: Sets of filters whose report is kept for the next page that asks for it.
-_KEPT = 8
+#: Rooms and sets of filters whose report is kept for the next page that asks for it.
+_KEPT = 16
 _SOURCE_LABELS = {"compare": "the screen of Compare", "batch": "batches", "import": "imported files"}
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What has to be the same for a report to be: how many votes there are, and the rules that matter here."""
+    """What has to be the same for a report to be: whose votes, how many there are, and the rules that matter here."""
 
+    room: str
     progress: Progress
     min_votes: int
     open: bool
+    closes: float
 
 
 @dataclass(frozen=True)
@@ -54,30 +57,32 @@ class Reading:
 
 
 class Reader:
-    """Computes a :class:`Reading` when votes have come in, and keeps it for whoever asks next. For all pages together."""
+    """Computes a :class:`Reading` when votes have come in, and keeps it for whoever asks next. For all pages together; ``rating`` gives
+    the vote of a room."""
 
-    def __init__(self, rating: Callable[[], RatingService]) -> None:
+    def __init__(self, rating: Callable[[str], RatingService]) -> None:
         self._rating = rating
         self._lock = threading.Lock()
-        self._kept: OrderedDict[VoteFilters, Reading] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, VoteFilters], Reading] = OrderedDict()
 
-    def moment(self) -> Moment:
+    def moment(self, room: str) -> Moment:
         """Cheap: counts and rules."""
-        rules, progress = self._rating().rules(), self._rating().progress(None)
-        return Moment(progress, rules.needed(progress.raters), rules.open)
+        rating = self._rating(room)
+        rules, progress = rating.rules(), rating.progress(None)
+        return Moment(room, progress, rules.needed(progress.raters), rules.open, rules.closes)
 
-    def read(self, filters: VoteFilters, anew: bool = False) -> Reading:
-        """The votes under ``filters``; ``anew`` also where their number is the same (somebody changed their mind)."""
+    def read(self, room: str, filters: VoteFilters, anew: bool = False) -> Reading:
+        """The votes of a room under ``filters``; ``anew`` also where their number is the same (somebody changed their mind)."""
         with self._lock:
-            moment = self.moment()
-            kept = self._kept.get(filters)
+            moment, key = self.moment(room), (room, filters)
+            kept = self._kept.get(key)
             if kept is None or kept.moment != moment or anew:
-                ballots = self._rating().ballots()
+                ballots = self._rating(room).ballots()
                 voted = {vote.rater_id for vote in ballots.votes}
                 raters = tuple((rater.id, rater.name) for rater in ballots.raters if rater.id in voted)
                 kept = Reading(moment, result_of(ballots, filters), raters)
-            self._kept[filters] = kept
-            self._kept.move_to_end(filters)
+            self._kept[key] = kept
+            self._kept.move_to_end(key)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
             return kept
@@ -86,9 +91,11 @@ class Reader:
 class ResultsPanel:
     """Draws the panel when made (inside a ``gr.Blocks``); :meth:`bind` connects it."""
 
-    def __init__(self, rating: RatingService) -> None:
-        self._rating = rating
-        self._reader = Reader(lambda: rating)
+    def __init__(self, rooms: RoomService, room: gr.State) -> None:
+        self._rating = rooms.rating("")  # kept results go by their id, whatever their room
+        self._rooms = rooms
+        self._room = room
+        self._reader = Reader(rooms.rating)
         self._draw()
         self.seen: gr.State = gr.State(None)
         self.timer = gr.Timer(IDLE_S)
@@ -111,6 +118,7 @@ class ResultsPanel:
             self.trust,
             self.raters,
             self.seen,
+            self._room,
         ]
 
     def _draw(self) -> None:
@@ -203,35 +211,35 @@ class ResultsPanel:
 
     # -- drawing ------------------------------------------------------------------------------------------------------
 
-    def look(self, mark: Visitor, chosen: str, *filters: Any) -> dict[Any, Any]:
+    def look(self, mark: Visitor, room: str, chosen: str, *filters: Any) -> dict[Any, Any]:
         """The kept result that is ``chosen``, or what the votes say now under the filters of the page, computed only where it is not
         known yet. While voting is open, who leads now is for the operator alone: knowing it sways votes."""
         if chosen != NOW:
             kept = kept_votes(self._rating, chosen)
-            return self._shown(mark, Reading(self._reader.moment(), kept.result), kept)
-        return self._shown(mark, self._reader.read(filters_from(*filters)))
+            return self._shown(mark, Reading(self._reader.moment(kept.room), kept.result), kept)
+        return self._shown(mark, self._reader.read(room, filters_from(*filters)))
 
-    def look_again(self, mark: Visitor, *filters: Any) -> dict[Any, Any]:
+    def look_again(self, mark: Visitor, room: str, *filters: Any) -> dict[Any, Any]:
         """What the votes say now, computed in any case."""
-        return self._shown(mark, self._reader.read(filters_from(*filters), anew=True))
+        return self._shown(mark, self._reader.read(room, filters_from(*filters), anew=True))
 
-    def tick(self, mark: Visitor, seen: Moment | None, chosen: str, *filters: Any) -> dict[Any, Any]:
+    def tick(self, mark: Visitor, room: str, seen: Moment | None, chosen: str, *filters: Any) -> dict[Any, Any]:
         """Everything, where there are new votes since this page looked; nothing before it has looked at all."""
-        if seen is None or chosen != NOW or self._reader.moment() == seen:
+        if seen is None or chosen != NOW or self._reader.moment(room) == seen:
             return {self.seen: gr.skip()}
-        return self.look(mark, chosen, *filters)
+        return self.look(mark, room, chosen, *filters)
 
-    def count_everything(self, mark: Visitor) -> dict[Any, Any]:
+    def count_everything(self, mark: Visitor, room: str) -> dict[Any, Any]:
         """Filters off, in the widgets as well."""
         off = dict(zip(self.filters, (0, 0, False, False, list(SOURCES), []), strict=True))
-        reading = self._reader.read(VoteFilters())
+        reading = self._reader.read(room, VoteFilters())
         return {**off, **self._shown(mark, reading), self.raters: gr.Dropdown(**_choices(mark, reading), value=[])}
 
     def _shown(self, mark: Visitor, reading: Reading, kept: KeptVotes | None = None) -> dict[Any, Any]:
         votes = reading.result.report
         secret = kept is None and reading.moment.open and not mark.operator
         some = votes.votes > 0
-        heads = kept_heads(self._rating)
+        heads = kept_heads(self._rooms.rating(reading.moment.room))
         updates: dict[Any, Any] = {
             self.picker: gr.Dropdown(choices=choices(heads), value=kept.id if kept else NOW, visible=bool(heads)),
             self.head: view.head(kept) if heads else "",
@@ -245,6 +253,7 @@ class ResultsPanel:
             self.body: gr.Column(visible=some),
             self.raters: gr.Dropdown(**_choices(mark, reading)),
             self.seen: reading.moment,
+            **({self._room: kept.room} if kept else {}),
         }
         if not some:
             return updates
@@ -273,9 +282,9 @@ class ResultsPanel:
 
     def bind(self, shared: Shared, app: gr.Blocks) -> None:
         """Connect the panel's events."""
-        inputs = [shared.visitor, self.picker, *self.filters]
+        inputs = [shared.visitor, self._room, self.picker, *self.filters]
         when_opened(self.body, app, guarded(self.look), inputs, self.outputs, **POLLED)
-        seen = [shared.visitor, self.seen, self.picker, *self.filters]
+        seen = [shared.visitor, self._room, self.seen, self.picker, *self.filters]
         self.timer.tick(guarded(self.tick), seen, self.outputs, trigger_mode="once", **POLLED)
         when_changed(VOTES, guarded(self.tick), seen, self.outputs)
         gr.on(
@@ -286,32 +295,41 @@ class ResultsPanel:
             trigger_mode="always_last",
             **POLLED,
         )
-        now = [shared.visitor, *self.filters]
+        now = [shared.visitor, self._room, *self.filters]
         self.refresh.click(guarded(self.look_again), now, self.outputs, **POLLED)
         self.everything.click(
-            guarded(self.count_everything), shared.visitor, [*self.outputs, *self.filters[:-1]], **POLLED
+            guarded(self.count_everything), [shared.visitor, self._room], [*self.outputs, *self.filters[:-1]], **POLLED
         )
 
-        def keep(mark: Visitor, *filters: Any) -> dict[Any, Any]:
+        def keep(mark: Visitor, room: str, *filters: Any) -> dict[Any, Any]:
             require_operator(mark, "keeping results")
-            return self.look(mark, keep_votes(self._rating, filters_from(*filters)))
+            return self.look(mark, room, keep_votes(self._rooms.rating(room), filters_from(*filters)))
 
-        def open_kept(kept_id: str | None, mark: Visitor, *filters: Any) -> dict[Any, Any]:
+        def open_kept(kept_id: str | None, mark: Visitor, room: str, *filters: Any) -> dict[Any, Any]:
             """An address asks for a result."""
             if kept_id is None:
                 return {shared.show_votes: gr.skip()}
-            return {**self.look(mark, kept_id, *filters), shared.show_votes: None}
+            return {**self.look(mark, room, kept_id, *filters), shared.show_votes: None}
 
+        def enter(mark: Visitor, room: str, seen: Moment | None, *filters: Any) -> dict[Any, Any]:
+            """Another room: what its votes say now; nothing before the page has looked at all, or where a kept result of it is open."""
+            if seen is None or seen.room == room:
+                return {self.seen: gr.skip()}
+            return self.look(mark, room, NOW, *filters)
+
+        self._room.change(
+            guarded(enter), [shared.visitor, self._room, self.seen, *self.filters], self.outputs, **POLLED
+        )
         self.keep.click(guarded(keep), now, self.outputs, **QUIET)
         shared.show_votes.change(
             guarded(open_kept), [shared.show_votes, *now], [*self.outputs, shared.show_votes], **POLLED
         )
-        self.kept_box.bind(self._rating, shared, self.picker, self.filters, guarded(self.look), self.outputs)
+        self.kept_box.bind(self._rating, shared, inputs, guarded(self.look), self.outputs)
 
 
-def build_results_panel(services: Services, shared: Shared, app: gr.Blocks) -> ResultsPanel:
-    """Draw the panel here and connect it."""
-    panel = ResultsPanel(services.rating)
+def build_results_panel(services: Services, shared: Shared, room: gr.State, app: gr.Blocks) -> ResultsPanel:
+    """Draw the panel here and connect it; ``room`` holds the code of the room whose votes are read."""
+    panel = ResultsPanel(services.rooms, room)
     panel.bind(shared, app)
     return panel
 

@@ -29,7 +29,7 @@ from tests.helpers.votes import cast, new_pair, rated, store
 def test_decided_votes_become_a_dataset_that_stays_what_it_was(tmp_path: Path) -> None:
     _, ballots = rated(tmp_path / "here", pairs=30)
     datasets = DatasetService(Settings(imported_dir=tmp_path / "imported"))
-    made = keep_votes_as_dataset(datasets, ballots)
+    made = keep_votes_as_dataset(datasets, preference_dataset(ballots))
     assert made.kind == "labels"
     assert made.title.startswith("Votes, 20")
     assert made.title.endswith(", 28 pairs")
@@ -42,7 +42,7 @@ def test_decided_votes_become_a_dataset_that_stays_what_it_was(tmp_path: Path) -
     # as another process reads it
     read = DatasetService(Settings(imported_dir=tmp_path / "imported")).get(made.id)
     assert read == made
-    assert keep_votes_as_dataset(datasets, ballots) == made  # the same votes are kept once
+    assert keep_votes_as_dataset(datasets, preference_dataset(ballots)) == made  # the same votes are kept once
     assert preference_dataset(ballots).content_hash == made.content_hash
 
 
@@ -56,7 +56,7 @@ def test_texts_that_look_like_transcripts_stay_as_they_are(tmp_path: Path) -> No
     first = rating.ballots().pairs[0]
     cast(rating, rating.register("Ada")[0], {ids[0]: "1" if first.answer_1.strip() == text else "2", ids[1]: "1"})
     settings = Settings(imported_dir=tmp_path / "imported")
-    made = keep_votes_as_dataset(DatasetService(settings), rating.ballots())
+    made = keep_votes_as_dataset(DatasetService(settings), preference_dataset(rating.ballots()))
     read = DatasetService(settings).get(made.id)
     assert read == made
     (pair,) = [pair for pair in read.pairs if pair.id == ids[0]]

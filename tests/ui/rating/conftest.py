@@ -9,6 +9,7 @@ import pytest
 
 from studio.config import Settings
 from studio.services import build_services
+from studio.services.rating.rooms import RoomService
 from studio.services.rating.service import RatingService
 from studio.services.rating.thumbs import ThumbService
 from studio.ui.launch import page_options
@@ -31,6 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
 @pytest.fixture
 def hall(server: Hall, settings: Settings) -> Iterator[Hall]:
     server.services.rating = server.rating = RatingService(settings)
+    server.services.rooms = RoomService(server.rating)
     server.services.thumbs = ThumbService(server.rating)
     yield server
     server.rating.close()

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from studio.domain.votes import NewPair, Origin
 from studio.errors import StoreError
+from studio.services.rating.rooms import RoomService
 from studio.services.rating.service import RatingService
 from studio.ui.rating.hub_login import account_of, login_offered
 from studio.ui.rating.json_answers import MAX_BODY
@@ -148,7 +149,7 @@ def test_a_store_that_fails_pauses_the_vote_and_its_place_is_not_told(
         def rules(self) -> Any:
             raise StoreError("The store at db.internal:5432/votes cannot be used: gone.")
 
-    hall.services.rating = Gone(hall.services.settings)
+    hall.services.rooms = RoomService(Gone(hall.services.settings))
     answer = hall.post("hello")
     refused(answer, 503, "Voting pauses for a moment")
     assert "db.internal" not in answer.text
@@ -171,7 +172,7 @@ def test_a_defect_is_logged_and_not_told(hall: Hall, caplog: pytest.LogCaptureFi
         def rules(self) -> Any:
             raise RuntimeError("the secret of the house")
 
-    hall.services.rating = Broken(hall.services.settings)
+    hall.services.rooms = RoomService(Broken(hall.services.settings))
     answer = hall.post("hello")
     refused(answer, 500, "log")
     assert "secret" not in answer.text

@@ -14,6 +14,7 @@ import pytest
 
 from studio.config import Settings
 from studio.domain.votes import AnswerPair, Ballots, Choice, NewPair, Origin, Press, Rater, RatingRules, Vote
+from studio.services.rating.rooms import RoomService
 from studio.services.rating.service import RatingService
 from studio.services.statistics.agreement import measure_agreement
 from studio.services.statistics.intervals import Interval
@@ -214,19 +215,19 @@ def add_pairs(rating: RatingService, n: int, *players: Origin) -> None:
 @pytest.fixture
 def panel(rating: RatingService) -> ResultsPanel:
     with gr.Blocks():
-        return ResultsPanel(rating)
+        return ResultsPanel(RoomService(rating), gr.State(""))
 
 
 def test_the_panel_shows_what_was_voted(rating: RatingService, panel: ResultsPanel) -> None:
     operator = Visitor(operator=True)
-    empty = panel.look(operator, NOW, *ALL)
+    empty = panel.look(operator, "", NOW, *ALL)
     assert "No votes yet" in empty[panel.counts]
     assert empty[panel.body].visible is empty[panel.leads].visible is False
     add_pairs(rating, 8, RED, BLUE, BASE)
     rng = random.Random(1)
     for name in ("Ann", "Bo", "Cy"):
         cast(rating, name, rng.choices(["left", "right", "tie"], k=24))  # type: ignore[arg-type]
-    updates = panel.look(operator, NOW, *ALL)
+    updates = panel.look(operator, "", NOW, *ALL)
     assert updates[panel.body].visible is True
     assert "72 votes by 3 raters on 24 pairs count" in updates[panel.counts]
     assert updates[panel.preferences].count("<li>") == 3
@@ -234,12 +235,12 @@ def test_the_panel_shows_what_was_voted(rating: RatingService, panel: ResultsPan
     assert {name for name, _ in updates[panel.raters].choices} == {"Ann", "Bo", "Cy"}
     assert json.loads(updates[panel.ratings.chart])["data"]
     # a visitor sees the result when voting is over, and no names
-    while_open = panel.look(Visitor(), NOW, *ALL)
+    while_open = panel.look(Visitor(), "", NOW, *ALL)
     assert while_open[panel.preferences] == view.secret()
     assert while_open[panel.leads_body].visible is False
     assert not {panel.table, panel.standings, panel.rates.chart, panel.ratings.chart} & set(while_open)
     rating.set_rules(dataclasses.replace(rating.rules(), open=False))
-    theirs = panel.look(Visitor(), NOW, *ALL)
+    theirs = panel.look(Visitor(), "", NOW, *ALL)
     assert theirs[panel.preferences] == updates[panel.preferences]
     assert theirs[panel.raters].choices == []
     assert "Ann" not in theirs[panel.per_rater.chart]
@@ -251,10 +252,10 @@ def test_filters_come_off_again(rating: RatingService, panel: ResultsPanel) -> N
     cast(rating, "Ann", ["left"] * 6)
     hasty = cast(rating, "Bo", ["left"] * 4, seconds=0.3)
     chosen = (0, 1, False, False, list(SOURCES), [])
-    assert "4 of 10 (4 faster than 1 s)" in panel.look(operator, NOW, *chosen)[panel.counts]
+    assert "4 of 10 (4 faster than 1 s)" in panel.look(operator, "", NOW, *chosen)[panel.counts]
     by_hand = (0, 0, False, False, list(SOURCES), [hasty.id])
-    assert "4 of 10 (4 by 1 rater left out by hand)" in panel.look(operator, NOW, *by_hand)[panel.counts]
-    everything = panel.count_everything(operator)
+    assert "4 of 10 (4 by 1 rater left out by hand)" in panel.look(operator, "", NOW, *by_hand)[panel.counts]
+    everything = panel.count_everything(operator, "")
     assert "Nothing is left out" in everything[panel.counts]
     assert (everything[panel.min_seconds], everything[panel.sources]) == (0, list(SOURCES))
     assert everything[panel.raters].value == []
@@ -262,13 +263,13 @@ def test_filters_come_off_again(rating: RatingService, panel: ResultsPanel) -> N
 
 def test_a_tick_computes_only_for_new_votes(rating: RatingService, panel: ResultsPanel) -> None:
     operator = Visitor(operator=True)
-    assert list(panel.tick(operator, None, NOW, *ALL)) == [panel.seen]  # nobody has opened the tab: nothing is read
+    assert list(panel.tick(operator, "", None, NOW, *ALL)) == [panel.seen]  # nobody has opened the tab: nothing is read
     add_pairs(rating, 6, RED, BASE)
     cast(rating, "Ann", ["left"] * 2)
-    seen = panel.look(operator, NOW, *ALL)[panel.seen]
-    assert list(panel.tick(operator, seen, NOW, *ALL)) == [panel.seen]
+    seen = panel.look(operator, "", NOW, *ALL)[panel.seen]
+    assert list(panel.tick(operator, "", seen, NOW, *ALL)) == [panel.seen]
     cast(rating, "Bo", ["right"])
-    assert "3 votes by 2 raters" in panel.tick(operator, seen, NOW, *ALL)[panel.counts]
+    assert "3 votes by 2 raters" in panel.tick(operator, "", seen, NOW, *ALL)[panel.counts]
 
 
 def test_a_changed_mind_shows_after_refresh(rating: RatingService) -> None:
@@ -277,11 +278,11 @@ def test_a_changed_mind_shows_after_refresh(rating: RatingService) -> None:
     served = rating.serve(rater)
     assert served is not None
     rating.vote(rater, served.pair_id, served.token, "left", 3.0)
-    reader = Reader(lambda: rating)
-    before = reader.read(VoteFilters())
-    assert reader.read(VoteFilters()) is before
+    reader = Reader(lambda room: rating)
+    before = reader.read("", VoteFilters())
+    assert reader.read("", VoteFilters()) is before
     rating.vote(rater, served.pair_id, served.token, "right", 3.0)
-    (after,) = reader.read(VoteFilters(), anew=True).result.report.matches
+    (after,) = reader.read("", VoteFilters(), anew=True).result.report.matches
     assert after.rate == 1 - before.result.report.matches[0].rate  # type: ignore[operator]
 
 
@@ -308,7 +309,7 @@ def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
             with gr.Tab("Other"):
                 gr.Markdown("elsewhere")
             with gr.Tab("Rate"):
-                ResultsPanel(rating).bind(shared, app)
+                ResultsPanel(RoomService(rating), gr.State("")).bind(shared, app)
     _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
     try:
         add_pairs(rating, 8, RED, BASE)
