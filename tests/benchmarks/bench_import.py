@@ -75,7 +75,7 @@ def run(command: list[str], env: dict[str, str]) -> tuple[float, float, str]:
         output.seek(0)
         told = output.read()
     assert status == 0, told
-    return seconds, usage.ru_maxrss / 1000, told
+    return seconds, usage.ru_maxrss / 1000, f"{usage.ru_utime + usage.ru_stime:.1f} s of computing; {told}"
 
 
 def main() -> None:

@@ -55,11 +55,17 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """An imported dataset, what it was read as, and what a person should know about it, one sentence each."""
+    """An imported dataset, what a person should know about it, one sentence each, and what its file was seen to hold; None where none
+    was read."""
 
     dataset: PreferenceDataset
     warnings: tuple[str, ...]
-    shape: str = ""
+    seen: ImportPreview | None = None
+
+    @property
+    def shape(self) -> str:
+        """What the file was read as; empty where none was."""
+        return self.seen.shape if self.seen else ""
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ class DatasetService:
         """
         source = Path(path)
         parsed = preference_rows.parse_file(source, self._max_bytes, options, self._max_rows)
-        return self._keep(self._with_parts(parsed, parts, options, source.name, _stem(source)), parts)
+        return self._keep_read(parsed, parts, options, source.name, _stem(source))
 
     def import_hub(
         self,
@@ -151,7 +157,7 @@ class DatasetService:
         """
         rows = hub_rows(dataset_id, split, limit, config, self._max_bytes, self._max_rows)
         parsed = preference_rows.parse_rows(rows, dataset_id, options)
-        return self._keep(self._with_parts(parsed, parts, options, f"hub:{dataset_id}", dataset_id), parts)
+        return self._keep_read(parsed, parts, options, f"hub:{dataset_id}", dataset_id)
 
     def named(self, text: str) -> ImportReport:
         """The dataset of that id; or that of a file, imported unless just that is here already.
@@ -170,8 +176,8 @@ class DatasetService:
         made = as_dataset("", parsed)
         for info in self.list():
             if info.source == path.name and self.get(info.id).content_hash == made.content_hash:
-                return ImportReport(self.get(info.id), (), parsed.shape)
-        return self._keep(self._with_parts(parsed, NO_PARTS, AS_IT_IS, path.name, _stem(path)), NO_PARTS)
+                return ImportReport(self.get(info.id), (), preview(parsed, AS_IT_IS))
+        return self._keep_read(parsed, NO_PARTS, AS_IT_IS, path.name, _stem(path))
 
     def preview_file(self, path: str | Path, options: ReadOptions = AS_IT_IS) -> ImportPreview:
         """What a file would be read as, and its first row; nothing is kept.
@@ -194,6 +200,12 @@ class DatasetService:
         rows = hub_rows(dataset_id, split, limit, config, self._max_bytes, self._max_rows)
         told = dataclasses.replace(options, skip_broken=True)
         return preview(preference_rows.parse_rows(rows, dataset_id, told), options)
+
+    def _keep_read(
+        self, parsed: Parsed, parts: ImportParts, options: ReadOptions, source: str, title: str
+    ) -> ImportReport:
+        kept = self._keep(self._with_parts(parsed, parts, options, source, title), parts)
+        return dataclasses.replace(kept, seen=preview(parsed, options))
 
     def _with_parts(self, parsed: Parsed, parts: ImportParts, options: ReadOptions, source: str, title: str) -> Parsed:
         """What was read, with its name and what comes with it."""
@@ -328,7 +340,7 @@ class DatasetService:
                 f"{parsed.title} could not be kept ({error.strerror}); nothing was imported. "
                 f"Make room or choose another folder for STUDIO_IMPORTED_DIR ({self._imported_dir})."
             ) from None
-        return ImportReport(self._load(path), tuple(warnings), parsed.shape)
+        return ImportReport(self._load(path), tuple(warnings))
 
 
 def counted(dataset: PreferenceDataset) -> str:

@@ -144,6 +144,7 @@ def test_a_run_whose_node_dies_is_finished_on_another(cluster: Any, settings: Se
         cluster.remove_node(dead)
         add_node(cluster)
     assert view.status.state == "done", view.status.message
+    assert view.status.restarts == 1
     assert view.has_adapter
     assert view.adapter_share is not None
     told = read_events(folder)[0]
