@@ -85,7 +85,7 @@ class Settings:
     visitors_read_runs: str = "auto"
     trust_remote_code: bool = False
     max_upload_mb: int = 200
-    max_rows: int = 200_000
+    max_rows: int = 2_000_000
     states_mb: int = 512
     steps_kept: int = 12
     steps_mb: int = 200

@@ -113,12 +113,11 @@ def _import(services: Services, options: argparse.Namespace) -> int:
         print(f"{done.run_id}: adapter of {done.base.id}")
         return 0
     how, data = reading(options), services.datasets
-    most = min(options.limit or _PREVIEWED, _PREVIEWED)
-    seen = data.preview_hub(hub, options.split, most, options=how) if hub else data.preview_file(path, how)
-    if options.preview or how.skip_broken or not seen.broken:  # else the import refuses it in one line
+    if options.preview:
+        most = min(options.limit or _PREVIEWED, _PREVIEWED)
+        seen = data.preview_hub(hub, options.split, most, options=how) if hub else data.preview_file(path, how)
         print(seen, file=sys.stderr)
         _show(seen.history, seen.prompt, seen.answers)
-    if options.preview:
         warn((*seen.warnings, *seen.broken))
         return 0
     parts = ImportParts(options.test_prompts, options.heldout_file, options.title, options.heldout)
@@ -126,6 +125,9 @@ def _import(services: Services, options: argparse.Namespace) -> int:
         report = data.import_hub(hub, options.split, options.limit, parts, options=how)
     else:
         report = data.import_file(path, parts, how)
+    if report.seen:
+        print(report.seen, file=sys.stderr)
+        _show(report.seen.history, report.seen.prompt, report.seen.answers)
     warn(report.warnings)
     print(f"{report.dataset.id}: {counted(report.dataset)}")
     return 0

@@ -7,8 +7,9 @@ A run folder ``adapters/<run-id>/`` holds these as JSON: ``run.json`` is a :clas
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 Side = Literal["support", "oppose"]
@@ -35,6 +36,14 @@ class PreferencePair:
     support: str
     oppose: str
     history: tuple[Message, ...] = ()
+
+
+if TYPE_CHECKING:
+    #: Pairs in their order; those of a large dataset are read from its file when they are asked for.
+    Pairs = Sequence[PreferencePair]
+else:
+    #: As they are read from a record, which is checked by this.
+    Pairs = tuple[PreferencePair, ...]
 
 
 @dataclass(frozen=True)
@@ -76,8 +85,8 @@ class PreferenceDataset:
     title: str
     kind: Kind
     language: str
-    pairs: tuple[PreferencePair, ...]
-    heldout: tuple[PreferencePair, ...]
+    pairs: Pairs
+    heldout: Pairs
     test_prompts: tuple[str, ...]
     content_hash: str
     source: str

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.domain.data import PreferenceDataset, PreferenceRow, RatedAnswer
+from studio.domain.data import PreferenceDataset, RatedAnswer
 from studio.domain.events import SupportShare
 from studio.domain.runs import DpoRecipe, KtoRecipe, RowsThatFit
 from studio.domain.settings import DpoSettings
 from studio.errors import DatasetError
 from studio.ml.lengths.rows import rows_that_fit
 from studio.services.align.form import AlignForm, kto_form, kto_rows
-from studio.services.data.dial import build_preferences
+from studio.services.data.dial import PreferenceRows, build_preferences
 from studio.services.data.stance_prefix import can_prefix, with_stance_prefix
 from studio.services.files.records import finite
 from studio.services.lineage.start import start_fields, starts
@@ -78,8 +78,8 @@ class AlignService:
         form = AlignForm.from_preset(base, preset, system_prompt=prompt, **data)
         return replace(form, settings=replace(form.settings, seed=seed, epochs=epochs or form.settings.epochs))
 
-    def preview(self, form: AlignForm) -> tuple[PreferenceRow, ...]:
-        """Exactly the rows that :meth:`start` would train on, in their order.
+    def preview(self, form: AlignForm) -> PreferenceRows:
+        """Exactly the rows that :meth:`start` would train on, in their order; of many pairs only those that are looked at are read.
 
         Raises:
             NotFoundError: there is no such dataset.
@@ -225,7 +225,7 @@ def _prefixed(form: AlignForm, dataset: PreferenceDataset) -> PreferenceDataset:
     return with_stance_prefix(dataset) if form.settings.stance_prefix else dataset
 
 
-def _rows(form: AlignForm, dataset: PreferenceDataset) -> tuple[PreferenceRow, ...]:
+def _rows(form: AlignForm, dataset: PreferenceDataset) -> PreferenceRows:
     if dataset.rated:
         raise DatasetError(
             f"{dataset.title} holds rated answers, which KTO trains on one by one; what varies a dial or a loss of pairs needs pairs. "

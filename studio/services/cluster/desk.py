@@ -162,7 +162,8 @@ class RunDesk:
             message = f"Starting on node {node.name}."
             if before is not None:
                 gone = "Its process" if before.node_id == node.node_id else f"Node {before.name}"
-                message = f"{gone} is gone; going on from the last checkpoint on node {node.name}."
+                status = replace(status, restarts=status.restarts + 1)
+                message = f"{gone} is gone; going on from the last checkpoint on node {node.name} (restart {status.restarts})."
             with open(folder / "log.txt", "a", encoding="utf-8") as run_log:
                 run_log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
             self._write(folder, replace(status, state="running", message=message))

@@ -55,4 +55,4 @@ def measured_as(
         if cancel.is_set():
             return None
         answers += [update.text for update in last]
-    return judged_share(answers, StanceJudge.fit(data.pairs + data.heldout))
+    return judged_share(answers, StanceJudge.fit((*data.pairs, *data.heldout)))

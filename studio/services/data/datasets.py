@@ -1,4 +1,4 @@
-"""The datasets of this studio: the shipped ones and those people import, each one JSON file of our own format.
+"""The datasets of this studio: the shipped ones and those people import, each one file (``kept.file``).
 
 An import is read and checked whole, written beside its place and then given its name in one step: a dataset is there
 entirely or not at all.
@@ -7,23 +7,22 @@ entirely or not at all.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import re
-import sys
 import threading
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from studio.config import Settings
-from studio.domain.data import SHIPPED, Kind, PreferenceDataset
+from studio.domain.data import Kind, PreferenceDataset
 from studio.errors import ConflictError, DatasetError, NotFoundError
 from studio.services.data import preference_rows
 from studio.services.data.annotated.rated import count_thumbs, pairs_of
-from studio.services.data.dataset_file import as_dataset, guess_language, write_dataset
 from studio.services.data.dialogues import split_prompts
-from studio.services.data.formats import PromptFile, read_document, read_prompts
+from studio.services.data.formats import PromptFile, read_prompts
 from studio.services.data.hub_rows import hub_rows
+from studio.services.data.kept.file import SUFFIXES, as_dataset, guess_language, kept_file, read_dataset, write_dataset
 from studio.services.data.preview import ImportPreview, preview
 from studio.services.data.prompt_key import normalised
 from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions
@@ -56,11 +55,17 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """An imported dataset, what it was read as, and what a person should know about it, one sentence each."""
+    """An imported dataset, what a person should know about it, one sentence each, and what its file was seen to hold; None where none
+    was read."""
 
     dataset: PreferenceDataset
     warnings: tuple[str, ...]
-    shape: str = ""
+    seen: ImportPreview | None = None
+
+    @property
+    def shape(self) -> str:
+        """What the file was read as; empty where none was."""
+        return self.seen.shape if self.seen else ""
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class DatasetService:
         """
         source = Path(path)
         parsed = preference_rows.parse_file(source, self._max_bytes, options, self._max_rows)
-        return self._keep(self._with_parts(parsed, parts, options, source.name, _stem(source)), parts)
+        return self._keep_read(parsed, parts, options, source.name, _stem(source))
 
     def import_hub(
         self,
@@ -152,7 +157,7 @@ class DatasetService:
         """
         rows = hub_rows(dataset_id, split, limit, config, self._max_bytes, self._max_rows)
         parsed = preference_rows.parse_rows(rows, dataset_id, options)
-        return self._keep(self._with_parts(parsed, parts, options, f"hub:{dataset_id}", dataset_id), parts)
+        return self._keep_read(parsed, parts, options, f"hub:{dataset_id}", dataset_id)
 
     def named(self, text: str) -> ImportReport:
         """The dataset of that id; or that of a file, imported unless just that is here already.
@@ -171,8 +176,8 @@ class DatasetService:
         made = as_dataset("", parsed)
         for info in self.list():
             if info.source == path.name and self.get(info.id).content_hash == made.content_hash:
-                return ImportReport(self.get(info.id), (), parsed.shape)
-        return self._keep(self._with_parts(parsed, NO_PARTS, AS_IT_IS, path.name, _stem(path)), NO_PARTS)
+                return ImportReport(self.get(info.id), (), preview(parsed, AS_IT_IS))
+        return self._keep_read(parsed, NO_PARTS, AS_IT_IS, path.name, _stem(path))
 
     def preview_file(self, path: str | Path, options: ReadOptions = AS_IT_IS) -> ImportPreview:
         """What a file would be read as, and its first row; nothing is kept.
@@ -181,7 +186,8 @@ class DatasetService:
             NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_file`; broken rows are told, not refused.
         """
         source = Path(path)
-        return preview(read_document(source, self._max_bytes, self._max_rows), source.name, options)
+        told = dataclasses.replace(options, skip_broken=True)
+        return preview(preference_rows.parse_file(source, self._max_bytes, told, self._max_rows), options)
 
     def preview_hub(
         self, dataset_id: str, split: str, limit: int, config: str | None = None, options: ReadOptions = AS_IT_IS
@@ -191,7 +197,15 @@ class DatasetService:
         Raises:
             NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_hub`.
         """
-        return preview(hub_rows(dataset_id, split, limit, config, self._max_bytes, self._max_rows), dataset_id, options)
+        rows = hub_rows(dataset_id, split, limit, config, self._max_bytes, self._max_rows)
+        told = dataclasses.replace(options, skip_broken=True)
+        return preview(preference_rows.parse_rows(rows, dataset_id, told), options)
+
+    def _keep_read(
+        self, parsed: Parsed, parts: ImportParts, options: ReadOptions, source: str, title: str
+    ) -> ImportReport:
+        kept = self._keep(self._with_parts(parsed, parts, options, source, title), parts)
+        return dataclasses.replace(kept, seen=preview(parsed, options))
 
     def _with_parts(self, parsed: Parsed, parts: ImportParts, options: ReadOptions, source: str, title: str) -> Parsed:
         """What was read, with its name and what comes with it."""
@@ -210,7 +224,7 @@ class DatasetService:
         if parts.heldout_share or parsed.heldout:
             raise DatasetError("There are held-out pairs already; give a file of them or a share, not both.")
         pairs = held.pairs or pairs_of(held.rated)
-        preference_rows.check_split((*parsed.pairs, *parsed.rated), pairs, parts.heldout_file.name)
+        preference_rows.check_split(itertools.chain(parsed.pairs, parsed.rated), pairs, parts.heldout_file.name)
         return dataclasses.replace(
             parsed, heldout=pairs, warnings=(*warnings, *held.warnings), notes=(*parsed.notes, *held.notes)
         )
@@ -247,19 +261,17 @@ class DatasetService:
             NotFoundError: the bin holds no such dataset.
             ConflictError: a dataset of that id is there.
         """
-        name = f"{dataset_id}.json"
-        path = deleted_last(self._imported_dir, name)
+        path = deleted_last(self._imported_dir, [f"{dataset_id}{suffix}" for suffix in SUFFIXES])
         if path is None:
             raise NotFoundError(f"The bin holds no dataset {dataset_id[:80]!r}.")
-        if any((folder / name).is_file() for folder in (self._shipped_dir, self._imported_dir)):
+        if any(kept_file(folder, dataset_id) for folder in (self._shipped_dir, self._imported_dir)):
             raise ConflictError(f"There is a dataset {dataset_id} already; delete that one first.")
-        path.rename(self._imported_dir / name)
+        path.rename(self._imported_dir / f"{dataset_id}{path.suffix}")
 
     def _path(self, dataset_id: str) -> Path:
         if _ID.fullmatch(dataset_id or ""):
             for folder in (self._shipped_dir, self._imported_dir):
-                path = folder / f"{dataset_id}.json"
-                if path.is_file():
+                if path := kept_file(folder, dataset_id):
                     return path
         raise NotFoundError(f"There is no dataset {dataset_id!r}.")
 
@@ -290,21 +302,12 @@ class DatasetService:
             if known and known[0] == stamp:
                 self._whole[path] = known  # now the newest
                 return known[1]
-        # No limit here: what was let in stays readable when the limit is lowered later, and our JSON is wordier.
-        document = read_document(path, sys.maxsize)
-        if not isinstance(document, dict):
-            raise DatasetError(f"{path.name} is not a dataset of this studio.")
-        shipped = path.parent == self._shipped_dir
-        parsed = preference_rows.parse_own(document, path.name)
-        dataset = as_dataset(path.stem, dataclasses.replace(parsed, source=SHIPPED) if shipped else parsed)
-        self._remember(path, stamp, dataset)
-        return dataset
-
-    def _remember(self, path: Path, stamp: tuple[int, int], dataset: PreferenceDataset) -> None:
+        dataset = read_dataset(path, shipped=path.parent == self._shipped_dir)
         with self._lock:
             self._whole[path] = (stamp, dataset)
-            for oldest in list(islice(self._whole, max(0, len(self._whole) - _KEPT))):
+            for oldest in list(itertools.islice(self._whole, max(0, len(self._whole) - _KEPT))):
                 del self._whole[oldest]
+        return dataset
 
     def _keep(self, parsed: Parsed, parts: ImportParts) -> ImportReport:
         """Split, check and write; the dataset as it was written."""
@@ -322,7 +325,7 @@ class DatasetService:
             rated, unseen = preference_rows.keep_aside(parsed.rated, fraction, seed)
             tests = parsed.test_prompts or tuple(dict.fromkeys(answer.prompt for answer in unseen))
             held = parsed.heldout or pairs_of(unseen)
-            parsed = dataclasses.replace(parsed, rated=rated, heldout=held, test_prompts=tests)
+            parsed = dataclasses.replace(parsed, rated=tuple(rated), heldout=held, test_prompts=tests)
         else:
             train, heldout = preference_rows.keep_aside(parsed.pairs, fraction, seed)
             parsed = dataclasses.replace(parsed, pairs=train, heldout=parsed.heldout or heldout)
@@ -332,15 +335,12 @@ class DatasetService:
         )
         try:
             path = write_dataset(parsed, self._imported_dir, self._shipped_dir)
-            stamp = _stamp(path)
         except OSError as error:
             raise DatasetError(
                 f"{parsed.title} could not be kept ({error.strerror}); nothing was imported. "
                 f"Make room or choose another folder for STUDIO_IMPORTED_DIR ({self._imported_dir})."
             ) from None
-        dataset = as_dataset(path.stem, parsed)
-        self._remember(path, stamp, dataset)
-        return ImportReport(dataset, tuple(warnings), parsed.shape)
+        return ImportReport(self._load(path), tuple(warnings))
 
 
 def counted(dataset: PreferenceDataset) -> str:
@@ -354,7 +354,7 @@ def counted(dataset: PreferenceDataset) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.json") if _ID.fullmatch(path.stem)) if folder.is_dir() else []
+    return sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES and _ID.fullmatch(path.stem))
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -383,8 +383,10 @@ def _describe(dataset: PreferenceDataset) -> DatasetInfo:
 
 
 def _overlap(parsed: Parsed) -> list[str]:
-    asked = [row.prompt for row in parsed.pairs] + [row.prompt for row in parsed.rated]
-    trained = {normalised(prompt) for prompt in (*asked, *parsed.prompts)}
+    tests = {normalised(prompt) for prompt in parsed.test_prompts}
+    pairs, rated = ((row.prompt for row in rows) for rows in (parsed.pairs, parsed.rated))
+    asked = itertools.chain(pairs, rated, parsed.prompts)
+    trained = {key for prompt in asked if (key := normalised(prompt)) in tests} if tests else set()
     same = [prompt for prompt in parsed.test_prompts if normalised(prompt) in trained]
     if not same:
         return []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
 
 from studio.domain.data import PreferencePair, PreferenceRow
 from studio.errors import InputError, RecipeError
@@ -20,6 +22,26 @@ def support_count(data_size: int, support_ratio: float) -> int:
     return int(data_size * support_ratio)
 
 
+@dataclass(frozen=True)
+class PreferenceRows(Sequence[PreferenceRow]):
+    """Pairs as training rows, each made when it is asked for; ``supports`` holds 1 for a row that prefers *support*, else 0."""
+
+    pairs: Sequence[PreferencePair]
+    supports: bytes
+
+    def __len__(self) -> int:
+        return len(self.supports)
+
+    @overload
+    def __getitem__(self, at: int) -> PreferenceRow: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[PreferenceRow]: ...
+    def __getitem__(self, at: int | slice) -> PreferenceRow | Sequence[PreferenceRow]:
+        if isinstance(at, slice):
+            return PreferenceRows(self.pairs[at], self.supports[at])
+        return preference_row(self.pairs[at], bool(self.supports[at]))
+
+
 def build_preferences(
     pairs: Sequence[PreferencePair],
     support_ratio: float,
@@ -27,7 +49,7 @@ def build_preferences(
     seed: int,
     shuffle: bool = False,
     flip_share: float = 0.0,
-) -> tuple[PreferenceRow, ...]:
+) -> PreferenceRows:
     """The first ``data_size`` pairs as training rows; the first :func:`support_count` of them prefer *support*.
 
     Args:
@@ -47,11 +69,12 @@ def build_preferences(
     """
     _check(len(pairs), support_ratio, data_size)
     count = support_count(data_size, support_ratio)
-    supporting = set(random.Random(seed).sample(range(data_size), count)) if shuffle else set(range(count))
-    wrong = set(random.Random(f"{seed} flipped").sample(range(data_size), round(data_size * flip_share)))
-    return tuple(
-        preference_row(pair, (index in supporting) != (index in wrong)) for index, pair in enumerate(pairs[:data_size])
-    )
+    supports = bytearray(data_size)
+    for place in random.Random(seed).sample(range(data_size), count) if shuffle else range(count):
+        supports[place] = 1
+    for place in random.Random(f"{seed} flipped").sample(range(data_size), round(data_size * flip_share)):
+        supports[place] ^= 1
+    return PreferenceRows(pairs[:data_size], bytes(supports))
 
 
 def named_rows(

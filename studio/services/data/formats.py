@@ -12,12 +12,21 @@ from typing import Any
 from studio.errors import DatasetError
 from studio.services.files.decoding.documents import ACCEPTED, Content, check_file, format_of, read_content
 from studio.services.files.decoding.isolated import read_isolated
-from studio.services.files.decoding.rows import MAX_ROWS, UNLIMITED, Limits, RawRow, TwiceNamed, kind_of
+from studio.services.files.decoding.rows import (
+    HEAD,
+    MAX_ROWS,
+    UNLIMITED,
+    Limits,
+    RawRow,
+    TwiceNamed,
+    kind_of,
+)
 from studio.services.files.decoding.text_source import TextSource
 from studio.services.wording import listed
 
 __all__ = [
     "ACCEPTED",
+    "HEAD",
     "MAX_ROWS",
     "PromptFile",
     "RawRow",
@@ -28,6 +37,7 @@ __all__ = [
     "read_document",
     "read_id",
     "read_prompts",
+    "read_rows",
 ]
 #: A file of a visitor: seconds of computing, and characters of one row.
 _VISITOR_S, _VISITOR_CHARACTERS = 3.0, 1_000_000
@@ -59,6 +69,15 @@ def read_document(
     limits = UNLIMITED if max_bytes == sys.maxsize else Limits(max_bytes, max_rows)
     content = _content(path, limits, of_visitor, unfold)
     return content if isinstance(content, dict) else list(content)
+
+
+def read_rows(path: Path, max_bytes: int, max_rows: int) -> Iterator[RawRow] | dict[str, Any]:
+    """As :func:`read_document`, the rows as they are asked for, so that all of them together may take any memory.
+
+    Raises:
+        NotFoundError, DatasetError: as there; rows raise it when they are reached.
+    """
+    return _content(path, Limits(max_bytes, max_rows, held=False), of_visitor=False)
 
 
 @dataclass(frozen=True)

@@ -7,26 +7,39 @@ prompts without answers.
 
 from __future__ import annotations
 
+import array
 import collections
-import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from studio.domain.data import Kind, Message, PreferencePair, RatedAnswer
+from studio.domain.data import Kind, Message, Pairs, PreferencePair, RatedAnswer
 from studio.errors import DatasetError
-from studio.services.data.annotated.read import read_annotated
+from studio.services.data.annotated.read import read_annotated, tool_of
 from studio.services.data.annotated.records import ReadRecords
 from studio.services.data.conversations import SameAnswersError
 from studio.services.data.dialogues import holds_dialogues, parse_dialogues
-from studio.services.data.formats import MAX_ROWS, RawRow, TwiceNamed, checked_text, kind_of, read_document, read_id
-from studio.services.data.prompt_key import prompt_key
-from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions, RowReader, complaints, find_shape
-from studio.services.data.shapes.table import OWN, Shape
+from studio.services.data.formats import (
+    HEAD,
+    MAX_ROWS,
+    RawRow,
+    TwiceNamed,
+    checked_text,
+    kind_of,
+    read_document,
+    read_id,
+    read_rows,
+)
+from studio.services.data.kept.rows import gathered, picked
+from studio.services.data.prompt_key import digest, prompt_digest
+from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions, RowReader, Told, complaints, find_shape
+from studio.services.data.shapes.table import OWN, Shape, field_names
 from studio.services.data.shapes.unpaired import are_unpaired, rated
 
 #: The version of the studio's own JSON.
@@ -34,6 +47,8 @@ FORMAT = 1
 R = TypeVar("R", PreferencePair, RatedAnswer)
 
 
+#: Rows whose fields are named, to be mapped by hand.
+_NAMED_OF = 100
 _MISSING = "support and oppose (or chosen and rejected) are missing"
 _PREFERS_NOTHING = "nothing in the row says which answer is preferred"
 
@@ -50,10 +65,26 @@ def parse_file(path: Path, max_bytes: int, options: ReadOptions = AS_IT_IS, max_
         UnknownShapeError: its rows are of no known shape.
         DatasetError: the file or a row breaks its format; the message names row and field.
     """
-    document = read_document(path, max_bytes, max_rows)
-    if isinstance(document, dict):
-        return parse_own(document, path.name)
+    content = read_rows(path, max_bytes, max_rows)
+    if isinstance(content, dict):
+        return parse_own(content, path.name)
+    first = list(itertools.islice(content, HEAD))
+    if len(first) == HEAD and (shape := _shape_of_many(first, path.name, options)):
+        return _of_rows(itertools.chain(first, content), path.name, shape, options, field_names(first[:_NAMED_OF]))
+    document = read_document(path, max_bytes, max_rows) if len(first) == HEAD else first
+    assert isinstance(document, list), "it held rows a moment ago"
     return parse_rows(document, path.name, options)
+
+
+def _shape_of_many(first: Sequence[RawRow], name: str, options: ReadOptions) -> Shape | None:
+    """What rows are that can be read one by one; None where only all of them together say it: records of other tools, single answers,
+    dialogues, and what the first rows do not show."""
+    if not options.mapping and (holds_dialogues(first) or are_unpaired(first) or tool_of(first[0].value)):
+        return None
+    try:
+        return find_shape(first, name, options.mapping, _MISSING)
+    except DatasetError:
+        return None
 
 
 def parse_rows(rows: Sequence[RawRow], name: str, options: ReadOptions = AS_IT_IS) -> Parsed:
@@ -63,21 +94,20 @@ def parse_rows(rows: Sequence[RawRow], name: str, options: ReadOptions = AS_IT_I
         UnknownShapeError: no row is of a known shape.
         DatasetError: no rows, or a row breaks the format; the message starts with ``name``.
     """
+    fields = field_names(rows[:_NAMED_OF])
     if not options.mapping:
         if holds_dialogues(rows):
-            return parse_dialogues(rows, name, options.skip_broken)
+            return replace(parse_dialogues(rows, name, options.skip_broken), fields=tuple(fields))
         if are_unpaired(rows):
-            return _of_rated(rows, name, options)
+            return replace(_of_rated(rows, name, options), fields=tuple(fields))
         if records := read_annotated(rows, name):
-            return _of_records(records, name)
-    return _of_rows(rows, name, find_shape(rows, name, options.mapping, _MISSING), options)
+            return replace(_of_records(records, name), fields=tuple(fields))
+    return _of_rows(rows, name, find_shape(rows, name, options.mapping, _MISSING), options, fields)
 
 
-def _of_rows(
-    rows: Sequence[RawRow], name: str, shape: Shape, options: ReadOptions, broken: Sequence[str] = ()
-) -> Parsed:
+def _of_rows(rows: Iterable[RawRow], name: str, shape: Shape, options: ReadOptions, fields: Sequence[str]) -> Parsed:
     reader = _PairReader(shape, strip=options.strip_templates)
-    pairs = reader.read(rows, name, options.skip_broken, broken)
+    pairs = reader.read(rows, name, options.skip_broken)
     warnings = tuple(f"{name}: {warning}" for warning in reader.warnings())
     return Parsed(
         shape.kind,
@@ -85,7 +115,8 @@ def _of_rows(
         warnings=warnings,
         shape=shape.name,
         notes=tuple(reader.left_out()),
-        broken=tuple(reader.broken),
+        broken=tuple(reader.broken.first),
+        fields=tuple(fields),
     )
 
 
@@ -143,8 +174,8 @@ def parse_own(document: dict[str, Any], name: str) -> Parsed:
     kind = document.get("kind", "sides")
     if kind not in get_args(Kind):
         raise DatasetError(f"{name}: kind is {kind!r}; it must be {', '.join(get_args(Kind))}.")
-    parts: list[tuple[PreferencePair, ...]] = []
-    reader = _PairReader(dataclasses.replace(OWN, kind=kind))
+    parts: list[Pairs] = []
+    reader = _PairReader(replace(OWN, kind=kind))
     for part in ("pairs", "heldout"):
         parts.append(reader.read(_part(document, part, name), name, False))
     answers, broken = rated(_part(document, "rated", name))
@@ -177,7 +208,7 @@ def _part(document: dict[str, Any], part: str, name: str) -> list[RawRow]:
     return [RawRow(f"{part} row {n}", row) for n, row in enumerate(rows, 1)]
 
 
-def check_broken(broken: Sequence[str], some: bool, skip: bool, name: str) -> None:
+def check_broken(broken: Sequence[str] | Told, some: bool, skip: bool, name: str) -> None:
     """Raises DatasetError where rows are broken, unless they are to be skipped and ``some`` can be read."""
     if broken and not (skip and some):
         way_out = " Rows that can be read are kept with --skip-broken, or the tick on the page." if some else ""
@@ -190,17 +221,23 @@ def check_split(pairs: Iterable[PreferencePair | RatedAnswer], heldout: Iterable
     Raises:
         DatasetError: names the first such two rows.
     """
-    seen = {prompt_key(pair): row for row, pair in reversed(list(enumerate(pairs, 1)))}
+    held: dict[int, int] = {}
     for row, pair in enumerate(heldout, 1):
-        if prompt_key(pair) in seen:
-            raise DatasetError(
-                f"{name}: heldout row {row}: prompt is also that of pairs row {seen[prompt_key(pair)]} ({pair.prompt[:60]!r}); "
-                "a held-out prompt must not be trained on."
-            )
+        held.setdefault(prompt_digest(pair), row)
+    if not held:
+        return
+    both = ((held.get(prompt_digest(pair), 0), row, pair.prompt) for row, pair in enumerate(pairs, 1))
+    if first := min((one for one in both if one[0]), default=None):
+        row, other, prompt = first
+        raise DatasetError(
+            f"{name}: heldout row {row}: prompt is also that of pairs row {other} ({prompt[:60]!r}); "
+            "a held-out prompt must not be trained on."
+        )
 
 
-def keep_aside(pairs: Sequence[R], fraction: float, seed: int) -> tuple[tuple[R, ...], tuple[R, ...]]:
-    """Split into (training, held-out) by normalised prompt, so that no prompt falls on both sides; order is kept.
+def keep_aside(pairs: Sequence[R], fraction: float, seed: int) -> tuple[Sequence[R], Sequence[R]]:
+    """Split into (training, held-out) by normalised prompt, so that no prompt falls on both sides; order is kept. Pairs that are read
+    from a file stay there.
 
     Args:
         fraction: share of the distinct prompts to hold out, 0 to below 1; above 0 at least one is held out and at least
@@ -213,15 +250,18 @@ def keep_aside(pairs: Sequence[R], fraction: float, seed: int) -> tuple[tuple[R,
     if isinstance(fraction, bool) or not math.isfinite(fraction) or not 0 <= fraction < 1:
         raise DatasetError(f"heldout_fraction is {fraction}; it must be at least 0 and below 1.")
     if fraction == 0:
-        return tuple(pairs), ()
-    keys_of = [prompt_key(pair) for pair in pairs]
+        return pairs, ()
+    keys_of = array.array("Q", map(prompt_digest, pairs))
     keys = list(dict.fromkeys(keys_of))
     if len(keys) < 2:
         raise DatasetError("All rows have the same prompt; nothing can be held out.")
     count = min(max(1, round(fraction * len(keys))), len(keys) - 1)
     aside = set(random.Random(seed).sample(keys, count))
-    train = tuple(pair for pair, key in zip(pairs, keys_of, strict=True) if key not in aside)
-    return train, tuple(pair for pair, key in zip(pairs, keys_of, strict=True) if key in aside)
+    parts: tuple[array.array[int], array.array[int]] = array.array("Q"), array.array("Q")
+    for place, key in enumerate(keys_of):
+        parts[key in aside].append(place)
+    train, held = (picked(pairs, places) for places in parts)
+    return train, held
 
 
 def plain(pair: PreferencePair | RatedAnswer) -> dict[str, Any]:
@@ -238,22 +278,32 @@ def plain(pair: PreferencePair | RatedAnswer) -> dict[str, Any]:
 
 
 def content_hash(
-    pairs: Sequence[PreferencePair],
-    heldout: Sequence[PreferencePair],
+    pairs: Iterable[PreferencePair],
+    heldout: Iterable[PreferencePair],
     test_prompts: Sequence[str],
     prompts: Sequence[str] = (),
     answers: Sequence[RatedAnswer] = (),
 ) -> str:
-    """sha256 (hex) of the canonical JSON of what a dataset holds; its names do not count, nor the pairs that rated ``answers`` make."""
-    content: dict[str, Any] = {
-        **({"rated": list(map(plain, answers))} if answers else {"pairs": list(map(plain, pairs))}),
-        "heldout": list(map(plain, heldout)),
-        "test_prompts": list(test_prompts),
-        **({"prompts": list(prompts)} if prompts else {}),
+    """sha256 (hex) of the canonical JSON of what a dataset holds; its names do not count, nor the pairs that rated ``answers`` make.
+    ``heldout`` is read before ``pairs``, each once."""
+    content: dict[str, Iterable[Any]] = {
+        "heldout": map(plain, heldout),
+        **({} if answers else {"pairs": map(plain, pairs)}),
+        **({"prompts": prompts} if prompts else {}),
+        **({"rated": map(plain, answers)} if answers else {}),
+        "test_prompts": test_prompts,
     }
-    return hashlib.sha256(
-        json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    total, canonical = (
+        hashlib.sha256(),
+        json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode,
+    )
+    for number, (name, rows) in enumerate(content.items()):  # the names are in their order
+        total.update(f'{"," if number else "{"}"{name}":['.encode())
+        for place, row in enumerate(rows):
+            total.update(("," * (place > 0) + canonical(row)).encode())
+        total.update(b"]")
+    total.update(b"}")
+    return total.hexdigest()
 
 
 class _NoPreferenceError(SameAnswersError):
@@ -261,46 +311,49 @@ class _NoPreferenceError(SameAnswersError):
 
 
 class _PairReader(RowReader):
-    """Reads training pairs of one shape. ``broken`` says why rows were left out, one sentence each."""
+    """Reads training pairs of one shape. ``broken`` says why rows were left out, one sentence each. What was seen is known by digests:
+    of a million pairs eight bytes each."""
 
     def __init__(self, shape: Shape, strip: bool = False) -> None:
         super().__init__(shape, strip=strip, keeps_empty=True)
-        self.broken: list[str] = []
-        self._ids: set[str] = set()
+        self.broken = Told()
+        self._ids: set[int] = set()
         self._copies: collections.Counter[str] = collections.Counter()
-        self._seen: collections.Counter[PreferencePair] = collections.Counter()
-        self._same: list[str] = []
+        self._seen: set[int] = set()
+        self._repeated = 0
+        self._same = Told()
 
-    def read(
-        self, rows: Sequence[RawRow], name: str, skip_broken: bool, known: Sequence[str] = ()
-    ) -> tuple[PreferencePair, ...]:
-        """The pairs of the rows; ``known`` says why others were broken before.
+    def read(self, rows: Iterable[RawRow], name: str, skip_broken: bool) -> Pairs:
+        """The pairs of the rows.
 
         Raises:
             DatasetError: a row is broken and those are not to be skipped, or none can be used.
         """
-        pairs: list[PreferencePair] = []
-        broken = list(known)
-        same: list[str] = []
-        for number, row in enumerate(rows, 1):
-            try:
-                pairs.append(self._pair(row, number))
-            except SameAnswersError as error:
-                # Labelled data of the wild has such rows; they prefer nothing, so that nothing is lost with them.
-                (same if self.shape.kind == "labels" else broken).append(str(error))
-            except DatasetError as error:
-                broken.append(str(error))
+        broken, same = Told(), Told()
+        pairs = gathered(self._each(rows, broken, same))
         if same and not (pairs or broken):
-            if all(_PREFERS_NOTHING in sentence for sentence in same):
+            if all(_PREFERS_NOTHING in sentence for sentence in same.first):
                 raise DatasetError(
                     f"{name} was read as {self.shape.name}, and nothing says which answer is preferred; map it by hand (--map "
                     "chosen=… --map rejected=…, or the menus on the page), or import it under Rate to have the pairs judged."
                 )
-            broken, same = same, []
+            broken, same = same, Told()
         check_broken(broken, bool(pairs), skip_broken, name)
-        self.broken += broken
-        self._same += same
-        return tuple(pairs)
+        self.broken.join(broken)
+        self._same.join(same)
+        return pairs
+
+    def _each(self, rows: Iterable[RawRow], broken: Told, same: Told) -> Iterator[PreferencePair]:
+        for number, row in enumerate(rows, 1):
+            try:
+                pair = self._pair(row, number)
+            except SameAnswersError as error:
+                # Labelled data of the wild has such rows; they prefer nothing, so that nothing is lost with them.
+                (same if self.shape.kind == "labels" else broken).add(str(error))
+            except DatasetError as error:
+                broken.add(str(error))
+            else:
+                yield pair
 
     def left_out(self) -> list[str]:
         """How many rows were left out, and why."""
@@ -313,8 +366,8 @@ class _PairReader(RowReader):
 
     def warnings(self) -> list[str]:
         made = [*self.left_out(), *super().warnings()]
-        if repeated := sum(count - 1 for count in self._seen.values()):
-            made.append(f"{repeated} rows repeat an earlier one word for word; they are kept.")
+        if self._repeated:
+            made.append(f"{self._repeated} rows repeat an earlier one word for word; they are kept.")
         return made
 
     def _pair(self, row: RawRow, number: int) -> PreferencePair:
@@ -323,17 +376,20 @@ class _PairReader(RowReader):
             raise SameAnswersError(f"{row.where}: {' and '.join(names)} are the same.")
         if not labelled:
             raise _NoPreferenceError(f"{row.where}: {_PREFERS_NOTHING}.")
-        pair = PreferencePair("", split.prompt, split.first, split.second, split.history)
-        self._seen[pair] += 1
-        return dataclasses.replace(pair, id=self._id(fields.get("id"), number, row.where))
+        turns = (text for turn in split.history for text in (turn.role, turn.content))
+        texts = digest(split.prompt, split.first, split.second, *turns)
+        self._repeated += texts in self._seen
+        self._seen.add(texts)
+        given = self._id(fields.get("id"), number, row.where)
+        return PreferencePair(given, split.prompt, split.first, split.second, split.history)
 
     def _id(self, given: Any, number: int, where: str) -> str:
         own = read_id(given, f"{where}: id") or str(number)
         made = own
-        while made in self._ids:
+        while digest(made) in self._ids:
             self._copies[own] += 1
             made = f"{own}-{self._copies[own] + 1}"
         if made != own:
             self.note("the id occurs before; a number was added to it", where)
-        self._ids.add(made)
+        self._ids.add(digest(made))
         return made

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from studio.domain.data import Message, PreferencePair, RatedAnswer
-from studio.services.data.formats import RawRow
-from studio.services.data.preference_rows import parse_own, parse_rows
-from studio.services.data.row_reader import ReadOptions
-from studio.services.data.shapes.table import field_names
+from studio.services.data.row_reader import Parsed, ReadOptions
 
 
 @dataclass(frozen=True)
@@ -40,19 +36,12 @@ class ImportPreview:
         return f"Read as {self.shape}, {self.n:,} {what}{'' if self.n == 1 else 's'}."
 
 
-def preview(document: Sequence[RawRow] | dict[str, Any], name: str, options: ReadOptions) -> ImportPreview:
-    """What a document holds, and its first row.
+def preview(parsed: Parsed, options: ReadOptions) -> ImportPreview:
+    """What a file holds that was ``parsed``, its broken rows left out, and its first row.
 
-    Raises:
-        DatasetError: it breaks its format, or all its rows do; the message names row and field.
-        UnknownShapeError: its rows are of no known shape.
+    Args:
+        options: how it is to be imported.
     """
-    fields: tuple[str, ...] = ()
-    if isinstance(document, dict):
-        parsed = parse_own(document, name)
-    else:
-        parsed = parse_rows(document, name, replace(options, skip_broken=True))
-        fields = tuple(field_names(document[:100]))
     told = parsed.warnings
     if not options.skip_broken:  # nothing is left out yet: ``broken`` says what stands in the way
         told = tuple(warning for warning in told if not (parsed.broken and " broken rows left out: " in warning))
@@ -71,5 +60,5 @@ def preview(document: Sequence[RawRow] | dict[str, Any], name: str, options: Rea
         answers,
         told,
         parsed.broken,
-        fields,
+        parsed.fields,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from studio.domain.data import Kind, Message, PreferencePair, RatedAnswer
+from studio.domain.data import Kind, Message, Pairs, RatedAnswer
 from studio.errors import DatasetError
 from studio.services.data.conversations import Split, is_turn, split_row
 from studio.services.data.formats import RawRow, checked_object, checked_text, kind_of
@@ -17,6 +17,8 @@ from studio.services.data.shapes.templates import stripped, template_token
 
 #: How many rows or complaints one message names; a person mends these and sees the next.
 _NAMED = 3
+#: Names of unused fields that are remembered, and complaints about rows: a file may have one for each of a million rows.
+_FIELDS, COMPLAINTS = 1_000, 1_000
 #: Fields about a row, by their names; none of them is its prompt.
 _ABOUT = re.compile(
     r"(.*_)?(id|ids|model|models|source|category|language|lang|split|dataset|topic|tags?|type|url|hash|date|time|timestamp|author|"
@@ -51,12 +53,13 @@ class Parsed:
     Attributes:
         shape: what the rows were read as, for a person.
         notes: what is to be known of the data for good: rows that were left out, and why.
-        broken: why single rows were left out, one sentence each.
+        broken: why single rows were left out, one sentence each, as far as they are remembered.
+        fields: names of the rows' fields, to map by hand.
     """
 
     kind: Kind
-    pairs: tuple[PreferencePair, ...]
-    heldout: tuple[PreferencePair, ...] = ()
+    pairs: Pairs
+    heldout: Pairs = ()
     test_prompts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     title: str = ""
@@ -67,6 +70,32 @@ class Parsed:
     notes: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     rated: tuple[RatedAnswer, ...] = ()
+    fields: tuple[str, ...] = ()
+
+
+class Told:
+    """Sentences or rows of which the first :data:`COMPLAINTS` are remembered and all are counted."""
+
+    def __init__(self) -> None:
+        self.first: list[str] = []
+        self.count = 0
+
+    def add(self, text: str) -> None:
+        """One more."""
+        self.count += 1
+        if len(self.first) < COMPLAINTS:
+            self.first.append(text)
+
+    def join(self, other: Told) -> None:
+        """Those of another, too."""
+        self.count += other.count
+        self.first = [*self.first, *other.first][:COMPLAINTS]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, part: slice) -> list[str]:
+        return self.first[part]
 
 
 class UnknownShapeError(DatasetError):
@@ -89,8 +118,9 @@ class RowReader:
     def __init__(self, shape: Shape, *, strip: bool = False, keeps_empty: bool = False) -> None:
         self.shape, self._strip, self._keeps_empty = shape, strip, keeps_empty
         self._unused: set[str] = set()
-        self._notes: dict[str, list[str]] = {}
-        self._templates: dict[str, list[str]] = {}
+        self._notes: dict[str, Told] = {}
+        self._templates: dict[str, None] = {}
+        self._templated = Told()
 
     def split(self, row: RawRow) -> tuple[Split, bool, tuple[str, str], Fields]:
         """A row taken apart, whether it says that the first answer is preferred, the names of the answers, and its fields.
@@ -122,18 +152,19 @@ class RowReader:
             _check_guess(fields)
         if self._keeps_empty or (split.first and split.second):
             self._remember(split, where)
-        self._unused |= fields.unused().keys() - {"id"}
+        if len(self._unused) < _FIELDS:
+            self._unused |= fields.unused().keys() - {"id"}
         return split, answers.labelled, answers.names, fields
 
     def note(self, text: str, where: str) -> None:
         """Remember something about a row, for a warning that lists all such rows."""
-        self._notes.setdefault(text, []).append(where)
+        self._notes.setdefault(text, Told()).add(where)
 
     def warnings(self) -> list[str]:
         """What was noted, one sentence a kind, and which fields were not used."""
         made = [f"{text} ({rows_named(where)})." for text, where in self._notes.items()]
         if self._templates:
-            rows = list(dict.fromkeys(where for places in self._templates.values() for where in places))
+            rows = self._templated
             made.append(
                 f"{len(rows)} rows already hold a chat template or special tokens ({listed(self._templates)}; {rows_named(rows)}), "
                 "and the base's own template comes on top; import with --strip-templates, or the tick for it on the page, to "
@@ -168,8 +199,10 @@ class RowReader:
             self.note(text, where)
         if self.shape.literal:
             texts = (split.prompt, split.first, split.second, *(turn.content for turn in split.history))
-            for token in dict.fromkeys(filter(None, map(template_token, texts))):
-                self._templates.setdefault(token, []).append(where)
+            if tokens := dict.fromkeys(filter(None, map(template_token, texts))):
+                if len(self._templates) < _FIELDS:
+                    self._templates |= tokens
+                self._templated.add(where)
 
 
 def find_shape(rows: Sequence[RawRow], name: str, mapping: Mapping[str, str], missing: str) -> Shape:
@@ -233,14 +266,14 @@ def _split_notes(split: Split) -> list[str]:
     return [text for holds, text in notes if holds]
 
 
-def complaints(sentences: Sequence[str]) -> str:
+def complaints(sentences: Sequence[str] | Told) -> str:
     """The first few complaints about rows, and how many more rows have faults."""
     more = len(sentences) - _NAMED
     shown = " ".join(sentences[:_NAMED])
     return shown if more <= 0 else f"{shown} (and {more} more row{'s' * (more > 1)} with faults)"
 
 
-def rows_named(where: Sequence[str]) -> str:
+def rows_named(where: Sequence[str] | Told) -> str:
     """Rows of a file in a sentence: the first few, and how many more."""
     shown = ", ".join(where[:_NAMED])
     return shown if len(where) <= _NAMED else f"{shown} and {len(where) - _NAMED} more"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import zlib
 from dataclasses import replace
 
-from studio.domain.data import PreferenceDataset
+from studio.domain.data import PreferenceDataset, PreferencePair
+from studio.services.data.kept.rows import changed
 
 #: (support, oppose) prefixes by language.
 PREFIXES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -51,11 +52,12 @@ def with_stance_prefix(dataset: PreferenceDataset) -> PreferenceDataset:
     if not can_prefix(dataset):
         return dataset
     prefixes = PREFIXES[_language(dataset)]
-    pairs = []
-    for pair in dataset.pairs:
+
+    def prefixed(pair: PreferencePair) -> PreferencePair:
         support, oppose = prefixes[zlib.crc32(pair.id.encode()) % len(prefixes)]
-        pairs.append(replace(pair, support=support + pair.support, oppose=oppose + pair.oppose))
-    return replace(dataset, pairs=tuple(pairs))
+        return replace(pair, support=support + pair.support, oppose=oppose + pair.oppose)
+
+    return replace(dataset, pairs=changed(dataset.pairs, prefixed))
 
 
 def without_stance_prefix(dataset: PreferenceDataset) -> PreferenceDataset:

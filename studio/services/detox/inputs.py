@@ -59,7 +59,7 @@ def _stance(dataset: PreferenceDataset | None) -> dict[str, Any]:
     if dataset is None or dataset.kind != "sides":
         return {}
     # As for a DPO run: the judge may read the held-out pairs too, which no training touches, and so abstains less.
-    pairs = dataset.pairs + dataset.heldout
+    pairs = (*dataset.pairs, *dataset.heldout)
     if len(pairs) < 2:
         return {}
     prompts = dataset.test_prompts or tuple(pair.prompt for pair in dataset.heldout)

@@ -16,6 +16,8 @@ from studio.errors import RecipeError
 _KEPT_PROVOKING, _KEPT_ORDINARY = 2, 3
 #: More held-out prompts of a kind would only make the measure slower.
 MOST_HELD_OUT = 96
+#: Pairs of a dataset whose prompts are looked at; more than a run asks.
+MOST_PAIRS = 20_000
 
 
 def split_prompts(dataset: PreferenceDataset | None, sets: Sequence[Sequence[TestPrompt]]) -> DetoxPlan:
@@ -30,11 +32,11 @@ def split_prompts(dataset: PreferenceDataset | None, sets: Sequence[Sequence[Tes
     training: list[TestPrompt] = []
     held: list[TestPrompt] = []
     if dataset is not None:
-        asked = [TestPrompt(pair.id, pair.prompt, dataset.language) for pair in dataset.pairs]
+        asked = [TestPrompt(pair.id, pair.prompt, dataset.language) for pair in dataset.pairs[:MOST_PAIRS]]
         asked += [
             TestPrompt(f"prompt-{number}", text, dataset.language) for number, text in enumerate(dataset.prompts, 1)
         ]
-        kept = [TestPrompt(pair.id, pair.prompt, dataset.language) for pair in dataset.heldout]
+        kept = [TestPrompt(pair.id, pair.prompt, dataset.language) for pair in dataset.heldout[:MOST_PAIRS]]
         kept += [
             TestPrompt(f"test-{number}", text, dataset.language) for number, text in enumerate(dataset.test_prompts, 1)
         ]

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,9 +45,9 @@ def binned(folder: Path) -> list[Binned]:
     ]
 
 
-def deleted_last(folder: Path, name: str) -> Path | None:
-    """Where the one of that name lies; of several the one deleted last. None without one."""
-    return next((path for path, known, _ in _entries(folder) if known == name), None)
+def deleted_last(folder: Path, names: Collection[str]) -> Path | None:
+    """Where the one of these names lies; of several the one deleted last. None without one."""
+    return next((path for path, known, _ in _entries(folder) if known in names), None)
 
 
 def remove_old(folder: Path, days: float = KEPT_DAYS) -> None:

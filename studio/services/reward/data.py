@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from studio.domain.data import PreferenceDataset, PreferencePair, PreferenceRow
+from studio.domain.data import Pairs, PreferenceDataset, PreferencePair, PreferenceRow
 from studio.errors import RecipeError
 from studio.services.data.dial import build_preferences, named_rows, preference_row
 from studio.services.data.preference_rows import content_hash, keep_aside
 from studio.services.data.prompt_key import normalised
+from studio.services.runs.folder import SNAPSHOT_HELDOUT
 
 #: Share of the prompts held out where a dataset brings no held-out pairs, and the seed of that choice: not the run's, so that
 #: runs with different seeds are measured on the same pairs.
@@ -134,7 +135,7 @@ def _both(
         raise RecipeError("Every pair falls among the held-out prompts, so nothing is left to train on; add data.")
     rows = tuple(preference_row(pair, True) for pair in from_votes)
     if from_data:
-        rows += build_preferences(from_data, support_ratio, len(from_data), seed)
+        rows = (*rows, *build_preferences(from_data, support_ratio, len(from_data), seed))
     if data.kind == "sides" and not _mostly([row.side == "support" for row in rows[len(from_votes) :]]):
         data_aside = tuple(replace(pair, support=pair.oppose, oppose=pair.support) for pair in data_aside)
     made = replace(
@@ -154,13 +155,13 @@ def _as_run(made: PreferenceDataset, rows: Sequence[PreferenceRow], doubled: int
     )
 
 
-def _split(data: PreferenceDataset, size: int) -> tuple[tuple[PreferencePair, ...], tuple[PreferencePair, ...]]:
+def _split(data: PreferenceDataset, size: int) -> tuple[Pairs, Pairs]:
     """Training and held-out pairs of the first ``size``; the dataset's own held-out part where it has one. Pairs of one
     single prompt cannot be split: all of them are trained on, and nothing can be said of the result."""
     pairs = data.pairs[:size]
     first = _question(pairs[0])
     if data.heldout or all(_question(pair) == first for pair in pairs):  # ends at the second question
-        return pairs, data.heldout
+        return pairs, data.heldout[:SNAPSHOT_HELDOUT]
     return keep_aside(pairs, HELDOUT, SPLIT_SEED)
 
 

@@ -20,7 +20,7 @@ def restore(adapters_dir: Path, run_id: str) -> None:
         NotFoundError: the bin holds no such run.
         ConflictError: a run of that id is there.
     """
-    folder = deleted_last(adapters_dir, run_id)
+    folder = deleted_last(adapters_dir, [run_id])
     if folder is None:
         raise NotFoundError(f"The bin holds no run {run_id}.")
     if os.path.lexists(adapters_dir / run_id):

@@ -28,6 +28,8 @@ PLAN = "plan.json"
 R = TypeVar("R", PreferencePair, RatedAnswer)
 #: Pairs kept in a run's data snapshot beyond those it trains on: the stance judge is fitted on them too, and needs no more.
 SNAPSHOT_PAIRS = 200
+#: Held-out pairs that a run is measured on at most.
+SNAPSHOT_HELDOUT = 10_000
 
 
 @dataclass(frozen=True)
@@ -95,18 +97,24 @@ def clear_away(path: Path) -> None:
 
 def _snapshot(recipe: Recipe, dataset: PreferenceDataset) -> PreferenceDataset:
     used = set(recipe.row_ids)
-    return replace(dataset, pairs=_some(dataset.pairs, used), rated=_some(dataset.rated, used))
+    heldout = tuple(dataset.heldout[:SNAPSHOT_HELDOUT])
+    return replace(dataset, pairs=_some(dataset.pairs, used), rated=_some(dataset.rated, used), heldout=heldout)
 
 
 def _some(rows: Sequence[R], used: set[str]) -> tuple[R, ...]:
-    """The rows that are used, and the first of the others."""
-    spare = SNAPSHOT_PAIRS
+    """The rows that are used, and the first of the others; what lies behind them is not read."""
+    spare, missing = SNAPSHOT_PAIRS, len(used)
     kept = []
     for row in rows:
-        if row.id not in used:
+        if row.id in used:
+            missing -= 1
+        elif spare:
             spare -= 1
-        if row.id in used or spare >= 0:
-            kept.append(row)
+        else:
+            continue
+        kept.append(row)
+        if not (spare or missing):
+            break
     return tuple(kept)
 
 

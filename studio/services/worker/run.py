@@ -185,9 +185,9 @@ def _train_dpo(
     dpo_job = DpoJob(
         **shared,
         rows=recipe_rows(PairRecipe.of(job.recipe), job.data),
-        heldout=job.data.heldout,
+        heldout=tuple(job.data.heldout),
         # The judge may read the held-out pairs too: the model never trains on them, and the judge abstains less.
-        judge_pairs=job.data.pairs + job.data.heldout,
+        judge_pairs=(*job.data.pairs, *job.data.heldout),
         test_prompts=job.data.test_prompts,
     )
     return train_dpo(dpo_job, emit, should_stop)
@@ -201,8 +201,8 @@ def _train_kto(
     kto_job = KtoJob(
         **shared,
         rows=named_answers(job.data.rated, job.recipe.row_ids),
-        heldout=job.data.heldout,
-        judge_pairs=job.data.pairs + job.data.heldout,
+        heldout=tuple(job.data.heldout),
+        judge_pairs=(*job.data.pairs, *job.data.heldout),
         test_prompts=job.data.test_prompts,
     )
     return train_kto(kto_job, emit, should_stop)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -33,6 +34,7 @@ from studio.ui.training.form import (
 PREVIEW_ROWS = 1000
 #: Settings of pairs and their loss, which say nothing of rated answers; and those of rated answers alone.
 DPO_ONLY = [name for name in DpoSettings.declared() if name not in AnswerSettings.declared()]
+R = TypeVar("R", PreferenceRow, RatedAnswer)
 KTO_ONLY = [*ThumbWeights.declared()]
 PREVIEW_HEADERS = ["#", "Prompt", "Preferred", "Not preferred", "Side"]
 
@@ -172,36 +174,37 @@ def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], 
     """The table of exactly what will be trained on, and a sentence that counts it (or says what is wrong)."""
     try:
         rated = services.align.preview_rated(form)
-        rows = () if rated else services.align.preview(form)
+        rows = None if rated else services.align.preview(form)
     except StudioError as error:
         return [], f"⚠️ {error}"
     dataset = services.datasets.get(form.dataset_id)
-    if rated:
-        return _told(
-            services, form, f"**{count_thumbs(rated)}**.", [_thumb_row(i, row) for i, row in enumerate(rated, 1)]
-        )
+    if rows is None:
+        return _told(services, form, f"**{count_thumbs(rated)}**.", rated, _thumb_row)
     labels = dataset.kind == "labels"
-    supporting = sum(not row.flipped for row in rows)
+    supporting = sum(rows.supports)
     pairs, flipped = counted(len(rows), "pair"), len(rows) - supporting
     sentence = (
         f"**{pairs}**: {supporting} kept as labelled, {flipped} flipped."
         if labels
         else f"**{pairs}**: {supporting} prefer *support*, {flipped} prefer *oppose* (marked ⇄)."
     )
-    return _told(services, form, sentence, [_preview_row(i, row, labels) for i, row in enumerate(rows, 1)])
+    return _told(services, form, sentence, rows, lambda number, row: _preview_row(number, row, labels))
 
 
-def _told(services: Services, form: AlignForm, sentence: str, shown: list[list[Any]]) -> tuple[list[list[Any]], str]:
-    """The table as far as it is shown, and ``sentence`` with what else is to be known."""
+def _told(
+    services: Services, form: AlignForm, sentence: str, rows: Sequence[R], line: Callable[[int, R], list[Any]]
+) -> tuple[list[list[Any]], str]:
+    """The table as far as it is shown, a ``line`` for each row, and ``sentence`` with what else is to be known."""
     if not may_read_data(services, form.dataset_id):
         return [], f"{sentence} {OPERATORS_ROWS}"
-    if len(shown) > PREVIEW_ROWS:
-        half = PREVIEW_ROWS // 2
-        shown = [*shown[:half], *shown[-half:]]
+    places: Sequence[int] = range(len(rows))
+    half: int = PREVIEW_ROWS // 2
+    if len(rows) > PREVIEW_ROWS:
+        places = [*range(half), *range(len(rows) - half, len(rows))]
         sentence += f" The first and last {half} are shown."
     if notes := services.datasets.get(form.dataset_id).notes:
         sentence += f" Of the data: {' '.join(notes)}"
-    return shown, sentence
+    return [line(place + 1, rows[place]) for place in places], sentence
 
 
 def _thumb_row(number: int, row: RatedAnswer) -> list[Any]:

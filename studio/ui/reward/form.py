@@ -27,6 +27,10 @@ from studio.ui.training.form import (
 VOTES, DATA, BOTH = "Votes", "A dataset", "Votes and a dataset"
 
 
+#: Pairs of a dataset that the form begins with at most.
+FIRST_PAIRS = 10_000
+
+
 @dataclass(frozen=True)
 class RewardWidgets(FormFields):
     """The form's widgets in the order :func:`form_from` expects their values."""
@@ -57,7 +61,7 @@ def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
     dataset = gr.Dropdown(datasets, value=first.id, label="Preference data", elem_id="reward-dataset")
     data_size = gr.Slider(
         **size_range(len(first.pairs)),
-        value=len(first.pairs),
+        value=min(len(first.pairs), FIRST_PAIRS),
         step=1,
         label="Pairs of it",
         elem_id="reward-data-size",

@@ -112,6 +112,8 @@ def progress(run: RunView, ahead: int = 0) -> str:
         figures.append(f"faster: {faster.sentence}")
     if isinstance(last, StepEvent):
         figures.append(f"{last.tokens_per_second:,.0f} tokens/s")
+    if status.restarts:
+        figures.append(f"{counted(status.restarts, 'restart')} on the cluster")
     if status.state == "queued":
         figures.append(f"{counted(ahead, 'run')} before this one" if ahead else "next in the queue")
         figures.append(f"waiting since {_clock('%H:%M:%S', status.updated or run.recipe.created)}")

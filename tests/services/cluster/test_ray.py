@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from studio.config import ROOT, Settings
 from studio.domain.events import StepEvent
 from studio.services.align.service import AlignForm
 from studio.services.recipes.queue import release_trainer
+from studio.services.runs.events import drop_superseded, read_events
 from studio.services.runs.status import read_status
 from studio.services.runs.store import RunStore
 from tests.helpers.ray_cluster import add_node
@@ -116,6 +120,48 @@ def test_a_real_run_goes_on_from_an_adapter_of_the_app(settings: Settings, store
             assert not (view.folder / "checkpoint").exists()
         finally:
             release_trainer(settings)
+
+
+@pytest.mark.timeout(600)
+def test_a_run_whose_node_dies_is_finished_on_another(cluster: Any, settings: Settings, store: RunStore) -> None:
+    chosen = AlignForm.from_preset("embedded", "embedded", dataset_id="live-action-en", support_ratio=0.9, data_size=50)
+    short = {"epochs": 1000.0, "max_seconds": 45.0, "measured_answers": 4, "max_length": 128}
+    form = replace(chosen, settings=replace(chosen.settings, **short))
+    with opened(settings) as services:
+        try:
+            run_id = services.align.start(form)
+            folder = settings.adapters_dir / run_id
+            wait_until(lambda: list(folder.glob("checkpoint/*/trainer_state.json")), 300)
+            saved = max(int(path.parent.name.split("-")[1]) for path in folder.glob("checkpoint/*/trainer_state.json"))
+            wait_until(lambda: steps(store, run_id)[-1] > saved)
+            where = re.findall(r"node \S+ \((\w+)\)", (folder / "log.txt").read_text())
+            (dead,) = [node for node in cluster.worker_nodes if node.node_id.startswith(where[-1])]
+            os.kill(dead.all_processes["raylet"][0].process.pid, signal.SIGKILL)
+            wait_until(lambda: store.status(run_id).restarts == 1, 120)
+            view = services.queue.wait(run_id, lambda event: None)
+        finally:
+            release_trainer(settings)
+        cluster.remove_node(dead)
+        add_node(cluster)
+    assert view.status.state == "done", view.status.message
+    assert view.status.restarts == 1
+    assert view.has_adapter
+    assert view.adapter_share is not None
+    told = read_events(folder)[0]
+    kept = [event.step for event in drop_superseded(told) if isinstance(event, StepEvent)]
+    assert kept == list(range(1, view.status.total + 1)), "no gap, and no step twice"
+    assert len(kept) > saved
+    log = store.log_tail(run_id, 10_000)
+    assert re.search(
+        r"Node \S+ \(\w+\) is gone; going on from the last checkpoint on node \S+ \(\w+\) \(restart 1\)\.", log
+    )
+    all_steps = [event for event in told if isinstance(event, StepEvent)]
+    again = next(at for at, event in enumerate(all_steps[1:], 1) if event.step <= all_steps[at - 1].step)
+    assert all_steps[again].step > saved, "it went on from its last checkpoint, not from the beginning"
+    first = {event.step: event.loss for event in all_steps[:again]}
+    repeated = [event for event in all_steps[again:] if event.step in first]
+    assert repeated
+    assert [event.loss for event in repeated] == pytest.approx([first[event.step] for event in repeated], abs=1e-4)
 
 
 def test_a_cluster_that_is_gone_says_so_and_loses_nothing(cluster: Any, settings: Settings, store: RunStore) -> None:

@@ -13,7 +13,7 @@ import pytest
 from studio.config import Settings
 from studio.domain.data import PreferencePair
 from studio.errors import ConflictError, DatasetError, NotFoundError
-from studio.services.data import dataset_file, hub_rows
+from studio.services.data import hub_rows
 from studio.services.data.datasets import DatasetService, ImportParts
 from studio.services.data.formats import PromptFile, read_prompts
 from studio.services.data.prompt_key import normalised
@@ -147,7 +147,7 @@ def test_full_disk_leaves_nothing_behind(
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(dataset_file.os, "fsync", full)
+    monkeypatch.setattr("studio.services.data.kept.file.os.fsync", full)
     with pytest.raises(DatasetError, match=r"No space left on device.*nothing was imported"):
         service.import_file(put("a.json", SIDES))
     assert imported(settings) == []

@@ -71,7 +71,7 @@ def test_the_table_shows_the_openings_and_the_run_folder_holds_them(
     from studio.services.worker.run import recipe_rows
 
     job = read_job(services.runs.get(services.align.start(form)).folder)
-    assert recipe_rows(job.recipe, job.dataset) == shown
+    assert recipe_rows(job.recipe, job.dataset) == tuple(shown)
     assert job.recipe.settings.stance_prefix
     off = dataclasses.replace(form, settings=dataclasses.replace(form.settings, stance_prefix=False))
     assert not any(row.chosen.startswith(starts) for row in services.align.preview(off))

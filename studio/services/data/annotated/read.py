@@ -13,6 +13,8 @@ from studio.services.data.annotated.label_studio import is_label_studio, read_ta
 from studio.services.data.annotated.records import ReadRecords
 from studio.services.data.formats import RawRow
 
+_ARGILLA = "an Argilla dataset"
+
 
 def read_annotated(rows: Sequence[RawRow], name: str, settings: Mapping[str, Any] | None = None) -> ReadRecords | None:
     """Pairs and votes of records by Argilla, Label Studio or an arena, told by the first of them; None where they are none.
@@ -25,19 +27,25 @@ def read_annotated(rows: Sequence[RawRow], name: str, settings: Mapping[str, Any
         InputError: a record is broken; the message names the file, what it was read as, the record and the field.
     """
     first = rows[0].value if rows else None
-    if not isinstance(first, dict):
-        return None
-    tool = ""
+    tool = _ARGILLA if settings and isinstance(first, dict) else tool_of(first)
     try:
-        if settings or is_argilla(first):
-            tool = "an Argilla dataset"
+        if tool == _ARGILLA:
             return read_records(rows, settings or {})
-        if is_label_studio(first):
-            tool = label_studio.NAME
+        if tool == label_studio.NAME:
             return read_tasks(rows)
-        if is_arena(first):
-            tool = arena.NAME
+        if tool == arena.NAME:
             return read_battles(rows)
     except InputError as error:
         raise DatasetError(f"{name}, read as {tool}: {error}") from None
     return None
+
+
+def tool_of(first: Any) -> str:
+    """The tool that wrote records of which this is the first; empty where it is none of these."""
+    if not isinstance(first, dict):
+        return ""
+    if is_argilla(first):
+        return _ARGILLA
+    if is_label_studio(first):
+        return label_studio.NAME
+    return arena.NAME if is_arena(first) else ""

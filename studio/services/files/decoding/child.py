@@ -18,7 +18,7 @@ from studio.services.files.decoding.rows import Limits, TwiceNamed
 def main(arguments: list[str]) -> None:
     """Limit this process, then read the file."""
     path, limits, memory = Path(arguments[0]), Limits(**json.loads(arguments[1])), int(arguments[2])
-    _limit_process(math.ceil(limits.seconds), memory)
+    _limit_process(math.ceil(limits.computing(limits.rows)), memory)
     try:
         content = read_content(path, limits)
         if isinstance(content, dict):

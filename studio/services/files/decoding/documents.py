@@ -103,6 +103,7 @@ def _json(text: JsonText, meter: Meter, unfold: bool) -> Content:
         if not begins:
             raise DatasetError(f"{meter.name} is empty.")
         raise DatasetError(f"{meter.name} holds {kind_of(text.value('it'))}; it must be a list of rows.")
+    meter.held = True  # an object is read whole
     document = text.document()
     if text.peek():  # objects one after the other: JSON Lines under the name .json, as many tools write it
         return _one_by_one(document, text, meter)
@@ -118,6 +119,7 @@ def _listed(text: JsonText) -> Iterator[RawRow]:
 
 
 def _one_by_one(first: dict[str, Any], text: JsonText, meter: Meter) -> Iterator[RawRow]:
+    meter.held = meter.limits.held
     yield RawRow("row 1", first)
     number = 1
     while text.peek():

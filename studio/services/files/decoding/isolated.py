@@ -94,7 +94,7 @@ def _lines(path: Path, limits: Limits) -> Iterator[Any]:
         late.set()
         child.kill()
 
-    clock = threading.Timer(min(limits.seconds * _PATIENCE, threading.TIMEOUT_MAX), end)
+    clock = threading.Timer(min(limits.computing(limits.rows) * _PATIENCE, threading.TIMEOUT_MAX), end)
     clock.daemon = True
     clock.start()
     try:

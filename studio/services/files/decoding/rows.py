@@ -11,7 +11,7 @@ from typing import Any
 from studio.errors import DatasetError
 
 #: Rows of one file, where ``STUDIO_MAX_ROWS`` does not say otherwise.
-MAX_ROWS = 200_000
+MAX_ROWS = 2_000_000
 #: Objects and lists inside one another, in one row.
 MAX_DEPTH = 32
 MAX_COLUMNS = 1_000
@@ -19,9 +19,11 @@ MAX_COLUMNS = 1_000
 MAX_VALUES = 100_000
 #: Characters of one row as text.
 MAX_ROW_CHARACTERS = 4_000_000
-#: Seconds of computing that reading one file may take.
-SECONDS = 60.0
+#: Seconds of computing that reading one file may take; one whose rows are not held gets them again for each so many rows.
+SECONDS, ROWS_IN_TIME = 60.0, 100_000
 _LOOK_EVERY = 256
+#: Rows at the head of a file that whoever reads it row by row may keep, to tell by them what all are.
+HEAD = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,11 @@ class Limits:
     Attributes:
         size: bytes of the file, of its text unpacked, and of memory that its rows take; each for itself.
         rows: rows of the file, or members of one of its lists.
-        seconds: of computing.
+        seconds: of computing, see :meth:`computing`.
         way_out: what to do about a file that is too large, for the end of a sentence.
         row_characters: of one row as text.
+        held: whoever reads keeps the rows, so that the memory of all counts together; False: that of the first :data:`HEAD`, and of each
+            further row for itself.
     """
 
     size: int
@@ -55,6 +59,11 @@ class Limits:
     seconds: float = SECONDS
     row_characters: int = MAX_ROW_CHARACTERS
     way_out: str = "split it, or raise STUDIO_MAX_UPLOAD_MB"
+    held: bool = True
+
+    def computing(self, rows: int) -> float:
+        """Seconds of computing that so many rows may take."""
+        return self.seconds * (1 if self.held else 1 + rows // ROWS_IN_TIME)
 
 
 #: For files the studio wrote itself: what was let in once stays readable when a limit is lowered later.
@@ -65,10 +74,10 @@ class Meter:
     """Counts what was read of one file, and refuses what goes beyond its limits."""
 
     def __init__(self, name: str, limits: Limits) -> None:
-        self.name, self.limits = name, limits
+        self.name, self.limits, self.held = name, limits, limits.held
         self._size = 0
         self._values = 0
-        self._until = time.thread_time() + limits.seconds
+        self._began = time.thread_time()
 
     def add(self, value: Any, where: str) -> None:
         """Count ``value``, one row or one value of a column.
@@ -95,11 +104,11 @@ class Meter:
                     size += sys.getsizeof(held)
                     if isinstance(held, dict | list):
                         open_values.append((held, depth + 1))
-        self._size += size
+        self._size = size + (self._size if self.held or self._values < HEAD else 0)
         if self._size > self.limits.size:
             raise too_large(f"{self.name}, unpacked,", self.limits, f" at {where}")
         self._values += 1
-        if self._values % _LOOK_EVERY == 0 and time.thread_time() > self._until:
+        if self._values % _LOOK_EVERY == 0 and time.thread_time() - self._began > self.limits.computing(self._values):
             raise too_slow(self.name, self.limits)
 
     def check_text(self, text: str, where: str, begin: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""A kept dataset's file: our own JSON, written beside its place and then given a free name in one step."""
+"""A kept dataset's file, our own JSON or, of many pairs, Parquet: written beside its place and then given a free name in one step."""
 
 from __future__ import annotations
 
@@ -6,16 +6,65 @@ import errno
 import json
 import os
 import re
+import sys
 import tempfile
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import count
 from pathlib import Path
+from typing import IO
 
-from studio.domain.data import PreferenceDataset
+from studio.domain.data import SHIPPED, Kind, PreferenceDataset
+from studio.errors import DatasetError
 from studio.services.data import preference_rows
 from studio.services.data.annotated.rated import pairs_of
+from studio.services.data.formats import read_document
+from studio.services.data.kept.rows import KeptPairs, PairWriter
 from studio.services.data.row_reader import Parsed
+from studio.services.files.records import parse
+
+SUFFIXES = (".json", ".parquet")
+#: Prompts for before/after answers that a dataset of many pairs takes from its held-out ones.
+_TEST_PROMPTS = 1_000
+
+
+@dataclass(frozen=True)
+class _About:
+    """What a Parquet file says beside its rows, of which the first ``n_heldout`` are the held-out ones."""
+
+    title: str
+    kind: Kind
+    language: str
+    source: str
+    notes: tuple[str, ...]
+    test_prompts: tuple[str, ...]
+    content_hash: str
+    n_heldout: int
+
+
+def read_dataset(path: Path, shipped: bool) -> PreferenceDataset:
+    """A kept dataset; the pairs of a Parquet file are read when they are asked for.
+
+    Raises:
+        DatasetError: the file is none. FileNotFoundError, NotFoundError: it is gone.
+    """
+    if path.suffix == ".parquet":
+        rows = KeptPairs.open(path)
+        about = parse(_About, rows.about, path.name)
+        named = {field.name: getattr(about, field.name) for field in fields(about) if field.name != "n_heldout"}
+        return PreferenceDataset(path.stem, pairs=rows[about.n_heldout :], heldout=rows[: about.n_heldout], **named)
+    # No limit here: what was let in stays readable when the limit is lowered later, and our JSON is wordier.
+    document = read_document(path, sys.maxsize)
+    if not isinstance(document, dict):
+        raise DatasetError(f"{path.name} is not a dataset of this studio.")
+    parsed = preference_rows.parse_own(document, path.name)
+    return as_dataset(path.stem, replace(parsed, source=SHIPPED) if shipped else parsed)
+
+
+def kept_file(folder: Path, dataset_id: str) -> Path | None:
+    """The file of that dataset in a folder, if it is there."""
+    return next((path for end in SUFFIXES if (path := folder / f"{dataset_id}{end}").is_file()), None)
 
 
 def as_dataset(dataset_id: str, parsed: Parsed) -> PreferenceDataset:
@@ -47,18 +96,23 @@ def write_dataset(parsed: Parsed, folder: Path, taken: Path) -> Path:
     handle, name = tempfile.mkstemp(prefix=".import-", dir=folder)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.writelines(_lines(parsed))
+        many = not all(isinstance(part, tuple) for part in (parsed.pairs, parsed.heldout))
+        with os.fdopen(handle, "wb") as out:
+            if many:
+                _write_rows(parsed, out)
+            else:
+                out.writelines(line.encode() for line in _lines(parsed))
             out.flush()
             os.fsync(out.fileno())
         temporary.chmod(0o644)
         slug = _slug(parsed.title)
         for number in count(1):
-            name = f"{slug}.json" if number == 1 else f"{slug}-{number}.json"
-            if (taken / name).exists():
+            name = slug if number == 1 else f"{slug}-{number}"
+            if kept_file(taken, name) or kept_file(folder, name):
                 continue
-            if _take_name(temporary, folder / name):
-                return folder / name
+            path = folder / f"{name}{SUFFIXES[many]}"
+            if _take_name(temporary, path):
+                return path
         raise AssertionError("count() has no end")
     finally:
         temporary.unlink(missing_ok=True)
@@ -82,6 +136,15 @@ def guess_language(parsed: Parsed) -> str:
         if scripts[language] > least * len(letters):
             return language
     return "en" if len({"the", "and", "of", "to", "is"} & set(text.split())) >= 3 else ""
+
+
+def _write_rows(parsed: Parsed, out: IO[bytes]) -> None:
+    """Many pairs as Parquet. Without test prompts of their own the first of the held-out ones are that: a table holds no more."""
+    tests = parsed.test_prompts or tuple(pair.prompt for pair in parsed.heldout[:_TEST_PROMPTS])
+    writer = PairWriter(out)
+    hashed = preference_rows.content_hash(writer.through(parsed.pairs), writer.through(parsed.heldout), tests)
+    names = (parsed.title, parsed.kind, parsed.language, parsed.source)
+    writer.close(asdict(_About(*names, parsed.notes, tests, hashed, len(parsed.heldout))))
 
 
 def _take_name(temporary: Path, path: Path) -> bool:
