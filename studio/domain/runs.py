@@ -210,7 +210,7 @@ class RunStatus:
     ``pid`` with ``pid_started`` (process create time) tells a live owner from a reused number; ``heartbeat`` and
     ``updated`` are Unix seconds; ``seconds`` is the time worked on the run so far, from the start of its process (model
     loading, training, measuring), resumed parts summed. ``message`` is one plain sentence; for ``failed`` it says what
-    to try.
+    to try. ``lent``: its steps were taken on a GPU of ZeroGPU.
     """
 
     state: RunState
@@ -222,3 +222,4 @@ class RunStatus:
     step: int = 0
     total: int = 0
     seconds: float = 0.0
+    lent: bool = False
