@@ -15,6 +15,8 @@ from studio.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS_DIR = ROOT / "data" / "corpus"
+#: The device of a Hugging Face Space whose GPU is lent for the length of a call.
+ZEROGPU = "zerogpu"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Settings:
             for).
         ray_node_dir: folder on each node for fetched bases and caches; may be one that the nodes share.
         kill_after_s: seconds after a stop request before the training process is killed.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``; ``auto`` is ``zerogpu`` on a Space with ZeroGPU.
     """
 
     host: str = "127.0.0.1"
@@ -137,13 +139,16 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         if raw:  # an empty one counts as not set
             values[f.name] = _parse(f"STUDIO_{f.name.upper()}", raw, type(f.default))
     values.update({key: value for key, value in overrides.items() if value is not None})
+    lends = env.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+    if lends and values.get("device", "auto") == "auto":
+        values["device"] = ZEROGPU
     if values.get("data_root"):
         root = Path(str(values["data_root"])).expanduser().resolve()
         values = {**_below(root), **values, "data_root": str(root)}
     settings = Settings(**values)  # type: ignore[arg-type]
     if not 0 <= settings.port <= 65535:
         raise InputError(f"port is {settings.port}; it must be between 0 and 65535.")
-    if settings.device not in ("auto", "cpu", "cuda", "mps"):
+    if settings.device not in ("auto", "cpu", "cuda", "mps", *([ZEROGPU] if lends else [])):
         raise InputError(f"device is {settings.device!r}; use auto, cpu, cuda or mps.")
     if settings.visitors_read_runs not in ("auto", "yes", "no"):
         raise InputError(f"visitors_read_runs is {settings.visitors_read_runs!r}; use auto, yes or no.")

@@ -7,6 +7,7 @@ StudioError
 ├── NotFoundError       a run, dataset, model or file of that name does not exist
 ├── ConflictError       the action does not fit the present state (resume of a finished run, a name taken)
 ├── ModelLoadError      a base model or adapter could not be loaded (not downloaded, wrong base, no memory)
+├── GpuRefusedError     ZeroGPU lends no GPU just now (quota used up, none free), or took it back
 ├── ChatServerError     the server that answers (STUDIO_CHAT_URL) cannot be used just now, or refuses
 ├── NotInstalledError   an optional package is missing; says how to install it
 ├── ScorerError         a scorer gave something that is no score (NaN)
@@ -47,6 +48,10 @@ class ConflictError(StudioError):
 
 class ModelLoadError(StudioError):
     """A base model or adapter could not be loaded."""
+
+
+class GpuRefusedError(StudioError):
+    """ZeroGPU lends no GPU just now, or took it back."""
 
 
 class ChatServerError(StudioError):

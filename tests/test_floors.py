@@ -36,8 +36,9 @@ HOMES = {
     "sqlalchemy": {"store"},
     "alembic": {"store"},
     "ray": {"services"},
+    "spaces": {"ml"},
 }
-HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "sklearn", "ray")
+HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "sklearn", "ray", "spaces")
 
 
 def sources() -> list[Path]:

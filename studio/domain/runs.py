@@ -210,7 +210,8 @@ class RunStatus:
     ``pid`` with ``pid_started`` (process create time) tells a live owner from a reused number; ``heartbeat`` and
     ``updated`` are Unix seconds; ``seconds`` is the time worked on the run so far, from the start of its process (model
     loading, training, measuring), resumed parts summed. ``message`` is one plain sentence; for ``failed`` it says what
-    to try. ``restarts`` counts how often a cluster began the run again because its node or process was gone.
+    to try. ``restarts`` counts how often a cluster began the run again because its node or process was gone; ``lent``:
+    its steps were taken on a GPU of ZeroGPU.
     """
 
     state: RunState
@@ -223,3 +224,4 @@ class RunStatus:
     total: int = 0
     seconds: float = 0.0
     restarts: int = 0
+    lent: bool = False

@@ -4,5 +4,5 @@ Jobs and settings come in as frozen types of :mod:`studio.domain`, events go out
 run folders or of the page. One package per feature; an import goes to the left only, never to a neighbour in the same
 group::
 
-    models lora < training < chat < measure < reward < dpo scorers lengths < kto detox shipped
+    zerogpu < models lora < training < chat < measure < reward < dpo scorers lengths < kto detox shipped
 """

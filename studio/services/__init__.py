@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from studio.services.sweeps.blend import BlendService
     from studio.services.sweeps.service import SweepService
     from studio.services.votes.hub_backup import VoteMirror
+    from studio.services.worker.lent import LentTrainer
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,8 @@ class Services:
     steering: SteeringService
     #: The copy of the votes on the Hub; a server sets it where the settings ask for one.
     mirror: VoteMirror | None = None
+    #: Carries the runs out where the GPU is lent (ZeroGPU).
+    lent: LentTrainer | None = None
     _left: threading.Event = field(default_factory=threading.Event)
 
     def warm_up(self) -> None:
@@ -92,6 +95,8 @@ class Services:
         while True:
             try:
                 ensure_trainer(self.settings)
+                if self.lent:
+                    self.lent.ensure()
             except OSError as error:  # a full or read-only folder; it may be mended while this lives
                 log.warning("the trainer could not be kept alive, trying again in %.0f s: %s", KEEPALIVE_S, error)
             if engine.ident is None:
@@ -172,6 +177,11 @@ def build_services(settings: Settings) -> Services:
     detox = DetoxService(datasets, runs, models, queue, scoring)
     sweeps = SweepService(settings, runs, queue, align)
     blends = BlendService(runs, compare, sweeps)
+    lent = None
+    if queue.lent:
+        from studio.services.worker.lent import LentCompute, LentTrainer
+
+        lent = LentTrainer(settings, LentCompute(settings, asker=queue.asker))
     return Services(
         settings,
         Gate(settings),
@@ -196,4 +206,5 @@ def build_services(settings: Settings) -> Services:
         sweeps,
         blends,
         SteeringService(runs, compare),
+        lent=lent,
     )

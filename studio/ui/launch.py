@@ -83,6 +83,8 @@ def _serve(services: Services) -> None:
     settings = services.settings
     app = build_app(services)
     open_queue(app, services.gate)
+    if services.lent:
+        services.lent.preload()
     _, url, _ = app.launch(
         server_name=settings.host,
         server_port=settings.port or None,

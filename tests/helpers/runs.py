@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -97,7 +98,7 @@ def scripted(settings: Settings, idle_exit_s: float = 120.0) -> Iterator[subproc
     try:
         yield process
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # what it forked for GPU calls, too
         process.wait(30)
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from studio.config import load_settings
+from studio.config import ZEROGPU, load_settings
 from studio.domain.events import MeasureEvent, ProbeEvent, SampleEvent, StepEvent, SupportShare
 from studio.errors import TrainingError
 from studio.services.worker import run as worker
@@ -100,5 +100,11 @@ if __name__ == "__main__":
 
         compute.EXCLUDED.remove("/tests")
         dispatcher.main("tests.helpers.scripted_trainer", IDLE_EXIT_S)
+    elif load_settings().device == ZEROGPU:
+        from studio.services.worker.lent import LentCompute, LentTrainer
+        from tests.helpers.zerogpu import without_cuda
+
+        without_cuda()
+        LentTrainer(load_settings(), LentCompute(load_settings(), play)).serve()
     else:
         trainer.main(play, lambda: None, IDLE_EXIT_S)

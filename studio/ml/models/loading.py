@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studio.config import ZEROGPU
 from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
 from studio.ml.models.frames import QUESTION_ANSWER
@@ -46,13 +47,15 @@ def prepare_torch(threads: int = 0) -> None:
 
 
 def resolve_device(setting: str = "auto") -> str:
-    """``cuda``, ``mps`` or ``cpu`` for a setting of ``auto`` or one of them.
+    """``cuda``, ``mps`` or ``cpu`` for a setting of ``auto`` or one of them; ``cpu`` for ``zerogpu``, whose GPU is in calls only.
 
     Raises:
         ModelLoadError: the device asked for is not here.
     """
     import torch
 
+    if setting == ZEROGPU:
+        return "cpu"
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

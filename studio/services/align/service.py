@@ -104,7 +104,7 @@ class AlignService:
             RecipeError: a setting is out of range. NotFoundError: there is no such dataset.
         """
         checked = self._by_data(form)
-        return form_outlook(checked, form.data_size, self._runs, self._models)
+        return form_outlook(checked, form.data_size, self._runs, self._models, self._queue)
 
     def fit(self, form: AlignForm) -> RowsThatFit | None:
         """Which of the rows fit into the base and ``max_length``; None where the base is not here yet.

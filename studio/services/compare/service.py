@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from studio.config import Settings
+from studio.config import ZEROGPU, Settings
 from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef
@@ -17,6 +17,7 @@ from studio.domain.words import Token
 from studio.errors import InputError, ModelLoadError, StudioError
 from studio.ml.chat.answerer import Answerer
 from studio.ml.chat.engine import MAX_ADAPTERS, ChatEngine
+from studio.ml.chat.lent import LentEngine
 from studio.ml.chat.request import BaseSource, GenRow
 from studio.ml.chat.served import ServedAnswerer
 from studio.ml.chat.server import ChatServer
@@ -49,6 +50,8 @@ class CompareService:
         self._engine: Answerer = (
             ServedAnswerer(ChatServer(settings.chat_url, settings.chat_key), code)
             if settings.chat_url
+            else LentEngine(self.threads, code)
+            if settings.device == ZEROGPU
             else ChatEngine(settings.device, self.threads, code)
         )
 

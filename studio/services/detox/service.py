@@ -112,7 +112,7 @@ class DetoxService:
             RecipeError: a setting is out of range.
         """
         form.check()
-        return form_outlook(form, 0, self._runs, self._models)
+        return form_outlook(form, 0, self._runs, self._models, self._queue)
 
     def start(self, form: DetoxForm, progress: Progress | None = None) -> RunView:
         """Check the form, write the run folder, queue the run. Training goes on without the caller. A base that is not here

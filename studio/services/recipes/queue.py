@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from studio import __version__
-from studio.config import ROOT, Settings
+from studio.config import ROOT, ZEROGPU, Settings
 from studio.errors import NotInstalledError
 
 #: Written anew by servers while they live, and what one writes there as it ends.
@@ -82,10 +82,13 @@ def ensure_trainer(settings: Settings, module: str = "", *arguments: str) -> Non
     """Start the trainer if none holds the lock. Returns at once; the trainer warms up by itself. ``module`` is its program, by default
     the one of these settings.
 
-    Two servers doing so together start two processes, of which one finds the lock taken and ends.
+    Two servers doing so together start two processes, of which one finds the lock taken and ends. With ZeroGPU the server serves the queue
+    itself.
     """
     module = module or (DISPATCHER if settings.ray_address else TRAINER)
     keepalive(settings)
+    if settings.device == ZEROGPU:
+        return
     lock = try_lock(settings.adapters_dir)
     if lock is None:
         return

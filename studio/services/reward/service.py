@@ -153,7 +153,7 @@ class RewardService:
         """
         form.check()
         form = replace(form, base=base_id(form.base))
-        return form_outlook(form, len(self.preview(form).data.rows), self._runs, self._models)
+        return form_outlook(form, len(self.preview(form).data.rows), self._runs, self._models, self._queue)
 
     def fit(self, form: RewardForm) -> RowsThatFit | None:
         """Which of the rows fit into the base and ``max_length``; None where the base is not here yet.

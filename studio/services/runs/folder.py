@@ -118,8 +118,8 @@ def _some(rows: Sequence[R], used: set[str]) -> tuple[R, ...]:
     return tuple(kept)
 
 
-def portable(settings: Settings) -> dict[str, Any]:
-    """Settings as plain data for the trainer, without secrets: the operator's password, the database a password may
+def portable(settings: Settings, **changes: Any) -> dict[str, Any]:
+    """Settings with ``changes`` as plain data for the trainer, without secrets: the operator's password, the database a password may
     stand in, the key of the server that answers."""
-    values = dataclasses.asdict(replace(settings, admin_password="", database_url="", chat_key=""))
+    values = dataclasses.asdict(replace(settings, **changes, admin_password="", database_url="", chat_key=""))
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,8 @@ from studio.services.wording import counted, duration
 FEW_STEPS = 5
 #: Seconds beyond which a faster preset is offered.
 LONG_S = 120
+#: Seconds of a GPU call beside the steps (beginning CUDA, loading, measuring), and of the first one on a base, whose steps nobody has timed.
+AROUND_S, FIRST_CALL_S = 45, 120
 Trained = PairSettings | DetoxSettings
 
 
@@ -41,12 +44,20 @@ _QUICK_DETOX = Faster(DETOX_PRESETS["quick"], "which takes fewer steps")
 @dataclass(frozen=True)
 class Outlook:
     """What a form comes to. ``steps`` is None where time ends the run after ``limit`` seconds; ``step_seconds`` is what a step took in
-    the newest run that is comparable, None without one; ``faster`` a preset that takes less, where the estimate is long."""
+    the newest run that is comparable, None without one; ``faster`` a preset that takes less, where the estimate is long; ``lent``: it
+    is carried out in one GPU call."""
 
     steps: int | None
     limit: float = 0.0
     step_seconds: float | None = None
     faster: Faster | None = None
+    lent: bool = False
+
+    @property
+    def call_seconds(self) -> int:
+        """For how long a GPU is asked for."""
+        training = self.limit if self.steps is None else self.seconds
+        return FIRST_CALL_S if training is None else AROUND_S + math.ceil(1.2 * training)
 
     @property
     def seconds(self) -> float | None:
@@ -56,15 +67,17 @@ class Outlook:
     def sentences(self) -> list[str]:
         """What to say beside the button, warnings last."""
         per_step = self.step_seconds
+        quota = [f"Asks ZeroGPU for {duration(self.call_seconds)} of your quota."] if self.lent else []
         if self.steps is None:
             about = f", about {counted(max(1, round(self.limit / per_step)), 'step')}" if per_step else ""
-            return [f"Training ends after {duration(self.limit)}{about}."]
+            return [f"Training ends after {duration(self.limit)}{about}.", *quota]
         said = [f"{counted(self.steps, 'step')}."]
         if self.seconds is not None and per_step:
             said = [
                 f"{counted(self.steps, 'step')}, about {duration(self.seconds)} at the {per_step:.2g} s a step of an earlier run on this "
                 "base, measuring not counted."
             ]
+        said += quota
         if self.faster:
             said.append(f"⚠️ That is long; faster: {self.faster.sentence}.")
         if self.steps < FEW_STEPS:
@@ -76,10 +89,17 @@ class Outlook:
 
 
 def outlook(
-    settings: Trained, lora: LoraSettings, rows: int, base: str, preset: str, runs: Sequence[RunView]
+    settings: Trained,
+    lora: LoraSettings,
+    rows: int,
+    base: str,
+    preset: str,
+    runs: Sequence[RunView],
+    lent: bool = False,
 ) -> Outlook:
     """What a run of ``rows`` pairs (of a detox run: of any prompts) on the base of this id comes to; ``runs`` are earlier ones, newest
-    first. Comparable are those of the same method, base and trained layers; their step time is scaled by the rows of a step."""
+    first. Comparable are those of the same method, base and trained layers, on a lent GPU or not (``lent``) as this one; their step time is
+    scaled by the rows of a step."""
     steps = (
         None
         if settings.max_seconds > 0
@@ -87,9 +107,11 @@ def outlook(
         if isinstance(settings, PairSettings)
         else settings.steps
     )
-    times = (time for run in runs if (time := _row_seconds(run, type(settings), lora, base)) is not None)
+    alike = (run for run in runs if run.status.lent == lent)
+    times = (time for run in alike if (time := _row_seconds(run, type(settings), lora, base)) is not None)
     row_seconds = next(times, None)
-    known = Outlook(steps, settings.max_seconds, row_seconds * _rows_a_step(settings) if row_seconds else None)
+    step_seconds = row_seconds * _rows_a_step(settings) if row_seconds else None
+    known = Outlook(steps, settings.max_seconds, step_seconds, lent=lent)
     if (known.seconds or 0) > LONG_S and (faster := _faster(settings, lora, base, preset)):
         return replace(known, faster=faster)
     return known

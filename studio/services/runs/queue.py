@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
 import time
 from collections.abc import Callable
 
-from studio.config import Settings
+from studio.config import ZEROGPU, Settings
 from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
 from studio.domain.runs import Recipe, RunStatus
@@ -20,6 +21,7 @@ class RunQueue:
     def __init__(self, settings: Settings, runs: RunStore) -> None:
         self._settings = settings
         self._runs = runs
+        self._asked: dict[str, contextvars.Context] = {}
 
     def start(self, recipe: Recipe, dataset: PreferenceDataset | None, plan: DetoxPlan | None = None) -> RunView:
         """Write the run's folder, with its data or the prompts of a detox run, and see to it that it is trained.
@@ -28,18 +30,33 @@ class RunQueue:
             ConflictError: a run of that id exists. NotInstalledError: as :func:`check_ray`.
         """
         check_ray(self._settings)
+        self._remember(recipe.run_id)
         self._runs.create(recipe, dataset, plan)
         ensure_trainer(self._settings)
         return self._runs.get(recipe.run_id)
 
-    def resume(self, run_id: str) -> None:
-        """Queue a stopped, failed or interrupted run again; it goes on from its checkpoint.
+    @property
+    def lent(self) -> bool:
+        """Whether runs are carried out on a GPU that is lent to them."""
+        return self._settings.device == ZEROGPU
+
+    def asker(self, run_id: str) -> contextvars.Context:
+        """The context of the request that asked for a run, to whose sender ZeroGPU charges it; an empty one after a restart."""
+        return self._asked.pop(run_id, None) or contextvars.Context()
+
+    def _remember(self, run_id: str) -> None:
+        if self.lent:
+            self._asked[run_id] = contextvars.copy_context()
+
+    def resume(self, run_id: str, device: str = "") -> None:
+        """Queue a stopped, failed or interrupted run again; it goes on from its checkpoint, on ``device`` where one is named.
 
         Raises:
             InputError, NotFoundError, ConflictError: as ``RunStore.resume``. NotInstalledError: as :func:`check_ray`.
         """
         check_ray(self._settings)
-        self._runs.resume(run_id)
+        self._remember(run_id)
+        self._runs.resume(run_id, device)
         ensure_trainer(self._settings)
 
     def wait(

@@ -265,8 +265,9 @@ class RunStore:
                 write_record(folder / "stop.json", StopRequest(mode, at))
         self.notify()
 
-    def resume(self, run_id: str) -> None:
-        """Queue a run again that was stopped, failed or interrupted; it goes on from its checkpoint where it has one.
+    def resume(self, run_id: str, device: str = "") -> None:
+        """Queue a run again that was stopped, failed or interrupted; it goes on from its checkpoint where it has one. ``device``: on this
+        one instead of that of the settings.
 
         Raises:
             InputError, NotFoundError: as :meth:`folder`.
@@ -285,7 +286,7 @@ class RunStore:
             if not any((folder / name).is_file() for name in (DATASET, PLAN)):
                 raise ConflictError(f"Run {run_id} carries no data snapshot, so it cannot go on here.")
             clear_away(folder / "stop.json")
-            write_record(folder / "job.json", portable(self._settings))
+            write_record(folder / "job.json", portable(self._settings, **({"device": device} if device else {})))
             note = "Waiting for its turn to go on."
             write_status(folder, replace(status, state="queued", message=note, pid=0, updated=time.time()))
         self.notify()
@@ -333,7 +334,10 @@ class RunStore:
         self._dir.mkdir(parents=True, exist_ok=True)
         with open(self._dir / ".queue.lock", "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            try:
+                yield
+            finally:  # said, not left to the closing: a process forked meanwhile has the file open too
+                fcntl.flock(file, fcntl.LOCK_UN)
 
     def notify(self) -> None:
         """Tell the trainer that there is something to look at."""

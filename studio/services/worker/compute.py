@@ -1,4 +1,5 @@
-"""Where runs are carried out: one protocol; :mod:`studio.services.worker.local` and :mod:`studio.services.cluster.compute` keep it.
+"""Where runs are carried out: one protocol; :mod:`studio.services.worker.local`, :mod:`studio.services.worker.lent` and
+:mod:`studio.services.cluster.compute` keep it.
 
 Whoever carries a run out writes its folder, status included, and obeys ``stop.json`` there.
 """

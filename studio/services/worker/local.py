@@ -26,6 +26,7 @@ from studio.services.worker.process import (
     create_time,
     kill,
     oom_kills,
+    owned,
     poll,
     prefer_for_oom_kill,
 )
@@ -40,15 +41,20 @@ class LocalCompute:
     Args:
         train: what a worker does; tests give a scripted one.
         slot: the trainer's lock, which a worker must not keep.
+        cold: start a worker in a new process instead of forking. Forking after Apple's frameworks are loaded crashes the child, and a
+            server has threads and, with ZeroGPU, a torch that only pretends to have a GPU.
     """
 
     poll_s = 0.03
 
-    def __init__(self, settings: Settings, train: Train, slot: IO[bytes]) -> None:
+    def __init__(
+        self, settings: Settings, train: Train, slot: IO[bytes], cold: bool = sys.platform == "darwin"
+    ) -> None:
         self._settings = settings
         self._runs = RunStore(settings)
         self._train = train
         self._slot = slot
+        self._cold = cold
         self._worker: WorkerProcess | None = None
 
     def taken(self) -> Collection[str]:
@@ -70,9 +76,7 @@ class LocalCompute:
             status = read_status(folder)
             if status.state != "queued":
                 return False
-            mine = replace(status, state="running", message="Starting.", pid=os.getpid())
-            now = time.time()
-            mine = replace(mine, pid_started=create_time(os.getpid()), heartbeat=now, updated=now)
+            mine = replace(status, state="running", message="Starting.", **owned())
             write_status(folder, mine)
         pid = self._spawn(folder)
         log.info("run %s: worker %d", run_id, pid)
@@ -127,8 +131,7 @@ class LocalCompute:
             return True
 
     def _spawn(self, folder: Path) -> int:
-        if sys.platform == "darwin":
-            # Forking after Apple's frameworks are loaded crashes the child: there a run starts cold, in a new process.
+        if self._cold:
             return subprocess.Popen(cold_command(folder), cwd=ROOT, start_new_session=True).pid
         gc.collect()
         gc.freeze()  # what is imported by now is never collected, so the child shares its pages with us

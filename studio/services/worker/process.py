@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -82,6 +84,12 @@ def create_time(pid: int) -> float:
         return psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return 0.0
+
+
+def owned() -> dict[str, Any]:
+    """The fields of a status that say this process owns the run now."""
+    now = time.time()
+    return {"pid": os.getpid(), "pid_started": create_time(os.getpid()), "heartbeat": now, "updated": now}
 
 
 def oom_kills() -> int:

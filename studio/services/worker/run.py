@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import math
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +62,8 @@ Emitted = (
 
 #: Steps of ``nice`` a training gives way by: votes and chat are answered first, and a run has nobody waiting for each step.
 NICENESS = 5
+#: Seconds before a lent GPU is taken back at which a training is stopped: its step ends, and the adapter is saved.
+SAVING_S = 15.0
 
 
 class Outcome(Protocol):
@@ -89,17 +93,21 @@ def cold_command(folder: Path) -> list[str]:
     return [sys.executable, "-m", "studio.services.worker.run", str(folder)]
 
 
-def work(folder: Path, train: Train) -> int:
+def work(folder: Path, train: Train, lent_s: float = math.inf) -> int:
     """Carry out the run in ``folder`` in this process, whose output goes to the run's log from here on.
+
+    Args:
+        lent_s: seconds for which a GPU is lent; the run is stopped :data:`SAVING_S` before.
 
     Returns the exit code: 0 when the status file holds the last word.
     """
+    ends = time.monotonic() + lent_s - SAVING_S
     _redirect(folder / "log.txt")
     if hasattr(os, "nice"):
-        os.nice(NICENESS)
-    keeper = StatusKeeper(folder, read_status(folder))
+        os.nice(max(0, NICENESS - os.nice(0)))  # a process that has a GPU may carry out several
+    keeper = StatusKeeper(folder, read_status(folder), lent=lent_s < math.inf)
     try:
-        stopped = _carry_out(read_job(folder), train, keeper)
+        stopped = _carry_out(read_job(folder), train, keeper, ends)
     except StudioError as error:
         log.info("failed: %s", error)
         return _finish(keeper, "failed", str(error))
@@ -123,8 +131,8 @@ def _write_card(folder: Path, state: RunState) -> None:
         log.exception("the model card was not written")
 
 
-def _carry_out(job: Job, train: Train, keeper: StatusKeeper) -> str | None:
-    """Train; the message of a stopped run, or None for one that reached its end."""
+def _carry_out(job: Job, train: Train, keeper: StatusKeeper, ends: float) -> str | None:
+    """Train; the message of a stopped run, or None for one that reached its end. At ``ends`` of the monotonic clock it is stopped."""
     events, samples = LineWriter(job.folder / "events.jsonl"), LineWriter(job.folder / "samples.jsonl")
 
     def emit(event: Emitted) -> None:
@@ -139,10 +147,11 @@ def _carry_out(job: Job, train: Train, keeper: StatusKeeper) -> str | None:
             keeper.progress(event.step, event.total)
             log.info("step %d/%d reward %+.3f kl %.3f", event.step, event.total, event.reward, event.kl)
 
-    result = train(job, emit, lambda: stop_request(job.folder) is not None)
+    result = train(job, emit, lambda: stop_request(job.folder) is not None or time.monotonic() > ends)
     if not result.stopped:
         return None
-    return f"Stopped on request at step {result.steps}; the adapter is kept. Resume goes on from there."
+    why = "on request" if stop_request(job.folder) is not None else "as the GPU's time was over"
+    return f"Stopped {why} at step {result.steps}; the adapter is kept. Resume goes on from there."
 
 
 def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[], bool]) -> Outcome:

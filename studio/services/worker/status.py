@@ -25,7 +25,7 @@ class StatusKeeper:
     """Owns ``status.json`` while the worker lives: a thread beats every second, so that a long step (or a slow model
     load) does not read as death, and a crash of the training thread cannot leave a beating heart behind."""
 
-    def __init__(self, folder: Path, before: RunStatus) -> None:
+    def __init__(self, folder: Path, before: RunStatus, lent: bool = False) -> None:
         self._folder = folder
         self._began = time.monotonic()
         self._worked_before = before.seconds
@@ -37,6 +37,7 @@ class StatusKeeper:
             message="Loading the base model.",
             pid=os.getpid(),
             pid_started=psutil.Process().create_time(),
+            lent=lent,
         )
         self._write()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)

@@ -225,7 +225,8 @@ def _source_stamp() -> float:
     return max(stamps)
 
 
-def _preload() -> None:
+def preload_training() -> None:
+    """Import what trainings need, seconds before the first needs it."""
     from studio.ml.detox import run as detox
     from studio.ml.dpo import run as dpo
     from studio.ml.kto import run as kto
@@ -270,7 +271,9 @@ def serve(
         os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])
 
 
-def main(train: Train = train_run, preload: Callable[[], None] = _preload, idle_exit_s: float = IDLE_EXIT_S) -> None:
+def main(
+    train: Train = train_run, preload: Callable[[], None] = preload_training, idle_exit_s: float = IDLE_EXIT_S
+) -> None:
     """Entry of ``python -m studio.services.worker.trainer``."""
     serve(lambda settings, slot: LocalCompute(settings, train, slot), preload, idle_exit_s, TRAINER)
 

@@ -5,6 +5,7 @@ What is the same for every method stands here; ``ui/align/panel.py`` and ``ui/re
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -144,6 +145,8 @@ class RunPanel(RunWidgets):
             self.delete: gr.Button(interactive=run is not None and (not live or run.status.state == "queued")),
             **self._history(state, listed),
         }
+        if self._services.queue.lent:
+            updates[self.on_cpu] = updates[self.resume]
         return updates | (self._run(state, run, axis, everything=True) if run else self._none())
 
     def _none(self) -> dict[Any, Any]:
@@ -219,10 +222,10 @@ class RunPanel(RunWidgets):
         run_id = state.chosen(self._services.runs).run_id
         return gr.Row(visible=True), f"Stop **{run_id}** and throw away what it has trained? This cannot be undone."
 
-    def _resume(self, mark: Visitor, state: Watch, axis: str) -> dict[Any, Any]:
+    def _resume(self, mark: Visitor, state: Watch, axis: str, device: str = "") -> dict[Any, Any]:
         require_operator(mark, "resuming a run")
         run_id = state.chosen(self._services.runs).run_id
-        self._services.queue.resume(run_id)
+        self._services.queue.resume(run_id, device)
         return self.open_run(state, run_id, axis)
 
     def _fill_faster(self, state: Watch) -> list[Any]:
@@ -284,6 +287,9 @@ class RunPanel(RunWidgets):
         )
         self.faster.click(guarded(self._fill_faster), self.watch, form, **QUIET)
         self.resume.click(guarded(self._resume), [mark, *here], self.outputs, **QUIET)
+        if self._services.queue.lent:
+            on_cpu = functools.partial(self._resume, device="cpu")
+            self.on_cpu.click(guarded(on_cpu), [mark, *here], self.outputs, **QUIET)
         self.delete.click(guarded(self._ask_delete), [mark, self.watch], [self.sure_row, self.sure_text], **QUIET)
         self.sure.click(guarded(self._delete), [mark, *here], self.outputs, **QUIET)
         self.never_mind.click(lambda: gr.Row(visible=False), None, self.sure_row, **QUIET)

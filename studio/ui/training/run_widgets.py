@@ -101,6 +101,9 @@ class RunWidgets:
             )
             self.reuse = gr.Button("Reuse settings", size="sm", min_width=120, elem_id=self._id("reuse"))
             self.resume = gr.Button("Resume", size="sm", min_width=120, elem_id=self._id("resume"))
+            if self._services.queue.lent:
+                self.on_cpu = gr.Button("Train on the CPU", size="sm", min_width=120, elem_id=self._id("on-cpu"))
+                self.outputs.append(self.on_cpu)
             self.delete = gr.Button("Delete", size="sm", min_width=120, variant="stop", elem_id=self._id("delete"))
         with gr.Row(visible=False, elem_id=self._id("sure-row")) as self.sure_row:
             self.sure_text = gr.Markdown()

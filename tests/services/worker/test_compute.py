@@ -1,33 +1,40 @@
-"""What holds wherever runs are carried out: on this machine, and on a Ray cluster. Workers play a script."""
+"""What holds wherever runs are carried out: on this machine, on a Ray cluster, in GPU calls of ZeroGPU. Workers play a script."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from studio.config import Settings
+from studio.config import ZEROGPU, Settings
 from studio.services.runs.status import read_status
 from studio.services.runs.store import RunStore
 from tests.helpers.runs import queue, scripted
 from tests.helpers.services import settings_in
 from tests.helpers.waiting import wait_until
+from tests.helpers.zerogpu import zerogpu
 
 Place = tuple[Settings, RunStore]
 
 
-@pytest.fixture(scope="module", params=["local", "ray"])
+@pytest.fixture(scope="module", params=["local", "ray", "zerogpu"])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp(request.param)
-    changes = {}
+    changes: dict[str, Any] = {}
     if request.param == "ray":
         changes = {
             "ray_address": request.getfixturevalue("cluster").address,
             "ray_node_dir": str(folder / "node"),
         }
-    settings = settings_in(folder, **changes)
-    with scripted(settings):
+    with contextlib.ExitStack() as open_until_the_end:
+        if request.param == "zerogpu":
+            changes["device"] = ZEROGPU
+            open_until_the_end.enter_context(zerogpu())
+        settings = settings_in(folder, **changes)
+        open_until_the_end.enter_context(scripted(settings))
         yield settings, RunStore(settings)
 
 
@@ -110,6 +117,8 @@ def test_a_failed_run_says_why_in_one_sentence(place: Place) -> None:
     for run_id, (then, sentence) in zip(ids, FAILURES.items(), strict=True):
         wait_state(store, run_id, "failed")
         message = store.status(run_id).message
+        if settings.device == ZEROGPU and ":" in then and then.split(":")[0] in ("signal", "exit"):
+            sentence = "GPU task aborted"  # what became of the process is not told
         assert sentence in message
         assert "\n" not in message
         if then == "raise:KeyError":
