@@ -228,9 +228,9 @@ def check_split(pairs: Iterable[PreferencePair | RatedAnswer], heldout: Iterable
         return
     both = ((held.get(prompt_digest(pair), 0), row, pair.prompt) for row, pair in enumerate(pairs, 1))
     if first := min((one for one in both if one[0]), default=None):
-        row, other, prompt = first
+        row, seen, prompt = first
         raise DatasetError(
-            f"{name}: heldout row {row}: prompt is also that of pairs row {other} ({prompt[:60]!r}); "
+            f"{name}: heldout row {row}: prompt is also that of pairs row {seen} ({prompt[:60]!r}); "
             "a held-out prompt must not be trained on."
         )
 

@@ -124,7 +124,7 @@ class _Groups:
         import pyarrow
         import pyarrow.parquet
 
-        self._name = file.name if isinstance(file, Path) else "the file"
+        self._name = file.name if isinstance(file, Path) else tempfile.gettempdir()
         try:
             # no buffering of whole columns ahead: only what is asked for is read
             self._file = pyarrow.parquet.ParquetFile(file, pre_buffer=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -15,6 +16,7 @@ from studio.services.data.shapes.literals import read_literal
 _TEXTS = ("text", "content", "value", "full_text", "response", "instruction", "answer")
 
 
+@functools.lru_cache(maxsize=4096)  # a file's rows have the same fields
 def key_of(name: str) -> str:
     """A field's name for comparing: capitals do not count, nor whether words are joined by a hyphen, a space or an underline."""
     return name.strip().lower().replace("-", "_").replace(" ", "_")

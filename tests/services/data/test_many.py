@@ -1,0 +1,177 @@
+"""Data of more pairs than are held in memory: read row by row, kept as Parquet, and read of it what is asked for."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studio.config import Settings
+from studio.domain.data import Message
+from studio.errors import DatasetError
+from studio.services.data.datasets import DatasetService, ImportParts
+from studio.services.data.dial import build_preferences
+from studio.services.data.kept import rows as kept_rows
+from studio.services.data.row_reader import COMPLAINTS, ReadOptions
+from studio.services.runs.folder import SNAPSHOT_PAIRS
+from studio.services.runs.job import read_job
+from studio.services.runs.store import RunStore
+from tests.helpers.datasets import as_parquet
+from tests.helpers.runs import make_recipe
+
+Put = Callable[[str, Any], Path]
+COUNT = 2_300
+#: Every tenth row asks what the one before asks; two say the same word for word.
+ROWS = [
+    {"prompt": f"Question {n - (n % 10 == 9)}?", "chosen": f"Yes, {n}.", "rejected": "No."} for n in range(COUNT - 1)
+] + [{"prompt": "Question 5?", "chosen": "Yes, 5.", "rejected": "No."}]
+
+
+def lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def as_csv(rows: list[dict[str, Any]], delimiter: str = ",") -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, rows[0], delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+FILES: dict[str, Callable[[], Any]] = {
+    "many.jsonl": lambda: lines(ROWS),
+    "many.jsonl.gz": lambda: gzip.compress(lines(ROWS).encode()),
+    "many.json": lambda: ROWS,
+    "many.csv": lambda: as_csv(ROWS),
+    "many.tsv": lambda: as_csv(ROWS, "\t"),
+    "many.parquet": lambda: as_parquet(ROWS),
+}
+
+
+@pytest.fixture
+def few_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand pairs are many, and a hundred are read at once."""
+    monkeypatch.setattr(kept_rows, "HELD", 1_000)
+    monkeypatch.setattr(kept_rows, "_GROUP", 100)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_many_pairs_are_what_few_would_be(
+    name: str, service: DatasetService, put: Put, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    path, parts = put(name, FILES[name]()), ImportParts(heldout_share=0.1, seed=3)
+    held = service.import_file(path, parts)
+    assert isinstance(held.dataset.pairs, tuple)
+    monkeypatch.setattr(kept_rows, "HELD", 1_000)
+    monkeypatch.setattr(kept_rows, "_GROUP", 100)
+    many = service.import_file(path, parts)
+    assert (settings.imported_dir / f"{many.dataset.id}.parquet").is_file()
+    for part in ("pairs", "heldout"):
+        assert tuple(getattr(many.dataset, part)) == getattr(held.dataset, part)
+    same = ("kind", "language", "source", "notes", "test_prompts", "content_hash", "title")
+    assert [getattr(many.dataset, field) for field in same] == [getattr(held.dataset, field) for field in same]
+    assert (many.warnings, many.seen) == (held.warnings, held.seen)
+    assert "1 rows repeat an earlier one" in " ".join(many.warnings)
+    asked = {pair.prompt for pair in many.dataset.pairs}
+    assert not asked & {pair.prompt for pair in many.dataset.heldout}
+    assert DatasetService(settings).list()[-2:] == service.list()[-2:]
+
+
+def test_turns_and_ids_come_back(service: DatasetService, put: Put, few_held: None) -> None:
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Tea?"}]
+    rows = [{"id": "x", "prompt": turns, "chosen": f"Yes {n}", "rejected": "No"} for n in range(1_500)]
+    pairs = service.import_file(put("turns.jsonl", lines(rows))).dataset.pairs
+    assert pairs[1_200].history == (Message("system", "Be brief."),)
+    assert [pair.id for pair in pairs[:3]] == ["x", "x-2", "x-3"]
+    assert len({pair.id for pair in pairs}) == 1_500
+
+
+def test_a_bad_row_far_behind_is_named_and_nothing_is_kept(
+    service: DatasetService, put: Put, settings: Settings, few_held: None
+) -> None:
+    rows = [*ROWS, {"prompt": "Q", "chosen": "Yes", "rejected": 7}]
+    path = put("bad.jsonl", lines(rows))
+    with pytest.raises(DatasetError, match=rf"bad\.jsonl, row {COUNT + 1} \(line {COUNT + 1}\): rejected is a number"):
+        service.import_file(path)
+    assert not list(settings.imported_dir.glob("*"))
+    left = service.import_file(path, options=ReadOptions(skip_broken=True)).dataset
+    assert (len(left.pairs), left.notes[0].split(":")[0]) == (COUNT, "1 broken rows left out")
+    assert service.preview_file(path).broken == (
+        f"row {COUNT + 1} (line {COUNT + 1}): rejected is a number (7); it must be text.",
+    )
+
+
+def test_of_many_complaints_all_are_counted(service: DatasetService, put: Put, few_held: None) -> None:
+    bad = [{"prompt": "Q", "chosen": 1, "rejected": "x"}] * (COMPLAINTS + 500)
+    with pytest.raises(DatasetError, match=rf"and {COMPLAINTS + 497:d} more rows with faults"):
+        service.import_file(put("bad.jsonl", lines([*ROWS, *bad])))
+
+
+def test_a_form_reads_what_it_shows(
+    service: DatasetService, put: Put, monkeypatch: pytest.MonkeyPatch, few_held: None
+) -> None:
+    data = service.import_file(put("many.jsonl", lines(ROWS))).dataset
+    read: list[int] = []
+    real = kept_rows._Groups._read
+
+    def counted(self: Any, group: int) -> Any:
+        read.append(group)
+        return real(self, group)
+
+    monkeypatch.setattr(kept_rows._Groups, "_read", counted)
+    rows = build_preferences(data.pairs, 0.5, COUNT, seed=1, shuffle=True)
+    assert (len(rows), sum(rows.supports), read) == (COUNT, COUNT // 2, [])
+    assert [row.pair_id for row in rows[:50]] == [str(n) for n in range(1, 51)]
+    assert rows[COUNT - 1].pair_id == str(COUNT)
+    assert read == [0, (COUNT - 1) // 100]
+
+
+def test_a_runs_copy_holds_what_it_uses(service: DatasetService, put: Put, settings: Settings, few_held: None) -> None:
+    data = service.import_file(put("many.jsonl", lines(ROWS)), ImportParts(heldout_share=0.1)).dataset
+    used = tuple(pair.id for pair in data.pairs[1_500:1_504])
+    recipe = dataclasses.replace(make_recipe("one"), row_ids=used, dataset_hash=data.content_hash)
+    copy = read_job(RunStore(settings).create(recipe, data)).data
+    assert len(copy.pairs) == SNAPSHOT_PAIRS + 4
+    assert copy.pairs[-4:] == tuple(data.pairs[1_500:1_504])
+    assert copy.heldout == tuple(data.heldout)
+
+
+def test_a_deleted_one_comes_back_and_a_known_file_is_not_kept_twice(
+    service: DatasetService, put: Put, few_held: None
+) -> None:
+    path = put("many.jsonl", lines(ROWS))
+    first = service.named(str(path)).dataset
+    assert service.named(str(path)).dataset.id == first.id == "many"
+    service.delete("many")
+    assert "many" not in [info.id for info in service.list()]
+    service.restore("many")
+    assert tuple(service.get("many").pairs) == tuple(first.pairs)
+    assert service.import_file(put("many.jsonl", lines(ROWS[:3]))).dataset.id == "many-2"
+
+
+def test_rows_read_one_by_one_may_take_more_memory_than_a_file(put: Put, settings: Settings, few_held: None) -> None:
+    service = DatasetService(dataclasses.replace(settings, max_upload_mb=1))
+    assert len(service.import_file(put("many.jsonl", lines(ROWS))).dataset.pairs) == COUNT
+    rated = [{"prompt": f"Q {n}", "completion": "yes", "label": bool(n % 2)} for n in range(COUNT)]
+    with pytest.raises(DatasetError, match="over the limit of 1 MB"):
+        service.import_file(put("rated.jsonl", lines(rated)))
+    heavy = [{**row, "more": [[]] * 900} for row in ROWS[:900]]
+    with pytest.raises(DatasetError, match="over the limit of 1 MB"):
+        service.import_file(put("heavy.json", heavy))
+
+
+def test_a_file_that_is_no_kept_dataset_hides_only_itself(service: DatasetService, settings: Settings) -> None:
+    settings.imported_dir.mkdir()
+    (settings.imported_dir / "mine.parquet").write_bytes(b"PAR1 not at all")
+    (settings.imported_dir / "other.parquet").write_bytes(as_parquet(ROWS[:2]))
+    assert not {"mine", "other"} & {info.id for info in service.list()}
+    with pytest.raises(DatasetError, match=r"other\.parquet is not a dataset of this studio"):
+        service.get("other")
