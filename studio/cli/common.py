@@ -94,16 +94,16 @@ def sampling(options: argparse.Namespace) -> Sampling:
     return Sampling(options.temperature, options.top_p, options.max_tokens, options.seed)
 
 
-def names(listed: str) -> tuple[str, ...]:
-    """The run ids of ``--adapters``.
+def names(listed: str, flag: str = "--adapters", what: str = "run", command: str = "runs") -> tuple[str, ...]:
+    """The names that ``flag`` lists: each is a ``what``, and ``command`` lists them.
 
     Raises:
         InputError: there is none.
     """
-    runs = tuple(name.strip() for name in listed.split(",") if name.strip())
-    if not runs:
-        raise InputError(f"--adapters is {listed!r}; name at least one run (python -m studio runs lists them).")
-    return runs
+    named = tuple(name.strip() for name in listed.split(",") if name.strip())
+    if not named:
+        raise InputError(f"{flag} is {listed!r}; name at least one {what} (python -m studio {command} lists them).")
+    return named
 
 
 def blend(listed: str) -> tuple[str, Blend]:

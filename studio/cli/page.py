@@ -14,7 +14,7 @@ from studio.services import Services
 def add(commands: Commands) -> None:
     """Register the command."""
     page = command(commands, "page", _page, "Write one static HTML page: no server, no request.")
-    page.add_argument("--run", help="a DPO run; with --comparison the run whose adapter answered")
+    page.add_argument("--run", help="a DPO or KTO run; with --comparison the run whose adapter answered")
     page.add_argument("--evaluation", metavar="ID", help="a before/after evaluation")
     page.add_argument("--votes", metavar="ID", help="a kept result of votes")
     page.add_argument(

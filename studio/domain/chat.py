@@ -8,6 +8,22 @@ from dataclasses import dataclass
 BASE = "__base__"
 #: What stands behind the @ in the name of the steering vector of a run's pairs.
 VECTOR = "vector"
+_OTHER = "base:"
+
+
+def base_pane(base: str) -> str:
+    """The name of a pane that shows a base by its id, whatever base the other panes are of."""
+    return _OTHER + base
+
+
+def is_base(pane: str) -> bool:
+    """Whether a pane shows a base without an adapter: :data:`BASE` or a :func:`base_pane`."""
+    return pane == BASE or pane.startswith(_OTHER)
+
+
+def named_base(pane: str) -> str:
+    """The base that a :func:`base_pane` names; empty for every other pane."""
+    return pane[len(_OTHER) :] if pane.startswith(_OTHER) else ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,17 @@ class PaneUpdate:
     note: str = ""
     verified: bool | None = None
     cut: bool = False
+
+
+@dataclass(frozen=True)
+class BaseRoom:
+    """What loading a base takes (MB) beside what is ``free_mb``, the ids of the bases that are put out of memory for it (``goes``, the one
+    unused for longest first), and whether it ``fits`` then."""
+
+    needs_mb: int
+    free_mb: int
+    goes: tuple[str, ...]
+    fits: bool
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,23 @@ class KtoRecipe(RowsRecipe):
     settings: KtoSettings
 
 
+#: A run that moves what a model answers, by pairs or by thumbs.
+AlignRecipe = DpoRecipe | KtoRecipe
+
+
+def align_recipe(recipe: Recipe) -> AlignRecipe:
+    """A recipe as one of DPO or KTO.
+
+    Raises:
+        RecipeError: it is of another method.
+    """
+    if not isinstance(recipe, AlignRecipe):
+        raise RecipeError(
+            f"Run {recipe.run_id} is neither a DPO nor a KTO run (its method is {recipe.method}); choose one of those."
+        )
+    return recipe
+
+
 @dataclass(frozen=True, kw_only=True)
 class RewardRecipe(PairRecipe):
     """A reward run."""

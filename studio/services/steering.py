@@ -1,4 +1,4 @@
-"""The baseline without training, measured: which side the steering vector of a run's pairs takes, beside what DPO made of the same pairs."""
+"""The baseline without training, measured: which side the steering vector of a run's answers takes, beside what training made of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from studio.domain.chat import VECTOR
 from studio.domain.events import MeasureEvent, SupportShare
-from studio.domain.runs import FINAL_STATES, DpoRecipe
+from studio.domain.runs import FINAL_STATES, align_recipe
 from studio.errors import ConflictError
 from studio.services.compare.measure import measured_as
 from studio.services.compare.service import CompareService
@@ -32,14 +32,15 @@ class SteeringService:
         tell: Callable[[float, str], None] = lambda share, text: None,
         stop: threading.Event | None = None,
     ) -> tuple[tuple[float, SupportShare], ...]:
-        """Measure the vector of a run's pairs at these strengths as the run itself was measured, and keep each share among the run's events
+        """Measure the vector of a run's answers at these strengths as the run itself was measured, and keep each share among the run's events
         as it is there; all that are known now. ``tell`` hears how far it is, 0 to 1, and in words.
 
         Raises:
-            InputError, NotFoundError: no such run, it carries no data, or a strength is out of range. RecipeError: it is no DPO run.
+            InputError, NotFoundError: no such run, it carries no data, or a strength is out of range. RecipeError: it is neither a DPO nor a KTO run.
             ConflictError: it has not ended. StudioError: as :meth:`CompareService.stream`.
         """
-        run = self._runs.get_of(DpoRecipe, run_id)
+        run = self._runs.get(run_id)
+        align_recipe(run.recipe)
         if run.status.state not in FINAL_STATES:
             raise ConflictError(f"Run {run_id} is {run.status.state}; measure the steering vector once it has ended.")
         wanted = tuple(dict.fromkeys(check_strength(strength) for strength in strengths))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from studio.domain.chat import BASE, VECTOR, Blend, PaneUpdate
+from studio.domain.chat import VECTOR, Blend, PaneUpdate, is_base
 from studio.errors import InputError
 from studio.ml.measure.whole import is_whole, repeats
 
@@ -67,7 +67,7 @@ def check_blend(run_id: str, blend: Blend | None) -> None:
     if blend is None:
         return
     check_weight(blend.weight)
-    if BASE in (run_id, blend.run_id):
+    if is_base(run_id) or is_base(blend.run_id):
         raise InputError(
             "The base has no adapter to blend; choose two adapters (an adapter's strength leads to the base)."
         )

@@ -77,6 +77,8 @@ def test_commands_work_on_the_tests_own_database(cli: Settings) -> None:
         (["align", "--data", "live-action-en", "--loss-type", "magic"], "loss_type is 'magic'"),
         (["compare", "--adapters", "no-run", "--prompts", "x.json", "--out", "x.csv"], "no-run"),
         (["compare", "--adapters", ",", "--prompts", "x.json", "--out", "x.csv"], "--adapters is ','"),
+        (["compare", "--base", ",", "--prompts", "x.json", "--out", "x.csv"], "--base is ','"),
+        (["compare", "--base", "embedded", "--prompts", "x.json", "--out", "x.csv"], "nothing to compare"),
         (["compare", "--adapters", "a", "--prompts", "x.json", "--out", "x.csv", "--strength", "abc"], "'abc'"),
         (["compare", "--adapters", "a", "--prompts", "x.json", "--out", "x.csv", "--strength", "nan"], "is nan"),
         (

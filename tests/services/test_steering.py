@@ -76,5 +76,5 @@ def test_what_cannot_be_measured_is_said(services: Services) -> None:
     shutil.copytree(services.settings.adapters_dir / RUN, other)
     recipe = json.loads((other / "run.json").read_text(encoding="utf-8"))
     (other / "run.json").write_text(json.dumps({**recipe, "method": "unknown"}), encoding="utf-8")
-    with pytest.raises(RecipeError, match="is no DPO run"):
+    with pytest.raises(RecipeError, match="neither a DPO nor a KTO run"):
         services.steering.measure("imported")

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
-from studio.domain.chat import BaseCheck, PaneUpdate, Sampling
+from studio.domain.chat import BaseCheck, BaseRoom, PaneUpdate, Sampling
 from studio.domain.words import Token
 from studio.ml.chat.request import BaseSource, GenRow
 from studio.ml.models.loading import Progress
@@ -57,8 +57,15 @@ class Answerer(Protocol):
             ModelLoadError, ChatServerError: also where there are no log-probabilities to be had.
         """
 
-    def base_check(self) -> BaseCheck | None:
-        """The newest check that the base is the base; None before the first answer, and where it cannot be checked."""
+    def base_check(self, base: str = "") -> BaseCheck | None:
+        """The newest check that a base (by id; empty: the one used last) is the base; None before its first answer, and where it cannot be
+        checked."""
+
+    def held(self) -> tuple[str, ...]:
+        """Ids of the bases that are ready to answer, the last used one last."""
+
+    def room(self, source: BaseSource) -> BaseRoom | None:
+        """What loading a base takes; None where it is ready, and where that cannot be told (yet)."""
 
     def release(self, name: str) -> None:
         """Forget an adapter (its run is deleted); does not wait."""

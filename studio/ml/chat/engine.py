@@ -1,60 +1,39 @@
-"""One copy of a base model, many answers.
+"""One copy of each base model, many answers.
 
-One worker thread owns the model; everybody else hands it work and waits. A request is a list of rows, each naming its
-adapter or the base; all rows run in one ``generate`` call and stream together. The base pane is checked: see
-:class:`studio.domain.chat.BaseCheck`.
+One worker thread owns the models; everybody else hands it work and waits. A request is a list of rows of one base, each naming
+its adapter or the base; all rows run in one ``generate`` call and stream together. A few bases are held; the one unused for longest goes
+where there are more, or where memory is short. The base pane is checked: see :class:`studio.domain.chat.BaseCheck`.
 """
 
 from __future__ import annotations
 
 import logging
 import queue
+import sys
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from studio.domain.chat import BASE, BaseCheck, PaneUpdate, Sampling
+from studio.domain.chat import BASE, BaseCheck, BaseRoom, PaneUpdate, Sampling
 from studio.domain.words import Token
 from studio.errors import ModelLoadError
-from studio.ml.chat.base_check import BaseChecker
+from studio.ml.chat.bases import Bases, Loaded
 from studio.ml.chat.decoding import RowSampler, RowStreamer, StopRows, less_repetition
-from studio.ml.chat.kept_turns import KeptTurns, Row
+from studio.ml.chat.kept_turns import Row
 from studio.ml.chat.request import BaseSource, GenRow, check_rows
 from studio.ml.chat.stream import PaneStream
 from studio.ml.chat.words import moved_tokens
-from studio.ml.lora.blend import blended
-from studio.ml.lora.mixed import Adapter, adapter_stamp, attached, grouped, read_adapter
-from studio.ml.models.loading import SMALL_MODEL, Progress, load_model, load_tokenizer, prepare_torch, release_memory
-from studio.ml.models.prompts import end_tokens, fit_prompt, next_turn, plain_generation
+from studio.ml.lora.mixed import Adapter, attached, grouped
+from studio.ml.models.loading import Progress, prepare_torch, release_memory
+from studio.ml.models.prompts import fit_prompt, next_turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-
-#: Adapters kept in memory; beyond that the one unused for longest goes.
-MAX_ADAPTERS = 16
-
-
-@dataclass
-class _Loaded:
-    """What the worker holds: the model with nothing attached, its logits as it was loaded, and adapters by last use."""
-
-    source: BaseSource
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    eos: set[int]
-    limit: int
-    small: bool
-    seq2seq: bool
-    checker: BaseChecker
-    adapters: OrderedDict[str, Adapter] = field(default_factory=OrderedDict)
-    turns: KeptTurns = field(default_factory=KeptTurns)
 
 
 class ChatEngine:
@@ -72,16 +51,12 @@ class ChatEngine:
         trust_remote_code: bool = False,
         dtype: str = "auto",
     ) -> None:
-        self._device = device
-        self._dtype = dtype
         self._threads = threads
-        self._trust = trust_remote_code
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._loaded: _Loaded | None = None
-        self._check: BaseCheck | None = None
+        self._bases = Bases(device, dtype, trust_remote_code)
 
     # -- for every thread ---------------------------------------------------------------------------------------------
 
@@ -93,13 +68,13 @@ class ChatEngine:
             import transformers  # noqa: F401
 
             if source is not None:
-                self._ensure_base(source, None)
+                self._bases.ensure(source, None)
 
         return self._submit(work)
 
     def load(self, source: BaseSource, progress: Progress | None = None) -> None:
-        """Load a base; another one is freed first. Where it cannot be loaded no base is held."""
-        self._submit(lambda: self._ensure_base(source, progress)).result()
+        """Load a base, where it is not in memory; others are put out for it where they have to be."""
+        self._with(source, lambda loaded: None, progress)
 
     def ensure_adapter(self, source: BaseSource, name: str, folder: Path) -> None:
         """Load an adapter beside its base, so that its first answer need not wait for that.
@@ -107,7 +82,7 @@ class ChatEngine:
         Raises:
             ModelLoadError: see :func:`studio.ml.lora.mixed.read_adapter`.
         """
-        self._submit(lambda: self._ensure_adapter(self._ensure_base(source, None), name, folder, set())).result()
+        self._with(source, lambda loaded: loaded.adapter(name, folder, set()))
 
     def generate(
         self,
@@ -144,55 +119,55 @@ class ChatEngine:
     def moved(self, source: BaseSource, row: GenRow, adapters: Mapping[str, Path], answer: str) -> tuple[Token, ...]:
         """See :meth:`studio.ml.chat.answerer.Answerer.moved`."""
 
-        def work(loaded: _Loaded) -> tuple[Token, ...]:
-            voice = self._voices(loaded, [row], adapters)[1][row.name]
+        def work(loaded: Loaded) -> tuple[Token, ...]:
+            voice = loaded.voices([row], adapters)[1][row.name]
             return moved_tokens(loaded.model, loaded.tokenizer, voice, row.messages, answer, row.strength)
 
         return self._with(source, work)
 
-    def base_check(self) -> BaseCheck | None:
-        """The newest check of the base."""
-        return self._check
+    def base_check(self, base: str = "") -> BaseCheck | None:
+        """See :meth:`studio.ml.chat.answerer.Answerer.base_check`."""
+        checks = [held.check for source, held in self._bases.now() if base in ("", source.ref.id)]
+        return checks[-1] if checks else None
+
+    def held(self) -> tuple[str, ...]:
+        """See :meth:`studio.ml.chat.answerer.Answerer.held`."""
+        return tuple(source.ref.id for source, _ in self._bases.now())
+
+    def room(self, source: BaseSource) -> BaseRoom | None:
+        """See :meth:`studio.ml.chat.answerer.Answerer.room`; None, too, while torch is not imported."""
+        if "torch" not in sys.modules or source in self.bases:
+            return None
+        return self._bases.room(source)
 
     @property
-    def base(self) -> BaseSource | None:
-        """The base in memory."""
-        loaded = self._loaded
-        return loaded.source if loaded else None
+    def bases(self) -> tuple[BaseSource, ...]:
+        """The bases in memory, the last used one last."""
+        return tuple(source for source, _ in self._bases.now())
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """Names of the adapters in memory, the last used one last."""
-        loaded = self._loaded
-        return tuple(loaded.adapters) if loaded else ()
+        """Names of the adapters in memory, base after base, the last used one last."""
+        return tuple(name for _, held in self._bases.now() for name in held.adapters)
 
     def release(self, name: str) -> None:
         """Forget a run's adapter and its snapshots (the run is deleted) once the answers before are given; does not wait."""
-
-        def work() -> None:
-            held = self._loaded.adapters if self._loaded is not None else {}
-            gone = [known for known in held if known.partition("@")[0] == name]
-            for known in gone:
-                del held[known]
-            if gone:
-                release_memory()
-
         if self._thread is not None:
-            self._submit(work)
+            self._submit(lambda: self._bases.release(name))
 
     def close(self) -> None:
         """Free everything and end the worker thread."""
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:
-            self._jobs.put(self._drop)
+            self._jobs.put(self._bases.drop)
             self._jobs.put(None)
             thread.join()
 
-    def _with(self, source: BaseSource, work: Callable[[_Loaded], Result]) -> Result:
+    def _with(self, source: BaseSource, work: Callable[[Loaded], Result], progress: Progress | None = None) -> Result:
         def job() -> Result:
             prepare_torch(self._threads())
-            return work(self._ensure_base(source, None))
+            return work(self._bases.ensure(source, progress))
 
         return self._submit(job).result()
 
@@ -222,61 +197,6 @@ class ChatEngine:
         while (job := self._jobs.get()) is not None:
             job()
 
-    def _drop(self) -> None:
-        self._loaded = None
-        self._check = None
-        release_memory()
-
-    def _ensure_base(self, source: BaseSource, progress: Progress | None) -> _Loaded:
-        if self._loaded is not None and self._loaded.source == source:
-            return self._loaded
-        prepare_torch(self._threads())
-        self._drop()
-        if progress:
-            progress(0.0, f"Loading {source.ref.id}")
-        tokenizer = load_tokenizer(source.path, trust_remote_code=self._trust)
-        model = load_model(
-            source.path,
-            device=self._device,
-            dtype=self._dtype,
-            load_in_4bit=source.load_in_4bit,
-            trust_remote_code=self._trust,
-            progress=progress,
-        ).requires_grad_(False)
-        eos = end_tokens(model, tokenizer)
-        model.generation_config = plain_generation(model, tokenizer, eos)
-        limits = [getattr(model.config, "max_position_embeddings", None) or 4096, tokenizer.model_max_length]
-        small = sum(weights.numel() for weights in model.parameters()) < SMALL_MODEL
-        seq2seq = bool(model.config.is_encoder_decoder)
-        checker = BaseChecker(model, tokenizer)
-        self._loaded = _Loaded(source, model, tokenizer, eos, min(limits), small, seq2seq, checker)
-        return self._loaded
-
-    def _ensure_adapter(self, loaded: _Loaded, name: str, folder: Path, wanted: set[str]) -> Adapter:
-        stamp = adapter_stamp(folder)
-        adapter = loaded.adapters.get(name)
-        if adapter is None or adapter.stamp != stamp:
-            adapter = loaded.adapters[name] = read_adapter(name, folder, loaded.model)
-        loaded.adapters.move_to_end(name)
-        for other in list(loaded.adapters):
-            if len(loaded.adapters) <= MAX_ADAPTERS:
-                break
-            if other not in wanted | {name}:
-                del loaded.adapters[other]
-        return adapter
-
-    def _voices(
-        self, loaded: _Loaded, rows: Sequence[GenRow], folders: Mapping[str, Path]
-    ) -> tuple[dict[str, Adapter], dict[str, Adapter]]:
-        """The adapters that rows need by run id, and these with the blends of rows by their names."""
-        names = list(dict.fromkeys(name for row in rows for name in row.needs))
-        plain = {name: self._ensure_adapter(loaded, name, folders[name], set(names)) for name in names}
-        voices = dict(plain)
-        for row in rows:
-            if row.blend is not None and row.name not in voices:
-                voices[row.name] = blended(row.name, plain[row.adapter], plain[row.blend.run_id], row.blend.weight)
-        return plain, voices
-
     def _answer(
         self,
         stream: PaneStream,
@@ -292,13 +212,13 @@ class ChatEngine:
             stream.publish([PaneUpdate(done=True, note="Stopped.") for _ in rows])
             return
         prepare_torch(self._threads())
-        loaded = self._ensure_base(source, lambda fraction, text: stream.note(f"{text}…"))
+        loaded = self._bases.ensure(source, lambda fraction, text: stream.note(f"{text}…"))
         if loaded.small:
             torch.set_num_threads(1)
-        plain, adapters = self._voices(loaded, rows, folders)
+        plain, adapters = loaded.voices(rows, folders)
         try:
             if any(row.adapter == BASE for row in rows):
-                self._check = loaded.checker.check(list(plain.values()))
+                loaded.check = loaded.checker.check(list(plain.values()))
             self._generate(stream, loaded, rows, adapters, sampling, signals)
         except torch.cuda.OutOfMemoryError as error:
             release_memory()
@@ -309,7 +229,7 @@ class ChatEngine:
     def _generate(
         self,
         stream: PaneStream,
-        loaded: _Loaded,
+        loaded: Loaded,
         rows: Sequence[GenRow],
         adapters: Mapping[str, Adapter],
         sampling: Sampling,
@@ -359,7 +279,7 @@ class ChatEngine:
                     tokens=count,
                     tokens_per_second=count / seconds if seconds else 0.0,
                     note=note,
-                    verified=self._check.ok if self._check and rows[pane].adapter == BASE else None,
+                    verified=loaded.check.ok if loaded.check and rows[pane].adapter == BASE else None,
                     cut=over and not ended[line],
                 )
             stream.publish(shown)

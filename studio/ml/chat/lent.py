@@ -26,7 +26,6 @@ class LentEngine(ChatEngine):
 
     def __init__(self, threads: Callable[[], int], trust_remote_code: bool) -> None:
         super().__init__("cpu", threads, trust_remote_code)
-        self._known: set[BaseSource] = set()
         # Not used in this process: a GPU call has a copy, whose thread begins there and keeps the base for the next call.
         there = ChatEngine("auto", threads, trust_remote_code)
 
@@ -67,11 +66,9 @@ class LentEngine(ChatEngine):
         sampling: Sampling,
         cancel: threading.Event | None,
     ) -> Iterator[list[PaneUpdate]]:
-        if (
-            source not in self._known
-        ):  # loaded here first: a fork while a thread of ours imports what it needs would wait for that for ever
-            self.load(source)
-            self._known.add(source)
+        self.load(
+            source
+        )  # here first: a fork while a thread of ours imports what it needs would wait for that for ever
         answers = self._on_gpu(call_seconds(sampling), source, tuple(rows), dict(adapters), sampling)
         while True:
             with refusals_told():
@@ -80,7 +77,10 @@ class LentEngine(ChatEngine):
                 return
             if isinstance(given, StudioError):
                 raise given
-            updates, self._check = given
+            updates, check = given
+            for base, loaded in self._bases.now():
+                if base == source:
+                    loaded.check = check
             if cancel is not None and cancel.is_set():
                 answers.close()
                 yield [u if u.done else replace(u, done=True, cut=True, note="Stopped.") for u in updates]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from studio.domain.bases import known_base
-from studio.domain.chat import BaseCheck, PaneUpdate, Sampling
+from studio.domain.chat import BaseCheck, BaseRoom, PaneUpdate, Sampling
 from studio.domain.words import Token
 from studio.errors import ChatServerError, InputError
 from studio.ml.chat.decoding import PUBLISH_EVERY_S
@@ -151,8 +151,16 @@ class ServedAnswerer:
         """From the log-probabilities of a prompt, which vLLM gives (``prompt_logprobs``)."""
         return self._submit(self._moved(source, row, adapters, answer)).result()
 
-    def base_check(self) -> BaseCheck | None:
+    def base_check(self, base: str = "") -> BaseCheck | None:
         """None: what a server holds cannot be compared with the base here."""
+        return None
+
+    def held(self) -> tuple[str, ...]:
+        """The bases that the server was seen to have."""
+        return tuple(source.ref.id for source in self._readers)
+
+    def room(self, source: BaseSource) -> BaseRoom | None:
+        """None: it is the server's memory."""
         return None
 
     def release(self, name: str) -> None:

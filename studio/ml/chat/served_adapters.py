@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from studio.domain.chat import BASE
 from studio.errors import ChatServerError, ModelLoadError
-from studio.ml.chat.engine import MAX_ADAPTERS
+from studio.ml.chat.bases import MAX_ADAPTERS
 from studio.ml.chat.request import BaseSource, GenRow
 from studio.ml.chat.server import ChatServer, RefusedError, Say
 from studio.ml.lora.blend import write_sum

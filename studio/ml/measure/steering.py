@@ -1,4 +1,4 @@
-"""The steering vector of preference pairs: contrastive activation addition (Rimsky et al. 2024), the baseline without training."""
+"""The steering vector of preferred and other answers: contrastive activation addition (Rimsky et al. 2024), the baseline without training."""
 
 from __future__ import annotations
 
@@ -32,17 +32,24 @@ def steered_layer(model: Any) -> tuple[int, Any]:
     return min(at, len(layers) - 1), layers[min(at, len(layers) - 1)]
 
 
-def steering_vector(model: Any, tokenizer: Any, pairs: Sequence[tuple[EncodedAnswer, EncodedAnswer]]) -> Any:
-    """Mean over ``pairs`` of the steered layer's output at the last word of the preferred answer (its end mark left out) minus that of the
-    other, ``[hidden]`` in float32, shortened to :data:`LONGEST` where it is longer. ``model`` answers as it is: an adapter has to be off.
+def steering_vector(
+    model: Any, tokenizer: Any, preferred: Sequence[EncodedAnswer], others: Sequence[EncodedAnswer]
+) -> Any:
+    """Mean of the steered layer's output at the last word (end marks left out) of ``preferred`` answers minus that of ``others``,
+    ``[hidden]`` in float32, shortened to :data:`LONGEST` where it is longer. ``model`` answers as it is: an adapter has to be off.
 
     Raises:
-        InputError: as :func:`steered_layer`.
+        InputError: as :func:`steered_layer`, or there are none of one kind.
     """
     import torch
 
+    if not (preferred and others):
+        raise InputError(
+            "A steering vector needs answers of both kinds, preferred and not; this run was trained on one kind alone."
+        )
     layer = steered_layer(model)[0]
-    answers = [(answer, sign / len(pairs)) for pair in pairs for answer, sign in zip(pair, (1.0, -1.0), strict=True)]
+    answers = [(answer, 1.0 / len(preferred)) for answer in preferred]
+    answers += [(answer, -1.0 / len(others)) for answer in others]
     total: Any = 0.0
     length = 0.0
     for chosen in batches_by_length([len(answer) for answer, _ in answers], _BATCH_TOKENS):

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from studio.domain.chat import BASE, Sampling
+from studio.domain.chat import Sampling, is_base
 from studio.domain.data import Side
 from studio.errors import InputError, NotFoundError
 from studio.ml.measure.stance import StanceJudge
@@ -89,7 +89,7 @@ class DrawService:
         """The answers of each pane of a finished table with the side each takes; empty where there is no judge, or where the prompts
         are not those of the judged data."""
         judge, _ = self._judge(table.panes)
-        own = {prompt for pane in table.panes if pane != BASE for prompt in self._prompts(pane)}
+        own = {prompt for pane in table.panes if not is_base(pane) for prompt in self._prompts(pane)}
         if judge is None or not table.finished or not own.issuperset(row.prompt for row in table.rows):
             return ()
         columns = [tuple(row.answers[at] for row in table.rows) for at in range(len(table.panes))]
@@ -107,7 +107,7 @@ class DrawService:
     def _judge(self, pane_ids: Sequence[str]) -> tuple[StanceJudge | None, str]:
         """The judge, and the title of the data it was fitted on."""
         for run_id in map(run_of, pane_ids):
-            if run_id == BASE:
+            if is_base(run_id):
                 continue
             try:
                 data = self._runs.dataset(run_id)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from studio.domain.chat import Blend
 from studio.domain.data import Message, PreferenceDataset
 from studio.domain.events import SupportShare
-from studio.domain.runs import DpoRecipe
+from studio.domain.runs import align_recipe
 from studio.services.compare.panes import PaneChat, row_seed
 from studio.services.compare.service import TABLE_ROWS, CompareService
 from studio.services.runs.store import RunView
@@ -27,7 +27,7 @@ def measured_as(
     stop: threading.Event | None = None,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> SupportShare | None:
-    """The support share of the pane's answers, measured as the DPO run ``run`` was, whose data is ``data``; None once ``stop`` is set.
+    """The support share of the pane's answers, measured as the DPO or KTO run ``run`` was, whose data is ``data``; None once ``stop`` is set.
     ``tell`` hears of answers done and wanted.
 
     Raises:
@@ -36,9 +36,10 @@ def measured_as(
     from studio.ml.dpo.observer import ANSWER_TOKENS
     from studio.ml.measure.stance import StanceJudge, judged_share
 
-    recipe = DpoRecipe.of(run.recipe)
+    recipe = align_recipe(run.recipe)
     count = recipe.settings.measured_answers or 32
-    prompts = data.test_prompts or tuple(p.prompt for p in data.heldout) or tuple(p.prompt for p in data.pairs)
+    prompts = data.test_prompts or tuple(p.prompt for p in data.heldout)
+    prompts = prompts or tuple(row.prompt for row in data.rated) or tuple(pair.prompt for pair in data.pairs)
     prompts = prompts[:count]
     system = (Message("system", recipe.system_prompt),) if recipe.system_prompt else ()
     asked = [prompt for prompt in prompts for _ in range(max(1, round(count / len(prompts))))]

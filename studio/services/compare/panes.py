@@ -12,7 +12,7 @@ from studio.errors import InputError
 
 @dataclass(frozen=True)
 class PaneChat:
-    """A pane (the base, a run or RUN@STEP) and its own conversation, the new question last (a system message may come first). ``seed`` None takes that
+    """A pane (the base, a :func:`studio.domain.chat.base_pane`, a run or RUN@STEP) and its own conversation, the new question last (a system message may come first). ``seed`` None takes that
     of the sampling; ``strength`` is how strongly its adapter answers, alone or in a ``blend`` (see :mod:`studio.services.strength`)."""
 
     pane_id: str

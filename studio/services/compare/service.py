@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from studio.config import ZEROGPU, Settings
-from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
+from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling, base_pane, is_base
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef
 from studio.domain.words import Token
-from studio.errors import InputError, ModelLoadError, StudioError
+from studio.errors import InputError, StudioError
 from studio.ml.chat.answerer import Answerer
-from studio.ml.chat.engine import MAX_ADAPTERS, ChatEngine
+from studio.ml.chat.engine import ChatEngine
 from studio.ml.chat.lent import LentEngine
 from studio.ml.chat.request import BaseSource, GenRow
 from studio.ml.chat.served import ServedAnswerer
@@ -24,9 +23,10 @@ from studio.ml.chat.server import ChatServer
 from studio.ml.lora.snapshots import step_folder
 from studio.services.compare.panes import PaneChat, behind, check_sampling, row_seed
 from studio.services.compare.table import TableProgress, TableRow
+from studio.services.compare.voices import Voices
 from studio.services.lineage.choices import PaneChoice, choice_of, unfinished
-from studio.services.lineage.steps import adapter_folder, split_step
-from studio.services.lineage.vector import is_vector, made_vector, vector_folder
+from studio.services.lineage.steps import split_step
+from studio.services.lineage.vector import is_vector, vector_folder
 from studio.services.models.service import ModelService, Progress
 from studio.services.recipes.queue import cores, mark_chat, training_threads
 from studio.services.runs.file_cache import FileCache
@@ -47,13 +47,16 @@ class CompareService:
         self._models = models
         self._files = FileCache()
         code = settings.trust_remote_code
-        self._engine: Answerer = (
+        engine: Answerer = (
             ServedAnswerer(ChatServer(settings.chat_url, settings.chat_key), code)
             if settings.chat_url
             else LentEngine(self.threads, code)
             if settings.device == ZEROGPU
             else ChatEngine(settings.device, self.threads, code)
         )
+        self._engine = engine
+        #: Who answers in panes.
+        self.voices = Voices(settings, runs, models, engine)
 
     @property
     def served(self) -> bool:
@@ -65,6 +68,15 @@ class CompareService:
         choices = [PaneChoice(BASE, "Base model", None, None, "", "", sampling=self._sampling(""))]
         choices += [choice_of(run) for run in self._runs.list() if run.has_adapter and run.method != "reward"]
         return choices
+
+    def bases(self) -> list[PaneChoice]:
+        """The bases on this machine, where there are several: what a pane can show beside the base that the others share."""
+        here = [info for info in self._models.catalogue() if info.cached and not self.served]
+        return [
+            PaneChoice(base_pane(info.id), f"Base · {info.title}", None, None, "", info.id, sampling=info.sampling)
+            for info in here
+            if len(here) > 1
+        ]
 
     def unfinished(self) -> list[PaneChoice]:
         """The runs without an adapter of their own yet, of which steps can be asked, then the steering vectors of runs' pairs, which a
@@ -96,16 +108,15 @@ class CompareService:
         Raises:
             ModelLoadError: the embedded base is missing. ChatServerError: the server that answers cannot be used.
         """
-        self._engine.warm_up(self._source(self._models.default_base(), False)).result()
+        self._engine.warm_up(self.voices.source(self._models.default_base(), False)).result()
 
     def load(self, base: str, progress: Progress | None = None) -> None:
-        """Download a base if it has to be and load it; the base held so far is freed.
+        """Download a base if it has to be and load it; others leave memory for it where they have to.
 
         Raises:
-            InputError, ModelLoadError, ChatServerError: as :meth:`ModelService.resolve`, or it cannot be loaded. The base held so far
-                stays when the new one is not to be had.
+            InputError, ModelLoadError, ChatServerError: as :meth:`ModelService.resolve`, or it cannot be loaded.
         """
-        self._engine.load(self._source(base, self._models.info(base).load_in_4bit, progress), progress)
+        self._engine.load(self.voices.source(base, self._models.info(base).load_in_4bit, progress), progress)
 
     def stream(
         self,
@@ -114,15 +125,17 @@ class CompareService:
         cancel: threading.Event | None = None,
         base: str = "",
     ) -> Iterator[list[PaneUpdate]]:
-        """Answer every pane's conversation in one batch; yields all panes together, in the order given.
+        """Answer every pane's conversation, those of one base in one batch, base after base; yields all panes together, in the order given.
 
         Args:
-            sampling: a repetition penalty of 1 takes the base's own.
-            base: base model where no pane names a run (empty: the one that forms begin with).
+            sampling: a repetition penalty of 1 takes each base's own.
+            base: base model where no pane names a run or a base (empty: the one that forms begin with).
             cancel: set it to stop; closing the iterator stops too. What was answered so far is kept.
 
         Raises:
-            InputError: no pane, too many, an empty question, a sampling value or strength out of range, panes of different bases.
+            InputError: no pane, too many, an empty question, a sampling value or strength out of range, panes of different bases where a
+                server answers.
+            NotAllowedError: a base would have to be loaded that who asks may not have loaded.
             NotFoundError: no such run.
             ConflictError: a run has no adapter yet.
             ModelLoadError: base or adapter cannot be loaded, or the run was trained on another state of the base.
@@ -134,9 +147,10 @@ class CompareService:
             check_blend(chat.pane_id, chat.blend)
             if not chat.messages or chat.messages[-1].role != "user" or not chat.messages[-1].content.strip():
                 raise InputError("There is no question to answer; write something first.")
-        source, folders = self._prepare([name for chat in chats for name in chat.adapters], base)
-        rows = [GenRow(chat.messages, chat.pane_id, chat.seed, chat.strength, chat.blend) for chat in chats]
-        for updates in self._generate(source, rows, folders, self._as_base(sampling, source), cancel):
+        sources, folders = self.voices.prepare([name for chat in chats for name in chat.adapters], base)
+        rows = [GenRow(chat.messages, _adapter(chat.pane_id), chat.seed, chat.strength, chat.blend) for chat in chats]
+        owners = [sources[chat.pane_id] for chat in chats]
+        for updates in self._generate(owners, rows, folders, sampling, cancel):
             yield [broken_noted(u) if row.voice else u for row, u in zip(rows, updates, strict=True)]
 
     def table(
@@ -174,8 +188,7 @@ class CompareService:
         mixed = tuple(blends) or (None,) * len(panes)
         for pane, blend in zip(panes, mixed, strict=True):
             check_blend(pane, blend)
-        source, folders = self._prepare([*panes, *(blend.run_id for blend in mixed if blend)], base)
-        sampling = self._as_base(sampling, source)
+        sources, folders = self.voices.prepare([*panes, *(blend.run_id for blend in mixed if blend)], base)
         stop = cancel or threading.Event()
         told = [behind(own.strip() or system_prompt) for own in (own_prompts or [""] * len(panes))]
         rows: list[TableRow] = []
@@ -190,13 +203,19 @@ class CompareService:
             part = questions[start : start + step]
             batch = [
                 GenRow(
-                    (*system, Message("user", prompt)), pane, row_seed(sampling.seed, start + index), strength, blend
+                    (*system, Message("user", prompt)),
+                    _adapter(pane),
+                    row_seed(sampling.seed, start + index),
+                    strength,
+                    blend,
                 )
                 for index, prompt in enumerate(part)
                 for system, pane, strength, blend in zip(told, panes, factors, mixed, strict=True)
             ]
             updates: list[PaneUpdate] = []
-            for updates in self._generate(source, batch, folders, sampling, stop):
+            for updates in self._generate(
+                [sources[pane] for pane in panes] * len(part), batch, folders, sampling, stop
+            ):
                 if updates[0].note and not updates[0].tokens:
                     yield so_far(updates[0].note)
             if stop.is_set():
@@ -226,9 +245,9 @@ class CompareService:
             InputError, NotFoundError, ConflictError, ModelLoadError, ChatServerError: as :meth:`stream`.
         """
         check_blend(chat.pane_id, chat.blend)
-        source, folders = self._prepare(chat.adapters, "")
+        sources, folders = self.voices.prepare(chat.adapters, "")
         row = GenRow(chat.messages, chat.pane_id, strength=chat.strength, blend=chat.blend)
-        return self._engine.moved(source, row, folders, answer)
+        return self._engine.moved(sources[chat.pane_id], row, folders, answer)
 
     def test_prompts(self, run_id: str) -> tuple[str, ...]:
         """The test prompts of the data a run was trained on; its held-out prompts where there are none.
@@ -239,13 +258,26 @@ class CompareService:
         dataset = self._runs.dataset(run_id)
         return dataset.test_prompts or tuple(pair.prompt for pair in dataset.heldout)
 
-    def base_of(self, pane_ids: Sequence[str], base: str = "") -> BaseModelRef:
-        """The base that answers in these panes, as a run would remember it.
+    def bases_of(self, pane_ids: Sequence[str], base: str = "") -> dict[str, BaseModelRef]:
+        """The base that answers in each of these panes, as a run would remember it.
 
         Raises:
             InputError, NotFoundError, ConflictError, ModelLoadError: as :meth:`stream`.
         """
-        return self._prepare(pane_ids, base)[0].ref
+        return {pane: source.ref for pane, source in self.voices.prepare(pane_ids, base)[0].items()}
+
+    def base_of(self, pane_ids: Sequence[str], base: str = "") -> BaseModelRef:
+        """The one base that answers in all of these panes.
+
+        Raises:
+            InputError: they are of several. StudioError: as :meth:`bases_of`.
+        """
+        refs = list(dict.fromkeys(self.bases_of(pane_ids, base).values()))
+        if len(refs) > 1:
+            raise InputError(
+                f"These models are of different bases ({', '.join(sorted(ref.id for ref in refs))}); choose those of one base."
+            )
+        return refs[0]
 
     def adapter_hash(self, pane_id: str) -> str:
         """First 12 hex digits of the sha256 of what answers as RUN, RUN@STEP or RUN@vector; empty where there is nothing (yet).
@@ -259,9 +291,10 @@ class CompareService:
             folder = vector_folder(self._settings, self._runs.get(run_id))
         return self._files.adapter_hash(step_folder(folder, step) if isinstance(step, int) else folder)
 
-    def base_check(self) -> BaseCheck | None:
-        """The newest check that the base pane is the base; None before the first answer that had one, and of a server."""
-        return self._engine.base_check()
+    def base_check(self, base: str = "") -> BaseCheck | None:
+        """The newest check that the pane of a base (empty: the one used last) is the base; None before the first answer that had one, and
+        of a server."""
+        return self._engine.base_check(base)
 
     def release(self, run_id: str) -> None:
         """Forget a run's adapter (the run is being deleted). Does not wait for answers in progress."""
@@ -278,54 +311,25 @@ class CompareService:
 
     # -- within -------------------------------------------------------------------------------------------------------
 
-    def _generate(self, *request: Any) -> Iterator[list[PaneUpdate]]:
-        """The answers; a training gives half of the cores back while they are computed here."""
-        for updates in self._engine.generate(*request):
-            if not self.served:
-                mark_chat(self._settings.adapters_dir)
-            yield updates
-
-    def _prepare(self, pane_ids: Sequence[str], base: str) -> tuple[BaseSource, dict[str, Path]]:
-        """The one base that all panes share, and the folder of each adapter."""
-        if not pane_ids:
-            raise InputError("There is no pane to answer.")
-        named = {pane: split_step(pane) for pane in dict.fromkeys(pane_ids) if pane != BASE}
-        if len(named) > MAX_ADAPTERS:
-            raise InputError(f"{len(named)} adapters at once are too many; {MAX_ADAPTERS} fit.")
-        found = {run_id: self._runs.get(run_id) for run_id, _ in named.values()}
-        folders = {p: adapter_folder(found[r], step) for p, (r, step) in named.items() if not isinstance(step, str)}
-        runs = list(found.values())
-        bases = {run.recipe.base.id for run in runs}
-        if len(bases) > 1:
-            raise InputError(
-                f"These panes need different base models ({', '.join(sorted(bases))}); show one base at a time."
-            )
-        model_id = bases.pop() if bases else base or self._models.default_base()
-        in_4bit = (
-            any(run.recipe.settings and run.recipe.settings.load_in_4bit for run in runs)
-            if runs
-            else self._models.info(model_id).load_in_4bit
-        )
-        source = self._source(model_id, in_4bit)
-        for run in runs:
-            trained_on = run.recipe.base.fingerprint
-            if trained_on and trained_on != source.ref.fingerprint:
-                raise ModelLoadError(
-                    f"Run {run.run_id} was trained on another state of {model_id} ({trained_on[:12]}, here is "
-                    f"{source.ref.fingerprint[:12]}), so its adapter does not fit. Train it anew."
-                )
-        for pane in named.keys() - folders.keys():
-            if not isinstance(self._engine, ChatEngine):
-                raise InputError(
-                    "The server that answers (STUDIO_CHAT_URL) adds no steering vectors; choose an adapter."
-                )
-            run = found[named[pane][0]]
-            folders[pane] = made_vector(self._settings, self._engine, source, self._runs, run)
-        return source, folders
-
-    def _source(self, model_id: str, load_in_4bit: bool, progress: Progress | None = None) -> BaseSource:
-        ref, path = self._models.resolve(model_id, progress)
-        return BaseSource(ref, path, load_in_4bit)
+    def _generate(
+        self,
+        sources: Sequence[BaseSource],
+        rows: Sequence[GenRow],
+        folders: Mapping[str, Path],
+        sampling: Sampling,
+        cancel: threading.Event | None,
+    ) -> Iterator[list[PaneUpdate]]:
+        """The answers of ``rows``, each of its one of ``sources``; a training gives half of the cores back while they are computed here."""
+        shown = [PaneUpdate(note=f"Answers after {sources[0].ref.id}." if one != sources[0] else "") for one in sources]
+        for source in dict.fromkeys(sources):
+            places = [place for place, one in enumerate(sources) if one == source]
+            own = [rows[place] for place in places]
+            for updates in self._engine.generate(source, own, folders, self._as_base(sampling, source), cancel):
+                if not self.served:
+                    mark_chat(self._settings.adapters_dir)
+                for place, update in zip(places, updates, strict=True):
+                    shown[place] = update
+                yield list(shown)
 
     def _as_base(self, sampling: Sampling, source: BaseSource) -> Sampling:
         """``sampling`` with the base's own repetition penalty, which no form asks for."""
@@ -344,3 +348,7 @@ class CompareService:
         if not any(run.status.state in ("running", "stopping") for run in self._runs.list()):
             return cores()
         return max(1, cores() - training_threads(self._settings))
+
+
+def _adapter(pane_id: str) -> str:
+    return BASE if is_base(pane_id) else pane_id

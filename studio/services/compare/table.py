@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from studio.domain.chat import BASE, Blend
+from studio.domain.chat import Blend, is_base, named_base
 from studio.services.strength import at_strength, blended_name, one_each
 
 #: Keys of a record: the base's answer and, behind it what tells several apart, an adapter's.
@@ -37,13 +37,14 @@ class TableProgress:
 
 def table_records(table: TableProgress) -> list[dict[str, str]]:
     """A table as plain records for CSV and JSON: ``id, prompt, response_from_original_model,
-    response_from_trained_model``; with several adapters the last key is repeated with the run id behind it, then a strength other
-    than 1."""
-    several = sum(pane != BASE for pane in table.panes) > 1 or any(table.blends)
+    response_from_trained_model``; with several bases their key is repeated with the base's id behind it where it was named, with several
+    adapters the last key with the run id behind it, then a strength other than 1."""
+    bases = sum(map(is_base, table.panes))
+    several = len(table.panes) - bases > 1 or any(table.blends)
     blends = table.blends or (None,) * len(table.panes)
     names = [
-        BASE_KEY
-        if pane == BASE
+        f"{BASE_KEY}{f'_{base}' if bases > 1 and (base := named_base(pane)) else ''}"
+        if is_base(pane)
         else f"{ADAPTER_KEY}{f'_{blended_name(pane, blend)}' * several}{at_strength(strength).replace(' ', '_')}"
         for pane, strength, blend in zip(table.panes, one_each(table.strengths, len(table.panes)), blends, strict=True)
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from studio.domain.chat import VECTOR, Sampling
 from studio.domain.runs import DpoRecipe
 from studio.services.lineage.steps import steps_of
-from studio.services.lineage.vector import has_pairs
+from studio.services.lineage.vector import can_steer
 from studio.services.runs.store import RunView
 
 
@@ -17,11 +17,11 @@ class PaneChoice:
     """Something a pane can show.
 
     Attributes:
-        id: :data:`studio.domain.chat.BASE` or the run id.
-        run_id: None for the base.
+        id: :data:`studio.domain.chat.BASE`, a :func:`studio.domain.chat.base_pane`, or the run id.
+        run_id: None for a base.
         ratio: the run's support_ratio; None for the base and for uploaded adapters of unknown training.
         adapter_hash: first 12 hex digits of the sha256 of its weights; empty for the base.
-        base: id of the base model it needs; empty for the base pane, which takes the base of the panes beside it.
+        base: id of the base model it needs; empty for the plain base pane, which takes the base of the panes beside it.
         system_prompt: what the run was trained with.
         sampling: how its answers are drawn unless somebody says otherwise.
     """
@@ -62,6 +62,6 @@ def unfinished(runs: Sequence[RunView]) -> list[PaneChoice]:
                 choice_of(run), id=f"{run.run_id}@{VECTOR}", label=f"Steering vector of {run.title}", adapter_hash=""
             )
             for run in runs
-            if has_pairs(run)
+            if can_steer(run)
         ),
     ]

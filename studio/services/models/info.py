@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from studio.domain.bases import QUESTION_ANSWER, KnownBase
 from studio.domain.chat import Sampling
 from studio.errors import ModelLoadError
 from studio.ml.models.gguf import check_gguf
+from studio.ml.models.memory import count_weights
 from studio.ml.models.seq2seq import is_encoder_decoder
 from studio.services.models.conversion import GROWTH, read_source
 
@@ -68,7 +68,7 @@ def folder_info(folder: Path, model_id: str, title: str) -> ModelInfo:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelLoadError(f"{folder} has no *.safetensors; other weight formats are not read, for safety.")
-    params = sum(_count_weights(path) for path in files)
+    params = sum(count_weights(path) for path in files)
     seq2seq = is_encoder_decoder(folder)
     licence = str((read_source(folder) or {}).get("licence", ""))
     return measured(
@@ -173,18 +173,3 @@ def frame_of(folder: Path) -> str:
 def megabytes(size: float) -> int:
     """Bytes as 10^6 bytes."""
     return round(size / 1e6)
-
-
-def _count_weights(path: Path) -> int:
-    """Weights in a safetensors file, read from its header alone.
-
-    Raises:
-        ModelLoadError: it is not a safetensors file.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as opened:
-            return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError) as error:
-        raise ModelLoadError(f"{path} is not a safetensors file.") from error

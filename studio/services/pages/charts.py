@@ -40,16 +40,21 @@ class Chart:
     left: int = LEFT
 
 
-def training_charts(steps: Sequence[StepEvent], probes: Sequence[ProbeEvent], ratio: float) -> list[Chart]:
+def training_charts(steps: Sequence[StepEvent], probes: Sequence[ProbeEvent], ratio: float | None) -> list[Chart]:
     """Stance, rewards and margin, loss, accuracy, in the order of the studio's page; those without a point are left out. ``ratio`` is
-    what was asked for, from 0 to 1."""
+    what was asked for, from 0 to 1; None where nothing was."""
     rewards = [
         Line("preferred", "support", [(s.step, s.reward_chosen) for s in steps]),
         Line("not preferred", "oppose", [(s.step, s.reward_rejected) for s in steps]),
         Line("margin", "main", [(s.step, s.margin) for s in steps]),
     ]
     charts = [
-        _chart("Held-out stance", [Line("", "main", [(p.step, p.share) for p in probes])], (0, 1), (ratio,)),
+        _chart(
+            "Held-out stance",
+            [Line("", "main", [(p.step, p.share) for p in probes])],
+            (0, 1),
+            () if ratio is None else (ratio,),
+        ),
         _chart("Rewards and margin", rewards),
         _chart("Loss", [Line("", "main", [(s.step, s.loss) for s in steps])]),
         _chart("Accuracy", [Line("", "main", [(s.step, s.accuracy) for s in steps])], (0, 1)),

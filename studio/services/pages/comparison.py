@@ -76,15 +76,19 @@ def read_comparison(path: Path, adapter: str = "") -> Comparison:
     """
     records = read_json(path)
     keys = [key for key in records[0] if key.startswith((BASE_KEY, ADAPTER_KEY))] if _rows(records) else []
-    if not any(key.startswith(ADAPTER_KEY) for key in keys) or not all(
+    trained = sum(key.startswith(ADAPTER_KEY) for key in keys)
+    if (not trained and len(keys) < 2) or not all(
         isinstance(record.get(key), str) for record in records for key in ("prompt", *keys)
     ):
         raise InputError(
             f"{path.name} is no before/after table; give the JSON that Compare's Download JSON or the command compare writes."
         )
-    several = len(keys) > 2
     names = tuple(
-        "Base" if key == BASE_KEY else key.removeprefix(ADAPTER_KEY).lstrip("_") if several else adapter or "Adapter"
+        key.replace(BASE_KEY, "Base", 1).replace("_", " ", 1)
+        if key.startswith(BASE_KEY)
+        else key.removeprefix(ADAPTER_KEY).lstrip("_")
+        if trained > 1
+        else adapter or "Adapter"
         for key in keys
     )
     rows = tuple(

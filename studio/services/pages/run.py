@@ -1,4 +1,4 @@
-"""A DPO run: settings, what was measured, charts, the film-strip with its slider, and the words that moved where they were asked for.
+"""A DPO or KTO run: settings, what was measured, charts, the film-strip with its slider, and the words that moved where they were asked for.
 
 It holds no training pair, only what everybody sees of a run; its one script turns the film-strip.
 """
@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from studio.domain.events import ProbeEvent, SampleEvent, StepEvent, SupportShare
-from studio.domain.runs import DpoRecipe
+from studio.domain.runs import AlignRecipe, DpoRecipe, align_recipe
 from studio.domain.words import MovedWords
 from studio.services import wording
 from studio.services.pages.charts import training_charts
@@ -28,24 +28,25 @@ Moved = tuple[str, MovedWords]
 
 
 def run_page(runs: RunStore, run_id: str, moved: Sequence[Moved] = ()) -> str:
-    """The whole page of a DPO run, as HTML.
+    """The whole page of a DPO or KTO run, as HTML.
 
     Raises:
         InputError, NotFoundError: as ``RunStore.get``; RecipeError: the run is of another method.
     """
-    run = runs.get_of(DpoRecipe, run_id)
-    recipe = DpoRecipe.of(run.recipe)
+    run = runs.get(run_id)
+    recipe = align_recipe(run.recipe)
+    ratio = recipe.support_ratio if isinstance(recipe, DpoRecipe) else None
     events = drop_superseded(runs.events(run_id)[0])
     steps, probes = ([e for e in events if isinstance(e, kind)] for kind in (StepEvent, ProbeEvent))
     return static_page(
         "run.html",
         title=run.title,
-        subtitle=(f"DPO on {recipe.base.id}, {moment(recipe.created)}", run.status.state, run_id),
+        subtitle=(f"{recipe.method.upper()} on {recipe.base.id}, {moment(recipe.created)}", run.status.state, run_id),
         facts=_facts(recipe),
         recipes=[(run.title, recipe)],
         script=_SCRIPT,
-        recipe=recipe,
-        sides=recipe.dataset_kind == "sides",
+        asked=ratio,
+        sides=isinstance(recipe, DpoRecipe) and recipe.dataset_kind == "sides",
         shares=[
             (name, share, _figures(share))
             for name, share in (
@@ -55,7 +56,7 @@ def run_page(runs: RunStore, run_id: str, moved: Sequence[Moved] = ()) -> str:
             )
             if share is not None and share.n
         ],
-        charts=training_charts(steps, probes, recipe.support_ratio),  # type: ignore[arg-type]
+        charts=training_charts(steps, probes, ratio),  # type: ignore[arg-type]
         frames=_frames(runs.samples(run_id)),
         moved=[(prompt, words.sum, shaded(words)) for prompt, words in moved],
     )
@@ -75,13 +76,23 @@ def _frames(samples: Sequence[SampleEvent]) -> list[tuple[int, list[tuple[str, s
     ]
 
 
-def _facts(recipe: DpoRecipe) -> dict[str, Any]:
+def _facts(recipe: AlignRecipe) -> dict[str, Any]:
     how = recipe.settings
+    if isinstance(recipe, DpoRecipe):
+        data = wording.counted(recipe.data_size, "pair")
+        own = {
+            "Support ratio": f"{recipe.support_ratio:g}",
+            "Loss": f"{recipe.settings.loss_type}, beta {how.beta:g}",
+        }
+    else:
+        up, kto = sum(recipe.rows_liked), recipe.settings
+        data = f"{wording.counted(recipe.data_size, 'rated answer')}: {up} up, {recipe.data_size - up} down"
+        weights = f"thumbs up {kto.desirable_weight:g}, down {kto.undesirable_weight:g}"
+        own = {"Loss": f"KTO, beta {how.beta:g}", "Weights": weights}
     return {
         "Base": f"{recipe.base.id} {recipe.base.revision or ''}",
-        "Data": f"{recipe.dataset_title}, {wording.counted(recipe.data_size, 'pair')}",
-        "Support ratio": f"{recipe.support_ratio:g}",
-        "Loss": f"{how.loss_type}, beta {how.beta:g}",
+        "Data": f"{recipe.dataset_title}, {data}",
+        **own,
         "LoRA": f"rank {recipe.lora.rank}, alpha {recipe.lora.alpha}",
         "Learning rate": f"{how.learning_rate:g}",
         "Seed": how.seed,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from studio.config import Settings
-from studio.domain.chat import BASE, Sampling
+from studio.domain.chat import Sampling, is_base
+from studio.domain.runs import BaseModelRef
 from studio.domain.votes import NewPair, Origin, PairSource
 from studio.errors import ConflictError, InputError, NotFoundError
 from studio.services.compare.panes import PaneChat, check_sampling
@@ -106,7 +107,7 @@ class PairSourceService:
         ]
         if len(answered) < 2:
             raise InputError("A pair needs answers in two panes; ask both of them first.")
-        dialled = next((chat for chat in answered if chat.pane_id != BASE and chat.strength != 1), None)
+        dialled = next((chat for chat in answered if not is_base(chat.pane_id) and chat.strength != 1), None)
         if dialled is not None:
             raise InputError(
                 f"A pane answers at strength {dialled.strength:g}, and votes are counted for adapters as they were trained; set its "
@@ -284,18 +285,24 @@ class PairSourceService:
 
     def _origins(self, pane_ids: Sequence[str], sampling: Sampling, base: str) -> dict[str, Origin]:
         """What is known of each pane."""
-        ref = self._compare.base_of(pane_ids, base)
-        drawn = Origin(
-            "base",
-            "Base model" if ref.id == EMBEDDED else f"Base model {Path(ref.id).name}",
-            model=ref.id,
-            fingerprint=ref.fingerprint,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_new_tokens=sampling.max_new_tokens,
-            seed=sampling.seed,
-        )
-        return {pane: drawn if pane == BASE else _of_run(drawn, choice_of(self._runs.get(pane))) for pane in pane_ids}
+        drawn = {pane: _of_base(ref, sampling) for pane, ref in self._compare.bases_of(pane_ids, base).items()}
+        return {
+            pane: origin if is_base(pane) else _of_run(origin, choice_of(self._runs.get(pane)))
+            for pane, origin in drawn.items()
+        }
+
+
+def _of_base(ref: BaseModelRef, sampling: Sampling) -> Origin:
+    return Origin(
+        "base",
+        "Base model" if ref.id == EMBEDDED else f"Base model {Path(ref.id).name}",
+        model=ref.id,
+        fingerprint=ref.fingerprint,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_new_tokens=sampling.max_new_tokens,
+        seed=sampling.seed,
+    )
 
 
 def _of_run(drawn: Origin, choice: PaneChoice) -> Origin:

@@ -12,7 +12,7 @@ from studio.domain.settings import DpoSettings, LoraSettings
 from studio.errors import ConflictError
 from studio.services import Services
 from studio.services.align.reading import read_curve, read_kto_curve
-from studio.services.lineage.vector import has_pairs
+from studio.services.lineage.vector import can_steer
 from studio.services.runs.store import RunView
 from studio.ui.align.form import KTO_ONLY
 from studio.ui.align.words_box import FilmWords, PairWords
@@ -45,7 +45,7 @@ class AlignPanel(FilmPanel):
         """As :meth:`FilmPanel.further`; a run at work takes the place of the table."""
         updates = super().further(state, run, everything)
         if everything:
-            updates[self.steer] = gr.Button(visible=has_pairs(run) and not self._services.compare.served)
+            updates[self.steer] = gr.Button(visible=can_steer(run) and not self._services.compare.served)
             updates |= self.pair_words.opened(run) | self.film_words.opened(run)
         if everything and self._data_box is not None and moving(run):
             updates[self._data_box] = gr.Accordion(open=False)
@@ -101,7 +101,7 @@ class AlignPanel(FilmPanel):
         state: Watch,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
     ) -> str:
-        """The steering vector of the open run's pairs, in the same table as what DPO made of them."""
+        """The steering vector of the open run's answers, in the same table as what training made of them."""
         require_operator(mark, "measuring")
         run_id = state.chosen(self._services.runs).run_id
         self._services.steering.measure(run_id, tell=lambda share, text: progress(share, desc=text))

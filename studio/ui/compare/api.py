@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
-from studio.domain.chat import BASE, Blend, Sampling
+from studio.domain.chat import BASE, Blend, Sampling, is_base, named_base
 from studio.domain.data import Message
 from studio.errors import InputError
 from studio.services import Services, words
@@ -54,8 +54,9 @@ def add_api(services: Services) -> None:
         check_text("system_prompt", system_prompt, limit=MAX_QUESTION, empty=True)
         sampling = Sampling(temperature, top_p, max_new_tokens, seed)
         check_sampling(sampling)
-        require_ready(services, base)
         choices = [BASE if pane == "base" else pane for pane in panes] or list(services.compare.default_panes())
+        for name in (base, *filter(None, map(named_base, choices))):
+            require_ready(services, name)
         own = _one_a_pane("system_prompts", system_prompts or [], len(choices)) or [""] * len(choices)
         told = [check_text("system_prompts", text, limit=MAX_QUESTION, empty=True).strip() for text in own]
         factors = one_each(strengths or (), len(choices), of="panes")
@@ -64,7 +65,8 @@ def add_api(services: Services) -> None:
             PaneChat(pane, behind(said or system_prompt, [Message("user", prompt)]), strength=strength, blend=blend)
             for pane, said, strength, blend in zip(choices, told, factors, blends, strict=True)
         ]
-        hashes = {pane: services.compare.adapter_hash(pane) for pane in choices if pane != BASE}
+        hashes = {pane: services.compare.adapter_hash(pane) for pane in choices if not is_base(pane)}
+        bases = services.compare.bases_of(choices, base)
         shown = 0.0
         for updates in services.compare.stream(chats, sampling, base=base):
             if not all(update.done for update in updates) and time.monotonic() - shown < EVERY_S:
@@ -74,7 +76,8 @@ def add_api(services: Services) -> None:
                 {
                     "pane": "base" if pane == BASE else pane,
                     "adapter_hash": hashes.get(pane, ""),
-                    "strength": None if pane == BASE else strength,
+                    "base": bases[pane].id,
+                    "strength": None if is_base(pane) else strength,
                     "blend_with": blend.run_id if blend else None,
                     "weight": blend.weight if blend else None,
                     "own_system_prompt": said or None,
@@ -89,8 +92,9 @@ def add_api(services: Services) -> None:
 
     @functools.wraps(stream, assigned=("__annotations__",))
     def generate(*args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        """Answer a question with the base (``base``) and adapters (run ids, or RUN@STEP), all in one batch and in the order given. No
-        pane at all means the base and the newest adapter. ``base`` counts where no pane is an adapter. ``strengths`` are the
+        """Answer a question with bases and adapters (run ids, or RUN@STEP), in the order given, those of one base in one batch. No pane at
+        all means the base and the newest adapter. The pane ``base`` is the base of the first adapter, the parameter ``base`` where there
+        is none; ``base:NAME`` is another base. ``strengths`` are the
         panes', or one for all: 0 is the base, 1 the adapter as trained, from -1 to 2. ``blend_with`` names for each pane a second adapter to
         blend its own with (empty: none), ``weights`` the own one's weight from 0 to 1 (.5 where it is not given). ``system_prompts``
         are the panes' own (empty: ``system_prompt``)."""

@@ -35,7 +35,7 @@ def bind_rate_these(services: Services, shared: Shared, button: gr.Button) -> No
                 "A pane was asked with a system prompt of its own, and votes are counted for answers to the same; clear it under More and "
                 "ask again."
             )
-        chats = [talks.chat(talk, index, pane.messages) for index, pane in enumerate(talk.panes)]
+        chats = [talks.chat(talk, index, pane.messages, how.base) for index, pane in enumerate(talk.panes)]
         done = services.sources.from_chats(chats, how.system_prompt, how.sampling, how.base)
         (gr.Info if done.added or done.known else gr.Warning)(summary(done), duration=6)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain.chat import BASE, Blend, PaneUpdate
-from studio.errors import InputError, NotFoundError
+from studio.domain.chat import BASE, Blend, PaneUpdate, is_base, named_base
+from studio.errors import NotFoundError
 from studio.services import Services
 from studio.services.compare.panes import behind
 from studio.services.lineage.choices import PaneChoice
@@ -27,18 +27,11 @@ from studio.ui.compare.api import add_api
 from studio.ui.compare.base_box import build_base_box
 from studio.ui.compare.own_pair import bind_own_pair, build_own_pair
 from studio.ui.compare.panes import view as show
+from studio.ui.compare.panes.cast import Cast, cast_of, runs_of
 from studio.ui.compare.panes.diff import diff_html
 from studio.ui.compare.panes.draw_many import bind_draw_many
 from studio.ui.compare.panes.moved_words import bind_moved_words, offer_words
-from studio.ui.compare.panes.runs import (
-    bind_saving,
-    first_step,
-    identities,
-    runs_of,
-    steps_to_choose,
-    trouble_of,
-    troubles_of,
-)
+from studio.ui.compare.panes.runs import bind_saving, first_step, identities, steps_to_choose
 from studio.ui.compare.panes.scores import build_pane_scores
 from studio.ui.compare.panes.thumbs import bind_thumbs, can_be_rated
 from studio.ui.compare.panes.widgets import (
@@ -54,6 +47,7 @@ from studio.ui.compare.panes.widgets import (
 from studio.ui.compare.prompt_table import build_prompt_table
 from studio.ui.compare.rate_these import bind_rate_these, build_rate_these
 from studio.ui.compare.talk import MAX_PANES, Asked, Pane, Talk
+from studio.ui.page.access import may_load
 from studio.ui.page.guard import guarded
 from studio.ui.page.lines import MODEL
 from studio.ui.page.live import Live
@@ -63,7 +57,7 @@ from studio.ui.page.shared import PRIVATE, QUIET, Shared
 REDRAW_S, SAVE_S = 0.08, 2.0
 #: Opens the stage with the adapter of the first pane that has one.
 _STAGE = """(count, ...panes) => {
-    const run = panes.slice(0, count).find((pane) => pane && pane !== "%s" && !pane.includes("@"));
+    const run = panes.slice(0, count).find((pane) => pane && pane !== "%s" && !/^base:|@/.test(pane));
     const theme = new URLSearchParams(window.location.search).get("__theme");
     const query = new URLSearchParams({...(run && {run}), ...(theme && {__theme: theme})});
     window.open(`stage?${query}`, "_blank", "noopener");
@@ -73,6 +67,7 @@ _FOCUS = "() => document.querySelector('#prompt textarea').focus()"
 
 def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     """Draw the tab and bind its events."""
+    services.compare.voices.may_load = functools.partial(may_load, services)
     memory = shared.chats
     live = gr.State(Live())
     empty = gr.HTML(show.empty(), visible=False, elem_id="compare-empty")
@@ -103,8 +98,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
 
     def draw(talk: Talk, model: str, keep: bool = True) -> dict[Any, Any]:
         """All panes as ``talk`` has them; ``keep`` has the browser remember it."""
-        offered, runs = on_offer(), runs_of(services, talk)
-        updates: dict[Any, Any] = {empty: gr.HTML(visible=len(offered) == 1), count: len(talk.panes)}
+        offered, cast = on_offer(), cast_of(services, talk, model)
+        updates: dict[Any, Any] = {empty: nothing_trained(offered), count: len(talk.panes)}
         if keep:
             updates[memory] = talks.store(talk)
         for index, widget in enumerate(widgets):
@@ -113,25 +108,28 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             updates[widget.chat] = show.bubbles(pane.messages) if pane else []
             if pane is not None:
                 updates[widget.choice] = gr.Dropdown(choices=pane_choices(offered, pane.choice), value=pane.choice)
-                updates[widget.strength] = gr.Slider(value=pane.strength, visible=pane.choice != BASE)
+                updates[widget.strength] = gr.Slider(value=pane.strength, visible=not is_base(pane.choice))
                 updates[widget.own] = pane.system_prompt
                 updates |= blending(widget, pane, offered)
-                updates[widget.step] = steps_to_choose(pane, runs[pane.choice])
+                updates[widget.step] = steps_to_choose(pane, cast.runs[pane.choice])
                 updates[widget.stats] = show.open_question() if pane.messages and not pane.answer else show.stats(None)
-        return updates | who(talk, runs, model) | marks(talk, runs) | offer_words(widgets, talk)
+        return updates | who(talk, cast) | marks(talk, cast.runs) | offer_words(widgets, talk)
 
     def on_offer() -> list[PaneChoice]:
-        """What a pane can show: also runs that have steps to ask and no end yet, and steering vectors."""
-        return [*services.compare.panes(), *services.compare.unfinished()]
+        """What a pane can show: also runs that have steps to ask and no end yet, steering vectors, and bases."""
+        base, *runs = services.compare.panes()
+        return [base, *runs, *services.compare.unfinished(), *services.compare.bases()]
 
-    def who(talk: Talk, runs: Mapping[str, RunView | None], model: str) -> dict[Any, Any]:
-        return identities(services, widgets, talk, runs, model)
+    def nothing_trained(offered: Sequence[PaneChoice]) -> Any:
+        return gr.HTML(visible=all(is_base(choice.id) for choice in offered))
+
+    def who(talk: Talk, cast: Cast) -> dict[Any, Any]:
+        return identities(services, widgets, talk, cast)
 
     def marks(talk: Talk, runs: Mapping[str, RunView | None]) -> dict[Any, Any]:
         first, updates = talk.panes[0], {}
-        title = (
-            first_run.title if (first_run := runs[first.choice]) else "base" if first.choice == BASE else first.choice
-        )
+        title = first_run.title if (first_run := runs[first.choice]) else named_base(first.choice) or first.choice
+        title = "base" if first.choice == BASE else title
         for index, pane in enumerate(talk.panes):
             text = diff_html(first.answer, pane.answer, f"pane 1 ({title})") if talk.diff and index else ""
             updates[widgets[index].diff] = gr.HTML(text, visible=bool(text))
@@ -182,7 +180,9 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def refresh(stored: Any, model: str, *values: Any) -> dict[Any, Any]:
         """A tab was opened: runs may have come or gone. What a visitor chose stays; who chose nothing gets the newest."""
         talk, offered = talk_of(stored, *values), on_offer()
-        if len(offered) > 1 and (stored is None or all(pane == Pane(BASE) for pane in talk.panes)):
+        if any(choice.run_id for choice in offered) and (
+            stored is None or all(pane == Pane(BASE) for pane in talk.panes)
+        ):
             talk = replace(_opening(services), diff=talk.diff)
             # while nothing is chosen nothing is kept, and the next visit looks for the newest again
             return draw(talk, model, keep=stored is not None) | asked_as(talk)
@@ -190,8 +190,8 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         for widget, pane in zip(widgets, talk.panes, strict=False):
             updates[widget.choice] = gr.Dropdown(choices=pane_choices(offered, pane.choice))
             updates |= blending(widget, pane, offered)
-        updates[empty] = gr.HTML(visible=len(offered) == 1)
-        return updates | who(talk, runs_of(services, talk), model)
+        updates[empty] = nothing_trained(offered)
+        return updates | who(talk, cast_of(services, talk, model))
 
     def respond(page: Live, talk: Talk, model: str, dialled: int | None = None) -> Iterator[dict[Any, Any]]:
         """Answer the open questions of all panes together, or of pane ``dialled`` alone."""
@@ -206,17 +206,14 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def stream(
         stop: threading.Event, talk: Talk, model: str, panes: Sequence[int], dialled: int | None
     ) -> Iterator[dict[Any, Any]]:
-        runs = runs_of(services, talk)
-        troubles = troubles_of(services, runs)
-        rows = [i for i in panes if not trouble_of(talk.panes[i], runs, troubles)]
-        waiting = {
-            i: PaneUpdate(note=f"Not asked. {t}" if (t := trouble_of(talk.panes[i], runs, troubles)) else "")
-            for i in panes
-        }
+        cast = cast_of(services, talk, model)
+        troubles = {i: cast.trouble_of(talk.panes[i]) for i in panes}
+        rows = [i for i in panes if not troubles[i]]
+        waiting = {i: PaneUpdate(note=f"Not asked. {t}" if (t := troubles[i]) else "") for i in panes}
         drawn = (
             draw(talk, model)
             if dialled is None
-            else {memory: talks.store(talk)} | who(talk, runs, model) | offer_words(widgets, talk, panes)
+            else {memory: talks.store(talk)} | who(talk, cast) | offer_words(widgets, talk, panes)
         )
         yield (
             drawn
@@ -228,13 +225,11 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         )
         if not rows:
             raise NotFoundError("None of these panes can answer; choose others.")
-        if all(talk.panes[i].choice == BASE for i in rows) and not services.models.info(model).cached:
-            raise InputError(f"{model} is not on this machine yet; load it first, under Base model.")
-        chats = [talks.chat(talk, i, behind(talks.told(talk, i), talk.panes[i].messages)) for i in rows]
+        chats = [talks.chat(talk, i, behind(talks.told(talk, i), talk.panes[i].messages), cast.shared) for i in rows]
         updates: list[PaneUpdate] = []
         so_far = talk
         drawn_at = saved_at = time.monotonic()
-        for updates in services.compare.stream(chats, talk.sampling, stop, base=model):
+        for updates in services.compare.stream(chats, talk.sampling, stop):
             now = time.monotonic()
             if any(update.tokens for update in updates) and now - drawn_at < REDRAW_S:
                 continue
@@ -244,16 +239,15 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
                 saved_at, shown[memory] = now, talks.store(so_far)
             yield shown
         talk = talks.answered(talk, {i: u.text for i, u in zip(rows, updates, strict=True)})
-        can_be_rated(services, runs, talk, dict(zip(rows, chats, strict=True)))
+        can_be_rated(services, cast.runs, talk, dict(zip(rows, chats, strict=True)))
         if not stop.is_set():
-            shared_base = next((run.recipe.base.id for i in rows if (run := runs[talk.panes[i].choice])), model)
             own = tuple(pane.system_prompt for pane in talk.panes)
-            talk = replace(talk, asked=Asked(talk.system_prompt, talk.sampling, shared_base, own))
+            talk = replace(talk, asked=Asked(talk.system_prompt, talk.sampling, cast.shared, own))
         yield (
             frame(widgets, talk, rows, updates)
             | {memory: talks.store(talk)}
-            | who(talk, runs, model)
-            | marks(talk, runs)
+            | who(talk, cast)
+            | marks(talk, cast.runs)
             | offer_words(widgets, talk, panes)
             | lock(False, dialled)
         )
@@ -312,7 +306,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         if pane.messages:
             yield from respond(page, talk, model, index)
         else:
-            yield {memory: talks.store(talk)} | who(talk, runs_of(services, talk), model)
+            yield {memory: talks.store(talk)} | who(talk, cast_of(services, talk, model))
 
     def halt(page: Live) -> None:
         page.stop()

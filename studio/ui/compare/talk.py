@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from studio.domain.chat import Blend, Sampling
+from studio.domain.chat import BASE, Blend, Sampling, base_pane
 from studio.domain.data import Message
 from studio.errors import InputError, StudioError
 from studio.services.compare.panes import PaneChat, behind, check_sampling
@@ -30,7 +30,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Pane:
-    """One pane: ``choice`` is the base's name or a run id; ``messages`` alternate user and assistant. A question at the
+    """One pane: ``choice`` is the name of a base pane or a run id; ``messages`` alternate user and assistant. A question at the
     end has no answer yet. ``strength`` is how strongly the adapter answers, alone or in a ``blend`` with another (see
     :mod:`studio.services.strength`). ``system_prompt`` is the pane's own; empty: that of all panes. ``step``: the adapter as it was at a
     step of its training, None at its end."""
@@ -49,7 +49,7 @@ class Pane:
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        """The base, or the runs whose adapters answer."""
+        """A base, or the runs whose adapters answer."""
         return (self.choice,) if self.blend is None else (self.choice, self.blend.run_id)
 
     @property
@@ -60,7 +60,7 @@ class Pane:
 
 @dataclass(frozen=True)
 class Asked:
-    """How the newest answers were made, whatever is set now; ``base`` is the base model that all panes shared, ``own`` the panes' own
+    """How the newest answers were made, whatever is set now; ``base`` is the base model of the plain base pane, ``own`` the panes' own
     system prompts."""
 
     system_prompt: str
@@ -210,10 +210,11 @@ def last_question(talk: Talk, choice: str) -> tuple[int, tuple[Message, ...]]:
     return index, pane.messages[:-1] if pane.answer else pane.messages
 
 
-def chat(talk: Talk, index: int, messages: tuple[Message, ...]) -> PaneChat:
-    """Pane ``index`` with ``messages``, as the service takes it."""
+def chat(talk: Talk, index: int, messages: tuple[Message, ...], shared: str) -> PaneChat:
+    """Pane ``index`` with ``messages``, as the service takes it; ``shared`` is the base that the plain base pane shows."""
     pane = talk.panes[index]
-    return PaneChat(pane.voice, messages, strength=pane.strength, blend=pane.blend)
+    voice = base_pane(shared) if pane.choice == BASE else pane.voice
+    return PaneChat(voice, messages, strength=pane.strength, blend=pane.blend)
 
 
 def choose(talk: Talk, index: int, choice: str, step: int | None = None) -> Talk:
@@ -325,7 +326,7 @@ def _pane(entry: Mapping[str, Any]) -> Pane:
         if role != expected or not isinstance(content, str) or not content:
             raise ValueError("roles do not alternate")
         messages.append(Message(role, content))
-    if not isinstance(choice, str) or len(choice) > 100:
+    if not isinstance(choice, str) or len(choice) > 1_000:  # a base may be a folder
         raise ValueError("not a pane")
     if sum(len(message.content) for message in messages) > 2 * MAX_CHARACTERS:
         raise ValueError("too long")

@@ -78,6 +78,11 @@ def may_read_runs(services: Services) -> bool:
     return services.settings.runs_readable or new_visitor(services.gate).operator
 
 
+def may_load(services: Services) -> bool:
+    """Whether who asks now may have a base loaded: the operator, and what works without a page."""
+    return LocalContext.request.get(None) is None or new_visitor(services.gate).operator
+
+
 def may_read_data(services: Services, dataset_id: str | None) -> bool:
     """Whether who asks now may read the rows of a dataset: everybody those that are shipped (or of no dataset), of others who
     :func:`may_read_runs`.

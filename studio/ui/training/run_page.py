@@ -1,4 +1,4 @@
-"""``/runs/<id>``: a DPO run as one static page, to be opened or saved. It holds what everybody sees of a run in Align."""
+"""``/runs/<id>``: a DPO or KTO run as one static page, to be opened or saved. It holds what everybody sees of a run in Align."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from markupsafe import Markup
 
 from studio.domain.events import SampleEvent, StepEvent, TranscriptEvent
-from studio.domain.runs import FINAL_STATES, DpoRecipe, KtoRecipe
+from studio.domain.runs import FINAL_STATES, AlignRecipe, DpoRecipe, KtoRecipe
 from studio.domain.settings import AnswerSettings
 from studio.i18n import said
 from studio.services.runs.outlook import offered, seconds_left
@@ -84,8 +84,8 @@ def _beta(how: AnswerSettings) -> str:
 
 def header_html(run: RunView, facts: Sequence[tuple[str, str]], stage: bool = False) -> Markup:
     """A run's title, state and id over its settings, ``facts`` as (name, value); those without a value are left out. ``stage``: with the
-    way to the stage. A DPO run can be saved as a page."""
-    return _HTML.header(run, facts, stage, isinstance(run.recipe, DpoRecipe))
+    way to the stage. A DPO or KTO run can be saved as a page."""
+    return _HTML.header(run, facts, stage, isinstance(run.recipe, AlignRecipe))
 
 
 def progress(run: RunView, ahead: int = 0) -> str:

@@ -9,7 +9,9 @@ import pytest
 
 from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
-from studio.ml.chat.engine import MAX_ADAPTERS, BaseSource, ChatEngine, GenRow
+from studio.ml.chat import bases
+from studio.ml.chat.bases import MAX_ADAPTERS, MAX_BASES
+from studio.ml.chat.engine import BaseSource, ChatEngine, GenRow
 from studio.ml.lora.mixed import RowGroup, attached, read_adapter
 from studio.ml.models.loading import load_model
 from tests.helpers.chat_models import make_adapter, make_base, source
@@ -154,20 +156,37 @@ def test_adapters_unused_for_longest_leave_first(engine: ChatEngine, base: Path,
     assert texts(engine, one, [GenRow(ASK)], {}, GREEDY)
 
 
-def test_switching_base_frees_the_old_one(engine: ChatEngine, base: Path, tmp_path: Path) -> None:
+def test_the_base_unused_for_longest_leaves_and_is_freed(
+    engine: ChatEngine, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import gc
     import weakref
 
-    other = make_base(tmp_path / "other", seed=5)
-    engine.load(source(base))
-    assert engine._loaded is not None
-    old = weakref.ref(engine._loaded.model)
-    engine.load(source(other))
+    first, *others = sources = [
+        source(base),
+        *(source(make_base(tmp_path / str(seed), seed=seed)) for seed in range(MAX_BASES)),
+    ]
+    for one in sources[:MAX_BASES]:
+        engine.load(one)
+    engine.load(first)
+    old = weakref.ref(dict(engine._bases.now())[others[0]].model)
+    engine.load(others[-1])
     gc.collect()
     assert old() is None
-    assert engine.base == source(other)
+    assert engine.bases == (*others[1:-1], first, others[-1])
+    # where memory is short, those unused for longest leave, and what does not fit at all puts nobody out
+    assert engine.room(first) is None
+    monkeypatch.setattr(bases, "base_mb", lambda *_: 100)
+    monkeypatch.setattr(bases, "free_mb", lambda *_: 0)
+    room = engine.room(others[0])
+    assert room is not None
+    assert (room.needs_mb, room.goes, room.fits) == (100, (others[1].ref.id,), True)
+    monkeypatch.setattr(bases, "base_mb", lambda folder, *_: 1000 if folder == others[0].path else 100)
+    with pytest.raises(ModelLoadError, match=r"takes about 1,000 MB of memory and 0 MB are free"):
+        engine.load(others[0])
+    assert len(engine.bases) == MAX_BASES
     engine.close()
-    assert engine.base is None
+    assert engine.bases == ()
 
 
 def test_base_check_passes_beside_adapters_and_catches_a_changed_base(
@@ -185,8 +204,7 @@ def test_base_check_passes_beside_adapters_and_catches_a_changed_base(
     assert [name for name, _ in check.moved] == ["run-0", "run-1"]
     assert all(moved > 100 * check.tolerance for _, moved in check.moved)
     # somebody folds an adapter into the base's own weights: what the check is there for
-    assert engine._loaded is not None
-    layer = engine._loaded.model.model.layers[0].mlp.down_proj
+    layer = dict(engine._bases.now())[one].model.model.layers[0].mlp.down_proj
     with torch.no_grad():
         layer.weight += 0.05 * torch.randn_like(layer.weight)
     assert last(engine.generate(one, [GenRow(ASK)], folders, GREEDY))[0].verified is False

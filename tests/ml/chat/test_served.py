@@ -16,7 +16,7 @@ from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef
 from studio.errors import ChatServerError
 from studio.ml.chat import server as requests
-from studio.ml.chat.engine import MAX_ADAPTERS
+from studio.ml.chat.bases import MAX_ADAPTERS
 from studio.ml.chat.request import BaseSource, GenRow
 from studio.ml.chat.served import ServedAnswerer
 from studio.ml.chat.server import ChatServer

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from studio.domain.chat import BASE, VECTOR, Sampling
+from studio.domain.data import Message
 from studio.domain.events import StepEvent
-from studio.domain.runs import KtoRecipe
+from studio.domain.runs import KtoRecipe, RunStatus
 from studio.domain.settings import ThumbWeights
 from studio.errors import DatasetError, RecipeError
 from studio.services import Services
 from studio.services.align.form import AlignForm
+from studio.services.compare.panes import PaneChat
+from studio.services.lineage.vector import can_steer
+from studio.services.pages.run import run_page
 from studio.services.runs.job import read_job
+from studio.services.runs.status import write_status
 from studio.services.sweeps.plan import SweepForm
 from studio.services.worker.run import train_run
 from studio.ui.align.form import preview_rows
@@ -63,9 +70,29 @@ def test_rated_answers_are_trained_with_kto_and_told_as_that(services: Services,
     assert "thumbs up 1, down 1.2" in header
     assert "Kahneman-Tversky optimisation (KTO)" in card
     assert "11, 6 of them up" in card
+    assert_a_page_and_a_vector(services, run_id)
     # out and in again, with the data it was made from
     again = services.library.import_zip(services.library.zip(run_id))
     assert services.runs.get(again.run_id).recipe == replace(recipe, run_id=again.run_id)
+
+
+def assert_a_page_and_a_vector(services: Services, run_id: str) -> None:
+    """What a DPO run has beside its adapter, a KTO run has as well."""
+    run = services.runs.get(run_id)
+    write_status(run.folder, RunStatus("done", updated=time.time()))
+    assert isinstance(run.recipe, KtoRecipe)
+    assert can_steer(run)
+    assert not can_steer(replace(run, recipe=replace(run.recipe, rows_liked=(True,) * 11)))
+    name, ask = f"{run_id}@{VECTOR}", (Message("user", make_rated(2)[0].prompt),)
+    asked = [PaneChat(BASE, ask), *(PaneChat(name, ask, strength=strength) for strength in (0.0, 2.0))]
+    *_, (base, nothing, twice) = services.compare.stream(asked, Sampling(temperature=0, max_new_tokens=12))
+    assert nothing.text == base.text != twice.text
+    assert services.steering.measure(run_id, (1.0,))[0][0] == 1.0
+    page = run_page(services.runs, run_id)
+    for text in ("KTO on embedded", "11 rated answers: 6 up, 5 down", "thumbs up 1, down 1.2", "vector × 1"):
+        assert text in page
+    assert "Asked for" not in page
+    assert "dashed mark" not in page
 
 
 def test_what_it_cannot_do_is_said(services: Services, form: AlignForm) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from studio.config import Settings
-from studio.domain.chat import BASE, PaneUpdate, Sampling
+from studio.domain.chat import BASE, PaneUpdate, Sampling, base_pane
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef, RunStatus
-from studio.errors import ConflictError, InputError, ModelLoadError, NotFoundError
+from studio.errors import ConflictError, InputError, ModelLoadError, NotAllowedError, NotFoundError
 from studio.ml.models.loading import fingerprint
 from studio.services.compare.panes import PaneChat, check_sampling
 from studio.services.compare.service import CompareService
@@ -205,7 +205,6 @@ def test_what_does_not_fit_together_is_said(studio: tuple[CompareService, RunSto
         ([PaneChat("run-three", ASK)], ConflictError, "no adapter yet"),
         ([PaneChat("run-gone", ASK)], NotFoundError, "run-gone"),
         ([PaneChat("../up", ASK)], InputError, "run id"),
-        ([PaneChat("run-one", ASK), PaneChat("run-else", ASK)], InputError, "different base models"),
         ([PaneChat("run-stale", ASK)], ModelLoadError, "another state of embedded"),
     ]
     for chats, kind, text in cases:
@@ -213,9 +212,65 @@ def test_what_does_not_fit_together_is_said(studio: tuple[CompareService, RunSto
             list(service.stream(chats, GREEDY))
     *_, final = service.stream([PaneChat(BASE, ASK), PaneChat("run-else", ASK)], GREEDY)
     assert final[0].verified
+    with pytest.raises(InputError, match="of different bases"):
+        service.base_of(["run-one", "run-else"])
     for prompts in ([], ["a", " "]):
         with pytest.raises(InputError):
             list(service.table(prompts, (BASE,), GREEDY))
+
+
+def test_panes_of_two_bases_answer_as_each_does_alone(
+    studio: tuple[CompareService, RunStore, Settings], made: Path
+) -> None:
+    service, runs, _ = studio
+    other = make_base(made / "beside", "qwen3", seed=11)
+    make_adapter(made / "adapter-beside", other, 3)
+    add_run(runs, "run-beside", made / "adapter-beside", fingerprint(other), 1.0, base=str(other))
+    chats = [PaneChat(name, ASK) for name in (BASE, "run-beside", "run-one", base_pane(str(other)))]
+    drawn = replace(GREEDY, temperature=1.0, seed=5)
+    together = list(service.stream(chats, drawn))
+    assert together[0][2].note == f"Answers after {other}."
+    final = together[-1]
+    *_, first = service.stream([PaneChat("run-one", ASK)], drawn)
+    *_, second = service.stream(chats[1::2], drawn)
+    # the plain base pane shows the base of the first adapter
+    assert [final[at].text for at in (2, 1, 3)] == [first[0].text, second[0].text, second[1].text]
+    assert final[0].text == final[3].text
+    assert [update.verified for update in final] == [True, None, None, True]
+    checks = [service.base_check(base) for base in ("embedded", str(other))]
+    assert checks[1] is not None
+    assert checks[1].ok
+    assert service._engine.held() == ("embedded", str(other))
+    assert {name: ref.id for name, ref in service.bases_of([BASE, "run-one", "run-beside"]).items()} == {
+        BASE: "embedded", "run-one": "embedded", "run-beside": str(other),
+    }  # fmt: skip
+    panes = (base_pane("embedded"), base_pane(str(other)), "run-one")
+    *_, table = service.table(["Hi there"], panes, GREEDY)
+    *_, alone = service.table(["Hi there"], panes[1:2], GREEDY)
+    assert table.rows[0].answers[1] == alone.rows[0].answers[0]
+    assert list(table_records(table)[0])[2:] == [
+        "response_from_original_model_embedded", f"response_from_original_model_{other}", "response_from_trained_model",
+    ]  # fmt: skip
+
+
+def test_who_may_not_load_gets_what_is_in_memory(studio: tuple[CompareService, RunStore, Settings], made: Path) -> None:
+    service = studio[0]
+    other = str(make_base(made / "closed", seed=12))
+    asked = [PaneChat(base_pane(other), ASK)]
+    service.voices.may_load = lambda: False
+    for refused in (lambda: list(service.stream(asked, GREEDY)), lambda: service.base_of([asked[0].pane_id])):
+        with pytest.raises(NotAllowedError, match="not in memory; loading another base needs the operator's password"):
+            refused()
+    *_, final = service.stream([PaneChat("run-one", ASK)], GREEDY)
+    assert final[0].done
+    assert service._engine.held() == ("embedded",)
+    service.voices.may_load = lambda: True
+    assert "takes about" in service.voices.room(other)[0]
+    service.load(other)
+    service.voices.may_load = lambda: False
+    *_, final = service.stream(asked, GREEDY)
+    assert final[0].done
+    assert service.voices.room(other) == ("", True)
 
 
 @pytest.mark.parametrize(
@@ -242,9 +297,7 @@ def test_a_hub_model_that_is_not_to_be_had_leaves_the_base_in_place(
     service.warm_up()
     with pytest.raises(ModelLoadError, match="cannot be reached"):
         service.load("Qwen/Qwen3-0.6B")
-    base = service._engine.base
-    assert base is not None
-    assert base.ref.id == "embedded"
+    assert service._engine.held() == ("embedded",)
     said: list[str] = []
     service.load("embedded", lambda _, text: said.append(text))
     assert not said

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from studio.services import Services
+from tests.helpers.chat_models import make_base
 from tests.helpers.compare import PROMPTS, add_run, answer_slowly
 from tests.helpers.pages import give
 from tests.helpers.waiting import wait_until
@@ -165,6 +166,19 @@ def test_panes_are_chosen_and_a_deleted_run_says_so(run_id: str, page: Any, serv
     wait_for_answers(page, 2, 1)
     stats(page, 3, "Not asked")
     assert len(answers(page, 3)) == 1
+
+
+def test_a_pane_of_another_base_says_what_it_takes_and_answers(run_id: str, page: Any, services: Services) -> None:
+    make_base(services.settings.models_dir / "tiny")
+    open_compare(page)
+    page.click("#pane-choice-1 input")
+    page.get_by_role("option", name="Base · tiny").first.click()
+    page.wait_for_selector("#pane-identity-1:has-text('MB are free')")
+    ask(page, PROMPTS[0])
+    wait_for_answers(page, 1, 1, 2)
+    page.wait_for_selector("#pane-identity-1:has-text('tiny') .check.ok")
+    assert "MB are free" not in page.inner_text("#pane-identity-1")
+    assert services.compare.base_check("embedded") is None  # no pane showed that one without its adapter
 
 
 def test_until_something_is_chosen_the_newest_adapter_stands_in_its_pane_and_in_its_menu(

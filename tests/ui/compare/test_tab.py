@@ -16,7 +16,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from studio.config import Settings
-from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling
+from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling, base_pane
 from studio.domain.data import Message
 from studio.errors import ConflictError, InputError
 from studio.services import Services, build_services
@@ -29,11 +29,13 @@ from studio.ui.compare.talk import Pane, Talk
 from studio.ui.page.access import Visitor
 from studio.ui.page.live import Live
 from studio.ui.shell import TABS, build_app
+from tests.helpers.chat_models import make_base
 from tests.helpers.compare import PROMPTS, add_run, add_steps
 from tests.helpers.pages import section_app
 from tests.helpers.services import opened
 
 HOW = (False, "", 0.8, 0.95, 12, 1)
+GREEDY = Sampling(temperature=0, max_new_tokens=12)
 
 
 def said(*texts: str) -> tuple[Message, ...]:
@@ -488,6 +490,61 @@ def test_a_run_of_another_state_of_its_base_is_not_asked(services: Services, han
     assert "0000" not in last["pane-identity-1"]
 
 
+def test_a_pane_of_another_base_answers_beside_the_first(
+    services: Services, handlers: Handlers, settings: Settings
+) -> None:
+    run = add_run(services.runs, "run-1")
+    assert not services.compare.bases()
+    other = str(make_base(settings.models_dir / "tiny").resolve())
+    third = base_pane(other)
+    chosen = handlers.at("pane-choice-1", third, talks.store(Talk((Pane(BASE), Pane(run)))), "embedded", *HOW)[0]
+    assert ("Base · tiny", third) in chosen["pane-choice-1"].choices
+    assert "MB are free" in chosen["pane-identity-1"]
+    assert chosen["pane-strength-1"].visible is False
+    stored = chosen["BrowserState"]
+    last = handlers.call("ask", PROMPTS[0], Live(), stored, "embedded", *HOW)[-1]
+    assert [len(last[f"chat-{i}"]) for i in (1, 2)] == [2, 2]
+    assert "Verified base" in last["pane-identity-1"]
+    assert "tiny" in last["pane-identity-1"]
+    assert "MB are free" not in last["pane-identity-1"]
+    assert last["pane-words-1"].visible is False
+    # the base pane alone is asked anew with what it is told, and stays the base of the adapter beside it
+    services.compare.voices.may_load = lambda: True
+    mixed = talks.store(Talk((Pane(BASE), Pane(run), Pane(third))))
+    first = handlers.call("ask", PROMPTS[0], Live(), mixed, other, *HOW)[-1]
+    assert "embedded" in first["pane-identity-1"]
+    again = handlers.at("pane-system-1", Live(), first["BrowserState"], other, *HOW, "Be kind.", "", "", "")[-1]
+    assert "embedded" in again["pane-identity-1"]
+    assert services.compare._engine.held()[-1] == "embedded"
+    rated = talks.restore(first["BrowserState"])
+    assert rated is not None
+    assert rated.asked is not None
+    assert rated.asked.base == "embedded"
+    added = services.sources.from_chats(
+        [talks.chat(rated, i, pane.messages, rated.asked.base) for i, pane in enumerate(rated.panes)], "", GREEDY
+    )
+    assert added.added + added.identical == 3
+
+
+def test_a_visitor_gets_bases_in_memory_only(services: Services, handlers: Handlers, settings: Settings) -> None:
+    add_run(services.runs, "run-1")
+    other = base_pane(str(make_base(settings.models_dir / "tiny").resolve()))
+    services.compare.voices.may_load = lambda: False
+    stored = talks.store(Talk((Pane(other), Pane("run-1"))))
+    [shown] = handlers.call("open_page", stored, "embedded")
+    frames = handlers.call("ask", "Hello", Live(), stored, "embedded", *HOW)
+    assert "needs the operator" in frames[0]["pane-stats-1"]
+    assert [len(frames[-1].get(f"chat-{i}", ())) for i in (1, 2)] == [0, 2]
+    gone = talks.store(Talk((Pane(base_pane("owner/name")),)))
+    services.compare.voices.may_load = lambda: True
+    with pytest.raises(gr.Error, match="None of these panes can answer"):
+        handlers.call("ask", "Hello", Live(), gone, "embedded", *HOW)
+    [shown] = handlers.call(
+        "open_page", talks.store(Talk((Pane(base_pane("owner/name"), said("q", "a")),))), "embedded"
+    )
+    assert "not on this machine yet" in shown["pane-identity-1"]
+
+
 def test_another_tab_opens_a_run_beside_the_base(services: Services, handlers: Handlers) -> None:
     add_run(services.runs, "run-1", system="Be kind.")
     add_run(services.runs, "run-2", seed=2)
@@ -531,7 +588,7 @@ def test_all_test_prompts_before_and_after(services: Services, handlers: Handler
 # -- for programs -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_named_endpoint_answers_for_base_and_adapters(services: Services) -> None:
+def test_the_named_endpoint_answers_for_base_and_adapters(services: Services, settings: Settings) -> None:
     run_id = add_run(services.runs, "run-1")
     app = build_app(services)
     _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
@@ -594,8 +651,15 @@ def test_the_named_endpoint_answers_for_base_and_adapters(services: Services) ->
             client.predict("Hello", ["run-9"], api_name="/generate")
         with pytest.raises(AppError, match="temperature is 99"):
             client.predict("Hello", ["base"], temperature=99.0, api_name="/generate")
-        with pytest.raises(AppError, match="not ready on this machine"):
-            client.predict("Hello", ["base"], base="owner/name", api_name="/generate")
+        for arguments in ({"panes": ["base"], "base": "owner/name"}, {"panes": ["base:owner/name"]}):
+            with pytest.raises(AppError, match="not ready on this machine"):
+                client.predict("Hello", **arguments, api_name="/generate")
+        beside = str(make_base(settings.models_dir / "tiny").resolve())
+        panes = ["base", run_id, f"base:{beside}"]
+        several = client.predict(PROMPTS[0], panes, max_new_tokens=12, api_name="/generate")
+        assert [a["base"] for a in several] == ["embedded", "embedded", beside]
+        assert [a["base_verified"] for a in several] == [True, None, True]
+        assert [a["answer"] for a in several[:2]] == [a["answer"] for a in answers]
         other = add_run(services.runs, "run-2", seed=2)
         blended = client.predict(run_id, PROMPTS[0], "Yes.", blend_with=other, weight=1.0, api_name="/explain")
         alone = client.predict(run_id, PROMPTS[0], "Yes.", api_name="/explain")

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain.chat import BASE
+from studio.domain.chat import is_base, named_base
 from studio.errors import InputError
 from studio.services import Services
 from studio.services.compare.draws import COUNT
@@ -18,6 +18,7 @@ from studio.services.lineage.vector import is_vector
 from studio.services.strength import at_strength
 from studio.services.wording import shortened
 from studio.ui.compare import talk as talks
+from studio.ui.compare.panes.cast import cast_of
 from studio.ui.compare.talk import Talk
 from studio.ui.page.guard import guarded
 from studio.ui.page.lines import MODEL
@@ -54,7 +55,8 @@ def bind_draw_many(
         rows = [index for index, pane in enumerate(talk.panes) if pane.messages] if talk else []
         if talk is None or not rows:
             raise InputError("There is no question yet; ask the panes something first.")
-        chats = [talks.chat(talk, index, talks.question_turns(talk, index)) for index in rows]
+        shared = cast_of(services, talk, model).shared
+        chats = [talks.chat(talk, index, talks.question_turns(talk, index), shared) for index in rows]
         question = chats[0].messages[-1].content
         shown = 0.0
         rest = {stop: gr.Button(interactive=False), button: gr.Button(interactive=True)}
@@ -93,7 +95,10 @@ def pane_names(services: Services, talk: Talk, rows: Sequence[int]) -> list[str]
     names = []
     for index in rows:
         pane = talk.panes[index]
-        name = "base" if pane.choice == BASE else shortened(services.runs.get(run_of(pane.choice)).title, 60)
+        if is_base(pane.choice):
+            name = f"base {named_base(pane.choice)}".strip()
+        else:
+            name = shortened(services.runs.get(run_of(pane.choice)).title, 60)
         if is_vector(pane.choice):
             name = f"steering vector of {name}"
         step = "" if pane.step is None else f" at step {pane.step}"

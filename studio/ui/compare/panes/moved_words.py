@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain.chat import BASE
+from studio.domain.chat import is_base
 from studio.errors import InputError
 from studio.services import Services
 from studio.services.words import moved_words
@@ -26,7 +26,7 @@ def offer_words(widgets: Sequence[PaneWidgets], talk: Talk, panes: Iterable[int]
     updates: dict[Any, Any] = {}
     for index in range(len(talk.panes)) if panes is None else panes:
         pane = talk.panes[index]
-        updates[widgets[index].words] = gr.Button(visible=pane.choice != BASE and bool(pane.answer))
+        updates[widgets[index].words] = gr.Button(visible=not is_base(pane.choice) and bool(pane.answer))
         updates[widgets[index].moved] = gr.HTML("", visible=False)
     return updates
 
@@ -39,7 +39,7 @@ def bind_moved_words(services: Services, widgets: Sequence[PaneWidgets], memory:
         if talk is None or index >= len(talk.panes) or not talk.panes[index].answer:
             raise InputError("This pane has no answer to look at; ask it something first.")
         pane, said = talk.panes[index], talks.conversation(talk, index)
-        if pane.choice == BASE:
+        if is_base(pane.choice):
             raise InputError("This pane shows the base; choose an adapter to see what it changed.")
         moved = moved_words(
             services.compare, services.runs, pane.voice, said[:-1], pane.answer, pane.strength, pane.blend

@@ -16,6 +16,7 @@ from studio.services import Services
 from studio.services.compare.panes import behind
 from studio.services.scoring.service import ranking
 from studio.ui.compare import talk as talks
+from studio.ui.compare.panes.cast import cast_of
 from studio.ui.compare.panes.widgets import PaneWidgets
 from studio.ui.compare.talk import Talk
 from studio.ui.page.guard import guarded
@@ -66,7 +67,7 @@ def build_pane_scores(
     def offer_judges(chosen: str, shown: str) -> tuple[Any, Any]:
         judges = scorers_on_offer(services)
         kept = chosen if chosen in {name for _, name in judges} else OFF
-        models = [(choice.label, choice.id) for choice in services.compare.panes()]
+        models = [(c.label, c.id) for c in (*services.compare.panes(), *services.compare.bases())]
         return gr.Dropdown(choices=[("off", OFF), *judges], value=kept), offer(models, shown)
 
     def pane_rewards(judge: str, stored: Any) -> list[str]:
@@ -128,7 +129,7 @@ def best_of_n(services: Services, judge: str, talk: Talk, choice: str, count: in
     """
     index, turns = talks.last_question(talk, choice)
     question = behind(talks.told(talk, index), turns)
-    made = services.compare.samples(choice, question, count, talk.sampling, base)
+    made = services.compare.samples(choice, question, count, talk.sampling, cast_of(services, talk, base).shared)
     answers = [text for text in made if text.strip()]
     if not answers:
         raise InputError("All samples were empty; try another question or model.")

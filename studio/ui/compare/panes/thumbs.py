@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from studio.domain.chat import named_base
 from studio.errors import InputError, NotAllowedError
 from studio.services import Services
 from studio.services.compare.panes import PaneChat, behind
@@ -31,7 +32,9 @@ def can_be_rated(
     for index, chat in asked.items():
         pane = talk.panes[index]
         run = runs[pane.choice]
-        services.thumbs.gave(chat.messages, pane.answer, run.title if run else "base")
+        services.thumbs.gave(
+            chat.messages, pane.answer, run.title if run else f"base {named_base(pane.choice)}".strip()
+        )
 
 
 def bind_thumbs(services: Services, widgets: Sequence[PaneWidgets], memory: gr.BrowserState) -> None:

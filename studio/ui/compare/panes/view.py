@@ -12,13 +12,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate
+from studio.domain.chat import BaseCheck, Blend, PaneUpdate, is_base
 from studio.domain.data import Message
 from studio.domain.runs import PairRecipe
 from studio.services.lineage.vector import DEPTH, is_vector
 from studio.services.runs.store import RunView
 from studio.services.strength import blended_name
-from studio.services.wording import shortened
+from studio.services.wording import counted, shortened
 from studio.ui.compare.talk import Pane
 from studio.ui.parts.html import Macros, parts
 
@@ -44,13 +44,14 @@ COPY_AS_WRITTEN = """() => {
 
 @dataclass(frozen=True)
 class BaseFacts:
-    """The base model behind the panes: its id, the start of its fingerprint where known, the newest check, and whether a server answers
-    with it, where it cannot be checked."""
+    """The base model behind a pane: its id, the start of its fingerprint where known, the newest check, whether a server answers with it,
+    where it cannot be checked, and what loading it takes while it is not in memory."""
 
     id: str
     fingerprint: str = ""
     check: BaseCheck | None = None
     served: bool = False
+    room: str = ""
 
 
 def literal(text: str) -> str:
@@ -79,9 +80,11 @@ def identity(
     the pane's blend, ``step_hash`` the hash of the snapshot of its step, ``trouble`` one sentence on why the pane cannot answer;
     ``system_prompt`` is what it is asked behind."""
     blend, own = pane.blend, ("own system prompt", f"“{_short(pane.system_prompt)}”" if pane.system_prompt else "")
-    if pane.choice == BASE:
+    note = parts.message(trouble) if trouble else parts.quiet(base.room) if base.room else Markup()
+    if is_base(pane.choice):
         chips = [("base", _base_name(base.id)), ("sha256", base.fingerprint[:12]), own]
-        return _HTML.identity("Base model, no adapter", chips, base_check(base.check, base.served))
+        check = base_check(base.check, base.served) if not trouble else Markup()
+        return _HTML.identity("Base model, no adapter", chips, check + note)
     if run is None:
         gone = f"{trouble} Its answers stay here until you choose another model above."
         return _HTML.identity(pane.choice, (), parts.message(gone))
@@ -89,10 +92,11 @@ def identity(
     step = str(last.step) if last else ""
     adapter = run.adapter_hash
     if is_vector(pane.choice):
-        pairs = f"{recipe.data_size} pairs, without training"
+        what = "pair" if isinstance(recipe, PairRecipe) else "rated answer"
+        pairs = f"{counted(recipe.data_size, what)}, without training"
         chips = [("made from", pairs), ("layer at", f"{DEPTH:.0%} of the depth"), ("sha256", step_hash)]
         chips += [("strength", f"{pane.strength:g}"), ("base", _base_name(recipe.base.id)), own]
-        return _HTML.identity(f"Steering vector of {run.title}", chips, parts.message(trouble) if trouble else "")
+        return _HTML.identity(f"Steering vector of {run.title}", chips, note)
     if pane.step is not None:
         step, adapter = f"{pane.step} of {last.total if last else '?'}", step_hash
     known = recipe.method != "unknown"
@@ -107,11 +111,10 @@ def identity(
         ("went on from", recipe.start_run),
         own,
     ]
-    note = parts.message(trouble) if trouble else ""
     trained_with = recipe.system_prompt.strip()
     if known and not trouble and trained_with != system_prompt.strip():
         prompt = f"“{_short(trained_with)}”" if trained_with else "none"
-        note = parts.quiet(f"Trained with another system prompt: {prompt}.")
+        note = parts.quiet(f"Trained with another system prompt: {prompt}.") + note
     named = blend and Blend(second.title if second else blend.run_id, blend.weight)
     return _HTML.identity(blended_name(run.title, named), chips, note, run.run_id)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.domain.chat import BASE, PaneUpdate
+from studio.domain.chat import BASE, PaneUpdate, is_base
 from studio.services.lineage.choices import PaneChoice
 from studio.services.lineage.vector import is_vector
 from studio.services.strength import HIGHEST, LOWEST
@@ -258,7 +258,7 @@ def locked(form: AskWidgets, widgets: Sequence[PaneWidgets], busy: bool, dialled
 def blending(widget: PaneWidgets, pane: Pane, offered: Sequence[PaneChoice]) -> dict[Any, Any]:
     """The blend widgets of a pane: the adapters of its base to blend with, and the weight once one is chosen."""
     own = next((choice for choice in offered if choice.id == pane.choice), None)
-    base = own.base if own and pane.choice != BASE and not is_vector(pane.choice) else None
+    base = own.base if own and not is_base(pane.choice) and not is_vector(pane.choice) else None
     others = [(c.label, c.id) for c in offered if c.adapter_hash and c.base == base and c.id != pane.choice]
     second = pane.blend.run_id if pane.blend else ""
     if second and second not in {run_id for _, run_id in others}:
