@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +33,8 @@ def draft_of(dataset: PreferenceDataset, size: int) -> tuple[Draft, int]:
     """The first ``size`` pairs of a dataset as a draft, and how many of them were left out: those with earlier turns, which a draft
     has no room for, and those beyond its bounds."""
     first = dataset.pairs[:size]
-    short = [pair for pair in first if not pair.history and _longest(pair) <= MAX_CHARACTERS][:MAX_ROWS]
+    fitting = (pair for pair in first if not pair.history and _longest(pair) <= MAX_CHARACTERS)
+    short = list(itertools.islice(fitting, MAX_ROWS))
     return tuple(OwnPair(pair.prompt, pair.support, pair.oppose) for pair in short), len(first) - len(short)
 
 

@@ -51,7 +51,7 @@ class PairWriter:
             yield pair
 
     def close(self, about: Mapping[str, Any]) -> None:
-        """Write what is left, and ``about``, plain data that :func:`read_about` gives back."""
+        """Write what is left, and ``about``, plain data that :attr:`KeptPairs.about` gives back."""
         if self._batch:
             self._write()
         self._table.add_key_value_metadata({_ABOUT: json.dumps(about, ensure_ascii=False).encode()})
