@@ -54,6 +54,15 @@ def test_a_space_says_where_to_listen_and_our_own_word_wins() -> None:
     assert load_settings({**space, "STUDIO_HOST": "127.0.0.1", "STUDIO_PORT": "7001"}).port == 7001
 
 
+def test_a_space_with_zerogpu_borrows_its_gpu_unless_told_otherwise() -> None:
+    space = {"SPACES_ZERO_GPU": "true"}
+    assert load_settings(space).device == load_settings({**space, "STUDIO_DEVICE": "auto"}).device == "zerogpu"
+    assert load_settings({**space, "STUDIO_DEVICE": "cpu"}).device == "cpu"
+    assert load_settings({}).device == "auto"
+    with pytest.raises(InputError, match="device is 'zerogpu'"):
+        load_settings({"STUDIO_DEVICE": "zerogpu"})
+
+
 @pytest.mark.parametrize(
     ("name", "raw"),
     [

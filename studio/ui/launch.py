@@ -67,10 +67,11 @@ def main(argv: list[str] | None = None) -> None:
     from studio.services.votes.hub_backup import mirrored
     from studio.ui.page.uploads import temporary_folder
 
-    services = build_services(settings)
     try:
-        with temporary_folder(), mirrored(settings, services.rating, os.environ) as services.mirror:
-            _serve(services)
+        with temporary_folder():
+            services = build_services(settings)
+            with mirrored(settings, services.rating, os.environ) as services.mirror:
+                _serve(services)
     except StudioError as error:
         sys.exit(_usage(str(error)))
 

@@ -67,7 +67,7 @@ class Outlook:
     def sentences(self) -> list[str]:
         """What to say beside the button, warnings last."""
         per_step = self.step_seconds
-        quota = [f"Asks ZeroGPU for {duration(self.call_seconds)} of your quota."] if self.lent else []
+        quota = [f"Asks ZeroGPU for {self.call_seconds} s of your quota."] if self.lent else []
         if self.steps is None:
             about = f", about {counted(max(1, round(self.limit / per_step)), 'step')}" if per_step else ""
             return [f"Training ends after {duration(self.limit)}{about}.", *quota]

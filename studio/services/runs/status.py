@@ -21,6 +21,9 @@ StopMode = Literal["keep", "discard"]
 
 #: Seconds without a heartbeat after which an owner counts as dead though a process of its number lives.
 STALE_S = 120.0
+#: On a FUSE mount a file that is replaced is gone for a moment. A run has a status as long as it has a recipe, so it is looked for again:
+#: so many seconds long, so many times.
+REPLACED_S, REPLACED_TRIES = 0.1, 10
 #: No time of a run, in Unix seconds, is beyond this (the year 5138); calendars end soon after.
 LATEST_S = 1e11
 DIED = "The training process ended without a word, so nothing after its last checkpoint was kept. Resume goes on from there."
@@ -41,7 +44,16 @@ def read_status(folder: Path) -> RunStatus:
         FileNotFoundError: there is none.
         InputError: it is broken.
     """
-    status = read_record(RunStatus, folder / "status.json")
+    for _ in range(REPLACED_TRIES):
+        try:
+            status = read_record(RunStatus, folder / "status.json")
+            break
+        except FileNotFoundError:
+            if not (folder / "run.json").is_file():
+                raise
+            time.sleep(REPLACED_S / REPLACED_TRIES)
+    else:
+        status = read_record(RunStatus, folder / "status.json")
     times = (status.pid_started, status.heartbeat, status.updated, status.seconds)
     if min(status.step, status.total, status.pid) < 0 or not all(0 <= value < LATEST_S for value in times):
         raise InputError(f"{folder.name}/status.json: a time or a count in it cannot be.")

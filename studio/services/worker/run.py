@@ -150,8 +150,11 @@ def _carry_out(job: Job, train: Train, keeper: StatusKeeper, ends: float) -> str
     result = train(job, emit, lambda: stop_request(job.folder) is not None or time.monotonic() > ends)
     if not result.stopped:
         return None
-    why = "on request" if stop_request(job.folder) is not None else "as the GPU's time was over"
-    return f"Stopped {why} at step {result.steps}; the adapter is kept. Resume goes on from there."
+    if stop_request(job.folder) is not None:
+        return f"Stopped on request at step {result.steps}; the adapter is kept. Resume goes on from there."
+    return (
+        f"Stopped at step {result.steps}, as the GPU's time was over; the adapter is kept. Resume goes on from there."
+    )
 
 
 def train_run(job: Job, emit: Callable[[Emitted], None], should_stop: Callable[[], bool]) -> Outcome:

