@@ -13,7 +13,7 @@ from studio.domain.chat import BASE, BaseCheck, Blend, PaneUpdate, Sampling, bas
 from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef
 from studio.domain.words import Token
-from studio.errors import InputError, StudioError
+from studio.errors import InputError
 from studio.ml.chat.answerer import Answerer
 from studio.ml.chat.engine import ChatEngine
 from studio.ml.chat.lent import LentEngine
@@ -89,18 +89,12 @@ class CompareService:
         here, or the base alone."""
         base, *runs = self.panes()
         default = self._models.default_base()
-        here = [run for run in runs if run.base == default] or [run for run in runs if self._is_here(run.base)]
+        here = [run for run in runs if run.base == default] or [run for run in runs if self.voices.here(run.base)]
         return (base, *here[:1])
 
     def default_panes(self) -> tuple[str, ...]:
         """Ids of :meth:`opening`."""
         return tuple(choice.id for choice in self.opening())
-
-    def _is_here(self, base: str) -> bool:
-        try:
-            return self._models.info(base).cached
-        except StudioError:  # a folder that is gone
-            return False
 
     def warm_up(self) -> None:
         """Import torch and load the base that forms begin with, so that the first answer comes at once. Blocks.

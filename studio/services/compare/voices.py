@@ -69,6 +69,13 @@ class Voices:
         ref, path = self._models.resolve(model_id, progress)
         return BaseSource(ref, path, load_in_4bit)
 
+    def here(self, base: str) -> bool:
+        """Whether a base is on this machine."""
+        try:
+            return self._models.info(base).cached
+        except StudioError:  # none, or a folder that is gone
+            return False
+
     def closed(self, base: str) -> str:
         """Why who asks now cannot have a base answer: it would have to be loaded; empty where they can. What ships with the studio and
         what forms begin with is for everybody."""
@@ -96,12 +103,6 @@ class Voices:
         if room.goes:
             said.append(f"{', '.join(room.goes)} leaves memory for it.")
         return " ".join(said), True
-
-    def _here(self, base: str) -> bool:
-        try:
-            return self._models.info(base).cached
-        except StudioError:  # none, or a folder that is gone
-            return False
 
     def _allowed(self, model_ids: Iterable[str]) -> list[str]:
         """The bases of a request, each once."""

@@ -169,6 +169,7 @@ def test_panes_are_chosen_and_a_deleted_run_says_so(run_id: str, page: Any, serv
 
 
 def test_a_pane_of_another_base_says_what_it_takes_and_answers(run_id: str, page: Any, services: Services) -> None:
+    services.compare.warm_up()  # before that nobody asks how much memory is free
     make_base(services.settings.models_dir / "tiny")
     open_compare(page)
     page.click("#pane-choice-1 input")

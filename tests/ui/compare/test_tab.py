@@ -8,6 +8,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -495,6 +496,7 @@ def test_a_pane_of_another_base_answers_beside_the_first(
 ) -> None:
     run = add_run(services.runs, "run-1")
     assert not services.compare.bases()
+    services.compare.warm_up()
     other = str(make_base(settings.models_dir / "tiny").resolve())
     third = base_pane(other)
     chosen = handlers.at("pane-choice-1", third, talks.store(Talk((Pane(BASE), Pane(run)))), "embedded", *HOW)[0]
@@ -509,21 +511,21 @@ def test_a_pane_of_another_base_answers_beside_the_first(
     assert "MB are free" not in last["pane-identity-1"]
     assert last["pane-words-1"].visible is False
     # the base pane alone is asked anew with what it is told, and stays the base of the adapter beside it
-    services.compare.voices.may_load = lambda: True
     mixed = talks.store(Talk((Pane(BASE), Pane(run), Pane(third))))
     first = handlers.call("ask", PROMPTS[0], Live(), mixed, other, *HOW)[-1]
     assert "embedded" in first["pane-identity-1"]
-    again = handlers.at("pane-system-1", Live(), first["BrowserState"], other, *HOW, "Be kind.", "", "", "")[-1]
+    told = (*HOW, "Be kind.", "", "", "")
+    again = handlers.at("pane-system-1", "Be kind.", Live(), first["BrowserState"], other, *told)[-1]
     assert "embedded" in again["pane-identity-1"]
     assert services.compare._engine.held()[-1] == "embedded"
     rated = talks.restore(first["BrowserState"])
     assert rated is not None
     assert rated.asked is not None
     assert rated.asked.base == "embedded"
-    added = services.sources.from_chats(
-        [talks.chat(rated, i, pane.messages, rated.asked.base) for i, pane in enumerate(rated.panes)], "", GREEDY
-    )
-    assert added.added + added.identical == 3
+    shown = [talks.chat(rated, index, said("q", f"answer {index}"), rated.asked.base) for index in range(3)]
+    assert services.sources.from_chats(shown, "", GREEDY).added == 3
+    origins = services.sources._origins([chat.pane_id for chat in shown], GREEDY, "")
+    assert [origin.player for origin in origins.values()][::2] == ["base:embedded", f"base:{other}"]
 
 
 def test_a_visitor_gets_bases_in_memory_only(services: Services, handlers: Handlers, settings: Settings) -> None:
@@ -669,3 +671,21 @@ def test_the_named_endpoint_answers_for_base_and_adapters(services: Services, se
         assert all(answers[0]["answer"].startswith(state[0]["answer"]) for state in states)
     finally:
         app.close()
+
+
+def test_a_program_without_the_password_has_no_base_loaded(settings: Settings) -> None:
+    other = str(make_base(settings.models_dir / "tiny").resolve())
+    with opened(replace(settings, admin_password="a long password")) as services:
+        app = build_app(services)
+        _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+        try:
+            client = Client(url, verbose=False, httpx_kwargs={"timeout": 60})
+            for arguments in ({"panes": [f"base:{other}"]}, {"panes": ["base"], "base": other}):
+                with pytest.raises(AppError, match="loading another base needs the operator's password"):
+                    client.predict("Hello", **arguments, max_new_tokens=4, api_name="/generate")
+            assert services.compare._engine.held() == ()
+            services.compare.load(other)  # the operator
+            (answer,) = client.predict("Hello", [f"base:{other}"], max_new_tokens=4, api_name="/generate")
+            assert answer["base"] == other
+        finally:
+            app.close()
