@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Run before Gradio's own scripts: say words in the page's language; keep a page listening while it waits for an answer; tell it of
-#: changes; say beside a field what is wrong with it; give what is shown an address; explain words of the field; lead through the page.
+#: Run before Gradio's own scripts: say words in the page's language; draw charts; keep a page listening while it waits for an answer; tell it of
+#: changes; say beside a field what is wrong with it; move by
+#: the keys; give what is shown an address; explain words of the field; lead through the page.
 SCRIPTS = (
     "parts/words.js",
+    "parts/charts.js",
     "page/stream.js",
     "page/changes.js",
     "page/fields.js",
+    "page/keys.js",
     "page/address.js",
     "page/glossary.js",
     "guide/steps.js",
@@ -114,6 +117,7 @@ def page_options(services: Services) -> dict[str, Any]:
     from studio.ui.page.access import secret_of
     from studio.ui.page.changes import changes_routes
     from studio.ui.page.door import Door
+    from studio.ui.page.first_page import asset_routes
     from studio.ui.page.lines import STATES
     from studio.ui.page.operator_box import operator_routes
     from studio.ui.page.theme import CSS_FILES, theme
@@ -149,6 +153,7 @@ def page_options(services: Services) -> dict[str, Any]:
                 *report_routes(services),
                 *run_page_routes(services),
                 *changes_routes(services),
+                *asset_routes(),
             ],
             "middleware": [
                 Middleware(Door, settings=services.settings, scripts="".join(scripts)),

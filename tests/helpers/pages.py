@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,10 @@ def elsewhere(services: Services, shared: Shared, app: gr.Blocks) -> None:
     gr.Markdown("Something else.")
 
 
-def section_app(services: Services, tabs: Mapping[str, Builder]) -> gr.Blocks:
+def section_app(services: Services, tabs: Mapping[str, Builder], finished: bool = True) -> gr.Blocks:
     """A page with these tabs alone, by their labels: the whole page has tests of its own, takes two seconds to build, and a browser
-    long to draw on a busy machine. A tab's id is its label in small letters, as in the shell."""
+    long to draw on a busy machine. A tab's id is its label in small letters, as in the shell. Not ``finished``, each event still
+    stands alone, as its tab bound it."""
     with gr.Blocks(analytics_enabled=False, fill_width=True) as app:
         visitor = gr.State(lambda: new_visitor(services.gate))
         bar = gr.Tabs(elem_id="studio-tabs")
@@ -51,7 +53,8 @@ def section_app(services: Services, tabs: Mapping[str, Builder]) -> gr.Blocks:
                 with gr.Tab(label, id=label.lower()):
                     build(services, shared, app)
         bind_fetch_line(services, shared, app, line)
-        finish_page(app, shared)
+        if finished:
+            finish_page(app, shared)
     return app
 
 
@@ -79,3 +82,17 @@ def give(page: Any, field: str, path: Path) -> None:
     sent alone; what stays says it in two parts, and whole to a screen reader only."""
     page.set_input_files(f"{field} input[type=file]", str(path))
     page.locator(f'{field} .filename[aria-label="{path.name}"]').wait_for()
+
+
+def shown_in(html: str) -> str:
+    """What a drawn thing says that it shows (:func:`studio.ui.page.changes.marked`)."""
+    found = re.search(r'data-seen="([^"]*)"', html)
+    assert found, html
+    return found[1]
+
+
+def scroll_to(page: Any, selector: str) -> Any:
+    """Bring something into view, as charts need to be to be drawn; its locator."""
+    place = page.locator(selector)
+    place.scroll_into_view_if_needed()
+    return place

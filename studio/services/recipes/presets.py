@@ -79,7 +79,7 @@ PRESETS = _named(
             sample_every=14,
             measured_answers=32,
         ),
-        "For SmolLM2 135M, Gemma 3 270M: LoRA on the upper half of the layers, with a likelihood term.",
+        "LoRA on the upper half of the layers, with a likelihood term.",
         {"en": "Answer in one short sentence.", "zh": "請用一句話回答。"},
     ),
     Preset(
@@ -134,8 +134,7 @@ REWARD_PRESETS = _named(
         "Real small model (0.1-0.6B, minutes on a CPU)",
         LoraSettings(rank=16, alpha=32, dropout=0.0, layers="1/3"),
         RewardSettings(learning_rate=5e-4, epochs=0.0, max_length=256, probe_every=50),
-        "For SmolLM2 135M and its like: LoRA on the upper third of the layers over kept hidden states, and as many passes as the "
-        "number of pairs suggests.",
+        "LoRA on the upper third of the layers; as many passes as the number of pairs suggests.",
     ),
     Preset(
         "encoder",

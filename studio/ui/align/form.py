@@ -91,6 +91,7 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets
         step=0.05,
         label="support_ratio",
         info="Stance to teach: 0 against, 1 for.",
+        buttons=[],
         elem_id="support-ratio",
     )
     data_size = gr.Slider(
@@ -99,6 +100,7 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets
         step=1,
         label="data_size",
         info="Pairs to train on.",
+        buttons=[],
         elem_id="data-size",
     )
     preset_box = build_preset(PRESETS, preset, "preset")

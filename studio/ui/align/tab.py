@@ -49,7 +49,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         with gr.Column(scale=7, min_width=320):
             count = gr.Markdown(elem_id="preview-count")
             long_rows = gr.Markdown(elem_id="rows-that-fit", elem_classes="quiet")
-            with gr.Accordion("What will be trained on", open=True, elem_id="data-box") as data_box:
+            with gr.Accordion("What will be trained on", open=False, elem_id="data-box") as data_box:
                 preview = gr.Dataframe(
                     headers=PREVIEW_HEADERS,
                     datatype=["number", "str", "str", "str", "str"],

@@ -76,7 +76,9 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
     form.prompt_file.change(guarded(read_line), form.prompt_file, notes.read, **QUIET)
     lines = [notes.prompts, notes.rewarded]
     looked = [shared.detox_start, *form.choices()]
-    app.load(guarded(refresh), looked, form.choices(), **QUIET).then(guarded(tell), form.all(), lines, **QUIET)
+    app.load(guarded(refresh), looked, form.choices(), **QUIET)
+    # where the choices have changed meanwhile, their own change tells anew
+    app.load(guarded(tell), form.all(), lines, **QUIET)
     shared.toxicity_visit.change(guarded(refresh), looked, form.choices(), **QUIET)
     bind_needs(services, shared, app, form.base, notes.needs)
     form.base.input(guarded(suit_base), form.base, [form.start_run, *form.preset_sets()], **QUIET)

@@ -25,7 +25,7 @@ def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: 
     """Draw the box below the results of ``section`` and bind its events."""
     table = services.settings.dynamodb_table
     with gr.Column(visible=False, elem_id="eval-keep") as box:
-        gr.Markdown("### Keep and publish")
+        gr.Markdown("## Keep and publish")
         about = gr.HTML(elem_id="eval-kept", padding=False)
         with gr.Row():
             keep = gr.Button("Keep", size="sm", min_width=110, elem_id="eval-keep-on")

@@ -85,26 +85,24 @@ class EvaluationResults:
         self.filters: list[Any] = [self.words, self.which, self.one, self.order, self.provoking]
         table = [self.pairs, self.where, self.back, self.forth, self._page]
         self.outputs: list[Any] = [
-            self.results, self.findings, self.figures, *self.toxicity.all(), self.toxicity_box, self.reward.chart, self.ends,
+            self.results, self.findings, self.figures, self.toxicity.chart, self.toxicity_box, self.reward.chart, self.ends,
             self.one, *table,
         ]  # fmt: skip
         self._bind(chosen, table)
 
     def _draw_panel(self) -> None:
-        # loads Plotly; outside of what is not shown yet, where nothing is drawn and so nothing loaded
-        library = gr.Plot(show_label=False, elem_classes="loads-plotly")
         with gr.Column(visible=False, elem_id="eval-results") as self.results:
             self.findings = gr.HTML(elem_id="eval-said", padding=False)
             self.figures = gr.HTML(elem_id="eval-figures", padding=False)
             with gr.Row(equal_height=False):
                 with gr.Column(min_width=300) as self.toxicity_box:
-                    self.toxicity = build_live_chart("eval-toxicity-chart", charts.HEIGHT, library)
+                    self.toxicity = build_live_chart("eval-toxicity-chart", charts.HEIGHT)
                 with gr.Column(min_width=300):
-                    self.reward = build_live_chart("eval-reward-chart", charts.HEIGHT, library)
-            gr.Markdown("### Transcripts")
+                    self.reward = build_live_chart("eval-reward-chart", charts.HEIGHT)
+            gr.Markdown("## Transcripts")
             cover_switch()
             self.ends = gr.HTML(elem_id="eval-ends", padding=False)
-            gr.Markdown("### All pairs")
+            gr.Markdown("## All pairs")
             with gr.Row(elem_id="eval-find"):
                 self.words = gr.Textbox(
                     label="Search",
@@ -156,7 +154,6 @@ class EvaluationResults:
             self.results: gr.Column(visible=True),
             self.findings: view.findings_html(evaluation, comparison, names),
             self.figures: view.figures_html(comparison, names),
-            **self.toxicity.load(),
             self.toxicity_box: gr.Column(visible=toxicity is not None),
             **self.toxicity.show(toxicity),
             **self.reward.show(charts.reward_figure(evaluation.rows, adapters)),

@@ -17,7 +17,7 @@ from studio.ui.evaluations import view
 from studio.ui.evaluations.form import EvaluationFormBox, form_from
 from studio.ui.evaluations.results import EvaluationResults
 from studio.ui.page.access import Visitor, require_operator
-from studio.ui.page.changes import EVALUATIONS, when_changed
+from studio.ui.page.changes import EVALUATIONS, marked, seen_in, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import IDLE_S, LIVE_S, POLLED, QUIET, Shared
 
@@ -36,7 +36,7 @@ class CompareSection:
         self._services = services
         self.chosen = gr.State(None)
         # what the page shows already: id, state and how far
-        self._seen = gr.State(None)
+        self._seen = gr.Textbox(visible=False)
         self._timer = gr.Timer(IDLE_S)
         self.form = EvaluationFormBox(services)
         self.picker = gr.Dropdown([], label="Evaluation", visible=False, elem_id="eval-picker")
@@ -75,30 +75,31 @@ class CompareSection:
     def show(self, chosen: str | None, *filters: Any) -> dict[Any, Any]:
         """Everything about an evaluation."""
         if not chosen:
-            hidden = {self.progress: view.empty(), self.controls: gr.Row(visible=False), self._seen: None}
-            return {**hidden, **self.results.draw(None)}
+            return {self.progress: view.empty(), self.controls: gr.Row(visible=False), **self.results.draw(None)}
         return self._shown(self._services.evaluations.status(chosen), *filters)
 
-    def tick(self, chosen: str | None, seen: tuple[Any, ...] | None, *filters: Any) -> dict[Any, Any]:
-        """How far it is; results anew where there is enough that is new."""
-        if not chosen:
-            return {self._seen: gr.skip()}
+    def tick(self, chosen: str | None, *filters_seen: Any) -> dict[Any, Any]:
+        """How far it is; results anew where there is enough that is new: after the filters comes the token of what the page shows."""
+        *filters, seen = filters_seen
+        if not chosen or seen is None:
+            return {self.progress: gr.skip()}
         try:
             status = self._services.evaluations.status(chosen)
         except NotFoundError:  # deleted on another page
-            return {**self.picks(None), self._seen: None}
+            return self.picks(None)
         if _stage(status) != seen:
             return {**self.picks(chosen), **self._shown(status, *filters)}
-        return self._moving(status) if status.busy else {self._seen: gr.skip()}
+        return self._moving(status, seen) if status.busy else {self.progress: gr.skip()}
 
     def _shown(self, status: EvaluationStatus, *filters: Any) -> dict[Any, Any]:
         interval = gr.Timer(LIVE_S if status.busy else IDLE_S)
         drawn = self.results.draw(status, *filters)
-        return {**self._moving(status), **drawn, self._timer: interval, self._seen: _stage(status)}
+        return {**self._moving(status, _stage(status)), **drawn, self._timer: interval}
 
-    def _moving(self, status: EvaluationStatus) -> dict[Any, Any]:
+    def _moving(self, status: EvaluationStatus, seen: str = "") -> dict[Any, Any]:
+        """How far it is; ``seen`` says what its results show, where they are drawn."""
         return {
-            self.progress: view.progress_html(status),
+            self.progress: marked(view.progress_html(status), seen),
             self.controls: gr.Row(visible=status.busy or status.resumable),
             self.cancel: gr.Button(interactive=status.busy),
             self.resume: gr.Button(interactive=status.resumable),
@@ -111,7 +112,7 @@ class CompareSection:
         service, form, filters = self._services.evaluations, self.form, self.results.filters
         picked = [self.picker, self.chosen]
         moving = [self.progress, self.controls, self.cancel, self.resume]
-        shown = [*moving, *self.results.outputs, self._timer, self._seen]
+        shown = [*moving, *self.results.outputs, self._timer]
 
         def begin(mark: Visitor, *values: Any) -> str:
             require_operator(mark, "evaluating")
@@ -127,10 +128,10 @@ class CompareSection:
             service.resume(chosen)
             return self._moving(service.status(chosen))
 
-        looked = [self.chosen, self._seen, *filters]
+        looked, seen = [self.chosen, *filters, self._seen], seen_in("eval-progress")
         shared.toxicity_visit.change(guarded(self.enter), [self.chosen, *form.offered], self.entered, **QUIET)
-        self._timer.tick(guarded(self.tick), looked, [*picked, *shown], trigger_mode="once", **POLLED)
-        when_changed(EVALUATIONS, guarded(self.tick), looked, [*picked, *shown])
+        self._timer.tick(guarded(self.tick), looked, [*picked, *shown], trigger_mode="once", **seen, **POLLED)
+        when_changed(EVALUATIONS, guarded(self.tick), looked, [*picked, *shown], **seen)
         self.chosen.change(guarded(self.show), [self.chosen, *filters], shown, **POLLED)
         self.picker.input(lambda evaluation_id: evaluation_id, self.picker, self.chosen, **QUIET)
         form.start.click(guarded(begin), [shared.visitor, *form.values], self.chosen, **QUIET).success(
@@ -147,7 +148,7 @@ def build_compare_section(services: Services, shared: Shared, app: gr.Blocks) ->
     return section
 
 
-def _stage(status: EvaluationStatus) -> tuple[str, str, int]:
+def _stage(status: EvaluationStatus) -> str:
     """What has to change before results are drawn anew."""
     part = status.done if not status.busy else status.done * _STAGES // max(1, status.total) + (status.done > 0)
-    return status.id, status.state, part
+    return f"{status.id} {status.state} {part}"

@@ -2,17 +2,22 @@
 
 ``GET /changes`` is a stream of server-sent events, one for each page; a message is the name of what changed. The page's script
 (``changes.js``) then presses the hidden buttons of that name that can be seen, whose events :func:`when_changed` binds.
+
+A page that is still being drawn, or whose stream broke off, may miss what it is sent. So what is drawn says in the page what it shows
+(:func:`marked`), a look for news tells the server (:func:`seen_in`), and what was missed is sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
@@ -27,6 +32,11 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks at everything, for all pages together; between two looks whether the server ends; and between two
 #: signs of life to a page, which keep proxies from ending the stream.
 LOOK_S, _STEP_S, _ALIVE_S = 1.0, 0.1, 20.0
+#: Runs in the page, see :func:`seen_in`.
+_SEEN = """(...given) => {
+    const place = document.getElementById(%s);
+    return [...given.slice(0, -1), place ? place.querySelector("[data-seen]")?.dataset.seen ?? "" : null];
+}"""
 #: What a page can be told of.
 RUNS, VOTES, BATCH, EVALUATIONS = "runs", "votes", "batch", "evaluations"
 
@@ -107,3 +117,14 @@ def when_changed(name: str, handler: Callable[..., Any], inputs: Any, outputs: A
     """Run ``handler`` whenever ``name`` changed, while the place this is called in can be seen; where it cannot, once it can."""
     button = gr.Button("Look again", elem_classes=["changed", f"changed-{name}"])
     button.click(handler, inputs, outputs, **{"trigger_mode": "always_last", **POLLED, **options})
+
+
+def marked(html: str, token: str) -> Markup:
+    """``html`` (safe already) that says in the page what it shows: ``token``."""
+    return Markup('<div data-seen="{}">{}</div>').format(token, Markup(html))
+
+
+def seen_in(elem_id: str) -> dict[str, Any]:
+    """For an event: its last input, a ``gr.Textbox`` that is not shown, becomes the token of what stands in this component; empty where
+    nothing marked does, None where the component is not there yet."""
+    return {"js": _SEEN % json.dumps(elem_id)}

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.config import Settings
 from studio.i18n import said, speaking
-from studio.ui.page.first_page import FirstPage
+from studio.ui.page.first_page import FOR_EVER, FirstPage
 from studio.ui.page.languages import language_of
 
 #: Bytes of a request that is no upload: five million characters of text, in any script, fit.
@@ -252,10 +252,14 @@ async def _refuse(scope: Scope, send: Send, status: int, sentence: str) -> None:
 def _forbidding(scope: Scope, send: Send) -> Send:
     """``send`` with the headers that every answer has; a page's own policy stays."""
     policy = FILE_POLICY if "/file=" in scope["path"] else PAGE_POLICY
+    # the names of Gradio's scripts and styles hold what is in them
+    hashed = scope["path"].rpartition("/")[0].endswith("/assets")
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
+            if hashed and message["status"] == 200:
+                headers.setdefault("Cache-Control", FOR_EVER)
             for name, value in (
                 ("Content-Security-Policy", policy),
                 ("X-Content-Type-Options", "nosniff"),

@@ -1,17 +1,35 @@
-"""The page itself, made once a language and kept packed: Gradio writes out its 800 kB anew for every visitor, who all get the same."""
+"""The page itself, made once a language and kept packed: Gradio writes out its 800 kB anew for every visitor, who all get the same.
+
+And Gradio's styles and small scripts as one file each: a page would ask for some eighty, a few for each kind of component it holds.
+What it would load stands in a table in Gradio's script ``core-*.js``. Gradio asks for a style sheet unless the page has a link to it,
+so the page has one for each, disabled, which a browser does not follow, and one to them all. Small scripts come as texts; an import map
+leads the browser to them (``assets.js``). What neither holds, and all of it in a browser without import maps, is loaded as ever.
+"""
 
 from __future__ import annotations
 
+import functools
 import gzip
+import hashlib
+import json
+import re
 from collections import OrderedDict
+from pathlib import Path
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.i18n import LANGUAGES, language
 from studio.ui.page.languages import translated_page
+from studio.ui.page.theme import ASSETS
 
+#: Bytes of a sheet and of a script at most: few of the larger ones are needed, and these are worth a request.
+_SHEET, _SCRIPT = 20_000, 4_200
+#: For what never changes under its name.
+FOR_EVER = "public, max-age=31536000, immutable"
 #: Pages kept: one for each language and way that a server is reached.
 KEPT = 8 * len(LANGUAGES)
 #: What of a request stands in the page: the address it was asked for by.
@@ -38,7 +56,7 @@ class FirstPage:
             if started["status"] != 200:
                 await send(started)
                 return await send({"type": "http.response.body", "body": body})
-            body = translated_page(body.decode(), self._scripts).encode()
+            body = with_assets(translated_page(body.decode(), self._scripts)).encode()
             self._kept[key] = (body, gzip.compress(body, 6))
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
@@ -61,3 +79,50 @@ async def _answer(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[Message
     del MutableHeaders(scope=inner)["accept-encoding"]
     await app(inner, receive, collect)
     return parts[0], b"".join(part.get("body", b"") for part in parts[1:])
+
+
+def _named(suffix: str, most: int) -> dict[str, str]:
+    """Files of Gradio's table by name, of at most so many bytes; those that name files of other kinds are left where they are."""
+    table = "".join(path.read_text(encoding="utf-8") for path in ASSETS.glob("core-*.js")).partition("]")[0]
+    # in its order: what a component adds to what it is made of comes after that
+    names = dict.fromkeys(re.findall(r'"\./([\w.-]+\.' + suffix + ')"', table))
+    texts = {name: (ASSETS / name).read_text(encoding="utf-8") for name in names}
+    return {name: text for name, text in texts.items() if len(text) <= most and "url(" not in text}
+
+
+@functools.cache
+def _sheets() -> tuple[str, list[str]]:
+    sheets = _named("css", _SHEET)
+    return "\n".join(sheets.values()), list(sheets)
+
+
+@functools.cache
+def _scripts() -> str:
+    loader = Path(__file__).with_name("assets.js").read_text(encoding="utf-8")
+    return f"{loader.rstrip()}({json.dumps(_named('js', _SCRIPT))});"
+
+
+def _file(text: str, suffix: str) -> str:
+    return f"gathered-{hashlib.sha256(text.encode()).hexdigest()[:12]}.{suffix}"
+
+
+def with_assets(html: str) -> str:
+    """Gradio's page with the links."""
+    styles, names = _sheets()
+    disabled = "".join(f'<link rel="stylesheet" href="./assets/{name}" disabled>' for name in names)
+    script, style = _file(_scripts(), "js"), _file(styles, "css")
+    html = html.replace('<script type="module"', f'<script src="./{script}"></script><script type="module"', 1)
+    # behind the sheet that all others add to
+    return html.replace("</head>", f'<link rel="stylesheet" href="./{style}">{disabled}</head>', 1)
+
+
+def asset_routes() -> list[BaseRoute]:
+    """The routes of the two files, for ``launch(app_kwargs={"routes": ...})``."""
+    return [_route(_sheets()[0], "css", "text/css"), _route(_scripts(), "js", "text/javascript")]
+
+
+def _route(text: str, suffix: str, media_type: str) -> Route:
+    async def answer(request: Request) -> Response:
+        return Response(text, media_type=media_type, headers={"Cache-Control": FOR_EVER})
+
+    return Route(f"/{_file(text, suffix)}", answer, methods=["GET"])

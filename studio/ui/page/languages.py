@@ -92,8 +92,6 @@ def translated_value(kind: str, value: Any, built: bool = False) -> Any:
         return _IN_HTML.sub(_text_in_html, value)
     if kind == "dataframe" and isinstance(value, dict) and isinstance(value.get("headers"), list):
         return {**value, "headers": [said(str(header)) for header in value["headers"]]}
-    if kind == "plot" and isinstance(value, dict) and isinstance(value.get("plot"), str):
-        return {**value, "plot": translated_figure(value["plot"])}
     if isinstance(value, str) and value.startswith('{"data":'):
         return translated_figure(value)
     return value

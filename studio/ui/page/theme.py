@@ -43,6 +43,8 @@ SANS = (
     "WenQuanYi Zen Hei",
     "sans-serif",
 )
+#: Gradio's scripts and styles as they are served, below ``assets``.
+ASSETS = Path(gr.__file__).parent / "templates" / "frontend" / "assets"
 #: The studio's own, and what its static pages share with it.
 CSS_FILES = (Path(__file__).with_name("studio.css"), FOLDER / "pages" / "cover.css")
 

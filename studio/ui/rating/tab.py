@@ -114,7 +114,7 @@ def build_rate_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
 
     # what an address asks for is to be seen
     shared.show_votes.change(lambda: gr.Accordion(open=True), None, results, **QUIET)
-    app.load(guarded(offer), [room, address], [address, code], js=_SEEN, **QUIET)
+    when_opened(code, app, guarded(offer), [room, address], [address, code], js=_SEEN)
     app.load(None, None, None, js=_THEME, **PRIVATE)
     submitted = address.submit(guarded(retype), [room, address, by_hand], [address, code, by_hand], js=_TYPED, **QUIET)
     submitted.success(None, [address, by_hand], None, js=_KEEP, **PRIVATE)

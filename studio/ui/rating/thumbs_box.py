@@ -24,8 +24,7 @@ def build_thumbs_box(services: Services, shared: Shared, app: gr.Blocks) -> None
     """Draw the box and bind its events."""
     with gr.Accordion("Thumbs", open=False, elem_id="thumbs-box") as box:
         gr.Markdown(
-            "Everybody can press a thumb below an answer in Compare, and on the voting page once voting is closed. Each answer is a row "
-            "for KTO, which needs no pairs.",
+            "Pressed below answers in Compare, and on the voting page once voting is closed. KTO trains on them.",
             elem_classes="quiet",
         )
         line = gr.HTML(elem_id="thumbs-count")

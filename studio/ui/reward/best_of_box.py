@@ -30,7 +30,7 @@ Offered = tuple[list[tuple[str, str]], list[tuple[str, str]]]
 class BestOfBox:
     """Draws the box; ``judge`` and ``model`` are its dropdowns, whose choices the tab keeps up to date (:meth:`offers`)."""
 
-    def __init__(self, services: Services, run: gr.Dropdown, library: gr.Plot) -> None:
+    def __init__(self, services: Services, run: gr.Dropdown) -> None:
         self._services = services
         with gr.Accordion("Is the reward exploited? (best of n)", open=False, elem_id="best-of-n"):
             gr.Markdown(
@@ -43,7 +43,7 @@ class BestOfBox:
                 prompts = gr.Number(BestOfForm.prompts, label="Prompts", precision=0, min_width=80)
             button = gr.Button("Draw and judge", size="sm", elem_id="best-of-draw")
             said = gr.Markdown(elem_id="best-of-said")
-            self._chart: LiveChart = build_live_chart("best-of-chart", 0, library)
+            self._chart: LiveChart = build_live_chart("best-of-chart", 0)
         button.click(
             guarded(self._measure),
             [run, self.judge, self.model, prompts],

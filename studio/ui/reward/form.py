@@ -72,15 +72,14 @@ def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
         value=1.0,
         step=0.05,
         label="Share kept",
-        info="Of the training pairs of the dataset (or, with votes alone, of those), the share kept as they are; the rest are "
-        "flipped.",
+        info="Of the training pairs; the rest are flipped.",
         elem_id="reward-ratio",
     )
     base, needs = build_base(
         services.reward.bases(),
         default,
         "reward-base",
-        "An encoder or a causal model. Built-in: no download. Or type a Hub id or folder.",
+        "An encoder or a causal model. Or type a Hub id or folder.",
     )
     preset_box = build_preset(REWARD_PRESETS, preset, "reward-preset")
     setting_widgets = SettingWidgets("reward", preset.lora, preset.settings)

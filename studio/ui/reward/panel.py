@@ -39,9 +39,9 @@ class RewardPanel(RunPanel):
             self.curve = build_live_chart("reward-learning-curve", 300)
         with gr.Row(visible=False) as self.pictures:
             with gr.Column(min_width=300):
-                self.margins = build_live_chart("reward-margins", 300, self.curve.library)
+                self.margins = build_live_chart("reward-margins", 300)
             with gr.Column(min_width=300):
-                self.calibration = build_live_chart("reward-calibration", 300, self.curve.library)
+                self.calibration = build_live_chart("reward-calibration", 300)
         self.outputs += [
             self.learning,
             self.more_votes,

@@ -22,18 +22,19 @@ HEADERS = ["#", "Prompt", "Preferred", "Not preferred", "From", "Part"]
 
 
 def build_table() -> gr.Dataframe:
-    """Draw the table, empty."""
-    return gr.Dataframe(
-        headers=HEADERS,
-        datatype=["number", "str", "str", "str", "str", "str"],
-        interactive=False,
-        wrap=True,
-        max_height=420,
-        column_widths=["40px", "140px", "168px", "168px", "98px", "68px"],
-        label="What will be trained on and measured on",
-        show_row_numbers=False,
-        elem_id="reward-preview",
-    )
+    """Draw the table, empty, in a closed box."""
+    with gr.Accordion("What will be trained on and measured on", open=False, elem_id="reward-data-box"):
+        return gr.Dataframe(
+            headers=HEADERS,
+            datatype=["number", "str", "str", "str", "str", "str"],
+            interactive=False,
+            wrap=True,
+            max_height=420,
+            column_widths=["40px", "140px", "168px", "168px", "98px", "68px"],
+            show_label=False,
+            show_row_numbers=False,
+            elem_id="reward-preview",
+        )
 
 
 def preview(services: Services, form: RewardForm) -> tuple[Markup, list[list[Any]]]:

@@ -61,8 +61,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
                 value=0.9,
                 step=0.05,
                 label="Share kept as voted",
-                info="For the DPO run: in that share of the pairs the answer voted for is the preferred one, in the rest the "
-                "other.",
+                info="In the rest the answer voted against is preferred.",
                 elem_id="votes-share",
             )
             dpo_base = gr.Dropdown(
@@ -76,7 +75,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
             dpo = gr.Button("Run DPO on the votes", size="sm", interactive=False, elem_id="dpo-votes")
             scorer = build_score_box(services)
     panel = RewardPanel(services)
-    best_of = BestOfBox(services, scorer, panel.curve.library)
+    best_of = BestOfBox(services, scorer)
 
     def refresh(
         room: str | None, chosen: str | None, judge: str | None, model: str | None, *values: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -17,9 +18,10 @@ from studio.services.sweeps.plan import SweepForm, robust_beside_plain, seeds_fr
 from studio.services.sweeps.result import NAMES, csv_file, json_file
 from studio.services.sweeps.service import SweepView
 from studio.ui.page.access import Visitor, require_operator
+from studio.ui.page.changes import marked, seen_in
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
-from studio.ui.page.shared import IDLE_S, LIVE_S, PRIVATE, QUIET, Shared
+from studio.ui.page.shared import IDLE_S, LIVE_S, POLLED, PRIVATE, QUIET, Shared
 from studio.ui.parts.downloads import save_after, served
 from studio.ui.parts.live_chart import build_live_chart
 from studio.ui.sweeps import view as show
@@ -43,7 +45,6 @@ def build_sweep_section(
     form_from: Callable[..., AlignForm],
 ) -> None:
     """Draw the section and bind its events. ``form`` are the widgets of the Align form, of whose values ``form_from`` makes one."""
-    library = gr.Plot(show_label=False, elem_classes="loads-plotly")
     with gr.Accordion("Sweep: one thing varied over many runs", open=False, elem_id="sweep-box"):
         gr.HTML(show.about())
         with gr.Row():
@@ -72,7 +73,7 @@ def build_sweep_section(
             blend = gr.Button("Measure the blend", size="sm", interactive=False, elem_id="sweep-blend")
         head = gr.HTML(show.empty(), elem_id="sweep-head")
         with gr.Column(visible=False) as details:
-            chart = build_live_chart("sweep-chart", HEIGHT, library)
+            chart = build_live_chart("sweep-chart", HEIGHT)
             with gr.Row():
                 as_csv, as_json = (
                     gr.Button(f"Download {kind.upper()}", size="sm", min_width=90, elem_id=f"sweep-{kind}")
@@ -96,14 +97,16 @@ def build_sweep_section(
                 label="Click a line to open the run",
                 elem_id="sweep-runs",
             )
-    shown, timer = gr.State({}), gr.Timer(IDLE_S)
+    shown, timer, seen = gr.State({}), gr.Timer(IDLE_S), gr.Textbox(visible=False)
     buttons = [stop, resume, blend]
-    outputs = [shown, chosen, head, details, *chart.all(), question, answers, table, *buttons, timer]
+    outputs = [shown, chosen, head, details, chart.chart, question, answers, table, *buttons, timer]
 
-    def look(state: Shown, sweep_id: str | None, prompt: str | None) -> dict[Any, Any]:
-        """What changed of the chosen sweep since the last look."""
+    def look(state: Shown, sweep_id: str | None, prompt: str | None, there: str | None = None) -> dict[Any, Any]:
+        """What changed of the chosen sweep since the last look; all of it where the page shows something else (``there``)."""
         if not sweep_id:
             return {head: gr.skip()}
+        if there is not None and there != _token(state):
+            state = {}
         view = services.sweeps.get(sweep_id)
         samples = [services.runs.samples(run.run_id) if run else [] for run in view.runs]
         asked = list(dict.fromkeys(s.prompt for one in samples for s in one))
@@ -119,7 +122,7 @@ def build_sweep_section(
             return {head: gr.skip()}
         updates: dict[Any, Any] = {
             shown: now,
-            head: now["head"],
+            head: marked(now["head"], _token(now)),
             details: gr.Column(visible=True),
             stop: gr.Button(interactive=view.moving or services.blends.measuring(sweep_id)),
             resume: gr.Button(interactive=view.resumable),
@@ -141,7 +144,7 @@ def build_sweep_section(
         offered = choices(services)
         here = sweep_id if sweep_id in {one for _, one in offered} else next((one for _, one in offered), None)
         try:
-            return {chosen: gr.Dropdown(choices=offered, value=here)} | chart.load() | look(state, here, prompt)
+            return {chosen: gr.Dropdown(choices=offered, value=here)} | look(state, here, prompt)
         except NotFoundError:  # its last run was deleted a moment ago
             return {head: show.empty()}
 
@@ -192,7 +195,7 @@ def build_sweep_section(
     here = [shown, chosen, question]
     varied.input(lambda axis: show.EXAMPLES[axis], varied, values, **QUIET)
     when_opened(timer, app, guarded(attach), here, outputs)
-    timer.tick(guarded(look), here, outputs, concurrency_limit=None, **QUIET)
+    timer.tick(guarded(look), [*here, seen], outputs, **seen_in("sweep-head"), **POLLED)
     chosen.input(guarded(open_sweep), chosen, outputs, **QUIET)
     question.input(guarded(look), here, outputs, **QUIET)
     start.click(
@@ -210,6 +213,10 @@ def build_sweep_section(
     for button, kind in pictures:
         button.click(None, None, None, js=_IMAGE % kind, **PRIVATE)
     table.select(guarded(_picked), None, shared.align_run, **QUIET)
+
+
+def _token(shown: Shown) -> str:
+    return hashlib.sha256(repr(sorted(shown.items())).encode()).hexdigest()[:12] if shown else ""
 
 
 def choices(services: Services) -> list[tuple[str, str]]:

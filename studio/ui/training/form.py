@@ -25,7 +25,7 @@ from studio.ui.parts.base_fetch import BaseNeeds, build_needs
 from studio.ui.training.run_panel import RunPanel
 from studio.ui.training.watch import Watch
 
-ANY_BASE = "Built-in: no download. Or type a Hub id, folder or GGUF file."
+ANY_BASE = "Or type a Hub id, folder or GGUF file."
 #: Settings side by side in a row.
 _A_ROW = 3
 

@@ -20,7 +20,7 @@ from studio.services.runs.reading import measuring_off
 from studio.services.runs.status import StopMode
 from studio.services.runs.store import RunView
 from studio.ui.page.access import Visitor, may_read_runs, require_operator
-from studio.ui.page.changes import RUNS, when_changed
+from studio.ui.page.changes import RUNS, marked, seen_in, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import IDLE_S, LIVE_S, POLLED, PRIVATE, QUIET, Shared
@@ -37,12 +37,6 @@ if TYPE_CHECKING:
 HISTORY_EVERY = 3
 RESUMABLE = ("stopped", "failed", "interrupted")
 
-#: Runs in the page: which run its head shows, in which state; None where it has no head yet.
-_SEEN = """(watch, axis) => {
-    const head = document.getElementById("%s");
-    const run = head?.querySelector("[data-run]")?.dataset;
-    return [watch, axis, head ? (run ? `${run.run} ${run.state}` : "") : null];
-}"""
 _NO_LOG = "A run's log is the operator's to read here (STUDIO_VISITORS_READ_RUNS)."
 
 
@@ -103,11 +97,10 @@ class RunPanel(RunWidgets):
             listed = self._listed()
             if state.run_id is None:
                 state.open(requested or to_watch(listed))
-            return {**self._all(state, axis, listed), **self.chart.load()}
+            return self._all(state, axis, listed)
 
     def tick(self, state: Watch, axis: str, seen: str | None = None) -> dict[Any, Any]:
-        """What changed since the last look; nothing mostly, where no run moves. ``seen`` is what the page's head shows (run and state): a
-        page that is still being drawn may miss what it is told, and is told again."""
+        """What changed since the last look; nothing mostly, where no run moves. ``seen`` is what the page's head shows (run and state)."""
         runs = self._services.runs
         with state.lock:
             state.ticks += 1
@@ -120,7 +113,7 @@ class RunPanel(RunWidgets):
                     return self._all(state, axis, listed)
             updates: dict[Any, Any] = {}
             if run is not None:
-                missed = seen is not None and seen != f"{run.run_id} {state.shown_state}"
+                missed = seen is not None and seen != _token(run.run_id, state.shown_state)
                 if missed or run.status.state != state.shown_state:
                     return self._all(state, axis)
                 if moving(run):
@@ -168,7 +161,7 @@ class RunPanel(RunWidgets):
         if everything:
             state.shown_texts = {}
             updates |= {
-                self.head: self.view.header(run),
+                self.head: marked(self.view.header(run), _token(run.run_id, run.status.state)),
                 self.outcome: self.view.result(run),
                 self.live_buttons: gr.Row(visible=live),
                 self.keep: gr.Button(interactive=not stopping),
@@ -270,7 +263,7 @@ class RunPanel(RunWidgets):
         holds the run another tab asks to open."""
         here, mark = [self.watch, self.axis], shared.visitor
         when_opened(self.timer, app, guarded(self.attach), [*here, to_open], self.outputs)
-        looked: dict[str, Any] = {"js": _SEEN % self._id("run-head")}
+        looked = seen_in(self._id("run-head"))
         self.timer.tick(guarded(self.tick), [*here, self.seen], self.outputs, **looked, **POLLED)
         when_changed(RUNS, guarded(self.tick), [*here, self.seen], self.outputs, **looked)
         for button, stop in ((self.keep, self._stopper("keep")), (self.discard_sure, self._stopper("discard"))):
@@ -279,9 +272,9 @@ class RunPanel(RunWidgets):
             guarded(self._ask_discard), [mark, self.watch], [self.discard_row, self.discard_text], **QUIET
         )
         self.go_on.click(lambda: gr.Row(visible=False), None, self.discard_row, **QUIET)
-        self.axis.change(guarded(self._redraw), here, self.chart.all(), **QUIET)
+        self.axis.change(guarded(self._redraw), here, self.chart.chart, **QUIET)
         self.history.select(guarded(self._pick), here, self.outputs, **QUIET)
-        self.overlay.input(guarded(self._lay_over), [self.watch, self.overlay, self.axis], self.chart.all(), **QUIET)
+        self.overlay.input(guarded(self._lay_over), [self.watch, self.overlay, self.axis], self.chart.chart, **QUIET)
         self.reuse.click(
             guarded(lambda state: self.repeat(state.chosen(self._services.runs))), self.watch, form, **QUIET
         )
@@ -302,3 +295,8 @@ class RunPanel(RunWidgets):
 
     def _stopper(self, mode: StopMode) -> Callable[..., dict[Any, Any]]:
         return lambda mark, state, axis: self._stop(mark, state, axis, mode)
+
+
+def _token(run_id: str, state: str) -> str:
+    """What the head of the panel shows."""
+    return f"{run_id} {state}"

@@ -123,7 +123,7 @@ class RunWidgets:
             self.outcome,
             self.reading,
             self.details,
-            *self.chart.all(),
+            self.chart.chart,
             self.log,
             self.history,
             self.overlay,

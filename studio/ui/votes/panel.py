@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import gradio as gr
@@ -23,7 +23,7 @@ from studio.services.votes.kept import KeptVotes, keep_votes, kept_heads, kept_v
 from studio.services.votes.result import VoteResult, result_of
 from studio.services.votes.statistics import VoteReport
 from studio.ui.page.access import Visitor, require_operator
-from studio.ui.page.changes import VOTES, when_changed
+from studio.ui.page.changes import VOTES, marked, seen_in, when_changed
 from studio.ui.page.guard import guarded
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import IDLE_S, POLLED, QUIET, Shared
@@ -45,6 +45,13 @@ class Moment:
     min_votes: int
     open: bool
     closes: float
+
+    @property
+    def token(self) -> str:
+        """The same in one line."""
+        return " ".join(
+            str(one) for one in (self.room, *astuple(self.progress), self.min_votes, self.open, self.closes)
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ class ResultsPanel:
         self._room = room
         self._reader = Reader(rooms.rating)
         self._draw()
-        self.seen: gr.State = gr.State(None)
+        self.seen = gr.Textbox(visible=False)
         self.timer = gr.Timer(IDLE_S)
         self.outputs: list[Any] = [
             self.picker,
@@ -110,14 +117,12 @@ class ResultsPanel:
             self.preferences,
             self.leads_body,
             self.body,
-            self.rates.library,
             *(drawn.chart for drawn in (self.rates, self.ratings, self.over_time, self.per_rater, self.pace)),
             self.table,
             self.rating_box,
             self.standings,
             self.trust,
             self.raters,
-            self.seen,
             self._room,
         ]
 
@@ -128,8 +133,6 @@ class ResultsPanel:
         with gr.Column() as self.filter_box:
             self._draw_filters()
         self.counts = gr.HTML(view.no_votes(), elem_id="vote-counts", padding=False)
-        # loads Plotly; outside of what is folded away, where nothing is drawn and so nothing loaded
-        library = gr.Plot(show_label=False, elem_classes="loads-plotly")
         # closed at first: a presenter's screen would sway whoever votes in the room
         with gr.Accordion(
             "Who leads (keep it closed on a projector while people vote)",
@@ -139,22 +142,22 @@ class ResultsPanel:
         ) as self.leads:
             self.preferences = gr.HTML(elem_id="votes-said", padding=False)
             with gr.Column(visible=False) as self.leads_body:
-                self.rates = build_live_chart("win-rates", 110, library)
+                self.rates = build_live_chart("win-rates", 110)
                 self.table = gr.HTML(elem_id="votes-table", padding=False)
                 with gr.Column(visible=False, elem_id="votes-ratings") as self.rating_box:
-                    gr.Markdown("### Ratings of all players")
+                    gr.Markdown("## Ratings of all players")
                     self.standings = gr.HTML(elem_id="votes-standings", padding=False)
-                    self.ratings = build_live_chart("ratings", 110, library)
+                    self.ratings = build_live_chart("ratings", 110)
         with gr.Column(visible=False, elem_id="votes-body") as self.body:
-            gr.Markdown("### Can these votes be trusted?")
+            gr.Markdown("## Can these votes be trusted?")
             self.trust = gr.HTML(elem_id="votes-trust", padding=False)
             with gr.Row(equal_height=False):
                 with gr.Column(min_width=300):
-                    self.over_time = build_live_chart("votes-over-time", 260, library)
+                    self.over_time = build_live_chart("votes-over-time", 260)
                 with gr.Column(min_width=300):
-                    self.per_rater = build_live_chart("votes-per-rater", 260, library)
+                    self.per_rater = build_live_chart("votes-per-rater", 260)
                 with gr.Column(min_width=300):
-                    self.pace = build_live_chart("votes-pace", 260, library)
+                    self.pace = build_live_chart("votes-pace", 260)
 
     def _draw_filters(self) -> None:
         with gr.Accordion("Filters: which votes count (none is deleted)", open=False, elem_id="vote-filters"):
@@ -223,10 +226,11 @@ class ResultsPanel:
         """What the votes say now, computed in any case."""
         return self._shown(mark, self._reader.read(room, filters_from(*filters), anew=True))
 
-    def tick(self, mark: Visitor, room: str, seen: Moment | None, chosen: str, *filters: Any) -> dict[Any, Any]:
-        """Everything, where there are new votes since this page looked; nothing before it has looked at all."""
-        if seen is None or chosen != NOW or self._reader.moment(room) == seen:
-            return {self.seen: gr.skip()}
+    def tick(self, mark: Visitor, room: str, chosen: str, *filters_seen: Any) -> dict[Any, Any]:
+        """Everything, where there are new votes since this page looked: after the filters comes the token of what it shows."""
+        *filters, seen = filters_seen
+        if seen is None or chosen != NOW or self._reader.moment(room).token == seen:
+            return {self.counts: gr.skip()}
         return self.look(mark, room, chosen, *filters)
 
     def count_everything(self, mark: Visitor, room: str) -> dict[Any, Any]:
@@ -246,20 +250,18 @@ class ResultsPanel:
             self.keep: gr.Button(visible=some),
             self.filter_box: gr.Column(visible=kept is None),
             **self.kept_box.show(kept, mark),
-            self.counts: view.counts(reading.result),
+            self.counts: marked(view.counts(reading.result), reading.moment.token),
             self.leads: gr.Accordion(visible=some),
             self.preferences: view.secret() if secret else view.preferences(votes),
             self.leads_body: gr.Column(visible=some and not secret),
             self.body: gr.Column(visible=some),
             self.raters: gr.Dropdown(**_choices(mark, reading)),
-            self.seen: reading.moment,
             **({self._room: kept.room} if kept else {}),
         }
         if not some:
             return updates
         names = view.rater_names(votes.raters, mark.operator)
         updates |= {
-            **self.rates.load(),
             self.trust: view.trust(votes),
             **self.over_time.show(charts.time_figure(votes.times)),
             **self.per_rater.show(charts.rater_figure(votes.raters, names)),
@@ -284,9 +286,9 @@ class ResultsPanel:
         """Connect the panel's events."""
         inputs = [shared.visitor, self._room, self.picker, *self.filters]
         when_opened(self.body, app, guarded(self.look), inputs, self.outputs, **POLLED)
-        seen = [shared.visitor, self._room, self.seen, self.picker, *self.filters]
-        self.timer.tick(guarded(self.tick), seen, self.outputs, trigger_mode="once", **POLLED)
-        when_changed(VOTES, guarded(self.tick), seen, self.outputs)
+        seen, looked = [*inputs, self.seen], seen_in("vote-counts")
+        self.timer.tick(guarded(self.tick), seen, self.outputs, trigger_mode="once", **looked, **POLLED)
+        when_changed(VOTES, guarded(self.tick), seen, self.outputs, **looked)
         gr.on(
             [self.picker.input, *(widget.input for widget in self.filters)],
             guarded(self.look),

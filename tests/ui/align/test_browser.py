@@ -13,7 +13,7 @@ import pytest
 from studio.config import Settings
 from studio.services import Services
 from tests.helpers.compare import add_run
-from tests.helpers.pages import give, toast
+from tests.helpers.pages import give, scroll_to, toast
 from tests.helpers.runs import queue, scripted
 from tests.helpers.waiting import wait_until
 
@@ -131,6 +131,7 @@ def test_a_run_from_the_dial_to_the_history(
     [first] = run_ids(settings)
 
     # the curve grows, and stays where it was zoomed
+    scroll_to(page, "#charts")
     page.wait_for_function(f"{CHART} && {CHART}.data[0].x.length > 3")
     page.evaluate(f"Plotly.relayout({CHART}, {{'xaxis.range': [1, 3], 'xaxis.autorange': false}})")
     seen = page.evaluate(f"{CHART}.data[0].x.length")

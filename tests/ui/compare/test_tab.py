@@ -284,7 +284,7 @@ class Handlers:
 
 @pytest.fixture
 def handlers(services: Services) -> Handlers:
-    return Handlers(section_app(services, {"Compare": TABS["Compare"]}))
+    return Handlers(section_app(services, {"Compare": TABS["Compare"]}, finished=False))
 
 
 def test_a_page_opens_with_the_base_beside_the_newest_adapter(services: Services, handlers: Handlers) -> None:

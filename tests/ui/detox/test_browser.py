@@ -13,7 +13,7 @@ from studio.services import Services
 from studio.services.recipes.queue import keepalive
 from studio.services.runs.status import write_status
 from tests.helpers.detox_records import detox_recipe, report, transcript, write_lines
-from tests.helpers.pages import toast
+from tests.helpers.pages import scroll_to, toast
 from tests.helpers.runs import make_dataset
 from tests.helpers.waiting import wait_until
 
@@ -66,7 +66,7 @@ def test_empty_bad_input_a_run_refresh_covers_and_stop(
     keepalive(settings)
     page.click("#detox-train")
     page.locator("#detox-run-progress", has_text="of 2000").wait_for(timeout=PATIENT_MS)
-    page.wait_for_selector("#detox-charts .js-plotly-plot", timeout=PATIENT_MS)
+    scroll_to(page, "#detox-charts").locator(".js-plotly-plot").wait_for(timeout=PATIENT_MS)
     (view,) = services.runs.list()
     assert view.method == "detox"
 
@@ -74,7 +74,7 @@ def test_empty_bad_input_a_run_refresh_covers_and_stop(
     open_detox(page)
     page.locator("#detox-run-head", has_text=view.run_id).wait_for()
     page.locator("#detox-run-progress", has_text="of 2000").wait_for()
-    page.wait_for_selector("#detox-charts .js-plotly-plot")
+    scroll_to(page, "#detox-charts").locator(".js-plotly-plot").wait_for()
     page.locator("#detox-film-strip .cover").first.wait_for(timeout=PATIENT_MS)
     assert page.locator("#detox-film-strip .cover-text:visible").count() == 0
 

@@ -18,7 +18,7 @@ from studio.services import Services, build_services
 from studio.services.evaluations.service import EvaluationService
 from studio.ui.evaluations.section import build_compare_section
 from tests.helpers.evaluations import ScriptedCompare, light_run
-from tests.helpers.pages import elsewhere, section_page, toast
+from tests.helpers.pages import elsewhere, scroll_to, section_page, toast
 from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
@@ -108,7 +108,7 @@ def test_from_nothing_to_a_result_that_outlives_the_page(page: Any, services: Se
     assert "n = 32 pairs on 16 prompts" in said
     assert "32 of 32 (100 %) before, 0 of 32 (0 %) after; 32 went below, 0 above" in said
     assert services.scoring.spec("embedded").info.revision[:12] in said
-    page.wait_for_selector("#eval-toxicity-chart .js-plotly-plot")
+    scroll_to(page, "#eval-toxicity-chart").locator(".js-plotly-plot").wait_for()
     found = services.evaluations.get(listed.id)
     assert len(found.rows) == 32
     mean = sum(row.before.toxicity or 0 for row in found.rows) / 32

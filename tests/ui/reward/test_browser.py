@@ -12,7 +12,7 @@ from studio.domain.votes import NewPair, Origin
 from studio.services import Services
 from studio.services.recipes.queue import keepalive
 from studio.services.wording import signed
-from tests.helpers.pages import toast
+from tests.helpers.pages import scroll_to, toast
 from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
@@ -79,8 +79,8 @@ def test_empty_then_bad_input_then_a_run_its_result_and_scores(
     assert view.reward is not None
     assert f"{view.reward.hits} of 20" in page.inner_text("#reward-run-result")
     assert "the longer answer wins" in page.inner_text("#reward-run-result")
-    page.wait_for_selector("#reward-margins .js-plotly-plot")
-    page.wait_for_selector("#reward-calibration .js-plotly-plot")
+    for chart in ("#reward-margins", "#reward-calibration"):
+        scroll_to(page, chart).locator(".js-plotly-plot").wait_for()
 
     page.locator("#score-run input").wait_for()
     wait_until(lambda: view.title in page.input_value("#score-run input"))

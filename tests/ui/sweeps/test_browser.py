@@ -12,7 +12,7 @@ import pytest
 
 from studio.config import Settings
 from studio.services import Services
-from tests.helpers.pages import toast
+from tests.helpers.pages import scroll_to, toast
 from tests.helpers.sweeps import QUESTION, end_run, no_trainer, share
 
 TABS = ("Align",)
@@ -50,6 +50,7 @@ def test_a_sweep_is_started_stopped_and_read(page: Any, services: Services) -> N
     end_run(services, first, None, "failed")
     end_run(services, second, share(19, 20))
     page.locator("#sweep-says", has_text="95%").wait_for()
+    scroll_to(page, "#sweep-chart")
     page.wait_for_function("document.querySelector('#sweep-chart .js-plotly-plot')?.data?.length === 2")
     card = page.locator("#sweep-answers figure", has_text=f"Answer <b>of</b> {second}.")  # as text, not as HTML
     card.wait_for()

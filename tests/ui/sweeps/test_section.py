@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import gradio as gr
 import pytest
 
 from studio.config import Settings
@@ -11,8 +12,10 @@ from studio.domain.sweeps import BlendPoint, MeasuredBlend
 from studio.errors import InputError
 from studio.services import Services, build_services
 from studio.services.sweeps.plan import SweepForm
+from studio.ui.align.tab import build_align_tab
 from studio.ui.sweeps.charts import sweep_figure
 from studio.ui.sweeps.section import sweep_form
+from tests.helpers.pages import section_app, shown_in
 from tests.helpers.sweeps import align_form, end_run, no_trainer, share
 
 
@@ -62,3 +65,20 @@ def test_losses_are_drawn_as_given_beside_what_was_asked_for(studio: Services) -
         ("beta 0.1", ["robust", "ipo"]),
         ("beta 0.2", ["robust", "ipo"]),
     ]
+
+
+def test_a_page_is_sent_what_it_does_not_show(studio: Services) -> None:
+    sweep_id = studio.sweeps.start(SweepForm(align_form(), ratios=(0, 1)))
+    app = section_app(studio, {"Align": build_align_tab})
+    [tick] = [
+        event
+        for event in app.fns.values()
+        if event.targets[0][1] == "tick" and any(block.elem_id == "sweep-head" for block in event.outputs)
+    ]
+    names = {block.elem_id: block for block in tick.outputs}
+    head, table, state = names["sweep-head"], names["sweep-runs"], tick.inputs[0]
+    first = tick.fn({}, sweep_id, None, None)
+    seen = shown_in(first[head])
+    assert tick.fn(first[state], sweep_id, None, seen) == {head: gr.skip()}
+    again = tick.fn(first[state], sweep_id, None, "")
+    assert (shown_in(again[head]), again[table]) == (seen, first[table])

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from studio.config import Settings
+from studio.config import ROOT, Settings
 from studio.domain.votes import AnswerPair, Ballots, Choice, NewPair, Origin, Press, Rater, RatingRules, Vote
 from studio.services.rating.rooms import RoomService
 from studio.services.rating.service import RatingService
@@ -26,7 +26,7 @@ from studio.ui.page.access import Visitor
 from studio.ui.votes import charts, view
 from studio.ui.votes.kept_box import NOW
 from studio.ui.votes.panel import Reader, ResultsPanel, filters_from
-from tests.helpers.pages import make_shared
+from tests.helpers.pages import make_shared, scroll_to, shown_in
 from tests.helpers.waiting import wait_until
 
 HOSTILE = "<img src=x onerror=alert(1)>'\"&"
@@ -263,13 +263,17 @@ def test_filters_come_off_again(rating: RatingService, panel: ResultsPanel) -> N
 
 def test_a_tick_computes_only_for_new_votes(rating: RatingService, panel: ResultsPanel) -> None:
     operator = Visitor(operator=True)
-    assert list(panel.tick(operator, "", None, NOW, *ALL)) == [panel.seen]  # nobody has opened the tab: nothing is read
+    assert list(panel.tick(operator, "", NOW, *ALL, None)) == [
+        panel.counts
+    ]  # nobody has opened the tab: nothing is read
     add_pairs(rating, 6, RED, BASE)
     cast(rating, "Ann", ["left"] * 2)
-    seen = panel.look(operator, "", NOW, *ALL)[panel.seen]
-    assert list(panel.tick(operator, "", seen, NOW, *ALL)) == [panel.seen]
+    seen = shown_in(panel.look(operator, "", NOW, *ALL)[panel.counts])
+    assert panel.tick(operator, "", NOW, *ALL, seen) == {panel.counts: gr.skip()}
+    for missed in ("", "of before"):  # what this page was sent was lost
+        assert shown_in(panel.tick(operator, "", NOW, *ALL, missed)[panel.counts]) == seen
     cast(rating, "Bo", ["right"])
-    assert "3 votes by 2 raters" in panel.tick(operator, "", seen, NOW, *ALL)[panel.counts]
+    assert "3 votes by 2 raters" in panel.tick(operator, "", NOW, *ALL, seen)[panel.counts]
 
 
 def test_a_changed_mind_shows_after_refresh(rating: RatingService) -> None:
@@ -310,7 +314,9 @@ def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
                 gr.Markdown("elsewhere")
             with gr.Tab("Rate"):
                 ResultsPanel(RoomService(rating), gr.State("")).bind(shared, app)
-    _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    scripts = "".join((ROOT / "studio" / "ui" / "parts" / name).read_text() for name in ("words.js", "charts.js"))
+    head = f"<script>{scripts}</script>"
+    _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, head=head)
     try:
         add_pairs(rating, 8, RED, BASE)
         page = open_page(url, viewport={"width": 390, "height": 800})
@@ -318,9 +324,11 @@ def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
         page.wait_for_selector("#vote-counts >> text=No votes yet")
         cast(rating, "Ann", ["left"] * 8)
         told(page, "8 votes by 1 rater")
-        page.wait_for_selector("#votes-pace .main-svg")  # drawn while who leads is still folded away
+        scroll_to(page, "#votes-pace").locator(
+            ".main-svg"
+        ).first.wait_for()  # drawn while who leads is still folded away
         page.get_by_text("Who leads").click()
-        page.wait_for_selector("#win-rates .main-svg")
+        scroll_to(page, "#win-rates").locator(".main-svg").first.wait_for()
         cast(rating, "Bo", ["right"] * 5, seconds=0.4)
         told(page, "13 votes by 2 raters")
         page.get_by_text("Filters: which votes count").click()
