@@ -8,7 +8,7 @@ Afterwards every vote that was answered "saved" is looked up in the store.
 ``--kill-after S`` kills the (first) server with SIGKILL after S seconds and starts it again; where it is the only one, the time
 it takes to start is not counted, but the latencies of votes that had to wait for it are. ``--servers 2`` has two servers on one
 database; ``--postgres`` starts a PostgreSQL on loopback for it (Debian's package), ``--database-url`` names an empty database of
-your own. ``--chat`` and ``--train`` ask the (last) server for an answer every other second and for one DPO run on the embedded
+your own; ``--proxy`` puts HAProxy with ``deploy/haproxy.cfg`` before them, which all raters go through. ``--chat`` and ``--train`` ask the (last) server for an answer every other second and for one DPO run on the embedded
 base after the other, first without the voters, then beside them.
 
 Exit code 1 if a vote is lost, doubled or wrong, an answer fails or a run does not end as done.
@@ -45,9 +45,10 @@ from studio.config import Settings  # noqa: E402
 from studio.domain.votes import NewPair, Origin  # noqa: E402
 from studio.services.rating.service import RatingService  # noqa: E402
 from tests.benchmarks.load_company import Company, Host  # noqa: E402
+from tests.helpers.proxy import haproxy  # noqa: E402
 
 PRESSES = ("left", "right", "tie", "both_bad", "skip")
-START_S = 180.0
+START_S = 300.0
 
 
 @dataclass
@@ -119,8 +120,8 @@ class App:
 class Way:
     """Where a rater's requests go: to one server until it does not answer, then to the next."""
 
-    def __init__(self, apps: list[App], number: int) -> None:
-        self._urls, self._at = [app.url for app in apps], number
+    def __init__(self, urls: list[str], number: int) -> None:
+        self._urls, self._at = urls, number
 
     @property
     def url(self) -> str:
@@ -181,13 +182,14 @@ async def rate(client: httpx.AsyncClient, seen: Seen, way: Way, number: int, thi
         seen.saved[key] = pair.get(press, press)
 
 
-async def load(options: argparse.Namespace, apps: list[App]) -> Seen:
-    """All raters at once; the first server is killed and started again on the way if asked."""
+async def load(options: argparse.Namespace, apps: list[App], proxy: str) -> Seen:
+    """All raters at once, through the proxy where there is one; the first server is killed and started again on the way if asked."""
     seen = Seen(end=time.monotonic() + options.seconds)
+    urls = [proxy] if proxy else [app.url for app in apps]
     limits = httpx.Limits(max_connections=options.raters + 20, max_keepalive_connections=options.raters + 20)
     async with httpx.AsyncClient(limits=limits, timeout=30) as client:
         raters = [
-            asyncio.create_task(rate(client, seen, Way(apps, number), number, options.think))
+            asyncio.create_task(rate(client, seen, Way(urls, number), number, options.think))
             for number in range(options.raters)
         ]
         if options.kill_after:
@@ -260,7 +262,7 @@ def database(options: argparse.Namespace, folder: Path) -> Iterator[str]:
         yield options.database_url or f"sqlite:///{folder / 'studio.db'}"
 
 
-def beside(options: argparse.Namespace, host: Host, apps: list[App]) -> tuple[Seen, Company]:
+def beside(options: argparse.Namespace, host: Host, apps: list[App], proxy: str) -> tuple[Seen, Company]:
     """The load, with chat and training beside it as asked."""
     over, company = threading.Event(), Company()
 
@@ -271,7 +273,7 @@ def beside(options: argparse.Namespace, host: Host, apps: list[App]) -> tuple[Se
     thread = threading.Thread(target=keep_company, name="company")
     thread.start()
     try:
-        seen = asyncio.run(load(options, apps))
+        seen = asyncio.run(load(options, apps, proxy))
     finally:
         over.set()
         thread.join()
@@ -308,9 +310,12 @@ def main() -> int:
     parser.add_argument("--servers", type=int, default=1)
     parser.add_argument("--postgres", action="store_true", help="a PostgreSQL of our own on loopback")
     parser.add_argument("--database-url", default="", help="an empty database; SQLite in a scratch folder if not given")
+    parser.add_argument("--proxy", action="store_true", help="HAProxy before two servers")
     parser.add_argument("--chat", action="store_true", help="a chat beside the votes")
     parser.add_argument("--train", action="store_true", help="training beside the votes")
     options = parser.parse_args()
+    if options.proxy and options.servers != 2:
+        parser.error("--proxy needs --servers 2.")
     with (
         tempfile.TemporaryDirectory(prefix="studio-load-") as scratch,
         database(options, Path(scratch)) as url,
@@ -339,26 +344,26 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> int:
     }
     apps = [App(env, folder / f"app{number}.log") for number in range(options.servers)]
     companies: list[Company] = []
-    try:
+    with contextlib.ExitStack() as stack:
+        for app in apps:
+            stack.callback(app.stop)
         for app in apps:
             app.wait()
+        proxy = stack.enter_context(haproxy(apps[0].port, apps[1].port)) if options.proxy else ""
         time.sleep(options.warm)  # it loads the chat engine and starts the trainer; nobody opens a vote that early
         if options.chat or options.train:
             host = Host(apps[-1].url, adapters)
             companies += alone(options, host)
-            seen, company = beside(options, host, apps)
+            seen, company = beside(options, host, apps, proxy)
             print(f"beside voters: {company}")
             companies.append(company)
         else:
             used = sum(app.cpu() for app in apps)
-            seen = asyncio.run(load(options, apps))
+            seen = asyncio.run(load(options, apps, proxy))
             if not options.kill_after:
                 # what a vote costs is the same on a busy machine, whatever it makes of the latencies
                 used = sum(app.cpu() for app in apps) - used
                 print(f"the servers used {1000 * used / max(1, len(seen.latencies)):.1f} ms of processor time a vote")
-    finally:
-        for app in apps:
-            app.stop()
     n = len(seen.latencies)
     print(
         f"{options.raters} raters, {options.seconds:g} s, {options.think:g} s of thought, {options.servers} server(s), "
@@ -367,6 +372,8 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> int:
     )
     if seen.alone:
         print(f"while one of two servers was dead: {told(seen.alone)}")
+    spread = Counter(decision.votes for decision in rating.decisions())
+    print(f"votes a pair (skips left out): {', '.join(f'{n} on {spread[n]}' for n in sorted(spread))}")
     for refusal, times in seen.refused.most_common(5):
         print(f"refused {times} x: {refusal}")
     problems = verify(rating, seen)
