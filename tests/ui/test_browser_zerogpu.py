@@ -47,7 +47,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
             )
         url = f"http://127.0.0.1:{port}/"
         try:
-            wait_until(lambda: app.poll() is not None or answers(url), 600)
+            wait_until(lambda: app.poll() is not None or answers(url), 170)
             assert app.poll() is None, (folder / "app.log").read_text()[-2000:]
             yield url, settings, api
         finally:
@@ -64,7 +64,7 @@ def answers(url: str) -> bool:
 
 def test_an_answer_is_a_gpu_call_of_the_visitor_and_without_a_gpu_one_of_the_cpu(space: Space) -> None:
     url, _, api = space
-    client = Client(url, headers=_VISITOR, verbose=False, httpx_kwargs={"timeout": 500})
+    client = Client(url, headers=_VISITOR, verbose=False, httpx_kwargs={"timeout": 120})
 
     def ask() -> dict[str, Any]:
         answered: list[dict[str, Any]] = client.predict(
@@ -87,11 +87,11 @@ def test_an_answer_is_a_gpu_call_of_the_visitor_and_without_a_gpu_one_of_the_cpu
 def test_a_run_is_one_gpu_call_and_one_that_is_refused_can_be_trained_on_the_cpu(space: Space, chromium: Any) -> None:
     url, settings, api = space
     runs, before = RunStore(settings), len(api.asked)
-    client = Client(url, headers=_VISITOR, verbose=False, httpx_kwargs={"timeout": 500})
+    client = Client(url, headers=_VISITOR, verbose=False, httpx_kwargs={"timeout": 120})
 
     def train() -> str:
         run_id: str = client.predict(data_size=8, epochs=1.0, api_name="/align")
-        wait_until(lambda: runs.status(run_id).state in FINAL_STATES, 600)
+        wait_until(lambda: runs.status(run_id).state in FINAL_STATES, 150)
         return run_id
 
     done = runs.get(train())
@@ -108,7 +108,7 @@ def test_a_run_is_one_gpu_call_and_one_that_is_refused_can_be_trained_on_the_cpu
     page.locator("#run-progress", has_text="s requested vs. 10s left").wait_for()
     assert "of your quota" in page.locator("#outlook").inner_text()
     page.locator("#on-cpu").click()
-    wait_until(lambda: runs.status(refused).state == "done", 600)
+    wait_until(lambda: runs.status(refused).state == "done", 150)
     page.close()
     assert (runs.status(refused).lent, runs.get(refused).has_adapter) == (False, True)
     assert len(list(Path(settings.adapters_dir).glob("*/status.json"))) == 2

@@ -6,6 +6,7 @@ A run stays queued until its call begins, so that one may be taken out of the qu
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import threading
@@ -36,10 +37,11 @@ Asker = Callable[[str], contextvars.Context]
 
 @dataclass
 class _Call:
-    """A GPU call: what carries it, what came of it, when to kill its process."""
+    """A GPU call: what carries it, what came of it, when to kill its process. ``queued`` is when its run was queued."""
 
     run_id: str
     kill_after_s: float
+    queued: float
     thread: threading.Thread | None = None
     refused: str = ""
     worker: WorkerProcess | None = None
@@ -97,7 +99,7 @@ class LentCompute:
                 return False
             seconds = self._seconds(job, status)
             write_status(folder, replace(status, message=f"Waiting for a GPU for {seconds} s."))
-        self._call = call = _Call(run_id, job.settings.kill_after_s)
+        self._call = call = _Call(run_id, job.settings.kill_after_s, status.updated)
         context = self._asker(run_id)
         call.thread = threading.Thread(
             target=context.run, args=(self._ask, call, seconds), name="gpu-call", daemon=True
@@ -171,6 +173,15 @@ class LentCompute:
         except GpuRefusedError as error:
             log.info("run %s: %s", call.run_id, error)
             call.refused = f"{error} Resume asks again; “Train on the CPU” does without."
+            self._take_out(call)
+
+    def _take_out(self, call: _Call) -> None:
+        """A run that never began leaves the queue; it would be asked for again and again."""
+        folder = self._settings.adapters_dir / call.run_id
+        with self._runs.queue_lock(), contextlib.suppress(FileNotFoundError):
+            status = read_status(folder)
+            if status.state == "queued" and status.updated == call.queued:
+                write_status(folder, replace(status, state="failed", message=call.refused, updated=time.time()))
 
     def _begin(self, seconds: int, folder: str) -> None:
         """In the process that has the GPU: carry the run out, unless it left the queue or began elsewhere meanwhile."""

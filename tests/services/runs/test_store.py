@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 import threading
 import time
@@ -55,6 +57,18 @@ def test_a_status_that_is_gone_for_a_moment_is_looked_for_again(store: RunStore)
     status.unlink()
     with pytest.raises(NotFoundError, match="no run run-one"):
         store.status("run-one")
+
+
+def test_the_queue_is_free_again_though_a_process_was_forked_meanwhile(settings: Settings, store: RunStore) -> None:
+    with store.queue_lock():
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        child.start()
+    try:
+        with open(settings.adapters_dir / ".queue.lock", "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        child.kill()
+        child.join()
 
 
 def share(value: float) -> SupportShare:
