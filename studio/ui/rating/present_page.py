@@ -78,7 +78,7 @@ class PresentApi:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._reader = Reader(services.rooms.rating)
+        self._reader = Reader(lambda room: services.rooms.rating(room))
 
     def look(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
         """How the vote stands."""

@@ -97,7 +97,7 @@ class RateApi:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._reader = Reader(services.rooms.rating)
+        self._reader = Reader(lambda room: services.rooms.rating(room))
 
     def _vote(self, body: dict[str, Any]) -> RatingService:
         """The vote of the room that a request names."""

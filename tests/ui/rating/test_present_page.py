@@ -22,7 +22,7 @@ def present(hall: Hall, action: str, **body: Any) -> dict[str, Any]:
 
 
 def test_the_room_votes_and_sees_the_result_when_the_vote_is_closed(hall: Hall) -> None:
-    assert "const ENDS" in hall.http.get("present").text
+    assert "const MISSED_MS" in hall.http.get("present").text
     assert present(hall, "look")["progress"]["pairs"] == 0
     hall.rating.add_pairs(new_pairs(4))
     token = hall.join("Anna")
