@@ -63,6 +63,7 @@ def test_the_dial_previews_and_bad_input_is_named(
 ) -> None:
     counted(page, "50 pairs: 45 prefer support, 5 prefer oppose")
     page.locator("#base-needs", has_text="M parameters").wait_for()
+    page.locator("#data-box > button").click()
     dial(page, "support-ratio", 0.2)
     counted(page, "50 pairs: 10 prefer support, 40 prefer oppose")
     page.locator("#outlook", has_text="56 steps.").wait_for()
