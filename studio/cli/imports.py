@@ -30,7 +30,7 @@ def add(commands: Commands) -> None:
         "import",
         _import,
         "Import preference data from a file or the Hub, or an adapter from a zip or folder. What the data was read as and its "
-        "first row are shown before it is kept.",
+        "first row are shown.",
     )
     imported.add_argument(
         "file", metavar="FILE|HUB-ID", help=f"{ACCEPTED}; owner/name on the Hub; for an adapter a zip or a folder"

@@ -26,7 +26,7 @@ def gpu_call(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
-def refusals_told() -> Iterator[None]:
+def gpu_refusals() -> Iterator[None]:
     """Around a GPU call, or a step of one that is a generator.
 
     Raises:

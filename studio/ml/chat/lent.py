@@ -11,7 +11,7 @@ from studio.domain.chat import BaseCheck, PaneUpdate, Sampling
 from studio.errors import GpuRefusedError, StudioError
 from studio.ml.chat.engine import ChatEngine
 from studio.ml.chat.request import BaseSource, GenRow, check_rows
-from studio.ml.zerogpu import gpu_call, refusals_told
+from studio.ml.zerogpu import gpu_call, gpu_refusals
 
 #: Seconds that a call is asked for: to fork, begin CUDA and load a base, and for each token of a batch. Guesses, on the long side: the quota
 #: is charged by what is used.
@@ -71,7 +71,7 @@ class LentEngine(ChatEngine):
         )  # here first: a fork while a thread of ours imports what it needs would wait for that for ever
         answers = self._on_gpu(call_seconds(sampling), source, tuple(rows), dict(adapters), sampling)
         while True:
-            with refusals_told():
+            with gpu_refusals():
                 given: Given | None = next(answers, None)
             if given is None:
                 return

@@ -19,7 +19,7 @@ from typing import IO, Any
 from studio.config import ZEROGPU, Settings
 from studio.domain.runs import FINAL_STATES, RunStatus
 from studio.errors import GpuRefusedError, StudioError
-from studio.ml.zerogpu import gpu_call, refusals_told
+from studio.ml.zerogpu import gpu_call, gpu_refusals
 from studio.services.runs.job import Job, read_job
 from studio.services.runs.outlook import outlook
 from studio.services.runs.status import StopRequest, read_status, write_status
@@ -168,7 +168,7 @@ class LentCompute:
 
     def _ask(self, call: _Call, seconds: int) -> None:
         try:
-            with refusals_told():
+            with gpu_refusals():
                 self._carry_out(seconds, str(self._settings.adapters_dir / call.run_id))
         except GpuRefusedError as error:
             log.info("run %s: %s", call.run_id, error)
@@ -199,8 +199,8 @@ class LentCompute:
             write_status(path, replace(status, state="running", message="Starting.", **owned()))
         work(path, self._with_gpu, seconds)
 
-    def _with_gpu(self, job: Job, *told: Any) -> Any:
-        return self._train(replace(job, settings=replace(job.settings, device="auto")), *told)
+    def _with_gpu(self, job: Job, *reporting: Any) -> Any:
+        return self._train(replace(job, settings=replace(job.settings, device="auto")), *reporting)
 
 
 class LentTrainer:
