@@ -17,7 +17,7 @@ from studio.cli import align, bases, compare, datasets, detox, imports, page, re
 from studio.config import load_settings
 from studio.errors import StudioError
 from studio.services import build_services
-from studio.services.files.folders import storage_sentence
+from studio.services.files.folders import add_demos, storage_sentence
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
     try:
-        services = build_services(load_settings(ray_address=getattr(options, "ray", None)))
+        settings = load_settings(ray_address=getattr(options, "ray", None))
+        add_demos(settings)
+        services = build_services(settings)
         try:
             return int(options.command(services, options))
         finally:

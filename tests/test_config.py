@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from studio.__main__ import main
 from studio.config import Settings, load_settings
 from studio.errors import InputError
 from studio.services.files.folders import add_demos
@@ -144,3 +145,11 @@ def test_a_new_data_root_begins_with_the_demo_adapters_and_a_used_one_stays(tmp_
     add_demos(settings)
     assert len(list(settings.adapters_dir.iterdir())) == len(shipped) - 1
     assert [path.name for path in tmp_path.iterdir()] == ["adapters"]
+
+
+def test_a_command_that_comes_first_finds_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STUDIO_DATA_ROOT", str(tmp_path))
+    assert main(["runs"]) == 0
+    assert "demo-support-10" in capsys.readouterr().out

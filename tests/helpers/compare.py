@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from studio.domain.runs import BaseModelRef
-from studio.ml.chat import engine
+from studio.ml.chat import bases, engine
 from studio.ml.lora.snapshots import step_folder
 from studio.ml.models.loading import fingerprint
 from studio.services.runs.store import RunStore
@@ -76,4 +76,4 @@ def answer_slowly(monkeypatch: pytest.MonkeyPatch, without_end: bool = False) ->
 
     monkeypatch.setattr(engine, "RowStreamer", Slow)
     if without_end:
-        monkeypatch.setattr(engine, "end_tokens", lambda model, tokenizer: set())
+        monkeypatch.setattr(bases, "end_tokens", lambda model, tokenizer: set())

@@ -98,7 +98,8 @@ def scripted(settings: Settings, idle_exit_s: float = 120.0) -> Iterator[subproc
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # what it forked for GPU calls, too
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it forked for GPU calls, too
         process.wait(30)
 
 

@@ -6,7 +6,9 @@ import contextlib
 import http.server
 import json
 import os
+import sys
 import threading
+import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,8 +78,21 @@ def zerogpu() -> Iterator[DeviceApi]:
 
 
 def without_cuda() -> None:
-    """In a process of a simulated Space: a call begins no CUDA and moves nothing there, since there is none."""
+    """In a process of a simulated Space: a call begins no CUDA and moves nothing there, since there is none. Where torch was built for the
+    CPU alone, which ``spaces`` cannot patch, it is not patched either."""
+    import torch
+
+    if torch.version.cuda is None:
+        unpatched = types.ModuleType("spaces.zero.torch.patching")
+        unpatched.__dict__.update(
+            dict.fromkeys(("enter_mode", "patch", "unpatch", "pack", "init", "size", "move"), _nothing)
+        )
+        unpatched.__dict__["is_in_bad_fork"] = _nothing
+        sys.modules[unpatched.__name__] = unpatched
     from spaces.zero import torch as cuda
 
-    cuda.init = lambda uuid: None
-    cuda.move = lambda callback=None: None
+    cuda.init = cuda.move = _nothing
+
+
+def _nothing(*_: Any, **__: Any) -> int:
+    return 0

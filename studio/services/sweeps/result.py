@@ -155,12 +155,13 @@ def _ratios(found: Sequence[Level]) -> list[str]:
         if len(along) == 1:
             said.append(f"{name}Asked for {first.asked:.0%}, measured {first.share:.0%}.")
             continue
-        rises = all(a.share <= b.share for a, b in itertools.pairwise(along))
+        rises = [before.share < after.share for before, after in itertools.pairwise(along)]
+        falls = any(before.share > after.share for before, after in itertools.pairwise(along))
         farthest = max(along, key=lambda level: abs(level.share - level.asked))
         holds = sum(level.interval.holds(level.asked) for level in along)
         said.append(
             f"{name}Measured support goes from {first.share:.0%} (asked for {first.asked:.0%}) to {last.share:.0%} (asked for "
-            f"{last.asked:.0%}), {'rising at every step' if rises else 'not rising at every step'}; it is farthest from the diagonal at "
+            f"{last.asked:.0%}), {'not rising at every step' if falls else 'rising at every step' if all(rises) else 'never falling'}; it is farthest from the diagonal at "
             f"{farthest.asked:.0%}, by {_points(abs(farthest.share - farthest.asked))}, and {holds} of {len(along)} intervals hold what was "
             "asked for."
         )

@@ -96,7 +96,7 @@ def add_api(services: Services) -> None:
     """Add the endpoints ``/rooms``, ``/room_make``, ``/room_set`` and ``/room_delete`` to the Blocks being built."""
     rooms = services.rooms
 
-    def told(room: Room) -> dict[str, Any]:
+    def entry(room: Room) -> dict[str, Any]:
         rating = rooms.rating(room.code)
         return {**asdict(room), "open": rating.rules().open, **asdict(rating.progress(None))}
 
@@ -105,7 +105,7 @@ def add_api(services: Services) -> None:
         found = []
         for room in rooms.list():
             try:
-                found.append(told(room))
+                found.append(entry(room))
             except NotFoundError:  # deleted since it was listed
                 continue
         return found
@@ -113,7 +113,7 @@ def add_api(services: Services) -> None:
     def make(request: gr.Request, name: str, operator_password: str = "") -> dict[str, Any]:
         """Make a room; as an entry of ``/rooms``. Needs the operator's password where one is set."""
         require_password(services.gate, request, operator_password, "making rooms")
-        return told(rooms.make(name))
+        return entry(rooms.make(name))
 
     def change(
         request: gr.Request, code: str, name: str = "", open: bool | None = None, operator_password: str = ""
@@ -125,7 +125,7 @@ def add_api(services: Services) -> None:
             rooms.rename(code, name)
         if open is not None:
             rooms.rating(code).set_open(open)
-        return told(rooms.find(code))
+        return entry(rooms.find(code))
 
     def delete(request: gr.Request, code: str, operator_password: str = "") -> None:
         """Delete a room with its pairs, votes and kept results. Needs the operator's password where one is set."""

@@ -32,8 +32,8 @@ def _engine() -> Iterator[ChatEngine]:
 def columns(engine: ChatEngine) -> list[int]:
     """How many columns each forward pass of the engine's model is given from now on."""
     seen: list[int] = []
-    assert engine._loaded is not None
-    engine._loaded.model.get_input_embeddings().register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
+    _, loaded = engine._bases.now()[-1]
+    loaded.model.get_input_embeddings().register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
     return seen
 
 

@@ -61,7 +61,7 @@ def test_panes_tables_and_words_are_those_of_the_engine(
         PaneChat("run-1", ASK, blend=Blend("run-2", 0.5)),
     ]
     engine = build_services(settings)
-    engine.compare._engine._dtype = "float32"  # type: ignore[attr-defined]
+    engine.compare._engine._bases._dtype = "float32"  # type: ignore[attr-defined]
     got, wanted = ([u.text for u in list(one.compare.stream(chats, GREEDY))[-1]] for one in (services, engine))
     assert got == wanted
     assert len({*got}) > 2

@@ -232,7 +232,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield services, section_app(services, {"Rate": TABS["Rate"]})
 
 
-#: what is pressed, and what it is given beyond the visitor's mark
+#: what is pressed, and what it is given beyond the visitor's mark and the room
 CHANGES = [
     ("rate-save-rules", ["text", 3, True]),
     ("rate-toggle", ["Close voting"]),
@@ -252,7 +252,7 @@ def test_visitors_change_nothing(locked: tuple[Services, gr.Blocks], elem_id: st
     button = next(block for block in app.blocks.values() if getattr(block, "elem_id", None) == elem_id)
     handler = next(fn for fn in app.fns.values() if (button._id, "click") in fn.targets)
     with pytest.raises(gr.Error, match="operator's password"):
-        handler.fn(Visitor(operator=False), *values)
+        handler.fn(Visitor(operator=False), "", *values)
     assert services.rating.ballots() == before
 
 
@@ -264,7 +264,7 @@ def test_the_operator_changes_the_rules_and_a_stale_button_does_what_it_says(
 
     def press(elem_id: str, *values: Any) -> None:
         button = next(block for block in app.blocks.values() if getattr(block, "elem_id", None) == elem_id)
-        next(fn for fn in app.fns.values() if (button._id, "click") in fn.targets).fn(operator, *values)
+        next(fn for fn in app.fns.values() if (button._id, "click") in fn.targets).fn(operator, "", *values)
 
     for _ in range(2):
         press("rate-toggle", "Close voting")
@@ -290,4 +290,6 @@ def test_every_event_of_the_tab_is_private(locked: tuple[Services, gr.Blocks]) -
     _, app = locked
     ours = [fn for fn in app.fns.values() if fn.fn is not None and fn.fn.__module__.startswith("studio.ui.rating.")]
     assert len(ours) >= 12
-    assert {fn.api_visibility for fn in ours} == {"private"}
+    named = {fn.api_name for fn in ours if fn.api_visibility != "private"}
+    assert named == {"rooms", "room_make", "room_set", "room_delete"}  # for programs; no component of the page
+    assert not any(fn.targets for fn in ours if fn.api_name in named)

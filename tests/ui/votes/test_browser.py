@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from studio.config import Settings
@@ -17,6 +18,7 @@ from studio.services import Services, build_services
 from studio.services.access import Gate
 from studio.services.votes.hub_backup import VoteMirror
 from studio.services.votes.read_export import read_votes
+from studio.ui.page.shared import Shared
 from studio.ui.votes.export_box import build_export_box
 from tests.helpers.fake_hub import FakeHub
 from tests.helpers.pages import give, section_page
@@ -47,9 +49,13 @@ def serve(services: Services) -> Iterator[Callable[[Settings], str]]:
 
         def serve_(settings: Settings) -> str:
             told = dataclasses.replace(services, settings=settings, gate=Gate(settings))
-            return pages.enter_context(section_page(told, {"Rate": build_export_box}))
+            return pages.enter_context(section_page(told, {"Rate": in_main_room}))
 
         yield serve_
+
+
+def in_main_room(services: Services, shared: Shared, app: gr.Blocks) -> None:
+    build_export_box(services, shared, gr.State(""), app)
 
 
 def open_box(page: Any) -> None:
