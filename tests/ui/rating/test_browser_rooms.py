@@ -72,7 +72,7 @@ def test_two_rooms_are_voted_in_side_by_side(services: Services, open_page: Call
         assert not phones[1].locator("#reasons").is_visible()
         vote_once(phones[1])
         vote_once(phones[1], "right")
-        assert counted(services.rating, blue, green) == [0, 1, 2]
+        wait_until(lambda: counted(services.rating, blue, green) == [0, 1, 2], 60)
 
         tally_says(page, 2)
         assert page.frame_locator("iframe.rate-frame").locator("body").count()
@@ -100,7 +100,7 @@ def test_two_rooms_are_voted_in_side_by_side(services: Services, open_page: Call
         phones[1].reload()
         phones[1].get_by_text("Voting is closed").first.wait_for()
         vote_once(phones[0])
-        assert counted(services.rating, blue, green) == [0, 2, 3]
+        wait_until(lambda: counted(services.rating, blue, green) == [0, 2, 3], 60)
 
         # the browser's rater of one room is nobody in the other, and no code is a sentence
         phones[0].goto(f"{url}rate?room={codes[1]}")
