@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -293,6 +294,19 @@ def test_explain_names_the_words_that_moved(
     assert "".join(token["text"] for token in moved["tokens"]).startswith("Yes, 動漫.")
     assert moved["sum"] == pytest.approx(sum(token["difference"] for token in moved["tokens"]))
     assert moved["reward"] != 0
+    shutil.copytree(ROOT / "adapters" / "demo-support-90", settings.adapters_dir / "other")
+
+    def total(*whose: str) -> float:
+        assert main(["explain", *whose, *asked[2:]]) == 0
+        return float(json.loads(capsys.readouterr().out)["sum"])
+
+    assert total("--blend", f"{result['run']},other,1") == pytest.approx(moved["sum"], abs=1e-3)
+    half = f"{result['run']},other,0.5"
+    assert main(["save-blend", "--blend", half]) == 0
+    saved = capsys.readouterr().out.strip()
+    assert total("--run", saved) == pytest.approx(total("--blend", half), abs=1e-2)
+    for name in ("other", saved):  # the next tests find the one run
+        shutil.rmtree(settings.adapters_dir / name)
 
 
 @pytest.mark.timeout(700)
