@@ -66,9 +66,8 @@ class LentEngine(ChatEngine):
         sampling: Sampling,
         cancel: threading.Event | None,
     ) -> Iterator[list[PaneUpdate]]:
-        self.load(
-            source
-        )  # here first: a fork while a thread of ours imports what it needs would wait for that for ever
+        # here first: a fork while a thread of ours imports what it needs would wait for that for ever
+        self.load(source)
         answers = self._on_gpu(call_seconds(sampling), source, tuple(rows), dict(adapters), sampling)
         while True:
             with gpu_refusals():

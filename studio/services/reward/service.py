@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -256,12 +257,11 @@ class RewardService:
 
     def count(self) -> VoteCount:
         """How far the votes are, and how many decided pairs are new since the newest run on votes, of whatever method."""
-        rooms = self._votes.ballots()
-        decisions = _decided(rooms)
+        decisions, lost = _decided(self._votes.ballots())
         last = last_run_on_votes(self._runs)
         decided = new_decided_since(None, decisions)
         new = new_decided_since(last[1] if last else None, decisions)
-        return VoteCount(decided, new, _lost(rooms), last[0].title if last else "")
+        return VoteCount(decided, new, lost, last[0].title if last else "")
 
     def retrain(self) -> str:
         """Start a reward run on the votes as they are now, with the base and settings of the newest reward run on votes
@@ -303,7 +303,7 @@ class RewardService:
             raise RecipeError(f"share kept as voted is {share}; it must be between 0 and 1.")
         info = self._models.info(base)
         rooms = self._votes.ballots()
-        made = preference_dataset(_decided(rooms), source=votes_source(rooms))
+        made = preference_dataset(_decided(rooms)[0], source=votes_source(rooms))
         dataset = keep_votes_as_dataset(self._datasets, made)
         data = {"dataset_id": dataset.id, "support_ratio": share, "data_size": len(dataset.pairs)}
         form = AlignForm.from_preset(base, info.preset, **data)
@@ -313,21 +313,20 @@ class RewardService:
 
     def _voted(self, room: str) -> tuple[PreferenceDataset, LeftOut, dict[str, str]]:
         rooms = self._votes.ballots(None if room == ALL_ROOMS else room)
-        decisions = _decided(rooms)
+        decisions, lost = _decided(rooms)
         made = preference_dataset(decisions, "", votes_id(room), votes_source(rooms))
         if not made.pairs:
             raise DatasetError("The votes decide pairs of one prompt only; rate pairs of other prompts too.")
         tallies = {decision.pair.id: tally(decision) for decision in decisions if decision.winner}
-        return made, _lost(rooms), tallies
+        return made, lost, tallies
 
 
-def _decided(rooms: Sequence[Ballots]) -> tuple[Decision, ...]:
-    """What the votes of each room come to by its own rules."""
-    return tuple(decision for ballots in rooms for decision in decide(ballots))
-
-
-def _lost(rooms: Sequence[Ballots]) -> LeftOut:
-    return sum((left_out(decide(ballots), ballots.min_votes) for ballots in rooms), LeftOut())
+def _decided(rooms: Sequence[Ballots]) -> tuple[tuple[Decision, ...], LeftOut]:
+    """What the votes of each room come to by its own rules, and what of them makes no pair."""
+    each = [(decide(ballots), ballots.min_votes) for ballots in rooms]
+    return tuple(itertools.chain.from_iterable(decisions for decisions, _ in each)), sum(
+        (left_out(*one) for one in each), LeftOut()
+    )
 
 
 def base_id(typed: str) -> str:
