@@ -51,7 +51,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--share", action="store_true", default=None, help="open a public Gradio link (STUDIO_SHARE)")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         settings = load_settings(host=options.host, port=options.port, share=options.share, ray_address=options.ray)
         check_folders(settings)
@@ -94,6 +95,7 @@ def _serve(services: Services) -> None:
         server_port=settings.port or None,
         share=settings.share,
         prevent_thread_lock=True,
+        quiet=True,
         max_file_size=f"{settings.max_upload_mb}mb",
         **page_options(services),
     )
