@@ -70,7 +70,7 @@ def build_app(services: Services) -> gr.Blocks:
             build_switch()
             if not services.gate.open:
                 build_operator_box(services.gate, visitor, app)
-        with gr.Row():
+        with gr.Row(elem_id="fetch-bar"):
             fetch_line = build_fetch_line()
         bar = build_run_bar()
         # outside of Tabs: Gradio's page counts every child of a tab bar as a tab

@@ -74,7 +74,7 @@ class FetchLine(NamedTuple):
 
 def build_fetch_line() -> FetchLine:
     """Draw it; nothing is seen while nothing is fetched."""
-    line = gr.HTML(visible=False, elem_id="fetch-line")
+    line = gr.HTML(visible=False, padding=False, elem_id="fetch-line")
     cancel = gr.Button("Cancel", size="sm", scale=0, min_width=90, visible=False, elem_id="fetch-cancel")
     return FetchLine(line, cancel, gr.Timer(_LOOK_S, active=False))
 
@@ -87,7 +87,7 @@ def bind_fetch_line(services: Services, shared: Shared, app: gr.Blocks, line: Fe
         fetching = fetch is not None and fetch.state == "fetching"
         html = ""
         if fetch is not None and fetching:
-            html = parts.progress_bar(fetch.share, PALETTE[0], fetch.text) + parts.quiet(fetch.text)
+            html = parts.slim_line(fetch.share, PALETTE[0], fetch.text)
         elif fetch is not None and fetch.state in ("failed", "cancelled"):
             html = parts.quiet(fetch.text)
         # a server that has just begun starts to fetch its default base in a moment
