@@ -2,8 +2,9 @@
 
 The local store comes first: a vote is saved there, this copies what is saved. At start the copy is brought in before
 anything is written over it; then it is renewed every few seconds while there is something new, and once more when the
-program ends, SIGTERM included. The first room's lies at the top, each other's in ``rooms/<code>``. Only into a private dataset: besides an export it holds who the raters are, the choices
-they changed or took back, and the secret by which their browsers are known again.
+program ends, SIGTERM included. The first room's lies at the top, each
+other's in ``rooms/<code>``. Only into a private dataset: besides an export and the kept results it holds who the raters are, the
+choices they changed or took back, and the secret by which their browsers are known again.
 
 It is one writer's copy: two servers need two repositories, or one store.
 """
@@ -26,13 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from studio.config import Settings
-from studio.domain.votes import Ballots, PastChoice, Rater, Room
+from studio.domain.votes import Ballots, KeptHead, PastChoice, Rater, Room
 from studio.errors import ConflictError, InputError, StudioError
 from studio.services.files.records import parse
 from studio.services.hub import HubApi, checked_repo, checked_token, hub_client, hub_sentence
 from studio.services.rating.rooms import FIRST, RoomService
 from studio.services.rating.service import RatingService
 from studio.services.votes.export import FILES, MARK, ExportOptions, write_files
+from studio.services.votes.kept import kept_lines, read_kept, restore_kept
 from studio.services.votes.read_export import ImportedVotes, check_number, read_votes
 from studio.services.votes.restore import restore
 from studio.services.votes.rows import judge_of
@@ -46,6 +48,8 @@ log = logging.getLogger(__name__)
 BACKUP = "backup/raters.json"
 #: Choices that were changed or taken back, one a line; older copies have none.
 HISTORY = "backup/history.jsonl"
+#: The results that are kept, one a line; older copies have none.
+KEPT = "backup/kept.jsonl"
 #: The other rooms: a folder each, and what they are called.
 ROOMS = "rooms"
 ROOM = "backup/room.json"
@@ -168,32 +172,29 @@ class VoteMirror:
                 f"The dataset {self._repo} holds something else than votes of a studio; name another one in STUDIO_VOTES_REPO."
             )
         with tempfile.TemporaryDirectory(prefix="studio-mirror-") as scratch:
-            names = sorted(FILES | {BACKUP, HISTORY, f"{ROOMS}/*"})
+            names = sorted(FILES | {BACKUP, HISTORY, KEPT, f"{ROOMS}/*"})
             self._api.snapshot_download(self._repo, repo_type="dataset", local_dir=scratch, allow_patterns=names)
             self._restore(Path(scratch))
 
     def _restore(self, folder: Path) -> None:
-        brought, secret = _read_room(folder)
+        first = _read_room(folder)
         others = [
-            (_read_name(place), _read_room(place)[0]) for place in sorted((folder / ROOMS).glob("*")) if place.is_dir()
+            (_read_name(place), _read_room(place)) for place in sorted((folder / ROOMS).glob("*")) if place.is_dir()
         ]
         if self._empty():
             with self._rating.store().write() as connection:
-                rule_rows.replace_secret(connection, secret)
-                rule_rows.save_rules(connection, FIRST.code, brought.ballots.rules)
+                rule_rows.replace_secret(connection, first.secret)
+                rule_rows.save_rules(connection, FIRST.code, first.votes.ballots.rules)
             self._rating.close()  # opened again, it signs with the secret the browsers know
         with self._rating.store().write() as connection:
             known = {room.code for room in room_rows.all_rooms(connection)}
-            for room, votes in others:
+            for room, copy in others:
                 if room.code not in known:
-                    room_rows.add_room(connection, room, votes.ballots.rules)
-        for room, votes in ((FIRST, brought), *others):
-            log.info(
-                "votes of %s brought in from %s: %s",
-                room.name,
-                self._repo,
-                restore(self._rooms.rating(room.code), votes),
-            )
+                    room_rows.add_room(connection, room, copy.votes.ballots.rules)
+        for room, copy in ((FIRST, first), *others):
+            rating = self._rooms.rating(room.code)
+            log.info("votes of %s brought in from %s: %s", room.name, self._repo, restore(rating, copy.votes))
+            restore_kept(rating, copy.kept)
 
     def _empty(self) -> bool:
         with self._rating.store().read() as connection:
@@ -202,15 +203,16 @@ class VoteMirror:
     # -- out ----------------------------------------------------------------------------------------------------------
 
     def _push(self) -> None:
-        rooms = [(room, self._rooms.rating(room.code).ballots(history=True)) for room in self._rooms.list()]
+        rated = [(room, self._rooms.rating(room.code)) for room in self._rooms.list()]
+        rooms = [(room, rating.ballots(history=True), kept_lines(rating)) for room, rating in rated]
         mark = hashlib.sha256(repr(rooms).encode()).hexdigest()
-        if mark == self._mark or not any(ballots.pairs for _, ballots in rooms):
+        if mark == self._mark or not any(ballots.pairs for _, ballots, _ in rooms):
             return
         self._check_private()
         with tempfile.TemporaryDirectory(prefix="studio-mirror-") as scratch:
-            for room, ballots in rooms:
-                self._write(Path(scratch) / (f"{ROOMS}/{room.code}" if room.code else ""), room, ballots)
-            votes, pairs = (sum(len(getattr(ballots, kind)) for _, ballots in rooms) for kind in ("votes", "pairs"))
+            for room, ballots, kept in rooms:
+                self._write(Path(scratch) / (f"{ROOMS}/{room.code}" if room.code else ""), room, ballots, kept)
+            votes, pairs = (sum(len(getattr(ballots, kind)) for _, ballots, _ in rooms) for kind in ("votes", "pairs"))
             self._api.upload_folder(
                 repo_id=self._repo,
                 repo_type="dataset",
@@ -218,9 +220,9 @@ class VoteMirror:
                 commit_message=f"{votes} votes on {pairs} pairs",
                 delete_patterns=[f"{ROOMS}/*"],  # but for what is written anew: a deleted room does not come back
             )
-        self._mark, self._copied, self._backed_up = mark, _state(ballots for _, ballots in rooms), time.time()
+        self._mark, self._copied, self._backed_up = mark, _state(ballots for _, ballots, _ in rooms), time.time()
 
-    def _write(self, folder: Path, room: Room, ballots: Ballots) -> None:
+    def _write(self, folder: Path, room: Room, ballots: Ballots, kept: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_files(ballots, folder, ExportOptions("jsonl", whole=True))
         (folder / BACKUP).parent.mkdir()
@@ -228,6 +230,7 @@ class VoteMirror:
         for name, text in (
             (BACKUP, json.dumps(self._backup(ballots), ensure_ascii=False)),
             (HISTORY, history),
+            (KEPT, kept),
             (ROOM, json.dumps(dataclasses.asdict(room), ensure_ascii=False)),
         ):
             (folder / name).write_text(text, encoding="utf-8")
@@ -284,13 +287,22 @@ def _state(rooms: Iterable[Ballots]) -> dict[tuple[str, str], tuple[str, float]]
     return {(vote.pair_id, vote.rater_id): (vote.choice, vote.updated) for vote in votes}
 
 
-def _read_room(folder: Path) -> tuple[ImportedVotes, bytes]:
+@dataclass(frozen=True)
+class _RoomCopy:
     """What a copy holds of one room, and the secret of its store."""
+
+    votes: ImportedVotes
+    kept: tuple[tuple[KeptHead, str], ...]
+    secret: bytes
+
+
+def _read_room(folder: Path) -> _RoomCopy:
     brought = read_votes(folder, sys.maxsize)
     raters, secret = _read_backup(folder / BACKUP)
     history = _read_history(folder / HISTORY, {rater.id for rater in raters})
     ballots = dataclasses.replace(_with_raters(brought.ballots, raters), history=history)
-    return dataclasses.replace(brought, ballots=ballots), secret
+    kept = read_kept((folder / KEPT).read_text(encoding="utf-8"), KEPT) if (folder / KEPT).is_file() else ()
+    return _RoomCopy(dataclasses.replace(brought, ballots=ballots), kept, secret)
 
 
 def _read_name(folder: Path) -> Room:

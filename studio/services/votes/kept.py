@@ -7,10 +7,11 @@ import json
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
 from studio.domain.votes import KeptHead
-from studio.errors import ConflictError, NotFoundError
+from studio.errors import ConflictError, InputError, NotFoundError
 from studio.services.files.records import parse
 from studio.services.rating.service import RatingService
 from studio.services.texts import check_text
@@ -77,6 +78,44 @@ def kept_votes(rating: RatingService, kept_id: str) -> KeptVotes:
     return KeptVotes(
         head.id, head.title, head.created, head.room, parse(VoteResult, json.loads(body), f"result {kept_id}")
     )
+
+
+def kept_lines(rating: RatingService) -> str:
+    """All that is kept of the room of ``rating`` as JSON lines, in ASCII, for :func:`read_kept`."""
+    with rating.store().read() as connection:
+        found = [store.find(connection, head.id) for head in store.heads(connection, rating.room)]
+    lines = (json.dumps({**asdict(head), "body": body}) for head, body in filter(None, found))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def read_kept(text: str, where: str) -> tuple[tuple[KeptHead, str], ...]:
+    """What :func:`kept_lines` wrote: heads, and what each holds as JSON.
+
+    Raises:
+        InputError: a line is no kept result; names ``where`` and the line.
+    """
+    kept = []
+    for number, line in enumerate(text.splitlines(), 1):
+        place = f"{where}, line {number}"
+        try:
+            record = json.loads(line)
+            body = record.pop("body")
+            parse(VoteResult, json.loads(body), place)
+        except (ValueError, TypeError, AttributeError, KeyError):
+            raise InputError(f"{place}: this is no kept result of votes.") from None
+        head = parse(KeptHead, record, place)
+        if not _ID.fullmatch(head.id):
+            raise InputError(f"{place}: id is {head.id[:40]!r}, which is none of a kept result.")
+        kept.append((head, body))
+    return tuple(kept)
+
+
+def restore_kept(rating: RatingService, kept: Iterable[tuple[KeptHead, str]]) -> None:
+    """Keep in the room of ``rating`` what is not kept there yet."""
+    with rating.store().write() as connection:
+        for head, body in kept:
+            if store.find(connection, head.id) is None:
+                store.add(connection, replace(head, room=rating.room), body)
 
 
 def rename_kept(rating: RatingService, kept_id: str, title: str) -> None:

@@ -15,7 +15,8 @@ import pytest
 from studio.config import ROOT, Settings
 from studio.errors import InputError
 from studio.services.rating.service import RatingService
-from studio.services.votes.hub_backup import BACKUP, VoteMirror, mirrored
+from studio.services.votes.hub_backup import BACKUP, KEPT, VoteMirror, mirrored
+from studio.services.votes.kept import delete_kept, keep_votes, kept_votes, rename_kept
 from studio.services.votes.read_export import read_votes
 from tests.helpers.fake_hub import FakeHub
 from tests.helpers.votes import cast, new_pair, rated, store
@@ -39,6 +40,8 @@ def test_a_lost_disk_comes_back_and_raters_are_known_again(tmp_path: Path, hub: 
     assert half is not None
     rating.vote(rater, half.pair_id, half.token, "left", 1.5)
     ballots = rating.ballots()
+    kept = keep_votes(rating)
+    rename_kept(rating, kept, "Monday\u2028morning")
     assert mirror_of(rating, hub).sync()
     other = store(tmp_path / "two")
     other.rules()  # opened, with a secret of its own
@@ -56,6 +59,10 @@ def test_a_lost_disk_comes_back_and_raters_are_known_again(tmp_path: Path, hub: 
     assert served.pair_id != half.pair_id  # nobody rates the same pair twice
     assert other.progress(None).votes == rating.progress(None).votes
     assert mirror.status().pending == 0
+    assert kept_votes(other, kept) == kept_votes(rating, kept)
+    delete_kept(other, kept)
+    assert mirror.sync()  # what is deleted here is deleted in the copy
+    assert (hub.head / KEPT).read_text() == ""
     mirror.close()
 
 
@@ -121,14 +128,24 @@ def test_only_private_datasets_of_votes_are_written_to(tmp_path: Path, hub: Fake
     assert len(foreign.commits) == 1
 
 
-def test_a_broken_copy_is_not_brought_in_by_halves(tmp_path: Path, hub: FakeHub) -> None:
+@pytest.mark.parametrize(
+    ("broken", "content", "problem"),
+    [
+        (BACKUP, "{", "missing or broken"),
+        (KEPT, "{", "line 1: this is no kept result"),
+        (KEPT, '{"id": "v0", "body": "{}"}', f"{KEPT}, line 1"),
+    ],
+)
+def test_a_broken_copy_is_not_brought_in_by_halves(
+    tmp_path: Path, hub: FakeHub, broken: str, content: str, problem: str
+) -> None:
     rating, _ = rated(tmp_path / "one")
     assert mirror_of(rating, hub).sync()
-    (hub.head / BACKUP).write_text("{")
+    (hub.head / broken).write_text(content)
     fresh = store(tmp_path / "two")
     mirror = mirror_of(fresh, hub)
     assert not mirror.sync()
-    assert "missing or broken" in mirror.status().problem
+    assert problem in mirror.status().problem
     assert fresh.ballots().pairs == ()
     assert len(hub.commits) == 1
 
