@@ -36,7 +36,7 @@ class RunBar:
 
 def build_run_bar() -> RunBar:
     """Draw it; it is seen while a run moves, and until it is closed after one has ended."""
-    with gr.Row(visible=False, equal_height=True, elem_id="run-bar") as row:
+    with gr.Row(visible=False, elem_id="run-bar") as row:
         line = gr.HTML(elem_id="run-bar-line", padding=False)
         stop = gr.Button("Stop", size="sm", variant="stop", scale=0, min_width=80, elem_id="run-bar-stop")
         compare = gr.Button("Compare", size="sm", variant="primary", scale=0, min_width=100, elem_id="run-bar-compare")
