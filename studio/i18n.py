@@ -114,8 +114,8 @@ def _said(code: str, text: str) -> str:
         return f"{whole}。"
     parts = [part for part in _SENTENCE_ENDS.split(text) if part]  # sentences and the blanks between them
     if len(parts) > 1:
-        told = "".join(part if part.isspace() else _said(code, part) for part in parts)
-        return told.replace("。 ", "。")
+        translated = "".join(part if part.isspace() else _said(code, part) for part in parts)
+        return translated.replace("。 ", "。")
     facts = text.split(_FACTS)
     return _FACTS.join(_said(code, fact) for fact in facts) if len(facts) > 1 else text
 
@@ -210,9 +210,9 @@ _TOLD = re.compile(r'\btr\(\s*("(?:[^"\\]|\\.)*")')
 def words_of(script: str) -> dict[str, str]:
     """What a script says (``tr("…")``, see ``ui/parts/words.js``), English to the language of now; without what that lacks."""
     messages = _catalogue(language()).messages
-    return {message: messages[message] for message in told_in(script) if message in messages}
+    return {message: messages[message] for message in messages_in(script) if message in messages}
 
 
-def told_in(script: str) -> list[str]:
+def messages_in(script: str) -> list[str]:
     """The messages that a script says, in English."""
     return [json.loads(message) for message in _TOLD.findall(script)]

@@ -154,8 +154,8 @@ def _compare(services: Services, options: argparse.Namespace) -> int:
             bar.set_postfix_str(table.note)
     assert table is not None  # a table yields at least its empty self
     _write_table(options.out, table_records(table))
-    told = [counted(len(bases), "base"), *([counted(len(adapters), "adapter")] if adapters else [])]
-    print(f"{options.out}: {table.done} prompts, {' and '.join(told)}")
+    sides = [counted(len(bases), "base"), *([counted(len(adapters), "adapter")] if adapters else [])]
+    print(f"{options.out}: {table.done} prompts, {' and '.join(sides)}")
     return 0
 
 
@@ -224,20 +224,20 @@ def _chat(services: Services, options: argparse.Namespace) -> int:
     strengths = (*[1.0] * len(bases), *_strengths(options, len(adapters)))
     prompts = [options.base_system_prompt * is_base(pane) or options.system_prompt for pane in panes]
     fresh = [
-        PaneChat(pane, behind(told), strength=strength, blend=blend)
-        for pane, told, strength, blend in zip(panes, prompts, strengths, blends, strict=True)
+        PaneChat(pane, behind(system), strength=strength, blend=blend)
+        for pane, system, strength, blend in zip(panes, prompts, strengths, blends, strict=True)
     ]
-    told = fresh
+    chats = fresh
     print("An empty line or Ctrl-D ends, /reset starts the conversation over.", file=sys.stderr)
     while question := _ask():
         if question == "/reset":
-            told = fresh
+            chats = fresh
             continue
-        told = [replace(chat, messages=(*chat.messages, Message("user", question))) for chat in told]
-        answers = _answer(services, told, options)
-        told = [
+        chats = [replace(chat, messages=(*chat.messages, Message("user", question))) for chat in chats]
+        answers = _answer(services, chats, options)
+        chats = [
             replace(chat, messages=(*chat.messages, Message("assistant", answer)))
-            for chat, answer in zip(told, answers, strict=True)
+            for chat, answer in zip(chats, answers, strict=True)
         ]
     return 0
 

@@ -55,14 +55,14 @@ class Words(Extension):
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        environment.filters["said"] = told
+        environment.filters["said"] = in_language
         environment.globals |= {"_": _, "n_": n_, "language": language, "_words": words}
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         return marked(source)
 
 
-def told(text: object) -> str:
+def in_language(text: object) -> str:
     """A text of the program in the page's language; HTML is made of such texts already."""
     return text if isinstance(text, Markup) else said(str(text))
 

@@ -192,22 +192,22 @@ def _summaries(connection: Connection, *only: Any) -> tuple[EvaluationSummary, .
 
 
 def _spec(row: RowMapping, prompts: Iterable[Mapping[str, Any]]) -> EvaluationSpec:
-    told = row["spec"]
+    spec = row["spec"]
     scorer: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in told["scorer"].items()
+        key: tuple(value) if isinstance(value, list) else value for key, value in spec["scorer"].items()
     }
     return EvaluationSpec(
         title=row["title"],
-        base=BaseModelRef(**told["base"]),
-        before=told["before"],
-        adapters=tuple(told["adapters"]),
-        hashes=tuple(told["hashes"]),
+        base=BaseModelRef(**spec["base"]),
+        before=spec["before"],
+        adapters=tuple(spec["adapters"]),
+        hashes=tuple(spec["hashes"]),
         scorer=ScorerInfo(**scorer),
-        prompt_set=told["prompt_set"],
+        prompt_set=spec["prompt_set"],
         prompts=tuple(TestPrompt(**prompt) for prompt in prompts),
-        samples=told["samples"],
-        sampling=Sampling(**told["sampling"]),
-        system_prompt=told["system_prompt"],
+        samples=spec["samples"],
+        sampling=Sampling(**spec["sampling"]),
+        system_prompt=spec["system_prompt"],
     )
 
 
@@ -224,5 +224,5 @@ def _row(row: RowMapping) -> EvaluationRow:
     )
 
 
-def _score(told: Mapping[str, Any]) -> TextScore:
-    return TextScore(**{**told, "logits": tuple(told["logits"])})
+def _score(record: Mapping[str, Any]) -> TextScore:
+    return TextScore(**{**record, "logits": tuple(record["logits"])})

@@ -25,7 +25,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from studio.i18n import told_in
+from studio.i18n import messages_in
 from studio.services.glossary import meanings
 from studio.services.template_words import messages as template_messages
 
@@ -98,14 +98,14 @@ def _all() -> Iterator[Message]:
             yield from ((*_counted(word), f"studio/{place}") for word in re.findall(r'\bcounted\("([^"]+)"\)', source))
         elif path.suffix == ".js":
             # Babel's reader of scripts does not look into templates: `${tr("…")}`
-            yield from ((message, None, f"studio/{place}") for message in told_in(path.read_text(encoding="utf-8")))
+            yield from ((message, None, f"studio/{place}") for message in messages_in(path.read_text(encoding="utf-8")))
 
 
 def in_python(source: str, place: str) -> list[tuple[str, str | None]]:
     """Messages of a module, ``place`` being its path below ``studio``."""
     seen: list[tuple[str, str | None]] = []
     _Reader(seen, place).visit(ast.parse(source))
-    return seen + [(message, None) for message in told_in(source)]
+    return seen + [(message, None) for message in messages_in(source)]
 
 
 def _counted(word: object) -> tuple[str, str]:

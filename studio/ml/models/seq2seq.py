@@ -36,5 +36,5 @@ def encoder_text(messages: Sequence[Message]) -> str:
     if not turns:
         raise InputError("The conversation is empty; write something first.")
     *earlier, last = turns
-    told = [f"{_SPEAKERS[turn.role]}: {turn.content.strip()}" for turn in earlier]
-    return "\n\n".join([*system, *(["\n".join(told)] if told else []), last.content.strip()])
+    dialogue = [f"{_SPEAKERS[turn.role]}: {turn.content.strip()}" for turn in earlier]
+    return "\n\n".join([*system, *(["\n".join(dialogue)] if dialogue else []), last.content.strip()])

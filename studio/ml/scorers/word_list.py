@@ -46,12 +46,12 @@ class WordScorer:
 @functools.cache
 def word_list_info() -> ScorerInfo:
     """Who scores, with the lists as they are now."""
-    told = json.dumps([INSULTS, *(_phrases(language) for language in _LANGUAGES)], ensure_ascii=False)
+    words = json.dumps([INSULTS, *(_phrases(language) for language in _LANGUAGES)], ensure_ascii=False)
     return ScorerInfo(
         name=NAME,
         kind="word-list",
         title="Word list (English and Traditional Chinese)",
-        revision=hashlib.sha256(told.encode()).hexdigest()[:12],
+        revision=hashlib.sha256(words.encode()).hexdigest()[:12],
         measures=(
             "Whether a text holds one of some hundred insults and rude sentences written by hand. It knows nothing else: other rude words "
             "pass, and a word that is quoted counts. Meant as a second opinion that no reward was trained on."

@@ -63,7 +63,7 @@ def seq2seq_log_probs(model: Any, answers: Sequence[EncodedAnswer], pad_id: int,
     for begin in range(0, len(answers), size):
         part = answers[begin : begin + size]
         prompts = padded([answer.prompt_ids for answer in part], pad_id, model.device)
-        told = padded([answer.answer_ids for answer in part], pad_id, model.device)
+        targets = padded([answer.answer_ids for answer in part], pad_id, model.device)
         with torch.no_grad():
-            sums += decoder_log_probs(model, *prompts, *told).tolist()
+            sums += decoder_log_probs(model, *prompts, *targets).tolist()
     return sums

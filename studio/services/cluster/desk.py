@@ -200,12 +200,12 @@ class RunDesk:
                 remove_file(self._dir / run_id, name)
         return reply
 
-    def report(self, run_id: str, attempt: str, told: RunStatus) -> Reply:
+    def report(self, run_id: str, attempt: str, status: RunStatus) -> Reply:
         """A sign of life, with the status as the node has it."""
         reply = self._reply(run_id, attempt)
         if not reply.unwanted:
             self._tasks[run_id].heard = time.monotonic()
-            self._write(self._dir / run_id, told)
+            self._write(self._dir / run_id, status)
         return reply
 
     # -- within -------------------------------------------------------------------------------------------------------

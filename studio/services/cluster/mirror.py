@@ -31,17 +31,17 @@ class Piece:
 
 
 class Mirror:
-    """What somebody else was told of a folder. What lies there at the beginning counts as told."""
+    """What has been sent of a folder. What lies there at the beginning counts as sent."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._told = {name: _mark(stat) for name, stat in _files(folder)}
+        self._sent = {name: _mark(stat) for name, stat in _files(folder)}
 
     def pieces(self) -> Iterator[Piece]:
         """What was added to growing files, and other files that are new or changed. A file that goes meanwhile is left out."""
         found = _files(self._folder)
         for name, stat in sorted(found, key=lambda one: one[0].endswith(_LAST)):
-            before, now = self._told.get(name), _mark(stat)
+            before, now = self._sent.get(name), _mark(stat)
             if before == now:
                 continue
             with contextlib.suppress(FileNotFoundError):
@@ -49,14 +49,14 @@ class Mirror:
                     yield from _added(self._folder / name, name, before[0] if before else 0, stat.st_size)
                 else:
                     yield from _whole(self._folder / name, name)
-                self._told[name] = now
+                self._sent[name] = now
 
     def gone(self) -> list[str]:
-        """Files told of that are not there any more."""
+        """Files that were sent and are not there any more."""
         there = {name for name, _ in _files(self._folder)}
-        gone = [name for name in self._told if name not in there]
+        gone = [name for name in self._sent if name not in there]
         for name in gone:
-            del self._told[name]
+            del self._sent[name]
         return gone
 
 

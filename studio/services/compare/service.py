@@ -184,7 +184,7 @@ class CompareService:
             check_blend(pane, blend)
         sources, folders = self.voices.prepare([*panes, *(blend.run_id for blend in mixed if blend)], base)
         stop = cancel or threading.Event()
-        told = [behind(own.strip() or system_prompt) for own in (own_prompts or [""] * len(panes))]
+        systems = [behind(own.strip() or system_prompt) for own in (own_prompts or [""] * len(panes))]
         rows: list[TableRow] = []
 
         def so_far(note: str = "") -> TableProgress:
@@ -204,7 +204,7 @@ class CompareService:
                     blend,
                 )
                 for index, prompt in enumerate(part)
-                for system, pane, strength, blend in zip(told, panes, factors, mixed, strict=True)
+                for system, pane, strength, blend in zip(systems, panes, factors, mixed, strict=True)
             ]
             updates: list[PaneUpdate] = []
             for updates in self._generate(

@@ -186,8 +186,8 @@ class DatasetService:
             NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_file`; broken rows are told, not refused.
         """
         source = Path(path)
-        told = dataclasses.replace(options, skip_broken=True)
-        return preview(preference_rows.parse_file(source, self._max_bytes, told, self._max_rows), options)
+        lenient = dataclasses.replace(options, skip_broken=True)
+        return preview(preference_rows.parse_file(source, self._max_bytes, lenient, self._max_rows), options)
 
     def preview_hub(
         self, dataset_id: str, split: str, limit: int, config: str | None = None, options: ReadOptions = AS_IT_IS
@@ -198,8 +198,8 @@ class DatasetService:
             NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_hub`.
         """
         rows = hub_rows(dataset_id, split, limit, config, self._max_bytes, self._max_rows)
-        told = dataclasses.replace(options, skip_broken=True)
-        return preview(preference_rows.parse_rows(rows, dataset_id, told), options)
+        lenient = dataclasses.replace(options, skip_broken=True)
+        return preview(preference_rows.parse_rows(rows, dataset_id, lenient), options)
 
     def _keep_read(
         self, parsed: Parsed, parts: ImportParts, options: ReadOptions, source: str, title: str

@@ -152,8 +152,10 @@ def _of_records(records: ReadRecords, name: str) -> Parsed:
         )
     lost = len(chosen) - len(pairs)
     notes = (f"{lost} of {len(chosen)} pairs have no answer that most votes prefer and were left out.",) if lost else ()
-    told = (*notes, *records.warnings)
-    return Parsed("labels", tuple(pairs), warnings=tuple(f"{name}: {w}" for w in told), shape=records.tool, notes=notes)
+    warnings = (*notes, *records.warnings)
+    return Parsed(
+        "labels", tuple(pairs), warnings=tuple(f"{name}: {w}" for w in warnings), shape=records.tool, notes=notes
+    )
 
 
 def parse_own(document: dict[str, Any], name: str) -> Parsed:

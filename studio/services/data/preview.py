@@ -42,9 +42,11 @@ def preview(parsed: Parsed, options: ReadOptions) -> ImportPreview:
     Args:
         options: how it is to be imported.
     """
-    told = parsed.warnings
+    warnings = parsed.warnings
     if not options.skip_broken:  # nothing is left out yet: ``broken`` says what stands in the way
-        told = tuple(warning for warning in told if not (parsed.broken and " broken rows left out: " in warning))
+        warnings = tuple(
+            warning for warning in warnings if not (parsed.broken and " broken rows left out: " in warning)
+        )
     rows: Sequence[PreferencePair | RatedAnswer] = parsed.pairs or parsed.rated
     first = rows[0] if rows else None
     answers: tuple[tuple[str, str], ...] = ()
@@ -58,7 +60,7 @@ def preview(parsed: Parsed, options: ReadOptions) -> ImportPreview:
         first.history if first else (),
         first.prompt if first else parsed.prompts[0],
         answers,
-        told,
+        warnings,
         parsed.broken,
         parsed.fields,
     )

@@ -59,8 +59,8 @@ def split_prompts(dataset: PreferenceDataset | None, sets: Sequence[Sequence[Tes
 
 def plan_hash(plan: DetoxPlan) -> str:
     """sha256 over all prompts of a plan."""
-    told = [[prompt.text for prompt in prompts] for prompts in (plan.prompts, plan.heldout)]
-    return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()
+    texts = [[prompt.text for prompt in prompts] for prompts in (plan.prompts, plan.heldout)]
+    return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).hexdigest()
 
 
 def normal(text: str) -> str:

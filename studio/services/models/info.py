@@ -93,13 +93,13 @@ def folder_info(folder: Path, model_id: str, title: str) -> ModelInfo:
 def sampling_of(folder: Path) -> Sampling:
     """How a base's own ``generation_config.json`` draws; the studio's defaults for what it does not say."""
     try:
-        told = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        told = {}
+        config = {}
     own: dict[str, Any] = {
-        name: float(told[name])
+        name: float(config[name])
         for name in ("temperature", "top_p", "repetition_penalty")
-        if isinstance(told, dict) and isinstance(told.get(name), int | float)
+        if isinstance(config, dict) and isinstance(config.get(name), int | float)
     }
     return replace(Sampling(), **own)
 

@@ -14,9 +14,9 @@ from studio.services.wording import NONE, counted
 
 def votes_page(kept: KeptVotes, way_back: bool = False) -> str:
     """The whole page, as HTML; with a ``way_back`` where a server shows it."""
-    found = kept.result
-    told = found.report
-    matches = [match for match in told.matches if match.votes]
+    result = kept.result
+    report = result.report
+    matches = [match for match in report.matches if match.votes]
     return static_page(
         "votes.html",
         title=kept.title,
@@ -30,14 +30,14 @@ def votes_page(kept: KeptVotes, way_back: bool = False) -> str:
             if match.rate is not None
         ],
         matches=[(match, reading.verdict(match)) for match in matches],
-        ratings=_ratings(told),
-        standings=reading.read_standings(told.standings, told.players) if told.standings else [],
-        agreement=reading.read_agreement(told.agreement),
-        sides=told.sides,
-        sides_line=reading.read_sides(told.sides),
-        pace=reading.read_pace(told.pace),
-        pairs=[(one, _answers(one)) for one in found.pairs],
-        more=max(0, told.pairs - len(found.pairs)),
+        ratings=_ratings(report),
+        standings=reading.read_standings(report.standings, report.players) if report.standings else [],
+        agreement=reading.read_agreement(report.agreement),
+        sides=report.sides,
+        sides_line=reading.read_sides(report.sides),
+        pace=reading.read_pace(report.pace),
+        pairs=[(one, _answers(one)) for one in result.pairs],
+        more=max(0, report.pairs - len(result.pairs)),
     )
 
 
@@ -50,11 +50,11 @@ def _answers(one: Decision) -> list[tuple[str, str, int, bool]]:
     ]
 
 
-def _ratings(told: VoteReport) -> list[tuple[str, str, str, int]]:
+def _ratings(report: VoteReport) -> list[tuple[str, str, str, int]]:
     """Every rated player: name, points, interval, number of the group it can be compared in."""
-    if told.standings is None:
+    if report.standings is None:
         return []
-    names = {player.id: player.label for player in told.players}
+    names = {player.id: player.label for player in report.players}
     return [
         (
             names[rating.player],
@@ -62,18 +62,18 @@ def _ratings(told: VoteReport) -> list[tuple[str, str, str, int]]:
             f"{rating.interval.low:.0f} to {rating.interval.high:.0f}" if rating.interval else NONE,
             number,
         )
-        for number, group in enumerate(told.standings.groups, 1)
+        for number, group in enumerate(report.standings.groups, 1)
         for rating in group.ratings
     ]
 
 
 def _facts(kept: KeptVotes) -> dict[str, Any]:
-    found = kept.result
-    pairs = reading.read_decisions(found.decided, found.min_votes)
+    result = kept.result
+    pairs = reading.read_decisions(result.decided, result.min_votes)
     facts = {
-        "Votes": reading.read_counts(found.report),
+        "Votes": reading.read_counts(result.report),
         "Pairs": pairs,
-        "Reasons": reading.read_reasons(found.report.reasons),
-        "Raters": f"{counted(len(found.report.raters), 'rater')}; sides drawn by lot, nobody told who wrote an answer",
+        "Reasons": reading.read_reasons(result.report.reasons),
+        "Raters": f"{counted(len(result.report.raters), 'rater')}; sides drawn by lot, nobody told who wrote an answer",
     }
     return {name: value for name, value in facts.items() if value}

@@ -104,12 +104,12 @@ def table(data: RewardData, tallies: Mapping[str, str], title: str, most: int) -
         first = (most - aside + 1) // 2
         training = [*training[:first], *training[len(training) - (most - aside - first) :]]
 
-    def told(number: int, row: PreferenceRow, heldout: bool) -> TableRow:
+    def table_row(number: int, row: PreferenceRow, heldout: bool) -> TableRow:
         votes = tallies.get(row.pair_id)
         return TableRow(number, row, f"votes {votes}" if votes else title, heldout)
 
     held = enumerate(data.heldout[:aside], 1)
-    return (*(told(*numbered, False) for numbered in training), *(told(*numbered, True) for numbered in held))
+    return (*(table_row(*numbered, False) for numbered in training), *(table_row(*numbered, True) for numbered in held))
 
 
 def heldout_rows(dataset: PreferenceDataset, rows_support: Sequence[bool]) -> tuple[PreferenceRow, ...]:

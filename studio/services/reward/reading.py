@@ -54,14 +54,14 @@ def claim(report: RewardReport) -> str:
         return f"Better than both baselines: {interval} lies above the better one, {name} ({better:.0%})."
     if report.majority >= 1:
         known = report.low > max(0.5, report.longer)
-        told = (
+        sides = (
             f"It does tell the sides apart: {interval} lies above a coin toss and above “the longer answer” ({report.longer:.0%})."
             if known
             else f"Nor is it shown to tell the sides apart: {interval} holds a coin toss or “the longer answer” ({report.longer:.0%})."
         )
         return (
             "Not claimed to have learned more than the side: all held-out pairs of this data follow one side, so “always that "
-            f"side” is right in every one and no accuracy can be above it. {told}"
+            f"side” is right in every one and no accuracy can be above it. {sides}"
         )
     if report.high < better:
         return f"Nothing was learned that holds: {interval} lies below {name} ({better:.0%})."

@@ -58,7 +58,7 @@ def drop_superseded(events: Iterable[Event]) -> list[Event]:
     """Events without those a resumed run trained anew: a step at or below an earlier one replaces what came after its
     checkpoint, the probes there included. Of a repeated probe, measure or report the newest stays."""
     kept: list[Event] = []
-    told: set[tuple[str, object]] = set()
+    seen: set[tuple[str, object]] = set()
     highest = 0
     for event in events:
         if isinstance(event, StepEvent | DetoxEvent):
@@ -66,10 +66,10 @@ def drop_superseded(events: Iterable[Event]) -> list[Event]:
                 again = event.step
                 kept = [e for e in kept if isinstance(e, _AT_THE_END) or e.step < again]
             highest = event.step
-        elif (key := _key(event)) in told:
+        elif (key := _key(event)) in seen:
             kept = [e for e in kept if isinstance(e, StepEvent | DetoxEvent) or _key(e) != key]
         else:
-            told.add(key)
+            seen.add(key)
         kept.append(event)
     return kept
 

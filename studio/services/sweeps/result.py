@@ -170,13 +170,13 @@ def _ratios(found: Sequence[Level]) -> list[str]:
 
 def _others(sweep: Sweep, found: Sequence[Level]) -> list[str]:
     """Which setting comes nearest to what was asked for, and whether that can be told."""
-    told = "; ".join(
+    levels = "; ".join(
         f"{NAMES[sweep.axis]} {_written(level.at)}{f' ({level.line})' if level.line else ''}: {level.share:.0%} "
         f"{bounds(level.interval.low, level.interval.high)}"
         for level in found
     )
     flipped = f" with {sweep.flip_share:.0%} of the labels flipped" if sweep.flip_share else ""
-    said = [f"Asked for {found[0].asked:.0%}{flipped}: {told}."]
+    said = [f"Asked for {found[0].asked:.0%}{flipped}: {levels}."]
     if len(found) > 1:
         near = sorted(found, key=lambda level: abs(level.share - level.asked))
         apart = near[0].interval.low > near[1].interval.high or near[1].interval.low > near[0].interval.high

@@ -41,18 +41,20 @@ def keep_votes(rating: RatingService, filters: VoteFilters | None = None) -> str
         ConflictError: there is no vote.
     """
     found = result_of(rating.ballots(), filters)
-    told = found.report
-    if not told.votes:
+    report = found.report
+    if not report.votes:
         raise ConflictError("No vote counts yet; there is no result to keep.")
-    met = next((match for match in told.matches if match.votes), None)
+    met = next((match for match in report.matches if match.votes), None)
     title = f"{met.a.label} against {met.b.label}" if met else "Votes"
-    nameless = tuple(replace(rater, id=f"r{number}", name="") for number, rater in enumerate(told.raters, 1))
+    nameless = tuple(replace(rater, id=f"r{number}", name="") for number, rater in enumerate(report.raters, 1))
     # a plain dict: dataclasses.asdict would count a Counter's items anew; who was left out by hand is nobody's business either
-    told = replace(told, raters=nameless, reasons=dict(told.reasons), filters=replace(told.filters, without_raters=()))
+    report = replace(
+        report, raters=nameless, reasons=dict(report.reasons), filters=replace(report.filters, without_raters=())
+    )
     kept_id = f"v{secrets.token_hex(8)}"
-    body = json.dumps(asdict(replace(found, report=told)), ensure_ascii=False)
+    body = json.dumps(asdict(replace(found, report=report)), ensure_ascii=False)
     with rating.store().write() as connection:
-        store.add(connection, KeptHead(kept_id, title[:MAX_TITLE], time.time(), told.votes, rating.room), body)
+        store.add(connection, KeptHead(kept_id, title[:MAX_TITLE], time.time(), report.votes, rating.room), body)
     return kept_id
 
 

@@ -58,12 +58,12 @@ def add_api(services: Services) -> None:
         for name in (base, *filter(None, map(named_base, choices))):
             require_ready(services, name)
         own = _one_a_pane("system_prompts", system_prompts or [], len(choices)) or [""] * len(choices)
-        told = [check_text("system_prompts", text, limit=MAX_QUESTION, empty=True).strip() for text in own]
+        systems = [check_text("system_prompts", text, limit=MAX_QUESTION, empty=True).strip() for text in own]
         factors = one_each(strengths or (), len(choices), of="panes")
         blends = _blends(blend_with or [], weights or [], len(choices))
         chats = [
             PaneChat(pane, behind(said or system_prompt, [Message("user", prompt)]), strength=strength, blend=blend)
-            for pane, said, strength, blend in zip(choices, told, factors, blends, strict=True)
+            for pane, said, strength, blend in zip(choices, systems, factors, blends, strict=True)
         ]
         hashes = {pane: services.compare.adapter_hash(pane) for pane in choices if not is_base(pane)}
         bases = services.compare.bases_of(choices, base)
@@ -87,7 +87,7 @@ def add_api(services: Services) -> None:
                     "base_verified": update.verified,
                     "note": update.note,
                 }
-                for pane, said, strength, blend, update in zip(choices, told, factors, blends, updates, strict=True)
+                for pane, said, strength, blend, update in zip(choices, systems, factors, blends, updates, strict=True)
             ]
 
     @functools.wraps(stream, assigned=("__annotations__",))

@@ -152,8 +152,8 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
             gr.Warning(f"The page has no words that moved: {escape(str(error), quote=False)}")
             words = []
         sides = zip(table.names, services.draws.tally(made.progress), strict=False)
-        told = [(name, pane.support, len(pane.answers)) for name, pane in sides]
-        path = served(comparison_page(table, words, told).encode(), f"before-after-{file_name(made.run_id)}.html")
+        shares = [(name, pane.support, len(pane.answers)) for name, pane in sides]
+        path = served(comparison_page(table, words, shares).encode(), f"before-after-{file_name(made.run_id)}.html")
         return gr.DownloadButton(value=path, visible=True)
 
     def idle() -> dict[Any, Any]:

@@ -225,7 +225,10 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
         )
         if not rows:
             raise NotFoundError("None of these panes can answer; choose others.")
-        chats = [talks.chat(talk, i, behind(talks.told(talk, i), talk.panes[i].messages), cast.shared) for i in rows]
+        chats = [
+            talks.chat(talk, i, behind(talks.system_prompt_of(talk, i), talk.panes[i].messages), cast.shared)
+            for i in rows
+        ]
         updates: list[PaneUpdate] = []
         so_far = talk
         drawn_at = saved_at = time.monotonic()

@@ -179,14 +179,14 @@ def answered(talk: Talk, answers: Mapping[int, str]) -> Talk:
     return replace(talk, panes=tuple(panes))
 
 
-def told(talk: Talk, index: int) -> str:
+def system_prompt_of(talk: Talk, index: int) -> str:
     """The system prompt that pane ``index`` is asked behind: its own, or that of all panes."""
     return talk.panes[index].system_prompt or talk.system_prompt
 
 
 def conversation(talk: Talk, index: int) -> tuple[Message, ...]:
     """Pane ``index``'s conversation as its newest answer was given: behind the system prompt of then, whatever is set now."""
-    return behind(told(as_asked(talk), index), talk.panes[index].messages)
+    return behind(system_prompt_of(as_asked(talk), index), talk.panes[index].messages)
 
 
 def question_turns(talk: Talk, index: int) -> tuple[Message, ...]:

@@ -145,14 +145,14 @@ class EvaluationFormBox:
             self.adapters: gr.Dropdown(choices=runs, value=after),
         }
 
-    def told(self, adapters: list[str] | None) -> str:
+    def system_prompt_of(self, adapters: list[str] | None) -> str:
         """The system prompt that the first adapter chosen was trained with."""
         trained = {pane.id: pane.system_prompt for pane in self._services.compare.panes()}
         return next((trained[name] for name in adapters or () if trained.get(name)), "")
 
     def _bind(self, sides: list[Any]) -> None:
         self.base.input(guarded(self.sides), [self.base, *sides], sides, **QUIET)
-        self.adapters.change(guarded(self.told), self.adapters, self.system, **QUIET)
+        self.adapters.change(guarded(self.system_prompt_of), self.adapters, self.system, **QUIET)
         self.prompts.change(brought, self.prompts, self.brought, queue=False, **QUIET)
         self.file.change(guarded(read_line), self.file, self.read, **QUIET)
 

@@ -20,9 +20,9 @@ _HINT = (
 
 
 def build_prompt_box(name: str, visible: bool = True) -> tuple[gr.File, gr.HTML]:
-    """Draw the upload and the line below it; their ids on the page are ``name`` and ``name-told``."""
+    """Draw the upload and the line below it; their ids on the page are ``name`` and ``name-note``."""
     file = gr.File(label="File of prompts", type="filepath", height=120, visible=visible, elem_id=name)
-    return file, gr.HTML(parts.quiet(_HINT), visible=visible, elem_id=f"{name}-told")
+    return file, gr.HTML(parts.quiet(_HINT), visible=visible, elem_id=f"{name}-note")
 
 
 def uploaded(path: str | None) -> tuple[str, tuple[TestPrompt, ...]]:

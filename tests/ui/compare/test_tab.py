@@ -144,7 +144,7 @@ def test_a_pane_keeps_a_system_prompt_of_its_own_and_how_it_was_asked() -> None:
     assert [pane.system_prompt for pane in now.panes] == ["oppose", ""]
     assert talks.conversation(now, 0)[0] == Message("system", "support")
     assert talks.question_turns(now, 1) == (Message("system", "be brief"), *said("q"))
-    assert talks.told(talks.ask(now, "next"), 0) == "oppose"
+    assert talks.system_prompt_of(talks.ask(now, "next"), 0) == "oppose"
     assert talks.dial(now, 1, strength=0.5).panes[0].system_prompt == "support"
     assert talks.dial(now, 0, system_prompt="oppose").panes[0] == Pane(BASE, said("q"), system_prompt="oppose")
     assert talks.restore(json.loads(json.dumps(talks.store(now)))) == now

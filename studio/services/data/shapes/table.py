@@ -205,8 +205,8 @@ def mapped(rows: Sequence[RawRow], mapping: Mapping[str, str], name: str) -> Sha
         shape = replace(shape, implied=not given["prompt"], shared=not given["prompt"])
     if given.get("system"):
         shape = replace(shape, system=(given["system"],))
-    told = ", ".join(f"{role} = {field or 'shared beginning'}" for role, field in given.items())
-    return replace(shape, name=f"fields mapped by hand ({told})")
+    fields = ", ".join(f"{role} = {field or 'shared beginning'}" for role, field in given.items())
+    return replace(shape, name=f"fields mapped by hand ({fields})")
 
 
 def field_names(rows: Iterable[RawRow]) -> list[str]:

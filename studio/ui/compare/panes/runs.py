@@ -45,7 +45,7 @@ def identities(services: Services, widgets: Sequence[PaneWidgets], talk: Talk, c
             pane,
             cast.runs[pane.choice],
             facts[bases[pane.choice]],
-            talks.told(talk, index),
+            talks.system_prompt_of(talk, index),
             cast.trouble_of(pane),
             cast.runs[pane.blend.run_id] if pane.blend else None,
             services.compare.adapter_hash(pane.voice)

@@ -128,7 +128,7 @@ def best_of_n(services: Services, judge: str, talk: Talk, choice: str, count: in
         InputError: nothing was asked yet, or all samples are empty; StudioError: model or scorer cannot be had.
     """
     index, turns = talks.last_question(talk, choice)
-    question = behind(talks.told(talk, index), turns)
+    question = behind(talks.system_prompt_of(talk, index), turns)
     made = services.compare.samples(choice, question, count, talk.sampling, cast_of(services, talk, base).shared)
     answers = [text for text in made if text.strip()]
     if not answers:

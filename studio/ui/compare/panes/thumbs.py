@@ -57,12 +57,12 @@ def bind_thumbs(services: Services, widgets: Sequence[PaneWidgets], memory: gr.B
             messages = talk.panes[index].messages
             if not 0 < at < len(messages) or messages[at].role != "assistant":
                 raise InputError("A thumb goes on an answer; press one below it.")
-            turns = behind(talks.told(talks.as_asked(talk), index), messages[:at])
+            turns = behind(talks.system_prompt_of(talks.as_asked(talk), index), messages[:at])
             rater, token = rater_of(token, request)
             liked = event.liked if isinstance(event.liked, bool) else None
             services.thumbs.rate(rater, turns, messages[at].content, liked)
-            told = {None: "Thumb taken back.", True: "Thumb up kept.", False: "Thumb down kept."}
-            gr.Info(told[liked], duration=3)
+            notices = {None: "Thumb taken back.", True: "Thumb up kept.", False: "Thumb down kept."}
+            gr.Info(notices[liked], duration=3)
             return token
 
         return press
