@@ -142,15 +142,15 @@ class Catalogue:
         if not isinstance(self.words, gnu.GNUTranslations):
             return {}
         known: dict[Any, str] = self.words._catalog  # type: ignore[attr-defined]
-        found = {key: text for key, text in known.items() if isinstance(key, str) and key and text}
+        messages = {key: text for key, text in known.items() if isinstance(key, str) and key and text}
         for one, many in _plurals(_FOLDER / self.code.replace("-", "_") / "LC_MESSAGES" / "studio.mo"):
-            found |= {one: self.words.ngettext(one, many, 1), many: self.words.ngettext(one, many, 2)}
-        return found
+            messages |= {one: self.words.ngettext(one, many, 1), many: self.words.ngettext(one, many, 2)}
+        return messages
 
     @functools.cached_property
     def patterns(self) -> list[Pattern]:
         """The messages with fields, those with most fixed text first."""
-        found = []
+        patterns = []
         for message in self.messages:
             pieces = list(Formatter().parse(message)) if "{" in message else []
             fixed = [piece[0] for piece in pieces]
@@ -166,10 +166,10 @@ class Catalogue:
                     one = ".*?" if letters > _FEW else r"(?:(?! · |, [^\d\[]|\. |; |: ).)*?"
                     expression += f"(?P={name})" if name in seen else f"(?P<{name}>{one})"
                     seen.add(name)
-            found.append(
+            patterns.append(
                 (len("".join(fixed)), Pattern(max(fixed, key=len), re.compile(expression, re.DOTALL), message))
             )
-        return [pattern for _length, pattern in sorted(found, key=lambda pair: -pair[0])]
+        return [pattern for _length, pattern in sorted(patterns, key=lambda pair: -pair[0])]
 
     def whole(self, text: str) -> str | None:
         """This language's words for all of ``text``, or None."""

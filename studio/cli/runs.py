@@ -44,8 +44,8 @@ def _runs(services: Services, options: argparse.Namespace) -> int:
     if not views:
         print("No runs yet.", file=sys.stderr)
     for v in views:
-        found = _measured(v)
-        measured = "-" if found is None else f"{found:.0%}"
+        share = _measured(v)
+        measured = "-" if share is None else f"{share:.0%}"
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(v.recipe.created))
         ratio = f"{v.recipe.support_ratio:<4g}" if isinstance(v.recipe, PairRecipe) else "-   "
         print(

@@ -183,11 +183,11 @@ class _Writer:
             return
         if self._options.json or self._options.jsonl:
             records = score_records(scored, why)
-            found = [json.dumps(one, ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS) for one in records]
+            lines = [json.dumps(one, ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS) for one in records]
             if self._options.json:
-                sys.stdout.write(("[" if first else ", ") + ", ".join(found))
+                sys.stdout.write(("[" if first else ", ") + ", ".join(lines))
             else:
-                sys.stdout.write("".join(f"{one}\n" for one in found))
+                sys.stdout.write("".join(f"{one}\n" for one in lines))
             return
         if first:
             print(f"{'line':>5}  {'toxicity':>8}  {'reward':>8}  {'label':<16}  text")

@@ -243,5 +243,5 @@ def known_base(base_id: str) -> KnownBase | None:
 
 def hub_id(base_id: str) -> str:
     """What a base is called on the Hub, where it has a name there; else the id itself."""
-    found = known_base(base_id)
-    return found.hub if found else base_id
+    known = known_base(base_id)
+    return known.hub if known else base_id

@@ -94,17 +94,17 @@ def measured_along(dial: Dial, sweeps: Sequence[Sweep]) -> dict[float, SupportSh
     them the blend curve of a sweep of these two (``sweeps``: newest first). Nothing is estimated."""
     run, second = dial.run, dial.second
     if second is None:
-        found = {0.0: None if run.recipe.start_run else run.base_share, 1.0: run.adapter_share}
+        shares = {0.0: None if run.recipe.start_run else run.base_share, 1.0: run.adapter_share}
     else:
-        found = {0.0: second.adapter_share, 1.0: run.adapter_share}
+        shares = {0.0: second.adapter_share, 1.0: run.adapter_share}
         for sweep in sweeps:
             blend = sweep.blend
             if blend is not None and (blend.first, blend.second) == (run.run_id, second.run_id):
                 for point in blend.points:
-                    own = found.get(point.weight)
+                    own = shares.get(point.weight)
                     if own is None or not own.n:
-                        found[point.weight] = point.measured
-    return {at: share for at, share in sorted(found.items()) if share is not None and share.n}
+                        shares[point.weight] = point.measured
+    return {at: share for at, share in sorted(shares.items()) if share is not None and share.n}
 
 
 def _answers(run: RunView) -> bool:

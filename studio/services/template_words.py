@@ -74,10 +74,10 @@ def marked(source: str) -> str:
 
 def messages(source: str) -> list[str]:
     """The messages of a template."""
-    found: list[str] = []
+    texts: list[str] = []
 
     def note(message: str, call: str) -> str:
-        found.append(message)
+        texts.append(message)
         return call
 
     _walked(source, note)
@@ -85,8 +85,8 @@ def messages(source: str) -> list[str]:
         for text in _TEXT.findall(expression):
             message = _opened(text)
             if _WORD.search(message) and (" " in message or message[0].isupper()) and not re.search(r"[=<>/]", message):
-                found.append(message)
-    return found
+                texts.append(message)
+    return texts
 
 
 def _opened(text: str) -> str:
@@ -101,7 +101,7 @@ def _walked(source: str, put: Callable[[str, str], str]) -> str:
     group = ""
     for kind, text in _tokens(source):
         if kind in ("text", "expression", "inline"):
-            group += _EXPRESSION.sub(lambda found: _chosen(found[0], put), text)
+            group += _EXPRESSION.sub(lambda match: _chosen(match[0], put), text)
             continue
         parts += [_said(group, put), text if kind != "element" else _attributes(text, put)]
         group = ""
@@ -117,14 +117,14 @@ def _tokens(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _attributes(element: str, put: Callable[[str, str], str]) -> str:
-    return _ATTRIBUTE.sub(lambda found: f'{found[1]}="{_said(_chosen(found[2], put), put)}"', element)
+    return _ATTRIBUTE.sub(lambda match: f'{match[1]}="{_said(_chosen(match[2], put), put)}"', element)
 
 
 def _chosen(expression: str, put: Callable[[str, str], str]) -> str:
     """An expression whose choice of texts is said in the page's language."""
 
-    def say(found: re.Match[str]) -> str:
-        text = found[1] or found[2] or found[3]
+    def say(match: re.Match[str]) -> str:
+        text = match[1] or match[2] or match[3]
         return put(text.strip(), f"_({json.dumps(text, ensure_ascii=False)})")
 
     return _CHOSEN.sub(say, expression)
@@ -136,8 +136,8 @@ def _said(text: str, put: Callable[[str, str], str]) -> str:
         return text
     fields: dict[str, str] = {}
 
-    def place(found: re.Match[str]) -> str:
-        expression = found[1].strip()
+    def place(match: re.Match[str]) -> str:
+        expression = match[1].strip()
         name = base = _field_name(expression)
         number = 1
         while fields.get(name, expression) != expression:
@@ -148,7 +148,7 @@ def _said(text: str, put: Callable[[str, str], str]) -> str:
 
     pieces = re.split(r"(\{\{.*?\}\})", " ".join(inner.split()))
     message = "".join(
-        place(found) if (found := _EXPRESSION.fullmatch(piece)) else piece.replace("{", "{{").replace("}", "}}")
+        place(match) if (match := _EXPRESSION.fullmatch(piece)) else piece.replace("{", "{{").replace("}", "}}")
         for piece in pieces
     )
     given = "".join(f", {name}=({expression})" for name, expression in fields.items())
@@ -159,6 +159,6 @@ def _said(text: str, put: Callable[[str, str], str]) -> str:
 def _field_name(expression: str) -> str:
     """The name of an expression's value: the last one before its filters, beside texts."""
     value = re.sub(r'"[^"]*"|\'[^\']*\'', "", expression.partition(" if ")[0].partition("|")[0])
-    found = _NAME.findall(value), _NAME.findall(re.sub(r'"[^"]*"', "", expression))
-    names = next(filter(None, ([name for name in some if name not in _NO_NAMES] for some in found)), [])
+    candidates = _NAME.findall(value), _NAME.findall(re.sub(r'"[^"]*"', "", expression))
+    names = next(filter(None, ([name for name in some if name not in _NO_NAMES] for some in candidates)), [])
     return names[-1].lower() if names else "value"

@@ -95,13 +95,13 @@ def find_evaluation(connection: Connection, evaluation_id: str) -> Evaluation | 
     if row is None:
         return None
     spec = _spec(row, row["prompts"])
-    found = connection.execute(
+    stored = connection.execute(
         select(evaluation_rows).where(evaluation_rows.c.evaluation_id == evaluation_id)
     ).mappings()
     adapters = {name: place for place, name in enumerate(spec.adapters)}
     prompts = {prompt.id: place for place, prompt in enumerate(spec.prompts)}
     rows = sorted(
-        map(_row, found), key=lambda row: (prompts.get(row.prompt_id, -1), row.sample, adapters.get(row.adapter, -1))
+        map(_row, stored), key=lambda row: (prompts.get(row.prompt_id, -1), row.sample, adapters.get(row.adapter, -1))
     )
     return Evaluation(
         id=row["id"],
@@ -118,8 +118,8 @@ def find_evaluation(connection: Connection, evaluation_id: str) -> Evaluation | 
 
 def find_summary(connection: Connection, evaluation_id: str) -> EvaluationSummary | None:
     """The evaluation of that id without its rows."""
-    found = _summaries(connection, evaluations.c.id == evaluation_id)
-    return found[0] if found else None
+    summaries = _summaries(connection, evaluations.c.id == evaluation_id)
+    return summaries[0] if summaries else None
 
 
 def all_summaries(connection: Connection) -> tuple[EvaluationSummary, ...]:

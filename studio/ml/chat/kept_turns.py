@@ -111,15 +111,15 @@ class KeptTurns:
 
     def _longest(self, row: Row) -> tuple[_Kept | None, int]:
         """The kept conversation that begins as ``row`` does for longest, and for how many tokens; at least one stays new."""
-        found, longest = None, 0
+        best, longest = None, 0
         for kept in self._kept:
             length = min(_common(kept.row.ids, row.ids), len(row.ids) - 1) if kept.row.who == row.who else 0
             if length > longest:
-                found, longest = kept, length
-        if found is not None:
-            self._kept.remove(found)
-            self._kept.append(found)
-        return found, longest
+                best, longest = kept, length
+        if best is not None:
+            self._kept.remove(best)
+            self._kept.append(best)
+        return best, longest
 
     @staticmethod
     def _cache(model: PreTrainedModel, chosen: Sequence[tuple[_Kept | None, int]], known: int) -> DynamicCache:

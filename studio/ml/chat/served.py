@@ -365,10 +365,10 @@ def _log_probs(given: Any, ids: Sequence[int]) -> list[dict[int, float]]:
         ChatServerError: the server does not give them.
     """
     try:
-        found = [{int(i): float(one["logprob"]) for i, one in (place or {}).items()} for place in given]
-        if len(found) != len(ids) or any(token not in place for token, place in zip(ids[1:], found[1:], strict=True)):
+        places = [{int(i): float(one["logprob"]) for i, one in (place or {}).items()} for place in given]
+        if len(places) != len(ids) or any(token not in place for token, place in zip(ids[1:], places[1:], strict=True)):
             raise ValueError
-        return found
+        return places
     except (TypeError, ValueError, KeyError, AttributeError):
         raise ChatServerError(
             f"{NAME} gives no log-probabilities of a given text, so the words that moved cannot be shown."

@@ -114,13 +114,13 @@ def adapter_tensors(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, 
     if not isinstance(config, dict):
         raise ModelLoadError(f"The adapter {name} cannot be read: {CONFIG} is not a JSON object.")
     _check_kind(name, config)
-    found: dict[str, dict[str, torch.Tensor]] = {}
+    tensors: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in weights.items():
         match = _KEY.match(key)
         if match is None:
             raise ModelLoadError(f"The adapter {name} holds {key!r}, which is not a LoRA weight of a linear layer.")
-        found.setdefault(match["module"], {})[match["part"]] = tensor
-    return config, found
+        tensors.setdefault(match["module"], {})[match["part"]] = tensor
+    return config, tensors
 
 
 def read_adapter(name: str, folder: Path, model: PreTrainedModel, dtype: torch.dtype | None = None) -> Adapter:
@@ -135,12 +135,12 @@ def read_adapter(name: str, folder: Path, model: PreTrainedModel, dtype: torch.d
     stamp = adapter_stamp(folder)
     if _is_shift(folder):
         return Adapter(name, stamp, {}, read_shift(name, folder / WEIGHTS, model))
-    config, found = adapter_tensors(name, folder)
+    config, tensors = adapter_tensors(name, folder)
     # on a CPU a bfloat16 product of one row costs 20 us before it starts, a float32 one 3 us
     dtype = dtype or (torch.float32 if model.device.type == "cpu" else model.dtype)
     modules = dict(model.named_modules())
     parts = {}
-    for path, pair in found.items():
+    for path, pair in tensors.items():
         module = modules.get(path)
         if module is None or set(pair) != {"A", "B"}:
             raise ModelLoadError(f"The adapter {name} does not fit this base: {path} is not a layer of it.")

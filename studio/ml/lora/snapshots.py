@@ -29,13 +29,13 @@ _MARK = "used"
 
 def kept_steps(folder: Path) -> tuple[int, ...]:
     """The steps of which the run in ``folder`` has a snapshot, lowest first."""
-    found = []
+    steps = []
     with contextlib.suppress(OSError), os.scandir(folder / STEPS) as entries:
         for entry in entries:
             number = entry.name.isascii() and entry.name.isdigit() and len(entry.name) < 10
             if number and entry.is_dir(follow_symlinks=False) and os.path.isfile(os.path.join(entry.path, WEIGHTS)):
-                found.append(int(entry.name))
-    return tuple(sorted(found))
+                steps.append(int(entry.name))
+    return tuple(sorted(steps))
 
 
 def step_folder(folder: Path, step: int) -> Path:

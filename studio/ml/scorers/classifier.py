@@ -125,13 +125,13 @@ class ClassifierScorer:
     def _logits(self, rows: list[dict[str, list[int]]]) -> list[list[float]]:
         import torch
 
-        found: list[list[float]] = [[]] * len(rows)
+        all_logits: list[list[float]] = [[]] * len(rows)
         with torch.inference_mode():
             for chosen in batches_by_length([len(row["input_ids"]) for row in rows], self._room):
                 logits = self._model(**self._batch([rows[index] for index in chosen])).logits
                 for index, values in zip(chosen, logits.float().tolist(), strict=True):
-                    found[index] = values
-        return found
+                    all_logits[index] = values
+        return all_logits
 
     def _batch(self, rows: list[dict[str, list[int]]]) -> dict[str, Any]:
         """Rows padded on the right to one length, with their mask."""

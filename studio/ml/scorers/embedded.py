@@ -123,15 +123,15 @@ class EmbeddedScorer:
 
         if not pieces:
             return []
-        found: list[float] = []
+        log_odds: list[float] = []
         weights = self._weights[language]
         for start in range(0, len(pieces), _BATCH):
             batch = pieces[start : start + _BATCH]
             index, row = FEATURES[language](batch)
             counts = np.bincount(row, minlength=len(batch))
             sums = np.bincount(row, weights=weights[index], minlength=len(batch))
-            found += (sums / np.sqrt(np.maximum(counts, 1)) + self._bias[language]).tolist()
-        return found
+            log_odds += (sums / np.sqrt(np.maximum(counts, 1)) + self._bias[language]).tolist()
+        return log_odds
 
 
 #: Passages hashed at once: bounds the memory of a 100,000-character text or of a thousand answers.

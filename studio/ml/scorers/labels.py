@@ -84,9 +84,9 @@ def _config(folder: Path, model_id: str) -> dict[str, Any]:
 
 
 def _names(config: dict[str, Any]) -> tuple[str, ...]:
-    found = config.get("id2label")
-    if isinstance(found, dict) and found and all(str(key).isdigit() for key in found):
-        return tuple(str(found[key]) for key in sorted(found, key=int))
+    names = config.get("id2label")
+    if isinstance(names, dict) and names and all(str(key).isdigit() for key in names):
+        return tuple(str(names[key]) for key in sorted(names, key=int))
     count = config.get("num_labels") or config.get("_num_labels") or _DEFAULT_LABELS
     return tuple(f"LABEL_{index}" for index in range(count if isinstance(count, int) else _DEFAULT_LABELS))
 
@@ -94,12 +94,12 @@ def _names(config: dict[str, Any]) -> tuple[str, ...]:
 def _toxic(names: tuple[str, ...], model_id: str, picked: str) -> int:
     listed = ", ".join(names[:20])[:300]
     if picked:
-        found = [index for index, name in enumerate(names) if name == picked] or [
+        toxic = [index for index, name in enumerate(names) if name == picked] or [
             index for index, name in enumerate(names) if name.casefold() == picked.casefold()
         ]
-        if len(found) != 1:
+        if len(toxic) != 1:
             raise InputError(f"{model_id} has no label {picked[:60]!r}; its labels are {listed}.")
-        return found[0]
+        return toxic[0]
     if (known := KNOWN.get(model_id)) in names:
         return names.index(known)
     if all(_UNNAMED.fullmatch(name) for name in names):
@@ -108,10 +108,10 @@ def _toxic(names: tuple[str, ...], model_id: str, picked: str) -> int:
             f"it up on the model's page and write {model_id}#{names[-1]}."
         )
     for kind in _NAMES:
-        found = [i for i, name in enumerate(names) if re.sub(r"[\W_]+", "", name).casefold() in kind]
-        if len(found) == 1:
-            return found[0]
-        if found:
+        toxic = [i for i, name in enumerate(names) if re.sub(r"[\W_]+", "", name).casefold() in kind]
+        if len(toxic) == 1:
+            return toxic[0]
+        if toxic:
             break
-    why = "several labels that may be the toxic one" if found else "no label that names toxicity"
+    why = "several labels that may be the toxic one" if toxic else "no label that names toxicity"
     raise InputError(f"{model_id} has {why}; pick one of {listed} and write {model_id}#LABEL with it.")

@@ -60,13 +60,13 @@ def languages(text: str) -> tuple[Language, ...]:
     han, kana = len(_HAN.findall(text)), len(_KANA.findall(text))
     foreign = len(_FOREIGN_LETTER.findall(text))
     latin = len(_LATIN_RUN.findall(text))
-    found: list[Language] = []
+    present: list[Language] = []
     # A lone の is fashion in Taiwan, two kana in ten characters are Japanese. A Chinese character holds about as much as four letters.
     if han and kana * 5 <= han and foreign <= han and latin <= han * 24:
-        found.append("zh")
+        present.append("zh")
     if kana * 5 <= max(han, latin / 4) and foreign * 2 <= latin and _is_english(text):
-        found.append("en")
-    return tuple(found)
+        present.append("en")
+    return tuple(present)
 
 
 def _is_english(text: str) -> bool:

@@ -94,10 +94,10 @@ def normalise(text: str) -> str:
 
 def passages(text: str) -> list[str]:
     """The sentences of a normalised text, quotations kept whole; at most :data:`PASSAGE_CHARS` characters each."""
-    found = [piece.strip() for piece in _PASSAGE.findall(text)]
+    pieces = [piece.strip() for piece in _PASSAGE.findall(text)]
     return [
         piece[start : start + PASSAGE_CHARS]
-        for piece in found
+        for piece in pieces
         if any(char.isalnum() for char in piece)
         for start in range(0, len(piece), PASSAGE_CHARS)
     ]

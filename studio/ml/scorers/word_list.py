@@ -74,13 +74,13 @@ def _score(text: str) -> TextScore:
     if not spoken:
         return NOT_COVERED
     plain = _plain(text)
-    found = 0
+    score = 0
     for language in spoken:
         words = re.findall(INSULTS[language], plain, re.I)
         sentences = [phrase for phrase in _phrases(language) if phrase in plain]
         # a listed sentence mostly holds a listed word; it is not to count twice
-        found += max(len(words), len(sentences))
-    return TextScore(float(found > 0), 0.0 - found, (0.0 - found, float(found)), LABELS[found > 0])
+        score += max(len(words), len(sentences))
+    return TextScore(float(score > 0), 0.0 - score, (0.0 - score, float(score)), LABELS[score > 0])
 
 
 def _plain(text: str) -> str:

@@ -47,8 +47,8 @@ class ReferenceCache:
         missing = {key: answer for key, answer in zip(keys, answers, strict=True) if key not in self._values}
         if missing:
             with base_of(model):
-                found = answer_log_probs(model, list(missing.values()), pad_id, trunk=trunk)
-            self._fresh.update(zip(missing, found, strict=True))
+                computed = answer_log_probs(model, list(missing.values()), pad_id, trunk=trunk)
+            self._fresh.update(zip(missing, computed, strict=True))
             self._values.update(self._fresh)
         return [self._values[key] for key in keys]
 

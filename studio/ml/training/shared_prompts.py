@@ -159,9 +159,9 @@ def layout(causal: Any, ids: torch.Tensor, mask: torch.Tensor) -> Layout:
     """:func:`shared` where :func:`share_prompts` let the model, and no layer's window is shorter than the rows; else :func:`apart`."""
     if not shares(causal):
         return apart(ids, mask)
-    found = shared(ids, mask, causal.dtype)
+    shared_layout = shared(ids, mask, causal.dtype)
     window = getattr(causal.config.get_text_config(), "sliding_window", None)
-    return apart(ids, mask) if window and found.ids.shape[1] > window else found
+    return apart(ids, mask) if window and shared_layout.ids.shape[1] > window else shared_layout
 
 
 def batches(model: Any, answers: Sequence[EncodedAnswer], room: int) -> Iterator[list[int]]:

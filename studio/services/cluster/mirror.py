@@ -39,8 +39,8 @@ class Mirror:
 
     def pieces(self) -> Iterator[Piece]:
         """What was added to growing files, and other files that are new or changed. A file that goes meanwhile is left out."""
-        found = _files(self._folder)
-        for name, stat in sorted(found, key=lambda one: one[0].endswith(_LAST)):
+        files = _files(self._folder)
+        for name, stat in sorted(files, key=lambda one: one[0].endswith(_LAST)):
             before, now = self._sent.get(name), _mark(stat)
             if before == now:
                 continue
@@ -118,18 +118,18 @@ def inside(folder: Path, name: str) -> Path:
 def _files(folder: Path, below: str = "") -> list[tuple[str, os.stat_result]]:
     """Name and state of each file, hidden ones and each side's own left out. A folder is listed before its files are looked at: where
     one is there that is written last, the others are whole."""
-    found: list[tuple[str, os.stat_result]] = []
+    files: list[tuple[str, os.stat_result]] = []
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder / below) as entries:
         for entry in list(entries):
             name = f"{below}{entry.name}"
             if entry.name.startswith(".") or name in OWN or entry.is_symlink():
                 continue
             if entry.is_dir(follow_symlinks=False):
-                found += _files(folder, f"{name}/")
+                files += _files(folder, f"{name}/")
                 continue
             with contextlib.suppress(FileNotFoundError):
-                found.append((name, os.stat(folder / name)))
-    return found
+                files.append((name, os.stat(folder / name)))
+    return files
 
 
 def _mark(stat: os.stat_result) -> tuple[int, int]:

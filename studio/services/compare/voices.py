@@ -43,20 +43,20 @@ class Voices:
         named = {pane: split_step(pane) for pane in dict.fromkeys(pane_ids) if not is_base(pane)}
         if len(named) > MAX_ADAPTERS:
             raise InputError(f"{len(named)} adapters at once are too many; {MAX_ADAPTERS} fit.")
-        found = {run_id: self._runs.get(run_id) for run_id, _ in named.values()}
-        folders = {p: adapter_folder(found[r], step) for p, (r, step) in named.items() if not isinstance(step, str)}
-        shared = next((run.recipe.base.id for run in found.values()), base or self._models.default_base())
+        runs = {run_id: self._runs.get(run_id) for run_id, _ in named.values()}
+        folders = {p: adapter_folder(runs[r], step) for p, (r, step) in named.items() if not isinstance(step, str)}
+        shared = next((run.recipe.base.id for run in runs.values()), base or self._models.default_base())
         ids = {
-            pane: found[named[pane][0]].recipe.base.id if pane in named else named_base(pane) or shared
+            pane: runs[named[pane][0]].recipe.base.id if pane in named else named_base(pane) or shared
             for pane in dict.fromkeys(pane_ids)
         }
-        sources = {model_id: self._checked(model_id, list(found.values())) for model_id in self._allowed(ids.values())}
+        sources = {model_id: self._checked(model_id, list(runs.values())) for model_id in self._allowed(ids.values())}
         for pane in named.keys() - folders.keys():
             if not isinstance(self._engine, ChatEngine):
                 raise InputError(
                     "The server that answers (STUDIO_CHAT_URL) adds no steering vectors; choose an adapter."
                 )
-            run = found[named[pane][0]]
+            run = runs[named[pane][0]]
             folders[pane] = made_vector(self._settings, self._engine, sources[run.recipe.base.id], self._runs, run)
         return {pane: sources[model_id] for pane, model_id in ids.items()}, folders
 

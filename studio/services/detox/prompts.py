@@ -84,7 +84,7 @@ def _order(text: str) -> str:
 
 
 def _distinct(prompts: Sequence[TestPrompt]) -> list[TestPrompt]:
-    found: dict[str, TestPrompt] = {}
+    distinct: dict[str, TestPrompt] = {}
     for prompt in prompts:
-        found.setdefault(normal(prompt.text), prompt)
-    return list(found.values())
+        distinct.setdefault(normal(prompt.text), prompt)
+    return list(distinct.values())

@@ -77,17 +77,17 @@ def audit(events: Sequence[DetoxEvent]) -> str:
     spread = max(_mean(first, "reward_sd"), 1e-6)
     if _mean(last, "reward") - _mean(first, "reward") < REWARD_RISE * spread:
         return ""
-    found = _found(
+    findings = _findings(
         kl=(_mean(first, "kl"), _mean(last, "kl")),
         distinct=(_mean(first, "distinct"), _mean(last, "distinct")),
         clipped=(_mean(first, "clipped"), _mean(last, "clipped")),
         length=(_mean(first, "length"), _mean(last, "length")),
         scatter=_error(first, last, "distinct"),
     )
-    if not found:
+    if not findings:
         return ""
     return (
-        f"Audit: the reward rose from {signed(_mean(first, 'reward'), 2)} to {signed(_mean(last, 'reward'), 2)}, and meanwhile {_join(found)}. Part of "
+        f"Audit: the reward rose from {signed(_mean(first, 'reward'), 2)} to {signed(_mean(last, 'reward'), 2)}, and meanwhile {_join(findings)}. Part of "
         "that rise may be bought with it: read the transcripts before you believe the number. A larger KL weight, fewer steps or "
         "a smaller learning rate keep a run nearer to its start."
     )
@@ -96,15 +96,15 @@ def audit(events: Sequence[DetoxEvent]) -> str:
 def audit_report(report: DetoxReport) -> list[str]:
     """What the measure on held-out prompts says beside the shares: the same audit, on answers nobody trained on."""
     before, after = report.before, report.after
-    found = _found(
+    findings = _findings(
         kl=(math.nan, report.kl),
         distinct=(before.distinct, after.distinct),
         clipped=(before.clipped, after.clipped),
         length=(before.length, after.length),
     )
     if after.empty > max(EMPTY_SHARE, before.empty):
-        found.append(f"{after.empty:.0%} of the answers have no words ({before.empty:.0%} before)")
-    said = [f"on held-out prompts {_join(found)}."] if found else []
+        findings.append(f"{after.empty:.0%} of the answers have no words ({before.empty:.0%} before)")
+    said = [f"on held-out prompts {_join(findings)}."] if findings else []
     judge = report.judged
     rewarded = next((share for share in report.shares if share.was_reward), None)
     if judge and rewarded and judge.after_n and rewarded.after_n:
@@ -117,7 +117,7 @@ def audit_report(report: DetoxReport) -> list[str]:
     return said
 
 
-def _found(
+def _findings(
     *,
     kl: tuple[float, float],
     distinct: tuple[float, float],
@@ -127,23 +127,23 @@ def _found(
 ) -> list[str]:
     """What went too far between two looks. A first KL that is not a number: only how far the second one is counts.
     ``scatter`` is the standard error of the difference of the shares of distinct 3-grams."""
-    found = []
+    findings = []
     if kl[1] > KL_JUMP:
-        found.append(f"the KL to the start reached {kl[1]:.1f} nats an answer (above {KL_JUMP:g})")
+        findings.append(f"the KL to the start reached {kl[1]:.1f} nats an answer (above {KL_JUMP:g})")
     elif kl[1] > max(KL_FLOOR, KL_FLOOR_TOKEN * length[1]) and kl[1] > KL_FACTOR * kl[0]:
-        found.append(f"the KL to the start went from {kl[0]:.1f} to {kl[1]:.1f} nats an answer")
+        findings.append(f"the KL to the start went from {kl[0]:.1f} to {kl[1]:.1f} nats an answer")
     lost = distinct[0] - distinct[1]
     if distinct[0] > 0 and lost > max(DISTINCT_LOSS * distinct[0], DISTINCT_ERRORS * scatter):
-        found.append(f"distinct 3-grams fell from {distinct[0]:.2f} to {distinct[1]:.2f}")
+        findings.append(f"distinct 3-grams fell from {distinct[0]:.2f} to {distinct[1]:.2f}")
     if clipped[1] - clipped[0] > CLIPPED_GAIN:
-        found.append(f"answers cut at the limit grew from {clipped[0]:.0%} to {clipped[1]:.0%}")
+        findings.append(f"answers cut at the limit grew from {clipped[0]:.0%} to {clipped[1]:.0%}")
     if length[0] > 0 and not 1 / LENGTH_FACTOR <= length[1] / length[0] <= LENGTH_FACTOR:
-        found.append(f"answers went from {length[0]:.0f} to {length[1]:.0f} tokens")
-    return found
+        findings.append(f"answers went from {length[0]:.0f} to {length[1]:.0f} tokens")
+    return findings
 
 
-def _join(found: Sequence[str]) -> str:
-    return " and ".join([", ".join(found[:-1]), found[-1]]) if len(found) > 1 else found[0]
+def _join(items: Sequence[str]) -> str:
+    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else items[0]
 
 
 def _mean(events: Sequence[DetoxEvent], name: str) -> float:

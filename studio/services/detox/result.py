@@ -46,7 +46,7 @@ def _report(report: DetoxReport) -> dict[str, Any]:
 
 
 def _rude(share: RudeShare) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    rude: dict[str, Any] = {
         "scorer": share.scorer,
         "revision": share.revision,
         "was_reward": share.was_reward,
@@ -58,13 +58,13 @@ def _rude(share: RudeShare) -> dict[str, Any]:
         ("provoked_after", share.provoked_after, share.provoked_after_n),
     ):
         interval = wilson(k, n)
-        found[side] = {
+        rude[side] = {
             "k": k,
             "n": n,
             "low": interval.low if interval else None,
             "high": interval.high if interval else None,
         }
-    return found
+    return rude
 
 
 def _figures(figures: AnswerFigures) -> dict[str, float | None]:

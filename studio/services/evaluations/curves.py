@@ -34,9 +34,9 @@ def curves(
     if not known:
         return []
     first = {(row.prompt_id, row.sample): before for row, before, _ in known}
-    found = [Curve("before", tuple(sorted(first.values())), before=True)]
+    lines = [Curve("before", tuple(sorted(first.values())), before=True)]
     for adapter, name in adapters.items():
         values = sorted(after for row, _, after in known if row.adapter == adapter)
         if values:
-            found.append(Curve("after" if len(adapters) == 1 else f"after: {name}", tuple(values)))
-    return found
+            lines.append(Curve("after" if len(adapters) == 1 else f"after: {name}", tuple(values)))
+    return lines

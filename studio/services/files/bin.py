@@ -62,10 +62,10 @@ def remove_old(folder: Path, days: float = KEPT_DAYS) -> None:
 
 def _entries(folder: Path) -> list[tuple[Path, str, float]]:
     """Path, name and time of deletion in Unix seconds, the newest first."""
-    found = []
+    stored = []
     with contextlib.suppress(FileNotFoundError), os.scandir(folder / _BIN) as entries:
         for entry in entries:
             stamp, _, name = entry.name.partition("-")
             if stamp.isdigit() and name and not entry.is_symlink():
-                found.append((Path(entry.path), name, int(stamp) / 1e9))
-    return sorted(found, key=lambda one: one[2], reverse=True)
+                stored.append((Path(entry.path), name, int(stamp) / 1e9))
+    return sorted(stored, key=lambda one: one[2], reverse=True)

@@ -55,14 +55,14 @@ def adapter_folders(entries: Iterable[Entry[T]]) -> tuple[str, ...]:
     for entry in entries:
         if entry.parts[-1] in (WEIGHTS, CONFIG) and not _hidden(entry.parts[:-1]):
             dates.setdefault(entry.parts[:-1], {})[entry.parts[-1]] = entry.changed
-    found = {folder: both[WEIGHTS] for folder, both in dates.items() if len(both) == 2}
+    folders = {folder: both[WEIGHTS] for folder, both in dates.items() if len(both) == 2}
 
     def order(folder: tuple[str, ...]) -> tuple[bool, float, float, tuple[str, ...]]:
-        above_all = all(other[: len(folder)] == folder for other in found)
+        above_all = all(other[: len(folder)] == folder for other in folders)
         number = _NUMBER.search(folder[-1]) if folder else None
-        return not above_all, -float(number[0]) if number else -float("inf"), -found[folder], folder
+        return not above_all, -float(number[0]) if number else -float("inf"), -folders[folder], folder
 
-    return tuple("/".join(folder) or TOP for folder in sorted(found, key=order))
+    return tuple("/".join(folder) or TOP for folder in sorted(folders, key=order))
 
 
 def choose(entries: Sequence[Entry[T]], taken: Collection[str], checkpoint: str = "") -> Choice[T]:

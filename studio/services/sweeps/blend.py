@@ -53,8 +53,8 @@ class BlendService:
 
     def state(self, sweep_id: str) -> str:
         """What is being done for a sweep, or why it failed; empty mostly."""
-        found = self._jobs.find(sweep_id)
-        return found[0].note or "Waiting." if found else self._failures.get(sweep_id, "")
+        job = self._jobs.find(sweep_id)
+        return job[0].note or "Waiting." if job else self._failures.get(sweep_id, "")
 
     def measuring(self, sweep_id: str) -> bool:
         """Whether a sweep's blend is being measured or waits for that."""

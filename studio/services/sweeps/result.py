@@ -127,12 +127,12 @@ def json_file(view: SweepView) -> bytes:
 
 def sentences(view: SweepView) -> list[str]:
     """What the sweep says, for people who have not read many."""
-    sweep, found = view.sweep, levels(view)
+    sweep, measured = view.sweep, levels(view)
     said = []
     lost = len(view.here) - sum(run.adapter_share is not None for run in view.here) - (len(view.runs) - view.ended)
-    if found:
-        said += _ratios(found) if sweep.axis == "ratio" else _others(sweep, found)
-        if (spread := max(level.highest - level.lowest for level in found)) > 0:
+    if measured:
+        said += _ratios(measured) if sweep.axis == "ratio" else _others(sweep, measured)
+        if (spread := max(level.highest - level.lowest for level in measured)) > 0:
             said.append(f"Seeds of one setting lie up to {_points(spread)} apart.")
         if base := base_share(view):
             said.append(f"The base: {base['share']:.0%} {bounds(base['low'], base['high'])}.")
@@ -146,10 +146,10 @@ def answers_to(samples: Sequence[Sequence[SampleEvent]], prompt: str) -> list[st
     return [next((s.answer for s in reversed(one) if s.prompt == prompt and s.step), "") for one in samples]
 
 
-def _ratios(found: Sequence[Level]) -> list[str]:
+def _ratios(measured: Sequence[Level]) -> list[str]:
     """Of each line whether it follows what was asked for."""
     said = []
-    for line, group in itertools.groupby(found, key=lambda level: level.line):
+    for line, group in itertools.groupby(measured, key=lambda level: level.line):
         along = list(group)
         first, last, name = along[0], along[-1], f"{line}: " if line else ""
         if len(along) == 1:
@@ -168,17 +168,17 @@ def _ratios(found: Sequence[Level]) -> list[str]:
     return said
 
 
-def _others(sweep: Sweep, found: Sequence[Level]) -> list[str]:
+def _others(sweep: Sweep, measured: Sequence[Level]) -> list[str]:
     """Which setting comes nearest to what was asked for, and whether that can be told."""
     levels = "; ".join(
         f"{NAMES[sweep.axis]} {_written(level.at)}{f' ({level.line})' if level.line else ''}: {level.share:.0%} "
         f"{bounds(level.interval.low, level.interval.high)}"
-        for level in found
+        for level in measured
     )
     flipped = f" with {sweep.flip_share:.0%} of the labels flipped" if sweep.flip_share else ""
-    said = [f"Asked for {found[0].asked:.0%}{flipped}: {levels}."]
-    if len(found) > 1:
-        near = sorted(found, key=lambda level: abs(level.share - level.asked))
+    said = [f"Asked for {measured[0].asked:.0%}{flipped}: {levels}."]
+    if len(measured) > 1:
+        near = sorted(measured, key=lambda level: abs(level.share - level.asked))
         apart = near[0].interval.low > near[1].interval.high or near[1].interval.low > near[0].interval.high
         name = f"{NAMES[sweep.axis]} {_written(near[0].at)}"
         said.append(

@@ -40,8 +40,8 @@ def keep_votes(rating: RatingService, filters: VoteFilters | None = None) -> str
     Raises:
         ConflictError: there is no vote.
     """
-    found = result_of(rating.ballots(), filters)
-    report = found.report
+    result = result_of(rating.ballots(), filters)
+    report = result.report
     if not report.votes:
         raise ConflictError("No vote counts yet; there is no result to keep.")
     met = next((match for match in report.matches if match.votes), None)
@@ -52,7 +52,7 @@ def keep_votes(rating: RatingService, filters: VoteFilters | None = None) -> str
         report, raters=nameless, reasons=dict(report.reasons), filters=replace(report.filters, without_raters=())
     )
     kept_id = f"v{secrets.token_hex(8)}"
-    body = json.dumps(asdict(replace(found, report=report)), ensure_ascii=False)
+    body = json.dumps(asdict(replace(result, report=report)), ensure_ascii=False)
     with rating.store().write() as connection:
         store.add(connection, KeptHead(kept_id, title[:MAX_TITLE], time.time(), report.votes, rating.room), body)
     return kept_id
@@ -70,13 +70,13 @@ def kept_votes(rating: RatingService, kept_id: str) -> KeptVotes:
     Raises:
         NotFoundError: there is none.
     """
-    found = None
+    row = None
     if _ID.fullmatch(kept_id):
         with rating.store().read() as connection:
-            found = store.find(connection, kept_id)
-    if found is None:
+            row = store.find(connection, kept_id)
+    if row is None:
         raise _unknown(kept_id)
-    head, body = found
+    head, body = row
     return KeptVotes(
         head.id, head.title, head.created, head.room, parse(VoteResult, json.loads(body), f"result {kept_id}")
     )
@@ -85,8 +85,8 @@ def kept_votes(rating: RatingService, kept_id: str) -> KeptVotes:
 def kept_lines(rating: RatingService) -> str:
     """All that is kept of the room of ``rating`` as JSON lines, in ASCII, for :func:`read_kept`."""
     with rating.store().read() as connection:
-        found = [store.find(connection, head.id) for head in store.heads(connection, rating.room)]
-    lines = (json.dumps({**asdict(head), "body": body}) for head, body in filter(None, found))
+        rows = [store.find(connection, head.id) for head in store.heads(connection, rating.room)]
+    lines = (json.dumps({**asdict(head), "body": body}) for head, body in filter(None, rows))
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -60,7 +60,7 @@ def restore(rating: RatingService, brought: ImportedVotes) -> ImportReport:
         rating.hold(connection)
         ids = _rater_ids(ballots.raters, rater_rows.all_raters(connection, rating.room))
         for taken in rater_rows.of_other_rooms(connection, rating.room, ids.values()):
-            ids = {brought: _here(found, rating.room) if found == taken else found for brought, found in ids.items()}
+            ids = {brought: _here(here, rating.room) if here == taken else here for brought, here in ids.items()}
         raters = [replace(r, id=ids[r.id], name=r.name or ids[r.id]) for r in ballots.raters]
         new_pairs = pair_rows.add_pairs(connection, rating.room, ballots.pairs)
         new_raters = rater_rows.add_raters(connection, rating.room, raters)

@@ -95,8 +95,8 @@ def result(run: RunView) -> str:
 
 def audit(notes: Sequence[str]) -> str:
     """What a look back at curves and measure finds, in amber; nothing where it finds nothing."""
-    found = [note for note in notes if note]
-    return _HTML.audit(found) if found else ""
+    given = [note for note in notes if note]
+    return _HTML.audit(given) if given else ""
 
 
 def rude_text(report: DetoxReport | None) -> str:

@@ -58,11 +58,11 @@ def _steps(
     from plotly.graph_objects import Figure, Scatter
 
     names = {adapter: shortened(name, _NAME) for adapter, name in adapters.items()}
-    found = curves(rows, names, value)
-    if not found:
+    drawn = curves(rows, names, value)
+    if not drawn:
         return None
     figure, colors = Figure(), cycle(_COLORS)
-    for curve in found:
+    for curve in drawn:
         count = len(curve.values)
         figure.add_trace(
             Scatter(

@@ -199,7 +199,7 @@ def _asked(services: Services, chosen: str, lines: str, file: str | None) -> tup
         data = services.datasets.get(chosen.removeprefix(OF_DATASET))
         numbered = enumerate(data.test_prompts, 1)
         return data.title, tuple(TestPrompt(str(number), text, data.language) for number, text in numbered)
-    found = next((one for one in prompt_sets() if one.id == chosen), None)
-    if found is None:
+    chosen_set = next((one for one in prompt_sets() if one.id == chosen), None)
+    if chosen_set is None:
         raise NotFoundError(f"There is no prompt set {str(chosen)[:60]!r}; choose one of the list.")
-    return found.title, found.prompts
+    return chosen_set.title, chosen_set.prompts

@@ -115,9 +115,9 @@ def translated_figure(figure: str) -> str:
     return json.dumps(walk(json.loads(figure)), ensure_ascii=False)
 
 
-def _text_in_html(found: re.Match[str]) -> str:
-    text = found[0].strip()
-    return found[0].replace(text, escape(said(unescape(text)))) if text else found[0]
+def _text_in_html(match: re.Match[str]) -> str:
+    text = match[0].strip()
+    return match[0].replace(text, escape(said(unescape(text)))) if text else match[0]
 
 
 def translate_outputs() -> None:

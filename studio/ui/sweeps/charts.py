@@ -23,17 +23,17 @@ def sweep_figure(view: SweepView) -> Figure | None:
     the blend where it was measured; None before the first measure."""
     from plotly.graph_objects import Figure, Scatter
 
-    found, sweep = levels(view), view.sweep
-    if not found:
+    measured, sweep = levels(view), view.sweep
+    if not measured:
         return None
     figure = Figure()
     ratios = sweep.axis == "ratio"
     numeric = sweep.axis != "loss"
-    lines = [(line, list(group)) for line, group in itertools.groupby(found, key=lambda level: level.line)]
+    lines = [(line, list(group)) for line, group in itertools.groupby(measured, key=lambda level: level.line)]
     if ratios:
         figure.add_trace(Scatter(x=[0, 1], y=[0, 1], mode="lines", name="asked for", line=REFERENCE, hoverinfo="skip"))
     else:
-        for asked in sorted({level.asked for level in found}):
+        for asked in sorted({level.asked for level in measured}):
             figure.add_hline(y=asked, line=REFERENCE, annotation_text=f"asked for {asked:.0%}", layer="below")
     for (line, group), color in zip(lines, itertools.cycle(_COLORS)):
         name = label(line or "trained")
@@ -109,7 +109,7 @@ def sweep_figure(view: SweepView) -> Figure | None:
     if ratios:
         figure.update_xaxes(range=[-0.04, 1.04], **SHARES)
     elif numeric:
-        at = sorted({level.at for level in found if not isinstance(level.at, str)})
+        at = sorted({level.at for level in measured if not isinstance(level.at, str)})
         figure.update_xaxes(type="log", tickvals=at, ticktext=[f"{one:g}" for one in at])
     return figure
 

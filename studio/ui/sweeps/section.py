@@ -239,17 +239,17 @@ def sweep_form(align: AlignForm, axis: str, listed: str, seeds: tuple[int, ...])
     if axis == "loss":
         return SweepForm(align, losses=tuple(texts), seeds=seeds)
     try:
-        found = [float(text) for text in texts]
+        values = [float(text) for text in texts]
     except ValueError:
         raise InputError(f"Values: {listed[:60]!r} must be numbers, separated by commas.") from None
-    if not all(map(math.isfinite, found)) or (axis == "data_size" and not all(one.is_integer() for one in found)):
+    if not all(map(math.isfinite, values)) or (axis == "data_size" and not all(one.is_integer() for one in values)):
         raise InputError(f"Values: {listed[:60]!r} must be {'whole ' if axis == 'data_size' else ''}numbers.")
     if axis == "data_size":
-        return SweepForm(align, data_sizes=tuple(map(int, found)), seeds=seeds)
+        return SweepForm(align, data_sizes=tuple(map(int, values)), seeds=seeds)
     return (
-        SweepForm(align, ratios=tuple(found), seeds=seeds)
+        SweepForm(align, ratios=tuple(values), seeds=seeds)
         if axis == "ratio"
-        else SweepForm(align, betas=tuple(found), seeds=seeds)
+        else SweepForm(align, betas=tuple(values), seeds=seeds)
     )
 
 

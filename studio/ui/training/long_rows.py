@@ -24,10 +24,10 @@ def bind_long_rows(
 
     def tell(*values: Any) -> str:
         try:
-            found = fit(*values)
+            fitted = fit(*values)
         except StudioError:  # what is wrong with the form is said where it stands
             return ""
-        return f"⚠️ {found}" if found is not None and str(found) else ""
+        return f"⚠️ {fitted}" if fitted is not None and str(fitted) else ""
 
     changes = [field.change for field in fields]
     gr.on(changes, guarded(tell), list(inputs), note, trigger_mode="always_last", **QUIET)

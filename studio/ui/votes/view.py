@@ -45,12 +45,12 @@ def preferences(report: VoteReport) -> Markup:
     )
 
 
-def counts(found: VoteResult) -> Markup:
+def counts(result: VoteResult) -> Markup:
     """What counts, what is left out, how many pairs are decided. Shown at all times, filters open or not."""
-    report = found.report
+    report = result.report
     lines = (
         reading.read_counts(report) if report.total else "",
-        reading.read_decisions(found.decided, found.min_votes),
+        reading.read_decisions(result.decided, result.min_votes),
         reading.read_reasons(report.reasons),
     )
     return _HTML.counts(report, [line for line in lines if line])

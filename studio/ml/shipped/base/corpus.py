@@ -318,8 +318,8 @@ def _halves(phrase: str, zh: bool) -> tuple[str, str]:
 def _words(language: Language, lists: list[Any]) -> list[str]:
     """Every word of four letters or more in ``lists``; for Chinese, which has no spaces, every run of two characters."""
     text = json.dumps(lists, ensure_ascii=False)
-    found = re.findall(r"(?=([\u4e00-\u9fff]{2}))" if language == "zh" else r"(?<![\w{])[a-z]{4,}(?![\w}])", text)
-    return sorted(set(found))
+    words = re.findall(r"(?=([\u4e00-\u9fff]{2}))" if language == "zh" else r"(?<![\w{])[a-z]{4,}(?![\w}])", text)
+    return sorted(set(words))
 
 
 _ONSETS = ["k", "s", "t", "n", "h", "m", "y", "r", "g", "z", "d", "b", "ky", "sh", "ch", "ts", "f", "j", "v", "l", "br"]

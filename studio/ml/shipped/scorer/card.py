@@ -40,12 +40,12 @@ class Measured:
     brier: float
 
 
-def measure(truth: Sequence[bool], found: Sequence[float]) -> Measured:
+def measure(truth: Sequence[bool], predicted: Sequence[float]) -> Measured:
     """Compare; both classes must occur."""
-    said = [p > 0.5 for p in found]
+    said = [p > 0.5 for p in predicted]
     hits = sum(t and s for t, s in zip(truth, said, strict=True))
-    high = [p for t, p in zip(truth, found, strict=True) if t]
-    low = [p for t, p in zip(truth, found, strict=True) if not t]
+    high = [p for t, p in zip(truth, predicted, strict=True) if t]
+    low = [p for t, p in zip(truth, predicted, strict=True) if not t]
     # The share of (toxic, clean) couples in the right order, ties one half: the area under the ROC curve.
     auc = sum((h > c) + 0.5 * (h == c) for h in high for c in low) / (len(high) * len(low))
     return Measured(
@@ -55,7 +55,7 @@ def measure(truth: Sequence[bool], found: Sequence[float]) -> Measured:
         precision=hits / max(1, sum(said)),
         recall=hits / sum(truth),
         auc=auc,
-        brier=sum((p - t) ** 2 for t, p in zip(truth, found, strict=True)) / len(truth),
+        brier=sum((p - t) ** 2 for t, p in zip(truth, predicted, strict=True)) / len(truth),
     )
 
 
@@ -76,11 +76,11 @@ def _probabilities(scorer: EmbeddedScorer, texts: Sequence[str]) -> list[float]:
 def tables(scorer: EmbeddedScorer) -> dict[str, str]:
     """The card's tables in Markdown, by the name that stands for each in its text."""
     sets = {language: test_set(language) for language in ("en", "zh")}
-    found = {language: _probabilities(scorer, [row["text"] for row in rows]) for language, rows in sets.items()}
+    predicted = {language: _probabilities(scorer, [row["text"] for row in rows]) for language, rows in sets.items()}
     library = json.loads(LIBRARY.read_text(encoding="utf-8"))["probabilities"]
     columns = [
-        ("this, English", sets["en"], found["en"]),
-        ("this, Chinese", sets["zh"], found["zh"]),
+        ("this, English", sets["en"], predicted["en"]),
+        ("this, Chinese", sets["zh"], predicted["zh"]),
         ("alt-profanity-check 1.9.1, English", sets["en"], library),
     ]
     answers = json.loads(ANSWERS.read_text(encoding="utf-8"))
@@ -160,8 +160,8 @@ def _kinds(columns: Sequence[tuple[str, list[dict[str, Any]], list[float]]]) -> 
     lines = []
     for kind, toxic in kinds:
         cells = []
-        for _, rows, found in columns:
-            said = [p > 0.5 for row, p in zip(rows, found, strict=True) if row["kind"] == kind]
+        for _, rows, predicted in columns:
+            said = [p > 0.5 for row, p in zip(rows, predicted, strict=True) if row["kind"] == kind]
             cells.append(f"{sum(s != toxic for s in said)} of {len(said)}")
         lines.append([f"{kind} ({'toxic' if toxic else 'clean'})", *cells])
     return _table(["wrong at .5", *(name for name, _, _ in columns)], lines)
@@ -171,8 +171,8 @@ def _bands(columns: Sequence[tuple[str, list[dict[str, Any]], list[float]]]) -> 
     lines = []
     for low, high in ((0.0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 1.01)):
         cells = []
-        for _, rows, found in columns:
-            inside = [row["toxic"] for row, p in zip(rows, found, strict=True) if low < p <= high or p == low == 0]
+        for _, rows, predicted in columns:
+            inside = [row["toxic"] for row, p in zip(rows, predicted, strict=True) if low < p <= high or p == low == 0]
             cells.append(f"{sum(inside)} of {len(inside)}")
         lines.append([f"{low:g} to {min(high, 1):g}", *cells])
     return _table(["truly toxic where it says", *(name for name, _, _ in columns)], lines)
@@ -192,16 +192,16 @@ def ask_base(folder: Path, n: int = 200, seed: int = 8) -> dict[str, Any]:
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for language in ("en", "zh"):
         lists = Lists(language)  # type: ignore[arg-type]
         insults = random.Random(seed).choices(lists.talk["rude"]["prompts"], k=n // 2)
         debate = [c.turns[0][0] for kind in ("topic", "open") for c in _ask(lists, kind, n // 4, seed, None, None)]
         answers = answer_all(model, tokenizer, [*insults, *debate], seed)
         rude = rude_of(lists)
-        found += [{"language": language, "answer": answer, "rude": rude(answer)} for answer in answers]
+        rows += [{"language": language, "answer": answer, "rude": rude(answer)} for answer in answers]
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    return {"base": digest, "answers": found}
+    return {"base": digest, "answers": rows}
 
 
 def card(scorer: EmbeddedScorer) -> str:

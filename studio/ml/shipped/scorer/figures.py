@@ -42,19 +42,19 @@ def measured_on(scorer: Scorer, folder: Path) -> dict[str, Any]:
         "polite-rude, English": polite_rude(folder, "en"),
         "polite-rude, Chinese": polite_rude(folder, "zh"),
     }
-    found = {name: _probabilities(scorer, rows) for name, rows in sets.items()}
+    predicted = {name: _probabilities(scorer, rows) for name, rows in sets.items()}
     kinds: dict[tuple[str, bool], list[bool]] = defaultdict(list)
-    for case, value in zip(cases, found["HateCheck without slurs"], strict=True):
+    for case, value in zip(cases, predicted["HateCheck without slurs"], strict=True):
         kinds[case.kind, case.toxic].append((value > 0.5) == case.toxic)
     reliable = ("ParaDetox, tenth held out", "COLD test, Traditional")
     return {
         "revision": scorer.info.revision,
-        "sets": {name: _figures(rows, found[name]) for name, rows in sets.items()},
+        "sets": {name: _figures(rows, predicted[name]) for name, rows in sets.items()},
         "hatecheck": [
             {"functionality": kind, "hateful": hateful, "n": len(right), "right": sum(right)}
             for (kind, hateful), right in kinds.items()
         ],
-        "reliability": {name: _reliability(sets[name], found[name]) for name in reliable},
+        "reliability": {name: _reliability(sets[name], predicted[name]) for name in reliable},
         "named": {text: round(scorer.score([text])[0].toxicity or 0.0, 3) for text in NAMED},
         "texts_per_second": _speed(scorer, [row.text for row in sets["ParaDetox, tenth held out"]]),
     }
@@ -64,27 +64,27 @@ def _probabilities(scorer: Scorer, rows: Sequence[Labelled]) -> list[float]:
     return [score.toxicity or 0.0 for score in scorer.score([row.text for row in rows])]
 
 
-def _figures(rows: Sequence[Labelled], found: Sequence[float]) -> dict[str, Any]:
+def _figures(rows: Sequence[Labelled], predicted: Sequence[float]) -> dict[str, Any]:
     from sklearn.metrics import brier_score_loss, roc_auc_score
 
     truth = [row.toxic for row in rows]
-    harmless = [value > 0.5 for value, toxic in zip(found, truth, strict=True) if not toxic]
-    rude = [value > 0.5 for value, toxic in zip(found, truth, strict=True) if toxic]
+    harmless = [value > 0.5 for value, toxic in zip(predicted, truth, strict=True) if not toxic]
+    rude = [value > 0.5 for value, toxic in zip(predicted, truth, strict=True) if toxic]
     return {
         "n": len(truth),
         "toxic": sum(truth),
-        "auc": round(float(roc_auc_score(truth, found)), 3),
+        "auc": round(float(roc_auc_score(truth, predicted)), 3),
         "right": sum(rude) + len(harmless) - sum(harmless),
         "harmless_over_half": round(sum(harmless) / len(harmless), 3),
         "toxic_over_half": round(sum(rude) / len(rude), 3),
-        "brier": round(float(brier_score_loss(truth, found)), 3),
+        "brier": round(float(brier_score_loss(truth, predicted)), 3),
     }
 
 
-def _reliability(rows: Sequence[Labelled], found: Sequence[float]) -> list[dict[str, Any]]:
+def _reliability(rows: Sequence[Labelled], predicted: Sequence[float]) -> list[dict[str, Any]]:
     """Per tenth of probability: how many texts, what the scorer says on average, what share is toxic."""
     bins: list[list[tuple[float, bool]]] = [[] for _ in range(_BINS)]
-    for row, value in zip(rows, found, strict=True):
+    for row, value in zip(rows, predicted, strict=True):
         bins[min(_BINS - 1, int(value * _BINS))].append((value, row.toxic))
     return [
         {

@@ -67,12 +67,12 @@ def _read(row: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _questions(row: Mapping[str, Any]) -> dict[str, str]:
     """Question -> column of its responses in a row of a flat table."""
-    found = {name.removesuffix(_FLAT): name for name in row if name.endswith(_FLAT)}
+    questions = {name.removesuffix(_FLAT): name for name in row if name.endswith(_FLAT)}
     for name, value in row.items():
         first = value[0] if isinstance(value, list) and value else None
         if isinstance(first, dict) and {"user_id", "value"} <= first.keys():
-            found[name] = name
-    return found
+            questions[name] = name
+    return questions
 
 
 def _record(row: RawRow) -> dict[str, Any]:

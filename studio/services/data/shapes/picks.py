@@ -100,11 +100,11 @@ def scored(field: str, answer: Sequence[str], score: Sequence[str], lower_is_bet
 
     def pick(fields: Fields) -> Answers:
         held, name = _list(fields, field), fields.name(field)
-        found = []
+        picks = []
         for item in held:
             text, mark = _held(item, answer, fields.where), _held(item, score, fields.where)
-            found.append((text, -mark if lower_is_better and _is_number(mark) else mark))
-        return _best_and_worst(fields.where, name, found)
+            picks.append((text, -mark if lower_is_better and _is_number(mark) else mark))
+        return _best_and_worst(fields.where, name, picks)
 
     return pick
 
@@ -153,9 +153,9 @@ def exported(fields: Fields) -> Answers:
 def numbered_names(fields: Fields) -> tuple[str, str] | None:
     """The names of the two answers that :func:`numbered` would read, as the file spells them; None where there are not just two
     of a kind."""
-    found = sorted(key for key in fields.keys if _NUMBERED.fullmatch(key))
-    stems = {key[:-1].rstrip("_") for key in found}
-    return (fields.name(found[0]), fields.name(found[1])) if len(found) == 2 and len(stems) == 1 else None
+    names = sorted(key for key in fields.keys if _NUMBERED.fullmatch(key))
+    stems = {key[:-1].rstrip("_") for key in names}
+    return (fields.name(names[0]), fields.name(names[1])) if len(names) == 2 and len(stems) == 1 else None
 
 
 def _better(fields: Fields, one: str, other: str) -> int:
@@ -198,8 +198,8 @@ def _better(fields: Fields, one: str, other: str) -> int:
     return 0
 
 
-def _best_and_worst(where: str, name: str, found: Sequence[tuple[Any, Any]]) -> Answers:
-    marked = [(text, float(mark)) for text, mark in found if _is_number(mark) and not is_absent(text)]
+def _best_and_worst(where: str, name: str, scored: Sequence[tuple[Any, Any]]) -> Answers:
+    marked = [(text, float(mark)) for text, mark in scored if _is_number(mark) and not is_absent(text)]
     if len(marked) < 2:
         raise DatasetError(f"{where}: {name} holds {len(marked)} answers with a rating; a preference needs two.")
     best = max(marked, key=lambda item: item[1])

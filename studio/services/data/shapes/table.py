@@ -146,8 +146,8 @@ def _shape_of(row: RawRow, loose: bool) -> Shape | None:
     fields = Fields(row.value, row.where, literal=False)
     if loose:
         halves = {frozenset(("chosen", "rejected")): "chosen", frozenset(("support", "oppose")): "support"}
-        found = next((first for pair, first in halves.items() if pair & fields.keys), None)
-        return next((shape for shape in SHAPES if found and shape.needs[-2:-1] == (found,)), None)
+        side = next((first for pair, first in halves.items() if pair & fields.keys), None)
+        return next((shape for shape in SHAPES if side and shape.needs[-2:-1] == (side,)), None)
     for shape in SHAPES:
         if all(any(name in fields for name in need.split("|")) for need in shape.needs) and _fits(shape, fields):
             return shape
@@ -211,14 +211,14 @@ def mapped(rows: Sequence[RawRow], mapping: Mapping[str, str], name: str) -> Sha
 
 def field_names(rows: Iterable[RawRow]) -> list[str]:
     """The fields of the rows in order of appearance, those within an object by path."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for row in rows:
         if isinstance(row.value, dict):
             for name, value in row.value.items():
-                found[str(name)] = None
+                names[str(name)] = None
                 if isinstance(value, dict):
-                    found.update(dict.fromkeys(f"{name}.{inner}" for inner in value))
-    return list(found)
+                    names.update(dict.fromkeys(f"{name}.{inner}" for inner in value))
+    return list(names)
 
 
 def listed_fields(rows: Sequence[RawRow]) -> str:

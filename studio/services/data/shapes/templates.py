@@ -31,8 +31,8 @@ _ASSISTANT = {"assistant", "model", "gpt", "response", "chatbot", "[/inst]"}
 
 def template_token(text: str) -> str:
     """The first token of a chat template in ``text``; empty where there is none."""
-    found = _ANY.search(text)
-    return found[0].strip()[:40] if found else ""
+    match = _ANY.search(text)
+    return match[0].strip()[:40] if match else ""
 
 
 def stripped(value: Any) -> Any:
