@@ -14,7 +14,6 @@ from studio.ui.compare.tab import build_compare_tab
 from studio.ui.guide.head import build_head
 from studio.ui.library.tab import build_library_tab
 from studio.ui.page.access import new_visitor
-from studio.ui.page.languages import build_switch
 from studio.ui.page.operator_box import build_operator_box
 from studio.ui.page.quiet import finish_page
 from studio.ui.page.shared import Shared
@@ -67,7 +66,6 @@ def build_app(services: Services) -> gr.Blocks:
         draft = gr.BrowserState(None, storage_key="alignment-studio-pairs", secret="alignment-studio")
         with gr.Row(elem_id="studio-head"):
             build_head()
-            build_switch()
             if not services.gate.open:
                 build_operator_box(services.gate, visitor, app)
         with gr.Row(elem_id="fetch-bar"):

@@ -98,8 +98,9 @@ def _sheets() -> tuple[str, list[str]]:
 
 @functools.cache
 def _scripts() -> str:
-    loader = Path(__file__).with_name("assets.js").read_text(encoding="utf-8")
-    return f"{loader.rstrip()}({json.dumps(_named('js', _SCRIPT))});"
+    # what the page's head brings comes after Gradio has looked which theme is asked for
+    theme, loader = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("theme.js", "assets.js"))
+    return f"{theme}{loader.rstrip()}({json.dumps(_named('js', _SCRIPT))});"
 
 
 def _file(text: str, suffix: str) -> str:

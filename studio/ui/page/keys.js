@@ -1,7 +1,7 @@
 // Fewer stops of the Tab key: tabs are one, so is the head of the page, within which the arrow keys move; and of a slider, which has a field
 // for its number, the field alone.
 (() => {
-    const GROUPS = [["[role=tablist]", "[role=tab]"], ["#studio-head", "#demo-start, #tour-start, [data-language]"]];
+    const GROUPS = [["[role=tablist]", "[role=tab]"], ["#studio-head", "#demo-start, #tour-start, #head-switches select"]];
     const STEPS = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
     const membersOf = (group, selector) => [...group.querySelectorAll(selector)].filter((one) => one.getClientRects().length);
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 
-from studio.i18n import ENGLISH, LANGUAGES, language, messages_in_html, said, wanted, words_of
+from studio.i18n import ENGLISH, language, messages_in_html, said, wanted, words_of
 from studio.services.glossary import meanings
 
 #: Properties that are texts of a component's own, and those of a component whose value is one.
@@ -142,13 +142,3 @@ def translate_outputs() -> None:
 
     postprocess.translates = True  # type: ignore[attr-defined]
     gr.Blocks.postprocess_data = postprocess  # type: ignore[method-assign]
-
-
-def build_switch() -> None:
-    """Draw the switch between languages; the page's script (``words.js``) remembers what is chosen and loads the page anew."""
-    options = "".join(f'<option value="{code}" lang="{code}">{name}</option>' for code, name in LANGUAGES.items())
-    gr.HTML(
-        f'<select class="language-switch" aria-label="Language · 語言 · 语言" data-language>{options}</select>',
-        padding=False,
-        elem_id="language-box",
-    )

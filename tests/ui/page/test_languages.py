@@ -15,8 +15,9 @@ from studio.config import Settings
 from studio.errors import InputError
 from studio.i18n import speaking
 from studio.services import Services
+from studio.ui.guide.head import build_head
 from studio.ui.page.guard import guarded
-from studio.ui.page.languages import build_switch, translated_page
+from studio.ui.page.languages import translated_page
 from studio.ui.page.shared import Shared
 from studio.ui.shell import build_app
 from tests.helpers.pages import section_page, toast
@@ -67,7 +68,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def section(services: Services, shared: Shared, app: gr.Blocks) -> None:
     """A line that an event says, and an event that is refused."""
-    build_switch()
+    build_head()
     line = gr.Markdown("There is no test prompt.", elem_id="line")
     rows = gr.Dataframe(headers=["Prompt", "State"], elem_id="rows")
 
@@ -104,3 +105,22 @@ def test_browser_language_and_the_switch(
         page.select_option("[data-language]", "en")
         page.locator("#line", has_text="There is no test prompt.").wait_for()
         assert "tab=align" in page.url
+
+
+def test_browser_theme_is_remembered(open_page: Any, services: Services) -> None:
+    switch, dark = "[data-theme-switch]", "body.dark #line"
+    with section_page(services, {"Align": section}) as url:
+        page = open_page(f"{url}?tab=align", color_scheme="light")
+        page.locator("body:not(.dark) #line").wait_for()
+        page.select_option(switch, "dark")
+        page.locator(dark).wait_for()
+        assert "tab=align" in page.url
+        page.goto(url)
+        page.locator(dark).wait_for()
+        assert page.locator(switch).input_value() == "dark"
+        page.select_option(switch, "")
+        page.locator("body:not(.dark) #line").wait_for()
+        page.goto(url)
+        page.locator("body:not(.dark) #line").wait_for()
+        page.emulate_media(color_scheme="dark")
+        page.locator(dark).wait_for()
