@@ -3,7 +3,7 @@
 And Gradio's styles and small scripts as one file each: a page would ask for some eighty, a few for each kind of component it holds.
 What it would load stands in a table in Gradio's script ``core-*.js``. Gradio asks for a style sheet unless the page has a link to it,
 so the page has one for each, disabled, which a browser does not follow, and one to them all. Small scripts come as texts; an import map
-leads the browser to them (``assets.js``). What neither holds, and all of it in a browser without import maps, is loaded as ever.
+leads the browser to them (``assets.js``), and to a quicker ``core-*.js`` (:mod:`studio.ui.page.lookups`). What neither holds, and all of it in a browser without import maps, is loaded as ever.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.i18n import LANGUAGES, language
 from studio.ui.page.languages import translated_page
+from studio.ui.page.lookups import core_script
 from studio.ui.page.theme import ASSETS
 
 #: Bytes of a sheet and of a script at most: few of the larger ones are needed, and these are worth a request.
@@ -99,7 +100,9 @@ def _sheets() -> tuple[str, list[str]]:
 @functools.cache
 def _scripts() -> str:
     loader = Path(__file__).with_name("assets.js").read_text(encoding="utf-8")
-    return f"{loader.rstrip()}({json.dumps(_named('js', _SCRIPT))});"
+    name, other, _ = core_script()
+    moved = {name: other} if name else {}
+    return f"{loader.rstrip()}({json.dumps(_named('js', _SCRIPT))}, {json.dumps(moved)});"
 
 
 def _file(text: str, suffix: str) -> str:
@@ -117,12 +120,17 @@ def with_assets(html: str) -> str:
 
 
 def asset_routes() -> list[BaseRoute]:
-    """The routes of the two files, for ``launch(app_kwargs={"routes": ...})``."""
-    return [_route(_sheets()[0], "css", "text/css"), _route(_scripts(), "js", "text/javascript")]
+    """The routes of these files, for ``launch(app_kwargs={"routes": ...})``."""
+    sheet, scripts, (_, core, text) = _sheets()[0], _scripts(), core_script()
+    routes: list[BaseRoute] = [
+        _route(_file(sheet, "css"), sheet, "css"),
+        _route(_file(scripts, "js"), scripts, "javascript"),
+    ]
+    return [*routes, _route(f"assets/{core}", text, "javascript")] if core else routes
 
 
-def _route(text: str, suffix: str, media_type: str) -> Route:
+def _route(path: str, text: str, kind: str) -> Route:
     async def answer(request: Request) -> Response:
-        return Response(text, media_type=media_type, headers={"Cache-Control": FOR_EVER})
+        return Response(text, media_type=f"text/{kind}", headers={"Cache-Control": FOR_EVER})
 
-    return Route(f"/{_file(text, suffix)}", answer, methods=["GET"])
+    return Route(f"/{path}", answer, methods=["GET"])
