@@ -3,7 +3,12 @@
 And Gradio's styles and small scripts as one file each: a page would ask for some eighty, a few for each kind of component it holds.
 What it would load stands in a table in Gradio's script ``core-*.js``. Gradio asks for a style sheet unless the page has a link to it,
 so the page has one for each, disabled, which a browser does not follow, and one to them all. Small scripts come as texts; an import map
-leads the browser to them (``assets.js``), and to a quicker ``core-*.js`` (:mod:`studio.ui.page.lookups`). What neither holds, and all of it in a browser without import maps, is loaded as ever.
+leads the browser to them (``assets.js``). What neither holds, and all of it in a browser without import maps, is loaded as ever.
+
+The map leads to another ``core-*.js``, too. Gradio's finds a component by a walk from the top through all of them, for each component
+that an event tells, at each message of any event; and as the page is loaded it goes through all events for each component. With a
+thousand components that was two thirds of what loading the page cost a browser, and nearly all of what watching a run did.
+``lookups.js`` does both at once. Where another version of Gradio words them otherwise, its script is served as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +29,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.i18n import LANGUAGES, language
 from studio.ui.page.languages import translated_page
-from studio.ui.page.lookups import core_script
 from studio.ui.page.theme import ASSETS
 
 #: Bytes of a sheet and of a script at most: few of the larger ones are needed, and these are worth a request.
@@ -35,6 +39,16 @@ FOR_EVER = "public, max-age=31536000, immutable"
 KEPT = 8 * len(LANGUAGES)
 #: What of a request stands in the page: the address it was asked for by.
 _NAMED = ("host", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-prefix")
+#: What ``lookups.js`` does instead: a component of the page by its id, a function of any name; the names of a component's events, a method.
+FIND = re.compile(
+    r"function (?P<find>[\w$]+)\((?P<node>[\w$]+),(?P<id>[\w$]+)\)\{if\((?P=node)\.id===(?P=id)\)return (?P=node);"
+    r"if\((?P=node)\.children\)for\(let (?P<child>[\w$]+) of (?P=node)\.children\)"
+    r"\{let (?P<found>[\w$]+)=(?P=find)\((?P=child),(?P=id)\);if\((?P=found)\)return (?P=found)\}return null\}"
+)
+ATTACH = re.compile(
+    r"find_attached_events\((?P<node>[\w$]+),(?P<events>[\w$]+)\)\{let (?P<names>[\w$]+)=(?P=events)\.filter\(.{0,200}?\.filter\(Boolean\);"
+    r"return (?P=node)\.props\.shared_props\.attached_events=(?P=names),(?P=node)\}"
+)
 
 
 class FirstPage:
@@ -117,6 +131,25 @@ def with_assets(html: str) -> str:
     html = html.replace('<script type="module"', f'<script src="./{script}"></script><script type="module"', 1)
     # behind the sheet that all others add to
     return html.replace("</head>", f'<link rel="stylesheet" href="./{style}">{disabled}</head>', 1)
+
+
+def with_lookups(script: str) -> str:
+    """Gradio's ``core-*.js`` with ours; as it is where its own are not to be found."""
+    if len(FIND.findall(script)) != 1 or len(ATTACH.findall(script)) != 1:
+        return script
+    script = FIND.sub(r"function \g<find>(root, id) { return studioFind(root, id); }", script)
+    script = ATTACH.sub("find_attached_events(node, events) { return studioAttach(node, events); }", script)
+    return Path(__file__).with_name("lookups.js").read_text(encoding="utf-8") + script
+
+
+@functools.cache
+def core_script() -> tuple[str, str, str]:
+    """Gradio's name of the script, the name it has here, and its text; all empty where it is served as it is."""
+    for path in ASSETS.glob("core-*.js"):
+        text = path.read_text(encoding="utf-8")
+        if (now := with_lookups(text)) != text:
+            return path.name, f"{path.stem}-{hashlib.sha256(now.encode()).hexdigest()[:12]}.js", now
+    return "", "", ""
 
 
 def asset_routes() -> list[BaseRoute]:

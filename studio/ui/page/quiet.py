@@ -2,7 +2,7 @@
 is drawn at one time come by one event, since each is a request that waits in the queue.
 
 Gradio's page tells every component that an event ever reported to of each message of any event, though it finds one at once
-(lookups.py); with hundreds of components what happens unseen has to be rare.
+(lookups.js); with hundreds of components what happens unseen has to be rare.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from studio.config import ROOT, Settings
-from studio.ui.page.lookups import core_script
+from studio.ui.page.first_page import core_script
 from tests.helpers.pages import scroll_to
 
 pytestmark = pytest.mark.timeout(900)

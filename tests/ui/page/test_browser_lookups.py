@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from studio.ui.page import lookups
-from studio.ui.page.theme import ASSETS
+from studio.ui.page import first_page
 
 #: Asks both for every place of a tree, before and after it changes, and for one that is not there.
-COMPARE = """() => {
-    const old = (() => { %(old)s; return { find: %(find)s, attach: ({ %(old_attach)s }).find_attached_events }; })();
-    const now = (() => { %(now)s; return { find: %(find)s, attach: ({ %(now_attach)s }).find_attached_events }; })();
+COMPARE = """([theirs, ours, name]) => {
+    const made = (script) => new Function(`${script} return { find: ${name}, attach: page.find_attached_events };`)();
+    const old = made(theirs), now = made(ours);
     const node = (id, ...children) => ({ id, children, props: { shared_props: {} } });
     const page = node(0, node(1), node(2, node(3, node(4), node(5)), node(6)), node(7, node(5)), { id: 8 });
     const wrong = [];
@@ -36,21 +35,15 @@ COMPARE = """() => {
 
 
 def test_they_find_the_same(chromium: Any) -> None:
-    (script,) = [path.read_text(encoding="utf-8") for path in ASSETS.glob("core-*.js")]
-    find, attach = lookups._FIND.search(script), lookups._ATTACH.search(script)
-    assert find, "this version of Gradio words it otherwise: see lookups.py"
+    (script,) = [path.read_text(encoding="utf-8") for path in first_page.ASSETS.glob("core-*.js")]
+    find, attach = first_page.FIND.search(script), first_page.ATTACH.search(script)
+    assert find, "this version of Gradio words it otherwise: see first_page.py"
     assert attach
+    theirs = f"{find[0]} const page = {{ {attach[0]} }};"
     page = chromium.new_page()
-    asked = COMPARE % {
-        "old": find[0],
-        "now": lookups._FIND_NOW % find.groupdict(),
-        "find": find["find"],
-        "old_attach": attach[0],
-        "now_attach": lookups._ATTACH_NOW,
-    }
-    assert page.evaluate(asked) == []
+    assert page.evaluate(COMPARE, [theirs, first_page.with_lookups(theirs), find["find"]]) == []
     page.close()
 
 
 def test_a_script_that_words_them_otherwise_stays_as_it_is() -> None:
-    assert lookups.shortened("function Z(e,t){return e}") == "function Z(e,t){return e}"
+    assert first_page.with_lookups("function Z(e,t){return e}") == "function Z(e,t){return e}"
