@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,21 @@ from tests.fixtures.browser import chromium as chromium  # here: one browser a s
 from tests.fixtures.store import postgres_url as postgres_url  # here: one server a session
 from tests.helpers.chat_models import EMBEDDED
 from tests.helpers.ray_cluster import cluster as cluster  # here: one cluster a session
+
+
+@pytest.fixture(scope="session")
+def frozen() -> set[str]:
+    """The modules whose objects are not looked at by the garbage collector."""
+    return set()
+
+
+@pytest.fixture(autouse=True)
+def leave_what_is_imported(frozen: set[str]) -> None:
+    """Have the garbage collector pass over what is imported, once much is: to go through that is half of a tiny training."""
+    if len(sys.modules) > len(frozen) + 200:
+        gc.collect()
+        gc.freeze()
+        frozen.update(sys.modules)
 
 
 @pytest.fixture

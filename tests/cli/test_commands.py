@@ -204,7 +204,7 @@ def test_control_c_stops_and_keeps(cli: Settings) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, dict[str, Any], str]]:
     """A real run of the embedded base through the command line: settings, its JSON, its stderr."""
     settings = settings_in(tmp_path_factory.mktemp("cli"))
-    process = start(settings, *ALIGN, "--data-size", "16", "--epochs", "2", "--json")
+    process = start(settings, *ALIGN, "--data-size", "16", "--epochs", "2", "--measured-answers", "8", "--json")
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     yield settings, json.loads(out.splitlines()[-1]), err
@@ -335,7 +335,7 @@ def test_a_run_survives_its_starter_and_is_resumed_after_its_own_death(
     settings = trained[0]
     services = build_services(settings)
     known = set(services.runs.ids())
-    starter = start(settings, *ALIGN, "--data-size", "16")
+    starter = start(settings, *ALIGN, "--data-size", "16", "--measured-answers", "0")
     wait_until(lambda: set(services.runs.ids()) - known, timeout=120)
     (run_id,) = set(services.runs.ids()) - known
     folder = settings.adapters_dir / run_id

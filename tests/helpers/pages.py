@@ -59,15 +59,22 @@ def section_app(services: Services, tabs: Mapping[str, Builder], finished: bool 
 
 
 @contextlib.contextmanager
-def section_page(services: Services, tabs: Mapping[str, Builder]) -> Iterator[str]:
-    """The address of :func:`section_app`, served."""
-    app = section_app(services, tabs)
+def served(app: gr.Blocks, services: Services) -> Iterator[str]:
+    """The address of a page that is served as the studio serves its own."""
     open_queue(app, services.gate)
     _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
     try:
         yield url
     finally:
+        app.server.force_exit = True  # else five seconds for the streams of a browser that still shows it
         app.close()
+
+
+@contextlib.contextmanager
+def section_page(services: Services, tabs: Mapping[str, Builder]) -> Iterator[str]:
+    """The address of :func:`section_app`, served."""
+    with served(section_app(services, tabs), services) as url:
+        yield url
 
 
 def toast(page: Any, text: str) -> None:

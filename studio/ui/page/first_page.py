@@ -4,6 +4,11 @@ And Gradio's styles and small scripts as one file each: a page would ask for som
 What it would load stands in a table in Gradio's script ``core-*.js``. Gradio asks for a style sheet unless the page has a link to it,
 so the page has one for each, disabled, which a browser does not follow, and one to them all. Small scripts come as texts; an import map
 leads the browser to them (``assets.js``). What neither holds, and all of it in a browser without import maps, is loaded as ever.
+
+The map leads to another ``core-*.js``, too. Gradio's finds a component by a walk from the top through all of them, for each component
+that an event tells, at each message of any event; and as the page is loaded it goes through all events for each component. With a
+thousand components that was two thirds of what loading the page cost a browser, and nearly all of what watching a run did.
+``lookups.js`` does both at once. Where another version of Gradio words them otherwise, its script is served as it is.
 """
 
 from __future__ import annotations
@@ -34,6 +39,16 @@ FOR_EVER = "public, max-age=31536000, immutable"
 KEPT = 8 * len(LANGUAGES)
 #: What of a request stands in the page: the address it was asked for by.
 _NAMED = ("host", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-prefix")
+#: What ``lookups.js`` does instead: a component of the page by its id, a function of any name; the names of a component's events, a method.
+FIND = re.compile(
+    r"function (?P<find>[\w$]+)\((?P<node>[\w$]+),(?P<id>[\w$]+)\)\{if\((?P=node)\.id===(?P=id)\)return (?P=node);"
+    r"if\((?P=node)\.children\)for\(let (?P<child>[\w$]+) of (?P=node)\.children\)"
+    r"\{let (?P<found>[\w$]+)=(?P=find)\((?P=child),(?P=id)\);if\((?P=found)\)return (?P=found)\}return null\}"
+)
+ATTACH = re.compile(
+    r"find_attached_events\((?P<node>[\w$]+),(?P<events>[\w$]+)\)\{let (?P<names>[\w$]+)=(?P=events)\.filter\(.{0,200}?\.filter\(Boolean\);"
+    r"return (?P=node)\.props\.shared_props\.attached_events=(?P=names),(?P=node)\}"
+)
 
 
 class FirstPage:
@@ -98,9 +113,11 @@ def _sheets() -> tuple[str, list[str]]:
 
 @functools.cache
 def _scripts() -> str:
-    # what the page's head brings comes after Gradio has looked which theme is asked for
+    # Gradio looks for the theme that is asked for as its scripts are read: what the page's head brings comes too late for that
     theme, loader = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("theme.js", "assets.js"))
-    return f"{theme}{loader.rstrip()}({json.dumps(_named('js', _SCRIPT))});"
+    name, other, _ = core_script()
+    moved = {name: other} if name else {}
+    return f"{theme}{loader.rstrip()}({json.dumps(_named('js', _SCRIPT))}, {json.dumps(moved)});"
 
 
 def _file(text: str, suffix: str) -> str:
@@ -117,13 +134,37 @@ def with_assets(html: str) -> str:
     return html.replace("</head>", f'<link rel="stylesheet" href="./{style}">{disabled}</head>', 1)
 
 
+def with_lookups(script: str) -> str:
+    """Gradio's ``core-*.js`` with ours; as it is where its own are not to be found."""
+    if len(FIND.findall(script)) != 1 or len(ATTACH.findall(script)) != 1:
+        return script
+    script = FIND.sub(r"function \g<find>(root, id) { return studioFind(root, id); }", script)
+    script = ATTACH.sub("find_attached_events(node, events) { return studioAttach(node, events); }", script)
+    return Path(__file__).with_name("lookups.js").read_text(encoding="utf-8") + script
+
+
+@functools.cache
+def core_script() -> tuple[str, str, str]:
+    """Gradio's name of the script, the name it has here, and its text; all empty where it is served as it is."""
+    for path in ASSETS.glob("core-*.js"):
+        text = path.read_text(encoding="utf-8")
+        if (now := with_lookups(text)) != text:
+            return path.name, f"{path.stem}-{hashlib.sha256(now.encode()).hexdigest()[:12]}.js", now
+    return "", "", ""
+
+
 def asset_routes() -> list[BaseRoute]:
-    """The routes of the two files, for ``launch(app_kwargs={"routes": ...})``."""
-    return [_route(_sheets()[0], "css", "text/css"), _route(_scripts(), "js", "text/javascript")]
+    """The routes of these files, for ``launch(app_kwargs={"routes": ...})``."""
+    sheet, scripts, (_, core, text) = _sheets()[0], _scripts(), core_script()
+    routes: list[BaseRoute] = [
+        _route(_file(sheet, "css"), sheet, "css"),
+        _route(_file(scripts, "js"), scripts, "javascript"),
+    ]
+    return [*routes, _route(f"assets/{core}", text, "javascript")] if core else routes
 
 
-def _route(text: str, suffix: str, media_type: str) -> Route:
+def _route(path: str, text: str, kind: str) -> Route:
     async def answer(request: Request) -> Response:
-        return Response(text, media_type=media_type, headers={"Cache-Control": FOR_EVER})
+        return Response(text, media_type=f"text/{kind}", headers={"Cache-Control": FOR_EVER})
 
-    return Route(f"/{_file(text, suffix)}", answer, methods=["GET"])
+    return Route(f"/{path}", answer, methods=["GET"])

@@ -1,8 +1,8 @@
 """Keeps what nobody sees from costing anything: progress that is not shown, timers and lists of tabs that are not open; and has what
 is drawn at one time come by one event, since each is a request that waits in the queue.
 
-Gradio's page finds a component by a walk through the whole page, and does so many times an event; with hundreds of
-components what happens unseen has to be rare.
+Gradio's page tells every component that an event ever reported to of each message of any event, though it finds one at once
+(lookups.js); with hundreds of components what happens unseen has to be rare.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ def finish_page(app: gr.Blocks, shared: Shared) -> None:
 def quieten(app: gr.Blocks, keeper: Component) -> None:
     """Have events that show no progress tell ``keeper`` alone how they stand.
 
-    At each message of any event the page tells every component that an event ever reported to. The walk to it begins at the
-    top, so ``keeper`` is best the first component of the page.
+    At each message of any event the page tells every component that an event ever reported to.
     """
     for event in app.fns.values():
         if event.show_progress == "hidden":

@@ -10,7 +10,7 @@ import pytest
 from studio.domain.data import Message
 from studio.errors import InputError, ModelLoadError
 from studio.ml.chat import bases
-from studio.ml.chat.bases import MAX_ADAPTERS, MAX_BASES
+from studio.ml.chat.bases import MAX_BASES
 from studio.ml.chat.engine import BaseSource, ChatEngine, GenRow
 from studio.ml.lora.mixed import RowGroup, attached, read_adapter
 from studio.ml.models.loading import load_model
@@ -141,13 +141,16 @@ def test_adapters_that_do_not_fit_are_refused(engine: ChatEngine, base: Path, tm
 # -- memory and identity ----------------------------------------------------------------------------------------------
 
 
-def test_adapters_unused_for_longest_leave_first(engine: ChatEngine, base: Path, folders: dict[str, Path]) -> None:
+def test_adapters_unused_for_longest_leave_first(
+    engine: ChatEngine, base: Path, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studio.ml.chat.bases.MAX_ADAPTERS", 3)
     one = source(base)
-    for i in range(MAX_ADAPTERS):
+    for i in range(3):
         engine.ensure_adapter(one, f"copy-{i}", folders["run-0"])
     engine.ensure_adapter(one, "copy-0", folders["run-0"])
     engine.ensure_adapter(one, "new", folders["run-1"])
-    assert len(engine.adapters) == MAX_ADAPTERS
+    assert len(engine.adapters) == 3
     assert engine.adapters[-2:] == ("copy-0", "new")
     assert "copy-1" not in engine.adapters
     for name in engine.adapters:

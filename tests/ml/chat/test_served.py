@@ -16,7 +16,6 @@ from studio.domain.data import Message
 from studio.domain.runs import BaseModelRef
 from studio.errors import ChatServerError
 from studio.ml.chat import server as requests
-from studio.ml.chat.bases import MAX_ADAPTERS
 from studio.ml.chat.request import BaseSource, GenRow
 from studio.ml.chat.served import ServedAnswerer
 from studio.ml.chat.server import ChatServer
@@ -147,15 +146,20 @@ def test_adapters_are_loaded_once_and_unloaded_at_the_end(
 
 
 def test_adapters_unused_for_longest_leave_first(
-    answerer: ServedAnswerer, server: AnswerServer, base: Path, folders: dict[str, Path]
+    answerer: ServedAnswerer,
+    server: AnswerServer,
+    base: Path,
+    folders: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("studio.ml.chat.served_adapters.MAX_ADAPTERS", 3)
     short = replace(GREEDY, max_new_tokens=1)
-    strengths = [1 + number / 100 for number in range(MAX_ADAPTERS + 1)]
+    strengths = [1 + number / 100 for number in range(4)]
     for strength in strengths:
         texts(answerer, source(base), [GenRow(ASK, "run-0", strength=strength)], folders, short)
-    assert len(server.loaded) == MAX_ADAPTERS
+    assert len(server.loaded) == 3
     texts(answerer, source(base), [GenRow(ASK, "run-0", strength=s) for s in strengths[1:]], folders, short)
-    assert len(server.paths(LOAD)) == MAX_ADAPTERS + 1
+    assert len(server.paths(LOAD)) == 4
 
 
 def test_a_server_started_anew_is_given_its_adapters_again(

@@ -198,7 +198,10 @@ def test_a_broken_cache_file_is_built_anew(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("dropout", "replay"), [(0.0, 0.0), (0.1, 0.0), (0.0, 0.5)])
-def test_a_resumed_run_goes_on_exactly(base: Path, tmp_path: Path, dropout: float, replay: float) -> None:
+def test_a_resumed_run_goes_on_exactly(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dropout: float, replay: float
+) -> None:
+    monkeypatch.setattr("studio.ml.dpo.replay.ANSWER_TOKENS", 16)
     settings = {
         "epochs": 3,
         "learning_rate": 5e-3,

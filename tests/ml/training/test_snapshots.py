@@ -13,6 +13,7 @@ import pytest
 
 from studio.domain.events import SampleEvent
 from studio.domain.settings import LoraSettings
+from studio.ml.dpo import observer
 from studio.ml.dpo.run import train_dpo
 from studio.ml.lora.snapshots import IN_USE_S, Snapshots, kept_steps, mark_used, step_folder
 from studio.ml.measure.answers import greedy_answers
@@ -37,7 +38,9 @@ def test_a_run_keeps_its_adapter_at_the_steps_of_the_film(
         film = [event for event in told if isinstance(event, SampleEvent) and event.step == step]
         model, tokenizer = load(base)
         then = PeftModel.from_pretrained(model, step_folder(job.folder, step)).eval()
-        assert greedy_answers(then, tokenizer, [f.prompt for f in film], "", 64) == [f.answer for f in film]
+        assert greedy_answers(then, tokenizer, [f.prompt for f in film], "", observer.ANSWER_TOKENS) == [
+            f.answer for f in film
+        ]
     assert not list((job.folder / "steps").glob(".*"))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from studio.errors import ConflictError, DatasetError, InputError, NotFoundError
 from studio.services import Services, build_services
 from studio.services.compare.panes import PaneChat
 from studio.services.files.records import write_record
-from studio.services.recipes.queue import trainer_environment
+from studio.services.recipes.queue import release_trainer, trainer_environment
 from studio.services.reward.best_of import DRAWN, SIZES, BestOfForm, read_best_of
 from studio.services.reward.data import heldout_rows
 from studio.services.reward.reading import claim, read_reward
@@ -33,7 +32,7 @@ from studio.services.runs.events import drop_superseded
 from studio.services.runs.status import StopRequest, read_status
 from studio.services.scoring.service import ranking, sigmoid
 from studio.services.statistics.intervals import wilson
-from studio.services.worker.run import cold_command, recipe_rows
+from studio.services.worker.run import recipe_rows
 from studio.ui.reward import view as reward_view
 from studio.ui.reward.best_of_box import best_of_figure
 from tests.helpers.services import opened, settings_in
@@ -115,13 +114,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def services(home: Settings) -> Iterator[Services]:
     with opened(home) as made:
         yield made
+    release_trainer(home)
 
 
 def carry_out(services: Services, run_id: str) -> None:
-    """The run in a worker process of its own, as where forking is not possible."""
-    folder = services.runs.folder(run_id)
-    done = subprocess.run(cold_command(folder), cwd=ROOT, env=trainer_environment(services.settings), timeout=900)
-    assert done.returncode == 0, (folder / "log.txt").read_text()
+    """The run to its end by the trainer, which stays warm for the next."""
+    services.queue.wait(run_id, lambda event: None)
 
 
 def short(form: RewardForm, **changes: Any) -> RewardForm:
@@ -132,7 +130,7 @@ def short(form: RewardForm, **changes: Any) -> RewardForm:
 def trained(services: Services) -> str:
     """A run on votes, stopped after its first step, resumed, done."""
     patch = pytest.MonkeyPatch()
-    patch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)  # the worker is started by hand
+    patch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)  # it is to find the stop request
     try:
         with pytest.raises(DatasetError, match="strict majority"):
             services.reward.start(RewardForm.from_preset("embedded", "embedded", votes=True))
@@ -196,12 +194,11 @@ def test_new_votes_are_counted_until_a_run_has_them(services: Services, trained:
     assert again.settings == services.runs.get(trained).recipe.settings
 
 
-def test_the_learning_curve_is_made_of_runs_on_parts_of_the_same_pairs(
-    services: Services, trained: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)
+def test_the_learning_curve_is_made_of_runs_on_parts_of_the_same_pairs(services: Services, trained: str) -> None:
     assert services.reward.result(trained)["curve"] is None
-    ids = services.reward.start_curve(short(RewardForm.from_preset("embedded", "embedded", votes=True)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("studio.services.runs.queue.ensure_trainer", lambda settings: None)
+        ids = services.reward.start_curve(short(RewardForm.from_preset("embedded", "embedded", votes=True)))
     parts = [RewardRecipe.of(services.runs.get(run_id).recipe) for run_id in ids]
     assert [recipe.data_size for recipe in parts] == [5, 10, 20]
     assert set(parts[0].row_ids) < set(parts[1].row_ids) < set(parts[2].row_ids)
@@ -210,6 +207,7 @@ def test_the_learning_curve_is_made_of_runs_on_parts_of_the_same_pairs(
     for run_id in ids[1:]:
         services.runs.stop(run_id, "discard")
     carry_out(services, ids[0])
+    release_trainer(services.settings)  # what the next tests queue is to wait
     curve = services.reward.result(ids[0])["curve"]
     assert [(point["rows"], point["run"]) for point in curve["points"]] == [(5, ids[0]), (20, trained)]
     assert "held-out pairs" in curve["more_votes"]

@@ -10,10 +10,9 @@ import httpx
 import pytest
 
 from studio.errors import InputError
-from studio.ui.launch import page_options
 from studio.ui.page.arguments import checked
-from studio.ui.page.lines import open_queue
 from studio.ui.shell import build_app
+from tests.helpers.pages import served
 from tests.helpers.services import opened, settings_in
 
 GENERATE = ["Hello?", ["base"], "", 0.8, 0.95, 4, 1, "embedded"]
@@ -68,13 +67,12 @@ ODD = [
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """One client for all tests: to make one costs more than a call."""
-    with opened(settings_in(tmp_path_factory.mktemp("studio"))) as services:
-        app = build_app(services)
-        open_queue(app, services.gate)
-        _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
-        with httpx.Client(base_url=url, timeout=120) as client:
-            yield client
-        app.close()
+    with (
+        opened(settings_in(tmp_path_factory.mktemp("studio"))) as services,
+        served(build_app(services), services) as url,
+        httpx.Client(base_url=url, timeout=120) as client,
+    ):
+        yield client
 
 
 def call(http: httpx.Client, name: str, values: list[Any]) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from studio.config import ROOT, Settings
+from studio.ui.page.first_page import core_script
 from tests.helpers.pages import scroll_to
 
 pytestmark = pytest.mark.timeout(900)
@@ -66,6 +67,9 @@ def test_a_page_asks_for_little_and_train_is_eight_stops_away(
     assert len(traffic.paths) <= REQUESTS, count
     assert sum(path.endswith("/queue/join") for path in traffic.paths) <= EVENTS, count
     assert traffic.bytes <= BYTES
+    assert [path.rpartition("/")[2] for path in traffic.paths if "/core-" in path and path.endswith(".js")] == [
+        core_script()[1]
+    ]
 
     stops = []
     while "train" not in stops and len(stops) < 30:

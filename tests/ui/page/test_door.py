@@ -19,7 +19,7 @@ from studio.ui.launch import page_options
 from studio.ui.page.access import Visitor, address_of, new_visitor, require_operator
 from studio.ui.page.door import MAX_BODY, MAX_PARTS, known_names, name_of
 from studio.ui.page.guard import guarded
-from studio.ui.page.lines import open_queue
+from tests.helpers.pages import served
 
 PASSWORD = "a password of the operator"
 
@@ -54,10 +54,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         gr.Button(elem_id="act").click(guarded(act), [visitor, box], box)
         gr.Button(elem_id="stream").click(guarded(stream), visitor, box)
         gr.Button(elem_id="where").click(where, visitor, box)
-    open_queue(app, services.gate)
-    _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
-    yield url
-    app.close()
+    with served(app, services) as url:
+        yield url
 
 
 @pytest.fixture

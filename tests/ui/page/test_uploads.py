@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,7 @@ from studio.services import build_services
 from studio.ui.page.uploads import UploadBounds, remove_old, temporary_folder
 from studio.ui.shell import build_app
 from tests.helpers.runs import command_environment
+from tests.helpers.sweeps import no_trainer
 from tests.helpers.waiting import wait_until
 
 
@@ -95,8 +97,14 @@ def test_what_a_killed_server_left_goes_with_the_next_start(tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == [other]
 
 
+@pytest.fixture
+def nothing_trains(settings: Settings) -> Iterator[None]:
+    with no_trainer(settings):
+        yield
+
+
 def test_servers_that_start_together_have_a_port_each_and_leave_nothing_when_told_to_end(
-    settings: Settings, tmp_path: Path
+    nothing_trains: None, settings: Settings, tmp_path: Path
 ) -> None:
     homes = {number: tmp_path / number.name for number in (signal.SIGTERM, signal.SIGINT)}
     servers = {

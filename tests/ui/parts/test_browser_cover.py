@@ -58,6 +58,7 @@ def cover_url() -> Iterator[str]:
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, theme=theme(), css_paths=[*CSS_FILES]
     )
     yield url
+    app.server.force_exit = True  # the page is still open
     app.close()
 
 

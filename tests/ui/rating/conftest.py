@@ -12,7 +12,7 @@ from studio.services import build_services
 from studio.services.rating.rooms import RoomService
 from studio.services.rating.service import RatingService
 from studio.services.rating.thumbs import ThumbService
-from studio.ui.launch import page_options
+from tests.helpers.pages import served
 from tests.helpers.voting_server import Hall
 
 
@@ -23,9 +23,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
     services = build_services(Settings(database_url=f"sqlite:///{folder / 'first.db'}", cache_dir=folder / "cache"))
     with gr.Blocks(analytics_enabled=False) as app:
         gr.Markdown("the studio")
-    _, url, _ = app.launch(server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **page_options(services))
-    yield Hall(services, url)
-    app.close()
+    with served(app, services) as url:
+        yield Hall(services, url)
     services.rating.close()
 
 
