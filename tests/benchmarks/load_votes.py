@@ -1,15 +1,16 @@
 """Many raters at once over HTTP against the real app: is a vote lost or doubled, and how long does one take?
 
 Run: ``python tests/benchmarks/load_votes.py --raters 200 --seconds 60``. The app starts in scratch folders with ``--pairs``
-made-up pairs; every rater registers, then votes again and again, with pauses of ``--think`` seconds on average (0: as fast as
-it can). A request that fails is sent again, as the page does; to the other server where there are two, as a balancer would.
+made-up pairs; every rater comes within ``--arrive`` seconds, from an address of their own, registers, then votes again and again, with
+pauses of ``--think`` seconds on average (0: as fast as it can). A request that fails is sent again, as the page does; to the other server where there are two, as a balancer would.
 Afterwards every vote that was answered "saved" is looked up in the store.
 
 ``--kill-after S`` kills the (first) server with SIGKILL after S seconds and starts it again; where it is the only one, the time
 it takes to start is not counted, but the latencies of votes that had to wait for it are. ``--servers 2`` has two servers on one
 database; ``--postgres`` starts a PostgreSQL on loopback for it (Debian's package), ``--database-url`` names an empty database of
-your own; ``--proxy`` puts HAProxy with ``deploy/haproxy.cfg`` before them, which all raters go through. ``--chat`` and ``--train`` ask the (last) server for an answer every other second and for one DPO run on the embedded
-base after the other, first without the voters, then beside them.
+your own; ``--proxy`` puts HAProxy with ``deploy/haproxy.cfg`` before them, which all raters go through. ``--chat`` and ``--train`` ask
+the (last) server for an answer every other second and for one DPO run on the embedded base after the other, first without the voters,
+then beside them.
 
 Exit code 1 if a vote is lost, doubled or wrong, an answer fails or a run does not end as done.
 """
@@ -53,12 +54,13 @@ START_S = 300.0
 
 @dataclass
 class Seen:
-    """What the clients saw: seconds of each answered vote, what was saved ((rater, pair) -> the answer chosen, or the
+    """What the clients saw: seconds of each answered vote and of each arrival (name and first pair), what was saved ((rater, pair) -> the answer chosen, or the
     press), what was sent and never answered, and what went wrong; ``end`` is when to stop (monotonic). ``alone`` are the
     seconds of votes answered while one of two servers was dead."""
 
     end: float
     latencies: list[float] = field(default_factory=list)
+    arrivals: list[float] = field(default_factory=list)
     alone: list[float] = field(default_factory=list)
     dead: bool = False
     saved: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -122,6 +124,8 @@ class Way:
 
     def __init__(self, urls: list[str], number: int) -> None:
         self._urls, self._at = urls, number
+        # a studio slows down names that come from one address
+        self.headers = {"X-Forwarded-For": f"10.0.{number // 250}.{number % 250 + 1}"}
 
     @property
     def url(self) -> str:
@@ -137,7 +141,7 @@ async def ask(client: httpx.AsyncClient, seen: Seen, way: Way, action: str, **bo
     """The answer to a request, sent again until there is one; None long after the end, or where it is refused."""
     while True:
         try:
-            answer = await client.post(f"{way.url}/rate/api/{action}", json=body)
+            answer = await client.post(f"{way.url}/rate/api/{action}", json=body, headers=way.headers)
             if answer.status_code == 200:
                 return dict(answer.json())
             if answer.status_code < 500:
@@ -151,16 +155,19 @@ async def ask(client: httpx.AsyncClient, seen: Seen, way: Way, action: str, **bo
         await asyncio.sleep(0.5 + random.random())
 
 
-async def rate(client: httpx.AsyncClient, seen: Seen, way: Way, number: int, think: float) -> None:
+async def rate(client: httpx.AsyncClient, seen: Seen, way: Way, number: int, think: float, arrive: float) -> None:
     """One rater from registering to the end of the time."""
     draw = random.Random(number)
-    await asyncio.sleep(draw.random() * min(3.0, think + 1.0))
-    registered = await ask(client, seen, way, "register", name=f"Rater {number}")
-    if registered is None:
+    await asyncio.sleep(draw.random() * arrive)
+    started = time.perf_counter()
+    standing = await ask(client, seen, way, "register", name=f"Rater {number}")
+    if standing is None:
         return
-    token = registered["token"]
+    token = standing["token"]
     rater = token.partition(".")[0]
-    standing = await ask(client, seen, way, "next", token=token)
+    if "pair" not in standing:  # a studio of before 2027 says only who one is
+        standing = await ask(client, seen, way, "next", token=token)
+    seen.arrivals.append(time.perf_counter() - started)
     while standing is not None and standing["pair"] and time.monotonic() < seen.end:
         pair = standing["pair"]
         pause = draw.expovariate(1 / think) if think else 0.0
@@ -189,7 +196,7 @@ async def load(options: argparse.Namespace, apps: list[App], proxy: str) -> Seen
     limits = httpx.Limits(max_connections=options.raters + 20, max_keepalive_connections=options.raters + 20)
     async with httpx.AsyncClient(limits=limits, timeout=30) as client:
         raters = [
-            asyncio.create_task(rate(client, seen, Way(urls, number), number, options.think))
+            asyncio.create_task(rate(client, seen, Way(urls, number), number, options.think, options.arrive))
             for number in range(options.raters)
         ]
         if options.kill_after:
@@ -242,12 +249,12 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
 
-def told(latencies: list[float]) -> str:
+def told(latencies: list[float], what: str = "votes") -> str:
     """A sentence of latencies (seconds)."""
     shares = ", ".join(
         f"p{100 * share:.0f} {1000 * percentile(latencies, share):.0f} ms" for share in (0.5, 0.95, 0.99)
     )
-    return f"{len(latencies)} votes answered, {shares}"
+    return f"{len(latencies)} {what} answered, {shares}"
 
 
 @contextlib.contextmanager
@@ -304,6 +311,7 @@ def main() -> int:
     parser.add_argument("--raters", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--think", type=float, default=2.0, help="mean pause before a vote, in seconds")
+    parser.add_argument("--arrive", type=float, default=3.0, help="seconds within which the raters come")
     parser.add_argument("--pairs", type=int, default=2000)
     parser.add_argument("--warm", type=float, default=25.0, help="seconds the app runs before the raters come")
     parser.add_argument("--kill-after", type=float, default=0.0)
@@ -370,6 +378,7 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> int:
         f"{rating.store().where}: {told(seen.latencies)} ({n / options.seconds:.0f} a second); "
         f"{seen.retries} requests sent again, {len(seen.unanswered)} never answered"
     )
+    print(f"{told(seen.arrivals, 'arrivals')}; load average {' '.join(f'{n:.1f}' for n in os.getloadavg())}")
     if seen.alone:
         print(f"while one of two servers was dead: {told(seen.alone)}")
     spread = Counter(decision.votes for decision in rating.decisions())
