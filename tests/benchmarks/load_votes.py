@@ -165,7 +165,7 @@ async def rate(client: httpx.AsyncClient, seen: Seen, way: Way, number: int, thi
         return
     token = standing["token"]
     rater = token.partition(".")[0]
-    if "pair" not in standing:  # a studio of before 2027 says only who one is
+    if "pair" not in standing:  # an earlier studio, to compare with, says only who one is
         standing = await ask(client, seen, way, "next", token=token)
     seen.arrivals.append(time.perf_counter() - started)
     while standing is not None and standing["pair"] and time.monotonic() < seen.end:
@@ -349,6 +349,7 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> int:
         "STUDIO_IMPORTED_DIR": str(folder / "imported"),
         "STUDIO_CACHE_DIR": str(folder / "cache"),
         "HF_HUB_OFFLINE": "1",
+        "STUDIO_BASE": "embedded",  # a server would fetch and convert another one beside the votes
     }
     apps = [App(env, folder / f"app{number}.log") for number in range(options.servers)]
     companies: list[Company] = []
