@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import math
 import os
 import random
@@ -45,6 +46,7 @@ sys.path.insert(0, str(ROOT))
 from studio.config import Settings  # noqa: E402
 from studio.domain.votes import NewPair, Origin  # noqa: E402
 from studio.services.rating.service import RatingService  # noqa: E402
+from tests.benchmarks.load_client import Line  # noqa: E402
 from tests.benchmarks.load_company import Company, Host  # noqa: E402
 from tests.helpers.proxy import haproxy  # noqa: E402
 
@@ -56,12 +58,13 @@ START_S = 300.0
 class Seen:
     """What the clients saw: seconds of each answered vote and of each arrival (name and first pair), what was saved ((rater, pair) -> the answer chosen, or the
     press), what was sent and never answered, and what went wrong; ``end`` is when to stop (monotonic). ``alone`` are the
-    seconds of votes answered while one of two servers was dead."""
+    seconds of votes answered while one of two servers was dead, ``cpu`` the seconds of processor time that the clients took."""
 
     end: float
     latencies: list[float] = field(default_factory=list)
     arrivals: list[float] = field(default_factory=list)
     alone: list[float] = field(default_factory=list)
+    cpu: float = 0.0
     dead: bool = False
     saved: dict[tuple[str, str], str] = field(default_factory=dict)
     unanswered: set[tuple[str, str]] = field(default_factory=set)
@@ -119,54 +122,34 @@ class App:
             self.kill()
 
 
-class Way:
-    """Where a rater's requests go: to one server until it does not answer, then to the next."""
-
-    def __init__(self, urls: list[str], number: int) -> None:
-        self._urls, self._at = urls, number
-        # a studio slows down names that come from one address
-        self.headers = {"X-Forwarded-For": f"10.0.{number // 250}.{number % 250 + 1}"}
-
-    @property
-    def url(self) -> str:
-        """The server of this moment."""
-        return self._urls[self._at % len(self._urls)]
-
-    def turn(self) -> None:
-        """The next one."""
-        self._at += 1
-
-
-async def ask(client: httpx.AsyncClient, seen: Seen, way: Way, action: str, **body: Any) -> dict[str, Any] | None:
+async def ask(line: Line, seen: Seen, action: str, **body: Any) -> dict[str, Any] | None:
     """The answer to a request, sent again until there is one; None long after the end, or where it is refused."""
     while True:
-        try:
-            answer = await client.post(f"{way.url}/rate/api/{action}", json=body, headers=way.headers)
-            if answer.status_code == 200:
-                return dict(answer.json())
-            if answer.status_code < 500:
-                seen.refused[f"{answer.status_code} {answer.text[:120]}"] += 1
+        with contextlib.suppress(ConnectionError):
+            status, answer = await line.post(action, body)
+            if status == 200:
+                return dict(json.loads(answer))
+            if status < 500:
+                seen.refused[f"{status} {answer[:120].decode()}"] += 1
                 return None
-        except httpx.TransportError:
-            way.turn()
         seen.retries += 1
         if time.monotonic() > seen.end + 30:
             return None
         await asyncio.sleep(0.5 + random.random())
 
 
-async def rate(client: httpx.AsyncClient, seen: Seen, way: Way, number: int, think: float, arrive: float) -> None:
+async def rate(line: Line, seen: Seen, number: int, think: float, arrive: float) -> None:
     """One rater from registering to the end of the time."""
     draw = random.Random(number)
     await asyncio.sleep(draw.random() * arrive)
     started = time.perf_counter()
-    standing = await ask(client, seen, way, "register", name=f"Rater {number}")
+    standing = await ask(line, seen, "register", name=f"Rater {number}")
     if standing is None:
         return
     token = standing["token"]
     rater = token.partition(".")[0]
     if "pair" not in standing:  # an earlier studio, to compare with, says only who one is
-        standing = await ask(client, seen, way, "next", token=token)
+        standing = await ask(line, seen, "next", token=token)
     seen.arrivals.append(time.perf_counter() - started)
     while standing is not None and standing["pair"] and time.monotonic() < seen.end:
         pair = standing["pair"]
@@ -177,7 +160,7 @@ async def rate(client: httpx.AsyncClient, seen: Seen, way: Way, number: int, thi
         seen.unanswered.add(key)
         started = time.perf_counter()
         vote = {"token": token, "pair": pair["pair_id"], "proof": pair["token"], "press": press, "seconds": pause}
-        standing = await ask(client, seen, way, "vote", **vote)
+        standing = await ask(line, seen, "vote", **vote)
         if standing is None:
             return
         seen.latencies.append(time.perf_counter() - started)
@@ -193,28 +176,31 @@ async def load(options: argparse.Namespace, apps: list[App], proxy: str) -> Seen
     """All raters at once, through the proxy where there is one; the first server is killed and started again on the way if asked."""
     seen = Seen(end=time.monotonic() + options.seconds)
     urls = [proxy] if proxy else [app.url for app in apps]
-    limits = httpx.Limits(max_connections=options.raters + 20, max_keepalive_connections=options.raters + 20)
-    async with httpx.AsyncClient(limits=limits, timeout=30) as client:
-        raters = [
-            asyncio.create_task(rate(client, seen, Way(urls, number), number, options.think, options.arrive))
-            for number in range(options.raters)
-        ]
-        if options.kill_after:
-            await asyncio.sleep(options.kill_after)
-            while not seen.saved:
-                await asyncio.sleep(0.1)
-            left = max(5.0, seen.end - time.monotonic())
-            apps[0].kill()
-            print(f"killed with {len(seen.saved)} votes saved and {len(seen.unanswered)} under way", flush=True)
-            seen.dead = len(apps) > 1
-            if not seen.dead:
-                seen.end = time.monotonic() + START_S
-            apps[0].start()
-            await asyncio.to_thread(apps[0].wait)
-            if not seen.dead:
-                seen.end = time.monotonic() + left
-            seen.dead = False
-        await asyncio.gather(*raters)
+    used = time.process_time()
+    lines = [Line(urls, number) for number in range(options.raters)]
+    raters = [
+        asyncio.create_task(rate(line, seen, number, options.think, options.arrive))
+        for number, line in enumerate(lines)
+    ]
+    if options.kill_after:
+        await asyncio.sleep(options.kill_after)
+        while not seen.saved:
+            await asyncio.sleep(0.1)
+        left = max(5.0, seen.end - time.monotonic())
+        apps[0].kill()
+        print(f"killed with {len(seen.saved)} votes saved and {len(seen.unanswered)} under way", flush=True)
+        seen.dead = len(apps) > 1
+        if not seen.dead:
+            seen.end = time.monotonic() + START_S
+        apps[0].start()
+        await asyncio.to_thread(apps[0].wait)
+        if not seen.dead:
+            seen.end = time.monotonic() + left
+        seen.dead = False
+    await asyncio.gather(*raters)
+    seen.cpu = time.process_time() - used
+    for line in lines:
+        line.close()
     return seen
 
 
@@ -379,6 +365,7 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> int:
         f"{rating.store().where}: {told(seen.latencies)} ({n / options.seconds:.0f} a second); "
         f"{seen.retries} requests sent again, {len(seen.unanswered)} never answered"
     )
+    print(f"the raters themselves used {1000 * seen.cpu / max(1, n):.1f} ms of processor time a vote")
     print(f"{told(seen.arrivals, 'arrivals')}; load average {' '.join(f'{n:.1f}' for n in os.getloadavg())}")
     if seen.alone:
         print(f"while one of two servers was dead: {told(seen.alone)}")

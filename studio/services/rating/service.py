@@ -139,6 +139,18 @@ class RatingService(RatingRoom):
         Raises:
             InputError: ``name`` is empty, too long or not valid Unicode.
         """
+        rater, _, _ = self._enter(name, verified_id, serve=False)
+        return rater, tokens.rater_token(self._shared.secret, rater.id)
+
+    def join(self, name: str, verified_id: str = "") -> tuple[Rater, str, Turn]:
+        """:meth:`register`, and the first :meth:`turn`: of somebody new in one transaction."""
+        rules = self.rules_now()
+        rater, is_new, waiting = self._enter(name, verified_id, rules.open)
+        turn = self._turn(rater, rules, waiting, 0) if is_new else self.turn(rater)
+        return rater, tokens.rater_token(self._shared.secret, rater.id), turn
+
+    def _enter(self, name: str, verified_id: str, serve: bool) -> tuple[Rater, bool, AnswerPair | None]:
+        """The rater, whether they are new, and the pair served to them if they are."""
         database = self.store()
         name = tokens.clean_name(name or verified_id)
         rater_id = (
@@ -147,12 +159,12 @@ class RatingService(RatingRoom):
         rater = Rater(rater_id, name, bool(verified_id), time.time())
         with database.write() as connection:
             self.hold(connection)
-            if not rater_rows.add_raters(connection, self.room, [rater]):
-                rater_rows.rename_rater(connection, rater_id, name)
-                found = rater_rows.find_rater(connection, rater_id)
-                assert found is not None
-                rater = found
-        return rater, tokens.rater_token(self._shared.secret, rater_id)
+            if rater_rows.add_raters(connection, self.room, [rater]):
+                return rater, True, self._serve_next(connection, rater) if serve else None
+            rater_rows.rename_rater(connection, rater_id, name)
+            found = rater_rows.find_rater(connection, rater_id)
+        assert found is not None
+        return found, False, None
 
     def rater(self, token: str) -> Rater:
         """The rater whose browser keeps ``token``.
@@ -197,9 +209,8 @@ class RatingService(RatingRoom):
                 raise NotAllowedError(_UNKNOWN)
             if rules.open:
                 waiting = desk.waiting
-                # looked for before anything is written: whoever rated all asks again and again
-                found = waiting or self._next_pair(connection, rater, "")
-        if rules.open and waiting is None and found is not None:
+        # counted before anything is written: whoever rated all asks again and again
+        if rules.open and waiting is None and desk.own < self.tally_now().pairs:
             with self._writing(rater) as connection:
                 # a second tab may have been served in the meantime: both show the same pair
                 waiting = self._serve_next(connection, rater)
@@ -303,17 +314,14 @@ class RatingService(RatingRoom):
                 raise NotAllowedError(_UNKNOWN)
             yield connection
 
-    def _next_pair(self, connection: Connection, rater: Rater, after: str) -> AnswerPair | None:
-        """What the rater should see after the pair of the id ``after``, which makes the place from which equally good pairs are
-        looked through another one at every turn, and for every rater."""
-        start = tokens.turn_number(self._shared.secret, rater.id, after, pair_rows.SHUFFLE_RANGE)
-        return serving_rows.next_pair(connection, self.room, rater.id, after, start)
-
     def _serve_next(
         self, connection: Connection, rater: Rater, voted: serving_rows.Serving | None = None
     ) -> AnswerPair | None:
-        """Choose what the rater sees after what they ``voted`` on, and remember both."""
-        pair = self._next_pair(connection, rater, voted.pair_id if voted else "")
+        """Choose what the rater sees after what they ``voted`` on, and remember both. That pair makes the place from which equally good
+        pairs are looked through another one at every turn, and for every rater."""
+        after = voted.pair_id if voted else ""
+        start = tokens.turn_number(self._shared.secret, rater.id, after, pair_rows.SHUFFLE_RANGE)
+        pair = serving_rows.next_pair(connection, self.room, rater.id, after, start)
         served = [voted] if voted else []
         if pair is not None:
             left = tokens.left_answer(self._shared.secret, rater.id, pair.id)

@@ -44,11 +44,12 @@ from studio.ui.rating.outcome import MAX_TO_RATE, outcome, written_by
 from studio.ui.votes.panel import Reader
 
 PAGE = Path(__file__).with_name("voting.html")
-#: Threads for votes, apart from those of the studio's own events: a hall of raters and a chat never wait for each other.
-THREADS = 24
-#: Raters that one address may register at once, and how many a second after that: a hall behind one address is served, a
+#: Threads for votes, apart from those of the studio's own events: a hall of raters and a chat never wait for each other. Fewer than
+#: the store has connections, so that no vote waits for one.
+THREADS = 12
+#: Raters that one address may register at once, and how many a second after that: a full hall behind one address is served, a
 #: script slowed.
-_BURST, _A_SECOND, _ADDRESSES = 100, 5.0, 10_000
+_BURST, _A_SECOND, _ADDRESSES = 1000, 5.0, 10_000
 
 
 def rate_routes(services: Services) -> list[BaseRoute]:
@@ -119,8 +120,7 @@ class RateApi:
         account = account_of(request)
         name, verified = (account.name, account.id) if account else (_text(body, "name"), "")
         rating = self._vote(body)
-        rater, token = rating.register(name, verified)
-        turn = rating.turn(rater)
+        rater, token, turn = rating.join(name, verified)
         return {"token": token, "name": rater.name, **self._standing(rating, turn), "rules": _shown(turn.rules)}
 
     def next(self, body: dict[str, Any], request: Request) -> dict[str, Any]:

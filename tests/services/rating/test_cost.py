@@ -66,13 +66,19 @@ def test_a_vote_with_its_next_pair_is_six_statements_in_one_transaction(
             again = rating.vote(anna, served.pair_id, served.token, button, 1.0)  # type: ignore[arg-type]
         assert len(statements) <= 5, statements
         assert again.turn == saved.turn
-    cara = rating.register("Cara")[0]
     with asked() as (statements, transactions):
-        assert rating.turn(cara).served
-    assert len(statements) <= 5, statements
+        cara, _, first = rating.join("Cara")
+        assert first.served
+    assert len(statements) == (4 if room else 3), statements
+    assert len(transactions) == 1
     with asked() as (statements, transactions):
-        assert rating.turn(cara).served
+        assert rating.turn(cara) == first
     assert len(statements) == len(transactions) == 1
+    while (served := rating.serve(cara)) is not None:
+        press(rating, cara, served, "skip")
+    with asked() as (statements, transactions):
+        assert rating.turn(cara).served is None
+    assert len(statements) == len(transactions) == 1, "whoever rated all asks again and again"
 
 
 def test_rules_changed_here_hold_at_once_and_elsewhere_a_moment_later(rating: RatingService, store_url: str) -> None:
