@@ -155,6 +155,8 @@ async def rate(line: Line, seen: Seen, number: int, think: float, arrive: float)
         pair = standing["pair"]
         pause = draw.expovariate(1 / think) if think else 0.0
         await asyncio.sleep(min(pause, max(0.0, seen.end - time.monotonic())))
+        if time.monotonic() >= seen.end:  # else all of them would vote at that very moment
+            return
         press = draw.choice(PRESSES)
         key = (rater, pair["pair_id"])
         seen.unanswered.add(key)

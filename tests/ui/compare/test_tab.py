@@ -263,7 +263,8 @@ class Handlers:
 
     def of(self, module: str, name: str) -> Callable[..., Any]:
         """The handler of that name which a module binds."""
-        return next(f.fn for f in self._app.fns.values() if (f.fn.__module__, f.fn.__name__) == (module, name))
+        bound = (f.fn for f in self._app.fns.values() if getattr(f.fn, "__name__", "") == name)
+        return next(fn for fn in bound if fn is not None and fn.__module__ == module)
 
     def at(self, elem_id: str, *args: Any) -> list[Any]:
         """What the handler bound to a widget that draws something returns, by element id where it names its outputs."""

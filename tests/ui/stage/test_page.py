@@ -63,7 +63,8 @@ def test_the_page_is_this_servers_alone(client: TestClient) -> None:
 
 
 def test_without_an_adapter_the_page_says_so(client: TestClient) -> None:
-    assert state(client) == {"dials": [], "dial": None, "questions": [], "training": None, "code": None}
+    nothing = {"dials": [], "dial": None, "questions": [], "training": None, "rooms": [], "room": "", "code": None}
+    assert state(client) == nothing
 
 
 def test_a_visitor_gets_the_dial_its_figures_and_the_questions(client: TestClient, services: Services) -> None:
