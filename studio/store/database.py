@@ -9,6 +9,7 @@ lock the rows they decide by), REPEATABLE READ for reads.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import sqlite3
 import threading
@@ -18,9 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    InvalidatePoolError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from studio.errors import InputError, StoreError, StudioError
 
@@ -30,6 +39,9 @@ log = logging.getLogger(__name__)
 BUSY_S = 30.0
 #: Connections at most: more requests than that wait in line, which is quicker than making a server juggle them.
 POOL = 16
+#: A connection that rested longer than this is asked whether it still works before it is used; asking always would be one more
+#: question with every vote.
+_RESTED_S = 1.0
 _WRITES = "studio_writes"
 #: How the kinds of file system begin that may be mounted by several machines or served by a program.
 _SHARED = ("fuse", "nfs", "cifs", "smb", "9p", "virtiofs", "afs", "ceph", "gpfs", "lustre")
@@ -174,11 +186,12 @@ class Database:
             pool_size=POOL,
             max_overflow=0,
             pool_timeout=BUSY_S,
-            pool_pre_ping=True,
             hide_parameters=True,
             connect_args={"connect_timeout": 10, "client_encoding": "utf8"},
         )
         event.listen(engine, "connect", _prepare_postgres)
+        event.listen(engine, "checkin", _note_rest)
+        event.listen(engine, "checkout", functools.partial(_check_rested, engine.dialect))
         return engine
 
     @contextlib.contextmanager
@@ -269,3 +282,17 @@ def _prepare_postgres(connection: Any, record: Any) -> None:
     connection.execute("SET synchronous_commit = on")
     connection.execute(f"SET lock_timeout = '{int(BUSY_S)}s'")
     connection.autocommit = False
+
+
+def _note_rest(connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info["rests_since"] = time.monotonic()
+
+
+def _check_rested(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, proxy: Any) -> None:
+    """Replace connections that PostgreSQL closed meanwhile, for instance when it was started again."""
+    if time.monotonic() - record.info.get("rests_since", 0.0) < _RESTED_S:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error

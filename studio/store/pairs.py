@@ -79,7 +79,7 @@ def all_pairs(connection: Connection, room: str) -> tuple[AnswerPair, ...]:
     """Every pair of a room, in the order they came."""
     query = with_chat().where(pairs.c.room == room).order_by(pairs.c.created, pairs.c.place, pairs.c.id)
     rows = connection.execute(query).mappings()
-    return tuple(_pair(row) for row in rows)
+    return tuple(pair_of(row) for row in rows)
 
 
 def mark_pairs(connection: Connection, pair_ids: Iterable[str], **marks: bool) -> int:
@@ -105,10 +105,11 @@ def with_chat() -> Select[Any]:
 def one_pair(connection: Connection, query: Select[Any], **given: object) -> AnswerPair | None:
     """The pair a query made of :func:`with_chat` finds, if any."""
     row = connection.execute(query, given).mappings().one_or_none()
-    return None if row is None else _pair(row)
+    return None if row is None else pair_of(row)
 
 
-def _pair(row: RowMapping) -> AnswerPair:
+def pair_of(row: RowMapping) -> AnswerPair:
+    """The pair that a row of :func:`with_chat` is."""
     return AnswerPair(
         id=row["id"],
         prompt=row["prompt"],

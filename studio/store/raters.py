@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, update
+from sqlalchemy import Connection, Integer, RowMapping, bindparam, select, update
 
 from studio.domain.votes import Rater
 from studio.store.tables import raters
@@ -14,6 +14,12 @@ from studio.store.upsert import insert_new
 # Built once: building a query costs more than running it.
 _FIND = select(raters).where(raters.c.id == bindparam("rater"))
 _FIND_LOCKED = _FIND.with_for_update(key_share=True)
+_COUNT = (
+    update(raters)
+    .where(raters.c.id == bindparam("rater"), raters.c.room == bindparam("in_room"))
+    .values(votes=raters.c.votes + bindparam("by", type_=Integer))
+    .returning(raters.c.id)
+)
 
 
 def add_raters(connection: Connection, room: str, new: Sequence[Rater]) -> int:
@@ -32,6 +38,12 @@ def find_rater(connection: Connection, rater_id: str, *, room: str | None = None
     double click cannot overtake itself."""
     row = connection.execute(_FIND_LOCKED if lock else _FIND, {"rater": rater_id}).mappings().one_or_none()
     return None if row is None or (room is not None and row["room"] != room) else _rater(row)
+
+
+def count_and_lock(connection: Connection, room: str, rater_id: str, by: int) -> bool:
+    """Add ``by`` to a rater's number of votes that are no skip, and keep other transactions of the same rater waiting until this one
+    ends, as :func:`find_rater` does; returns whether the room has such a rater."""
+    return connection.execute(_COUNT, {"rater": rater_id, "in_room": room, "by": by}).first() is not None
 
 
 def all_raters(connection: Connection, room: str) -> tuple[Rater, ...]:

@@ -1,90 +1,163 @@
 """Queries about servings: the pair that waits for a rater's vote, and the next one to serve. The hot path of rating: every
-query is built once, and walks along an index."""
+query is built once, walks along an index, and answers all that is asked at that moment."""
 
 from __future__ import annotations
 
-from typing import Literal
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from sqlalchemy import Connection, bindparam, exists, select, update
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Double,
+    SmallInteger,
+    String,
+    bindparam,
+    exists,
+    func,
+    literal,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
 from studio.domain.votes import AnswerPair
-from studio.store.pairs import one_pair, with_chat
-from studio.store.tables import pairs, servings, votes
-from studio.store.upsert import upsert
+from studio.store.pairs import one_pair, pair_of, with_chat
+from studio.store.tables import chats, pairs, raters, servings, votes
+from studio.store.votes import OWN
 
-_WAITING = (
-    with_chat()
-    .join(servings, servings.c.pair_id == pairs.c.id)
-    .where(
-        servings.c.rater_id == bindparam("rater"),
-        servings.c.open.is_(True),
-        pairs.c.retired.is_(False),
-        pairs.c.room == bindparam("room"),
+_RATER: Any = bindparam("rater")
+_ROOM: Any = bindparam("room")
+
+
+def _waiting(*more: Any) -> Any:
+    """The pair served last to a rater that may still be voted on."""
+    return (
+        select(servings.c.pair_id)
+        .join(pairs, pairs.c.id == servings.c.pair_id)
+        .where(servings.c.rater_id == _RATER, servings.c.open.is_(True), *more)
+        .where(pairs.c.retired.is_(False), pairs.c.room == _ROOM)
+        .order_by(servings.c.last_served.desc())
+        .limit(1)
+        .correlate(None)
+        .scalar_subquery()
     )
-    .order_by(servings.c.last_served.desc())
-    .limit(1)
-)
-_IS_WAITING = _WAITING.with_only_columns(pairs.c.id)
-_UNRATED = (
-    pairs.c.room == bindparam("room"),
-    pairs.c.retired.is_(False),
-    pairs.c.calibration == bindparam("calibration"),
-    ~exists().where(votes.c.pair_id == pairs.c.id, votes.c.rater_id == bindparam("rater")),
-)
-_FEWEST = select(pairs.c.id, pairs.c.votes).where(*_UNRATED).order_by(pairs.c.votes, pairs.c.shuffle).limit(1)
-_AS_FEW = select(pairs.c.id).where(*_UNRATED, pairs.c.votes == bindparam("fewest")).order_by(pairs.c.shuffle).limit(1)
-_AFTER = _AS_FEW.where(pairs.c.shuffle >= bindparam("start"))
-_BEFORE = _AS_FEW.where(pairs.c.shuffle < bindparam("start"))
-_CLOSE = (
-    update(servings)
-    .where(servings.c.rater_id == bindparam("rater"), servings.c.pair_id == bindparam("pair"))
-    .values(open=False)
+
+
+_DESK = (
+    select(OWN.label("own"), pairs, chats.c.system_prompt, chats.c.history)
+    .select_from(raters.outerjoin(pairs, pairs.c.id == _waiting()).outerjoin(chats, chats.c.id == pairs.c.chat_id))
+    .where(raters.c.id == _RATER, raters.c.room == _ROOM)
 )
 
 
-def waiting_pair(connection: Connection, room: str, rater_id: str) -> AnswerPair | None:
-    """The pair of a room served last to this rater that waits for their vote, if it may still be voted on."""
-    return one_pair(connection, _WAITING, room=room, rater=rater_id)
+def _unrated(calibration: Any) -> tuple[Any, ...]:
+    return (
+        pairs.c.room == _ROOM,
+        pairs.c.retired.is_(False),
+        pairs.c.calibration == calibration,
+        ~exists().where(votes.c.pair_id == pairs.c.id, votes.c.rater_id == _RATER),
+    )
 
 
-def is_waiting(connection: Connection, room: str, rater_id: str) -> bool:
-    """Whether a pair of a room waits for this rater's vote."""
-    return connection.execute(_IS_WAITING, {"room": room, "rater": rater_id}).first() is not None
+def _next() -> Any:
+    """The pair whose turn it is, in one query: where none waits, two walks find the fewest votes, two more the place in the
+    shuffled order."""
+
+    def first_of(queries: list[Any]) -> Any:
+        # each in a query of its own: SQLite takes LIMIT only around a whole UNION
+        both = union_all(*(select(query.subquery()) for query in queries)).subquery()
+        return select(both).order_by(both.c.place).limit(1)
+
+    turn = first_of(
+        [
+            select(literal(place).label("place"), pairs.c.calibration, pairs.c.votes)
+            .where(*_unrated(calibration))
+            .order_by(pairs.c.votes, pairs.c.shuffle)
+            .limit(1)
+            for place, calibration in enumerate((True, False))
+        ]
+    ).cte("turn")
+    as_few = (
+        *_unrated(select(turn.c.calibration).scalar_subquery()),
+        pairs.c.votes == select(turn.c.votes).scalar_subquery(),
+    )
+    start: Any = bindparam("start")
+    found = first_of(
+        [
+            select(literal(place).label("place"), pairs.c.id).where(*as_few, side).order_by(pairs.c.shuffle).limit(1)
+            for place, side in enumerate((pairs.c.shuffle >= start, pairs.c.shuffle < start))
+        ]
+    ).subquery()
+    waiting = _waiting(servings.c.pair_id != bindparam("after"))
+    return with_chat().where(pairs.c.id == func.coalesce(waiting, select(found.c.id).scalar_subquery()))
 
 
-def next_pair(connection: Connection, room: str, rater_id: str, start: int) -> str | None:
-    """The id of the pair this rater should see next in the room: of its calibration pairs, then of the others, one with the fewest
-    votes among those they have no vote on; where several have equally few, the next one from ``start`` (0 to
-    ``pairs.SHUFFLE_RANGE``) on in the shuffled order. Each query passes at most the rater's own votes."""
-    for calibration in (True, False):
-        given = {"room": room, "rater": rater_id, "calibration": calibration}
-        fewest = connection.execute(_FEWEST, given).one_or_none()
-        if fewest is None:
-            continue
-        for query in (_AFTER, _BEFORE):
-            found: str | None = connection.execute(
-                query, {**given, "fewest": fewest.votes, "start": start}
-            ).scalar_one_or_none()
-            if found is not None:
-                return found
-        # Others voted on all of these just now (PostgreSQL sees that between two queries); the first found is as good.
-        return str(fewest.id)
-    return None
+_NEXT = _next()
 
 
-def record_serving(connection: Connection, rater_id: str, pair_id: str, left: Literal[1, 2], now: float) -> None:
-    """Remember that a pair was served, and waits for the rater's vote."""
-    row = {
-        "rater_id": rater_id,
-        "pair_id": pair_id,
-        "left_answer": left,
-        "first_served": now,
-        "last_served": now,
-        "open": True,
-    }
-    upsert(connection, servings, row, keys=("rater_id", "pair_id"), changes=("last_served", "open"))
+@dataclass(frozen=True)
+class Desk:
+    """What lies before a rater: the pair that waits for their vote, and how many of the pairs still served they rated."""
+
+    waiting: AnswerPair | None
+    own: int
 
 
-def close_serving(connection: Connection, rater_id: str, pair_id: str) -> None:
-    """Remember that the pair waits for this rater's vote no more."""
-    connection.execute(_CLOSE, {"rater": rater_id, "pair": pair_id})
+@dataclass(frozen=True)
+class Serving:
+    """A pair served to a rater with the answer ``left`` (1 or 2) on the left; ``open`` while it waits for their vote."""
+
+    pair_id: str
+    left: Literal[1, 2]
+    open: bool
+
+
+def desk(connection: Connection, room: str, rater_id: str) -> Desk | None:
+    """What lies before a rater of a room; None where the room has no such rater."""
+    row = connection.execute(_DESK, {"room": room, "rater": rater_id}).mappings().one_or_none()
+    return None if row is None else Desk(None if row["id"] is None else pair_of(row), row["own"])
+
+
+def next_pair(connection: Connection, room: str, rater_id: str, after: str, start: int) -> AnswerPair | None:
+    """The pair this rater should see in the room after the one of the id ``after`` (empty: none): one that waits for their vote;
+    else of its calibration pairs, then of the others, one with the fewest votes among those they have no vote on; where several
+    have equally few, the next one from ``start`` (0 to ``pairs.SHUFFLE_RANGE``) on in the shuffled order. Each walk passes at most
+    the rater's own votes."""
+    return one_pair(connection, _NEXT, room=room, rater=rater_id, after=after, start=start)
+
+
+def record_servings(connection: Connection, rater_id: str, served: Sequence[Serving], now: float) -> None:
+    """Remember which pairs wait for a rater's vote from now on, and which do so no more."""
+    if not served:
+        return
+    given: dict[str, object] = {"rater": rater_id, "now": now}
+    for number, one in enumerate(served):
+        given |= {f"pair_{number}": one.pair_id, f"left_{number}": one.left, f"open_{number}": one.open}
+    connection.execute(_upsert(connection.dialect.name, len(served)), given)
+
+
+@functools.cache
+def _upsert(dialect: str, rows: int) -> Any:
+    """INSERT ... SELECT: SQLAlchemy would compile several rows of VALUES anew each time."""
+    now = bindparam("now", type_=Double)
+    served = [
+        select(
+            bindparam("rater", type_=String),
+            bindparam(f"pair_{number}", type_=String),
+            bindparam(f"left_{number}", type_=SmallInteger),
+            now,
+            now,
+            bindparam(f"open_{number}", type_=Boolean),
+        ).where(true())
+        for number in range(rows)
+    ]
+    query = (postgresql if dialect == "postgresql" else sqlite).insert(servings)
+    query = query.from_select([column.name for column in servings.c], union_all(*served) if rows > 1 else served[0])
+    return query.on_conflict_do_update(
+        index_elements=["rater_id", "pair_id"],
+        set_={name: query.excluded[name] for name in ("last_served", "open")},
+    )

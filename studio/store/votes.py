@@ -20,8 +20,18 @@ _PAST = (
     .where(vote_history.c.pair_id == bindparam("pair"), vote_history.c.rater_id == bindparam("rater"))
     .scalar_subquery()
 )
+# No join: SQLite would look at every pair for each vote it counts.
+_STILL_SERVED = ~exists().where(pairs.c.id == votes.c.pair_id, pairs.c.retired.is_(True)).correlate(votes)
+#: How many of the pairs still served a rater has rated.
+OWN = (
+    select(func.count())
+    .select_from(votes)
+    .where(votes.c.rater_id == bindparam("rater"), _STILL_SERVED)
+    .correlate(None)
+    .scalar_subquery()
+)
 _STANDING = (
-    select(pairs.c.retired, pairs.c.origin_1, pairs.c.origin_2, *votes.c, _PAST.label("past"))
+    select(pairs.c.retired, pairs.c.origin_1, pairs.c.origin_2, *votes.c, _PAST.label("past"), OWN.label("own"))
     .select_from(pairs.outerjoin(votes, and_(votes.c.pair_id == pairs.c.id, votes.c.rater_id == bindparam("rater"))))
     .where(pairs.c.id == bindparam("pair"))
 )
@@ -29,19 +39,6 @@ _ADD = insert(votes)
 _CHANGE = update(votes).where(*_THIS)
 _COUNT_PAIR = (
     update(pairs).where(pairs.c.id == bindparam("pair")).values(votes=pairs.c.votes + bindparam("by", type_=Integer))
-)
-_COUNT_RATER = (
-    update(raters)
-    .where(raters.c.id == bindparam("rater"))
-    .values(votes=raters.c.votes + bindparam("by", type_=Integer))
-)
-# No join: SQLite would look at every pair for each vote it counts.
-_STILL_SERVED = ~exists().where(pairs.c.id == votes.c.pair_id, pairs.c.retired.is_(True)).correlate(votes)
-_OWN = (
-    select(func.count())
-    .select_from(votes)
-    .where(votes.c.rater_id == bindparam("rater"), _STILL_SERVED)
-    .scalar_subquery()
 )
 _VOTERS = (
     select(func.count())
@@ -53,20 +50,21 @@ _TALLY = select(
     func.count().filter(pairs.c.retired.is_(False)).label("pairs"),
     func.count().filter(pairs.c.retired.is_(False), pairs.c.votes >= bindparam("min_votes")).label("decided"),
     func.coalesce(func.sum(pairs.c.votes), 0).label("votes"),
-    _OWN.label("own"),
+    OWN.label("own"),
     _VOTERS.label("raters"),
 ).where(pairs.c.room == bindparam("room"))
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A pair as a vote finds it: ``labels`` of its two answers, the rater's present vote, and how many choices of theirs
-    were changed or taken back before."""
+    """A pair as a vote finds it: ``labels`` of its two answers, the rater's present vote, how many choices of theirs on it were
+    changed or taken back before, and how many of the pairs still served they rated."""
 
     retired: bool
     labels: tuple[str, str]
     before: Vote | None
     past: int
+    own: int
 
 
 def standing(connection: Connection, pair_id: str, rater_id: str) -> Standing | None:
@@ -76,7 +74,7 @@ def standing(connection: Connection, pair_id: str, rater_id: str) -> Standing | 
         return None
     before = None if row["rater_id"] is None else _vote(row)
     labels = str(row["origin_1"]["label"]), str(row["origin_2"]["label"])
-    return Standing(row["retired"], labels, before, row["past"])
+    return Standing(row["retired"], labels, before, row["past"], row["own"])
 
 
 def tally(connection: Connection, room: str, rater_id: str, min_votes: int) -> Progress:
@@ -153,10 +151,9 @@ def keep_in_history(connection: Connection, past: Sequence[PastChoice]) -> None:
         connection.execute(insert(vote_history), rows)
 
 
-def count_vote(connection: Connection, pair_id: str, rater_id: str, by: int) -> None:
-    """Add ``by`` to the numbers of votes that are no skip, of the pair and of the rater."""
+def count_on_pair(connection: Connection, pair_id: str, by: int) -> None:
+    """Add ``by`` to the pair's number of votes that are no skip; the rater's is ``raters.count_and_lock``."""
     connection.execute(_COUNT_PAIR, {"pair": pair_id, "by": by})
-    connection.execute(_COUNT_RATER, {"rater": rater_id, "by": by})
 
 
 def _row(vote: Vote) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """Many raters at once over HTTP against the real app: is a vote lost or doubled, and how long does one take?
 
 Run: ``python tests/benchmarks/load_votes.py --raters 200 --seconds 60``. The app starts in scratch folders with ``--pairs``
-made-up pairs; every rater registers, then votes again and again, with pauses of ``--think`` seconds on average (0: as fast as
-it can). A request that fails is sent again, as the page does; to the other server where there are two, as a balancer would.
+made-up pairs; every rater comes within ``--arrive`` seconds, from an address of their own, registers, then votes again and again, with
+pauses of ``--think`` seconds on average (0: as fast as it can). A request that fails is sent again, as the page does; to the other server where there are two, as a balancer would.
 Afterwards every vote that was answered "saved" is looked up in the store.
 
 ``--kill-after S`` kills the (first) server with SIGKILL after S seconds and starts it again; where it is the only one, the time
 it takes to start is not counted, but the latencies of votes that had to wait for it are. ``--servers 2`` has two servers on one
 database; ``--postgres`` starts a PostgreSQL on loopback for it (Debian's package), ``--database-url`` names an empty database of
-your own; ``--proxy`` puts HAProxy with ``deploy/haproxy.cfg`` before them, which all raters go through. ``--chat`` and ``--train`` ask the (last) server for an answer every other second and for one DPO run on the embedded
-base after the other, first without the voters, then beside them.
+your own; ``--proxy`` puts HAProxy with ``deploy/haproxy.cfg`` before them, which all raters go through. ``--chat`` and ``--train`` ask
+the (last) server for an answer every other second and for one DPO run on the embedded base after the other, first without the voters,
+then beside them.
 
 Exit code 1 if a vote is lost, doubled or wrong, an answer fails or a run does not end as done.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import math
 import os
 import random
@@ -44,6 +46,7 @@ sys.path.insert(0, str(ROOT))
 from studio.config import Settings  # noqa: E402
 from studio.domain.votes import NewPair, Origin  # noqa: E402
 from studio.services.rating.service import RatingService  # noqa: E402
+from tests.benchmarks.load_client import Line  # noqa: E402
 from tests.benchmarks.load_company import Company, Host  # noqa: E402
 from tests.helpers.proxy import haproxy  # noqa: E402
 
@@ -53,13 +56,15 @@ START_S = 300.0
 
 @dataclass
 class Seen:
-    """What the clients saw: seconds of each answered vote, what was saved ((rater, pair) -> the answer chosen, or the
+    """What the clients saw: seconds of each answered vote and of each arrival (name and first pair), what was saved ((rater, pair) -> the answer chosen, or the
     press), what was sent and never answered, and what went wrong; ``end`` is when to stop (monotonic). ``alone`` are the
-    seconds of votes answered while one of two servers was dead."""
+    seconds of votes answered while one of two servers was dead, ``cpu`` the seconds of processor time that the clients took."""
 
     end: float
     latencies: list[float] = field(default_factory=list)
+    arrivals: list[float] = field(default_factory=list)
     alone: list[float] = field(default_factory=list)
+    cpu: float = 0.0
     dead: bool = False
     saved: dict[tuple[str, str], str] = field(default_factory=dict)
     unanswered: set[tuple[str, str]] = field(default_factory=set)
@@ -117,60 +122,47 @@ class App:
             self.kill()
 
 
-class Way:
-    """Where a rater's requests go: to one server until it does not answer, then to the next."""
-
-    def __init__(self, urls: list[str], number: int) -> None:
-        self._urls, self._at = urls, number
-
-    @property
-    def url(self) -> str:
-        """The server of this moment."""
-        return self._urls[self._at % len(self._urls)]
-
-    def turn(self) -> None:
-        """The next one."""
-        self._at += 1
-
-
-async def ask(client: httpx.AsyncClient, seen: Seen, way: Way, action: str, **body: Any) -> dict[str, Any] | None:
+async def ask(line: Line, seen: Seen, action: str, **body: Any) -> dict[str, Any] | None:
     """The answer to a request, sent again until there is one; None long after the end, or where it is refused."""
     while True:
-        try:
-            answer = await client.post(f"{way.url}/rate/api/{action}", json=body)
-            if answer.status_code == 200:
-                return dict(answer.json())
-            if answer.status_code < 500:
-                seen.refused[f"{answer.status_code} {answer.text[:120]}"] += 1
+        with contextlib.suppress(ConnectionError):
+            status, answer = await line.post(action, body)
+            if status == 200:
+                return dict(json.loads(answer))
+            if status < 500:
+                seen.refused[f"{status} {answer[:120].decode()}"] += 1
                 return None
-        except httpx.TransportError:
-            way.turn()
         seen.retries += 1
         if time.monotonic() > seen.end + 30:
             return None
         await asyncio.sleep(0.5 + random.random())
 
 
-async def rate(client: httpx.AsyncClient, seen: Seen, way: Way, number: int, think: float) -> None:
+async def rate(line: Line, seen: Seen, number: int, think: float, arrive: float) -> None:
     """One rater from registering to the end of the time."""
     draw = random.Random(number)
-    await asyncio.sleep(draw.random() * min(3.0, think + 1.0))
-    registered = await ask(client, seen, way, "register", name=f"Rater {number}")
-    if registered is None:
+    await asyncio.sleep(draw.random() * arrive)
+    started = time.perf_counter()
+    standing = await ask(line, seen, "register", name=f"Rater {number}")
+    if standing is None:
         return
-    token = registered["token"]
+    token = standing["token"]
     rater = token.partition(".")[0]
-    standing = await ask(client, seen, way, "next", token=token)
+    if "pair" not in standing:  # an earlier studio, to compare with, says only who one is
+        standing = await ask(line, seen, "next", token=token)
+    seen.arrivals.append(time.perf_counter() - started)
     while standing is not None and standing["pair"] and time.monotonic() < seen.end:
         pair = standing["pair"]
         pause = draw.expovariate(1 / think) if think else 0.0
         await asyncio.sleep(min(pause, max(0.0, seen.end - time.monotonic())))
+        if time.monotonic() >= seen.end:  # else all of them would vote at that very moment
+            return
         press = draw.choice(PRESSES)
         key = (rater, pair["pair_id"])
         seen.unanswered.add(key)
         started = time.perf_counter()
         vote = {"token": token, "pair": pair["pair_id"], "proof": pair["token"], "press": press, "seconds": pause}
-        standing = await ask(client, seen, way, "vote", **vote)
+        standing = await ask(line, seen, "vote", **vote)
         if standing is None:
             return
         seen.latencies.append(time.perf_counter() - started)
@@ -186,28 +178,31 @@ async def load(options: argparse.Namespace, apps: list[App], proxy: str) -> Seen
     """All raters at once, through the proxy where there is one; the first server is killed and started again on the way if asked."""
     seen = Seen(end=time.monotonic() + options.seconds)
     urls = [proxy] if proxy else [app.url for app in apps]
-    limits = httpx.Limits(max_connections=options.raters + 20, max_keepalive_connections=options.raters + 20)
-    async with httpx.AsyncClient(limits=limits, timeout=30) as client:
-        raters = [
-            asyncio.create_task(rate(client, seen, Way(urls, number), number, options.think))
-            for number in range(options.raters)
-        ]
-        if options.kill_after:
-            await asyncio.sleep(options.kill_after)
-            while not seen.saved:
-                await asyncio.sleep(0.1)
-            left = max(5.0, seen.end - time.monotonic())
-            apps[0].kill()
-            print(f"killed with {len(seen.saved)} votes saved and {len(seen.unanswered)} under way", flush=True)
-            seen.dead = len(apps) > 1
-            if not seen.dead:
-                seen.end = time.monotonic() + START_S
-            apps[0].start()
-            await asyncio.to_thread(apps[0].wait)
-            if not seen.dead:
-                seen.end = time.monotonic() + left
-            seen.dead = False
-        await asyncio.gather(*raters)
+    used = time.process_time()
+    lines = [Line(urls, number) for number in range(options.raters)]
+    raters = [
+        asyncio.create_task(rate(line, seen, number, options.think, options.arrive))
+        for number, line in enumerate(lines)
+    ]
+    if options.kill_after:
+        await asyncio.sleep(options.kill_after)
+        while not seen.saved:
+            await asyncio.sleep(0.1)
+        left = max(5.0, seen.end - time.monotonic())
+        apps[0].kill()
+        print(f"killed with {len(seen.saved)} votes saved and {len(seen.unanswered)} under way", flush=True)
+        seen.dead = len(apps) > 1
+        if not seen.dead:
+            seen.end = time.monotonic() + START_S
+        apps[0].start()
+        await asyncio.to_thread(apps[0].wait)
+        if not seen.dead:
+            seen.end = time.monotonic() + left
+        seen.dead = False
+    await asyncio.gather(*raters)
+    seen.cpu = time.process_time() - used
+    for line in lines:
+        line.close()
     return seen
 
 
@@ -242,12 +237,12 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
 
-def told(latencies: list[float]) -> str:
+def told(latencies: list[float], what: str = "votes") -> str:
     """A sentence of latencies (seconds)."""
     shares = ", ".join(
         f"p{100 * share:.0f} {1000 * percentile(latencies, share):.0f} ms" for share in (0.5, 0.95, 0.99)
     )
-    return f"{len(latencies)} votes answered, {shares}"
+    return f"{len(latencies)} {what} answered, {shares}"
 
 
 @contextlib.contextmanager
@@ -304,6 +299,7 @@ def main() -> int:
     parser.add_argument("--raters", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--think", type=float, default=2.0, help="mean pause before a vote, in seconds")
+    parser.add_argument("--arrive", type=float, default=3.0, help="seconds within which the raters come")
     parser.add_argument("--pairs", type=int, default=2000)
     parser.add_argument("--warm", type=float, default=25.0, help="seconds the app runs before the raters come")
     parser.add_argument("--kill-after", type=float, default=0.0)
@@ -341,6 +337,7 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> int:
         "STUDIO_IMPORTED_DIR": str(folder / "imported"),
         "STUDIO_CACHE_DIR": str(folder / "cache"),
         "HF_HUB_OFFLINE": "1",
+        "STUDIO_BASE": "embedded",  # a server would fetch and convert another one beside the votes
     }
     apps = [App(env, folder / f"app{number}.log") for number in range(options.servers)]
     companies: list[Company] = []
@@ -370,6 +367,8 @@ def measure(options: argparse.Namespace, folder: Path, url: str) -> int:
         f"{rating.store().where}: {told(seen.latencies)} ({n / options.seconds:.0f} a second); "
         f"{seen.retries} requests sent again, {len(seen.unanswered)} never answered"
     )
+    print(f"the raters themselves used {1000 * seen.cpu / max(1, n):.1f} ms of processor time a vote")
+    print(f"{told(seen.arrivals, 'arrivals')}; load average {' '.join(f'{n:.1f}' for n in os.getloadavg())}")
     if seen.alone:
         print(f"while one of two servers was dead: {told(seen.alone)}")
     spread = Counter(decision.votes for decision in rating.decisions())

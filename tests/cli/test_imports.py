@@ -10,6 +10,8 @@ import pytest
 from studio.__main__ import main
 from studio.config import Settings
 from studio.services.data.datasets import DatasetService
+from studio.services.rating.rooms import RoomService
+from studio.services.rating.service import RatingService
 
 GOOD = {"q": "why?", "good": "because", "bad": "no idea"}
 
@@ -71,3 +73,17 @@ def test_data_may_be_a_file(cli: Settings, tmp_path: Path, capsys: pytest.Captur
         assert main([command, "--data", "no-such-file.json"]) == 2
         assert "no dataset 'no-such-file.json', and no file of that name" in capsys.readouterr().err
     assert [info.title for info in DatasetService(cli).list() if info.source == path.name] == ["tea time"]
+
+
+def test_pairs_are_imported_into_a_room(cli: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"question": "why?", "response_j": "because", "response_k": "no idea"}))
+    rating = RatingService(Settings(database_url=f"sqlite:///{tmp_path / 'studio.db'}"))
+    room = RoomService(rating).make("Blue")
+    assert main(["import-pairs", str(path), "--room", room.code.lower()]) == 0
+    assert [len(one.pairs) for one in RoomService(rating).ballots()] == [0, 1]
+    capsys.readouterr()
+    assert main(["import-pairs", str(path), "--room", "ZZZZ"]) == 2
+    assert "There is no room 'ZZZZ'" in capsys.readouterr().err
+    assert [len(one.pairs) for one in RoomService(rating).ballots()] == [0, 1]
+    rating.close()

@@ -12,7 +12,9 @@ import pytest
 from studio.__main__ import main
 from studio.config import Settings
 from studio.domain.votes import Ballots
+from studio.services.rating.rooms import RoomService
 from studio.services.votes.export import argilla_zip, export_zip
+from tests.helpers.pairs import new_pairs, press_until_done
 from tests.helpers.votes import rated, store
 
 Use = Callable[[str], None]
@@ -131,3 +133,32 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(
     assert not (tmp_path / "new").exists()
     here = kept(tmp_path / "here")
     assert dataclasses.replace(here, rules=ballots.rules) == ballots
+
+
+def test_votes_of_one_room_are_written_and_taken_into_another(
+    ballots: Ballots, use: Use, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rating = store(tmp_path / "here")
+    rooms = RoomService(rating)
+    blue, green = rooms.make("Blue").code, rooms.make("Green").code
+    rooms.rating(blue).add_pairs(new_pairs(2))
+    press_until_done(rooms.rating(blue), rooms.rating(blue).register("Anna")[0])
+    rating.close()
+    use("here")
+    out = tmp_path / "out"
+    assert main(["export-votes", "--out", str(out), "--room", blue.lower()]) == 0
+    assert "votes on 2 pairs" in capsys.readouterr().out
+    assert main(["export-votes", "--out", str(tmp_path / "main")]) == 0
+    assert "27 votes on 9 pairs" in capsys.readouterr().out
+    assert main(["import-votes", str(out), "--room", green]) == 0
+    assert "2 new pairs (0 known)" in capsys.readouterr().out
+    rating = store(tmp_path / "here")
+    rooms = RoomService(rating)
+    assert [len(one.pairs) for one in rooms.ballots()] == [9, 2, 2]
+    choices = [sorted(vote.choice for vote in rooms.rating(code).ballots().votes) for code in (blue, green)]
+    assert choices[0] == choices[1]
+    rating.close()
+    for command in (["export-votes", "--out", str(tmp_path / "no")], ["import-votes", str(out)]):
+        assert main([*command, "--room", "ZZZZ"]) == 2
+        assert "There is no room 'ZZZZ'" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()

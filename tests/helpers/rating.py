@@ -27,7 +27,7 @@ def served_to(rating: RatingService, rater: Rater) -> Served:
 
 
 def press(rating: RatingService, rater: Rater, served: Served, button: str, seconds: float = 2.0) -> Reveal | None:
-    return rating.vote(rater, served.pair_id, served.token, button, seconds)  # type: ignore[arg-type]
+    return rating.vote(rater, served.pair_id, served.token, button, seconds).reveal  # type: ignore[arg-type]
 
 
 def history(rating: RatingService) -> list[tuple[str, str]]:

@@ -49,17 +49,18 @@ def cast(rating: RatingService, rater: Rater, wishes: dict[str, Choice], seconds
         rating.vote(rater, served.pair_id, served.token, press, seconds)
 
 
-def cast_votes(services: Services, pairs: int, raters: int = 3) -> None:
-    """Everybody prefers the answer of the shipped data that supports."""
+def cast_votes(services: Services, pairs: int, raters: int = 3, room: str = "") -> None:
+    """Everybody in a room prefers the answer of the shipped data that supports."""
+    rating = services.rooms.rating(room)
     data = services.datasets.get("live-action-en").pairs[:pairs]
     one, two = Origin("import", "one"), Origin("import", "two")
-    services.rating.add_pairs([NewPair(p.prompt, p.support, p.oppose, one, two, "import") for p in data])
+    rating.add_pairs([NewPair(p.prompt, p.support, p.oppose, one, two, "import") for p in data])
     likes = {p.support.strip() for p in data}
     for number in range(raters):
-        rater, _ = services.rating.register(f"Rater {number}")
-        while served := services.rating.serve(rater):
+        rater, _ = rating.register(f"Rater {number}")
+        while served := rating.serve(rater):
             press: Press = "left" if served.left.strip() in likes else "right"
-            services.rating.vote(rater, served.pair_id, served.token, press, 1.0)
+            rating.vote(rater, served.pair_id, served.token, press, 1.0)
 
 
 def rated(folder: Path, pairs: int = 8) -> tuple[RatingService, Ballots]:

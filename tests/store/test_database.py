@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import event, func, select, text
+from sqlalchemy import create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 from studio.config import ROOT, Settings
-from studio.errors import InputError, StudioError
+from studio.errors import InputError, StoreError, StudioError
 from studio.services import build_services
 from studio.services.rating.rooms import RoomService
 from studio.services.rating.service import RatingService
-from studio.store import tables
+from studio.store import database, tables
 from studio.store.database import Database, journal_mode
 from tests.helpers.pairs import new_pairs, press_until_done
 
@@ -351,17 +351,34 @@ def test_a_store_of_a_newer_studio_is_not_touched(rating: RatingService) -> None
         rating.rules()
 
 
-def test_postgresql_that_was_restarted_is_used_again(rating: RatingService, store_url: str) -> None:
+def test_postgresql_that_was_restarted_is_used_again(
+    rating: RatingService, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not store_url.startswith("postgresql"):
         pytest.skip("SQLite has no server")
     rater, _ = rating.register("Anna")
-    with rating.store().write() as connection:
-        connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
     rating.add_pairs(new_pairs(1))
+    kill = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+    def restarted() -> None:
+        """Every connection of the studio's rests, and is dead."""
+        with rating.store().read(), rating.store().read():
+            pass
+        other = create_engine(make_url(store_url).set(drivername="postgresql+psycopg"))
+        with other.begin() as connection:
+            assert len(connection.execute(kill).all()) == 2
+        other.dispose()
+
+    restarted()
+    monkeypatch.setattr(database, "_RESTED_S", 0.0)
+    assert rating.serve(rater) is not None
+    # within the moment in which it is not looked at: one request fails, and the page sends it again
+    restarted()
+    monkeypatch.setattr(database, "_RESTED_S", 3600.0)
+    with pytest.raises(StoreError, match="cannot be used"):
+        rating.rules()
     assert rating.serve(rater) is not None
 
 

@@ -86,9 +86,11 @@ class PairSourceService:
 
     # -- answers on screen ----------------------------------------------------------------------------------------------
 
-    def from_chats(self, chats: Sequence[PaneChat], system_prompt: str, sampling: Sampling, base: str = "") -> Added:
-        """Every two panes that were asked the same make a pair of their newest answers, in the first room. A pane without an answer at its
-        end is left out.
+    def from_chats(
+        self, chats: Sequence[PaneChat], system_prompt: str, sampling: Sampling, base: str = "", room: str = ""
+    ) -> Added:
+        """Every two panes that were asked the same make a pair of their newest answers, in the room of the code ``room``. A pane without an
+        answer at its end is left out.
 
         Args:
             chats: conversations without the system prompt, answer last.
@@ -97,7 +99,7 @@ class PairSourceService:
         Raises:
             InputError: no two panes have answers to the same question, an adapter answered at another strength than 1 or at a step, or a text
                 cannot be stored.
-            NotFoundError, ConflictError, ModelLoadError: a run is gone, or does not fit its base any more.
+            NotFoundError, ConflictError, ModelLoadError: the room or a run is gone, or does not fit its base any more.
         """
         check_sampling(sampling)
         answered = [
@@ -130,7 +132,7 @@ class PairSourceService:
                 "press Clear and ask it first."
             )
         origins = self._origins([chat.pane_id for chat in answered], sampling, base)
-        return self._rooms.rating("").add_pairs(
+        return self._rooms.rating(room).add_pairs(
             NewPair(
                 prompt=one.messages[-2].content,
                 answer_a=one.messages[-1].content,

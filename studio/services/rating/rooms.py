@@ -122,6 +122,7 @@ class RoomService:
         with self._first.store().write() as connection:
             if not room_rows.remove_room(connection, wanted):
                 raise unknown_room(code)
+        self._first.changed()
 
     def ballots(self, code: str | None = None) -> tuple[Ballots, ...]:
         """The votes of a room (None: of each), to be counted by its own rules.

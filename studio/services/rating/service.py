@@ -7,7 +7,6 @@ with the store's secret for (pair, rater), recorded with the serving and with th
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import re
 import secrets
@@ -15,10 +14,10 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from studio.config import Settings
 from studio.domain.votes import (
     AnswerPair,
     Ballots,
+    Choice,
     Decision,
     NewPair,
     PastChoice,
@@ -34,17 +33,16 @@ from studio.errors import ConflictError, NotAllowedError, NotFoundError
 from studio.services.rating import pair_id as identity
 from studio.services.rating import tokens
 from studio.services.rating.presses import checked_reasons, choice_of, press_of, usable_seconds
-from studio.services.rating.rules import GUIDELINES, check_rules, decide, in_force, unknown_room
-from studio.services.rating.store import VoteStore
+from studio.services.rating.room import RatingRoom
+from studio.services.rating.rules import decide
 from studio.store import pairs as pair_rows
 from studio.store import raters as rater_rows
-from studio.store import rooms as room_rows
-from studio.store import rules as rule_rows
 from studio.store import servings as serving_rows
 from studio.store import votes as vote_rows
-from studio.store.database import Connection, Database
+from studio.store.database import Connection
 
 _ID = re.compile("[0-9a-f]{24}")
+_UNKNOWN = "This rater is not known here; register again."
 
 
 @dataclass(frozen=True)
@@ -68,24 +66,16 @@ class Turn:
     progress: Progress
 
 
-class RatingService:
-    """Pairs, raters and votes of one room of a store. The database opens at first use; every method may be called from any thread.
+@dataclass(frozen=True)
+class Saved:
+    """What came of a vote: ``reveal`` says who answered, where the operator allows it and the vote is no skip."""
 
-    Every method raises StudioError where the store cannot be used, and NotFoundError where the room is not there.
+    reveal: Reveal | None
+    turn: Turn
 
-    Args:
-        database: one to share with other services; if None, that of the settings.
-    """
 
-    def __init__(self, settings: Settings, database: Database | None = None) -> None:
-        self._shared = VoteStore(database or Database(settings.store_url))
-        self.room = ""
-
-    def in_room(self, code: str) -> RatingService:
-        """The same for another room of this store; empty: the first."""
-        other = copy.copy(self)
-        other.room = code
-        return other
+class RatingService(RatingRoom):
+    """Pairs, raters and votes of one room of a store; its rules and counts are :class:`RatingRoom`'s."""
 
     # ---- pairs
 
@@ -109,6 +99,7 @@ class RatingService:
         with self.store().write() as connection:
             self.hold(connection)
             added = len(pair_rows.add_pairs(connection, self.room, ordered))
+        self.changed()
         return Added(added, len(new) - added, identical, tuple(pair.id for pair in ordered))
 
     def set_calibration(self, pair_ids: Iterable[str], on: bool) -> None:
@@ -135,6 +126,7 @@ class RatingService:
                 if pair_id not in known:
                     raise NotFoundError(f"There is no pair {pair_id[:40]!r}.")
             pair_rows.mark_pairs(connection, ids, **marks)
+        self.changed()
 
     # ---- raters
 
@@ -147,6 +139,18 @@ class RatingService:
         Raises:
             InputError: ``name`` is empty, too long or not valid Unicode.
         """
+        rater, _, _ = self._enter(name, verified_id, serve=False)
+        return rater, tokens.rater_token(self._shared.secret, rater.id)
+
+    def join(self, name: str, verified_id: str = "") -> tuple[Rater, str, Turn]:
+        """:meth:`register`, and the first :meth:`turn`: of somebody new in one transaction."""
+        rules = self.rules_now()
+        rater, is_new, waiting = self._enter(name, verified_id, rules.open)
+        turn = self._turn(rater, rules, waiting, 0) if is_new else self.turn(rater)
+        return rater, tokens.rater_token(self._shared.secret, rater.id), turn
+
+    def _enter(self, name: str, verified_id: str, serve: bool) -> tuple[Rater, bool, AnswerPair | None]:
+        """The rater, whether they are new, and the pair served to them if they are."""
         database = self.store()
         name = tokens.clean_name(name or verified_id)
         rater_id = (
@@ -155,11 +159,12 @@ class RatingService:
         rater = Rater(rater_id, name, bool(verified_id), time.time())
         with database.write() as connection:
             self.hold(connection)
-            if not rater_rows.add_raters(connection, self.room, [rater]):
-                rater_rows.rename_rater(connection, rater_id, name)
-            known = rater_rows.find_rater(connection, rater_id)
-        assert known is not None
-        return known, tokens.rater_token(self._shared.secret, rater_id)
+            if rater_rows.add_raters(connection, self.room, [rater]):
+                return rater, True, self._serve_next(connection, rater) if serve else None
+            rater_rows.rename_rater(connection, rater_id, name)
+            found = rater_rows.find_rater(connection, rater_id)
+        assert found is not None
+        return found, False, None
 
     def rater(self, token: str) -> Rater:
         """The rater whose browser keeps ``token``.
@@ -172,11 +177,11 @@ class RatingService:
         with database.read() as connection:
             rater = rater_rows.find_rater(connection, rater_id, room=self.room)
         if rater is None:
-            raise NotAllowedError("This rater is not known here; register again.")
+            raise NotAllowedError(_UNKNOWN)
         return rater
 
     def signed(self, token: str) -> Rater:
-        """The rater a token names, by its signature alone and so without a name: for a vote, which looks them up itself.
+        """The rater a token names, by its signature alone and so without a name: for what looks them up itself.
 
         Raises:
             NotAllowedError: the token is forged.
@@ -189,78 +194,72 @@ class RatingService:
     def serve(self, rater: Rater) -> Served | None:
         """The next pair of this rater: the one that waits for their vote, else a calibration pair, else one with the
         fewest votes; None when they rated all, or voting is closed."""
-        with self.store().read() as connection:
-            if not self._rules(connection).open:
-                return None
-            waiting = serving_rows.waiting_pair(connection, self.room, rater.id)
-        if waiting is None:
-            with self._writing(rater) as connection:
-                # A second tab may have been served in the meantime: both show the same pair.
-                if serving_rows.waiting_pair(connection, self.room, rater.id) is None:
-                    self._serve_next(connection, rater, "")
-                waiting = serving_rows.waiting_pair(connection, self.room, rater.id)
-        return None if waiting is None else self._served(rater, waiting)
+        return self.turn(rater).served
 
     def turn(self, rater: Rater) -> Turn:
-        """What the page of this rater shows, read at one moment: as :meth:`rules`, :meth:`serve` and :meth:`progress`."""
+        """What the page of this rater shows; the rules and what others did may be a second old.
+
+        Raises:
+            NotAllowedError: the room has no such rater.
+        """
+        rules, waiting = self.rules_now(), None
         with self.store().read() as connection:
-            rules = self._rules(connection)
-            progress = self._tally(connection, rater.id, rules)
-            waiting = serving_rows.waiting_pair(connection, self.room, rater.id) if rules.open else None
-        served = self.serve(rater) if waiting is None else self._served(rater, waiting)
-        return Turn(rules, served, progress)
+            desk = serving_rows.desk(connection, self.room, rater.id)
+            if desk is None:
+                raise NotAllowedError(_UNKNOWN)
+            if rules.open:
+                waiting = desk.waiting
+        # counted before anything is written: whoever rated all asks again and again
+        if rules.open and waiting is None and desk.own < self.tally_now().pairs:
+            with self._writing(rater) as connection:
+                # a second tab may have been served in the meantime: both show the same pair
+                waiting = self._serve_next(connection, rater)
+        return self._turn(rater, rules, waiting, desk.own)
 
     def vote(
         self, rater: Rater, pair_id: str, token: str, press: Press, seconds: float, reasons: Iterable[object] = ()
-    ) -> Reveal | None:
-        """Store a vote; on the disk once this returns. The same vote again changes nothing; another choice replaces the
-        one before, which is kept in the history, and its reasons.
+    ) -> Saved:
+        """Store a vote and serve the next pair; on the disk once this returns. The same vote again changes nothing; another choice
+        replaces the one before, which is kept in the history, and its reasons.
 
         Args:
             token: the proof that came with the pair.
             seconds: from serving to voting; taken as at least 0 and at most a day.
-
-        Returns:
-            who answered, where the operator allows it and the vote is no skip.
 
         Raises:
             NotAllowedError: the pair was not served to this rater.
             ConflictError: voting is closed, the pair retired, or the rules take no vote for neither answer.
             InputError: ``press``, ``seconds`` or a reason is not usable.
         """
-        self.store()
+        rules = self.rules_now()
         left = tokens.left_answer(self._shared.secret, rater.id, pair_id)
         tokens.check_serving(self._shared.secret, rater.id, pair_id, left, token)
         choice, seconds, why = choice_of(press, left), usable_seconds(seconds), checked_reasons(reasons)
-        now = time.time()
-        with self._writing(rater) as connection:
-            rules = self._rules(connection)
+        now, counts = time.time(), int(choice != "skip")
+        with self._writing(rater, counts) as connection:
             standing = vote_rows.standing(connection, pair_id, rater.id)
             if standing is None:
                 raise NotAllowedError("There is no such pair here any more; reload the page.")
-            before = standing.before
+            before, by = standing.before, 0
             if before is None or before.choice != choice:
-                if not rules.open:
-                    raise ConflictError("Voting is closed; this vote was not saved.")
-                if standing.retired:
-                    raise ConflictError("This pair is not rated any more; this vote was not saved.")
-                if choice in ("tie", "both_bad") and not rules.ties:
-                    raise ConflictError("This vote asks for one of the two answers; choose one, or skip.")
+                _check_vote(rules, standing, choice)
+                by = counts
                 if before is None:
                     vote = Vote(pair_id, rater.id, choice, left, seconds, now, now, standing.past, why)
                     vote_rows.add_vote(connection, vote)
                 else:
+                    by -= before.choice != "skip"
                     vote = Vote(pair_id, rater.id, choice, left, seconds, before.created, now, standing.past + 1, why)
                     vote_rows.keep_in_history(connection, [PastChoice.of(before, now, "changed")])
                     vote_rows.change_vote(connection, vote)
-                self._count(connection, before, vote)
-                serving_rows.close_serving(connection, rater.id, pair_id)
-                if before is None and not serving_rows.is_waiting(connection, self.room, rater.id):
-                    # In the same transaction: whoever votes asks for the next pair at once.
-                    self._serve_next(connection, rater, pair_id)
-        if not rules.reveal or choice == "skip":
-            return None
-        return Reveal(standing.labels[left - 1], standing.labels[2 - left])
+            if by:
+                vote_rows.count_on_pair(connection, pair_id, by)
+            if by != counts:  # it was counted as a new vote with the lock
+                rater_rows.count_and_lock(connection, self.room, rater.id, by - counts)
+            voted = serving_rows.Serving(pair_id, left, open=False)
+            waiting = self._serve_next(connection, rater, voted) if rules.open else None
+        named = Reveal(standing.labels[left - 1], standing.labels[2 - left]) if rules.reveal and counts else None
+        return Saved(named, self._turn(rater, rules, waiting, standing.own + (before is None)))
 
     def undo(self, rater: Rater) -> Served | None:
         """Take back the newest vote of this rater (the history keeps it) and serve its pair again, sides as before; None
@@ -271,46 +270,24 @@ class RatingService:
         """
         now = time.time()
         with self._writing(rater) as connection:
-            if not self._rules(connection).open:
+            if not self.rules_in(connection).open:
                 raise ConflictError("Voting is closed; nothing was taken back.")
             vote = vote_rows.newest_vote(connection, rater.id)
             if vote is None:
                 return None
             vote_rows.keep_in_history(connection, [PastChoice.of(vote, now, "undone")])
             vote_rows.remove_vote(connection, vote)
-            self._count(connection, vote, None)
-            serving_rows.record_serving(connection, rater.id, vote.pair_id, vote.left, now)
+            if vote.choice != "skip":
+                vote_rows.count_on_pair(connection, vote.pair_id, -1)
+                rater_rows.count_and_lock(connection, self.room, rater.id, -1)
+            again = serving_rows.Serving(vote.pair_id, vote.left, open=True)
+            serving_rows.record_servings(connection, rater.id, [again], now)
             pair = pair_rows.find_pair(connection, vote.pair_id)
         assert pair is not None
         served = self._served(rater, pair)
         return dataclasses.replace(served, choice=press_of(vote.choice, vote.left), reasons=vote.reasons)
 
     # ---- reading
-
-    def progress(self, rater: Rater | None) -> Progress:
-        """How far this rater (None: nobody in particular) and all raters are."""
-        with self.store().read() as connection:
-            return self._tally(connection, "" if rater is None else rater.id, self._rules(connection))
-
-    def rules(self) -> RatingRules:
-        """What the operator set, else the shipped guidelines and the defaults."""
-        with self.store().read() as connection:
-            return self._rules(connection)
-
-    def set_rules(self, rules: RatingRules) -> None:
-        """Keep new rules.
-
-        Raises:
-            InputError: ``min_votes`` is not odd or not in 1..99, or the guidelines are too long.
-        """
-        check_rules(rules)
-        with self.store().write() as connection:
-            self.hold(connection)
-            rule_rows.save_rules(connection, self.room, rules)
-
-    def set_open(self, on: bool, closes: float = 0.0) -> None:
-        """Open the vote, until ``closes`` (Unix seconds; 0: until somebody closes it), or close it."""
-        self.set_rules(dataclasses.replace(self.rules(), open=on, closes=closes))
 
     def ballots(self, history: bool = False) -> Ballots:
         """Everything, as it was at one moment; choices that were changed or taken back only with ``history``."""
@@ -319,7 +296,7 @@ class RatingService:
                 pair_rows.all_pairs(connection, self.room),
                 vote_rows.all_votes(connection, self.room),
                 rater_rows.all_raters(connection, self.room),
-                self._rules(connection),
+                self.rules_in(connection),
                 vote_rows.all_history(connection, self.room) if history else (),
             )
 
@@ -327,53 +304,35 @@ class RatingService:
         """What the votes on each pair come to."""
         return decide(self.ballots())
 
-    def store(self) -> Database:
-        """The open, migrated database, for services that read or bring many rows in a transaction of their own."""
-        return self._shared.ready()
-
-    def hold(self, connection: Connection) -> None:
-        """See to it that the room is there, and stays until this transaction ends.
-
-        Raises:
-            NotFoundError: it is not.
-        """
-        if self.room and room_rows.find_room(connection, self.room, hold=True) is None:
-            raise unknown_room(self.room)
-
-    def close(self) -> None:
-        """Close the database, for all rooms; the next call opens it again."""
-        self._shared.close()
-
     # ---- inside
 
     @contextlib.contextmanager
-    def _writing(self, rater: Rater) -> Iterator[Connection]:
-        """A transaction in which no other one of the same rater runs."""
+    def _writing(self, rater: Rater, by: int = 0) -> Iterator[Connection]:
+        """A transaction in which no other one of the same rater runs, and ``by`` is added to their votes."""
         with self.store().write() as connection:
-            if rater_rows.find_rater(connection, rater.id, room=self.room, lock=True) is None:
-                raise NotAllowedError("This rater is not known here; register again.")
+            if not rater_rows.count_and_lock(connection, self.room, rater.id, by):
+                raise NotAllowedError(_UNKNOWN)
             yield connection
 
-    def _rules(self, connection: Connection) -> RatingRules:
-        rules = rule_rows.load_rules(connection, self.room)
-        if rules is None and self.room:
-            raise unknown_room(self.room)
-        return in_force(rules or RatingRules(GUIDELINES, two_decide=True), time.time())
-
-    def _tally(self, connection: Connection, rater_id: str, rules: RatingRules) -> Progress:
-        """Counted twice where there are fewer raters than the rules count on."""
-        found = vote_rows.tally(connection, self.room, rater_id, rules.min_votes)
-        needed = rules.needed(found.raters)
-        return found if needed == rules.min_votes else vote_rows.tally(connection, self.room, rater_id, needed)
-
-    def _serve_next(self, connection: Connection, rater: Rater, after: str) -> None:
-        """Choose what the rater sees next, and remember it. ``after`` is the pair they saw before: it makes the place from
-        which equally good pairs are looked through another one at every turn, and for every rater."""
+    def _serve_next(
+        self, connection: Connection, rater: Rater, voted: serving_rows.Serving | None = None
+    ) -> AnswerPair | None:
+        """Choose what the rater sees after what they ``voted`` on, and remember both. That pair makes the place from which equally good
+        pairs are looked through another one at every turn, and for every rater."""
+        after = voted.pair_id if voted else ""
         start = tokens.turn_number(self._shared.secret, rater.id, after, pair_rows.SHUFFLE_RANGE)
-        pair_id = serving_rows.next_pair(connection, self.room, rater.id, start)
-        if pair_id is not None:
-            left = tokens.left_answer(self._shared.secret, rater.id, pair_id)
-            serving_rows.record_serving(connection, rater.id, pair_id, left, time.time())
+        pair = serving_rows.next_pair(connection, self.room, rater.id, after, start)
+        served = [voted] if voted else []
+        if pair is not None:
+            left = tokens.left_answer(self._shared.secret, rater.id, pair.id)
+            served.append(serving_rows.Serving(pair.id, left, open=True))
+        serving_rows.record_servings(connection, rater.id, served, time.time())
+        return pair
+
+    def _turn(self, rater: Rater, rules: RatingRules, waiting: AnswerPair | None, own: int) -> Turn:
+        """Not inside a transaction."""
+        served = None if waiting is None else self._served(rater, waiting)
+        return Turn(rules, served, dataclasses.replace(self.tally_now(), own=own))
 
     def _served(self, rater: Rater, pair: AnswerPair) -> Served:
         left = tokens.left_answer(self._shared.secret, rater.id, pair.id)
@@ -388,10 +347,16 @@ class RatingService:
             calibration=pair.calibration,
         )
 
-    @staticmethod
-    def _count(connection: Connection, before: Vote | None, after: Vote | None) -> None:
-        newest = after or before
-        assert newest is not None
-        by = sum(sign for sign, vote in ((-1, before), (1, after)) if vote is not None and vote.choice != "skip")
-        if by:
-            vote_rows.count_vote(connection, newest.pair_id, newest.rater_id, by)
+
+def _check_vote(rules: RatingRules, standing: vote_rows.Standing, choice: Choice) -> None:
+    """Whether a pair takes this choice now.
+
+    Raises:
+        ConflictError: it does not.
+    """
+    if not rules.open:
+        raise ConflictError("Voting is closed; this vote was not saved.")
+    if standing.retired:
+        raise ConflictError("This pair is not rated any more; this vote was not saved.")
+    if choice in ("tie", "both_bad") and not rules.ties:
+        raise ConflictError("This vote asks for one of the two answers; choose one, or skip.")

@@ -83,13 +83,14 @@ def restore(rating: RatingService, brought: ImportedVotes) -> ImportReport:
                 if _moment(before) not in past:
                     vote_rows.keep_in_history(connection, [PastChoice.of(before, now, "changed")])
                 vote_rows.change_vote(connection, vote)
-                _count(connection, vote, (vote.choice != "skip") - (before.choice != "skip"))
+                _count(connection, rating.room, vote, (vote.choice != "skip") - (before.choice != "skip"))
                 changed += 1
             else:
                 known += 1
         vote_rows.add_votes(connection, fresh)
         for vote in fresh:
-            _count(connection, vote, int(vote.choice != "skip"))
+            _count(connection, rating.room, vote, int(vote.choice != "skip"))
+    rating.changed()
     return ImportReport(
         pairs=len(new_pairs),
         known_pairs=len(ballots.pairs) - len(new_pairs),
@@ -170,9 +171,10 @@ def _newest(votes: Iterable[Vote]) -> list[Vote]:
     return list(kept.values())
 
 
-def _count(connection: Connection, vote: Vote, by: int) -> None:
+def _count(connection: Connection, room: str, vote: Vote, by: int) -> None:
     if by:
-        vote_rows.count_vote(connection, vote.pair_id, vote.rater_id, by)
+        vote_rows.count_on_pair(connection, vote.pair_id, by)
+        rater_rows.count_and_lock(connection, room, vote.rater_id, by)
 
 
 def _as_new(pair: AnswerPair) -> NewPair:

@@ -85,7 +85,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     with gr.Row(equal_height=False, elem_id="panes"):
         widgets = [build_pane(index) for index in range(MAX_PANES)]
     with gr.Row():
-        rate = build_rate_these()
+        rate, rate_room = build_rate_these()
         own = build_own_pair()
     form = build_ask_box()
     base = build_base_box(services, shared, app)
@@ -379,7 +379,7 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     )
     opened.success(None, None, None, js="() => window.scrollTo({top: 0})", **PRIVATE)
     shared.compare_visit.change(guarded(refresh), page, everything, **quiet)
-    bind_rate_these(services, shared, rate)
+    bind_rate_these(services, shared, rate, rate_room, app)
     bind_thumbs(services, widgets, memory)
     bind_own_pair(shared, own)
     bind_draw_many(services, form.draw, form.stop, form.draws, live, memory, base)

@@ -270,8 +270,10 @@
   }
 
   async function register(name) {
-    token = (await ask("register", { name })).token;
+    const answer = await ask("register", { name });
+    token = answer.token;
     keep.set("rater", token);
+    return answer;
   }
 
   async function join(event) {
@@ -280,8 +282,7 @@
     busy = true;
     $("join-error").textContent = "";
     try {
-      await register($("name").value);
-      await next();
+      take(await register($("name").value));
     } catch (error) {
       $("join-error").textContent = capital(error.message);
     } finally {

@@ -2,7 +2,7 @@
 
 ``GET rate``               the page: one HTML answer with its style and script inside, no further request but the API's
 ``POST rate/api/hello``    {} -> rules, the room's name, and who the visitor is on Hugging Face where they signed in
-``POST rate/api/register`` {name} -> {token, name}; the browser keeps the token, no cookie is set
+``POST rate/api/register`` {name} -> {token, name} and what ``next`` says; the browser keeps the token, no cookie is set
 ``POST rate/api/next``     {token} -> {pair, progress, open, left, rules}; the same pair again until it is voted on
 ``POST rate/api/vote``     {token, pair, proof, press, seconds, reasons?} -> {saved, reveal, pair, progress, open}: "saved" after
                            COMMIT, and the next pair in the same answer
@@ -44,11 +44,12 @@ from studio.ui.rating.outcome import MAX_TO_RATE, outcome, written_by
 from studio.ui.votes.panel import Reader
 
 PAGE = Path(__file__).with_name("voting.html")
-#: Threads for votes, apart from those of the studio's own events: a hall of raters and a chat never wait for each other.
-THREADS = 24
-#: Raters that one address may register at once, and how many a second after that: a hall behind one address is served, a
+#: Threads for votes, apart from those of the studio's own events: a hall of raters and a chat never wait for each other. Fewer than
+#: the store has connections, so that no vote waits for one.
+THREADS = 12
+#: Raters that one address may register at once, and how many a second after that: a full hall behind one address is served, a
 #: script slowed.
-_BURST, _A_SECOND, _ADDRESSES = 100, 5.0, 10_000
+_BURST, _A_SECOND, _ADDRESSES = 1000, 5.0, 10_000
 
 
 def rate_routes(services: Services) -> list[BaseRoute]:
@@ -118,13 +119,14 @@ class RateApi:
         """A rater of this name; whoever is signed in to Hugging Face is that account, whatever was typed."""
         account = account_of(request)
         name, verified = (account.name, account.id) if account else (_text(body, "name"), "")
-        rater, token = self._vote(body).register(name, verified)
-        return {"token": token, "name": rater.name}
+        rating = self._vote(body)
+        rater, token, turn = rating.join(name, verified)
+        return {"token": token, "name": rater.name, **self._standing(rating, turn), "rules": _shown(turn.rules)}
 
     def next(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
         """The pair this rater has before them."""
         rating = self._vote(body)
-        turn = rating.turn(rating.rater(_text(body, "token")))
+        turn = rating.turn(rating.signed(_text(body, "token")))
         return {**self._standing(rating, turn), "rules": _shown(turn.rules)}
 
     def vote(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -136,17 +138,17 @@ class RateApi:
             raise InputError(f"press is {press[:40]!r}; it must be one of {', '.join(get_args(Press))}.")
         seconds, reasons = _seconds(body), _reasons(body)
         pair, proof = _text(body, "pair"), _text(body, "proof")
-        reveal = rating.vote(rater, pair, proof, press, seconds, reasons)  # type: ignore[arg-type]
+        saved = rating.vote(rater, pair, proof, press, seconds, reasons)  # type: ignore[arg-type]
         return {
             "saved": True,
-            "reveal": asdict(reveal) if reveal else None,
-            **self._standing(rating, rating.turn(rater)),
+            "reveal": asdict(saved.reveal) if saved.reveal else None,
+            **self._standing(rating, saved.turn),
         }
 
     def undo(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
         """Take the newest vote back; that pair again."""
         rating = self._vote(body)
-        rater = rating.rater(_text(body, "token"))
+        rater = rating.signed(_text(body, "token"))
         pair = rating.undo(rater)
         standing = self._standing(rating, rating.turn(rater))
         if pair is None:

@@ -3,8 +3,8 @@ along it. A plain page; it asks through the endpoints ``/stream`` and ``/explain
 
 ``GET stage``        the page: one HTML answer with its style and script inside
 ``GET stage/state``  ``dial`` (an id of :attr:`studio.services.stage.Dial.id`, a run id, or nothing: the newest adapter), ``rate`` (where
-                     this browser finds the voting page) -> what the page shows: see :func:`state_of`. What a person can mend comes
-                     back as ``{"error": sentence}`` with a status of 4xx.
+                     this browser finds the voting page), ``room`` (whose code to show) -> what the page shows: see :func:`state_of`.
+                     What a person can mend comes back as ``{"error": sentence}`` with a status of 4xx.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from studio.domain.runs import FINAL_STATES, DpoRecipe, KtoRecipe, PairRecipe
 from studio.errors import NotFoundError, StoreError, StudioError
 from studio.i18n import _, said
 from studio.services import Services
+from studio.services.rating.rooms import FIRST, room_title
 from studio.services.runs.store import RunView
 from studio.services.stage import Dial, dials, find_dial, measured_along, ratio_of
 from studio.services.strength import HIGHEST, LOWEST
 from studio.ui.parts.plain_page import plain_page
-from studio.ui.rating.qr import best_address, checked_address, only_here, qr_path
+from studio.ui.rating.qr import best_address, checked_address, of_room, only_here, qr_path
 from studio.ui.training.run_view import frame, how_far
 from studio.ui.training.watch import find, moving, to_watch
 
@@ -53,7 +54,9 @@ def stage_routes(services: Services) -> list[BaseRoute]:
     async def state(request: Request) -> Response:
         link = getattr(getattr(request.app, "blocks", None), "share_url", None)
         asked = request.query_params
-        work = functools.partial(state_of, services, asked.get("dial", ""), asked.get("rate", ""), link)
+        work = functools.partial(
+            state_of, services, asked.get("dial", ""), asked.get("rate", ""), link, asked.get("room", "")
+        )
         status = 200
         try:
             answer = await run_in_threadpool(work)
@@ -72,9 +75,12 @@ def stage_routes(services: Services) -> list[BaseRoute]:
     ]
 
 
-def state_of(services: Services, name: str, rate: str = "", share_url: str | None = None) -> dict[str, Any]:
+def state_of(
+    services: Services, name: str, rate: str = "", share_url: str | None = None, room: str = ""
+) -> dict[str, Any]:
     """The dials there are and the chosen one with what was measured along it, the prepared questions, the run at work with its
-    film-strip, and the code of the voting page (None while voting is closed, or where ``rate`` is empty).
+    film-strip, the rooms people may vote in, and the code of the voting page of ``room`` (None while voting is closed there, or where
+    ``rate`` is empty; the first room's where there is no such room any more).
 
     Raises:
         NotFoundError, ConflictError: as :func:`find_dial`; a run that waits or works has no adapter yet, and the newest one stands in.
@@ -92,7 +98,7 @@ def state_of(services: Services, name: str, rate: str = "", share_url: str | Non
         "dial": _dial(dial, measured_along(dial, services.sweeps.list())) if dial else None,
         "questions": _questions(services, shown) if shown else [],
         "training": _training(services, training) if training else None,
-        "code": _code(services, rate, share_url) if rate else None,
+        **_voting(services, rate, share_url, room),
     }
 
 
@@ -184,13 +190,22 @@ def _training(services: Services, run: RunView) -> dict[str, Any]:
     }
 
 
-def _code(services: Services, rate: str, share_url: str | None) -> dict[str, Any] | None:
+def _voting(services: Services, rate: str, share_url: str | None, code: str) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"rooms": [], "room": FIRST.code, "code": None}
+    if not rate:
+        return nothing
     address = best_address(checked_address(rate), share_url, services.settings.host)
     try:
-        if not services.rating.rules().open:
-            return None
-    except StoreError as error:
+        rooms = services.rooms.list()
+        room = next((one for one in rooms if one.code == code), FIRST)
+        is_open = services.rooms.rating(room.code).rules().open
+    except (StoreError, NotFoundError) as error:  # the room may be deleted at this moment
         log.warning("no code of the voting page: %s", error)
-        return None
+        return nothing
+    address = of_room(address, room.code)
     size, dots = qr_path(address)
-    return {"address": address, "size": size, "dots": dots, "only_here": only_here(address)}
+    return {
+        "rooms": [{"code": one.code, "title": said(room_title(one))} for one in rooms],
+        "room": room.code,
+        "code": {"address": address, "size": size, "dots": dots, "only_here": only_here(address)} if is_open else None,
+    }

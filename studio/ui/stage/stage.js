@@ -13,7 +13,7 @@
     $("back").href = `./?__theme=${theme}`;
   }
 
-  let state = null, chosen = asked.get("run") || "", value = null, seed = 1;
+  let state = null, chosen = asked.get("run") || "", room = asked.get("room") || "", value = null, seed = 1;
   /* panes: the answers on screen, null while the film-strip or nothing stands there; call: the answer being given */
   let panes = null, call = null, turning = 0;
 
@@ -22,7 +22,7 @@
     let seen = null;
     try { seen = localStorage.getItem("alignment-studio-rate-address"); } catch { /* private window */ }
     const rate = seen || new URL("rate", location.href.split(/[?#]/)[0]).href;
-    const answer = await fetch(`stage/state?${new URLSearchParams({ dial, rate })}`, { cache: "no-store" });
+    const answer = await fetch(`stage/state?${new URLSearchParams({ dial, rate, room })}`, { cache: "no-store" });
     const data = await answer.json().catch(() => null);
     if (!answer.ok || !data) throw new Error((data && data.error) || tr("The studio cannot be reached."));
     return data;
@@ -252,6 +252,14 @@
 
   function drawCode() {
     const code = state.code;
+    room = state.room;
+    const rooms = JSON.stringify(state.rooms);
+    if ($("room").dataset.rooms !== rooms) { /* an open menu would close */
+      $("room").dataset.rooms = rooms;
+      $("room").hidden = state.rooms.length < 2;
+      $("room").replaceChildren(...state.rooms.map((one) => new Option(one.title, one.code)));
+    }
+    $("room").value = room;
     $("code").hidden = !code;
     if (!code) return $("large").close();
     if ($("address").textContent === code.address) return;
@@ -364,6 +372,7 @@
   $("screen").addEventListener("click", ACTIONS.f);
   $("code").addEventListener("click", ACTIONS.q);
   $("close").addEventListener("click", () => $("large").close());
+  $("room").addEventListener("change", () => { room = $("room").value; $("room").blur(); load(); });
   $("which").addEventListener("change", () => { chosen = $("which").value; $("which").blur(); load(); });
   $("question").addEventListener("input", () => { grow(); if (panes && panes.question !== question()) { stop(); panes = null; draw(); } });
   addEventListener("resize", fit);

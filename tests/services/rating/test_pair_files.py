@@ -93,7 +93,7 @@ def test_a_hidden_label_is_served_to_nobody(services: Services, put: Callable[[s
     served = services.rating.serve(rater)
     assert served is not None
     assert not {"preferred", "chosen", "rejected"} & set(json.dumps(asdict(served)).split('"'))
-    reveal = services.rating.vote(rater, served.pair_id, served.token, "left", 1.0)
+    reveal = services.rating.vote(rater, served.pair_id, served.token, "left", 1.0).reveal
     assert reveal is not None
     assert (reveal.left, reveal.right) == ("l", "l")
 

@@ -63,6 +63,11 @@ def test_answers_on_screen_become_pairs_that_know_who_answered(services: Service
     assert "First" in run.label
     again = services.sources.from_chats(chats, "Be kind.", HOW)
     assert (again.added, again.known, len(stored(services))) == (0, 1, 1)
+    room = services.rooms.make("Blue").code
+    assert services.sources.from_chats(chats, "Be kind.", HOW, room=room).added == 1
+    assert [len(one.pairs) for one in services.rooms.ballots()] == [1, 1]
+    with pytest.raises(NotFoundError, match="no room 'ZZZZ'"):
+        services.sources.from_chats(chats, "Be kind.", HOW, room="ZZZZ")
 
 
 def test_only_panes_that_were_asked_the_same_make_pairs(services: Services) -> None:

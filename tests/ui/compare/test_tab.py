@@ -261,6 +261,11 @@ class Handlers:
         self._found = {getattr(f.fn, "__name__", ""): f for f in app.fns.values()}
         self._app = app
 
+    def of(self, module: str, name: str) -> Callable[..., Any]:
+        """The handler of that name which a module binds."""
+        bound = (f.fn for f in self._app.fns.values() if getattr(f.fn, "__name__", "") == name)
+        return next(fn for fn in bound if fn is not None and fn.__module__ == module)
+
     def at(self, elem_id: str, *args: Any) -> list[Any]:
         """What the handler bound to a widget that draws something returns, by element id where it names its outputs."""
         block = next(b for b in self._app.blocks.values() if getattr(b, "elem_id", None) == elem_id)
@@ -322,6 +327,24 @@ def test_asking_streams_both_panes_and_retry_takes_a_new_seed(services: Services
     assert [m["role"] for m in again[-1]["chat-1"]] == ["user", "assistant"]
     [marked] = handlers.call("mark", last["BrowserState"], True, *HOW[1:])
     assert "<ins>" in marked["pane-diff-2"].value
+
+
+def test_answers_go_to_the_room_that_is_chosen(services: Services, handlers: Handlers) -> None:
+    add_run(services.runs, "run-1")
+    offer, keep = (
+        handlers.of("studio.ui.compare.rate_these", "offer"),
+        handlers.of("studio.ui.compare.rate_these", "keep"),
+    )
+    assert offer("").visible is False, "there is one room"
+    room = services.rooms.make("Blue").code
+    menu = offer("gone")
+    assert (menu.visible, menu.value, menu.choices) == (True, "", [("Main room", ""), (f"Blue ({room})", room)])
+    assert offer(room).value == room
+    last = handlers.call("ask", PROMPTS[0], Live(), None, "embedded", *HOW)[-1]
+    keep(Visitor(operator=True), last["BrowserState"], room)
+    assert [len(one.pairs) for one in services.rooms.ballots()] == [0, 1]
+    keep(Visitor(operator=True), last["BrowserState"], None)
+    assert [len(one.pairs) for one in services.rooms.ballots()] == [1, 1]
 
 
 def test_another_strength_answers_that_pane_anew_with_the_same_seed(services: Services, handlers: Handlers) -> None:

@@ -17,7 +17,10 @@ from studio.services.rating.rules import tally
 from studio.services.reward.service import RewardForm
 from studio.services.runs.job import read_job
 from studio.services.worker.run import train_run
+from studio.ui.reward.form import ALL_ROOMS, VOTES
 from studio.ui.reward.preview import CHARACTERS, ROWS, preview
+from studio.ui.shell import TABS
+from tests.helpers.pages import section_app
 from tests.helpers.services import opened
 from tests.helpers.votes import cast, cast_votes
 
@@ -113,3 +116,36 @@ def test_a_dataset_with_sides_calls_its_turned_rows_by_their_side(services: Serv
     # 8 of 10 oppose, so the held-out rows are read that way too
     assert told(0.2) == [title] * 2 + [f"{title}\n⇄ oppose"] * 28
     assert told(1.0) == [title] * 30
+
+
+def test_votes_of_one_room_or_of_all(services: Services) -> None:
+    """What *Votes of* offers, and that the table beside the form is of what is chosen there."""
+    app = section_app(services, {"Reward": TABS["Reward"]}, finished=False)
+    named = {getattr(fn.fn, "__name__", ""): fn for fn in app.fns.values()}
+
+    def handler(name: str, **chosen: Any) -> dict[str, Any]:
+        fn = named[name]
+        values = [chosen.get(str(block.elem_id).replace("-", "_"), block.value) for block in fn.inputs]
+        outputs = fn.fn(*values)
+        given = outputs if isinstance(outputs, dict) else dict(zip(fn.outputs, outputs, strict=True))
+        return {str(block.elem_id): value for block, value in given.items()}
+
+    cast_votes(services, 4)
+    alone = handler("refresh")["reward-room"]
+    assert (alone.visible, alone.value, alone.choices) == (
+        False,
+        ALL_ROOMS,
+        [("All rooms", ALL_ROOMS), ("Main room", "")],
+    )
+    blue = services.rooms.make("Blue").code
+    cast_votes(services, 9, room=blue)
+    menu = handler("refresh", reward_room=blue)["reward-room"]
+    assert (menu.visible, menu.value, menu.choices[-1]) == (True, blue, (f"Blue ({blue})", blue))
+    shown = {
+        room: handler("count", reward_source=VOTES, reward_room=room)["reward-counts"] for room in (ALL_ROOMS, "", blue)
+    }
+    assert "<b>3</b> pairs to train on (0 flipped), <b>1</b> held out by prompt" in shown[""]
+    assert "<b>6</b> pairs to train on (0 flipped), <b>3</b> held out by prompt" in shown[blue]
+    assert "<b>10</b> pairs to train on (0 flipped), <b>3</b> held out by prompt" in shown[ALL_ROOMS]
+    services.rooms.delete(blue)
+    assert handler("refresh", reward_room=blue)["reward-room"].value == ALL_ROOMS

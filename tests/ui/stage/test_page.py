@@ -63,7 +63,8 @@ def test_the_page_is_this_servers_alone(client: TestClient) -> None:
 
 
 def test_without_an_adapter_the_page_says_so(client: TestClient) -> None:
-    assert state(client) == {"dials": [], "dial": None, "questions": [], "training": None, "code": None}
+    nothing = {"dials": [], "dial": None, "questions": [], "training": None, "rooms": [], "room": "", "code": None}
+    assert state(client) == nothing
 
 
 def test_a_visitor_gets_the_dial_its_figures_and_the_questions(client: TestClient, services: Services) -> None:
@@ -133,3 +134,19 @@ def test_the_code_leads_to_the_voting_page_while_it_is_open(client: TestClient, 
     assert state(client, rate="http://127.0.0.1:7860/rate")["code"]["only_here"] is True
     services.rating.set_rules(dataclasses.replace(services.rating.rules(), open=False))
     assert state(client, rate=address)["code"] is None
+
+
+def test_the_code_is_of_the_room_that_is_chosen(client: TestClient, services: Services) -> None:
+    address = "https://studio.example/rate"
+    assert state(client, rate=address)["rooms"] == [{"code": "", "title": "Main room"}]
+    assert (state(client)["rooms"], state(client)["code"]) == ([], None), "who does not ask for a code gets no rooms"
+    room = services.rooms.make("Blue")
+    shown = state(client, rate=address, room=room.code)
+    assert shown["rooms"] == [{"code": "", "title": "Main room"}, {"code": room.code, "title": f"Blue ({room.code})"}]
+    assert (shown["room"], shown["code"]["address"]) == (room.code, f"{address}?room={room.code}")
+    services.rooms.rating(room.code).set_open(False)
+    assert state(client, rate=address, room=room.code)["code"] is None
+    assert state(client, rate=address)["code"]["address"] == address, "the main room is open"
+    services.rooms.delete(room.code)
+    gone = state(client, rate=address, room=room.code)
+    assert (gone["room"], gone["code"]["address"]) == ("", address)
