@@ -98,8 +98,9 @@ def _sheets() -> tuple[str, list[str]]:
 
 @functools.cache
 def _scripts() -> str:
-    loader = Path(__file__).with_name("assets.js").read_text(encoding="utf-8")
-    return f"{loader.rstrip()}({json.dumps(_named('js', _SCRIPT))});"
+    # Gradio takes its frames from the window as its scripts are read: what the page's head brings comes too late for that
+    frames, loader = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("frames.js", "assets.js"))
+    return f"{frames}{loader.rstrip()}({json.dumps(_named('js', _SCRIPT))});"
 
 
 def _file(text: str, suffix: str) -> str:
