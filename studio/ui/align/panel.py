@@ -90,7 +90,7 @@ class AlignPanel(FilmPanel):
             guarded(self._measure_vector),
             [shared.visitor, self.watch],
             self.outcome,
-            show_progress_on=self.outcome,
+            show_progress_on=self.bar,  # nothing stands there once a run is done
             **TABLE,
             **PRIVATE,
         )

@@ -47,10 +47,10 @@ def preferences(report: VoteReport) -> Markup:
 
 def counts(found: VoteResult) -> Markup:
     """What counts, what is left out, how many pairs are decided. Shown at all times, filters open or not."""
-    report = found.report
+    report, decided = found.report, reading.read_decisions(found.decided, found.min_votes)
     lines = (
         reading.read_counts(report) if report.total else "",
-        reading.read_decisions(found.decided, found.min_votes),
+        decided and f"{decided} Filters do not change this.",
         reading.read_reasons(report.reasons),
     )
     return _HTML.counts(report, [line for line in lines if line])
