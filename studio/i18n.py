@@ -152,6 +152,8 @@ class Catalogue:
         """The messages with fields, those with most fixed text first."""
         patterns = []
         for message in self.messages:
+            if "%{" in message:  # what a chart fills in itself
+                continue
             pieces = list(Formatter().parse(message)) if "{" in message else []
             fixed = [piece[0] for piece in pieces]
             if not any(piece[1] for piece in pieces) or not any(map(str.isalpha, "".join(fixed))):

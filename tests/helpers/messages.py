@@ -40,7 +40,7 @@ SILENT = ("cli", "store/migrations", "store/tables.py", "ml/shipped", "__main__.
 SHOWN = ("label", "info", "placeholder", "headers", "submit_btn", "stop_btn", "choices", "title", "note", "help", "name")  # fmt: skip
 SPEAKING = ("Button", "DownloadButton", "UploadButton", "Markdown", "Tab", "TabItem", "Accordion", "Info", "Warning", "Radio", "Dropdown", "CheckboxGroup")  # fmt: skip
 HIDDEN = ("elem_id", "elem_classes", "js", "storage_key", "secret", "api_name", "datatype", "column_widths", "type", "mode", "show_progress", "trigger_mode",
-          "hovertemplate", "textposition", "hovermode", "html_template", "js_on_load", "css_template", "key", "media_type", "headers_", "filename")  # fmt: skip
+          "textposition", "hovermode", "html_template", "js_on_load", "css_template", "key", "media_type", "headers_", "filename")  # fmt: skip
 #: Calls whose texts nobody sees.
 UNSEEN = ("debug", "info", "warning", "error", "exception", "compile", "getLogger", "add_argument", "execute", "text", "ValueError", "TypeError",
           "AssertionError", "getattr", "setattr", "print", "SystemExit", "Macros", "get", "encode", "field", "startswith", "endswith", "split", "replace", "strip", "partition", "removeprefix", "strftime", "Route", "TypeVar", "setdefault", "sub", "when_changed", "with_name", "Literal", "Extra", "StudioApp")  # fmt: skip

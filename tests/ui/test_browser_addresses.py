@@ -63,7 +63,7 @@ def test_a_result_of_votes_is_kept_opened_and_left(
     (kept,) = kept_heads(services.rating)
     page.wait_for_url(f"**/?tab=rate&votes={kept.id}")
     with page.expect_download() as download:
-        page.get_by_role("link", name="Save as a page").click()
+        page.get_by_role("link", name="Save page").click()
     assert download.value.suggested_filename == f"votes-{kept.id}.html"
     assert "What was found" in Path(download.value.path()).read_text(encoding="utf-8")
 

@@ -16,6 +16,14 @@ from studio.services.wording import counted, signed
 _VERDICT = {"open": "not yet distinguishable", "none": "no votes"}
 
 
+def headline(match: Match) -> str:
+    """Who is preferred, without the evidence."""
+    a, b = match.a.label, match.b.label
+    if match.verdict not in ("a", "b"):
+        return f"{a} and {b} are not yet distinguishable."
+    return f"{a} is preferred to {b}." if match.verdict == "a" else f"{b} is preferred to {a}."
+
+
 def read_match(match: Match) -> str:
     """Who is preferred, on what evidence; while nobody is, what it would take."""
     a, b = match.a.label, match.b.label
@@ -151,7 +159,7 @@ def read_decisions(decided: Decided, min_votes: int) -> str:
     return (
         f"{decided.decided:,} of {counted(decided.pairs, 'pair')} decided by a strict majority of at least {min_votes} votes; "
         f"{decided.undecided:,} undecided (enough votes, no majority), {decided.waiting:,} with fewer than {min_votes} "
-        "votes. Filters do not change this."
+        "votes."
     )
 
 

@@ -22,10 +22,10 @@ from studio.ui.parts.base_fetch import BaseNeeds
 from studio.ui.training.form import (
     FormFields,
     SettingWidgets,
+    StartWidgets,
     build_base,
-    build_outlook,
     build_preset,
-    build_reset,
+    build_start,
     dataset_choices,
     size_range,
 )
@@ -64,19 +64,9 @@ class FormWidgets(FormFields):
         return pairs, [getattr(self, name) for name in KTO_ONLY]
 
 
-@dataclass(frozen=True)
-class StartWidgets:
-    """What starts a run: how long it will be, the button, and the one that puts the form back; ``advanced`` holds the settings that few
-    change."""
-
-    length: gr.Markdown
-    train: gr.Button
-    reset: gr.Button
-    advanced: gr.Accordion
-
-
-def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets]:
-    """Draw the form; what stands below the base; and what starts a run, before the settings that few change. Choices are read afresh on page load by the tab (see :func:`choices`)."""
+def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets, gr.Accordion]:
+    """Draw the form; what stands below the base; what starts a run; and the box of the settings that few change. Choices are read afresh
+    on page load by the tab (see :func:`choices`)."""
     datasets, bases = choices(services)
     first = services.datasets.get(datasets[0][1])
     size = len(first.pairs)
@@ -99,17 +89,14 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets
         value=min(50, size),
         step=1,
         label="data_size",
-        info="Pairs to train on.",
+        info="Training pairs.",
         buttons=[],
         elem_id="data-size",
     )
-    preset_box = build_preset(PRESETS, preset, "preset")
-    length = build_outlook("outlook")
-    with gr.Row(equal_height=True):
-        train = gr.Button("Train", variant="primary", size="lg", scale=3, elem_id="train")
-        reset = build_reset("align-reset")
+    starts = build_start("Train")
     setting_widgets = SettingWidgets("align", preset.lora, preset.settings, ThumbWeights())
     with gr.Accordion("Advanced", open=False, elem_id="advanced", elem_classes="settings") as advanced:
+        preset_box = build_preset(PRESETS, preset, "preset")
         with gr.Row():
             title = gr.Textbox("", label="Name of the run", placeholder="made from data and ratio", max_lines=1)
             shuffle = gr.Checkbox(
@@ -144,7 +131,7 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets
         undesirable_weight=setting_widgets.drawn["undesirable_weight"],
         settings=setting_widgets.drawn,
     )
-    return widgets, needs, StartWidgets(length, train, reset, advanced)
+    return widgets, needs, starts, advanced
 
 
 def choices(services: Services) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -188,7 +175,7 @@ def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], 
     sentence = (
         f"**{pairs}**: {supporting} kept as labelled, {flipped} flipped."
         if labels
-        else f"**{pairs}**: {supporting} prefer *support*, {flipped} prefer *oppose* (marked ⇄)."
+        else f"**{pairs}**: {supporting} prefer *support*, {flipped} prefer *oppose*."
     )
     return _told(services, form, sentence, rows, lambda number, row: _preview_row(number, row, labels))
 

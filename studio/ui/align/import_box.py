@@ -28,7 +28,7 @@ from studio.ui.training.form import dataset_choices
 
 def build_import_box(services: Services, shared: Shared, dataset: gr.Dropdown) -> None:
     """Draw the box; what is imported becomes the value of ``dataset``."""
-    with gr.Accordion("Import preference data", open=False, elem_id="import-box"):
+    with gr.Accordion("Import data", open=False, elem_id="import-box"):
         gr.Markdown(
             "`prompt, support, oppose` (the course's format; test prompts may come in a second file), or pairs as TRL, "
             "LLaMA-Factory, axolotl, ms-swift, OpenAI, distilabel, Argilla and others write them. What a file is read as is shown "

@@ -29,7 +29,7 @@ def build_lessons_box(services: Services, form: FormWidgets) -> Callable[[AlignP
     if not lessons:
         return lambda panel: None
     first = next(iter(lessons.values()))
-    with gr.Accordion("Lessons: predict, then train", open=False, elem_id="lessons-box"):
+    with gr.Accordion("Lessons", open=False, elem_id="lessons-box"):
         names = [(f"{number}. {lesson.title}", lesson.id) for number, lesson in enumerate(lessons.values(), 1)]
         choice = gr.Dropdown(names, value=first.id, label="Lesson", elem_id="lesson")
         text = gr.Markdown(first.before, elem_id="lesson-text")

@@ -28,7 +28,7 @@ def build_pairs_box(
     services: Services, shared: Shared, app: gr.Blocks, dataset: gr.Dropdown, size: gr.components.Component
 ) -> None:
     """Draw the box; what is saved becomes the value of ``dataset``. ``size`` says how many pairs of it a draft begins with."""
-    with gr.Accordion("Write or change pairs", open=False, elem_id="draft-box"):
+    with gr.Accordion("Write pairs", open=False, elem_id="draft-box"):
         gr.Markdown(
             "Type pairs, begin with the data above, or press *Add to my pairs* in Compare. A draft stays in this browser.",
             elem_classes="quiet",

@@ -70,8 +70,8 @@ class AlignPanel(FilmPanel):
     def draw_ways(self) -> None:
         """On to the Toxicity tab."""
         self.to_score = gr.Button("Score before / after", size="sm", elem_id="to-score")
-        self.to_detox = gr.Button("Detox this adapter", size="sm", elem_id="to-detox")
-        self.steer = gr.Button("Measure the steering vector", size="sm", visible=False, elem_id="measure-vector")
+        self.to_detox = gr.Button("Detox", size="sm", elem_id="to-detox")
+        self.steer = gr.Button("Measure steering vector", size="sm", visible=False, elem_id="measure-vector")
 
     def bind(self, shared: Shared, app: gr.Blocks, form: list[Any], to_open: gr.State) -> None:
         """As :meth:`FilmPanel.bind`, and the ways to the Toxicity tab."""
@@ -90,7 +90,7 @@ class AlignPanel(FilmPanel):
             guarded(self._measure_vector),
             [shared.visitor, self.watch],
             self.outcome,
-            show_progress_on=self.outcome,
+            show_progress_on=self.bar,  # nothing stands there once a run is done
             **TABLE,
             **PRIVATE,
         )

@@ -41,7 +41,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     """Draw the tab and bind its events."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            form, needs, starts = build_form(services)
+            form, needs, starts, advanced = build_form(services)
             bind_lessons = build_lessons_box(services, form)
             build_import_box(services, shared, form.dataset)
             build_pairs_box(services, shared, app, form.dataset, form.data_size)
@@ -49,7 +49,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         with gr.Column(scale=7, min_width=320):
             count = gr.Markdown(elem_id="preview-count")
             long_rows = gr.Markdown(elem_id="rows-that-fit", elem_classes="quiet")
-            with gr.Accordion("What will be trained on", open=False, elem_id="data-box") as data_box:
+            with gr.Accordion("Training data", open=False, elem_id="data-box") as data_box:
                 preview = gr.Dataframe(
                     headers=PREVIEW_HEADERS,
                     datatype=["number", "str", "str", "str", "str"],
@@ -77,7 +77,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
             if data.kind == "sides"
             else "Share of the pairs kept as labelled; the rest are flipped."
         )
-        rows = "Rated answers to train on." if rated else "Pairs to train on."
+        rows = "Rated answers." if rated else "Training pairs."
         return [
             gr.Slider(**size_range(n), value=min(int(size or n), n), info=rows),
             gr.Slider(info=info, visible=not rated),
@@ -116,9 +116,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
     app.load(guarded(refresh_choices), None, [form.dataset, form.base], **QUIET)
     app.load(guarded(preview_table), form.all(), rows, **QUIET)
     bind_needs(services, shared, app, form.base, needs)
-    gr.on(
-        [starts.advanced.expand, form.base.change], guarded(offer), [form.base, form.start_run], form.start_run, **QUIET
-    )
+    gr.on([advanced.expand, form.base.change], guarded(offer), [form.base, form.start_run], form.start_run, **QUIET)
     suited = [form.preset, *form.knobs(), form.system_prompt]
     form.base.input(guarded(suit_base), [form.base, form.dataset], suited, **QUIET)
     form.preset.input(guarded(suit_preset), [form.preset, form.dataset], suited, **QUIET)

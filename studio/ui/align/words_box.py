@@ -25,9 +25,7 @@ class PairWords:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        with gr.Accordion(
-            "Words that moved in the training pairs", open=False, visible=False, elem_id="pair-words-box"
-        ) as self.box:
+        with gr.Accordion("Word by word", open=False, visible=False, elem_id="pair-words-box") as self.box:
             self.number = gr.Slider(1, 2, value=1, step=1, label="Pair", elem_id="pair-words-number")
             self.shown = gr.HTML(elem_id="pair-words")
         self.outputs: list[Any] = [self.box, self.number, self.shown]

@@ -31,7 +31,7 @@ def bind_own_pair(shared: Shared, button: gr.Button) -> None:
         draft, like = own_pairs.restored(stored)
         made = own_pairs.added(draft, OwnPair(first.messages[-2].content, first.answer, second.answer))
         gr.Info(
-            f"Pair {len(made)} of your draft prefers the first pane's answer; see Align, Write or change pairs.",
+            f"Pair {len(made)} of your draft prefers the first pane's answer; see Align, Write pairs.",
             duration=6,
         )
         return own_pairs.stored(made, like)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from studio.domain.evaluations import EvaluationRow
 from studio.domain.toxicity import TextScore
+from studio.i18n import _, said
 from studio.services.evaluations.curves import curves
 from studio.services.evaluations.statistics import THRESHOLD
 from studio.services.wording import shortened
@@ -76,7 +77,8 @@ def _steps(
                     "dash": "dash" if curve.before else "solid",
                     "shape": "hv",
                 },
-                hovertemplate=f"%{{y:.0%}} of {count} answers at or below %{{x:.3f}}<extra>{label(curve.name)}</extra>",
+                hovertemplate=_("%{{y:.0%}} of {count} answers at or below %{{x:.3f}}", count=count)
+                + f"<extra>{label(said(curve.name))}</extra>",
             )
         )
     styled(

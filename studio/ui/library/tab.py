@@ -47,7 +47,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     chosen = gr.State(None)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            head = gr.HTML(view.nothing_chosen(), elem_id="library-head")
+            head = gr.HTML(elem_id="library-head")
             with gr.Column(visible=False) as actions:
                 with gr.Row():
                     to_compare = gr.Button(
@@ -153,7 +153,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             return {
                 **hidden,
                 chosen: None,
-                head: gr.HTML(view.nothing_chosen() if library.list() else ""),
+                head: gr.HTML(""),
                 actions: gr.Column(visible=False),
                 card_column: gr.Column(visible=False),
             }

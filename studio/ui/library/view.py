@@ -21,17 +21,12 @@ from studio.ui.training.run_view import started
 
 _HTML = Macros("library/view.html")
 HEADERS = ("Name", "Base", "ratio", "n", "Method", "Measured", "Size", "Made", "Run")
-WIDTHS = ("200px", "110px", "66px", "56px", "100px", "190px", "84px", "110px", "250px")
+WIDTHS = ("200px", "110px", "66px", "56px", "100px", "256px", "84px", "110px", "234px")
 
 
 def empty() -> Markup:
     """What stands there before the first adapter."""
     return _HTML.empty()
-
-
-def nothing_chosen() -> Markup:
-    """What stands there before a line of the table is clicked."""
-    return _HTML.nothing_chosen()
 
 
 def header(run: RunView) -> Markup:

@@ -1,10 +1,11 @@
 // Says beside a field what is wrong with it, in the words of its label. A number out of a field's bounds reaches nobody: the field
-// goes back to the last one it took. Of an error that the server names a field in ("min_votes is 4; it must be odd") the sentence
-// stands below that field too, until the field is changed.
+// goes back to the last one it took, and so does the emptied field of a slider, which Gradio would read as 0. Of an error that the
+// server names a field in ("min_votes is 4; it must be odd") the sentence stands below that field too, until the field is changed.
 (() => {
     const taken = new WeakMap(); // number fields: the last value they took
     const block = (field) => field.closest(".block") ?? field.parentElement;
-    const wrong = ({ validity }) => validity.rangeUnderflow || validity.rangeOverflow || validity.badInput;
+    const emptied = (field) => field.value === "" && !field.validity.badInput && block(field).querySelector("input[type=range]");
+    const wrong = (field) => field.validity.rangeUnderflow || field.validity.rangeOverflow || field.validity.badInput || emptied(field);
 
     function labelOf(box) {
         const label = box.querySelector("[data-testid='block-info'], label > span, .label-wrap");
@@ -40,6 +41,7 @@
             return quiet(block(field));
         }
         event.stopImmediatePropagation();
+        if (emptied(field)) return quiet(block(field)); // another number is about to be typed
         say(block(field), tr("{label} must be {bounds}; {value} is not taken.", { label: labelOf(block(field)), bounds: bounds(field), value: field.value || tr("this") }));
     }
 

@@ -113,11 +113,13 @@ def _sheets() -> tuple[str, list[str]]:
 
 @functools.cache
 def _scripts() -> str:
-    # Gradio looks for the theme that is asked for as its scripts are read: what the page's head brings comes too late for that
-    theme, loader = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("theme.js", "assets.js"))
+    # Gradio takes the theme from the address and its frames from the window as its scripts are read: the page's head comes too late
+    theme, frames, loader = (
+        Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("theme.js", "frames.js", "assets.js")
+    )
     name, other, _ = core_script()
     moved = {name: other} if name else {}
-    return f"{theme}{loader.rstrip()}({json.dumps(_named('js', _SCRIPT))}, {json.dumps(moved)});"
+    return f"{theme}{frames}{loader.rstrip()}({json.dumps(_named('js', _SCRIPT))}, {json.dumps(moved)});"
 
 
 def _file(text: str, suffix: str) -> str:

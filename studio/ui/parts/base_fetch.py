@@ -21,19 +21,21 @@ _LOOK_S = 1.0
 
 
 class BaseNeeds(NamedTuple):
-    """Below a base field: what the base needs, and fetching it."""
+    """Below a base field: what the base needs, and fetching it; ``others`` says which may be typed instead."""
 
     line: gr.HTML
     accept: gr.Checkbox
     fetch: gr.Button
+    others: str
 
 
-def build_needs(elem_id: str) -> BaseNeeds:
+def build_needs(elem_id: str, others: str = "") -> BaseNeeds:
     """Draw them; ``elem_id`` is that of the base field. The box and the button are seen only where a base asks for them."""
     return BaseNeeds(
         gr.HTML(elem_id=f"{elem_id}-needs", padding=False),
         gr.Checkbox(False, label="I accept its terms of use", visible=False, elem_id=f"{elem_id}-terms"),
         gr.Button("Fetch", size="sm", visible=False, elem_id=f"{elem_id}-fetch"),
+        others,
     )
 
 

@@ -38,7 +38,7 @@ def bind_needs(
     what was typed."""
 
     def tell_needs(mark: Visitor, typed: str | None) -> str:
-        return parts.quiet(base_needs(services, mark, known(typed or "")))
+        return parts.base_needs(base_needs(services, mark, known(typed or "")), needs.others)
 
     here = [shared.visitor, base]
     gr.on([app.load, base.change, shared.base_ready.change], guarded(tell_needs), here, needs.line, **QUIET)

@@ -1,8 +1,9 @@
 "use strict";
-/* How the room voted, as elements: sentences, and a bar for every two models. Texts stay text. */
+/* How the room voted, as elements: who is ahead, on what evidence, and a bar for every two models. Texts stay text. */
 function drawOutcome(box, result) {
   const make = (tag, text = "", className = "") => Object.assign(document.createElement(tag), { textContent: text, className });
-  const parts = result.ahead.map((line, place) => make("p", line, place ? "" : "ahead"));
+  const parts = result.headline ? [make("p", result.headline, "ahead")] : [];
+  parts.push(...result.ahead.map((line) => make("p", line)));
   for (const match of result.matches) {
     const names = make("div", "", "names");
     names.append(make("bdi", match.a), make("bdi", match.b));

@@ -17,6 +17,7 @@ def outcome(found: VoteResult) -> dict[str, Any]:
     """Sentences, and the counts of every two models that met in votes, those with most votes first."""
     matches = [match for match in found.report.matches if match.votes][:MAX_SENTENCES]
     return {
+        "headline": said(reading.headline(matches[0])) if matches else "",
         "ahead": [said(reading.read_match(match)) for match in matches]
         or [_("No vote says which model is preferred.")],
         "matches": [

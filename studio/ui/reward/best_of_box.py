@@ -11,6 +11,7 @@ import gradio as gr
 from studio.domain.chat import BASE
 from studio.domain.toxicity import RUN
 from studio.errors import InputError
+from studio.i18n import _
 from studio.services import Services
 from studio.services.reward.best_of import MAX_PROMPTS, SIZES, BestOfCurve, BestOfForm, read_best_of
 from studio.ui.page.guard import guarded
@@ -92,9 +93,9 @@ def best_of_figure(curve: BestOfCurve) -> Figure:
     from plotly.graph_objects import Figure, Scatter
 
     figure = Figure()
-    sides = (("reward", SUPPORT_COLOR, "y"), ("toxicity", OPPOSE_COLOR, "y2"))
-    for name, color, axis in sides:
-        means = [getattr(point, name) for point in curve.points]
+    sides = (("reward", _("reward"), SUPPORT_COLOR, "y"), ("toxicity", _("toxicity"), OPPOSE_COLOR, "y2"))
+    for kind, name, color, axis in sides:
+        means = [getattr(point, kind) for point in curve.points]
         bars = [m.interval for m in means]
         known = all(bars)
         figure.add_trace(
@@ -110,8 +111,9 @@ def best_of_figure(curve: BestOfCurve) -> Figure:
                 if known
                 else None,
                 customdata=[(point.words.value, point.kl) for point in curve.points],
-                hovertemplate=f"{name} %{{y:.3f}}<br>best of %{{x}}: %{{customdata[0]:.0f}} words, KL at most %{{customdata[1]:.2f}} nats"
-                "<extra></extra>",
+                hovertemplate=f"{name} %{{y:.3f}}<br>"
+                + _("best of %{x}: %{customdata[0]:.0f} words, KL at most %{customdata[1]:.2f} nats")
+                + "<extra></extra>",
                 mode="lines+markers",
                 name=name,
                 yaxis=axis,
@@ -123,8 +125,8 @@ def best_of_figure(curve: BestOfCurve) -> Figure:
         f"Best of n, {curve.prompts} prompts",
         height=300,
         margin={"l": 56, "r": 56, "t": 40, "b": 48},
-        yaxis={"title": {"text": "reward"}},
-        yaxis2={"title": {"text": "toxicity"}, "overlaying": "y", "side": "right", "showgrid": False},
+        yaxis={"title": {"text": _("reward")}},
+        yaxis2={"title": {"text": _("toxicity")}, "overlaying": "y", "side": "right", "showgrid": False},
         legend={"orientation": "h", "y": 1.12, "x": 0.5},
     )
     figure.update_xaxes(title_text="n (log scale)", type="category")

@@ -18,13 +18,15 @@ from studio.ui.parts.base_fetch import BaseNeeds
 from studio.ui.training.form import (
     FormFields,
     SettingWidgets,
+    StartWidgets,
     build_base,
     build_preset,
+    build_start,
     dataset_choices,
     size_range,
 )
 
-VOTES, DATA, BOTH = "Votes", "A dataset", "Votes and a dataset"
+VOTES, DATA, BOTH = "Votes", "Dataset", "Both"
 
 
 #: Pairs of a dataset that the form begins with at most.
@@ -48,8 +50,8 @@ class RewardWidgets(FormFields):
     title: gr.Textbox
 
 
-def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
-    """Draw the form; with it the line that says what the base needs."""
+def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds, StartWidgets]:
+    """Draw the form; with it what stands below the base, and what starts a run, before the settings that few change."""
     datasets = dataset_choices(services)
     first = services.datasets.get(datasets[0][1])
     default = services.models.default_base()
@@ -63,7 +65,7 @@ def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
         **size_range(len(first.pairs)),
         value=min(len(first.pairs), FIRST_PAIRS),
         step=1,
-        label="Pairs of it",
+        label="Training pairs",
         elem_id="reward-data-size",
     )
     support_ratio = gr.Slider(
@@ -72,18 +74,19 @@ def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
         value=1.0,
         step=0.05,
         label="Share kept",
-        info="Of the training pairs; the rest are flipped.",
+        info="The rest are flipped.",
         elem_id="reward-ratio",
     )
     base, needs = build_base(
         services.reward.bases(),
         default,
         "reward-base",
-        "An encoder or a causal model. Or type a Hub id or folder.",
+        "An encoder or a causal model: type a Hub id or folder above.",
     )
-    preset_box = build_preset(REWARD_PRESETS, preset, "reward-preset")
+    starts = build_start("Train reward model", "reward-")
     setting_widgets = SettingWidgets("reward", preset.lora, preset.settings)
     with gr.Accordion("Advanced", open=False, elem_id="reward-advanced", elem_classes="settings"):
+        preset_box = build_preset(REWARD_PRESETS, preset, "reward-preset")
         title = gr.Textbox("", label="Name of the run", placeholder="made from its data", max_lines=1)
         setting_widgets.draw_rest("LoRA", [*LoraSettings.declared()])
         setting_widgets.draw_rest("Training", [*RewardSettings.declared()])
@@ -98,7 +101,7 @@ def build_form(services: Services) -> tuple[RewardWidgets, BaseNeeds]:
         title=title,
         settings=setting_widgets.drawn,
     )
-    return widgets, needs
+    return widgets, needs, starts
 
 
 def room_choices(services: Services) -> list[tuple[str, str]]:

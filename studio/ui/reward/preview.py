@@ -23,7 +23,7 @@ HEADERS = ["#", "Prompt", "Preferred", "Not preferred", "From", "Part"]
 
 def build_table() -> gr.Dataframe:
     """Draw the table, empty, in a closed box."""
-    with gr.Accordion("What will be trained on and measured on", open=False, elem_id="reward-data-box"):
+    with gr.Accordion("Training and held-out pairs", open=False, elem_id="reward-data-box"):
         return gr.Dataframe(
             headers=HEADERS,
             datatype=["number", "str", "str", "str", "str", "str"],

@@ -28,8 +28,6 @@ from studio.ui.training.form import (
     bind_outlook,
     bind_reset,
     bind_start,
-    build_outlook,
-    build_reset,
     dataset_choices,
     size_range,
 )
@@ -41,38 +39,35 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     """Draw the tab and bind its events."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            form, needs = build_form(services)
-            length = build_outlook("reward-outlook")
-            with gr.Row(equal_height=True):
-                train = gr.Button("Train reward model", variant="primary", size="lg", scale=3, elem_id="reward-train")
-                reset = build_reset("reward-reset")
-            curve = gr.Button("Train on 25, 50 and 100 % of the pairs", size="sm", elem_id="reward-curve")
-            gr.Markdown("Do we need more votes? Three runs, measured on the same held-out pairs.", elem_classes="quiet")
+            form, needs, starts = build_form(services)
+            with gr.Accordion("Do we need more votes?", open=False, elem_id="reward-curve-box"):
+                gr.Markdown("Three runs, measured on the same held-out pairs.", elem_classes="quiet")
+                curve = gr.Button("Train on 25, 50 and 100 % of the pairs", size="sm", elem_id="reward-curve")
         with gr.Column(scale=7, min_width=320):
             counts = gr.HTML(elem_id="reward-counts")
             long_rows = gr.Markdown(elem_id="reward-rows-that-fit", elem_classes="quiet")
             table = build_table()
-            gr.Markdown("## From votes to the next run")
-            badge = gr.HTML(elem_id="votes-badge")
-            again = gr.Button("Retrain on the votes", size="sm", interactive=False, elem_id="retrain-votes")
-            share = gr.Slider(
-                0,
-                1,
-                value=0.9,
-                step=0.05,
-                label="Share kept as voted",
-                info="In the rest the answer voted against is preferred.",
-                elem_id="votes-share",
-            )
-            dpo_base = gr.Dropdown(
-                [(model.title, model.id) for model in services.models.catalogue()],
-                value=services.models.default_base(),
-                label="Base of the DPO run",
-                allow_custom_value=True,
-                info="Usually the model whose answers were voted on.",
-                elem_id="votes-base",
-            )
-            dpo = gr.Button("Run DPO on the votes", size="sm", interactive=False, elem_id="dpo-votes")
+            with gr.Accordion("Train on the votes", open=False, elem_id="votes-box") as votes_box:
+                badge = gr.HTML(elem_id="votes-badge")
+                again = gr.Button("Retrain on the votes", size="sm", interactive=False, elem_id="retrain-votes")
+                share = gr.Slider(
+                    0,
+                    1,
+                    value=0.9,
+                    step=0.05,
+                    label="Share kept as voted",
+                    info="In the rest the answer voted against is preferred.",
+                    elem_id="votes-share",
+                )
+                dpo_base = gr.Dropdown(
+                    [(model.title, model.id) for model in services.models.catalogue()],
+                    value=services.models.default_base(),
+                    label="Base of the DPO run",
+                    allow_custom_value=True,
+                    info="Usually the model whose answers were voted on.",
+                    elem_id="votes-base",
+                )
+                dpo = gr.Button("Run DPO on the votes", size="sm", interactive=False, elem_id="dpo-votes")
             scorer = build_score_box(services)
     panel = RewardPanel(services)
     best_of = BestOfBox(services, scorer)
@@ -96,6 +91,9 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
             **updates,
             form.room: gr.Dropdown(
                 choices=rooms, value=room if room in dict(rooms).values() else ALL_ROOMS, visible=len(rooms) > 2
+            ),
+            votes_box: gr.Accordion(
+                label=f"Train on the votes · {votes.new:,} new" if votes.new else "Train on the votes"
             ),
             badge: reward_view.votes_badge(votes),
             again: gr.Button(interactive=ready),
@@ -141,7 +139,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         except StudioError:  # what is wrong stands below the base
             return [gr.skip()] * (1 + len(form.knobs()))
 
-    fresh = [form.room, scorer, best_of.judge, best_of.model, form.dataset, counts, table, badge, again, dpo]
+    fresh = [form.room, scorer, best_of.judge, best_of.model, form.dataset, counts, table, votes_box, badge, again, dpo]
     looked = [form.room, scorer, best_of.judge, best_of.model, *form.all()]
     when_opened(panel.history, app, guarded(refresh), looked, fresh)
     bind_needs(services, shared, app, form.base, needs, base_id)
@@ -175,7 +173,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         trigger_mode="always_last",
         **QUIET,
     )
-    bind_outlook(length, app, form.all(), lambda *values: services.reward.outlook(form_from(*values)))
+    bind_outlook(starts.length, app, form.all(), lambda *values: services.reward.outlook(form_from(*values)))
     lengths = [form.settings[name] for name in ("max_length", "long_rows")]
     bind_long_rows(
         long_rows,
@@ -183,10 +181,10 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
         form.all(),
         [form.source, form.room, form.dataset, form.base, form.data_size, *lengths],
     )
-    bind_reset(reset, services, form, form.base, [form.preset, *form.knobs()], suit_base)
+    bind_reset(starts.reset, services, form, form.base, [form.preset, *form.knobs()], suit_base)
     panel.bind(shared, app, form.all(), shared.reward_run)
     here = [panel.watch, panel.axis]
-    bind_start(train, panel, shared, form.all(), start)
+    bind_start(starts.train, panel, shared, form.all(), start)
     bind_start(curve, panel, shared, form.all(), start_curve)
     again.click(guarded(retrain), [shared.visitor, *here], panel.outputs, show_progress_on=panel.head, **PRIVATE).then(
         guarded(refresh), looked, fresh, **QUIET

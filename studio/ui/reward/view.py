@@ -10,6 +10,7 @@ from markupsafe import Markup
 from studio.domain.events import RewardReport
 from studio.domain.runs import FINAL_STATES, RewardRecipe
 from studio.domain.toxicity import TextScore
+from studio.i18n import _
 from studio.services.reward.curve import CurvePoint
 from studio.services.reward.reading import claim, majority_name
 from studio.services.reward.service import VoteCount
@@ -92,12 +93,16 @@ def margin_figure(report: RewardReport) -> Figure:
     colors = [SUPPORT_COLOR if centre > 0 else OPPOSE_COLOR for centre in centres]
     figure.add_trace(
         Bar(
-            x=centres, y=counts, width=width, marker_color=colors, hovertemplate="%{y} pairs at %{x:.2f}<extra></extra>"
+            x=centres,
+            y=counts,
+            width=width,
+            marker_color=colors,
+            hovertemplate=_("%{y} pairs at %{x:.2f}") + "<extra></extra>",
         )
     )
     figure.add_vline(x=0, line=REFERENCE)
     figure.update_xaxes(title_text="margin: preferred − other")
-    figure.update_yaxes(title_text="pairs")
+    figure.update_yaxes(title_text=_("number of pairs"))
     return figure
 
 
@@ -117,7 +122,7 @@ def calibration_figure(report: RewardReport) -> Figure:
             textposition="top center",
             line={"color": SUPPORT_COLOR, "width": 2},
             marker={"size": 9},
-            hovertemplate="states %{x:.0%}, right %{y:.0%} (%{text})<extra></extra>",
+            hovertemplate=_("states %{x:.0%}, right %{y:.0%} (%{text})") + "<extra></extra>",
         )
     )
     figure.update_xaxes(title_text="stated probability of its own choice", range=[0.48, 1.02], tickformat=".0%")
@@ -142,7 +147,7 @@ def learning_figure(points: Sequence[CurvePoint]) -> Figure:
             mode="lines+markers",
             line={"color": SUPPORT_COLOR, "width": 2},
             marker={"size": 9},
-            hovertemplate="%{x} pairs: %{y:.1%} right<extra></extra>",
+            hovertemplate=_("%{x} pairs: %{y:.1%} right") + "<extra></extra>",
         )
     )
     figure.add_hline(y=max(point.baseline for point in points), line=REFERENCE)

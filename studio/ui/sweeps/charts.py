@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from studio.i18n import _
 from studio.services.sweeps.blend import share_at
 from studio.services.sweeps.result import NAMES, base_share, levels, line_of, value
 from studio.services.sweeps.service import SweepView
@@ -36,7 +37,7 @@ def sweep_figure(view: SweepView) -> Figure | None:
         for asked in sorted({level.asked for level in measured}):
             figure.add_hline(y=asked, line=REFERENCE, annotation_text=f"asked for {asked:.0%}", layer="below")
     for (line, group), color in zip(lines, itertools.cycle(_COLORS)):
-        name = label(line or "trained")
+        name = label(line) if line else _("trained")
         figure.add_trace(
             Scatter(
                 x=[level.at for level in group],
@@ -66,7 +67,7 @@ def sweep_figure(view: SweepView) -> Figure | None:
                     mode="markers",
                     marker={"color": color, "size": 6, "symbol": "circle-open"},
                     customdata=[seed for _, _, seed in runs],
-                    hovertemplate="seed %{customdata}: %{y:.0%}<extra></extra>",
+                    hovertemplate=_("seed %{customdata}: %{y:.0%}") + "<extra></extra>",
                     showlegend=line == lines[0][0],
                 )
             )
@@ -82,7 +83,7 @@ def sweep_figure(view: SweepView) -> Figure | None:
                 line={"color": PALETTE[1], "width": 2, "dash": "dot"},
                 marker={"symbol": "diamond", "size": 8},
                 error_y=_bars([(s.share, s.low, s.high) for _, s in points if s.n], PALETTE[1]),
-                hovertemplate="%{y:.0%}<extra>blend</extra>",
+                hovertemplate=f"%{{y:.0%}}<extra>{_('blend')}</extra>",
             )
         )
     if base := base_share(view):
@@ -92,7 +93,7 @@ def sweep_figure(view: SweepView) -> Figure | None:
         figure.add_hline(
             y=base["share"],
             line={"color": OPPOSE_COLOR, "width": 1.5, "dash": "dot"},
-            annotation_text="base",
+            annotation_text=_("base"),
             annotation_position="top left",
             layer="below",
         )

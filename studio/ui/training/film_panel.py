@@ -20,7 +20,7 @@ Frames = Sequence[SampleEvent] | Sequence[TranscriptEvent]
 class FilmPanel(RunPanel):
     """Runs that change answers: the film-strip between charts and log, and the way to Compare below the result."""
 
-    film_label: ClassVar[str] = "Film-strip: answers at step"
+    film_label: ClassVar[str] = "Film-strip at step"
 
     def frames(self, run_id: str) -> Frames:
         """What was answered so far."""
@@ -33,12 +33,12 @@ class FilmPanel(RunPanel):
     def draw_result(self) -> None:
         """The way to Compare."""
         with gr.Row(visible=False, elem_id=self._id("done-buttons")) as self.done_buttons:
-            self.to_chat = gr.Button("Compare in chat", variant="primary", size="sm", elem_id=self._id("to-chat"))
+            self.to_chat = gr.Button("Compare", variant="primary", size="sm", elem_id=self._id("to-chat"))
             self.draw_ways()
         self.outputs.append(self.done_buttons)
 
     def draw_ways(self) -> None:
-        """Draw further buttons beside *Compare in chat*."""
+        """Draw further buttons beside *Compare*."""
 
     def draw_details(self) -> None:
         """The film-strip."""

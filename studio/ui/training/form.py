@@ -25,7 +25,7 @@ from studio.ui.parts.base_fetch import BaseNeeds, build_needs
 from studio.ui.training.run_panel import RunPanel
 from studio.ui.training.watch import Watch
 
-ANY_BASE = "Or type a Hub id, folder or GGUF file."
+ANY_BASE = "Or type a Hub id, folder or GGUF file above."
 #: Settings side by side in a row.
 _A_ROW = 3
 
@@ -134,18 +134,20 @@ class FormFields:
         return [gr.Dropdown(value=name, info=preset.note), *cls.knob_values(preset.lora, preset.settings)]
 
 
-def build_base(choices: Sequence[Any], value: str, elem_id: str, info: str = ANY_BASE) -> tuple[gr.Dropdown, BaseNeeds]:
-    """Draw the box of the base, ``value`` chosen, and what stands below it: what it needs, and fetching it."""
+def build_base(
+    choices: Sequence[Any], value: str, elem_id: str, others: str = ANY_BASE
+) -> tuple[gr.Dropdown, BaseNeeds]:
+    """Draw the box of the base, ``value`` chosen, and what stands below it: what it needs (and which ``others`` there may be), and
+    fetching it."""
     base = gr.Dropdown(
         choices,
         value=value,
         label="Base model",
         allow_custom_value=True,
         filterable=True,
-        info=info,
         elem_id=elem_id,
     )
-    return base, build_needs(elem_id)
+    return base, build_needs(elem_id, others)
 
 
 def offer_starts(choices: Sequence[tuple[str, str]], chosen: str | None) -> gr.Dropdown:
@@ -214,6 +216,23 @@ def bind_start(
         **PRIVATE,
     )
     return pressed
+
+
+@dataclass(frozen=True)
+class StartWidgets:
+    """What starts a run: how long it will be, the button, and the one that puts the form back."""
+
+    length: gr.Markdown
+    train: gr.Button
+    reset: gr.Button
+
+
+def build_start(label: str, prefix: str = "") -> StartWidgets:
+    """Draw them; ``prefix`` begins their ids."""
+    length = build_outlook(f"{prefix}outlook")
+    with gr.Row(equal_height=True):
+        train = gr.Button(label, variant="primary", size="lg", scale=3, elem_id=f"{prefix}train")
+        return StartWidgets(length, train, build_reset(f"{prefix}reset"))
 
 
 def build_reset(elem_id: str) -> gr.Button:

@@ -85,22 +85,26 @@ def _beta(how: AnswerSettings) -> str:
 def header_html(run: RunView, facts: Sequence[tuple[str, str]], stage: bool = False) -> Markup:
     """A run's title, state and id over its settings, ``facts`` as (name, value); those without a value are left out. ``stage``: with the
     way to the stage. A DPO or KTO run can be saved as a page."""
+    last = run.detox_step or run.last_step
+    if run.status.state == "done" and last:
+        facts = [*facts, ("training took", f"{last.elapsed:.1f} s")]
     return _HTML.header(run, facts, stage, isinstance(run.recipe, AlignRecipe))
 
 
 def progress(run: RunView, ahead: int = 0) -> str:
     """Bar, step count, time left, speed; for a queued run how many come before it (``ahead``); for an ended run its
-    message."""
+    message. Of a run that is done as it should be nothing: its result stands there."""
     status, last, settings = run.status, run.detox_step or run.last_step, run.recipe.settings
-    if settings is None:  # an imported adapter
+    alert = unchanged(run)
+    if settings is None or (
+        status.state == "done" and not status.message and not alert
+    ):  # an imported adapter has none
         return ""
     total = (last.total if last else status.total) or 0
     step = last.step if last else status.step
     share = min(1.0, step / total) if total else 0.0
     if settings.max_seconds and last:
         share = max(share, min(1.0, last.elapsed / settings.max_seconds))
-    if status.state == "done":
-        share = 1.0
     figures = []
     if total:
         figures.append(f"step {step} of {total}")
@@ -117,7 +121,7 @@ def progress(run: RunView, ahead: int = 0) -> str:
     if status.state == "queued":
         figures.append(f"{counted(ahead, 'run')} before this one" if ahead else "next in the queue")
         figures.append(f"waiting since {_clock('%H:%M:%S', status.updated or run.recipe.created)}")
-    return _HTML.progress(status, share, figures, unchanged(run))
+    return _HTML.progress(status, share, figures, alert)
 
 
 def bar_line(run: RunView) -> Markup:

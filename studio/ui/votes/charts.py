@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from studio.i18n import _, n_
 from studio.services.statistics.bradley_terry import CENTRE, Standings
 from studio.services.votes.quality import VERY_FAST_S, RaterShare
 from studio.services.votes.reading import percent, span
 from studio.services.votes.statistics import Match, Player
-from studio.services.wording import counted
 from studio.ui.page.theme import BAD_COLOR, NEUTRAL_COLOR, OPPOSE_COLOR, SUPPORT_COLOR
 from studio.ui.parts.figures import REFERENCE, SHARES, label, styled
 
@@ -39,19 +39,27 @@ def win_rate_figure(matches: Sequence[Match]) -> Figure:
         ends = (match.interval.low, match.interval.high) if match.interval else None
         color = {"a": SUPPORT_COLOR, "b": OPPOSE_COLOR}.get(match.verdict, NEUTRAL_COLOR)
         a, b = label(match.a.label, _NAME), label(match.b.label, _NAME)
-        verdict = {"a": f"{a} preferred", "b": f"{b} preferred"}.get(match.verdict, "not yet distinguishable")
-        interval = f"95 % interval {span(match.interval)}" if match.interval else "no interval from one prompt"
-        hover = (
-            f"{label(match.a.label)} against {label(match.b.label)}<br>{percent(match.rate)}, {interval}<br>"
-            f"{counted(match.votes, 'vote')}, {counted(match.prompts, 'prompt')}<br>{verdict}"
+        verdict = {"a": _("preferred: {name}", name=a), "b": _("preferred: {name}", name=b)}.get(
+            match.verdict, _("not yet distinguishable")
         )
-        lines.append((f"<b>{a}</b> against <b>{b}</b>", match.rate, ends, color, hover))
+        interval = (
+            _("95 % interval {span}", span=span(match.interval)) if match.interval else _("no interval from one prompt")
+        )
+        hover = "<br>".join(
+            (
+                _("{a} against {b}", a=label(match.a.label), b=label(match.b.label)),
+                f"{percent(match.rate)}, {interval}",
+                n_("{n} vote", "{n} votes", match.votes) + ", " + n_("{n} prompt", "{n} prompts", match.prompts),
+                verdict,
+            )
+        )
+        lines.append((_("{a} against {b}", a=f"<b>{a}</b>", b=f"<b>{b}</b>"), match.rate, ends, color, hover))
     figure = _dot_plot(lines)
     figure.add_vline(x=0.5, line=REFERENCE, layer="below")
     figure.update_xaxes(
         range=[-0.02, 1.02],
         **SHARES,
-        title_text="share of votes for the first named<br>(a tie counts half)",
+        title_text=_("share of votes for the first named<br>(a tie counts half)"),
     )
     return figure
 
@@ -62,15 +70,20 @@ def rating_figure(standings: Standings, players: Mapping[str, Player]) -> Figure
     for number, group in enumerate(standings.groups, 1):
         for rating in group.ratings:
             ends = (rating.interval.low, rating.interval.high) if rating.interval else None
-            interval = f"95 % interval {ends[0]:.0f} to {ends[1]:.0f}" if ends else "no interval"
-            where = f" (group {number})" if len(standings.groups) > 1 else ""
+            interval = (
+                _("95 % interval {low} to {high}", low=f"{ends[0]:.0f}", high=f"{ends[1]:.0f}")
+                if ends
+                else _("no interval")
+            )
+            where = f" ({_('group {number}', number=number)})" if len(standings.groups) > 1 else ""
             name = players[rating.player].label
             above = f"<b>{label(name, _NAME)}</b> {rating.points:.0f}{where}"
-            hover = f"{label(name)}{where}<br>{rating.points:.0f} points, {interval}"
+            points = _("{points} points", points=f"{rating.points:.0f}")
+            hover = f"{label(name)}{where}<br>{points}, {interval}"
             lines.append((above, rating.points, ends, SUPPORT_COLOR if number == 1 else OPPOSE_COLOR, hover))
     figure = _dot_plot(lines)
     figure.add_vline(x=CENTRE, line=REFERENCE, layer="below")
-    figure.update_xaxes(title_text="points<br>(100 more win 64 % of votes, 400 more 91 %)")
+    figure.update_xaxes(title_text=_("points<br>(100 more win 64 % of votes, 400 more 91 %)"))
     return figure
 
 
@@ -91,7 +104,7 @@ def time_figure(times: Sequence[float]) -> Figure:
                 y=totals,
                 line={"color": SUPPORT_COLOR, "width": 2, "shape": "hv"},
                 mode="lines+markers" if len(times) == 1 else "lines",
-                hovertemplate="%{y} votes by %{x}<extra></extra>",
+                hovertemplate=_("%{y} votes by %{x}") + "<extra></extra>",
             )
         )
     figure.update_xaxes(title_text="time (UTC)")
@@ -106,14 +119,15 @@ def rater_figure(raters: Sequence[RaterShare], names: Mapping[str, str]) -> Figu
     figure = _figure(f"Votes per rater ({len(raters)})", 260)
     # shows who presses one side only, or too fast to have read
     shown = [
-        f"{label(names[rater.id])}<br>left {rater.left} of {rater.sided}"
-        + ("" if rater.seconds is None else f", {rater.seconds:.1f} s in the median")
+        f"{label(names[rater.id])}<br>"
+        + _("left {left} of {sided}", left=rater.left, sided=rater.sided)
+        + ("" if rater.seconds is None else ", " + _("{seconds} s in the median", seconds=f"{rater.seconds:.1f}"))
         for rater in raters
     ]
     x = list(range(len(raters)))
     for word, values, color in (
-        ("votes", [rater.votes for rater in raters], SUPPORT_COLOR),
-        ("skips", [rater.skips for rater in raters], NEUTRAL_COLOR),
+        (_("votes"), [rater.votes for rater in raters], SUPPORT_COLOR),
+        (_("skips"), [rater.skips for rater in raters], NEUTRAL_COLOR),
     ):
         figure.add_trace(
             Bar(
@@ -148,7 +162,7 @@ def pace_figure(seconds: Sequence[float]) -> Figure:
     figure = _figure("Seconds per vote", 260)
     colors = [BAD_COLOR, *[SUPPORT_COLOR] * len(BINS_S)]
     figure.add_trace(
-        Bar(x=labels, y=counts, marker={"color": colors}, hovertemplate="%{x} s: %{y} votes<extra></extra>")
+        Bar(x=labels, y=counts, marker={"color": colors}, hovertemplate=_("%{x} s: %{y} votes") + "<extra></extra>")
     )
     figure.update_xaxes(type="category", title_text=f"seconds (red: under {VERY_FAST_S:g} s, hardly read)")
     figure.update_layout(bargap=0.08)

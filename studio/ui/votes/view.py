@@ -47,10 +47,10 @@ def preferences(report: VoteReport) -> Markup:
 
 def counts(result: VoteResult) -> Markup:
     """What counts, what is left out, how many pairs are decided. Shown at all times, filters open or not."""
-    report = result.report
+    report, decided = result.report, reading.read_decisions(result.decided, result.min_votes)
     lines = (
         reading.read_counts(report) if report.total else "",
-        reading.read_decisions(result.decided, result.min_votes),
+        decided and f"{decided} Filters do not change this.",
         reading.read_reasons(report.reasons),
     )
     return _HTML.counts(report, [line for line in lines if line])

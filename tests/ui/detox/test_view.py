@@ -136,7 +136,7 @@ def test_history_lines_fit_their_headers() -> None:
 def test_one_run_is_drawn_with_its_spread_and_its_parts() -> None:
     events = [detox_event(step, terms=(1.0 * step, 2.0 * step)) for step in (1, 2, 3)]
     figure = detox_figure([curve(events, terms=("one", "two"))])
-    means = traces(figure, "mean")
+    means = traces(figure, "average")
     assert [list(trace.y) for trace in means[:3]] == [
         [e.reward for e in events],
         [e.toxicity for e in events],
@@ -159,7 +159,7 @@ def test_what_no_scorer_covers_is_drawn_only_where_there_is_some() -> None:
 
 def test_a_toxicity_that_is_no_number_leaves_a_gap() -> None:
     figure = detox_figure([curve([detox_event(1), detox_event(2, toxicity=math.nan)])])
-    assert list(traces(figure, "mean")[1].y)[1] is None
+    assert list(traces(figure, "average")[1].y)[1] is None
     assert "NaN" not in figure.to_json()
 
 

@@ -19,6 +19,15 @@ pytestmark = pytest.mark.timeout(900)
 #: Measured: 41 to 45 requests (a slow machine opens the stream of answers more than once), 5 of them events, and 0.53 MB; without Plotly,
 #: which comes with the first chart that is seen.
 REQUESTS, EVENTS, BYTES = 50, 6, 700_000
+#: Counts what is asked to be drawn at the next frame; and whether nothing was since the last look.
+_COUNT = """const ask = window.requestAnimationFrame.bind(window);
+window.frames_asked = 0;
+window.requestAnimationFrame = (draw) => { window.frames_asked += 1; return ask(draw); };"""
+_STILL = """() => {
+    const still = window.frames_seen === window.frames_asked;
+    window.frames_seen = window.frames_asked;
+    return still;
+}"""
 #: Seconds without a request after which a page has loaded.
 _STILL_S = 2.0
 
@@ -59,6 +68,7 @@ def test_a_page_asks_for_little_and_train_is_eight_stops_away(
 ) -> None:
     page = open_page("about:blank", viewport={"width": 1280, "height": 720}, locale="zh-TW")
     traffic = Traffic(page)
+    page.add_init_script(_COUNT)
     page.goto(studio_url)
     page.locator("#base-needs .quiet").wait_for()
     page.locator("#run-head", has_text="demo-support-90").wait_for()
@@ -70,6 +80,8 @@ def test_a_page_asks_for_little_and_train_is_eight_stops_away(
     assert [path.rpartition("/")[2] for path in traffic.paths if "/core-" in path and path.endswith(".js")] == [
         core_script()[1]
     ]
+    # nothing is drawn for ever on a page that nobody touches
+    page.wait_for_function(_STILL, polling=1000)
 
     stops = []
     while "train" not in stops and len(stops) < 30:
