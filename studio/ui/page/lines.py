@@ -143,12 +143,14 @@ class FairQueue(Queue):
         self._leaving: set[asyncio.Task[None]] = set()
         self._outcomes = self.pending_messages_per_session = Outcomes(self.pending_messages_per_session.max_size)
         self.ANALYTICS_MAX_EVENTS = 100
+        # Gradio's 10 ms wake an idle server a hundred times a second; this is its value on Windows
+        self.progress_update_sleep_when_free = 0.1
 
     @property
     def sleep_when_free(self) -> float:
         """Seconds between two looks whether there is an event. Gradio's one millisecond costs an idle server 8 % of a core; it is kept
         while events come."""
-        return 0.001 if time.monotonic() - self._came < _AWAKE_S else 0.025
+        return 0.001 if time.monotonic() - self._came < _AWAKE_S else 0.05
 
     @sleep_when_free.setter
     def sleep_when_free(self, seconds: float) -> None:
