@@ -142,7 +142,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         trigger_mode="always_last",
         **QUIET,
     )
-    bind_outlook(starts.length, app, form.all(), lambda *values: services.align.outlook(form_from(*values)))
+    bind_outlook(starts.length, shared, app, form.all(), lambda *values: services.align.outlook(form_from(*values)))
     lengths = [form.settings[name] for name in ("max_length", "long_rows", "stance_prefix")]
     bind_long_rows(
         long_rows,

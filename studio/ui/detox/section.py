@@ -105,7 +105,7 @@ def build_detox_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         [*dict.fromkeys([*form.choices(), *form.preset_sets()]), shared.detox_start],
         **QUIET,
     )
-    bind_outlook(length, app, form.all(), lambda *values: services.detox.outlook(form_from(*values)))
+    bind_outlook(length, shared, app, form.all(), lambda *values: services.detox.outlook(form_from(*values)))
     suited = [form.start_run, *form.preset_sets()]
     bind_reset(reset, services, form, form.base, suited, suit_base).success(
         guarded(lambda base: offer_starts(services, base, "")), form.base, form.start_run, **QUIET

@@ -172,8 +172,10 @@ def build_outlook(elem_id: str) -> gr.Markdown:
     return gr.Markdown(elem_id=elem_id)
 
 
-def bind_outlook(line: gr.Markdown, app: gr.Blocks, form: Sequence[Any], ask: Callable[..., Outlook]) -> None:
-    """Keep ``line`` true to the widgets of ``form``, whose values ``ask`` takes."""
+def bind_outlook(
+    line: gr.Markdown, shared: Shared, app: gr.Blocks, form: Sequence[Any], ask: Callable[..., Outlook]
+) -> None:
+    """Keep ``line`` true to the widgets of ``form``, whose values ``ask`` takes, and to the newest run."""
 
     def look(*values: Any) -> str:
         try:
@@ -181,7 +183,7 @@ def bind_outlook(line: gr.Markdown, app: gr.Blocks, form: Sequence[Any], ask: Ca
         except StudioError as error:
             return f"⚠️ {error}"
 
-    app.load(guarded(look), list(form), line, **QUIET)
+    gr.on([app.load, shared.finished_run.change], guarded(look), list(form), line, **QUIET)
     changes = [widget.change for widget in form if isinstance(widget, gr.Number | gr.Slider | gr.Dropdown | gr.Radio)]
     gr.on(changes, guarded(look), list(form), line, trigger_mode="always_last", **QUIET)
 
