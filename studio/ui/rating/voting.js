@@ -11,6 +11,8 @@
 
   const theme = new URLSearchParams(location.search).get("__theme");
   if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
+  /* in the studio's own frame the studio's switch is above it */
+  $("language").hidden = new URLSearchParams(location.search).has("embed");
 
   /* ---- what this browser keeps: who votes, and a choice that did not reach the server yet ---- */
   const room = (new URLSearchParams(location.search).get("room") || "").trim().toUpperCase();
