@@ -47,7 +47,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
             counts = gr.HTML(elem_id="reward-counts")
             long_rows = gr.Markdown(elem_id="reward-rows-that-fit", elem_classes="quiet")
             table = build_table()
-            with gr.Accordion("Train on the votes", open=False, elem_id="votes-box") as votes_box:
+            with gr.Accordion("Train on the votes", open=False, elem_id="train-on-votes") as votes_box:
                 badge = gr.HTML(elem_id="votes-badge")
                 again = gr.Button("Retrain on the votes", size="sm", interactive=False, elem_id="retrain-votes")
                 share = gr.Slider(

@@ -49,7 +49,7 @@ def test_empty_then_bad_input_then_a_run_its_result_and_scores(
 ) -> None:
     open_reward(page)
     page.locator("#reward-run-head", has_text="No reward model yet").wait_for()
-    page.locator("#votes-box button").first.click()
+    page.locator("#train-on-votes button").first.click()
     assert page.locator("#retrain-votes").is_disabled()
     page.locator("#reward-counts", has_text="60 pairs to train on (0 flipped), 20 held out by prompt").wait_for()
     page.click("#score")
@@ -111,7 +111,7 @@ def test_the_badge_counts_new_decided_pairs_and_the_phone_scrolls_nowhere(
     cast_votes(services)
     page = open_page(studio_url)
     open_reward(page)
-    page.locator("#votes-box button", has_text="Train on the votes · 2 new").click()
+    page.locator("#train-on-votes button", has_text="Train on the votes · 2 new").click()
     page.locator("#votes-badge", has_text="2 new decided pairs").wait_for()
     page.locator("#votes-badge", has_text="1 with too few votes").wait_for()
     wait_until(lambda: page.locator("#retrain-votes").is_enabled())

@@ -65,7 +65,7 @@ def test_votes_are_told_with_their_counts_and_flips_beside_the_datasets_rows(ser
     counts, rows = preview(services, RewardForm.from_preset("embedded", "embedded", votes=True, support_ratio=0.5))
     assert {row[4] for row in rows if row[5] == "train"} == {"votes 3:0", "votes 3:0\n⇄ flipped"}
     assert {row[4] for row in rows if row[5] == "held out"} == {"votes 3:0"}
-    assert "held out by prompt; undecided and left out: none." in counts
+    assert "held out by prompt; undecided and left out: none" in counts
     rater, _ = services.rating.register("Late")
     origins = Origin("import", "one"), Origin("import", "two")
     added = services.rating.add_pairs([NewPair("Only one voted?", "Yes.", "No.", *origins, "import")])
