@@ -66,7 +66,7 @@ class Traffic:
 def test_a_page_asks_for_little_and_train_is_eight_stops_away(
     demo: None, open_page: Callable[..., Any], studio_url: str
 ) -> None:
-    page = open_page("about:blank", viewport={"width": 1280, "height": 560}, locale="zh-TW")
+    page = open_page("about:blank", viewport={"width": 1280, "height": 640}, locale="zh-TW")
     traffic = Traffic(page)
     page.add_init_script(_COUNT)
     page.goto(studio_url)
