@@ -64,7 +64,7 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         cancel = gr.Button("Cancel", variant="stop", size="sm", min_width=90, interactive=False, elem_id="table-cancel")
         as_csv = gr.DownloadButton("Download CSV", size="sm", min_width=90, interactive=False, elem_id="table-csv")
         as_json = gr.DownloadButton("Download JSON", size="sm", min_width=90, interactive=False, elem_id="table-json")
-        as_page = gr.Button("Save as a page", size="sm", min_width=90, interactive=False, elem_id="table-page")
+        as_page = gr.Button("Save page", size="sm", min_width=90, interactive=False, elem_id="table-page")
     page_file = gr.DownloadButton("Download again", visible=False, size="sm", elem_id="table-page-file")
     bar = gr.HTML(elem_id="table-progress")
     table = gr.Dataframe(

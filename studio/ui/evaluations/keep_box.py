@@ -29,7 +29,7 @@ def build_keep_box(services: Services, shared: Shared, app: gr.Blocks, section: 
         about = gr.HTML(elem_id="eval-kept", padding=False)
         with gr.Row():
             keep = gr.Button("Keep", size="sm", min_width=110, elem_id="eval-keep-on")
-            report = gr.Button("Save as a page", size="sm", min_width=150, elem_id="eval-report")
+            report = gr.Button("Save page", size="sm", min_width=150, elem_id="eval-report")
             publish = gr.Button(
                 f"Put into DynamoDB table {table}",
                 size="sm",
