@@ -267,8 +267,10 @@ def test_the_pages_theme_goes_before_the_systems(page_url: str, open_page: Calla
 
 
 def test_the_studios_frame_has_no_second_language_switch(page_url: str, open_page: Callable[..., Any]) -> None:
-    assert open_page(page_url).locator("[data-language]").is_visible()
-    assert not open_page(f"{page_url}?embed=1").locator("[data-language]").is_visible()
+    open_page(page_url).locator("[data-language]").wait_for()
+    embedded = open_page(f"{page_url}?embed=1")
+    embedded.locator("#name").wait_for()
+    assert embedded.locator("[data-language]").is_hidden()
 
 
 def test_the_clock_starts_when_the_pair_is_seen(
