@@ -106,11 +106,12 @@ class Services:
                 return
 
     def leave(self) -> None:
-        """This server ends: the trainer is kept warm no more, and ends as well unless it has a run to work on; a server that answers
-        forgets the adapters."""
+        """This server ends: the trainer is kept warm no more, and ends as well unless it has a run to work on; a base is fetched no
+        further; a server that answers forgets the adapters."""
         from studio.services.recipes.queue import release_trainer
 
         self._left.set()
+        self.fetches.leave()
         self.compare.leave()
         release_trainer(self.settings)
 

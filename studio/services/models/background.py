@@ -13,6 +13,9 @@ from studio.services.models.service import ModelService
 
 log = logging.getLogger(__name__)
 
+#: Seconds that a server which ends waits for its fetch to do so; a child process is looked at five times a second.
+_END_S = 2.0
+
 
 @dataclass(frozen=True)
 class Fetch:
@@ -32,6 +35,7 @@ class BaseFetches:
         self._lock = threading.Lock()
         self._cancel = threading.Event()
         self._last: Fetch | None = None
+        self._thread: threading.Thread | None = None
 
     def last(self) -> Fetch | None:
         """The newest fetch of this server, None before the first."""
@@ -54,11 +58,20 @@ class BaseFetches:
                 raise ConflictError(f"{self._last.base} is being fetched; wait until it is here, or cancel it.")
             self._cancel.clear()
             self._last = Fetch(base, text=f"Fetching {base}")
-        threading.Thread(target=self._fetch, args=(base, accept_terms, done), name="fetch-base", daemon=True).start()
+            self._thread = threading.Thread(
+                target=self._fetch, args=(base, accept_terms, done), name="fetch-base", daemon=True
+            )
+            self._thread.start()
 
     def cancel(self) -> None:
         """Have the fetch in progress end; nothing happens where there is none."""
         self._cancel.set()
+
+    def leave(self) -> None:
+        """This server ends: a fetch in progress ends with it, and leaves neither a process nor half a base."""
+        self.cancel()
+        if self._thread is not None:
+            self._thread.join(_END_S)
 
     def _fetch(self, base: str, accept_terms: bool, done: Callable[[], None]) -> None:
         fetch = Fetch(base)

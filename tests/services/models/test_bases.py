@@ -23,6 +23,7 @@ from studio.domain.data import Message
 from studio.errors import ConflictError, ModelLoadError, NotFoundError
 from studio.ml.models.loading import load_model, load_tokenizer
 from studio.ml.models.prompts import chat_ids
+from studio.services import build_services
 from studio.services.models.background import BaseFetches
 from studio.services.models.children import run_child
 from studio.services.models.packages import _size
@@ -290,6 +291,15 @@ def test_a_server_fetches_in_the_background_and_tells_what_became_of_it(
     assert come.wait(60)
     assert (last := fetches.last()) is not None
     assert last.state == "done"
+    assert left_over(settings) == []
+
+
+def test_a_fetch_ends_with_its_server(settings: Settings, tiny: KnownBase) -> None:
+    services = build_services(settings)
+    services.fetches.start("tiny-base", accept_terms=True)
+    services.leave()
+    assert (last := services.fetches.last()) is not None
+    assert last.state == "cancelled"
     assert left_over(settings) == []
 
 
