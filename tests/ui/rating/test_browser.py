@@ -266,6 +266,19 @@ def test_the_pages_theme_goes_before_the_systems(page_url: str, open_page: Calla
     assert dark.evaluate(ground) == plain.evaluate(ground) != light.evaluate(ground)
 
 
+@pytest.mark.parametrize("width", [390, 1100])
+def test_the_two_answers_buttons_stand_side_by_side(
+    services: Services, page_url: str, open_page: Callable[..., Any], width: int
+) -> None:
+    services.rating.add_pairs(new_pairs(1))
+    page = open_page(page_url, viewport={"width": width, "height": 700})
+    join(page)
+    left, right, tie = (page.locator(f"[data-act={act}]").bounding_box() for act in ("left", "right", "tie"))
+    assert left["y"] == right["y"]
+    assert right["x"] > left["x"] + left["width"]
+    assert left["width"] > tie["width"]
+
+
 def test_the_studios_frame_has_no_second_language_switch(page_url: str, open_page: Callable[..., Any]) -> None:
     open_page(page_url).locator("[data-language]").wait_for()
     embedded = open_page(f"{page_url}?embed=1")
