@@ -68,11 +68,11 @@ def find_pair(connection: Connection, pair_id: str) -> AnswerPair | None:
 
 def known_ids(connection: Connection, room: str, pair_ids: Sequence[str]) -> frozenset[str]:
     """Those of the ids that are of a pair of the room."""
-    found: set[str] = set()
+    known: set[str] = set()
     for chunk in _chunks(pair_ids):
         query = select(pairs.c.id).where(pairs.c.id.in_(chunk), pairs.c.room == room)
-        found.update(connection.execute(query).scalars())
-    return frozenset(found)
+        known.update(connection.execute(query).scalars())
+    return frozenset(known)
 
 
 def all_pairs(connection: Connection, room: str) -> tuple[AnswerPair, ...]:

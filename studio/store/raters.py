@@ -55,8 +55,8 @@ def all_raters(connection: Connection, room: str) -> tuple[Rater, ...]:
 def of_other_rooms(connection: Connection, room: str, rater_ids: Iterable[str]) -> frozenset[str]:
     """Those of the ids that a rater of another room has."""
     wanted = set(rater_ids)
-    found = connection.execute(select(raters.c.id).where(raters.c.room != room)).scalars()
-    return frozenset(rater_id for rater_id in found if rater_id in wanted)
+    ids = connection.execute(select(raters.c.id).where(raters.c.room != room)).scalars()
+    return frozenset(rater_id for rater_id in ids if rater_id in wanted)
 
 
 def _rater(row: RowMapping) -> Rater:

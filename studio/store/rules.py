@@ -19,8 +19,8 @@ _OF_ROOM = select(rooms.c.rules).where(rooms.c.code == bindparam("code"))
 def secret(connection: Connection) -> bytes:
     """What signs everything given to browsers; made by the first server that asks, the same for all that follow."""
     insert_new(connection, settings, [{"name": _SECRET, "value": secrets.token_hex(32)}])
-    found: str = connection.execute(_VALUE, {"name": _SECRET}).scalar_one()
-    return bytes.fromhex(found)
+    text: str = connection.execute(_VALUE, {"name": _SECRET}).scalar_one()
+    return bytes.fromhex(text)
 
 
 def replace_secret(connection: Connection, secret: bytes) -> None:
@@ -31,17 +31,17 @@ def replace_secret(connection: Connection, secret: bytes) -> None:
 def load_rules(connection: Connection, room: str) -> RatingRules | None:
     """The rules the operator set; None while they never did, or where there is no such room."""
     if room:
-        found = connection.execute(_OF_ROOM, {"code": room}).scalar_one_or_none()
+        stored = connection.execute(_OF_ROOM, {"code": room}).scalar_one_or_none()
     else:
-        found = connection.execute(_VALUE, {"name": _RULES}).scalar_one_or_none()
-    return None if found is None else RatingRules(**found)
+        stored = connection.execute(_VALUE, {"name": _RULES}).scalar_one_or_none()
+    return None if stored is None else RatingRules(**stored)
 
 
 def rules_of_rooms(connection: Connection) -> tuple[RatingRules, ...]:
     """The rules of all rooms that have some, the first room's last."""
-    found = [RatingRules(**row) for row in connection.execute(select(rooms.c.rules).order_by(rooms.c.code)).scalars()]
+    stored = [RatingRules(**row) for row in connection.execute(select(rooms.c.rules).order_by(rooms.c.code)).scalars()]
     first = load_rules(connection, "")
-    return tuple(found) if first is None else (*found, first)
+    return tuple(stored) if first is None else (*stored, first)
 
 
 def save_rules(connection: Connection, room: str, rules: RatingRules) -> None:

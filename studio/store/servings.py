@@ -86,14 +86,14 @@ def _next() -> Any:
         pairs.c.votes == select(turn.c.votes).scalar_subquery(),
     )
     start: Any = bindparam("start")
-    found = first_of(
+    in_turn = first_of(
         [
             select(literal(place).label("place"), pairs.c.id).where(*as_few, side).order_by(pairs.c.shuffle).limit(1)
             for place, side in enumerate((pairs.c.shuffle >= start, pairs.c.shuffle < start))
         ]
     ).subquery()
     waiting = _waiting(servings.c.pair_id != bindparam("after"))
-    return with_chat().where(pairs.c.id == func.coalesce(waiting, select(found.c.id).scalar_subquery()))
+    return with_chat().where(pairs.c.id == func.coalesce(waiting, select(in_turn.c.id).scalar_subquery()))
 
 
 _NEXT = _next()

@@ -118,10 +118,10 @@ def _counted(
     """What became of the rows. Raises DatasetError where none of them can be used."""
     if not kept and skipped:
         raise DatasetError(f"{name} has no row that can be used: {complaints(skipped)}")
-    told = [f"{name}: {warning}" for warning in warnings]
+    lines = [f"{name}: {warning}" for warning in warnings]
     if identical:
-        told.insert(0, f"{name}: both answers are the same, so there is nothing to compare ({rows_named(identical)}).")
-    return Comparisons(rows, tuple(kept), len(identical), tuple(skipped), tuple(told), shape)
+        lines.insert(0, f"{name}: both answers are the same, so there is nothing to compare ({rows_named(identical)}).")
+    return Comparisons(rows, tuple(kept), len(identical), tuple(skipped), tuple(lines), shape)
 
 
 def _known(pair: NewPair) -> NewPair:

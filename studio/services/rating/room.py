@@ -79,9 +79,9 @@ class RatingRoom:
 
     def _tally(self, connection: Connection, rater_id: str, rules: RatingRules) -> Progress:
         """Counted twice where there are fewer raters than the rules count on."""
-        found = vote_rows.tally(connection, self.room, rater_id, rules.min_votes)
-        needed = rules.needed(found.raters)
-        return found if needed == rules.min_votes else vote_rows.tally(connection, self.room, rater_id, needed)
+        counts = vote_rows.tally(connection, self.room, rater_id, rules.min_votes)
+        needed = rules.needed(counts.raters)
+        return counts if needed == rules.min_votes else vote_rows.tally(connection, self.room, rater_id, needed)
 
     def store(self) -> Database:
         """The open, migrated database, for services that read or bring many rows in a transaction of their own."""

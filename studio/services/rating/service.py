@@ -162,9 +162,9 @@ class RatingService(RatingRoom):
             if rater_rows.add_raters(connection, self.room, [rater]):
                 return rater, True, self._serve_next(connection, rater) if serve else None
             rater_rows.rename_rater(connection, rater_id, name)
-            found = rater_rows.find_rater(connection, rater_id)
-        assert found is not None
-        return found, False, None
+            known = rater_rows.find_rater(connection, rater_id)
+        assert known is not None
+        return known, False, None
 
     def rater(self, token: str) -> Rater:
         """The rater whose browser keeps ``token``.

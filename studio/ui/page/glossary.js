@@ -20,15 +20,15 @@
         const walker = document.createTreeWalker(box, NodeFilter.SHOW_TEXT);
         const texts = [];
         while (walker.nextNode()) texts.push(walker.currentNode);
-        const told = new Set([...box.querySelectorAll("dfn.term")].map((one) => one.dataset.term));
+        const marked = new Set([...box.querySelectorAll("dfn.term")].map((one) => one.dataset.term));
         for (let text of texts) {
             if (text.parentElement.closest(NOT_OURS)) continue;
             for (let found = word.exec(text.data); found; found = word.exec(text.data)) {
                 const term = keys.get(found[1].toLowerCase());
                 const rest = text.splitText(found.index);
                 text = rest.splitText(found[1].length);
-                if (told.has(term)) continue;
-                told.add(term);
+                if (marked.has(term)) continue;
+                marked.add(term);
                 const mark = Object.assign(document.createElement("dfn"), { className: "term", tabIndex: 0, textContent: rest.data });
                 mark.dataset.term = term;
                 mark.setAttribute("aria-describedby", idOf(term));

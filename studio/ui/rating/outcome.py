@@ -13,9 +13,9 @@ from studio.ui.votes.view import MAX_SENTENCES
 MAX_PAIRS, MAX_TO_RATE = 60, 20
 
 
-def outcome(found: VoteResult) -> dict[str, Any]:
+def outcome(result: VoteResult) -> dict[str, Any]:
     """Sentences, and the counts of every two models that met in votes, those with most votes first."""
-    matches = [match for match in found.report.matches if match.votes][:MAX_SENTENCES]
+    matches = [match for match in result.report.matches if match.votes][:MAX_SENTENCES]
     return {
         "headline": said(reading.headline(matches[0])) if matches else "",
         "ahead": [said(reading.read_match(match)) for match in matches]
@@ -30,12 +30,12 @@ def outcome(found: VoteResult) -> dict[str, Any]:
             }
             for match in matches
         ],
-        "reasons": said(reading.read_reasons(found.report.reasons)),
-        "decided": said(reading.read_decisions(found.decided, found.min_votes)),
+        "reasons": said(reading.read_reasons(result.report.reasons)),
+        "decided": said(reading.read_decisions(result.decided, result.min_votes)),
     }
 
 
-def written_by(found: VoteResult) -> list[dict[str, Any]]:
+def written_by(result: VoteResult) -> list[dict[str, Any]]:
     """The pairs with votes, those with most first: who wrote each answer, and how many chose it."""
     return [
         {
@@ -56,5 +56,5 @@ def written_by(found: VoteResult) -> list[dict[str, Any]]:
             ],
             "even": one.ties + one.both_bad,
         }
-        for one in found.pairs[:MAX_PAIRS]
+        for one in result.pairs[:MAX_PAIRS]
     ]

@@ -53,15 +53,15 @@ class RoomMenu:
         def show(code: str, typed: str | None = None) -> dict[Any, Any]:
             """Everything, with the room of ``code`` open; the first one where it is gone."""
             rooms = self._rooms.list()
-            found = next((room for room in rooms if room.code == code), FIRST)
+            chosen = next((room for room in rooms if room.code == code), FIRST)
             return {
-                self.room: found.code,
+                self.room: chosen.code,
                 self._menu: gr.Dropdown(
-                    choices=[(room_title(room), room.code) for room in rooms], value=found.code, visible=len(rooms) > 1
+                    choices=[(room_title(room), room.code) for room in rooms], value=chosen.code, visible=len(rooms) > 1
                 ),
                 name: gr.skip() if typed is None else typed,
-                rename: gr.Button(interactive=found != FIRST),
-                delete: gr.Button(interactive=found != FIRST),
+                rename: gr.Button(interactive=chosen != FIRST),
+                delete: gr.Button(interactive=chosen != FIRST),
                 sure_row: gr.Row(visible=False),
             }
 
@@ -102,13 +102,13 @@ def add_api(services: Services) -> None:
 
     def listed() -> list[dict[str, Any]]:
         """Every room: its code (empty: the main room), name, whether voting is open, and how many pairs, votes and raters it has."""
-        found = []
+        lines = []
         for room in rooms.list():
             try:
-                found.append(entry(room))
+                lines.append(entry(room))
             except NotFoundError:  # deleted since it was listed
                 continue
-        return found
+        return lines
 
     def make(request: gr.Request, name: str, operator_password: str = "") -> dict[str, Any]:
         """Make a room; as an entry of ``/rooms``. Needs the operator's password where one is set."""

@@ -32,9 +32,9 @@
   async function* events(mine, name, data) {
     const place = `gradio_api/call/${name}`;
     const posted = await fetch(place, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ data }) });
-    const told = await posted.json().catch(() => null);
-    if (!posted.ok || !told) throw new Error((told && told.detail) || tr("The studio cannot be reached."));
-    const reader = (await fetch(`${place}/${told.event_id}`)).body.pipeThrough(new TextDecoderStream()).getReader();
+    const reply = await posted.json().catch(() => null);
+    if (!posted.ok || !reply) throw new Error((reply && reply.detail) || tr("The studio cannot be reached."));
+    const reader = (await fetch(`${place}/${reply.event_id}`)).body.pipeThrough(new TextDecoderStream()).getReader();
     mine.reader = reader;
     if (mine.stopped) await reader.cancel();
     let rest = "";
