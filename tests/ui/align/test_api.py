@@ -116,6 +116,8 @@ def test_align_trains_and_status_tells_what_came_of_it(studio: Studio) -> None:
     assert last["base_support_share"]["judge_accuracy"] > 0.8
     assert last["probe"]["n"] == 20
     assert (Path(last["folder"]) / "adapter_model.safetensors").is_file()
+    # the trainer's last act on a run
+    wait_until(lambda: not (Path(last["folder"]) / "job.json").exists(), timeout=60)
 
 
 @pytest.mark.parametrize(

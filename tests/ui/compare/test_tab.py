@@ -400,7 +400,7 @@ def test_a_pane_is_told_something_of_its_own(services: Services, handlers: Handl
     assert kept.asked.own == (own[0], "")
     assert kept.panes[1].answer == plain["chat-1"][1]["content"]
     with pytest.raises(gr.Error, match="system prompt of its own"):
-        handlers.call("keep", Visitor(operator=True), dialled[-1]["BrowserState"])
+        handlers.call("keep", Visitor(operator=True), dialled[-1]["BrowserState"], None)
     assert handlers.call("open_page", dialled[-1]["BrowserState"], "embedded")[0]["pane-system-1"] == own[0]
 
 
