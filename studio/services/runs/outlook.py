@@ -98,8 +98,8 @@ def outlook(
     lent: bool = False,
 ) -> Outlook:
     """What a run of ``rows`` pairs (of a detox run: of any prompts) on the base of this id comes to; ``runs`` are earlier ones, newest
-    first. Comparable are those of the same method, base and trained layers, on a lent GPU or not (``lent``) as this one; their step time is
-    scaled by the rows of a step."""
+    first. Comparable are those of the same method, base and trained layers, on a lent GPU or not (``lent``) as this one, finished ones
+    first; their step time is scaled by the rows of a step."""
     steps = (
         None
         if settings.max_seconds > 0
@@ -107,7 +107,8 @@ def outlook(
         if isinstance(settings, PairSettings)
         else settings.steps
     )
-    alike = (run for run in runs if run.status.lent == lent)
+    # one that was stopped after a few steps says little
+    alike = sorted((run for run in runs if run.status.lent == lent), key=lambda run: run.status.state != "done")
     times = (time for run in alike if (time := _row_seconds(run, type(settings), lora, base)) is not None)
     row_seconds = next(times, None)
     step_seconds = row_seconds * _rows_a_step(settings) if row_seconds else None

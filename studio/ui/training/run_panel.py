@@ -134,12 +134,10 @@ class RunPanel(RunWidgets):
             self.sure_row: gr.Row(visible=False),
             self.overlay: self._overlay(state, listed),
             self.reuse: gr.Button(interactive=run is not None and run.method != "unknown"),
-            self.resume: gr.Button(interactive=run is not None and run.status.state in RESUMABLE),
+            self.resume_buttons: gr.Row(visible=run is not None and run.status.state in RESUMABLE),
             self.delete: gr.Button(interactive=run is not None and (not live or run.status.state == "queued")),
             **self._history(state, listed),
         }
-        if self._services.queue.lent:
-            updates[self.on_cpu] = updates[self.resume]
         return updates | (self._run(state, run, axis, everything=True) if run else self._none())
 
     def _none(self) -> dict[Any, Any]:

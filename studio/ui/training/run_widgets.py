@@ -41,6 +41,10 @@ class RunWidgets:
             self.keep = gr.Button("Stop and keep", size="sm", elem_id=self._id("stop-keep"))
             self.discard = gr.Button("Stop and discard", size="sm", variant="stop", elem_id=self._id("stop-discard"))
             self.faster = gr.Button("Use the faster preset", size="sm", visible=False, elem_id=self._id("faster"))
+        with gr.Row(visible=False, elem_id=self._id("resume-buttons")) as self.resume_buttons:
+            self.resume = gr.Button("Resume", size="sm", min_width=120, elem_id=self._id("resume"))
+            if self._services.queue.lent:
+                self.on_cpu = gr.Button("Train on the CPU", size="sm", min_width=120, elem_id=self._id("on-cpu"))
         with gr.Row(visible=False, elem_id=self._id("discard-row")) as self.discard_row:
             self.discard_text = gr.Markdown()
             self.discard_sure = gr.Button(
@@ -100,10 +104,6 @@ class RunWidgets:
                 elem_id=self._id("overlay"),
             )
             self.reuse = gr.Button("Reuse settings", size="sm", min_width=120, elem_id=self._id("reuse"))
-            self.resume = gr.Button("Resume", size="sm", min_width=120, elem_id=self._id("resume"))
-            if self._services.queue.lent:
-                self.on_cpu = gr.Button("Train on the CPU", size="sm", min_width=120, elem_id=self._id("on-cpu"))
-                self.outputs.append(self.on_cpu)
             self.delete = gr.Button("Delete", size="sm", min_width=120, variant="stop", elem_id=self._id("delete"))
         with gr.Row(visible=False, elem_id=self._id("sure-row")) as self.sure_row:
             self.sure_text = gr.Markdown()
@@ -116,6 +116,7 @@ class RunWidgets:
             self.head,
             self.bar,
             self.live_buttons,
+            self.resume_buttons,
             self.keep,
             self.discard,
             self.faster,
@@ -128,7 +129,6 @@ class RunWidgets:
             self.history,
             self.overlay,
             self.reuse,
-            self.resume,
             self.delete,
             self.sure_row,
             self.timer,

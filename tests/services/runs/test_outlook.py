@@ -9,7 +9,7 @@ import pytest
 
 from studio.domain.detox import DetoxSettings
 from studio.domain.events import WeightChange
-from studio.domain.runs import BaseModelRef, DetoxRecipe
+from studio.domain.runs import BaseModelRef, DetoxRecipe, RunStatus
 from studio.domain.settings import DpoSettings, LoraSettings, RewardSettings
 from studio.services.library.model_card import model_card
 from studio.services.recipes.presets import DETOX_PRESETS, PRESETS
@@ -65,6 +65,10 @@ def test_the_time_is_that_of_earlier_runs_on_the_same_base_alone() -> None:
     assert "16 steps, about 64 s at the 4 s a step" in said(double, runs=runs)
     assert said(settings, runs=runs[:3]) == said(RewardSettings(epochs=4.0), runs=runs) == "28 steps."
     assert said(DpoSettings(max_seconds=60.0), runs=runs) == "Training ends after 60 s, about 30 steps."
+    # the newest was stopped after two steps, of which the first was slow
+    stopped = dataclasses.replace(earlier(step=2, seconds=10.0), status=RunStatus("stopped"))
+    assert said(settings, runs=(stopped, earlier())) == said(settings, runs=(earlier(),))
+    assert "at the 5 s a step" in said(settings, runs=(stopped,))
 
 
 def test_a_lent_gpu_is_asked_for_as_long_as_earlier_runs_on_one_took() -> None:

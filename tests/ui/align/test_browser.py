@@ -166,6 +166,7 @@ def test_a_run_from_the_dial_to_the_history(
 
     page.click("#stop-keep")
     head(page, "stopped")
+    page.locator("#resume").wait_for()  # beside what was said of its end
     page.locator("#to-chat").wait_for()
     assert services.runs.get(first).status.state == "stopped"
 

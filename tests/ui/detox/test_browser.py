@@ -80,7 +80,7 @@ def test_empty_bad_input_a_run_refresh_covers_and_stop(
 
     page.click("#detox-stop-keep")
     page.locator("#detox-run-head .badge", has_text="stopped").wait_for(timeout=PATIENT_MS)
-    wait_until(lambda: page.locator("#detox-resume").is_enabled())
+    page.locator("#detox-resume").wait_for()
     assert services.runs.get(view.run_id).has_adapter
 
     page.get_by_role("tab", name="Align", exact=True).click()
