@@ -13,8 +13,10 @@ from studio.errors import RecipeError
 RunState = Literal["queued", "running", "stopping", "done", "stopped", "failed", "interrupted"]
 
 
+#: The states of a run that ended before its last step, and can go on.
+RESUMABLE: tuple[RunState, ...] = ("stopped", "failed", "interrupted")
 #: The states in which a run will not move by itself any more.
-FINAL_STATES: tuple[RunState, ...] = ("done", "stopped", "failed", "interrupted")
+FINAL_STATES: tuple[RunState, ...] = ("done", *RESUMABLE)
 
 
 @dataclass(frozen=True)

@@ -111,9 +111,9 @@ class Services:
         from studio.services.recipes.queue import release_trainer
 
         self._left.set()
-        self.fetches.leave()
         self.compare.leave()
         release_trainer(self.settings)
+        self.fetches.leave()  # last: it may be waited for
 
     def fetch_default_base(self) -> None:
         """Begin to fetch the base that ``STUDIO_BASE`` names, where it is not on this machine; once it is, the chat engine

@@ -24,6 +24,16 @@ def heads(connection: Connection, room: str) -> tuple[KeptHead, ...]:
     return tuple(KeptHead(*row) for row in rows)
 
 
+def whole(connection: Connection, room: str) -> tuple[tuple[KeptHead, str], ...]:
+    """All of a room with what they hold, the oldest first."""
+    query = (
+        select(*_HEAD, kept_votes.c.body)
+        .where(kept_votes.c.room == room)
+        .order_by(kept_votes.c.created, kept_votes.c.id)
+    )
+    return tuple((KeptHead(*head), body) for *head, body in connection.execute(query))
+
+
 def find(connection: Connection, kept_id: str) -> tuple[KeptHead, str] | None:
     """The result of that id and what it holds."""
     row = connection.execute(select(*_HEAD, kept_votes.c.body).where(kept_votes.c.id == kept_id)).one_or_none()

@@ -22,7 +22,7 @@ from studio.config import Settings
 from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
 from studio.domain.events import SampleEvent, TranscriptEvent
-from studio.domain.runs import FINAL_STATES, BaseRecipe, Recipe, RunStatus
+from studio.domain.runs import FINAL_STATES, RESUMABLE, BaseRecipe, Recipe, RunStatus
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
 from studio.services.files.bin import put_into_bin
 from studio.services.files.disk import folder_size
@@ -277,7 +277,7 @@ class RunStore:
         with self.queue_lock():
             status = read_status(folder)
             state = effective(status, folder).state
-            if state not in ("stopped", "failed", "interrupted"):
+            if state not in RESUMABLE:
                 raise ConflictError(
                     f"Run {run_id} is {state}; only a stopped, failed or interrupted run can be resumed."
                 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.config import Settings
-from studio.domain.runs import FINAL_STATES
+from studio.domain.runs import FINAL_STATES, RESUMABLE
 from studio.domain.sweeps import MeasuredBlend, Sweep, SweepRun
 from studio.errors import ConflictError, InputError, NotFoundError, StudioError
 from studio.services.files.records import read_record, write_record
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ID = re.compile(r"sweep-[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
-RESUMABLE = ("stopped", "failed", "interrupted")
 
 
 @dataclass(frozen=True)

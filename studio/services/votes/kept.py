@@ -85,9 +85,8 @@ def kept_votes(rating: RatingService, kept_id: str) -> KeptVotes:
 def kept_lines(rating: RatingService) -> str:
     """All that is kept of the room of ``rating`` as JSON lines, in ASCII, for :func:`read_kept`."""
     with rating.store().read() as connection:
-        rows = [store.find(connection, head.id) for head in store.heads(connection, rating.room)]
-    lines = (json.dumps({**asdict(head), "body": body}) for head, body in filter(None, rows))
-    return "".join(f"{line}\n" for line in lines)
+        kept = store.whole(connection, rating.room)
+    return "".join(json.dumps({**asdict(head), "body": body}) + "\n" for head, body in kept)
 
 
 def read_kept(text: str, where: str) -> tuple[tuple[KeptHead, str], ...]:

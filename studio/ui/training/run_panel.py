@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from studio.domain.runs import RESUMABLE
 from studio.errors import ConflictError
 from studio.services.files.bin import KEPT_DAYS
 from studio.services.recipes.presets import Preset
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 #: Ticks between two looks at all runs while the open one moves.
 HISTORY_EVERY = 3
-RESUMABLE = ("stopped", "failed", "interrupted")
 
 _NO_LOG = "A run's log is the operator's to read here (STUDIO_VISITORS_READ_RUNS)."
 

@@ -96,9 +96,8 @@ def progress(run: RunView, ahead: int = 0) -> str:
     message. Of a run that is done as it should be nothing: its result stands there."""
     status, last, settings = run.status, run.detox_step or run.last_step, run.recipe.settings
     alert = unchanged(run)
-    if settings is None or (
-        status.state == "done" and not status.message and not alert
-    ):  # an imported adapter has none
+    uneventful = status.state == "done" and not status.message and not alert
+    if settings is None or uneventful:  # an imported adapter has no settings
         return ""
     total = (last.total if last else status.total) or 0
     step = last.step if last else status.step

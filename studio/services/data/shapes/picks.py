@@ -198,8 +198,8 @@ def _better(fields: Fields, one: str, other: str) -> int:
     return 0
 
 
-def _best_and_worst(where: str, name: str, scored: Sequence[tuple[Any, Any]]) -> Answers:
-    marked = [(text, float(mark)) for text, mark in scored if _is_number(mark) and not is_absent(text)]
+def _best_and_worst(where: str, name: str, picks: Sequence[tuple[Any, Any]]) -> Answers:
+    marked = [(text, float(mark)) for text, mark in picks if _is_number(mark) and not is_absent(text)]
     if len(marked) < 2:
         raise DatasetError(f"{where}: {name} holds {len(marked)} answers with a rating; a preference needs two.")
     best = max(marked, key=lambda item: item[1])
