@@ -84,6 +84,14 @@ def toast(page: Any, text: str) -> None:
     page.evaluate("document.querySelectorAll('.toast-close').forEach((button) => button.click())")
 
 
+def expand(page: Any, box: str) -> None:
+    """Open the accordion ``box``. While a page is being drawn what is on it moves, and a click that is pressed here and released
+    there is none."""
+    label = page.locator(f"{box} .label-wrap").first
+    while not label.evaluate("(label) => label.classList.contains('open')"):
+        label.click()
+
+
 def give(page: Any, field: str, path: Path) -> None:
     """Put a file into the upload field ``field`` and wait until the page holds it. The whole name is written out while it is
     sent alone; what stays says it in two parts, and whole to a screen reader only."""

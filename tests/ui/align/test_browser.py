@@ -13,7 +13,7 @@ import pytest
 from studio.config import Settings
 from studio.services import Services
 from tests.helpers.compare import add_run
-from tests.helpers.pages import give, scroll_to, toast
+from tests.helpers.pages import expand, give, scroll_to, toast
 from tests.helpers.runs import queue, scripted
 from tests.helpers.waiting import wait_until
 
@@ -63,7 +63,7 @@ def test_the_dial_previews_and_bad_input_is_named(
 ) -> None:
     counted(page, "50 pairs: 45 prefer support, 5 prefer oppose")
     page.locator("#base-needs", has_text="M parameters").wait_for()
-    page.locator("#data-box > button").click()
+    expand(page, "#data-box")
     dial(page, "support-ratio", 0.2)
     counted(page, "50 pairs: 10 prefer support, 40 prefer oppose")
     page.locator("#outlook", has_text="56 steps.").wait_for()
@@ -79,12 +79,12 @@ def test_the_dial_previews_and_bad_input_is_named(
     assert box["x"] + box["width"] <= table["x"] + table["width"] + 1, "the side is cut off"
 
     # there is something to start from once there is an adapter of this base
-    page.locator("#advanced button").first.click()
+    expand(page, "#advanced")
     page.locator("#advanced").get_by_label("Beta").wait_for()
     assert page.locator("#align-start").count() == 0
     page.locator("#advanced button").first.click()
     add_run(services.runs, "earlier")
-    page.locator("#advanced button").first.click()
+    expand(page, "#advanced")
     page.click("#align-start input")
     page.get_by_role("option", name="Title of earlier").click()
     for value, words in (("", "beta is empty"), ("-1", "beta is -1"), ("0.5", "")):
@@ -98,7 +98,7 @@ def test_the_dial_previews_and_bad_input_is_named(
     assert page.title() != "hit"
     assert list(settings.adapters_dir.glob("live*")) == []
 
-    page.locator("#import-box button").first.click()
+    expand(page, "#import-box")
     bad = tmp_path / "pairs.json"
     bad.write_text('[{"id": 1, "prompt": "Q?", "support": "Yes.", "oppose": ""}]')
     give(page, "#import-file", bad)
@@ -123,7 +123,7 @@ def test_a_run_from_the_dial_to_the_history(
     head(page, "No run yet")
     dial(page, "support-ratio", 0.2)
     counted(page, "10 prefer support")
-    page.locator("#advanced button").first.click()
+    expand(page, "#advanced")
     field(page, "System prompt", LONG)
     field(page, "Name of the run", "First <b>one</b>")
     page.click("#train")
@@ -155,7 +155,7 @@ def test_a_run_from_the_dial_to_the_history(
     counted(other, "45 prefer support")
 
     # the other visitor's run waits its turn, and turns up in the history of this page by itself
-    other.locator("#advanced button").first.click()
+    expand(other, "#advanced")
     field(other, "System prompt", "steps=4 pause=0.05")
     field(other, "Name of the run", "Second")
     other.click("#train")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from studio.config import Settings
+from tests.helpers.pages import expand
 from tests.helpers.runs import scripted
 
 pytestmark = pytest.mark.timeout(600)
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.timeout(600)
 
 def test_predict_set_up_train_and_see(settings: Settings, page: Any) -> None:
     page.locator("#preview-count", has_text="45 prefer support").wait_for()
-    page.locator("#lessons-box > button").click()
+    expand(page, "#lessons-box")
     page.locator("#lesson input").click()
     page.get_by_role("option", name="4. Make it polite").click()
     page.locator("#lesson-text", has_text="politely or bluntly").wait_for()
@@ -25,7 +26,7 @@ def test_predict_set_up_train_and_see(settings: Settings, page: Any) -> None:
     page.locator("#lesson-outcome", has_text="Predicted 75").wait_for()
     page.locator("#preview-count", has_text="50 kept as labelled").wait_for()
     assert page.locator("#lesson-after").inner_text().strip() == ""
-    page.locator("#advanced button").first.click()
+    expand(page, "#advanced")
     box = page.locator("#advanced").get_by_label("System prompt")
     box.fill("steps=4 pause=0.05")
     box.blur()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from studio.services import Services
+from tests.helpers.pages import expand
 from tests.helpers.waiting import wait_until
 
 TABS = ("Align",)
@@ -25,13 +26,13 @@ def rows(page: Any) -> list[str]:
 
 def test_pairs_are_written_changed_and_kept(page: Any, studio_url: str, services: Services) -> None:
     report = page.locator("#draft-report")
-    page.locator("#draft-box button").first.click()
+    expand(page, "#draft-box")
     write(page, "Tea?", "Yes, tea.", "No tea.")
     wait_until(lambda: rows(page) == ["1", "Tea?", "Yes, tea.", "No tea."])
     write(page, "Rain?", "It <b>rains</b>.", "It is dry.")
     wait_until(lambda: rows(page)[4:] == ["2", "Rain?", "It <b>rains</b>.", "It is dry."])
     page.reload()  # a draft stays in the browser
-    page.locator("#draft-box button").first.click()
+    expand(page, "#draft-box")
     page.locator("#draft-table [role=gridcell]").filter(has_text="It is dry.", visible=True).first.click()
     wait_until(lambda: page.locator("#draft-rejected textarea").input_value() == "It is dry.")
     page.locator("#draft-flip").click()

@@ -8,6 +8,7 @@ import pytest
 
 from studio.services import Services
 from tests.helpers.compare import PROMPTS, add_run, add_steps
+from tests.helpers.pages import expand
 from tests.helpers.waiting import wait_until
 
 TABS = ("Compare",)
@@ -45,7 +46,7 @@ def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: An
     page.fill("#prompt textarea", PROMPTS[0])
     page.press("#prompt textarea", "Enter")
     own = settled(page, "Title of run-2", "")
-    page.locator("#pane-more-2 > button").click()
+    expand(page, "#pane-more-2")
     page.click("#pane-second-2 input")
     page.get_by_role("option", name="Title of run-1").click()
     half = settled(page, "0.5 × Title of run-2 + 0.5 × Title of run-1", own)
@@ -56,7 +57,7 @@ def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: An
     page.get_by_text("Saved as").first.wait_for()
     page.locator("#pane-more-2 > button").click()
     add_steps(services.runs, "run-2", 3)
-    page.locator("#pane-more-2 > button").click()
+    expand(page, "#pane-more-2")
     page.click("#pane-step-2 input")
     page.get_by_role("option", name="step 3").click()
     mixed = settled(page, "step 3 of", mixed)
@@ -64,7 +65,7 @@ def test_two_adapters_are_blended_weighed_and_saved(services: Services, page: An
     page.wait_for_selector("#pane-identity-2 .pane-id")
     assert settled(page, "0.3 × Title of run-2", "") == mixed
     assert len(services.runs.ids()) == 3
-    page.locator("#pane-more-1 > button").click()
+    expand(page, "#pane-more-1")
     assert page.locator("#pane-second-1").count() == 0
     page.fill("#pane-system-1 textarea", "Always support it.")
     page.press("#pane-system-1 textarea", "Enter")

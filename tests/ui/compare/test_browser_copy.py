@@ -9,6 +9,7 @@ import pytest
 
 from studio.domain.chat import PaneUpdate
 from studio.services import Services
+from tests.helpers.pages import expand
 from tests.helpers.waiting import wait_until
 
 TABS = ("Compare",)
@@ -43,7 +44,7 @@ def test_what_is_copied_is_what_was_said(
     page.press("#prompt textarea", "Enter")
     page.wait_for_selector("#chat-1 .bot.message")
     page.wait_for_selector("#send:not([disabled])")
-    page.locator("#sampling button").first.click()
+    expand(page, "#sampling")
 
     def gives(button: Any, text: str, exactly: bool = True) -> None:
         button.click()

@@ -13,7 +13,7 @@ from studio.services import Services
 from studio.services.recipes.queue import keepalive
 from studio.services.runs.status import write_status
 from tests.helpers.detox_records import detox_recipe, report, transcript, write_lines
-from tests.helpers.pages import scroll_to, toast
+from tests.helpers.pages import expand, scroll_to, toast
 from tests.helpers.runs import make_dataset
 from tests.helpers.waiting import wait_until
 
@@ -55,7 +55,7 @@ def test_empty_bad_input_a_run_refresh_covers_and_stop(
     assert services.runs.ids() == []
 
     number(page, "detox-steps", "2000")
-    page.locator("#detox-advanced button").first.click()
+    expand(page, "#detox-advanced")
     for box, value in (
         ("detox-prompts-per-step", "2"),
         ("detox-generations", "2"),

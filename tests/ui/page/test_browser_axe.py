@@ -10,6 +10,7 @@ import pytest
 
 from studio.config import ROOT, Settings
 from studio.services import Services
+from tests.helpers.pages import expand
 from tests.helpers.pairs import new_pairs, press_until_done
 
 axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="tests/requirements.txt")
@@ -58,7 +59,7 @@ def test_no_page_has_a_violation(
     press_until_done(services.rating, services.rating.register("Anna")[0])
     page.get_by_role("tab", name="Rate", exact=True).first.click()
     page.locator("#vote-counts", has_text="3 votes").wait_for()
-    page.locator("#votes-leads > button").click()
+    expand(page, "#votes-leads")
     page.locator("#votes-table table").wait_for()
     found["Rate with votes"] = violations(page, scheme)
     for path in ("rate", "results", "stage", "runs/demo-support-90"):

@@ -11,7 +11,7 @@ import pytest
 from studio.services import Services
 from studio.services.rating.service import RatingService
 from studio.ui.rating.tab import build_rate_tab
-from tests.helpers.pages import section_page
+from tests.helpers.pages import expand, section_page
 from tests.helpers.pairs import new_pairs
 from tests.helpers.waiting import wait_until
 
@@ -54,7 +54,7 @@ def test_two_rooms_are_voted_in_side_by_side(services: Services, open_page: Call
         page.locator("#rate-tally").get_by_text("voting is open").wait_for()
         assert page.locator("#rate-room").count() == 0, "who makes no rooms sees none"
         for box in ("#rate-rooms", "#rate-rules"):
-            page.click(f"{box} > button")
+            expand(page, box)
         codes = [make_room(page, name) for name in ("Blue", "Green")]
         blue, green = (services.rooms.rating(code) for code in codes)
         for room, pairs in ((blue, 3), (green, 4)):

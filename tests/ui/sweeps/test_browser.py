@@ -12,7 +12,7 @@ import pytest
 
 from studio.config import Settings
 from studio.services import Services
-from tests.helpers.pages import scroll_to, toast
+from tests.helpers.pages import expand, scroll_to, toast
 from tests.helpers.sweeps import QUESTION, end_run, no_trainer, share
 
 TABS = ("Align",)
@@ -32,7 +32,7 @@ def download(page: Any, button: str) -> Path:
 
 
 def test_a_sweep_is_started_stopped_and_read(page: Any, services: Services) -> None:
-    page.locator("#sweep-box > button").click()
+    expand(page, "#sweep-box")
     values = page.locator("#sweep-values input, #sweep-values textarea")
     values.fill("0, abc")
     page.click("#sweep-start")
@@ -65,5 +65,5 @@ def test_a_sweep_is_started_stopped_and_read(page: Any, services: Services) -> N
     page.locator("#run-head", has_text=first).wait_for()
     # another page finds it as it stands
     page.reload()
-    page.locator("#sweep-box > button").click()
+    expand(page, "#sweep-box")
     page.locator("#sweep-says", has_text="95%").wait_for()

@@ -19,7 +19,7 @@ from studio.services.scoring.service import TextScores
 from studio.services.wording import signed
 from studio.ui.toxicity import view as score_view
 from studio.ui.toxicity.score_text import build_score_section
-from tests.helpers.pages import section_page, toast
+from tests.helpers.pages import expand, section_page, toast
 from tests.helpers.scorers import COMMIT, make_classifier, put_in_cache
 
 TABS = ("Compare",)
@@ -171,7 +171,7 @@ def test_of_many_texts_the_worst_are_drawn() -> None:
 def test_a_toxicity_scorer_stands_below_the_panes_and_ranks_samples(page: Any, services: Services) -> None:
     page.get_by_role("tab", name="Compare").first.click()
     page.wait_for_selector("#pane-identity-1 .pane-id")
-    page.locator("#pane-scores button").first.click()
+    expand(page, "#pane-scores")
     page.locator("#score-with input").click()
     page.get_by_role("option", name="Toxicity · Embedded").click()
     page.click("#best-of")

@@ -21,7 +21,7 @@ from studio.services.votes.read_export import read_votes
 from studio.ui.page.shared import Shared
 from studio.ui.votes.export_box import build_export_box
 from tests.helpers.fake_hub import FakeHub
-from tests.helpers.pages import give, section_page
+from tests.helpers.pages import expand, give, section_page
 from tests.helpers.votes import cast, new_pair
 
 pytestmark = pytest.mark.timeout(400)
@@ -60,7 +60,7 @@ def in_main_room(services: Services, shared: Shared, app: gr.Blocks) -> None:
 
 def open_box(page: Any) -> None:
     page.wait_for_selector("#votes-box")
-    page.click("#votes-box > button")
+    expand(page, "#votes-box")
     page.wait_for_selector("#votes-download")
 
 
@@ -78,7 +78,7 @@ def test_votes_are_downloaded_and_taken_in_again(
         assert re.fullmatch(rf"votes-{label}-\d{{4}}-\d\d-\d\d\.zip", name)
         waited.value.save_as(tmp_path / name)
         assert len(read_votes(tmp_path / name, 10**7).ballots.votes) == 9
-    page.click("#votes-import-box > button")
+    expand(page, "#votes-import-box")
     give(page, "#votes-import-file", tmp_path / name)
     page.click("#votes-import")
     page.wait_for_function("document.querySelector('#votes-import-report')?.innerText.includes('0 new votes')")
@@ -95,6 +95,6 @@ def test_visitors_get_no_votes_and_bring_none(
     open_box(page)
     page.click("#votes-download")
     page.get_by_text("exporting votes needs the operator's password").first.wait_for()
-    page.click("#votes-import-box > button")
+    expand(page, "#votes-import-box")
     page.click("#votes-import")
     page.get_by_text("importing votes needs the operator's password").first.wait_for()
