@@ -29,6 +29,10 @@ from studio.store.pairs import one_pair, pair_of, with_chat
 from studio.store.tables import chats, pairs, raters, servings, votes
 from studio.store.votes import OWN
 
+#: Pairs looked at on either side of a place in the shuffled order, of each number of votes.
+NEAR = 4
+#: Seconds for which a pair before a rater counts as one that gets their vote.
+PATIENCE_S = 120.0
 _RATER: Any = bindparam("rater")
 _ROOM: Any = bindparam("room")
 
@@ -64,15 +68,14 @@ def _unrated(calibration: Any) -> tuple[Any, ...]:
 
 
 def _next() -> Any:
-    """The pair whose turn it is, in one query: where none waits, two walks find the fewest votes, two more the place in the
-    shuffled order."""
+    """The pair whose turn it is, in one query: where none waits, two walks find the fewest votes, four more what is near the place in
+    the shuffled order, of that many votes and of one more."""
 
-    def first_of(queries: list[Any]) -> Any:
+    def all_of(queries: list[Any]) -> Any:
         # each in a query of its own: SQLite takes LIMIT only around a whole UNION
-        both = union_all(*(select(query.subquery()) for query in queries)).subquery()
-        return select(both).order_by(both.c.place).limit(1)
+        return union_all(*(select(query.subquery()) for query in queries)).subquery()
 
-    turn = first_of(
+    firsts = all_of(
         [
             select(literal(place).label("place"), pairs.c.calibration, pairs.c.votes)
             .where(*_unrated(calibration))
@@ -80,20 +83,31 @@ def _next() -> Any:
             .limit(1)
             for place, calibration in enumerate((True, False))
         ]
-    ).cte("turn")
-    as_few = (
-        *_unrated(select(turn.c.calibration).scalar_subquery()),
-        pairs.c.votes == select(turn.c.votes).scalar_subquery(),
     )
+    turn = select(firsts).order_by(firsts.c.place).limit(1).cte("turn")
     start: Any = bindparam("start")
-    in_turn = first_of(
+    kind = _unrated(select(turn.c.calibration).scalar_subquery())
+    near = all_of(
         [
-            select(literal(place).label("place"), pairs.c.id).where(*as_few, side).order_by(pairs.c.shuffle).limit(1)
+            select(literal(place).label("place"), pairs.c.id, pairs.c.votes, pairs.c.shuffle)
+            .where(*kind, pairs.c.votes == select(turn.c.votes + more).scalar_subquery(), side)
+            .order_by(pairs.c.shuffle)
+            .limit(NEAR)
+            for more in (0, 1)
             for place, side in enumerate((pairs.c.shuffle >= start, pairs.c.shuffle < start))
         ]
-    ).subquery()
+    )
+    before_raters = (
+        select(func.count())
+        .select_from(servings)
+        .where(servings.c.pair_id == near.c.id, servings.c.open.is_(True), servings.c.last_served > bindparam("since"))
+        .scalar_subquery()
+    )
+    in_turn = (
+        select(near.c.id).order_by(near.c.votes + before_raters, near.c.votes, near.c.place, near.c.shuffle).limit(1)
+    )
     waiting = _waiting(servings.c.pair_id != bindparam("after"))
-    return with_chat().where(pairs.c.id == func.coalesce(waiting, select(in_turn.c.id).scalar_subquery()))
+    return with_chat().where(pairs.c.id == func.coalesce(waiting, in_turn.scalar_subquery()))
 
 
 _NEXT = _next()
@@ -122,12 +136,15 @@ def desk(connection: Connection, room: str, rater_id: str) -> Desk | None:
     return None if row is None else Desk(None if row["id"] is None else pair_of(row), row["own"])
 
 
-def next_pair(connection: Connection, room: str, rater_id: str, after: str, start: int) -> AnswerPair | None:
+def next_pair(
+    connection: Connection, room: str, rater_id: str, after: str, start: int, now: float
+) -> AnswerPair | None:
     """The pair this rater should see in the room after the one of the id ``after`` (empty: none): one that waits for their vote;
-    else of its calibration pairs, then of the others, one with the fewest votes among those they have no vote on; where several
-    have equally few, the next one from ``start`` (0 to ``pairs.SHUFFLE_RANGE``) on in the shuffled order. Each walk passes at most
-    the rater's own votes."""
-    return one_pair(connection, _NEXT, room=room, rater=rater_id, after=after, start=start)
+    else of its calibration pairs, then of the others, one with the fewest votes among those they have no vote on. Raters before
+    whom a pair has lain for less than :data:`PATIENCE_S` count as votes, so that a hall does not gather on the same few; where several
+    have equally few, it is the next one from ``start`` (0 to ``pairs.SHUFFLE_RANGE``) on in the shuffled order. Looked at are the
+    pairs near there, of the fewest votes and of one more; each walk passes at most the rater's own votes."""
+    return one_pair(connection, _NEXT, room=room, rater=rater_id, after=after, start=start, since=now - PATIENCE_S)
 
 
 def record_servings(connection: Connection, rater_id: str, served: Sequence[Serving], now: float) -> None:

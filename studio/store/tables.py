@@ -92,6 +92,7 @@ servings = Table(
     Column("open", Boolean, nullable=False),
     PrimaryKeyConstraint("rater_id", "pair_id", name="servings_once"),
     Index("servings_open", "rater_id", "open", "last_served"),
+    Index("servings_of_pair", "pair_id", "open", "last_served"),
 )
 
 #: The present choice of each rater on each pair; ``reasons`` with a comma between two.

@@ -84,7 +84,7 @@ def test_votes_of_an_older_database_keep_loading(store_url: str) -> None:
     votes = rating.ballots().votes
     with rating.store().write() as connection:
         connection.execute(text("ALTER TABLE votes DROP COLUMN reasons"))
-        for index in ("pairs_to_serve", "raters_of_room"):
+        for index in ("pairs_to_serve", "raters_of_room", "servings_of_pair"):
             connection.execute(text(f"DROP INDEX {index}"))
         for table in ("pairs", "raters"):
             connection.execute(text(f"ALTER TABLE {table} DROP COLUMN room"))

@@ -193,7 +193,7 @@ class RatingService(RatingRoom):
 
     def serve(self, rater: Rater) -> Served | None:
         """The next pair of this rater: the one that waits for their vote, else a calibration pair, else one with the
-        fewest votes; None when they rated all, or voting is closed."""
+        fewest votes, given or about to be; None when they rated all, or voting is closed."""
         return self.turn(rater).served
 
     def turn(self, rater: Rater) -> Turn:
@@ -321,12 +321,13 @@ class RatingService(RatingRoom):
         pairs are looked through another one at every turn, and for every rater."""
         after = voted.pair_id if voted else ""
         start = tokens.turn_number(self._shared.secret, rater.id, after, pair_rows.SHUFFLE_RANGE)
-        pair = serving_rows.next_pair(connection, self.room, rater.id, after, start)
+        now = time.time()
+        pair = serving_rows.next_pair(connection, self.room, rater.id, after, start, now)
         served = [voted] if voted else []
         if pair is not None:
             left = tokens.left_answer(self._shared.secret, rater.id, pair.id)
             served.append(serving_rows.Serving(pair.id, left, open=True))
-        serving_rows.record_servings(connection, rater.id, served, time.time())
+        serving_rows.record_servings(connection, rater.id, served, now)
         return pair
 
     def _turn(self, rater: Rater, rules: RatingRules, waiting: AnswerPair | None, own: int) -> Turn:

@@ -18,7 +18,7 @@ from studio.services.votes.hub_backup import VoteMirror
 from studio.services.votes.kept import keep_votes, kept_heads
 from studio.services.votes.read_export import read_votes
 from studio.services.votes.restore import restore
-from studio.store import tables
+from studio.store import servings, tables
 from tests.helpers.fake_hub import FakeHub
 from tests.helpers.rating import assert_counters_are_right, pair, press, served_to, somebody
 from tests.helpers.votes import store
@@ -75,7 +75,8 @@ def test_a_rater_of_one_room_is_nobody_in_another(rating: RatingService, rooms: 
     assert blue.register("eve", verified_id="eve")[0].id == blue.register("Eve", verified_id="eve")[0].id
 
 
-def test_the_fewest_votes_come_first_within_a_room(rooms: RoomService) -> None:
+def test_the_fewest_votes_come_first_within_a_room(rooms: RoomService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servings, "PATIENCE_S", 0.0)  # each leaves with a pair before them
     blue, green = room_of(rooms, "Blue", 4), room_of(rooms, "Green", 4)
     for number in range(6):  # the other room has votes on the same texts, which say nothing here
         rater = somebody(blue, f"B{number}")

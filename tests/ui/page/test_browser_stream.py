@@ -34,7 +34,7 @@ LATE_ENDS = """(() => {
 def build_counter(services: Services, shared: Shared, app: gr.Blocks) -> None:
     """Counts the ticks of a timer that asks again only when it was answered."""
     ticks, shown, timer = gr.State(0), gr.HTML(elem_id="ticks"), gr.Timer(0.2)
-    timer.tick(lambda n: (n + 1, f"tick {n + 1} &"), ticks, [ticks, shown], **POLLED)
+    timer.tick(lambda n: (n + 1, str(n + 1)), ticks, [ticks, shown], **POLLED)
 
 
 @pytest.fixture
@@ -49,5 +49,5 @@ def test_a_timer_goes_on_when_it_asks_as_the_stream_ends(open_page: Callable[...
     streams: list[str] = []
     page.on("request", lambda request: streams.append(request.url) if "/queue/data" in request.url else None)
     page.goto(studio_url)
-    page.locator("#ticks", has_text="tick 12 ").wait_for()
+    page.wait_for_function("parseInt(document.querySelector('#ticks')?.innerText) >= 12")  # one may come and go unseen
     assert len(streams) > 1, json.dumps(streams)
