@@ -108,7 +108,7 @@ def _form(services: Services, options: argparse.Namespace) -> RewardForm:
         options,
         options.preset or services.reward.preset_for(options.base),
         votes=VOTES in options.data,
-        room=options.room,
+        room=options.room if options.room == ALL_ROOMS else services.rooms.find(options.room).code,
         dataset_id=named[0] if named else "",
         support_ratio=options.support_ratio,
         data_size=size,

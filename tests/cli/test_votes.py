@@ -12,7 +12,9 @@ import pytest
 from studio.__main__ import main
 from studio.config import Settings
 from studio.domain.votes import Ballots
+from studio.errors import InputError
 from studio.services.rating.rooms import RoomService
+from studio.services.reward.service import RewardForm, RewardService
 from studio.services.votes.export import argilla_zip, export_zip
 from tests.helpers.pairs import new_pairs, press_until_done
 from tests.helpers.votes import rated, store
@@ -133,6 +135,29 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(
     assert not (tmp_path / "new").exists()
     here = kept(tmp_path / "here")
     assert dataclasses.replace(here, rules=ballots.rules) == ballots
+
+
+def test_a_reward_run_learns_from_the_votes_of_the_room_that_is_named(
+    ballots: Ballots, use: Use, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rating = store(tmp_path / "here")
+    code = RoomService(rating).make("Blue").code
+    room = RoomService(rating).rating(code)
+    room.set_rules(dataclasses.replace(room.rules(), min_votes=1))
+    room.add_pairs(new_pairs(12))
+    press_until_done(room, room.register("Anna")[0])
+    rating.close()
+    use("here")
+
+    def start(service: RewardService, form: RewardForm) -> str:
+        assert len(service.preview(form).tallies) == 12
+        raise InputError(f"It would learn from {form.room}.")
+
+    monkeypatch.setattr(RewardService, "start", start)
+    assert main(["reward", "--data", "votes", "--base", "embedded", "--room", code.lower()]) == 2
+    assert f"It would learn from {code}." in capsys.readouterr().err
+    assert main(["reward", "--data", "votes", "--base", "embedded", "--room", "ZZZZ"]) == 2
+    assert "There is no room 'ZZZZ'" in capsys.readouterr().err
 
 
 def test_votes_of_one_room_are_written_and_taken_into_another(
