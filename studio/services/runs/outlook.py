@@ -10,7 +10,7 @@ from typing import Any
 from studio.domain.bases import EMBEDDED
 from studio.domain.detox import DetoxSettings
 from studio.domain.runs import Recipe
-from studio.domain.settings import AnswerSettings, LoraSettings, PairSettings
+from studio.domain.settings import AnswerSettings, DpoSettings, LoraSettings, PairSettings, RewardSettings
 from studio.services.recipes.presets import DETOX_PRESETS, PRESETS, Preset
 from studio.services.runs.store import RunView
 from studio.services.wording import counted, duration
@@ -99,7 +99,8 @@ def outlook(
 ) -> Outlook:
     """What a run of ``rows`` pairs (of a detox run: of any prompts) on the base of this id comes to; ``runs`` are earlier ones, newest
     first. Comparable are those of the same method, base and trained layers, on a lent GPU or not (``lent``) as this one, finished ones
-    first; their step time is scaled by the rows of a step."""
+    first; their step time is scaled by the rows of a step. Where there is no reward run yet, DPO runs tell: a row is a pair in both, and
+    takes a reward run somewhat less."""
     steps = (
         None
         if settings.max_seconds > 0
@@ -109,7 +110,8 @@ def outlook(
     )
     # one that was stopped after a few steps says little
     alike = sorted((run for run in runs if run.status.lent == lent), key=lambda run: run.status.state != "done")
-    times = (time for run in alike if (time := _row_seconds(run, type(settings), lora, base)) is not None)
+    kinds = (RewardSettings, DpoSettings) if isinstance(settings, RewardSettings) else (type(settings),)
+    times = (time for kind in kinds for run in alike if (time := _row_seconds(run, kind, lora, base)) is not None)
     row_seconds = next(times, None)
     step_seconds = row_seconds * _rows_a_step(settings) if row_seconds else None
     known = Outlook(steps, settings.max_seconds, step_seconds, lent=lent)

@@ -10,7 +10,7 @@ import pytest
 from studio.domain.detox import DetoxSettings
 from studio.domain.events import WeightChange
 from studio.domain.runs import BaseModelRef, DetoxRecipe, RunStatus
-from studio.domain.settings import DpoSettings, LoraSettings, RewardSettings
+from studio.domain.settings import DpoSettings, KtoSettings, LoraSettings, RewardSettings
 from studio.services.library.model_card import model_card
 from studio.services.recipes.presets import DETOX_PRESETS, PRESETS
 from studio.services.runs.outlook import Outlook, faster_way, offered, outlook, seconds_left
@@ -63,12 +63,20 @@ def test_the_time_is_that_of_earlier_runs_on_the_same_base_alone() -> None:
         earlier(seconds=90.0),
     )
     assert "16 steps, about 64 s at the 4 s a step" in said(double, runs=runs)
-    assert said(settings, runs=runs[:3]) == said(RewardSettings(epochs=4.0), runs=runs) == "28 steps."
+    assert said(settings, runs=runs[:3]) == said(KtoSettings(epochs=4.0), runs=runs) == "28 steps."
     assert said(DpoSettings(max_seconds=60.0), runs=runs) == "Training ends after 60 s, about 30 steps."
     # the newest was stopped after two steps, of which the first was slow
     stopped = dataclasses.replace(earlier(step=2, seconds=10.0), status=RunStatus("stopped"))
     assert said(settings, runs=(stopped, earlier())) == said(settings, runs=(earlier(),))
     assert "at the 5 s a step" in said(settings, runs=(stopped,))
+
+
+def test_before_the_first_reward_run_dpo_runs_tell() -> None:
+    settings = RewardSettings(epochs=4.0)
+    assert "28 steps, about 56 s at the 2 s a step" in said(settings, runs=(earlier(),))
+    own = dataclasses.replace(earlier(seconds=10.0), recipe=dataclasses.replace(earlier().recipe, settings=settings))
+    assert "at the 1 s a step" in said(settings, runs=(earlier(), own))
+    assert said(DpoSettings(epochs=4.0), runs=(own,)) == "28 steps."
 
 
 def test_a_lent_gpu_is_asked_for_as_long_as_earlier_runs_on_one_took() -> None:
