@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+from jinja2 import Environment
 
 from studio.domain.settings import LoraSettings
 from studio.errors import RecipeError
 from studio.i18n import COOKIE, ENGLISH, _, language, n_, said, speaking, wanted, words_of
+from studio.services.template_words import Words
 from tests.helpers import messages
 from tests.helpers.messages import CODES, LOCALE, compiled, po_text
 
@@ -117,3 +119,18 @@ def test_a_script_gets_the_words_that_it_says() -> None:
     assert words_of(script) == {}
     with speaking("zh-Hant"):
         assert words_of(script) == {"Voting is closed": "投票已結束", "{n} of 3 votes.": "3 票中的 {n} 票。"}
+
+
+def test_lines_of_a_list_are_said_one_by_one() -> None:
+    with speaking("zh-Hant"):
+        lines = said("- Loss 0.115, down from 0.693 (= no preference): the preferred answers are winning.\n- Done.")
+    assert lines == "- 損失 0.115，自 0.693（沒有偏好）下降：偏好的回答正在勝出。\n- 完成。"
+
+
+def test_a_text_of_a_template_is_said_to_each_visitor_in_their_language() -> None:
+    template = Environment(extensions=[Words]).from_string('<i data-of="{{ "now" | said }}"></i>')
+    rendered = []
+    for code in (ENGLISH, "zh-Hant", "zh-Hans"):
+        with speaking(code):
+            rendered.append(template.render())
+    assert rendered == [f'<i data-of="{now}"></i>' for now in ("now", "現在", "现在")]
