@@ -11,6 +11,7 @@ from studio.domain.settings import LoraSettings
 from studio.errors import RecipeError
 from studio.i18n import COOKIE, ENGLISH, _, language, n_, said, speaking, wanted, words_of
 from studio.services.template_words import Words
+from studio.ui.compare.panes.widgets import EXAMPLES
 from tests.helpers import messages
 from tests.helpers.messages import CODES, LOCALE, compiled, po_text
 
@@ -134,3 +135,21 @@ def test_a_text_of_a_template_is_said_to_each_visitor_in_their_language() -> Non
         with speaking(code):
             rendered.append(template.render())
     assert rendered == [f'<i data-of="{now}"></i>' for now in ("now", "現在", "现在")]
+
+
+@pytest.mark.parametrize("code", ["zh-Hant", "zh-Hans"])
+def test_a_prepared_question_is_asked_as_its_button_reads(code: str) -> None:
+    with speaking(code):
+        assert [said(text) for text in EXAMPLES] == list(EXAMPLES)
+
+
+def test_a_verdict_on_a_run_with_a_name_of_several_facts_is_said() -> None:
+    verdict = (
+        "Live action en · 90 % · smollm2-135m: toxicity is lower than with the base (mean 0.580 before, 0.291 after, "
+        "difference −0.289 (−50 %), 95 % interval −0.421 to −0.158; n = 37 pairs on 37 prompts)."
+    )
+    with speaking("zh-Hant"):
+        assert said(verdict) == (
+            "Live action en · 90 % · smollm2-135m：毒性比 基礎模型 更低（平均之前 0.580，之後 0.291，"
+            "差 −0.289 (−50 %)，95 % 信賴區間 −0.421 到 −0.158；37 個提示，n = 37 對）。"
+        )
