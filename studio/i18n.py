@@ -107,7 +107,7 @@ def said(text: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def _said(code: str, text: str) -> str:
     if text.startswith(_BULLET):
-        return _BULLET + _said(code, text.removeprefix(_BULLET))
+        return "\n".join(_BULLET + _said(code, line.removeprefix(_BULLET)) for line in text.split("\n"))
     catalogue = _catalogue(code)
     whole = catalogue.whole(text)
     if whole is not None:

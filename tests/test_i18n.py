@@ -128,6 +128,18 @@ def test_lines_of_a_list_are_said_one_by_one() -> None:
     assert lines == "- 損失 0.115，自 0.693（沒有偏好）下降：偏好的回答正在勝出。\n- 完成。"
 
 
+def test_what_a_detox_run_came_to_is_said_whole() -> None:
+    kl = (
+        "KL 2.41 nats an answer: how much likelier the model finds its present answers than the start does; 0 is no change. "
+        "The loss itself says nothing: it is near 0 by construction."
+    )
+    notes = ["Reward +0.87 over the last 5 steps, +0.53 over the first 5.", kl]
+    with speaking("zh-Hant"):
+        lines = said("\n".join(f"- {note}" for note in notes)).split("\n")
+    assert lines[0] == "- 最後 5 步的獎勵為 +0.87，最初 5 步為 +0.53。"
+    assert lines[1].startswith("- 每個回答的 KL 為 2.41 nat：")
+
+
 def test_a_text_of_a_template_is_said_to_each_visitor_in_their_language() -> None:
     template = Environment(extensions=[Words]).from_string('<i data-of="{{ "now" | said }}"></i>')
     rendered = []
