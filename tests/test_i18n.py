@@ -165,3 +165,8 @@ def test_a_verdict_on_a_run_with_a_name_of_several_facts_is_said() -> None:
             "Live action en · 90 % · smollm2-135m：毒性比 基礎模型 更低（平均之前 0.580，之後 0.291，"
             "差 −0.289 (−50 %)，95 % 信賴區間 −0.421 到 −0.158；37 個提示，n = 37 對）。"
         )
+
+
+def test_the_bin_says_what_it_holds() -> None:
+    with speaking("zh-Hans"):
+        assert said("Bin: 2 runs · 1 dataset · 13.1 MB") == "回收站：2 次训练 · 1 个数据集 · 13.1 MB"

@@ -52,9 +52,10 @@ def build_bin_box(
             )
             for one, name, value in sorted(listed, key=lambda entry: -entry[0].deleted)
         ]
-        held = [counted(len(kind), word) for kind, word in ((runs, "run"), (datasets, "dataset")) if kind]
+        held = [counted(len(runs), "run")] if runs else []
+        held += [counted(len(datasets), "dataset")] if datasets else []
         return {
-            box: gr.Accordion(label=f"Bin: {', '.join([*held, size])}", visible=bool(choices)),
+            box: gr.Accordion(label=f"Bin: {' · '.join([*held, size])}", visible=bool(choices)),
             about: f"What was deleted stays here for {KEPT_DAYS} days.",
             chosen: gr.Dropdown(choices=choices, value=choices[0][1] if choices else None),
         }

@@ -68,7 +68,7 @@ def test_the_time_is_that_of_earlier_runs_on_the_same_base_alone() -> None:
     # the newest was stopped after two steps, of which the first was slow
     stopped = dataclasses.replace(earlier(step=2, seconds=10.0), status=RunStatus("stopped"))
     assert said(settings, runs=(stopped, earlier())) == said(settings, runs=(earlier(),))
-    assert "at the 5 s a step" in said(settings, runs=(stopped,))
+    assert "(5 s a step" in said(settings, runs=(stopped,))
 
 
 def test_a_lent_gpu_is_asked_for_as_long_as_earlier_runs_on_one_took() -> None:
