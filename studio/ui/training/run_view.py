@@ -21,7 +21,7 @@ from studio.ui.parts.html import Macros
 _HTML = Macros("training/run_view.html")
 Answered = TypeVar("Answered", SampleEvent, TranscriptEvent)
 
-HEADERS = ("Name", "State", "Base", "Data", "ratio", "n", "Measured support", "Steps", "Started", "Run")
+HEADERS = ("Name", "State", "Base", "Data", "ratio", "n", "Measured support", "Steps", "Started", "Run id")
 TYPES = ("str", "str", "str", "str", "number", "number", "str", "str", "str", "str")
 WIDTHS = ("190px", "100px", "110px", "190px", "64px", "54px", "190px", "70px", "140px", "270px")
 
