@@ -32,6 +32,8 @@ _FOLDER = Path(__file__).parent / "locale"
 _LONGEST = 2_000
 #: Between facts in a row.
 _FACTS = " · "
+#: Begins a line of a list.
+_BULLET = "- "
 #: Letters of fixed text below which a message says little by itself.
 _FEW = 14
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?…)])(\s+)(?=[A-Z0-9*⚠(])|(\n+)")
@@ -104,6 +106,8 @@ def said(text: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _said(code: str, text: str) -> str:
+    if text.startswith(_BULLET):
+        return "\n".join(_BULLET + _said(code, line.removeprefix(_BULLET)) for line in text.split("\n"))
     catalogue = _catalogue(code)
     whole = catalogue.whole(text)
     if whole is not None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from jinja2 import Environment
 
 from studio.domain.settings import LoraSettings
 from studio.errors import RecipeError
 from studio.i18n import COOKIE, ENGLISH, _, language, n_, said, speaking, wanted, words_of
+from studio.services.template_words import Words
+from studio.ui.compare.panes.widgets import EXAMPLES
 from tests.helpers import messages
 from tests.helpers.messages import CODES, LOCALE, compiled, po_text
 
@@ -117,3 +120,53 @@ def test_a_script_gets_the_words_that_it_says() -> None:
     assert words_of(script) == {}
     with speaking("zh-Hant"):
         assert words_of(script) == {"Voting is closed": "投票已結束", "{n} of 3 votes.": "3 票中的 {n} 票。"}
+
+
+def test_lines_of_a_list_are_said_one_by_one() -> None:
+    with speaking("zh-Hant"):
+        lines = said("- Loss 0.115, down from 0.693 (= no preference): the preferred answers are winning.\n- Done.")
+    assert lines == "- 損失 0.115，自 0.693（沒有偏好）下降：偏好的回答正在勝出。\n- 完成。"
+
+
+def test_what_a_detox_run_came_to_is_said_whole() -> None:
+    kl = (
+        "KL 2.41 nats an answer: how much likelier the model finds its present answers than the start does; 0 is no change. "
+        "The loss itself says nothing: it is near 0 by construction."
+    )
+    notes = ["Reward +0.87 over the last 5 steps, +0.53 over the first 5.", kl]
+    with speaking("zh-Hant"):
+        lines = said("\n".join(f"- {note}" for note in notes)).split("\n")
+    assert lines[0] == "- 最後 5 步的獎勵為 +0.87，最初 5 步為 +0.53。"
+    assert lines[1].startswith("- 每個回答的 KL 為 2.41 nat：")
+
+
+def test_a_text_of_a_template_is_said_to_each_visitor_in_their_language() -> None:
+    template = Environment(extensions=[Words]).from_string('<i data-of="{{ "now" | said }}"></i>')
+    rendered = []
+    for code in (ENGLISH, "zh-Hant", "zh-Hans"):
+        with speaking(code):
+            rendered.append(template.render())
+    assert rendered == [f'<i data-of="{now}"></i>' for now in ("now", "現在", "现在")]
+
+
+@pytest.mark.parametrize("code", ["zh-Hant", "zh-Hans"])
+def test_a_prepared_question_is_asked_as_its_button_reads(code: str) -> None:
+    with speaking(code):
+        assert [said(text) for text in EXAMPLES] == list(EXAMPLES)
+
+
+def test_a_verdict_on_a_run_with_a_name_of_several_facts_is_said() -> None:
+    verdict = (
+        "Live action en · 90 % · smollm2-135m: toxicity is lower than with the base (mean 0.580 before, 0.291 after, "
+        "difference −0.289 (−50 %), 95 % interval −0.421 to −0.158; n = 37 pairs on 37 prompts)."
+    )
+    with speaking("zh-Hant"):
+        assert said(verdict) == (
+            "Live action en · 90 % · smollm2-135m：毒性比 基礎模型 更低（平均之前 0.580，之後 0.291，"
+            "差 −0.289 (−50 %)，95 % 信賴區間 −0.421 到 −0.158；37 個提示，n = 37 對）。"
+        )
+
+
+def test_the_bin_says_what_it_holds() -> None:
+    with speaking("zh-Hans"):
+        assert said("Bin: 2 runs · 1 dataset · 13.1 MB") == "回收站：2 次训练 · 1 个数据集 · 13.1 MB"

@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jinja2 import Environment
+from jinja2 import Environment, pass_context
 from jinja2.ext import Extension
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from studio.i18n import _, language, n_, said
@@ -62,7 +63,8 @@ class Words(Extension):
         return marked(source)
 
 
-def in_language(text: object) -> str:
+@pass_context  # else Jinja says a text of the template once for all, as the template is read
+def in_language(context: Context, text: object) -> str:
     """A text of the program in the page's language; HTML is made of such texts already."""
     return text if isinstance(text, Markup) else said(str(text))
 

@@ -66,7 +66,7 @@ Message = tuple[str, str | None, str]
 ALONE = (
     "accuracy", "adapter", "base", "batch", "chosen", "covers", "data", "deleted", "embedded", "flipped", "idle", "length", "likelihood", "loss",
     "margin", "method", "prompts", "rejected", "retired", "revision", "reward", "scorer", "seed", "stance", "start", "strength", "support", "oppose",
-    "train", "training", "unknown", "uploaded", "yes", "ready", "points", "verdict", "Progress", "⇄ oppose", "⇄ flipped",
+    "train", "training", "unknown", "uploaded", "yes", "ready", "points", "verdict", "lower", "higher", "Progress", "⇄ oppose", "⇄ flipped",
 )  # fmt: skip
 #: Texts that read like ours and are for no page: what files and models are told, names, headers of answers.
 NO_MESSAGES = frozenset(json.loads(Path(__file__).with_name("no_messages.json").read_text(encoding="utf-8")))

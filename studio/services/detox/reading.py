@@ -39,18 +39,18 @@ def read_detox(events: Sequence[DetoxEvent]) -> list[str]:
     if not events:
         return []
     last = events[-_ENDS:]
-    said = [
-        f"Reward {signed(_mean(last, 'reward'), 2)} over the last {len(last)} steps"
-        + (
-            f", {signed(_mean(events[:_ENDS], 'reward'), 2)} over the first {_ENDS}."
-            if len(events) >= 2 * _ENDS
-            else "."
-        )
-    ]
+    long = len(events) >= 2 * _ENDS
+    now, began = (signed(_mean(some, "reward"), 2) for some in (last, events[:_ENDS]))
+    said = [f"Reward {now} over the last {len(last)} steps."]
+    if long:
+        said = [f"Reward {now} over the last {len(last)} steps, {began} over the first {_ENDS}."]
     toxicity, first = _mean(last, "toxicity"), _mean(events[:_ENDS], "toxicity")
-    if math.isfinite(toxicity):
-        before = f" ({first:.2f} at the beginning)" if len(events) >= 2 * _ENDS and math.isfinite(first) else ""
-        said.append(f"Mean toxicity of the answers {toxicity:.2f}{before}, as the reward's own scorer sees it.")
+    if math.isfinite(toxicity) and long and math.isfinite(first):
+        said.append(
+            f"Mean toxicity of the answers {toxicity:.2f} ({first:.2f} at the beginning), as the reward's own scorer sees it."
+        )
+    elif math.isfinite(toxicity):
+        said.append(f"Mean toxicity of the answers {toxicity:.2f}, as the reward's own scorer sees it.")
     kl = _mean(last, "kl")
     said.append(
         f"KL {kl:.2f} nats an answer: how much likelier the model finds its present answers than the start does; 0 is no change. "

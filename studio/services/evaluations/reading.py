@@ -106,12 +106,14 @@ def side_name(name: str, names: Mapping[str, str]) -> str:
 
 def figures(change: Change, digits: int = 3) -> str:
     """Difference with its interval, and the percentage where there is a difference and it means something."""
-    text = f"difference {signed(change.difference, digits)}"
-    if change.interval is not None:
-        text += f", 95 % interval {span(change.interval, digits)}"
+    by = signed(change.difference, digits)
     if change.percent is not None and change.verdict in ("lower", "higher"):
-        text += f", {signed(change.percent, 0)} %"
-    return text
+        by += f" ({signed(change.percent, 0)} %)"
+    return (
+        f"difference {by}"
+        if change.interval is None
+        else f"difference {by}, 95 % interval {span(change.interval, digits)}"
+    )
 
 
 def why_no_interval(change: Change) -> str:
@@ -166,13 +168,17 @@ def _sentences_of(evaluation: Evaluation, one: AdapterComparison, names: Mapping
 
 
 def _verdict(after: str, before: str, what: str, change: Change) -> str:
-    on = f"n = {counted(change.n, 'pair')} on {counted(change.prompts, 'prompt')}"
-    means = f"mean {signed(change.before.mean, 3, plus=False)} before, {signed(change.after.mean, 3, plus=False)} after, {figures(change)}; {on}"
+    pairs, prompts = counted(change.n, "pair"), counted(change.prompts, "prompt")
+    old, new = (signed(side.mean, 3, plus=False) for side in (change.before, change.after))
+    by = figures(change)
+    # in each whole, as a translation is found by the words around a name
     if change.verdict == "open":
-        return f"{after}: no detectable change in {what} from {before} ({means}; the 95 % CI includes 0)."
+        return f"{after}: no detectable change in {what} from {before} (mean {old} before, {new} after, {by}; n = {pairs} on {prompts}; the 95 % CI includes 0)."
     if change.verdict == "none":
-        return f"{after}: {what} {means}. {why_no_interval(change)}"
-    return f"{after}: {what} is {change.verdict} than with {before} ({means})."
+        return (
+            f"{after}: {what} mean {old} before, {new} after, {by}; n = {pairs} on {prompts}. {why_no_interval(change)}"
+        )
+    return f"{after}: {what} is {change.verdict} than with {before} (mean {old} before, {new} after, {by}; n = {pairs} on {prompts})."
 
 
 def _provoking(evaluation: Evaluation, adapter: str) -> list[str]:

@@ -74,8 +74,7 @@ class Outlook:
         said = [f"{counted(self.steps, 'step')}."]
         if self.seconds is not None and per_step:
             said = [
-                f"{counted(self.steps, 'step')}, about {duration(self.seconds)} at the {per_step:.2g} s a step of an earlier run on this "
-                "base, measuring not counted."
+                f"{counted(self.steps, 'step')}, about {duration(self.seconds)} without measuring ({per_step:.2g} s a step in an earlier run)."
             ]
         said += quota
         if self.faster:

@@ -165,7 +165,7 @@ def preview_rows(services: Services, form: AlignForm) -> tuple[list[list[Any]], 
         rated = services.align.preview_rated(form)
         rows = None if rated else services.align.preview(form)
     except StudioError as error:
-        return [], f"⚠️ {error}"
+        return [], f"⚠️ {said(str(error))}"
     dataset = services.datasets.get(form.dataset_id)
     if rows is None:
         return _told(services, form, f"**{count_thumbs(rated)}**.", rated, _thumb_row)

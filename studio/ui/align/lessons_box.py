@@ -16,6 +16,7 @@ from studio.services.runs.store import RunView
 from studio.ui.align.form import FormWidgets
 from studio.ui.align.panel import AlignPanel
 from studio.ui.page.guard import guarded
+from studio.ui.page.languages import AS_WRITTEN
 from studio.ui.page.shared import QUIET
 from studio.ui.parts.html import Macros
 from studio.ui.training.watch import Watch, moving
@@ -32,16 +33,15 @@ def build_lessons_box(services: Services, form: FormWidgets) -> Callable[[AlignP
     with gr.Accordion("Lessons", open=False, elem_id="lessons-box"):
         names = [(f"{number}. {lesson.title}", lesson.id) for number, lesson in enumerate(lessons.values(), 1)]
         choice = gr.Dropdown(names, value=first.id, label="Lesson", elem_id="lesson")
-        text = gr.Markdown(first.before, elem_id="lesson-text")
-        guess = gr.Slider(0, 1, value=0.5, step=0.05, label="Prediction", info=first.question, elem_id="lesson-guess")
+        text = gr.Markdown(_asked(first), elem_id="lesson-text", elem_classes=AS_WRITTEN)
+        guess = gr.Slider(0, 1, value=0.5, step=0.05, label="Prediction", elem_id="lesson-guess")
         set_up = gr.Button("Keep prediction and set up", size="sm", elem_id="lesson-set-up")
         outcome = gr.HTML(elem_id="lesson-outcome", padding=False)
-        after = gr.Markdown(elem_id="lesson-after")
+        after = gr.Markdown(elem_id="lesson-after", elem_classes=AS_WRITTEN)
     kept: Any = gr.State(None)
 
     def show(lesson_id: str) -> dict[Any, Any]:
-        lesson = lessons[lesson_id]
-        return {text: lesson.before, guess: gr.Slider(info=lesson.question), outcome: "", after: "", kept: None}
+        return {text: _asked(lessons[lesson_id]), outcome: "", after: "", kept: None}
 
     def prepare(lesson_id: str, guessed: float) -> dict[Any, Any]:
         lesson = lessons[lesson_id]
@@ -66,7 +66,7 @@ def build_lessons_box(services: Services, form: FormWidgets) -> Callable[[AlignP
         shown = _HTML.outcome(guessed, run.adapter_share, run.base_share)
         return {outcome: shown, after: lessons[lesson_id].after, kept: None}
 
-    card = [text, guess, outcome, after, kept]
+    card = [text, outcome, after, kept]
     choice.input(guarded(show), choice, card, **QUIET)
     filled = [kept, outcome, after, form.dataset, form.support_ratio, form.data_size]
     set_up.click(guarded(prepare), [choice, guess], filled, **QUIET)
@@ -75,6 +75,10 @@ def build_lessons_box(services: Services, form: FormWidgets) -> Callable[[AlignP
         panel.outcome.change(guarded(measured), [panel.watch, kept], [outcome, after, kept], **QUIET)
 
     return bind
+
+
+def _asked(lesson: Lesson) -> str:
+    return f"{lesson.before}\n\n**{lesson.question}**"
 
 
 def _of(run: RunView, lesson: Lesson) -> bool:

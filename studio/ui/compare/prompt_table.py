@@ -54,7 +54,7 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
             run = gr.Dropdown([], label="Adapter", elem_id="table-run")
         with gr.Column(scale=2, min_width=240):
             file = gr.File(
-                label="…or a file of prompts (JSON, JSONL, CSV, Excel, TXT)",
+                label="…or a file of prompts",
                 type="filepath",
                 height=150,
                 elem_id="table-file",

@@ -57,10 +57,10 @@ def bind_rate_these(services: Services, shared: Shared, button: gr.Button, room:
 
 
 def summary(done: Added) -> str:
-    """What became of the answers, in one sentence."""
-    parts = [f"{counted(done.added, 'pair')} added to Rate"] if done.added else []
+    """What became of the answers."""
+    parts = [f"{counted(done.added, 'pair')} added to Rate."] if done.added else []
     if done.known:
-        parts.append(f"{done.known} known already")
+        parts.append(f"{done.known} known already.")
     if done.identical:
-        parts.append(f"{done.identical} left out, since both answers are the same")
-    return f"{'; '.join(parts)}."
+        parts.append(f"{done.identical} left out, since both answers are the same.")
+    return " ".join(parts)

@@ -29,7 +29,7 @@ HEADERS = (
     "Rude before → after",
     "Steps",
     "Started",
-    "Run",
+    "Run id",
 )
 TYPES = ("str", "str", "str", "str", "str", "number", "str", "str", "str", "str")
 WIDTHS = ("190px", "100px", "110px", "160px", "190px", "100px", "186px", "70px", "140px", "290px")

@@ -79,10 +79,10 @@ class EvaluationFormBox:
                         )
                     with gr.Row():
                         self.temperature = gr.Slider(
-                            0, 2, value=0.8, step=0.05, label="Temperature", min_width=130, elem_id="eval-temperature"
+                            0, 2, value=0.8, step=0.05, label="Temperature", min_width=200, elem_id="eval-temperature"
                         )
                         self.tokens = gr.Slider(
-                            8, 1024, value=64, step=8, label="Max tokens", min_width=130, elem_id="eval-tokens"
+                            8, 1024, value=64, step=8, label="Max tokens", min_width=200, elem_id="eval-tokens"
                         )
                     with gr.Accordion("More", open=False, elem_id="eval-more"):
                         self.system = gr.Textbox(

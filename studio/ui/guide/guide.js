@@ -73,7 +73,7 @@
         if (card.name === "demo") keep({ demo: card.at, then: card.then });
         if (step.tab && tabNow() !== step.tab) buttonOf(step.tab)?.click();
         card.said.textContent = step.say;
-        card.where.textContent = tr("{at} of {steps}", { at: card.at + 1, steps: card.steps.length });
+        card.where.textContent = `${card.at + 1} / ${card.steps.length}`;
         card.target = null;
         draw();
     }

@@ -35,6 +35,9 @@ def build_bin_box(
         with gr.Row():
             back = gr.Button("Restore", size="sm", elem_id="bin-restore")
             empty = gr.Button("Empty the bin", size="sm", variant="stop", elem_id="bin-empty")
+        with gr.Row(visible=False, elem_id="bin-sure-row") as sure_row:
+            sure = gr.Button("Yes, delete all for good", size="sm", variant="stop", elem_id="bin-sure")
+            keep = gr.Button("Keep it", size="sm", elem_id="bin-keep")
     shown = [box, about, chosen]
 
     def look() -> dict[Any, Any]:
@@ -49,9 +52,10 @@ def build_bin_box(
             )
             for one, name, value in sorted(listed, key=lambda entry: -entry[0].deleted)
         ]
-        held = [counted(len(kind), word) for kind, word in ((runs, "run"), (datasets, "dataset")) if kind]
+        held = [counted(len(runs), "run")] if runs else []
+        held += [counted(len(datasets), "dataset")] if datasets else []
         return {
-            box: gr.Accordion(label=f"Bin: {', '.join([*held, size])}", visible=bool(choices)),
+            box: gr.Accordion(label=f"Bin: {' · '.join([*held, size])}", visible=bool(choices)),
             about: f"What was deleted stays here for {KEPT_DAYS} days.",
             chosen: gr.Dropdown(choices=choices, value=choices[0][1] if choices else None),
         }
@@ -67,13 +71,19 @@ def build_bin_box(
         gr.Info(f"{escape(name.removeprefix(_DATASET), quote=False)} is back.", duration=4)
         return {**look(), **restored()}
 
+    def ask(mark: Visitor) -> Any:
+        require_operator(mark, "deleting")
+        return gr.Row(visible=True)
+
     def clear(mark: Visitor) -> dict[Any, Any]:
         require_operator(mark, "deleting")
         library.empty_bin()
         remove_old(folder, days=0)
-        return look()
+        return {**look(), sure_row: gr.Row(visible=False)}
 
     when_opened(box, app, guarded(look), None, shown)
     when_changed(RUNS, guarded(look), None, shown)
     back.click(guarded(restore), [shared.visitor, chosen], [*shown, *listing], **QUIET)
-    empty.click(guarded(clear), shared.visitor, shown, **QUIET)
+    empty.click(guarded(ask), shared.visitor, sure_row, **QUIET)
+    sure.click(guarded(clear), shared.visitor, [*shown, sure_row], **QUIET)
+    keep.click(lambda: gr.Row(visible=False), None, sure_row, **QUIET)

@@ -18,6 +18,7 @@ from studio.ui.library import view
 from studio.ui.library.bin_box import build_bin_box
 from studio.ui.page.access import Visitor, may_read_runs, require_operator
 from studio.ui.page.guard import guarded
+from studio.ui.page.languages import AS_WRITTEN
 from studio.ui.page.lines import FILES
 from studio.ui.page.quiet import when_opened
 from studio.ui.page.shared import PRIVATE, QUIET, Shared
@@ -88,7 +89,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
                         sure = gr.Button("Yes, delete it", variant="stop", size="sm", elem_id="library-sure")
                         never_mind = gr.Button("Keep it", size="sm")
         with gr.Column(scale=7, min_width=320, visible=False) as card_column:
-            card = gr.Markdown(elem_id="library-card", container=True, buttons=["copy"])
+            card = gr.Markdown(elem_id="library-card", elem_classes=AS_WRITTEN, container=True, buttons=["copy"])
             with gr.Accordion(
                 "The card it came with (not written by this studio)", open=False, visible=False
             ) as foreign:

@@ -20,7 +20,7 @@ from studio.ui.reward import view as reward_view
 from studio.ui.training.run_view import started
 
 _HTML = Macros("library/view.html")
-HEADERS = ("Name", "Base", "ratio", "n", "Method", "Measured", "Size", "Made", "Run")
+HEADERS = ("Name", "Base", "ratio", "n", "Method", "Measured", "Size", "Made", "Run id")
 WIDTHS = ("200px", "110px", "66px", "56px", "100px", "256px", "84px", "110px", "234px")
 
 

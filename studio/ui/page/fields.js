@@ -3,6 +3,8 @@
 // server names a field in ("min_votes is 4; it must be odd") the sentence stands below that field too, until the field is changed.
 (() => {
     const taken = new WeakMap(); // number fields: the last value they took
+    const refused = new Map(); // boxes of fields that the server refused: the value it was
+    const content = (box) => [...box.querySelectorAll("input, textarea")].map((field) => field.value).join("\n");
     const block = (field) => field.closest(".block") ?? field.parentElement;
     const emptied = (field) => field.value === "" && !field.validity.badInput && block(field).querySelector("input[type=range]");
     const wrong = (field) => field.validity.rangeUnderflow || field.validity.rangeOverflow || field.validity.badInput || emptied(field);
@@ -23,6 +25,7 @@
     }
 
     function quiet(box) {
+        refused.delete(box);
         box.querySelectorAll(":scope > .field-error").forEach((line) => line.remove());
         box.querySelectorAll("[aria-invalid]").forEach((field) => field.removeAttribute("aria-invalid"));
     }
@@ -75,10 +78,13 @@
         const box = find(name);
         if (!box) return;
         say(box, `${labelOf(box)} ${verb} ${rest}`);
+        refused.set(box, content(box));
         box.scrollIntoView({ block: "center" });
     }
 
     new MutationObserver((changes) => {
+        // a preset or Reset to defaults put another value there
+        for (const [box, value] of refused) if (content(box) !== value) quiet(box);
         for (const { addedNodes } of changes) {
             for (const node of addedNodes) {
                 if (!(node instanceof Element)) continue;

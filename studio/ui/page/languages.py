@@ -20,6 +20,8 @@ from studio.services.glossary import meanings
 #: Properties that are texts of a component's own, and those of a component whose value is one.
 _SHOWN = ("label", "info", "placeholder", "submit_btn", "stop_btn")
 _SPEAKING = ("markdown", "button", "downloadbutton", "uploadbutton")
+#: Class of a component whose text somebody else wrote: a lesson, a card. It is shown as it is.
+AS_WRITTEN = "as-written"
 #: In HTML of a built page: a text between two tags, or one that a screen reader reads.
 _IN_HTML = re.compile(r"(?<=>)[^<>]+(?=<)|(?<= title=\")[^\"]+|(?<= aria-label=\")[^\"]+|(?<= placeholder=\")[^\"]+")
 _CONFIG = "window.gradio_config = "
@@ -41,7 +43,8 @@ def translated_page(html: str, scripts: str) -> str:
     if code == ENGLISH:
         return f"{html[: start + length]};{words}{html[start + length :]}"
     for component in config["components"]:
-        translate(component["type"], component["props"], built=True)
+        if AS_WRITTEN not in (component["props"].get("elem_classes") or ()):
+            translate(component["type"], component["props"], built=True)
     scripts += "".join(event["js"] for event in config["dependencies"] if isinstance(event.get("js"), str))
     # Gradio's own words follow the browser; here the page's choice counts
     words += f"; window.studioWords = {script_json(words_of(scripts))}; Object.defineProperty(navigator, 'language', {{value: '{GRADIO[code]}'}})"
@@ -134,6 +137,8 @@ def translate_outputs() -> None:
             return outputs
         for place, (block, output) in enumerate(zip(block_fn.outputs, outputs, strict=False)):
             kind = block.get_block_name()
+            if AS_WRITTEN in (getattr(block, "elem_classes", None) or ()):
+                continue
             if isinstance(output, dict) and output.get("__type__") == "update":
                 translate(kind, output)
             else:

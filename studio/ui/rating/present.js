@@ -1,9 +1,6 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const MISSED_MS = 3000;
-  const theme = new URLSearchParams(location.search).get("__theme");
-  if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
-
   const room = new URLSearchParams(location.search).get("room") || "";
   let ends = 0, clock = 0, asked = 0, kept = "";
 

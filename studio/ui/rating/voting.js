@@ -9,8 +9,6 @@
   const buttons = [...document.querySelectorAll("#buttons button")];
   const reasons = [...document.querySelectorAll("#reasons button")];
 
-  const theme = new URLSearchParams(location.search).get("__theme");
-  if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
   /* in the studio's own frame the studio's switch is above it */
   $("language").hidden = new URLSearchParams(location.search).has("embed");
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _HTML = Macros("reward/view.html")
 
-HEADERS = ("Name", "State", "Base", "Data", "kept", "n", "Held-out accuracy", "Steps", "Started", "Run")
+HEADERS = ("Name", "State", "Base", "Data", "kept", "n", "Held-out accuracy", "Steps", "Started", "Run id")
 TYPES = ("str", "str", "str", "str", "number", "number", "str", "str", "str", "str")
 WIDTHS = ("210px", "100px", "130px", "190px", "64px", "54px", "170px", "70px", "140px", "290px")
 _BINS = 21

@@ -7,11 +7,8 @@
   /* Nats that get the full colour at least, as in Compare; how many words are named. */
   const LEAST_SCALE = 1, NAMED = 5;
 
-  const theme = asked.get("__theme");
-  if (theme === "dark" || theme === "light") {
-    document.documentElement.dataset.theme = theme;
-    $("back").href = `./?__theme=${theme}`;
-  }
+  const { theme } = document.documentElement.dataset;
+  if (theme) $("back").href = `./?__theme=${theme}`;
 
   let state = null, chosen = asked.get("run") || "", room = asked.get("room") || "", value = null, seed = 1;
   /* panes: the answers on screen, null while the film-strip or nothing stands there; call: the answer being given */

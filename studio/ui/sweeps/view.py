@@ -17,7 +17,7 @@ from studio.ui.page import theme
 from studio.ui.parts.html import Macros
 
 _HTML = Macros("sweeps/view.html")
-HEADERS = ("Value", "Seed", "State", "Steps", "Measured support", "What happened", "Run")
+HEADERS = ("Value", "Seed", "State", "Steps", "Measured support", "What happened", "Run id")
 WIDTHS = ("190px", "60px", "100px", "70px", "190px", "240px", "270px")
 
 

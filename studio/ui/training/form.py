@@ -12,6 +12,7 @@ from gradio.events import Dependency
 
 from studio.domain.settings import Declared, Setting
 from studio.errors import RecipeError, StudioError
+from studio.i18n import said
 from studio.services import Services
 from studio.services.models.service import Progress
 from studio.services.recipes.form import TrainingForm
@@ -181,7 +182,7 @@ def bind_outlook(
         try:
             return " ".join(ask(*values).sentences())
         except StudioError as error:
-            return f"⚠️ {error}"
+            return f"⚠️ {said(str(error))}"
 
     gr.on([app.load, shared.finished_run.change], guarded(look), list(form), line, **QUIET)
     changes = [widget.change for widget in form if isinstance(widget, gr.Number | gr.Slider | gr.Dropdown | gr.Radio)]

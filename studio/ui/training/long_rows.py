@@ -9,6 +9,7 @@ import gradio as gr
 
 from studio.domain.runs import RowsThatFit
 from studio.errors import StudioError
+from studio.i18n import said
 from studio.ui.page.guard import guarded
 from studio.ui.page.shared import QUIET
 
@@ -27,7 +28,7 @@ def bind_long_rows(
             fitted = fit(*values)
         except StudioError:  # what is wrong with the form is said where it stands
             return ""
-        return f"⚠️ {fitted}" if fitted is not None and str(fitted) else ""
+        return f"⚠️ {said(str(fitted))}" if fitted is not None and str(fitted) else ""
 
     changes = [field.change for field in fields]
     gr.on(changes, guarded(tell), list(inputs), note, trigger_mode="always_last", **QUIET)

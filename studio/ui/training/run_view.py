@@ -11,7 +11,7 @@ from markupsafe import Markup
 from studio.domain.events import SampleEvent, StepEvent, TranscriptEvent
 from studio.domain.runs import FINAL_STATES, AlignRecipe, DpoRecipe, KtoRecipe
 from studio.domain.settings import AnswerSettings
-from studio.i18n import said
+from studio.i18n import _, said
 from studio.services.runs.outlook import offered, seconds_left
 from studio.services.runs.reading import measuring_off, start_text, unchanged
 from studio.services.runs.store import RunView
@@ -21,7 +21,7 @@ from studio.ui.parts.html import Macros
 _HTML = Macros("training/run_view.html")
 Answered = TypeVar("Answered", SampleEvent, TranscriptEvent)
 
-HEADERS = ("Name", "State", "Base", "Data", "ratio", "n", "Measured support", "Steps", "Started", "Run")
+HEADERS = ("Name", "State", "Base", "Data", "ratio", "n", "Measured support", "Steps", "Started", "Run id")
 TYPES = ("str", "str", "str", "str", "number", "number", "str", "str", "str", "str")
 WIDTHS = ("190px", "100px", "110px", "190px", "64px", "54px", "190px", "70px", "140px", "270px")
 
@@ -78,8 +78,12 @@ def _thumb_facts(r: KtoRecipe) -> list[tuple[str, str]]:
 
 
 def _beta(how: AnswerSettings) -> str:
-    likelihood = f", likelihood term {how.sft_weight:g}" if how.sft_weight else ""
-    return f"beta {how.beta:g}{likelihood}" + (f", replay {how.replay_weight:g}" if how.replay_weight else "")
+    terms = [f"beta {how.beta:g}"]
+    if how.sft_weight:
+        terms.append(_("likelihood term {weight}", weight=f"{how.sft_weight:g}"))
+    if how.replay_weight:
+        terms.append(_("replay {weight}", weight=f"{how.replay_weight:g}"))
+    return ", ".join(terms)
 
 
 def header_html(run: RunView, facts: Sequence[tuple[str, str]], stage: bool = False) -> Markup:
@@ -139,7 +143,7 @@ def how_far(run: RunView) -> tuple[float, list[str]]:
         return 1.0, figures
     total = (last.total if last else status.total) or 0
     step = last.step if last else status.step
-    if total:
+    if total and not (status.message and step >= total):  # behind the last step the message says what goes on
         figures.append(f"step {step} of {total}")
     if (left := seconds_left(run)) is not None:
         figures.append(f"about {duration(left)} left")

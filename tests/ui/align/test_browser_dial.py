@@ -38,3 +38,14 @@ def test_what_is_typed_into_the_dial_is_shown_and_trains(page: Any, services: Se
     (run,) = services.runs.list()
     assert isinstance(run.recipe, DpoRecipe)
     assert (run.recipe.support_ratio, sum(run.recipe.rows_support)) == (0.33, 16)
+
+
+def test_what_was_refused_is_forgotten_once_another_value_stands_there(page: Any) -> None:
+    page.locator("#advanced > button").click()
+    field, said = page.locator("#align-learning-rate input"), page.locator("#align-learning-rate .field-error")
+    field.fill("-1")
+    page.locator("#train").click()
+    said.get_by_text("Learning rate is -1").wait_for()
+    page.locator("#reset").click()
+    said.wait_for(state="detached")
+    assert float(field.input_value()) > 0

@@ -52,8 +52,8 @@ def test_a_difference_is_told_with_all_it_stands_on() -> None:
     made = evaluation(*[(0.8, 0.2), (0.6, 0.1)] * 6)
     text = said(made)
     assert re.search(
-        r"^Kind: toxicity is lower than with the base \(mean 0\.700 before, 0\.150 after, difference −0\.550, "
-        r"95 % interval −0\.\d{3} to −0\.\d{3}, −79 %; n = 12 pairs on 12 prompts\)\.$",
+        r"^Kind: toxicity is lower than with the base \(mean 0\.700 before, 0\.150 after, difference −0\.550 \(−79 %\), "
+        r"95 % interval −0\.\d{3} to −0\.\d{3}; n = 12 pairs on 12 prompts\)\.$",
         text,
         re.MULTILINE,
     )
@@ -82,7 +82,7 @@ def test_what_was_not_found_is_told(values: list[tuple[float | None, float | Non
     assert sentence in text
     if "no detectable change" in sentence:
         assert "the 95 % CI includes 0" in text
-        assert not re.search(r"[−+]\d+ %;", text), "no percentage of a difference that cannot be told"
+        assert not re.search(r"[−+]\d+ %[;)]", text), "no percentage of a difference that cannot be told"
 
 
 def test_saying_less_is_told() -> None:

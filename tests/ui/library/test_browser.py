@@ -192,6 +192,15 @@ def test_rename_note_push_and_delete(run: Path, studio: Page) -> None:
     assert not run.exists()
     assert studio.engine.released == ["toy-r50"]
 
+    page.get_by_text("Bin: 1 run").click()
+    page.click("#bin-empty")
+    page.click("#bin-keep")
+    page.locator("#bin-sure").wait_for(state="hidden")
+    assert len(library.binned()) == 1
+    page.click("#bin-empty")
+    page.click("#bin-sure")
+    wait_until(lambda: not library.binned())
+
 
 @pytest.mark.parametrize("tab", ["compare", "align"])
 def test_open_elsewhere_hands_the_run_to_that_tab(run: Path, studio: Page, tab: str) -> None:

@@ -266,6 +266,15 @@ def test_the_pages_theme_goes_before_the_systems(page_url: str, open_page: Calla
     assert dark.evaluate(ground) == plain.evaluate(ground) != light.evaluate(ground)
 
 
+def test_what_was_chosen_in_the_studio_goes_before_the_systems_theme(
+    page_url: str, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(page_url, color_scheme="dark")
+    page.evaluate("localStorage.setItem('alignment-studio-theme', 'light')")
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+
+
 @pytest.mark.parametrize("width", [390, 1100])
 def test_the_two_answers_buttons_stand_side_by_side(
     services: Services, page_url: str, open_page: Callable[..., Any], width: int

@@ -63,6 +63,13 @@ def test_a_running_run_says_how_far_and_how_long() -> None:
     assert "about an unknown time left" in run_view.progress(view(last_step=endless))
 
 
+def test_behind_its_last_step_a_run_says_what_goes_on() -> None:
+    status = RunStatus("running", step=10, total=10, message="Measuring what was trained.")
+    assert run_view.how_far(view(status=status, last_step=step_event(10, 10))) == (1.0, [status.message])
+    early = dataclasses.replace(status, step=3, message="")
+    assert run_view.how_far(view(status=early, last_step=step_event(3, 10)))[1][0] == "step 3 of 10"
+
+
 def test_a_long_run_through_all_layers_of_a_real_base_names_the_faster_preset() -> None:
     slow = dataclasses.replace(step_event(3, 10), eta=300.0)
     recipe = dataclasses.replace(make_recipe("toy-r50"), base=BaseModelRef("smollm2-135m"))
