@@ -32,7 +32,6 @@ from studio.services.data.formats import (
     TwiceNamed,
     checked_text,
     kind_of,
-    read_document,
     read_id,
     read_rows,
 )
@@ -41,6 +40,7 @@ from studio.services.data.prompt_key import digest, prompt_digest
 from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions, RowReader, Told, complaints, find_shape
 from studio.services.data.shapes.table import OWN, Shape, field_names
 from studio.services.data.shapes.unpaired import are_unpaired, rated
+from studio.services.files.decoding.rows import UNLIMITED, Limits, held
 
 #: The version of the studio's own JSON.
 FORMAT = 1
@@ -68,41 +68,38 @@ def parse_file(path: Path, max_bytes: int, options: ReadOptions = AS_IT_IS, max_
     content = read_rows(path, max_bytes, max_rows)
     if isinstance(content, dict):
         return parse_own(content, path.name)
-    first = list(itertools.islice(content, HEAD))
-    if len(first) == HEAD and (shape := _shape_of_many(first, path.name, options)):
-        return _of_rows(itertools.chain(first, content), path.name, shape, options, field_names(first[:_NAMED_OF]))
-    document = read_document(path, max_bytes, max_rows) if len(first) == HEAD else first
-    assert isinstance(document, list), "it held rows a moment ago"
-    return parse_rows(document, path.name, options)
+    return parse_rows(content, path.name, options, Limits(max_bytes, max_rows))
 
 
-def _shape_of_many(first: Sequence[RawRow], name: str, options: ReadOptions) -> Shape | None:
-    """What rows are that can be read one by one; None where only all of them together say it: records of other tools, single answers,
-    dialogues, and what the first rows do not show."""
-    if not options.mapping and (holds_dialogues(first) or are_unpaired(first) or tool_of(first[0].value)):
-        return None
-    try:
-        return find_shape(first, name, options.mapping, _MISSING)
-    except DatasetError:
-        return None
-
-
-def parse_rows(rows: Sequence[RawRow], name: str, options: ReadOptions = AS_IT_IS) -> Parsed:
-    """Pairs, answers with a thumb, or prompts of dialogues, from rows of one kind.
+def parse_rows(
+    rows: Iterable[RawRow], name: str, options: ReadOptions = AS_IT_IS, limits: Limits = UNLIMITED
+) -> Parsed:
+    """Pairs, answers with a thumb, or prompts of dialogues, from rows of one kind, each read once. All at once are held only records of
+    other tools, which one votes on in several rows, and rows of which the first :data:`HEAD` do not show what they are; ``limits`` are
+    theirs.
 
     Raises:
         UnknownShapeError: no row is of a known shape.
         DatasetError: no rows, or a row breaks the format; the message starts with ``name``.
     """
-    fields = field_names(rows[:_NAMED_OF])
+    rows = iter(rows)
+    first = list(itertools.islice(rows, HEAD))
+    fields, rows = field_names(first[:_NAMED_OF]), itertools.chain(first, rows)
     if not options.mapping:
-        if holds_dialogues(rows):
+        if holds_dialogues(first):
             return replace(parse_dialogues(rows, name, options.skip_broken), fields=tuple(fields))
-        if are_unpaired(rows):
+        if are_unpaired(first):
             return replace(_of_rated(rows, name, options), fields=tuple(fields))
-        if records := read_annotated(rows, name):
+        if first and tool_of(first[0].value) and (records := read_annotated(held(rows, name, limits), name)):
             return replace(_of_records(records, name), fields=tuple(fields))
-    return _of_rows(rows, name, find_shape(rows, name, options.mapping, _MISSING), options, fields)
+    try:
+        shape = find_shape(first, name, options.mapping, _MISSING)
+    except DatasetError:
+        if len(first) < HEAD:
+            raise
+        rows = every = held(rows, name, limits)
+        shape = find_shape(every, name, options.mapping, _MISSING)
+    return _of_rows(rows, name, shape, options, fields)
 
 
 def _of_rows(rows: Iterable[RawRow], name: str, shape: Shape, options: ReadOptions, fields: Sequence[str]) -> Parsed:
@@ -120,8 +117,9 @@ def _of_rows(rows: Iterable[RawRow], name: str, shape: Shape, options: ReadOptio
     )
 
 
-def _of_rated(rows: Sequence[RawRow], name: str, options: ReadOptions) -> Parsed:
-    answers, broken = rated(rows, options.strip_templates)
+def _of_rated(rows: Iterable[RawRow], name: str, options: ReadOptions) -> Parsed:
+    broken = Told()
+    answers = gathered(rated(rows, options.strip_templates, broken.add))
     check_broken(broken, bool(answers), options.skip_broken, name)
     notes = (f"{len(broken)} broken rows left out: {complaints(broken)}",) if broken else ()
     warnings = tuple(f"{name}: {note}" for note in notes)
@@ -131,7 +129,7 @@ def _of_rated(rows: Sequence[RawRow], name: str, options: ReadOptions) -> Parsed
         warnings=warnings,
         shape="answers with a thumb (KTO)",
         notes=notes,
-        broken=tuple(broken),
+        broken=tuple(broken.first),
         rated=answers,
     )
 
@@ -180,7 +178,8 @@ def parse_own(document: dict[str, Any], name: str) -> Parsed:
     reader = _PairReader(replace(OWN, kind=kind))
     for part in ("pairs", "heldout"):
         parts.append(reader.read(_part(document, part, name), name, False))
-    answers, broken = rated(_part(document, "rated", name))
+    broken = Told()
+    answers = tuple(rated(_part(document, "rated", name), False, broken.add))
     check_broken(broken, False, False, name)
     prompts: list[tuple[str, ...]] = []
     for part in ("prompts", "test_prompts"):
@@ -283,8 +282,8 @@ def content_hash(
     pairs: Iterable[PreferencePair],
     heldout: Iterable[PreferencePair],
     test_prompts: Sequence[str],
-    prompts: Sequence[str] = (),
-    answers: Sequence[RatedAnswer] = (),
+    prompts: Iterable[str] = (),
+    answers: Iterable[RatedAnswer] = (),
 ) -> str:
     """sha256 (hex) of the canonical JSON of what a dataset holds; its names do not count, nor the pairs that rated ``answers`` make.
     ``heldout`` is read before ``pairs``, each once."""

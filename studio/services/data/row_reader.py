@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from studio.domain.data import Kind, Message, Pairs, RatedAnswer
+from studio.domain.data import Answers, Kind, Message, Pairs, Prompts
 from studio.errors import DatasetError
 from studio.services.data.conversations import Split, is_turn, split_row
 from studio.services.data.formats import RawRow, checked_object, checked_text, kind_of
@@ -18,7 +18,7 @@ from studio.services.data.shapes.templates import stripped, template_token
 #: How many rows or complaints one message names; a person mends these and sees the next.
 _NAMED = 3
 #: Names of unused fields that are remembered, and complaints about rows: a file may have one for each of a million rows.
-_FIELDS, COMPLAINTS = 1_000, 1_000
+FIELDS, COMPLAINTS = 1_000, 1_000
 #: Fields about a row, by their names; none of them is its prompt.
 _ABOUT = re.compile(
     r"(.*_)?(id|ids|model|models|source|category|language|lang|split|dataset|topic|tags?|type|url|hash|date|time|timestamp|author|"
@@ -65,11 +65,11 @@ class Parsed:
     title: str = ""
     language: str = ""
     source: str = ""
-    prompts: tuple[str, ...] = ()
+    prompts: Prompts = ()
     shape: str = ""
     notes: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
-    rated: tuple[RatedAnswer, ...] = ()
+    rated: Answers = ()
     fields: tuple[str, ...] = ()
 
 
@@ -152,7 +152,7 @@ class RowReader:
             _check_guess(fields)
         if self._keeps_empty or (split.first and split.second):
             self._remember(split, where)
-        if len(self._unused) < _FIELDS:
+        if len(self._unused) < FIELDS:
             self._unused |= fields.unused().keys() - {"id"}
         return split, answers.labelled, answers.names, fields
 
@@ -200,7 +200,7 @@ class RowReader:
         if self.shape.literal:
             texts = (split.prompt, split.first, split.second, *(turn.content for turn in split.history))
             if tokens := dict.fromkeys(filter(None, map(template_token, texts))):
-                if len(self._templates) < _FIELDS:
+                if len(self._templates) < FIELDS:
                     self._templates |= tokens
                 self._templated.add(where)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +141,20 @@ class Meter:
         self.check_columns(fields, where)
         if depth > MAX_DEPTH:
             raise too_deep(self.name, where)
+
+
+def held(rows: Iterable[RawRow], name: str, limits: Limits) -> list[RawRow]:
+    """All rows.
+
+    Raises:
+        DatasetError: together they take more memory than the limit.
+    """
+    meter, kept = Meter(name, limits), []
+    meter.held = True
+    for row in rows:
+        meter.add(row.value, row.where)
+        kept.append(row)
+    return kept
 
 
 def too_large(name: str, limits: Limits, where: str = "") -> DatasetError:
