@@ -192,7 +192,7 @@ class RowReader:
                 raise DatasetError(f"{fields.where}: {fields.name(path)} is {kind_of(system)}; it must be text.")
             if system.strip() and not (history and history[0].role == "system"):
                 history = (Message("system", system.strip()), *history)
-        return replace(split, history=history)
+        return split if history is split.history else replace(split, history=history)
 
     def _remember(self, split: Split, where: str) -> None:
         for text in _split_notes(split):
