@@ -14,7 +14,7 @@ from studio.errors import DatasetError
 from studio.services.data.formats import RawRow, checked_object, checked_text
 from studio.services.data.kept.rows import gathered, picked
 from studio.services.data.prompt_key import digest, normalised
-from studio.services.data.row_reader import FIELDS, Parsed, Told, rows_named
+from studio.services.data.row_reader import FIELDS, Parsed, Told, as_parsed, broken_left_out, check_broken
 from studio.services.data.shapes.table import listed
 
 FIELD = "dialogue"
@@ -46,35 +46,24 @@ def parse_dialogues(dialogues: Iterable[RawRow], name: str, skip_broken: bool = 
     Raises:
         DatasetError: a row breaks the format, or no dialogue fits; the message starts with ``name``.
     """
-    tally, broken, strangers = Counter[str](), Told(), set[str]()
-    kept = gathered(map(summary_prompt, _fitting(dialogues, tally, broken, strangers)))
-    if broken and not (skip_broken and kept):
-        raise DatasetError(f"{name}, {rows_named(broken)}")
+    tally, broken, unused = Counter[str](), Told(), set[str]()
+    kept = gathered(map(summary_prompt, _fitting(dialogues, tally, broken, unused)))
+    check_broken(broken, bool(kept), skip_broken, name)
     rows, short, long = (tally[what] for what in (_ROWS, _SHORT, _LONG))
     if not kept:
         raise DatasetError(
             f"{name}: none of its {rows} dialogues has {SHORTEST} to {LONGEST} characters ({short} are shorter, {long} longer)."
         )
     lost = ", ".join(f"{tally[what]} {what}" for what in (_SHORT, _LONG, _REPEATED) if tally[what])
-    warnings = [f"{name}: {len(kept)} of {rows} dialogues became prompts{f'; left out: {lost}' if lost else ''}."]
-    notes = [f"{len(broken)} broken rows left out: {rows_named(broken)}"] if broken else []
-    warnings += [f"{name}: {note}" for note in notes]
-    if strangers:
-        warnings.append(f"{name}: fields not used: {listed(sorted(strangers))}.")
-    shape = "dialogues to summarise"
-    return Parsed(
-        "labels",
-        (),
-        prompts=kept,
-        warnings=tuple(warnings),
-        shape=shape,
-        notes=tuple(notes),
-        broken=tuple(broken.first),
-    )
+    notes = broken_left_out(broken)
+    warnings = [f"{len(kept)} of {rows} dialogues became prompts{f'; left out: {lost}' if lost else ''}.", *notes]
+    if unused:
+        warnings.append(f"fields not used: {listed(sorted(unused))}.")
+    return as_parsed(name, "labels", "dialogues to summarise", warnings, notes, broken, prompts=kept)
 
 
-def _fitting(rows: Iterable[RawRow], tally: Counter[str], broken: Told, strangers: set[str]) -> Iterator[str]:
-    """The dialogues of a fitting length, each once; ``tally`` counts the rows and what was left out, ``strangers`` takes the names of
+def _fitting(rows: Iterable[RawRow], tally: Counter[str], broken: Told, unused: set[str]) -> Iterator[str]:
+    """The dialogues of a fitting length, each once; ``tally`` counts the rows and what was left out, ``unused`` takes the names of
     fields that are not used."""
     known: set[int] = set()
     for row in rows:
@@ -84,8 +73,8 @@ def _fitting(rows: Iterable[RawRow], tally: Counter[str], broken: Told, stranger
         except DatasetError as error:
             broken.add(str(error))
             continue
-        if len(strangers) < FIELDS:
-            strangers |= {key for key, value in row.value.items() if value is not None and key not in _KNOWN}
+        if len(unused) < FIELDS:
+            unused |= {key for key, value in row.value.items() if value is not None and key not in _KNOWN}
         if not SHORTEST <= len(text) <= LONGEST:
             tally[_SHORT if len(text) < SHORTEST else _LONG] += 1
         elif (key := digest(normalised(text))) in known:

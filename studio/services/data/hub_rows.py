@@ -22,7 +22,7 @@ _SECONDS = 600.0
 
 def hub_limits(max_bytes: int, max_rows: int = MAX_ROWS) -> Limits:
     """Bounds on the rows of one dataset, which are read one by one."""
-    return Limits(max_bytes, max_rows, _SECONDS, way_out="give a limit of rows", held=False)
+    return Limits(max_bytes, max_rows, _SECONDS, way_out="give a limit of rows")
 
 
 def hub_rows(dataset_id: str, split: str, limit: int | None, config: str | None, limits: Limits) -> Iterator[RawRow]:

@@ -37,7 +37,18 @@ from studio.services.data.formats import (
 )
 from studio.services.data.kept.rows import gathered, picked
 from studio.services.data.prompt_key import digest, prompt_digest
-from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions, RowReader, Told, complaints, find_shape
+from studio.services.data.row_reader import (
+    AS_IT_IS,
+    Parsed,
+    ReadOptions,
+    RowReader,
+    Told,
+    as_parsed,
+    broken_left_out,
+    check_broken,
+    complaints,
+    find_shape,
+)
 from studio.services.data.shapes.table import OWN, Shape, field_names
 from studio.services.data.shapes.unpaired import are_unpaired, rated
 from studio.services.files.decoding.rows import UNLIMITED, Limits, held
@@ -84,14 +95,20 @@ def parse_rows(
     """
     rows = iter(rows)
     first = list(itertools.islice(rows, HEAD))
-    fields, rows = field_names(first[:_NAMED_OF]), itertools.chain(first, rows)
+    made = _of_rows(first, itertools.chain(first, rows), name, options, limits)
+    return replace(made, fields=tuple(field_names(first[:_NAMED_OF])))
+
+
+def _of_rows(
+    first: Sequence[RawRow], rows: Iterable[RawRow], name: str, options: ReadOptions, limits: Limits
+) -> Parsed:
     if not options.mapping:
         if holds_dialogues(first):
-            return replace(parse_dialogues(rows, name, options.skip_broken), fields=tuple(fields))
+            return parse_dialogues(rows, name, options.skip_broken)
         if are_unpaired(first):
-            return replace(_of_rated(rows, name, options), fields=tuple(fields))
+            return _of_rated(rows, name, options)
         if first and tool_of(first[0].value) and (records := read_annotated(held(rows, name, limits), name)):
-            return replace(_of_records(records, name), fields=tuple(fields))
+            return _of_records(records, name)
     try:
         shape = find_shape(first, name, options.mapping, _MISSING)
     except DatasetError:
@@ -99,39 +116,17 @@ def parse_rows(
             raise
         rows = every = held(rows, name, limits)
         shape = find_shape(every, name, options.mapping, _MISSING)
-    return _of_rows(rows, name, shape, options, fields)
-
-
-def _of_rows(rows: Iterable[RawRow], name: str, shape: Shape, options: ReadOptions, fields: Sequence[str]) -> Parsed:
     reader = _PairReader(shape, strip=options.strip_templates)
     pairs = reader.read(rows, name, options.skip_broken)
-    warnings = tuple(f"{name}: {warning}" for warning in reader.warnings())
-    return Parsed(
-        shape.kind,
-        pairs,
-        warnings=warnings,
-        shape=shape.name,
-        notes=tuple(reader.left_out()),
-        broken=tuple(reader.broken.first),
-        fields=tuple(fields),
-    )
+    return as_parsed(name, shape.kind, shape.name, reader.warnings(), reader.left_out(), reader.broken, pairs=pairs)
 
 
 def _of_rated(rows: Iterable[RawRow], name: str, options: ReadOptions) -> Parsed:
     broken = Told()
     answers = gathered(rated(rows, options.strip_templates, broken.add))
     check_broken(broken, bool(answers), options.skip_broken, name)
-    notes = (f"{len(broken)} broken rows left out: {complaints(broken)}",) if broken else ()
-    warnings = tuple(f"{name}: {note}" for note in notes)
-    return Parsed(
-        "rated",
-        (),
-        warnings=warnings,
-        shape="answers with a thumb (KTO)",
-        notes=notes,
-        broken=tuple(broken.first),
-        rated=answers,
-    )
+    notes = broken_left_out(broken)
+    return as_parsed(name, "rated", "answers with a thumb (KTO)", notes, notes, broken, rated=answers)
 
 
 def _of_records(records: ReadRecords, name: str) -> Parsed:
@@ -207,13 +202,6 @@ def _part(document: dict[str, Any], part: str, name: str) -> list[RawRow]:
     if not isinstance(rows, list):
         raise DatasetError(f"{name}: {part} is {kind_of(rows)}; it must be a list.")
     return [RawRow(f"{part} row {n}", row) for n, row in enumerate(rows, 1)]
-
-
-def check_broken(broken: Sequence[str] | Told, some: bool, skip: bool, name: str) -> None:
-    """Raises DatasetError where rows are broken, unless they are to be skipped and ``some`` can be read."""
-    if broken and not (skip and some):
-        way_out = " Rows that can be read are kept with --skip-broken, or the tick on the page." if some else ""
-        raise DatasetError(f"{name}, {complaints(broken)}{way_out}")
 
 
 def check_split(pairs: Iterable[PreferencePair | RatedAnswer], heldout: Iterable[PreferencePair], name: str) -> None:
@@ -358,9 +346,7 @@ class _PairReader(RowReader):
 
     def left_out(self) -> list[str]:
         """How many rows were left out, and why."""
-        made = []
-        if self.broken:
-            made.append(f"{len(self.broken)} broken rows left out: {complaints(self.broken)}")
+        made = broken_left_out(self.broken)
         if self._same:
             made.append(f"{len(self._same)} rows prefer nothing and were left out: {complaints(self._same)}")
         return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -264,6 +264,27 @@ def _split_notes(split: Split) -> list[str]:
         (split.implied, "no prompt given: taken from the beginning both answers share"),
     )
     return [text for holds, text in notes if holds]
+
+
+def check_broken(broken: Sequence[str] | Told, some: bool, skip: bool, name: str) -> None:
+    """Raises DatasetError where rows are broken, unless they are to be skipped and ``some`` can be read."""
+    if broken and not (skip and some):
+        way_out = " Rows that can be read are kept with --skip-broken, or the tick on the page." if some else ""
+        raise DatasetError(f"{name}, {complaints(broken)}{way_out}")
+
+
+def broken_left_out(broken: Told) -> list[str]:
+    """A sentence on the broken rows that were left out, if there are any."""
+    return [f"{len(broken)} broken rows left out: {complaints(broken)}"] if broken else []
+
+
+def as_parsed(
+    name: str, kind: Kind, shape: str, warnings: Iterable[str], notes: Iterable[str], broken: Told, **rows: Any
+) -> Parsed:
+    """What was read of the file ``name``; ``rows`` are the pairs, prompts or rated answers."""
+    lines = tuple(f"{name}: {warning}" for warning in warnings)
+    rows = {"pairs": (), **rows}
+    return Parsed(kind, shape=shape, warnings=lines, notes=tuple(notes), broken=tuple(broken.first), **rows)
 
 
 def complaints(sentences: Sequence[str] | Told) -> str:
