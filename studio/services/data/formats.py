@@ -15,7 +15,6 @@ from studio.services.files.decoding.isolated import read_isolated
 from studio.services.files.decoding.rows import (
     HEAD,
     MAX_ROWS,
-    ROWS_IN_TIME,
     UNLIMITED,
     Limits,
     RawRow,
@@ -170,8 +169,8 @@ def _content(path: Path, limits: Limits, of_visitor: bool, unfold: bool = True) 
             path,
             replace(
                 limits,
-                rows=min(limits.rows, ROWS_IN_TIME - 1),
                 seconds=_VISITOR_S,
+                seconds_rows=sys.maxsize,
                 row_characters=_VISITOR_CHARACTERS,
                 way_out="split it",
             ),

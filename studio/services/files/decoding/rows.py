@@ -49,7 +49,7 @@ class Limits:
         size: bytes of the file, of its text unpacked, and of memory: that of its first :data:`HEAD` rows, of each further one, and of
             all that are held at once (:func:`held`); each for itself.
         rows: rows of the file, or members of one of its lists.
-        seconds: of computing, see :meth:`computing`.
+        seconds: of computing, for each ``seconds_rows`` rows.
         way_out: what to do about a file that is too large, for the end of a sentence.
         row_characters: of one row as text.
     """
@@ -57,16 +57,17 @@ class Limits:
     size: int
     rows: int = MAX_ROWS
     seconds: float = SECONDS
+    seconds_rows: int = ROWS_IN_TIME
     row_characters: int = MAX_ROW_CHARACTERS
     way_out: str = "split it, or raise STUDIO_MAX_UPLOAD_MB"
 
     def computing(self, rows: int) -> float:
         """Seconds of computing that so many rows may take."""
-        return self.seconds * (1 + rows // ROWS_IN_TIME)
+        return self.seconds * (1 + rows // self.seconds_rows)
 
 
 #: For files the studio wrote itself: what was let in once stays readable when a limit is lowered later.
-UNLIMITED = Limits(sys.maxsize, sys.maxsize, float(2**31 - 1), sys.maxsize)
+UNLIMITED = Limits(sys.maxsize, sys.maxsize, float(2**31 - 1), sys.maxsize, sys.maxsize)
 
 
 class Meter:
