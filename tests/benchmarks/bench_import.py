@@ -62,7 +62,8 @@ def write(path: Path, kind: str, count: int) -> None:
                 if len(batch) == 10_000:
                     table.write_table(pyarrow.Table.from_pylist(batch, schema=table.schema))
                     batch.clear()
-            table.write_table(pyarrow.Table.from_pylist(batch, schema=table.schema))
+            if batch:
+                table.write_table(pyarrow.Table.from_pylist(batch, schema=table.schema))
         return
     if path.suffix == ".xlsx":
         _write_sheet(path, [dict(zip(fields, fields, strict=True)), *rows])

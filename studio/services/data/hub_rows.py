@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from studio.errors import DatasetError, NotFoundError
-from studio.services.files.decoding.rows import MAX_ROWS, Limits, Meter, RawRow
+from studio.services.files.decoding.rows import HEAD, MAX_ROWS, Limits, Meter, RawRow
 from studio.services.hub import hub_client, is_hub_id
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ def _stream(dataset_id: str, split: str, limit: int | None, config: str | None, 
         # Asked first because the loader tries for half a minute before it admits that there is no network.
         hub_client().dataset_info(dataset_id, timeout=_TIMEOUT_S)
         stream = datasets.load_dataset(dataset_id, name=config, split=split, streaming=True)
+        if limit is None or limit > HEAD:
+            stream = stream.reshard()  # Parquet by row group: of whole files the library unpacks up to a gigabyte ahead
         for number, value in enumerate(islice(stream, limit), 1):
             meter.check_rows(number)
             meter.add(value, f"row {number}")

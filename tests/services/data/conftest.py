@@ -43,7 +43,7 @@ def on_hub(put: Callable[[str, Any], Path], monkeypatch: pytest.MonkeyPatch) -> 
     load = datasets.load_dataset
 
     def holds(rows: Iterable[Any]) -> None:
-        path = put("hub.parquet", as_parquet(list(rows)))
+        path = put("hub.parquet", as_parquet(list(rows), row_group_size=100))
 
         def local(dataset_id: str, name: str | None, split: str, streaming: bool) -> Any:
             return load("parquet", data_files={"train": str(path)}, split=split, streaming=streaming)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import openpyxl
+import pyarrow
 import pytest
 
 from studio.config import Settings
@@ -157,15 +158,14 @@ def test_rows_are_let_go_once_they_are_read(rows: list[dict[str, Any]], few_held
     assert Row.most - before < HEAD + 10
 
 
-def test_rows_of_the_hub_are_let_go_once_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-    import huggingface_hub
-
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: map(Row, ROWS))
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, dataset_id, timeout: None)
-    before = Row.most = Row.now
-    assert sum(1 for _ in hub_rows("owner/name", "train", None, None, hub_limits(1_000_000))) == COUNT
-    assert Row.most - before < 10
+def test_of_the_hub_a_row_group_is_in_memory_at_a_time(on_hub: Callable[[Any], None]) -> None:
+    size = 5_000  # bytes of a row
+    on_hub({**row, "chosen": str(number) * (size // len(str(number)))} for number, row in enumerate(ROWS[:1_500]))
+    before = pyarrow.total_allocated_bytes()
+    rows = hub_rows("owner/name", "train", None, None, hub_limits(20_000_000))
+    taken = [pyarrow.total_allocated_bytes() - before for _ in rows]
+    assert len(taken) == 1_500
+    assert max(taken) < 400 * size  # a row group has 100 rows
 
 
 def test_turns_and_ids_come_back(service: DatasetService, put: Put, few_held: None) -> None:
