@@ -214,10 +214,12 @@ def gathered(rows: Iterator[R]) -> Sequence[R]:
     first, all_of_them = first_held(rows)
     if all_of_them:
         return first
+    rows = itertools.chain(first, rows)
+    del first  # they are let go as they are written
     file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as it is read
     try:
         writer = RowWriter(file)
-        for _ in writer.through(itertools.chain(first, rows)):
+        for _ in writer.through(rows):
             pass
         writer.close({})
     except OSError as error:
