@@ -38,14 +38,6 @@ class PreferencePair:
     history: tuple[Message, ...] = ()
 
 
-if TYPE_CHECKING:
-    #: Pairs in their order; those of a large dataset are read from its file when they are asked for.
-    Pairs = Sequence[PreferencePair]
-else:
-    #: As they are read from a record, which is checked by this.
-    Pairs = tuple[PreferencePair, ...]
-
-
 @dataclass(frozen=True)
 class RatedAnswer:
     """One answer with a thumb up (``liked``) or down: TRL's unpaired preference, ``prompt, completion, label``."""
@@ -55,6 +47,18 @@ class RatedAnswer:
     completion: str
     liked: bool
     history: tuple[Message, ...] = ()
+
+
+if TYPE_CHECKING:
+    #: Rows in their order; those of a large dataset are read from its file when they are asked for.
+    Pairs = Sequence[PreferencePair]
+    Answers = Sequence[RatedAnswer]
+    Prompts = Sequence[str]
+else:
+    #: As they are read from a record, which is checked by this.
+    Pairs = tuple[PreferencePair, ...]
+    Answers = tuple[RatedAnswer, ...]
+    Prompts = tuple[str, ...]
 
 
 #: Which answers data holds: ``sides`` for support/oppose data, ``labels`` for chosen/rejected data, ``rated`` for single answers with a
@@ -71,7 +75,8 @@ class PreferenceDataset:
     Attributes:
         id: folder-safe name, unique in this studio.
         kind: see :data:`Kind` (for ``labels`` the dial reads "share kept as labelled, the rest flipped").
-        pairs: the training pairs, in file order; of rated answers those that make pairs: a liked and a disliked one to the same prompt.
+        pairs: the training pairs, in file order; of rated answers those that make pairs: a liked and a disliked one to the same prompt,
+            among those that are held in memory at most (``kept.rows.HELD``).
         heldout: pairs no training touches (may be empty).
         test_prompts: prompts for before/after answers; the held-out prompts where no separate file was given.
         content_hash: sha256 of the canonical JSON of pairs, heldout and test prompts.
@@ -90,9 +95,9 @@ class PreferenceDataset:
     test_prompts: tuple[str, ...]
     content_hash: str
     source: str
-    prompts: tuple[str, ...] = ()
+    prompts: Prompts = ()
     notes: tuple[str, ...] = ()
-    rated: tuple[RatedAnswer, ...] = ()
+    rated: Answers = ()
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,9 @@ def as_csv(rows: list[dict[str, Any]], delimiter: str = ",") -> str:
     return out.getvalue()
 
 
-def as_parquet(rows: list[dict[str, Any]]) -> bytes:
+def as_parquet(rows: list[dict[str, Any]], row_group_size: int | None = None) -> bytes:
     import pandas
 
     out = io.BytesIO()
-    pandas.DataFrame(rows).to_parquet(out)
+    pandas.DataFrame(rows).to_parquet(out, row_group_size=row_group_size)
     return out.getvalue()

@@ -21,8 +21,9 @@ from studio.services.data import preference_rows
 from studio.services.data.annotated.rated import count_thumbs, pairs_of
 from studio.services.data.dialogues import split_prompts
 from studio.services.data.formats import PromptFile, read_prompts
-from studio.services.data.hub_rows import hub_rows
+from studio.services.data.hub_rows import hub_limits, hub_rows
 from studio.services.data.kept.file import SUFFIXES, as_dataset, guess_language, kept_file, read_dataset, write_dataset
+from studio.services.data.kept.rows import first_held
 from studio.services.data.preview import ImportPreview, preview
 from studio.services.data.prompt_key import normalised
 from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions
@@ -155,8 +156,7 @@ class DatasetService:
             UnknownShapeError: as :meth:`import_file`.
             DatasetError: the Hub cannot be reached, a row breaks the format, or the rows exceed the size limit.
         """
-        rows = hub_rows(dataset_id, split, limit, config, self._max_bytes, self._max_rows)
-        parsed = preference_rows.parse_rows(rows, dataset_id, options)
+        parsed = self._parse_hub(dataset_id, split, limit, config, options)
         return self._keep_read(parsed, parts, options, f"hub:{dataset_id}", dataset_id)
 
     def named(self, text: str) -> ImportReport:
@@ -197,9 +197,16 @@ class DatasetService:
         Raises:
             NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_hub`.
         """
-        rows = hub_rows(dataset_id, split, limit, config, self._max_bytes, self._max_rows)
         lenient = dataclasses.replace(options, skip_broken=True)
-        return preview(preference_rows.parse_rows(rows, dataset_id, lenient), options)
+        return preview(self._parse_hub(dataset_id, split, limit, config, lenient), options)
+
+    def _parse_hub(
+        self, dataset_id: str, split: str, limit: int | None, config: str | None, options: ReadOptions
+    ) -> Parsed:
+        limits = hub_limits(self._max_bytes, self._max_rows)
+        return preference_rows.parse_rows(
+            hub_rows(dataset_id, split, limit, config, limits), dataset_id, options, limits
+        )
 
     def _keep_read(
         self, parsed: Parsed, parts: ImportParts, options: ReadOptions, source: str, title: str
@@ -223,7 +230,7 @@ class DatasetService:
         held = preference_rows.parse_file(parts.heldout_file, self._max_bytes, options, self._max_rows)
         if parts.heldout_share or parsed.heldout:
             raise DatasetError("There are held-out pairs already; give a file of them or a share, not both.")
-        pairs = held.pairs or pairs_of(held.rated)
+        pairs = held.pairs or pairs_of(first_held(held.rated)[0])
         preference_rows.check_split(itertools.chain(parsed.pairs, parsed.rated), pairs, parts.heldout_file.name)
         return dataclasses.replace(
             parsed, heldout=pairs, warnings=(*warnings, *held.warnings), notes=(*parsed.notes, *held.notes)
@@ -323,9 +330,11 @@ class DatasetService:
             warnings.append("The file has a held-out part of its own; nothing more was kept aside.")
         elif parsed.rated:
             rated, unseen = preference_rows.keep_aside(parsed.rated, fraction, seed)
-            tests = parsed.test_prompts or tuple(dict.fromkeys(answer.prompt for answer in unseen))
-            held = parsed.heldout or pairs_of(unseen)
-            parsed = dataclasses.replace(parsed, rated=tuple(rated), heldout=held, test_prompts=tests)
+            asked, _ = first_held(unseen)
+            tests = parsed.test_prompts or tuple(dict.fromkeys(answer.prompt for answer in asked))
+            parsed = dataclasses.replace(
+                parsed, rated=rated, heldout=parsed.heldout or pairs_of(asked), test_prompts=tests
+            )
         else:
             train, heldout = preference_rows.keep_aside(parsed.pairs, fraction, seed)
             parsed = dataclasses.replace(parsed, pairs=train, heldout=parsed.heldout or heldout)
@@ -366,20 +375,10 @@ def _stem(path: Path) -> str:
     return path.name.split(".")[0] or "dataset"
 
 
-def _describe(dataset: PreferenceDataset) -> DatasetInfo:
-    return DatasetInfo(
-        dataset.id,
-        dataset.title,
-        dataset.kind,
-        dataset.language,
-        len(dataset.pairs),
-        len(dataset.heldout),
-        len(dataset.test_prompts),
-        dataset.source,
-        len(dataset.prompts),
-        dataset.notes,
-        len(dataset.rated),
-    )
+def _describe(data: PreferenceDataset) -> DatasetInfo:
+    counts = (len(data.pairs), len(data.heldout), len(data.test_prompts))
+    named = (data.id, data.title, data.kind, data.language)
+    return DatasetInfo(*named, *counts, data.source, len(data.prompts), data.notes, len(data.rated))
 
 
 def _overlap(parsed: Parsed) -> list[str]:

@@ -19,6 +19,7 @@ from studio.services.files.decoding.rows import (
     Limits,
     RawRow,
     TwiceNamed,
+    held,
     kind_of,
 )
 from studio.services.files.decoding.text_source import TextSource
@@ -68,7 +69,7 @@ def read_document(
     """
     limits = UNLIMITED if max_bytes == sys.maxsize else Limits(max_bytes, max_rows)
     content = _content(path, limits, of_visitor, unfold)
-    return content if isinstance(content, dict) else list(content)
+    return content if isinstance(content, dict) else held(content, path.name, limits)
 
 
 def read_rows(path: Path, max_bytes: int, max_rows: int) -> Iterator[RawRow] | dict[str, Any]:
@@ -77,7 +78,7 @@ def read_rows(path: Path, max_bytes: int, max_rows: int) -> Iterator[RawRow] | d
     Raises:
         NotFoundError, DatasetError: as there; rows raise it when they are reached.
     """
-    return _content(path, Limits(max_bytes, max_rows, held=False), of_visitor=False)
+    return _content(path, Limits(max_bytes, max_rows), of_visitor=False)
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,13 @@ def _content(path: Path, limits: Limits, of_visitor: bool, unfold: bool = True) 
     if of_visitor:
         return read_isolated(
             path,
-            replace(limits, seconds=_VISITOR_S, row_characters=_VISITOR_CHARACTERS, way_out="split it"),
+            replace(
+                limits,
+                seconds=_VISITOR_S,
+                seconds_rows=sys.maxsize,
+                row_characters=_VISITOR_CHARACTERS,
+                way_out="split it",
+            ),
             queued=True,
         )
     return read_isolated(path, limits) if format_of(path) in _ISOLATED else read_content(path, limits, unfold)

@@ -32,15 +32,26 @@ from studio.services.data.formats import (
     TwiceNamed,
     checked_text,
     kind_of,
-    read_document,
     read_id,
     read_rows,
 )
 from studio.services.data.kept.rows import gathered, picked
 from studio.services.data.prompt_key import digest, prompt_digest
-from studio.services.data.row_reader import AS_IT_IS, Parsed, ReadOptions, RowReader, Told, complaints, find_shape
+from studio.services.data.row_reader import (
+    AS_IT_IS,
+    Parsed,
+    ReadOptions,
+    RowReader,
+    Told,
+    as_parsed,
+    broken_left_out,
+    check_broken,
+    complaints,
+    find_shape,
+)
 from studio.services.data.shapes.table import OWN, Shape, field_names
 from studio.services.data.shapes.unpaired import are_unpaired, rated
+from studio.services.files.decoding.rows import UNLIMITED, Limits, held
 
 #: The version of the studio's own JSON.
 FORMAT = 1
@@ -68,72 +79,54 @@ def parse_file(path: Path, max_bytes: int, options: ReadOptions = AS_IT_IS, max_
     content = read_rows(path, max_bytes, max_rows)
     if isinstance(content, dict):
         return parse_own(content, path.name)
-    first = list(itertools.islice(content, HEAD))
-    if len(first) == HEAD and (shape := _shape_of_many(first, path.name, options)):
-        return _of_rows(itertools.chain(first, content), path.name, shape, options, field_names(first[:_NAMED_OF]))
-    document = read_document(path, max_bytes, max_rows) if len(first) == HEAD else first
-    assert isinstance(document, list), "it held rows a moment ago"
-    return parse_rows(document, path.name, options)
+    return parse_rows(content, path.name, options, Limits(max_bytes, max_rows))
 
 
-def _shape_of_many(first: Sequence[RawRow], name: str, options: ReadOptions) -> Shape | None:
-    """What rows are that can be read one by one; None where only all of them together say it: records of other tools, single answers,
-    dialogues, and what the first rows do not show."""
-    if not options.mapping and (holds_dialogues(first) or are_unpaired(first) or tool_of(first[0].value)):
-        return None
-    try:
-        return find_shape(first, name, options.mapping, _MISSING)
-    except DatasetError:
-        return None
-
-
-def parse_rows(rows: Sequence[RawRow], name: str, options: ReadOptions = AS_IT_IS) -> Parsed:
-    """Pairs, answers with a thumb, or prompts of dialogues, from rows of one kind.
+def parse_rows(
+    rows: Iterable[RawRow], name: str, options: ReadOptions = AS_IT_IS, limits: Limits = UNLIMITED
+) -> Parsed:
+    """Pairs, answers with a thumb, or prompts of dialogues, from rows of one kind, each read once. All at once are held only records of
+    other tools, which one votes on in several rows, and rows of which the first :data:`HEAD` do not show what they are; ``limits`` are
+    theirs.
 
     Raises:
         UnknownShapeError: no row is of a known shape.
         DatasetError: no rows, or a row breaks the format; the message starts with ``name``.
     """
-    fields = field_names(rows[:_NAMED_OF])
+    rows = iter(rows)
+    first = list(itertools.islice(rows, HEAD))
+    made = _of_rows(first, itertools.chain(first, rows), name, options, limits)
+    return replace(made, fields=tuple(field_names(first[:_NAMED_OF])))
+
+
+def _of_rows(
+    first: Sequence[RawRow], rows: Iterable[RawRow], name: str, options: ReadOptions, limits: Limits
+) -> Parsed:
     if not options.mapping:
-        if holds_dialogues(rows):
-            return replace(parse_dialogues(rows, name, options.skip_broken), fields=tuple(fields))
-        if are_unpaired(rows):
-            return replace(_of_rated(rows, name, options), fields=tuple(fields))
-        if records := read_annotated(rows, name):
-            return replace(_of_records(records, name), fields=tuple(fields))
-    return _of_rows(rows, name, find_shape(rows, name, options.mapping, _MISSING), options, fields)
-
-
-def _of_rows(rows: Iterable[RawRow], name: str, shape: Shape, options: ReadOptions, fields: Sequence[str]) -> Parsed:
+        if holds_dialogues(first):
+            return parse_dialogues(rows, name, options.skip_broken)
+        if are_unpaired(first):
+            return _of_rated(rows, name, options)
+        if first and tool_of(first[0].value) and (records := read_annotated(held(rows, name, limits), name)):
+            return _of_records(records, name)
+    try:
+        shape = find_shape(first, name, options.mapping, _MISSING)
+    except DatasetError:
+        if len(first) < HEAD:
+            raise
+        rows = every = held(rows, name, limits)
+        shape = find_shape(every, name, options.mapping, _MISSING)
     reader = _PairReader(shape, strip=options.strip_templates)
     pairs = reader.read(rows, name, options.skip_broken)
-    warnings = tuple(f"{name}: {warning}" for warning in reader.warnings())
-    return Parsed(
-        shape.kind,
-        pairs,
-        warnings=warnings,
-        shape=shape.name,
-        notes=tuple(reader.left_out()),
-        broken=tuple(reader.broken.first),
-        fields=tuple(fields),
-    )
+    return as_parsed(name, shape.kind, shape.name, reader.warnings(), reader.left_out(), reader.broken, pairs=pairs)
 
 
-def _of_rated(rows: Sequence[RawRow], name: str, options: ReadOptions) -> Parsed:
-    answers, broken = rated(rows, options.strip_templates)
+def _of_rated(rows: Iterable[RawRow], name: str, options: ReadOptions) -> Parsed:
+    broken = Told()
+    answers = gathered(rated(rows, options.strip_templates, broken.add))
     check_broken(broken, bool(answers), options.skip_broken, name)
-    notes = (f"{len(broken)} broken rows left out: {complaints(broken)}",) if broken else ()
-    warnings = tuple(f"{name}: {note}" for note in notes)
-    return Parsed(
-        "rated",
-        (),
-        warnings=warnings,
-        shape="answers with a thumb (KTO)",
-        notes=notes,
-        broken=tuple(broken),
-        rated=answers,
-    )
+    notes = broken_left_out(broken)
+    return as_parsed(name, "rated", "answers with a thumb (KTO)", notes, notes, broken, rated=answers)
 
 
 def _of_records(records: ReadRecords, name: str) -> Parsed:
@@ -180,7 +173,8 @@ def parse_own(document: dict[str, Any], name: str) -> Parsed:
     reader = _PairReader(replace(OWN, kind=kind))
     for part in ("pairs", "heldout"):
         parts.append(reader.read(_part(document, part, name), name, False))
-    answers, broken = rated(_part(document, "rated", name))
+    broken = Told()
+    answers = tuple(rated(_part(document, "rated", name), False, broken.add))
     check_broken(broken, False, False, name)
     prompts: list[tuple[str, ...]] = []
     for part in ("prompts", "test_prompts"):
@@ -208,13 +202,6 @@ def _part(document: dict[str, Any], part: str, name: str) -> list[RawRow]:
     if not isinstance(rows, list):
         raise DatasetError(f"{name}: {part} is {kind_of(rows)}; it must be a list.")
     return [RawRow(f"{part} row {n}", row) for n, row in enumerate(rows, 1)]
-
-
-def check_broken(broken: Sequence[str] | Told, some: bool, skip: bool, name: str) -> None:
-    """Raises DatasetError where rows are broken, unless they are to be skipped and ``some`` can be read."""
-    if broken and not (skip and some):
-        way_out = " Rows that can be read are kept with --skip-broken, or the tick on the page." if some else ""
-        raise DatasetError(f"{name}, {complaints(broken)}{way_out}")
 
 
 def check_split(pairs: Iterable[PreferencePair | RatedAnswer], heldout: Iterable[PreferencePair], name: str) -> None:
@@ -283,8 +270,8 @@ def content_hash(
     pairs: Iterable[PreferencePair],
     heldout: Iterable[PreferencePair],
     test_prompts: Sequence[str],
-    prompts: Sequence[str] = (),
-    answers: Sequence[RatedAnswer] = (),
+    prompts: Iterable[str] = (),
+    answers: Iterable[RatedAnswer] = (),
 ) -> str:
     """sha256 (hex) of the canonical JSON of what a dataset holds; its names do not count, nor the pairs that rated ``answers`` make.
     ``heldout`` is read before ``pairs``, each once."""
@@ -359,9 +346,7 @@ class _PairReader(RowReader):
 
     def left_out(self) -> list[str]:
         """How many rows were left out, and why."""
-        made = []
-        if self.broken:
-            made.append(f"{len(self.broken)} broken rows left out: {complaints(self.broken)}")
+        made = broken_left_out(self.broken)
         if self._same:
             made.append(f"{len(self._same)} rows prefer nothing and were left out: {complaints(self._same)}")
         return made

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from studio.domain.data import Kind, Message, Pairs, RatedAnswer
+from studio.domain.data import Answers, Kind, Message, Pairs, Prompts
 from studio.errors import DatasetError
 from studio.services.data.conversations import Split, is_turn, split_row
 from studio.services.data.formats import RawRow, checked_object, checked_text, kind_of
@@ -18,7 +18,7 @@ from studio.services.data.shapes.templates import stripped, template_token
 #: How many rows or complaints one message names; a person mends these and sees the next.
 _NAMED = 3
 #: Names of unused fields that are remembered, and complaints about rows: a file may have one for each of a million rows.
-_FIELDS, COMPLAINTS = 1_000, 1_000
+FIELDS, COMPLAINTS = 1_000, 1_000
 #: Fields about a row, by their names; none of them is its prompt.
 _ABOUT = re.compile(
     r"(.*_)?(id|ids|model|models|source|category|language|lang|split|dataset|topic|tags?|type|url|hash|date|time|timestamp|author|"
@@ -65,11 +65,11 @@ class Parsed:
     title: str = ""
     language: str = ""
     source: str = ""
-    prompts: tuple[str, ...] = ()
+    prompts: Prompts = ()
     shape: str = ""
     notes: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
-    rated: tuple[RatedAnswer, ...] = ()
+    rated: Answers = ()
     fields: tuple[str, ...] = ()
 
 
@@ -152,7 +152,7 @@ class RowReader:
             _check_guess(fields)
         if self._keeps_empty or (split.first and split.second):
             self._remember(split, where)
-        if len(self._unused) < _FIELDS:
+        if len(self._unused) < FIELDS:
             self._unused |= fields.unused().keys() - {"id"}
         return split, answers.labelled, answers.names, fields
 
@@ -192,7 +192,7 @@ class RowReader:
                 raise DatasetError(f"{fields.where}: {fields.name(path)} is {kind_of(system)}; it must be text.")
             if system.strip() and not (history and history[0].role == "system"):
                 history = (Message("system", system.strip()), *history)
-        return replace(split, history=history)
+        return split if history is split.history else replace(split, history=history)
 
     def _remember(self, split: Split, where: str) -> None:
         for text in _split_notes(split):
@@ -200,7 +200,7 @@ class RowReader:
         if self.shape.literal:
             texts = (split.prompt, split.first, split.second, *(turn.content for turn in split.history))
             if tokens := dict.fromkeys(filter(None, map(template_token, texts))):
-                if len(self._templates) < _FIELDS:
+                if len(self._templates) < FIELDS:
                     self._templates |= tokens
                 self._templated.add(where)
 
@@ -264,6 +264,27 @@ def _split_notes(split: Split) -> list[str]:
         (split.implied, "no prompt given: taken from the beginning both answers share"),
     )
     return [text for holds, text in notes if holds]
+
+
+def check_broken(broken: Sequence[str] | Told, some: bool, skip: bool, name: str) -> None:
+    """Raises DatasetError where rows are broken, unless they are to be skipped and ``some`` can be read."""
+    if broken and not (skip and some):
+        way_out = " Rows that can be read are kept with --skip-broken, or the tick on the page." if some else ""
+        raise DatasetError(f"{name}, {complaints(broken)}{way_out}")
+
+
+def broken_left_out(broken: Told) -> list[str]:
+    """A sentence on the broken rows that were left out, if there are any."""
+    return [f"{len(broken)} broken rows left out: {complaints(broken)}"] if broken else []
+
+
+def as_parsed(
+    name: str, kind: Kind, shape: str, warnings: Iterable[str], notes: Iterable[str], broken: Told, **rows: Any
+) -> Parsed:
+    """What was read of the file ``name``; ``rows`` are the pairs, prompts or rated answers."""
+    lines = tuple(f"{name}: {warning}" for warning in warnings)
+    rows = {"pairs": (), **rows}
+    return Parsed(kind, shape=shape, warnings=lines, notes=tuple(notes), broken=tuple(broken.first), **rows)
 
 
 def complaints(sentences: Sequence[str] | Told) -> str:

@@ -11,6 +11,7 @@ from studio.domain.data import PreferenceDataset
 from studio.domain.detox import DetoxPlan
 from studio.domain.toxicity import TestPrompt
 from studio.errors import RecipeError
+from studio.services.runs.folder import SNAPSHOT_PROMPTS
 
 #: One prompt in so many is kept for the measure: of provoking ones, which are few, every second.
 _KEPT_PROVOKING, _KEPT_ORDINARY = 2, 3
@@ -34,7 +35,8 @@ def split_prompts(dataset: PreferenceDataset | None, sets: Sequence[Sequence[Tes
     if dataset is not None:
         asked = [TestPrompt(pair.id, pair.prompt, dataset.language) for pair in dataset.pairs[:MOST_PAIRS]]
         asked += [
-            TestPrompt(f"prompt-{number}", text, dataset.language) for number, text in enumerate(dataset.prompts, 1)
+            TestPrompt(f"prompt-{number}", text, dataset.language)
+            for number, text in enumerate(dataset.prompts[:SNAPSHOT_PROMPTS], 1)
         ]
         kept = [TestPrompt(pair.id, pair.prompt, dataset.language) for pair in dataset.heldout[:MOST_PAIRS]]
         kept += [

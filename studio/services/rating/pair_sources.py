@@ -16,9 +16,10 @@ from studio.services.compare.panes import PaneChat, check_sampling
 from studio.services.compare.service import CompareService
 from studio.services.data.datasets import DatasetService
 from studio.services.data.formats import RawRow, read_document
-from studio.services.data.hub_rows import hub_rows
+from studio.services.data.hub_rows import hub_limits, hub_rows
 from studio.services.data.row_reader import AS_IT_IS, ReadOptions
 from studio.services.data.shapes.table import field_names
+from studio.services.files.decoding.rows import held
 from studio.services.lineage.choices import PaneChoice, choice_of
 from studio.services.lineage.steps import split_step
 from studio.services.models.service import EMBEDDED
@@ -225,7 +226,7 @@ class PairSourceService:
         Raises:
             NotFoundError, DatasetError, UnknownShapeError: as :meth:`import_hub`.
         """
-        return _preview(hub_rows(dataset_id, split, limit, None, self._max_bytes, self._max_rows), dataset_id, options)
+        return _preview(self._hub_rows(dataset_id, split, limit), dataset_id, options)
 
     def import_file(self, path: str | Path, options: ReadOptions = AS_IT_IS, room: str = "") -> ImportedPairs:
         """Import comparison data into a room; formats as in ``pair_files``. The whole file is read and checked before any of it is
@@ -254,9 +255,7 @@ class PairSourceService:
             UnknownShapeError: as :meth:`import_file`.
             DatasetError: the Hub cannot be reached, or none of the rows can be used.
         """
-        return self._import(
-            hub_rows(dataset_id, split, limit, None, self._max_bytes, self._max_rows), dataset_id, options, room
-        )
+        return self._import(self._hub_rows(dataset_id, split, limit), dataset_id, options, room)
 
     def counts(self, room: str = "") -> dict[PairSource, int]:
         """How many pairs of a room came from where."""
@@ -269,6 +268,11 @@ class PairSourceService:
         self._batch.close()
 
     # -- within ---------------------------------------------------------------------------------------------------------
+
+    def _hub_rows(self, dataset_id: str, split: str, limit: int | None) -> list[RawRow]:
+        limits = hub_limits(self._max_bytes, self._max_rows)
+        rows = hub_rows(dataset_id, split, limit, None, limits)
+        return held(rows, dataset_id, limits)
 
     def _import(
         self, document: Sequence[RawRow] | dict[str, object], name: str, options: ReadOptions, room: str

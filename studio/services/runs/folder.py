@@ -30,6 +30,8 @@ R = TypeVar("R", PreferencePair, RatedAnswer)
 SNAPSHOT_PAIRS = 200
 #: Held-out pairs that a run is measured on at most.
 SNAPSHOT_HELDOUT = 10_000
+#: Prompts without answers that are kept, and asked for at all, at most.
+SNAPSHOT_PROMPTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ def clear_away(path: Path) -> None:
 def _snapshot(recipe: Recipe, dataset: PreferenceDataset) -> PreferenceDataset:
     used = set(recipe.row_ids)
     heldout = tuple(dataset.heldout[:SNAPSHOT_HELDOUT])
-    return replace(dataset, pairs=_some(dataset.pairs, used), rated=_some(dataset.rated, used), heldout=heldout)
+    prompts = tuple(dataset.prompts[:SNAPSHOT_PROMPTS])
+    pairs, rated = _some(dataset.pairs, used), _some(dataset.rated, used)
+    return replace(dataset, pairs=pairs, rated=rated, heldout=heldout, prompts=prompts)
 
 
 def _some(rows: Sequence[R], used: set[str]) -> tuple[R, ...]:

@@ -17,7 +17,7 @@ from studio.services.data import hub_rows
 from studio.services.data.datasets import DatasetService, ImportParts
 from studio.services.data.formats import PromptFile, read_prompts
 from studio.services.data.prompt_key import normalised
-from tests.helpers.datasets import BAD, SHIPPED, SIDES, TWO_SIDED, USER, as_parquet, imported
+from tests.helpers.datasets import BAD, SHIPPED, SIDES, TWO_SIDED, USER, imported
 
 # -- shipped ---------------------------------------------------------------------------------------------------------
 
@@ -213,20 +213,9 @@ def test_hub_arguments_are_checked(service: DatasetService) -> None:
 
 
 @pytest.fixture
-def hub(put: Callable[[str, Any], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hub with one dataset, read by the real library from a local file."""
-    import datasets
-    import huggingface_hub
-
-    rows = [{"chosen": [USER, {"role": "assistant", "content": f"yes {n}"}], "rejected": [USER, BAD]} for n in range(9)]
-    path = put("hub.parquet", as_parquet(rows))
-    load = datasets.load_dataset
-
-    def local(dataset_id: str, name: str | None, split: str, streaming: bool) -> Any:
-        return load("parquet", data_files={"train": str(path)}, split=split, streaming=streaming)
-
-    monkeypatch.setattr(datasets, "load_dataset", local)
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, dataset_id, timeout: None)
+def hub(on_hub: Callable[[Any], None]) -> None:
+    """A hub with nine pairs."""
+    on_hub({"chosen": [USER, {"role": "assistant", "content": f"yes {n}"}], "rejected": [USER, BAD]} for n in range(9))
 
 
 @pytest.mark.usefixtures("hub")
@@ -241,7 +230,7 @@ def test_hub_unknown_split_and_size(service: DatasetService) -> None:
     with pytest.raises(NotFoundError, match="nowhere"):
         service.import_hub("owner/some-name", split="nowhere")
     with pytest.raises(DatasetError, match="at row 2; give a limit"):
-        hub_rows.hub_rows("owner/some-name", "train", None, None, 3_000)
+        list(hub_rows.hub_rows("owner/some-name", "train", None, None, hub_rows.hub_limits(3_000)))
 
 
 # -- test prompts ----------------------------------------------------------------------------------------------------------

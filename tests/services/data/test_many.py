@@ -1,4 +1,4 @@
-"""Data of more pairs than are held in memory: read row by row, kept as Parquet, and read of it what is asked for."""
+"""Data of more rows than are held in memory: read row by row, kept as Parquet, and read of it what is asked for."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import openpyxl
+import pyarrow
 import pytest
 
 from studio.config import Settings
 from studio.domain.data import Message
 from studio.errors import DatasetError
+from studio.services.data.annotated.rated import chosen_rows, count_thumbs, pairs_of
 from studio.services.data.datasets import DatasetService, ImportParts
 from studio.services.data.dial import build_preferences
+from studio.services.data.formats import HEAD, RawRow
+from studio.services.data.hub_rows import hub_limits, hub_rows
 from studio.services.data.kept import rows as kept_rows
+from studio.services.data.preference_rows import parse_rows
 from studio.services.data.row_reader import COMPLAINTS, ReadOptions
+from studio.services.runs import folder
 from studio.services.runs.folder import SNAPSHOT_PAIRS
 from studio.services.runs.job import read_job
 from studio.services.runs.store import RunStore
@@ -46,6 +53,15 @@ def as_csv(rows: list[dict[str, Any]], delimiter: str = ",") -> str:
     return out.getvalue()
 
 
+def as_sheet(rows: list[dict[str, Any]]) -> bytes:
+    book, out = openpyxl.Workbook(write_only=True), io.BytesIO()
+    sheet = book.create_sheet()
+    for cells in (list(rows[0]), *(list(row.values()) for row in rows)):
+        sheet.append(cells)
+    book.save(out)
+    return out.getvalue()
+
+
 FILES: dict[str, Callable[[], Any]] = {
     "many.jsonl": lambda: lines(ROWS),
     "many.jsonl.gz": lambda: gzip.compress(lines(ROWS).encode()),
@@ -53,7 +69,36 @@ FILES: dict[str, Callable[[], Any]] = {
     "many.csv": lambda: as_csv(ROWS),
     "many.tsv": lambda: as_csv(ROWS, "\t"),
     "many.parquet": lambda: as_parquet(ROWS),
+    "many.xlsx": lambda: as_sheet(ROWS),
 }
+
+#: A liked and a disliked answer to each prompt.
+RATED = [{"prompt": f"Question {n // 2}?", "completion": f"Yes, {n}.", "label": n % 2 == 0} for n in range(COUNT)]
+#: Dialogues, some too short, some said again.
+SAID = [
+    {"id": str(n), "dialogue": f"#Person1#: Call {n - (n % 10 == 9)}. " + "So? " * (20 if n % 7 == 3 else 60)}
+    for n in range(COUNT)
+]
+OTHERS: dict[str, Callable[[], Any]] = {
+    "rated.jsonl": lambda: lines(RATED),
+    "rated.xlsx": lambda: as_sheet(RATED),
+    "said.csv": lambda: as_csv(SAID),
+    "said.parquet": lambda: as_parquet(SAID),
+}
+
+
+class Row(dict[str, Any]):
+    """A row that counts how many of them are there, and the most that ever were."""
+
+    now = most = 0
+
+    def __init__(self, value: dict[str, Any]) -> None:
+        super().__init__(value)
+        Row.now += 1
+        Row.most = max(Row.most, Row.now)
+
+    def __del__(self) -> None:
+        Row.now -= 1
 
 
 @pytest.fixture
@@ -83,6 +128,44 @@ def test_many_pairs_are_what_few_would_be(
     asked = {pair.prompt for pair in many.dataset.pairs}
     assert not asked & {pair.prompt for pair in many.dataset.heldout}
     assert DatasetService(settings).list()[-2:] == service.list()[-2:]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_many_answers_and_dialogues_are_what_few_would_be(
+    name: str, service: DatasetService, put: Put, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    path, parts = put(name, OTHERS[name]()), ImportParts(heldout_share=0.1, seed=3)
+    held = service.import_file(path, parts)
+    monkeypatch.setattr(kept_rows, "HELD", 1_000)
+    monkeypatch.setattr(kept_rows, "_GROUP", 100)
+    many = service.import_file(path, parts)
+    assert (settings.imported_dir / f"{many.dataset.id}.parquet").is_file()
+    for part in ("rated", "prompts", "heldout"):
+        assert tuple(getattr(many.dataset, part)) == getattr(held.dataset, part)
+    assert many.dataset.pairs == pairs_of(many.dataset.rated[:1_001])
+    same = ("kind", "language", "source", "notes", "test_prompts", "content_hash", "title")
+    assert [getattr(many.dataset, field) for field in same] == [getattr(held.dataset, field) for field in same]
+    assert (many.warnings, many.seen) == (held.warnings, held.seen)
+    assert DatasetService(settings).list()[-2:] == service.list()[-2:]
+
+
+@pytest.mark.parametrize("rows", [ROWS, RATED, SAID], ids=["pairs", "answers", "dialogues"])
+def test_rows_are_let_go_once_they_are_read(rows: list[dict[str, Any]], few_held: None) -> None:
+    before = Row.most = Row.now
+    made = (RawRow(f"row {number}", Row(row)) for number, row in enumerate(rows, 1))
+    parsed = parse_rows(made, "file")
+    assert len(parsed.pairs) + len(parsed.rated) + len(parsed.prompts) > 1_700
+    assert Row.most - before < HEAD + 10
+
+
+def test_of_the_hub_a_row_group_is_in_memory_at_a_time(on_hub: Callable[[Any], None]) -> None:
+    size = 5_000  # bytes of a row
+    on_hub({**row, "chosen": str(number) * (size // len(str(number)))} for number, row in enumerate(ROWS[:1_500]))
+    before = pyarrow.total_allocated_bytes()
+    rows = hub_rows("owner/name", "train", None, None, hub_limits(20_000_000))
+    taken = [pyarrow.total_allocated_bytes() - before for _ in rows]
+    assert len(taken) == 1_500
+    assert max(taken) < 400 * size  # a row group has 100 rows
 
 
 def test_turns_and_ids_come_back(service: DatasetService, put: Put, few_held: None) -> None:
@@ -157,15 +240,56 @@ def test_a_deleted_one_comes_back_and_a_known_file_is_not_kept_twice(
     assert service.import_file(put("many.jsonl", lines(ROWS[:3]))).dataset.id == "many-2"
 
 
-def test_rows_read_one_by_one_may_take_more_memory_than_a_file(put: Put, settings: Settings, few_held: None) -> None:
+def test_rows_read_one_by_one_may_take_more_memory_than_a_file(
+    put: Put, on_hub: Callable[[Any], None], settings: Settings, few_held: None
+) -> None:
     service = DatasetService(dataclasses.replace(settings, max_upload_mb=1))
     assert len(service.import_file(put("many.jsonl", lines(ROWS))).dataset.pairs) == COUNT
-    rated = [{"prompt": f"Q {n}", "completion": "yes", "label": bool(n % 2)} for n in range(COUNT)]
-    with pytest.raises(DatasetError, match="over the limit of 1 MB"):
-        service.import_file(put("rated.jsonl", lines(rated)))
+    assert len(service.import_file(put("rated.jsonl", lines(RATED))).dataset.rated) == COUNT
+    assert len(service.import_file(put("said.csv", as_csv(SAID))).dataset.prompts) > 1_700
+    on_hub(ROWS)
+    assert len(service.import_hub("owner/name").dataset.pairs) == COUNT
+    votes = [{"winner": "model_a", "response_a": f"Yes, {n}", "response_b": "No", "prompt": "Q"} for n in range(COUNT)]
+    with pytest.raises(DatasetError, match=r"votes\.jsonl, unpacked, is over the limit of 1 MB at row \d+"):
+        service.import_file(put("votes.jsonl", lines(votes)))
     heavy = [{**row, "more": [[]] * 900} for row in ROWS[:900]]
     with pytest.raises(DatasetError, match="over the limit of 1 MB"):
         service.import_file(put("heavy.json", heavy))
+
+
+def test_a_shape_that_only_far_rows_show_is_still_found(service: DatasetService, put: Put) -> None:
+    unlike = [{"note": f"nothing {n}"} for n in range(HEAD)]
+    done = service.import_file(put("late.jsonl", lines([*unlike, *ROWS[:5]])), options=ReadOptions(skip_broken=True))
+    assert (len(done.dataset.pairs), done.shape) == (5, "TRL preference rows")
+
+
+def test_a_bad_answer_far_behind_is_named_and_nothing_is_kept(
+    service: DatasetService, put: Put, settings: Settings, few_held: None
+) -> None:
+    path = put("bad.jsonl", lines([*RATED, {"prompt": "Q", "completion": "Yes", "label": "maybe"}]))
+    with pytest.raises(DatasetError, match=rf"bad\.jsonl, row {COUNT + 1} \(line {COUNT + 1}\): label says neither"):
+        service.import_file(path)
+    said = put("said.jsonl", lines([*SAID, {"dialogue": 7}]))
+    with pytest.raises(
+        DatasetError, match=rf"said\.jsonl, row {COUNT + 1} .*: dialogue is a number \(7\); it must be text"
+    ):
+        service.import_file(said)
+    assert not list(settings.imported_dir.glob("*"))
+
+
+def test_runs_on_many_answers_or_prompts_read_what_they_use(
+    service: DatasetService, put: Put, settings: Settings, few_held: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rated = service.import_file(put("rated.jsonl", lines(RATED))).dataset
+    rows = chosen_rows(rated.rated, 50, seed=1)
+    assert (len(rows), count_thumbs(rows)) == (50, "50 rated answers: 25 up, 25 down")
+    recipe = dataclasses.replace(make_recipe("one"), row_ids=tuple(row.id for row in rows))
+    copy = read_job(RunStore(settings).create(recipe, rated)).data
+    assert (len(copy.rated), set(rows) <= set(copy.rated)) == (SNAPSHOT_PAIRS + 50, True)
+    said = service.import_file(put("said.jsonl", lines(SAID))).dataset
+    monkeypatch.setattr(folder, "SNAPSHOT_PROMPTS", 100)
+    kept = read_job(RunStore(settings).create(dataclasses.replace(make_recipe("two"), row_ids=()), said)).data
+    assert kept.prompts == tuple(said.prompts[:100])
 
 
 def test_a_file_that_is_no_kept_dataset_hides_only_itself(service: DatasetService, settings: Settings) -> None:

@@ -1,1 +1,1 @@
-"""Datasets as they are kept: our own JSON, and Parquet where there are many pairs."""
+"""Datasets as they are kept: our own JSON, and Parquet where there are many rows."""

@@ -1,4 +1,4 @@
-"""A kept dataset's file, our own JSON or, of many pairs, Parquet: written beside its place and then given a free name in one step."""
+"""A kept dataset's file, our own JSON or, of many rows, Parquet: written beside its place and then given a free name in one step."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import re
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Literal
 
-from studio.domain.data import SHIPPED, Kind, PreferenceDataset
+from studio.domain.data import SHIPPED, Kind, Pairs, PreferenceDataset, RatedAnswer
 from studio.errors import DatasetError
 from studio.services.data import preference_rows
 from studio.services.data.annotated.rated import pairs_of
 from studio.services.data.formats import read_document
-from studio.services.data.kept.rows import KeptPairs, PairWriter
+from studio.services.data.kept.rows import KeptRows, R, RowWriter, first_held
 from studio.services.data.row_reader import Parsed
 from studio.services.files.records import parse
 
@@ -31,7 +31,8 @@ _TEST_PROMPTS = 1_000
 
 @dataclass(frozen=True)
 class _About:
-    """What a Parquet file says beside its rows, of which the first ``n_heldout`` are the held-out ones."""
+    """What a Parquet file says beside its rows, of which the first ``n_heldout`` are the held-out pairs; the others are what it
+    ``holds``."""
 
     title: str
     kind: Kind
@@ -41,19 +42,22 @@ class _About:
     test_prompts: tuple[str, ...]
     content_hash: str
     n_heldout: int
+    holds: Literal["pairs", "prompts", "rated"] = "pairs"
 
 
 def read_dataset(path: Path, shipped: bool) -> PreferenceDataset:
-    """A kept dataset; the pairs of a Parquet file are read when they are asked for.
+    """A kept dataset; the rows of a Parquet file are read when they are asked for.
 
     Raises:
         DatasetError: the file is none. FileNotFoundError, NotFoundError: it is gone.
     """
     if path.suffix == ".parquet":
-        rows = KeptPairs.open(path)
-        about = parse(_About, rows.about, path.name)
-        named = {field.name: getattr(about, field.name) for field in fields(about) if field.name != "n_heldout"}
-        return PreferenceDataset(path.stem, pairs=rows[about.n_heldout :], heldout=rows[: about.n_heldout], **named)
+        kept: KeptRows[Any] = KeptRows.open(path)
+        about = parse(_About, kept.about, path.name)
+        rows: Any = kept[about.n_heldout :]
+        known: dict[str, Any] = asdict(about)
+        parts: dict[str, Any] = {"pairs": _paired(rows) if about.holds == "rated" else (), known.pop("holds"): rows}
+        return PreferenceDataset(path.stem, heldout=kept[: known.pop("n_heldout")], **parts, **known)
     # No limit here: what was let in stays readable when the limit is lowered later, and our JSON is wordier.
     document = read_document(path, sys.maxsize)
     if not isinstance(document, dict):
@@ -75,7 +79,7 @@ def as_dataset(dataset_id: str, parsed: Parsed) -> PreferenceDataset:
         title=parsed.title or dataset_id,
         kind=parsed.kind,
         language=parsed.language,
-        pairs=parsed.pairs or pairs_of(parsed.rated),
+        pairs=parsed.pairs or _paired(parsed.rated),
         heldout=parsed.heldout,
         test_prompts=tests,
         content_hash=preference_rows.content_hash(parsed.pairs, parsed.heldout, tests, parsed.prompts, parsed.rated),
@@ -96,7 +100,7 @@ def write_dataset(parsed: Parsed, folder: Path, taken: Path) -> Path:
     handle, name = tempfile.mkstemp(prefix=".import-", dir=folder)
     temporary = Path(name)
     try:
-        many = not all(isinstance(part, tuple) for part in (parsed.pairs, parsed.heldout))
+        many = not all(isinstance(rows, tuple) for rows in (parsed.pairs, parsed.heldout, parsed.prompts, parsed.rated))
         with os.fdopen(handle, "wb") as out:
             if many:
                 _write_rows(parsed, out)
@@ -139,12 +143,23 @@ def guess_language(parsed: Parsed) -> str:
 
 
 def _write_rows(parsed: Parsed, out: IO[bytes]) -> None:
-    """Many pairs as Parquet. Without test prompts of their own the first of the held-out ones are that: a table holds no more."""
+    """Many rows as Parquet. Without test prompts of their own the first of the held-out ones are that: a table holds no more."""
     tests = parsed.test_prompts or tuple(pair.prompt for pair in parsed.heldout[:_TEST_PROMPTS])
-    writer = PairWriter(out)
-    hashed = preference_rows.content_hash(writer.through(parsed.pairs), writer.through(parsed.heldout), tests)
+    writer = RowWriter(out)
+
+    def written(rows: Sequence[R]) -> Iterable[R]:
+        return writer.through(rows) if rows else ()
+
+    rows = written(parsed.pairs), written(parsed.heldout), tests, written(parsed.prompts), written(parsed.rated)
+    hashed = preference_rows.content_hash(*rows)
     names = (parsed.title, parsed.kind, parsed.language, parsed.source)
-    writer.close(asdict(_About(*names, parsed.notes, tests, hashed, len(parsed.heldout))))
+    holds: Any = "rated" if parsed.rated else "prompts" if parsed.prompts else "pairs"
+    writer.close(asdict(_About(*names, parsed.notes, tests, hashed, len(parsed.heldout), holds)))
+
+
+def _paired(rated: Sequence[RatedAnswer]) -> Pairs:
+    """The pairs that answers make; of many, those that the first of them make."""
+    return pairs_of(first_held(rated)[0])
 
 
 def _take_name(temporary: Path, path: Path) -> bool:

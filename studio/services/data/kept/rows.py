@@ -1,4 +1,4 @@
-"""Many pairs in a Parquet file, written and read a part at a time, so that their number takes no memory."""
+"""Many rows in a Parquet file, written and read a part at a time, so that their number takes no memory."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar, overload
+from typing import IO, Any, TypeVar, cast, overload
 
-from studio.domain.data import Message, PreferencePair
+from studio.domain.data import Message, PreferencePair, RatedAnswer
 from studio.errors import DatasetError
 
-#: Pairs of one dataset that are held in memory, and kept as JSON, at most; and the weight of all of them.
+#: Rows of one dataset that are held in memory, and kept as JSON, at most; and the weight of all of them.
 HELD, HELD_WEIGHT = 20_000, 40_000_000
-#: Pairs that are written and read at once, and their weight.
+#: Rows that are written and read at once, and their weight.
 _GROUP, _GROUP_WEIGHT = 2_000, 4_000_000
 _TURN = 200
 _TEXTS = ("id", "prompt", "support", "oppose")
 _ABOUT = b"alignment-studio"
-R = TypeVar("R")
+#: What a row is: a pair, an answer with a thumb, or a prompt alone.
+R = TypeVar("R", bound=PreferencePair | RatedAnswer | str)
+#: A row as the file has it: id, prompt, answers of two sides, turns. An answer with a thumb stands on one side alone, that of *support*
+#: where it was liked; a prompt has neither side, nor an id.
+_Cells = tuple[str | None, str, str | None, str | None, tuple[Message, ...]]
 
 
-class PairWriter:
-    """Writes pairs into a Parquet file. The file is whole once :meth:`close` has been called.
+class RowWriter:
+    """Writes rows into a Parquet file. The file is whole once :meth:`close` has been called.
 
     Raises:
         OSError: the disk is full.
@@ -38,20 +42,21 @@ class PairWriter:
         turns = pyarrow.list_(pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())]))
         self._schema = pyarrow.schema([*((name, pyarrow.string()) for name in _TEXTS), ("history", turns)])
         self._table = pyarrow.parquet.ParquetWriter(file, self._schema, compression="zstd", use_dictionary=False)
-        self._batch: list[PreferencePair] = []
+        self._batch: list[_Cells] = []
         self._weight = 0
 
-    def through(self, pairs: Iterable[PreferencePair]) -> Iterator[PreferencePair]:
-        """The pairs, each written on its way."""
-        for pair in pairs:
-            self._batch.append(pair)
-            self._weight += _weight(pair)
+    def through(self, rows: Iterable[R]) -> Iterator[R]:
+        """The rows, each written on its way."""
+        for row in rows:
+            cells = _cells(row)
+            self._batch.append(cells)
+            self._weight += _weight(cells)
             if len(self._batch) == _GROUP or self._weight > _GROUP_WEIGHT:
                 self._write()
-            yield pair
+            yield row
 
     def close(self, about: Mapping[str, Any]) -> None:
-        """Write what is left, and ``about``, plain data that :attr:`KeptPairs.about` gives back."""
+        """Write what is left, and ``about``, plain data that :attr:`KeptRows.about` gives back."""
         if self._batch:
             self._write()
         self._table.add_key_value_metadata({_ABOUT: json.dumps(about, ensure_ascii=False).encode()})
@@ -60,8 +65,8 @@ class PairWriter:
     def _write(self) -> None:
         import pyarrow
 
-        columns = [[getattr(pair, name) for pair in self._batch] for name in _TEXTS]
-        turns = [[{"role": t.role, "content": t.content} for t in pair.history] for pair in self._batch]
+        *columns, histories = zip(*self._batch, strict=True)
+        turns = [[{"role": t.role, "content": t.content} for t in history] for history in histories]
         arrays = [
             pyarrow.array(values, kind.type) for values, kind in zip((*columns, turns), self._schema, strict=True)
         ]
@@ -70,8 +75,8 @@ class PairWriter:
         self._weight = 0
 
 
-class KeptPairs(Sequence[PreferencePair]):
-    """Pairs of a Parquet file that :class:`PairWriter` wrote: a slice is another view of it, and what is read of it is a row group at a
+class KeptRows(Sequence[R]):
+    """Rows of a Parquet file that :class:`RowWriter` wrote: a slice is another view of it, and what is read of it is a row group at a
     time. Safe to read from several threads.
 
     Args:
@@ -83,8 +88,8 @@ class KeptPairs(Sequence[PreferencePair]):
         self._groups, self._span = groups, span
 
     @classmethod
-    def open(cls, file: Path | IO[bytes]) -> KeptPairs:
-        """All pairs of a file, which stays open.
+    def open(cls, file: Path | IO[bytes]) -> KeptRows[R]:
+        """All rows of a file, which stays open.
 
         Raises:
             DatasetError, FileNotFoundError: it is no such file, or not there.
@@ -105,15 +110,15 @@ class KeptPairs(Sequence[PreferencePair]):
         return len(self._span)
 
     @overload
-    def __getitem__(self, at: int) -> PreferencePair: ...
+    def __getitem__(self, at: int) -> R: ...
     @overload
-    def __getitem__(self, at: slice) -> Sequence[PreferencePair]: ...
-    def __getitem__(self, at: int | slice) -> PreferencePair | Sequence[PreferencePair]:
+    def __getitem__(self, at: slice) -> Sequence[R]: ...
+    def __getitem__(self, at: int | slice) -> R | Sequence[R]:
         if isinstance(at, slice):
-            return KeptPairs(self._groups, self._span[at])
-        return self._groups.row(self._span[at])
+            return KeptRows(self._groups, self._span[at])
+        return cast(R, self._groups.row(self._span[at]))
 
-    def __iter__(self) -> Iterator[PreferencePair]:
+    def __iter__(self) -> Iterator[R]:
         return map(self._groups.row, self._span)
 
 
@@ -136,18 +141,18 @@ class _Groups:
         sizes = (described.row_group(number).num_rows for number in range(described.num_row_groups))
         self.starts = list(itertools.accumulate(sizes, initial=0))
         self._lock = threading.Lock()
-        self._newest: tuple[int, tuple[PreferencePair, ...]] = (0, ())
+        self._newest: tuple[int, tuple[Any, ...]] = (0, ())
 
     @property
     def about(self) -> dict[str, Any]:
-        """See :attr:`KeptPairs.about`."""
+        """See :attr:`KeptRows.about`."""
         try:
             about = json.loads((self._file.metadata.metadata or {})[_ABOUT])
         except (KeyError, ValueError) as error:
             raise self._broken(error) from None
         return dict(about)
 
-    def row(self, number: int) -> PreferencePair:
+    def row(self, number: int) -> Any:
         """The row of that number, from 0."""
         begin, rows = self._newest
         if not 0 <= number - begin < len(rows):
@@ -155,7 +160,7 @@ class _Groups:
                 begin, rows = self._newest = self._read(bisect.bisect_right(self.starts, number) - 1)
         return rows[number - begin]
 
-    def _read(self, group: int) -> tuple[int, tuple[PreferencePair, ...]]:
+    def _read(self, group: int) -> tuple[int, tuple[Any, ...]]:
         import pyarrow
 
         try:
@@ -163,10 +168,7 @@ class _Groups:
             columns = [table.column(name).to_pylist() for name in (*_TEXTS, "history")]
         except (pyarrow.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
             raise self._broken(error) from None
-        return self.starts[group], tuple(
-            PreferencePair(name, prompt, support, oppose, tuple(Message(**turn) for turn in history))
-            for name, prompt, support, oppose, history in zip(*columns, strict=True)
-        )
+        return self.starts[group], tuple(map(_row, *columns))
 
     def _broken(self, error: Exception) -> DatasetError:
         first = (str(error) or type(error).__name__).splitlines()[0]
@@ -203,36 +205,64 @@ def changed(rows: Sequence[R], change: Callable[[R], R]) -> Sequence[R]:
     return tuple(map(change, rows)) if isinstance(rows, tuple | list) else _View(rows, range(len(rows)), change)
 
 
-def gathered(pairs: Iterator[PreferencePair]) -> Sequence[PreferencePair]:
-    """The pairs in their order: in memory, or, beyond :data:`HELD`, in a file without a name that is gone once nobody reads it.
+def gathered(rows: Iterator[R]) -> Sequence[R]:
+    """The rows in their order: in memory, or, beyond :data:`HELD`, in a file without a name that is gone once nobody reads it.
 
     Raises:
         DatasetError: there is no room for it.
     """
-    first: list[PreferencePair] = []
-    weight = 0
-    for pair in pairs:
-        first.append(pair)
-        weight += _weight(pair)
-        if len(first) > HELD or weight > HELD_WEIGHT:
-            break
-    else:
-        return tuple(first)
+    first, all_of_them = first_held(rows)
+    if all_of_them:
+        return first
+    rows = itertools.chain(first, rows)
+    del first  # they are let go as they are written
     file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as it is read
     try:
-        writer = PairWriter(file)
-        for _ in writer.through(itertools.chain(first, pairs)):
+        writer = RowWriter(file)
+        for _ in writer.through(rows):
             pass
         writer.close({})
     except OSError as error:
         raise DatasetError(
-            f"The pairs could not be written to {tempfile.gettempdir()} ({error.strerror or error}); make room there, or choose "
+            f"The rows could not be written to {tempfile.gettempdir()} ({error.strerror or error}); make room there, or choose "
             "another folder for TMPDIR."
         ) from None
-    return KeptPairs.open(file)
+    return KeptRows.open(file)
 
 
-def _weight(pair: PreferencePair) -> int:
-    """About the bytes that a pair takes: its characters, and what each of its turns takes besides."""
-    turns = sum(len(turn.content) + _TURN for turn in pair.history)
-    return len(pair.prompt) + len(pair.support) + len(pair.oppose) + turns
+def first_held(rows: Iterable[R]) -> tuple[tuple[R, ...], bool]:
+    """The first of the rows, until they are one more than may be held in memory, and whether they are all."""
+    first: list[R] = []
+    weight = 0
+    for row in rows:
+        first.append(row)
+        weight += _weight(_cells(row))
+        if len(first) > HELD or weight > HELD_WEIGHT:
+            return tuple(first), False
+    return tuple(first), True
+
+
+def _cells(row: PreferencePair | RatedAnswer | str) -> _Cells:
+    if isinstance(row, str):
+        return None, row, None, None, ()
+    if isinstance(row, PreferencePair):
+        return row.id, row.prompt, row.support, row.oppose, row.history
+    sides = (row.completion, None) if row.liked else (None, row.completion)
+    return row.id, row.prompt, *sides, row.history
+
+
+def _row(
+    name: str, prompt: str, support: str | None, oppose: str | None, turns: list[dict[str, Any]]
+) -> PreferencePair | RatedAnswer | str:
+    history = tuple(Message(**turn) for turn in turns)
+    if support is not None and oppose is not None:
+        return PreferencePair(name, prompt, support, oppose, history)
+    answer = oppose if support is None else support
+    return prompt if answer is None else RatedAnswer(name, prompt, answer, support is not None, history)
+
+
+def _weight(cells: _Cells) -> int:
+    """About the bytes that a row takes: its characters, and what each of its turns takes besides."""
+    _, prompt, support, oppose, history = cells
+    turns = sum(len(turn.content) + _TURN for turn in history)
+    return len(prompt) + len(support or "") + len(oppose or "") + turns

@@ -25,13 +25,15 @@ _TOKEN = re.compile(
     r"<</?SYS>>|\[(?:BOS|EOS|gMASK|AVAILABLE_TOOLS|/?SYSTEM_PROMPT)\]"
 )
 _ANY = re.compile(f"{_TOKEN.pattern}|{_STARTS[-2]}|{_STARTS[-1]}", re.MULTILINE)
+#: One of these is in whatever :data:`_ANY` finds; most texts have none, and seeing that takes a tenth of the time.
+_SIGNS = ("<", "[", "###", "USER", "ASSISTANT")
 _USER = {"user", "human", "instruction", "input", "inst", "[inst]"}
 _ASSISTANT = {"assistant", "model", "gpt", "response", "chatbot", "[/inst]"}
 
 
 def template_token(text: str) -> str:
     """The first token of a chat template in ``text``; empty where there is none."""
-    match = _ANY.search(text)
+    match = _ANY.search(text) if any(sign in text for sign in _SIGNS) else None
     return match[0].strip()[:40] if match else ""
 
 

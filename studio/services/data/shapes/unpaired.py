@@ -4,7 +4,7 @@ make one."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from studio.domain.data import Message, RatedAnswer
 from studio.errors import DatasetError
 from studio.services.data.conversations import messages_of, prompt_and_history
 from studio.services.data.formats import RawRow, checked_text, kind_of, read_id
+from studio.services.data.prompt_key import digest
 from studio.services.data.shapes.fields import Fields, turns
 from studio.services.data.shapes.templates import stripped
 
@@ -35,22 +36,19 @@ def are_unpaired(rows: Sequence[RawRow]) -> bool:
     return bool(label) and _liked(fields, label) is not None and (answered or bool(chat)) and "chosen" not in fields
 
 
-def rated(rows: Sequence[RawRow], strip: bool = False) -> tuple[tuple[RatedAnswer, ...], list[str]]:
-    """The answers, and why single rows cannot be read; ``strip``: without chat templates that their texts hold."""
-    made: list[RatedAnswer] = []
-    broken: list[str] = []
-    known: set[str] = set()
+def rated(rows: Iterable[RawRow], strip: bool, broken: Callable[[str], None]) -> Iterator[RatedAnswer]:
+    """The answers; ``broken`` hears why single rows cannot be read. ``strip``: without chat templates that their texts hold."""
+    known: set[int] = set()
     for number, row in enumerate(rows, 1):
         try:
             answer = _rated(row, number, strip)
         except DatasetError as error:
-            broken.append(str(error))
+            broken(str(error))
             continue
-        while answer.id in known:
+        while digest(answer.id) in known:
             answer = replace(answer, id=f"{answer.id}-{number}")
-        known.add(answer.id)
-        made.append(answer)
-    return tuple(made), broken
+        known.add(digest(answer.id))
+        yield answer
 
 
 def paired(rows: Sequence[RawRow], name: str) -> tuple[list[RawRow], list[str], str]:

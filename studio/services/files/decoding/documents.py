@@ -119,7 +119,7 @@ def _listed(text: JsonText) -> Iterator[RawRow]:
 
 
 def _one_by_one(first: dict[str, Any], text: JsonText, meter: Meter) -> Iterator[RawRow]:
-    meter.held = meter.limits.held
+    meter.held = False
     yield RawRow("row 1", first)
     number = 1
     while text.peek():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ MAX_COLUMNS = 1_000
 MAX_VALUES = 100_000
 #: Characters of one row as text.
 MAX_ROW_CHARACTERS = 4_000_000
-#: Seconds of computing that reading one file may take; one whose rows are not held gets them again for each so many rows.
+#: Seconds of computing that reading one file may take, for each so many of its rows.
 SECONDS, ROWS_IN_TIME = 60.0, 100_000
 _LOOK_EVERY = 256
 #: Rows at the head of a file that whoever reads it row by row may keep, to tell by them what all are.
@@ -45,36 +46,35 @@ class Limits:
     """Bounds on one file.
 
     Attributes:
-        size: bytes of the file, of its text unpacked, and of memory that its rows take; each for itself.
+        size: bytes of the file, of its text unpacked, and of memory: that of its first :data:`HEAD` rows, of each further one, and of
+            all that are held at once (:func:`held`); each for itself.
         rows: rows of the file, or members of one of its lists.
-        seconds: of computing, see :meth:`computing`.
+        seconds: of computing, for each ``seconds_rows`` rows.
         way_out: what to do about a file that is too large, for the end of a sentence.
         row_characters: of one row as text.
-        held: whoever reads keeps the rows, so that the memory of all counts together; False: that of the first :data:`HEAD`, and of each
-            further row for itself.
     """
 
     size: int
     rows: int = MAX_ROWS
     seconds: float = SECONDS
+    seconds_rows: int = ROWS_IN_TIME
     row_characters: int = MAX_ROW_CHARACTERS
     way_out: str = "split it, or raise STUDIO_MAX_UPLOAD_MB"
-    held: bool = True
 
     def computing(self, rows: int) -> float:
         """Seconds of computing that so many rows may take."""
-        return self.seconds * (1 if self.held else 1 + rows // ROWS_IN_TIME)
+        return self.seconds * (1 + rows // self.seconds_rows)
 
 
 #: For files the studio wrote itself: what was let in once stays readable when a limit is lowered later.
-UNLIMITED = Limits(sys.maxsize, sys.maxsize, float(2**31 - 1), sys.maxsize)
+UNLIMITED = Limits(sys.maxsize, sys.maxsize, float(2**31 - 1), sys.maxsize, sys.maxsize)
 
 
 class Meter:
-    """Counts what was read of one file, and refuses what goes beyond its limits."""
+    """Counts what was read of one file, and refuses what goes beyond its limits. ``held``: all of it is kept, not only its head."""
 
-    def __init__(self, name: str, limits: Limits) -> None:
-        self.name, self.limits, self.held = name, limits, limits.held
+    def __init__(self, name: str, limits: Limits, held: bool = False) -> None:
+        self.name, self.limits, self.held = name, limits, held
         self._size = 0
         self._values = 0
         self._began = time.thread_time()
@@ -140,6 +140,19 @@ class Meter:
         self.check_columns(fields, where)
         if depth > MAX_DEPTH:
             raise too_deep(self.name, where)
+
+
+def held(rows: Iterable[RawRow], name: str, limits: Limits) -> list[RawRow]:
+    """All rows.
+
+    Raises:
+        DatasetError: together they take more memory than the limit.
+    """
+    meter, kept = Meter(name, limits, held=True), []
+    for row in rows:
+        meter.add(row.value, row.where)
+        kept.append(row)
+    return kept
 
 
 def too_large(name: str, limits: Limits, where: str = "") -> DatasetError:
