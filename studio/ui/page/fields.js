@@ -1,6 +1,7 @@
 // Says beside a field what is wrong with it, in the words of its label. A number out of a field's bounds reaches nobody: the field
 // goes back to the last one it took, and so does the emptied field of a slider, which Gradio would read as 0. Of an error that the
-// server names a field in ("min_votes is 4; it must be odd") the sentence stands below that field too, until the field is changed.
+// server names a field in ("min_votes is 4; it must be odd", or by its label) the sentence stands below that field too, until the field
+// is changed.
 (() => {
     const taken = new WeakMap(); // number fields: the last value they took
     const refused = new Map(); // boxes of fields that the server refused: the value it was
@@ -66,9 +67,28 @@
         return [...document.querySelectorAll(`#${id}, [id$="-${id}"]`)].find((box) => shown(box) && box.querySelector("input, textarea"));
     }
 
+    // "Values: 'abc' must be numbers": the field of that label, where there is one alone
+    function labelled(sentence) {
+        const boxes = [...document.querySelectorAll(".block")].filter((box) => shown(box) && box.querySelector("input, textarea"));
+        const meant = boxes.filter((box) => {
+            const label = labelOf(box);
+            return sentence.startsWith(label) && /^(?:[:：]| is | has | ?[是有])/.test(sentence.slice(label.length));
+        });
+        return meant.length === 1 ? meant[0] : null;
+    }
+
+    function refuse(box, sentence) {
+        say(box, sentence);
+        refused.set(box, content(box));
+        box.scrollIntoView({ block: "center" });
+    }
+
     async function place(sentence) {
         const parts = named.exec(sentence.trim());
-        if (!parts) return;
+        if (!parts) {
+            const box = labelled(sentence.trim());
+            return box && refuse(box, sentence.trim());
+        }
         const [, name, verb, rest] = parts;
         if (!find(name)) {
             const closed = [...document.querySelectorAll(".settings > button:not(.open), .settings > .label-wrap:not(.open)")].filter(shown);
@@ -76,10 +96,7 @@
             await new Promise((done) => setTimeout(done, 400));
         }
         const box = find(name);
-        if (!box) return;
-        say(box, `${labelOf(box)} ${verb} ${rest}`);
-        refused.set(box, content(box));
-        box.scrollIntoView({ block: "center" });
+        if (box) refuse(box, `${labelOf(box)} ${verb} ${rest}`);
     }
 
     new MutationObserver((changes) => {
