@@ -98,18 +98,17 @@ def theme() -> gr.themes.Base:
         "button_secondary_border_color_dark": "*neutral_400",
         # white words on it: 4.8:1; Soft's teal under the pointer has 2.5:1
         "button_secondary_background_fill_hover_dark": "*neutral_500",
-        # what ends or deletes: 6.5:1 and 7.4:1
-        "button_cancel_text_color": "#b3261e",
-        "button_cancel_text_color_hover": "#b3261e",
-        "button_cancel_text_color_dark": "#ff9a8f",
-        "button_cancel_text_color_hover_dark": "#ff9a8f",
-        "button_cancel_border_color": "#b3261e",
-        "button_cancel_border_color_hover": "#b3261e",
-        "button_cancel_border_color_dark": "#ff9a8f",
-        "button_cancel_border_color_hover_dark": "#ff9a8f",
+        # what ends or deletes, on a darker ground: 6.5:1 and 7.4:1
         "button_cancel_background_fill_dark": "*neutral_800",
         "button_cancel_background_fill_hover_dark": "*neutral_700",
         "error_text_color": "#b91c1c",
+    }
+    # said for the dark, too: what is said once is the light's value there
+    contrasts |= {
+        f"button_cancel_{part}_color{state}{mode}": "var(--bad)"
+        for part in ("text", "border")
+        for state in ("", "_hover")
+        for mode in ("", "_dark")
     }
     # Field names as plain bold text: Soft's filled labels shout louder than the values they name.
     return base.set(

@@ -19,7 +19,7 @@ from studio.config import Settings
 from studio.domain.data import Message
 from studio.errors import DatasetError
 from studio.services.data.annotated.rated import chosen_rows, count_thumbs, pairs_of
-from studio.services.data.datasets import DatasetService, ImportParts
+from studio.services.data.datasets import DatasetService, ImportParts, ImportReport
 from studio.services.data.dial import build_preferences
 from studio.services.data.formats import HEAD, RawRow
 from studio.services.data.hub_rows import hub_limits, hub_rows
@@ -101,52 +101,54 @@ class Row(dict[str, Any]):
         Row.now -= 1
 
 
-@pytest.fixture
-def few_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand pairs are many, and a hundred are read at once."""
+def hold_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on a thousand rows are many, and a hundred are read at once."""
     monkeypatch.setattr(kept_rows, "HELD", 1_000)
     monkeypatch.setattr(kept_rows, "_GROUP", 100)
+
+
+@pytest.fixture
+def few_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See :func:`hold_few`."""
+    hold_few(monkeypatch)
+
+
+def imported_twice(
+    service: DatasetService, path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, *parts: str
+) -> tuple[ImportReport, ImportReport]:
+    """A file as it is held in memory, and kept as Parquet: the same in these ``parts`` of the data and all that is said of it."""
+    asked = ImportParts(heldout_share=0.1, seed=3)
+    held = service.import_file(path, asked)
+    hold_few(monkeypatch)
+    many = service.import_file(path, asked)
+    assert (settings.imported_dir / f"{many.dataset.id}.parquet").is_file()
+    for part in parts:
+        assert tuple(getattr(many.dataset, part)) == getattr(held.dataset, part)
+    same = ("kind", "language", "source", "notes", "test_prompts", "content_hash", "title")
+    assert [getattr(many.dataset, field) for field in same] == [getattr(held.dataset, field) for field in same]
+    assert (many.warnings, many.seen) == (held.warnings, held.seen)
+    assert DatasetService(settings).list()[-2:] == service.list()[-2:]
+    return held, many
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_many_pairs_are_what_few_would_be(
     name: str, service: DatasetService, put: Put, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    path, parts = put(name, FILES[name]()), ImportParts(heldout_share=0.1, seed=3)
-    held = service.import_file(path, parts)
+    held, many = imported_twice(service, put(name, FILES[name]()), settings, monkeypatch, "pairs", "heldout")
     assert isinstance(held.dataset.pairs, tuple)
-    monkeypatch.setattr(kept_rows, "HELD", 1_000)
-    monkeypatch.setattr(kept_rows, "_GROUP", 100)
-    many = service.import_file(path, parts)
-    assert (settings.imported_dir / f"{many.dataset.id}.parquet").is_file()
-    for part in ("pairs", "heldout"):
-        assert tuple(getattr(many.dataset, part)) == getattr(held.dataset, part)
-    same = ("kind", "language", "source", "notes", "test_prompts", "content_hash", "title")
-    assert [getattr(many.dataset, field) for field in same] == [getattr(held.dataset, field) for field in same]
-    assert (many.warnings, many.seen) == (held.warnings, held.seen)
     assert "1 rows repeat an earlier one" in " ".join(many.warnings)
     asked = {pair.prompt for pair in many.dataset.pairs}
     assert not asked & {pair.prompt for pair in many.dataset.heldout}
-    assert DatasetService(settings).list()[-2:] == service.list()[-2:]
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_many_answers_and_dialogues_are_what_few_would_be(
     name: str, service: DatasetService, put: Put, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    path, parts = put(name, OTHERS[name]()), ImportParts(heldout_share=0.1, seed=3)
-    held = service.import_file(path, parts)
-    monkeypatch.setattr(kept_rows, "HELD", 1_000)
-    monkeypatch.setattr(kept_rows, "_GROUP", 100)
-    many = service.import_file(path, parts)
-    assert (settings.imported_dir / f"{many.dataset.id}.parquet").is_file()
-    for part in ("rated", "prompts", "heldout"):
-        assert tuple(getattr(many.dataset, part)) == getattr(held.dataset, part)
+    path = put(name, OTHERS[name]())
+    _, many = imported_twice(service, path, settings, monkeypatch, "rated", "prompts", "heldout")
     assert many.dataset.pairs == pairs_of(many.dataset.rated[:1_001])
-    same = ("kind", "language", "source", "notes", "test_prompts", "content_hash", "title")
-    assert [getattr(many.dataset, field) for field in same] == [getattr(held.dataset, field) for field in same]
-    assert (many.warnings, many.seen) == (held.warnings, held.seen)
-    assert DatasetService(settings).list()[-2:] == service.list()[-2:]
 
 
 @pytest.mark.parametrize("rows", [ROWS, RATED, SAID], ids=["pairs", "answers", "dialogues"])
