@@ -22,6 +22,7 @@ from typing import Any
 from tests.benchmarks.bench_startup import ROOT, free_port
 from tests.fixtures.browser import find_browser
 from tests.helpers.damaged_runs import damaged, opened
+from tests.helpers.pages import open_tab
 
 SOUND = ("demo-support-10", "demo-support-90")
 TABS = ("Compare", "Rate", "Reward", "Toxicity", "Library", "Align")
@@ -62,7 +63,7 @@ def look(page: Any, url: str) -> tuple[float, str, int]:
                 raise
             time.sleep(0.2)
     for tab in TABS:
-        page.get_by_role("tab", name=tab, exact=True).click()
+        open_tab(page, tab)
         page.wait_for_timeout(500)
         if tab == "Library":
             page.locator("#library-table [role=gridcell]").first.wait_for()

@@ -90,6 +90,19 @@ def expand(page: Any, box: str) -> None:
     label = page.locator(f"{box} .label-wrap").first
     while not label.evaluate("(label) => label.classList.contains('open')"):
         label.click()
+    _settle(page)
+
+
+def open_tab(page: Any, name: str) -> None:
+    """Go to the tab ``name``, of the whole page or of sections within one."""
+    page.get_by_role("tab", name=name, exact=True).first.click()
+    _settle(page)
+
+
+def _settle(page: Any) -> None:
+    """Wait until what has just been opened keeps what is typed into it: Gradio 6.31 gives the fields of a tab or an accordion
+    that is opened for the first time their values once more a frame after they are drawn (``render_previously_invisible_children``)."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def give(page: Any, field: str, path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from studio.config import ROOT, Settings
 from studio.services import Services
 from studio.services.votes.kept import kept_heads
-from tests.helpers.pages import toast
+from tests.helpers.pages import open_tab, toast
 from tests.helpers.votes import cast, new_pair
 
 pytestmark = pytest.mark.timeout(600)
@@ -27,7 +27,7 @@ def demos(settings: Settings) -> None:
 def test_what_is_shown_has_an_address(demos: None, open_page: Callable[..., Any], studio_url: str) -> None:
     page = open_page(f"{studio_url}?tab=compare&run=demo-support-10&__theme=light")
     page.locator("#panes [data-run=demo-support-10]").wait_for()
-    page.get_by_role("tab", name="Align", exact=True).first.click()
+    open_tab(page, "Align")
     page.wait_for_url("**/?tab=align&run=demo-support-*&__theme=light")
     shown = page.locator("#run-head [data-run]").get_attribute("data-run")
     other = "demo-support-90" if shown == "demo-support-10" else "demo-support-10"

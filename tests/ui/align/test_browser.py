@@ -13,7 +13,7 @@ import pytest
 from studio.config import Settings
 from studio.services import Services
 from tests.helpers.compare import add_run
-from tests.helpers.pages import expand, give, scroll_to, toast
+from tests.helpers.pages import expand, give, open_tab, scroll_to, toast
 from tests.helpers.runs import queue, scripted
 from tests.helpers.waiting import wait_until
 
@@ -226,7 +226,7 @@ def test_a_run_is_left_alone_in_another_tab_and_followed_to_its_end_after(
     queue(settings, "long-run", LONG)
     head(page, "running")
     page.locator("#run-progress", has_text="of 2000").wait_for()
-    page.get_by_role("tab", name="Compare").first.click()
+    open_tab(page, "Compare")
     page.locator("#run-progress").wait_for(state="hidden")
 
     def told() -> str:
@@ -244,7 +244,7 @@ def test_a_run_is_left_alone_in_another_tab_and_followed_to_its_end_after(
 
     wait_until(rests)  # what was asked before the tab was left may still be on its way
     left = told()
-    page.get_by_role("tab", name="Align", exact=True).click()
+    open_tab(page, "Align")
     wait_until(lambda: told() != left)
     seen = page.evaluate(f"{CHART}.data[0].x.length")
     page.wait_for_function(f"{CHART}.data[0].x.length > {seen}")

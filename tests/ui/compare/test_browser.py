@@ -13,7 +13,7 @@ import pytest
 from studio.services import Services
 from tests.helpers.chat_models import make_base
 from tests.helpers.compare import PROMPTS, add_run, answer_slowly
-from tests.helpers.pages import give
+from tests.helpers.pages import give, open_tab
 from tests.helpers.waiting import wait_until
 
 TABS = ("Compare", "Library")
@@ -28,7 +28,7 @@ def run_id(services: Services) -> str:
 
 
 def open_compare(page: Any) -> None:
-    page.get_by_role("tab", name="Compare").first.click()
+    open_tab(page, "Compare")
     page.wait_for_selector("#pane-identity-1 .pane-id")
 
 
@@ -142,7 +142,7 @@ def test_visitors_see_only_their_own(run_id: str, studio_url: str, open_page: Ca
 
 def test_panes_are_chosen_and_a_deleted_run_says_so(run_id: str, page: Any, services: Services) -> None:
     open_compare(page)
-    page.get_by_role("tab", name="Library").first.click()
+    open_tab(page, "Library")
     add_run(services.runs, "run-2", title="Second, with a name of several lines " * 3, seed=2, created=1.0)
     open_compare(page)  # the tab looks again: what was trained meanwhile is offered
     page.click("#pane-count label:has-text('3')")
@@ -188,7 +188,7 @@ def test_until_something_is_chosen_the_newest_adapter_stands_in_its_pane_and_in_
     open_compare(page)
     menu = page.locator("#pane-choice-2 input")
     page.wait_for_function("document.querySelector('#pane-choice-2 input').value.startsWith('A <b>first</b> run')")
-    page.get_by_role("tab", name="Library").first.click()
+    open_tab(page, "Library")
     add_run(services.runs, "run-2", title="Newest", seed=2)
     open_compare(page)
     page.wait_for_selector("#pane-identity-2:has-text('Newest')")
@@ -196,7 +196,7 @@ def test_until_something_is_chosen_the_newest_adapter_stands_in_its_pane_and_in_
     menu.click()
     page.get_by_role("option", name=re.compile("first")).first.click()
     page.wait_for_selector("#pane-identity-2:has-text('A <b>first</b> run')")
-    page.get_by_role("tab", name="Library").first.click()
+    open_tab(page, "Library")
     add_run(services.runs, "run-3", title="Newer still", seed=3)
     open_compare(page)
     menu.click()  # what was chosen stays; the newest is offered
@@ -208,7 +208,7 @@ def test_the_library_opens_a_run_here_again_and_again(run_id: str, page: Any, se
     add_run(services.runs, "run-2", title="Newest", seed=2)
     open_compare(page)
     for _ in range(2):
-        page.get_by_role("tab", name="Library").first.click()
+        open_tab(page, "Library")
         page.locator("#library-table [role=gridcell]").filter(has_text="first", visible=True).first.click()
         page.wait_for_selector("#library-to-compare", state="visible")
         page.click("#library-to-compare")
@@ -246,7 +246,7 @@ def test_all_test_prompts_and_both_downloads(run_id: str, page: Any, tmp_path: P
     page.wait_for_selector("#table-progress:has-text('1 of 1')")
     page.wait_for_selector("#table-csv:not([disabled])")
     page.reload()
-    page.get_by_role("tab", name="Compare").first.click()
+    open_tab(page, "Compare")
     page.wait_for_selector("#table-progress:has-text('1 of 1')")
     page.locator("#prompt-table :text('Only this one?')").filter(visible=True).first.wait_for()
     with page.expect_download() as download:
@@ -267,7 +267,7 @@ def test_a_cancelled_table_keeps_its_rows(run_id: str, page: Any, tmp_path: Path
     done = int(page.inner_text("#table-progress").split(" of ")[0])
     assert 0 < done < 2_000
     page.reload()
-    page.get_by_role("tab", name="Compare").first.click()
+    open_tab(page, "Compare")
     page.wait_for_selector(f"#table-progress:has-text('{done} of 2000')")
 
 

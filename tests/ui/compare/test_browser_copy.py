@@ -9,7 +9,7 @@ import pytest
 
 from studio.domain.chat import PaneUpdate
 from studio.services import Services
-from tests.helpers.pages import expand
+from tests.helpers.pages import expand, open_tab
 from tests.helpers.waiting import wait_until
 
 TABS = ("Compare",)
@@ -38,7 +38,7 @@ def test_what_is_copied_is_what_was_said(
     if plain_http:  # where a page is not secure, a browser gives it no clipboard
         page.add_init_script(NO_CLIPBOARD)
         page.reload()
-    page.get_by_role("tab", name="Compare").first.click()
+    open_tab(page, "Compare")
     page.wait_for_selector("#pane-identity-1 .pane-id")
     page.fill("#prompt textarea", QUESTION)
     page.press("#prompt textarea", "Enter")

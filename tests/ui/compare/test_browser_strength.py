@@ -9,6 +9,7 @@ import pytest
 
 from studio.services import Services
 from tests.helpers.compare import PROMPTS, add_run
+from tests.helpers.pages import open_tab
 
 TABS = ("Compare", "Library")
 pytestmark = pytest.mark.timeout(900)
@@ -21,7 +22,7 @@ def run_id(services: Services) -> str:
 
 
 def open_compare(page: Any) -> None:
-    page.get_by_role("tab", name="Compare").first.click()
+    open_tab(page, "Compare")
     page.wait_for_selector("#pane-identity-2 .pane-id")
 
 

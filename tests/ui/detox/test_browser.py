@@ -13,7 +13,7 @@ from studio.services import Services
 from studio.services.recipes.queue import keepalive
 from studio.services.runs.status import write_status
 from tests.helpers.detox_records import detox_recipe, report, transcript, write_lines
-from tests.helpers.pages import expand, scroll_to, toast
+from tests.helpers.pages import expand, open_tab, scroll_to, toast
 from tests.helpers.runs import make_dataset
 from tests.helpers.waiting import wait_until
 
@@ -24,8 +24,8 @@ PATIENT_MS = 600_000
 
 
 def open_detox(page: Any) -> None:
-    page.get_by_role("tab", name="Toxicity", exact=True).click()
-    page.get_by_role("tab", name="Detox", exact=True).click()
+    open_tab(page, "Toxicity")
+    open_tab(page, "Detox")
     page.locator("#detox-asked", has_text="prompts to train on").wait_for(timeout=PATIENT_MS)
 
 
@@ -83,9 +83,9 @@ def test_empty_bad_input_a_run_refresh_covers_and_stop(
     page.locator("#detox-resume").wait_for()
     assert services.runs.get(view.run_id).has_adapter
 
-    page.get_by_role("tab", name="Align", exact=True).click()
+    open_tab(page, "Align")
     page.locator("#run-head", has_text="No run yet").wait_for()
-    page.get_by_role("tab", name="Library", exact=True).click()
+    open_tab(page, "Library")
     page.locator("#library-table", has_text="DETOX").wait_for()
 
 
@@ -112,10 +112,10 @@ def test_a_done_run_shows_its_report_and_covered_transcripts_and_leads_on(page: 
     page.set_viewport_size({"width": 1280, "height": 900})
     page.click("#detox-to-chat")
     wait_until(lambda: any("Detox: toy" in field.input_value() for field in page.locator(".pane input").all()), 120)
-    page.get_by_role("tab", name="Library", exact=True).click()
+    open_tab(page, "Library")
     page.locator("#library-table").get_by_text(recipe.run_id).last.click()
     page.click("#library-to-detox")
     wait_until(lambda: "Detox: toy" in page.input_value("#detox-start input"), 120)
-    page.get_by_role("tab", name="Library", exact=True).click()
+    open_tab(page, "Library")
     page.click("#library-to-score")
     page.locator("#toxicity-sections [role=tab][aria-selected=true]", has_text="Before / after").first.wait_for()

@@ -18,7 +18,7 @@ from studio.services import Services, build_services
 from studio.services.evaluations.service import EvaluationService
 from studio.ui.evaluations.section import build_compare_section
 from tests.helpers.evaluations import ScriptedCompare, light_run
-from tests.helpers.pages import elsewhere, scroll_to, section_page, toast
+from tests.helpers.pages import elsewhere, open_tab, scroll_to, section_page, toast
 from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
@@ -54,7 +54,7 @@ def studio_url(services: Services) -> Iterator[str]:
 
 
 def open_section(page: Any) -> None:
-    page.get_by_role("tab", name="Toxicity", exact=True).click()
+    open_tab(page, "Toxicity")
     page.locator("#eval-start").wait_for()
     # the choices have come once a scorer stands there
     wait_until(lambda: page.input_value("#eval-scorer input") != "", 120)

@@ -8,6 +8,7 @@ from typing import Any
 
 from studio.services import Services
 from tests.helpers.evaluations import make_evaluation, store_evaluation
+from tests.helpers.pages import open_tab
 from tests.helpers.waiting import wait_until
 
 TABS = ("Toxicity",)
@@ -16,8 +17,8 @@ TABS = ("Toxicity",)
 def test_keep_link_report_rename_delete(services: Services, studio_url: str, open_page: Callable[..., Any]) -> None:
     store_evaluation(services.settings, make_evaluation())
     page = open_page(studio_url)
-    page.get_by_role("tab", name="Toxicity").first.click()
-    page.get_by_role("tab", name="Before / after").first.click()
+    open_tab(page, "Toxicity")
+    open_tab(page, "Before / after")
     kept = page.locator("#eval-kept")
     kept.get_by_text("Not kept").wait_for()
     visitor = open_page(f"{studio_url}results/0123456789abcdef")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from studio.services import Services
+from tests.helpers.pages import open_tab
 from tests.helpers.pairs import press_until_done
 
 pytestmark = pytest.mark.timeout(1200)
@@ -73,5 +74,5 @@ def test_the_demo_from_the_dial_to_the_result(page: Any, services: Services) -> 
     says(page, "as phones see it")
     page.get_by_role("button", name="Skip").click()
     page.locator("#tour-start:not(.fresh)").wait_for()
-    page.get_by_role("tab", name="Library").first.click()
+    open_tab(page, "Library")
     tour.wait_for()

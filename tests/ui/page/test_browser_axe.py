@@ -10,7 +10,7 @@ import pytest
 
 from studio.config import ROOT, Settings
 from studio.services import Services
-from tests.helpers.pages import expand
+from tests.helpers.pages import expand, open_tab
 from tests.helpers.pairs import new_pairs, press_until_done
 
 axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright", reason="tests/requirements.txt")
@@ -51,13 +51,13 @@ def test_no_page_has_a_violation(
     page.locator("#run-head", has_text="demo-support-90").wait_for()
     found = {}
     for tab in ("Align", "Compare", "Rate", "Reward", "Toxicity", "Library"):
-        page.get_by_role("tab", name=tab, exact=True).first.click()
+        open_tab(page, tab)
         page.get_by_role("tabpanel").filter(visible=True).first.wait_for()
         page.wait_for_load_state("load")
         found[tab] = violations(page, scheme)
     services.rating.add_pairs(new_pairs(3))
     press_until_done(services.rating, services.rating.register("Anna")[0])
-    page.get_by_role("tab", name="Rate", exact=True).first.click()
+    open_tab(page, "Rate")
     page.locator("#vote-counts", has_text="3 votes").wait_for()
     expand(page, "#votes-leads")
     page.locator("#votes-table table").wait_for()

@@ -14,7 +14,7 @@ from studio.config import Settings
 from studio.services import Services, build_services
 from studio.ui.shell import TABS as ALL_TABS
 from studio.ui.shell import build_app
-from tests.helpers.pages import toast
+from tests.helpers.pages import open_tab, toast
 
 PASSWORD = "a password of the operator"
 _DOUBLED = """() => {
@@ -41,7 +41,7 @@ def test_the_page_works_under_its_policy(open_page: Callable[..., Any], studio_u
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(studio_url)
     for label in ALL_TABS:
-        page.get_by_role("tab", name=label, exact=True).first.click()
+        open_tab(page, label)
         page.locator(f"#studio-tabs button[role=tab][aria-selected=true]:has-text('{label}')").first.wait_for()
         assert page.evaluate(_DOUBLED) == []
     page.locator("#rate-tally, #studio-tabs").first.wait_for()

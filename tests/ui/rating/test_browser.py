@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from studio.domain.votes import NewPair, Vote
 from studio.services import Services
 from studio.ui.rating.voting_page import rate_routes
+from tests.helpers.pages import open_tab
 from tests.helpers.pairs import ADAPTER_ORIGIN, BASE_ORIGIN, new_pairs
 from tests.helpers.waiting import wait_until
 
@@ -224,7 +225,7 @@ def test_the_presenters_tally_moves_while_somebody_votes(
     services.rating.add_pairs(new_pairs(3))
     presenter = open_page(studio_url)
     presenter.set_default_timeout(180_000)
-    presenter.get_by_role("tab", name="Rate").click()
+    open_tab(presenter, "Rate")
     tally = presenter.locator("#rate-tally")
     tally.get_by_text("voting is open").wait_for()
     assert "0\nvotes" in tally.inner_text()
@@ -251,7 +252,7 @@ def test_the_presenters_tally_moves_while_somebody_votes(
     presenter.locator("#rate-code a[href='https://vote.example/rate']").wait_for()
     assert presenter.get_by_text("Phones cannot reach this address").count() == 0
     presenter.reload()
-    presenter.get_by_role("tab", name="Rate").first.click()
+    open_tab(presenter, "Rate")
     presenter.locator("#rate-code a[href='https://vote.example/rate']").wait_for()
     field.fill("")
     field.press("Enter")

@@ -13,7 +13,7 @@ from studio.config import Settings
 from studio.services import Services, build_services
 from studio.ui.rating.tab import build_rate_tab
 from tests.helpers.compare import PROMPTS, add_run, answer_slowly
-from tests.helpers.pages import expand, give, section_page
+from tests.helpers.pages import expand, give, open_tab, section_page
 from tests.helpers.preference_transcripts import transcript_rows, write_rows
 
 TABS = ("Compare", "Rate")
@@ -26,13 +26,13 @@ def run_id(services: Services) -> str:
 
 
 def open_box(page: Any) -> None:
-    page.get_by_role("tab", name="Rate", exact=True).first.click()
+    open_tab(page, "Rate")
     expand(page, "#pairs-box")
     page.wait_for_selector("#pairs-counts .chip, #pairs-counts .empty", state="visible")
 
 
 def open_compare(page: Any) -> None:
-    page.get_by_role("tab", name="Compare").first.click()
+    open_tab(page, "Compare")
     page.wait_for_selector("#pane-identity-2 .pane-id")
 
 

@@ -13,7 +13,7 @@ from studio.domain.votes import NewPair, Origin
 from studio.services import Services
 from studio.services.recipes.queue import keepalive
 from studio.services.wording import signed
-from tests.helpers.pages import expand, scroll_to, toast
+from tests.helpers.pages import expand, open_tab, scroll_to, toast
 from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
@@ -22,7 +22,7 @@ PATIENT_MS = 400_000
 
 
 def open_reward(page: Any) -> None:
-    page.get_by_role("tab", name="Reward", exact=True).click()
+    open_tab(page, "Reward")
     page.locator("#reward-counts", has_text="pairs to train on").wait_for()
 
 
@@ -104,7 +104,7 @@ def test_empty_then_bad_input_then_a_run_its_result_and_scores(
 
     # where answers are shown, reward models do not stand; in the library they do, without what does not apply
     assert view.run_id not in {choice.id for choice in services.compare.panes()}
-    page.get_by_role("tab", name="Align", exact=True).click()
+    open_tab(page, "Align")
     page.locator("#run-head", has_text="No run yet").wait_for()
 
 

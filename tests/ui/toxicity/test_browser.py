@@ -19,7 +19,7 @@ from studio.services.scoring.service import TextScores
 from studio.services.wording import signed
 from studio.ui.toxicity import view as score_view
 from studio.ui.toxicity.score_text import build_score_section
-from tests.helpers.pages import expand, section_page, toast
+from tests.helpers.pages import expand, open_tab, section_page, toast
 from tests.helpers.scorers import COMMIT, make_classifier, put_in_cache
 
 TABS = ("Compare",)
@@ -169,7 +169,7 @@ def test_of_many_texts_the_worst_are_drawn() -> None:
 
 
 def test_a_toxicity_scorer_stands_below_the_panes_and_ranks_samples(page: Any, services: Services) -> None:
-    page.get_by_role("tab", name="Compare").first.click()
+    open_tab(page, "Compare")
     page.wait_for_selector("#pane-identity-1 .pane-id")
     expand(page, "#pane-scores")
     page.locator("#score-with input").click()

@@ -26,7 +26,7 @@ from studio.ui.page.access import Visitor
 from studio.ui.votes import charts, view
 from studio.ui.votes.kept_box import NOW
 from studio.ui.votes.panel import Reader, ResultsPanel, filters_from
-from tests.helpers.pages import make_shared, scroll_to, shown_in
+from tests.helpers.pages import make_shared, open_tab, scroll_to, shown_in
 from tests.helpers.waiting import wait_until
 
 HOSTILE = "<img src=x onerror=alert(1)>'\"&"
@@ -320,7 +320,7 @@ def test_in_a_browser(rating: RatingService, open_page: Any) -> None:
     try:
         add_pairs(rating, 8, RED, BASE)
         page = open_page(url, viewport={"width": 390, "height": 800})
-        page.get_by_role("tab", name="Rate").click()
+        open_tab(page, "Rate")
         page.wait_for_selector("#vote-counts >> text=No votes yet")
         cast(rating, "Ann", ["left"] * 8)
         told(page, "8 votes by 1 rater")
