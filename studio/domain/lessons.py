@@ -12,8 +12,8 @@ class Lesson:
     Attributes:
         id: its file's name, which begins with its number.
         dataset_id, ratio, data_size: what the form is set to: data, share from 0 to 1, number of pairs.
-        question: what is to be predicted, a share from 0 to 1.
-        before: Markdown shown from the start; ``after``: Markdown shown once the share is measured.
+        task: Markdown shown from the start; it ends with what is to be predicted, a share from 0 to 1.
+        after: Markdown shown once the share is measured.
     """
 
     id: str
@@ -21,6 +21,5 @@ class Lesson:
     dataset_id: str
     ratio: float
     data_size: int
-    question: str
-    before: str
+    task: str
     after: str

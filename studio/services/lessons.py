@@ -22,7 +22,7 @@ def read_lessons(folder: Path) -> list[Lesson]:
 def _read(path: Path) -> Lesson:
     head, _, body = path.read_text(encoding="utf-8").removeprefix("---\n").partition("\n---\n")
     named = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in head.splitlines())}
-    before, _, after = body.partition(_AFTER)
+    before, _, after = (part.strip() for part in body.partition(_AFTER))
     try:
         lesson = Lesson(
             path.stem,
@@ -30,9 +30,8 @@ def _read(path: Path) -> Lesson:
             named["data"],
             float(named["ratio"]),
             int(named["pairs"]),
-            named["ask"],
-            before.strip(),
-            after.strip(),
+            f"{before}\n\n**{named['ask']}**",
+            after,
         )
     except KeyError as error:
         raise InputError(
@@ -40,6 +39,6 @@ def _read(path: Path) -> Lesson:
         ) from error
     except ValueError as error:
         raise InputError(f"{path.name}: ratio and pairs must be numbers.") from error
-    if not (lesson.before and lesson.after):
+    if not (before and after):
         raise InputError(f"{path.name} needs a text, and another below '## After'.")
     return lesson

@@ -27,6 +27,7 @@ from babel.messages.pofile import read_po, write_po
 
 from studio.i18n import messages_in
 from studio.services.glossary import meanings
+from studio.services.lessons import read_lessons
 from studio.services.template_words import messages as template_messages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +78,12 @@ def found() -> tuple[Message, ...]:
     """All messages of the program, in the order of its files."""
     alone = ((word, None, "words that views show by themselves") for word in ALONE)
     explained = ((text, None, "docs/terms.md") for both in meanings().items() for text in both)
-    return (*alone, *explained, *(message for message in _all() if message[0] not in NO_MESSAGES))
+    taught = (
+        (text, None, "data/lessons")
+        for lesson in read_lessons(ROOT / "data" / "lessons")
+        for text in (lesson.title, lesson.task, lesson.after)
+    )
+    return (*alone, *explained, *taught, *(message for message in _all() if message[0] not in NO_MESSAGES))
 
 
 def _all() -> Iterator[Message]:

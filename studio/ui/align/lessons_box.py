@@ -33,7 +33,7 @@ def build_lessons_box(services: Services, form: FormWidgets) -> Callable[[AlignP
     with gr.Accordion("Lessons", open=False, elem_id="lessons-box"):
         names = [(f"{number}. {lesson.title}", lesson.id) for number, lesson in enumerate(lessons.values(), 1)]
         choice = gr.Dropdown(names, value=first.id, label="Lesson", elem_id="lesson")
-        text = gr.Markdown(_asked(first), elem_id="lesson-text", elem_classes=AS_WRITTEN)
+        text = gr.Markdown(first.task, elem_id="lesson-text", elem_classes=AS_WRITTEN)
         guess = gr.Slider(0, 1, value=0.5, step=0.05, label="Prediction", elem_id="lesson-guess")
         set_up = gr.Button("Keep prediction and set up", size="sm", elem_id="lesson-set-up")
         outcome = gr.HTML(elem_id="lesson-outcome", padding=False)
@@ -41,7 +41,7 @@ def build_lessons_box(services: Services, form: FormWidgets) -> Callable[[AlignP
     kept: Any = gr.State(None)
 
     def show(lesson_id: str) -> dict[Any, Any]:
-        return {text: _asked(lessons[lesson_id]), outcome: "", after: "", kept: None}
+        return {text: lessons[lesson_id].task, outcome: "", after: "", kept: None}
 
     def prepare(lesson_id: str, guessed: float) -> dict[Any, Any]:
         lesson = lessons[lesson_id]
@@ -75,10 +75,6 @@ def build_lessons_box(services: Services, form: FormWidgets) -> Callable[[AlignP
         panel.outcome.change(guarded(measured), [panel.watch, kept], [outcome, after, kept], **QUIET)
 
     return bind
-
-
-def _asked(lesson: Lesson) -> str:
-    return f"{lesson.before}\n\n**{lesson.question}**"
 
 
 def _of(run: RunView, lesson: Lesson) -> bool:

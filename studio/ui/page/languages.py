@@ -14,13 +14,13 @@ from typing import Any
 
 import gradio as gr
 
-from studio.i18n import ENGLISH, language, messages_in_html, said, wanted, words_of
+from studio.i18n import ENGLISH, _, language, messages_in_html, said, wanted, words_of
 from studio.services.glossary import meanings
 
 #: Properties that are texts of a component's own, and those of a component whose value is one.
 _SHOWN = ("label", "info", "placeholder", "submit_btn", "stop_btn")
 _SPEAKING = ("markdown", "button", "downloadbutton", "uploadbutton")
-#: Class of a component whose text somebody else wrote: a lesson, a card. It is shown as it is.
+#: Class of a component whose text somebody may have written: a lesson, a card. It is translated where the catalogue has all of it.
 AS_WRITTEN = "as-written"
 #: In HTML of a built page: a text between two tags, or one that a screen reader reads.
 _IN_HTML = re.compile(r"(?<=>)[^<>]+(?=<)|(?<= title=\")[^\"]+|(?<= aria-label=\")[^\"]+|(?<= placeholder=\")[^\"]+")
@@ -43,7 +43,9 @@ def translated_page(html: str, scripts: str) -> str:
     if code == ENGLISH:
         return f"{html[: start + length]};{words}{html[start + length :]}"
     for component in config["components"]:
-        if AS_WRITTEN not in (component["props"].get("elem_classes") or ()):
+        if AS_WRITTEN in (component["props"].get("elem_classes") or ()):
+            component["props"]["value"] = _whole(component["props"].get("value"))
+        else:
             translate(component["type"], component["props"], built=True)
     scripts += "".join(event["js"] for event in config["dependencies"] if isinstance(event.get("js"), str))
     # Gradio's own words follow the browser; here the page's choice counts
@@ -118,6 +120,10 @@ def translated_figure(figure: str) -> str:
     return json.dumps(walk(json.loads(figure)), ensure_ascii=False)
 
 
+def _whole(text: Any) -> Any:
+    return _(text) if isinstance(text, str) and text else text  # gettext has its own head under no text
+
+
 def _text_in_html(match: re.Match[str]) -> str:
     text = match[0].strip()
     return match[0].replace(text, escape(said(unescape(text)))) if text else match[0]
@@ -138,8 +144,8 @@ def translate_outputs() -> None:
         for place, (block, output) in enumerate(zip(block_fn.outputs, outputs, strict=False)):
             kind = block.get_block_name()
             if AS_WRITTEN in (getattr(block, "elem_classes", None) or ()):
-                continue
-            if isinstance(output, dict) and output.get("__type__") == "update":
+                outputs[place] = _whole(output)
+            elif isinstance(output, dict) and output.get("__type__") == "update":
                 translate(kind, output)
             else:
                 outputs[place] = translated_value(kind, output)
