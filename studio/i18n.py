@@ -3,7 +3,8 @@
 English is what the code says, keeps and logs; another language is for whoever looks at a page. The catalogues are gettext's
 (``studio/locale``), English sentences with ``{field}`` places being the keys. Code that draws says :func:`_` or :func:`n_` where it
 puts a text together. What was said elsewhere (an error, a message in a run folder, a label of the built page) is looked up as it
-stands, figures and names in it included: :func:`said`.
+stands, figures and names in it included: :func:`said`. A field that is called as one of :data:`NAMES` holds what people named: code
+calls nothing of its own so.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import gettext as gnu
 import json
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from string import Formatter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 ENGLISH = "en"
 #: The languages by their code (BCP 47), each by its own name.
@@ -36,6 +37,18 @@ _FACTS = " · "
 _BULLET = "- "
 #: Letters of fixed text below which a message says little by itself.
 _FEW = 14
+#: Fields that hold a name people gave, which stays as it is; a number may stand behind (``name2``).
+NAMES = frozenset((
+    "base_name", "base_path", "dataset_id", "dataset_title", "file", "folder", "id", "model", "model_id", "name", "names", "parent", "path",
+    "prompt_set", "repo", "run_id", "source", "source_id", "start_run", "stem", "title", "toxic", "twice",
+))  # fmt: skip
+#: Fields of who is compared, with what the program itself calls somebody there; all else in them is such a name, too.
+SIDES = dict.fromkeys(("after", "before"), frozenset(("the base",))) | dict.fromkeys(
+    ("a", "b", "loser", "player", "winner"),
+    frozenset(("Base model", "Base model {base}", "{title} · uploaded · {adapter_hash}")),
+)
+#: What some fields look like: it tells where a name beside them ends.
+_LOOKS = {"measure": r"\w+", "prompts": r"[\d,]+(?: \w+)*?"}
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?…)])(\s+)(?=[A-Z0-9*⚠(])|(\n+)")
 
 _language: ContextVar[str] = ContextVar("language", default=ENGLISH)
@@ -93,14 +106,28 @@ def filled(text: str, fields: Mapping[str, Any]) -> str:
     return text.format(**fields) if fields else text
 
 
+class Named(str):
+    """A text that begins with a name that people gave, with facts behind it, as a menu lists a run: :func:`said` leaves the name."""
+
+    name: str
+    facts: tuple[str, ...]
+
+    def __new__(cls, name: str, *facts: str) -> Self:
+        made = super().__new__(cls, _FACTS.join((name, *facts)))
+        made.name, made.facts = name, facts
+        return made
+
+
 def said(text: str) -> str:
     """What the program said in English, in the language of now; unchanged where it is none of its sentences.
 
     The whole text is looked up, then with its figures and names taken for fields, then sentence by sentence. A field that is a sentence
-    or a phrase of the program (the reason behind a colon, ``3 votes``) is looked up the same way.
+    or a phrase of the program (the reason behind a colon, ``3 votes``) is looked up the same way; a name is not (:data:`NAMES`).
     """
     if language() == ENGLISH or not text or len(text) > _LONGEST:
         return text
+    if isinstance(text, Named):
+        return _FACTS.join((text.name, *map(said, text.facts)))
     return _said(language(), text)
 
 
@@ -116,12 +143,38 @@ def _said(code: str, text: str) -> str:
         return text.replace(bare, _said(code, bare), 1)
     if text.endswith(".") and (whole := catalogue.whole(text[:-1])) is not None:
         return f"{whole}。"
-    parts = [part for part in _SENTENCE_ENDS.split(text) if part]  # sentences and the blanks between them
+    parts = _sentences(text)
     if len(parts) > 1:
-        translated = "".join(part if part.isspace() else _said(code, part) for part in parts)
-        return translated.replace("。 ", "。")
+        return _joined(part if part.isspace() else _said(code, part) for part in parts)
     facts = text.split(_FACTS)
     return _FACTS.join(_said(code, fact) for fact in facts) if len(facts) > 1 else text
+
+
+def _sentences(text: str) -> list[str]:
+    """The sentences and the blanks between them."""
+    return [part for part in _SENTENCE_ENDS.split(text) if part]
+
+
+def _joined(sentences: Iterable[str]) -> str:
+    return "".join(sentences).replace("。 ", "。")
+
+
+def _kind(field: str) -> str:
+    return field.rstrip("0123456789")
+
+
+def _is_name(field: str) -> bool:
+    return _kind(field) in NAMES or _kind(field) in SIDES
+
+
+def _fitting(field: str, letters: int) -> str:
+    """What fits into a field of a message with so many letters of its own. Where they are few it is no list of other things, and, but
+    for a name, no sentence or phrase either."""
+    if field in _LOOKS:
+        return _LOOKS[field]
+    if letters > _FEW or (_is_name(field) and 2 * letters > _FEW):
+        return ".*?"
+    return r"(?:(?! · |\. ).)*?" if _is_name(field) else r"(?:(?! · |, [^\d\[]|\. |; |: ).)*?"
 
 
 class Pattern(NamedTuple):
@@ -168,24 +221,41 @@ class Catalogue:
             for literal, name, _spec, _conversion in pieces:
                 expression += re.escape(literal)
                 if name:
-                    # with few words around it a field is a figure or a name, no list of other things
-                    one = ".*?" if letters > _FEW else r"(?:(?! · |, [^\d\[]|\. |; |: ).)*?"
-                    expression += f"(?P={name})" if name in seen else f"(?P<{name}>{one})"
+                    expression += f"(?P={name})" if name in seen else f"(?P<{name}>{_fitting(name, letters)})"
                     seen.add(name)
             patterns.append(
                 (len("".join(fixed)), Pattern(max(fixed, key=len), re.compile(expression, re.DOTALL), message))
             )
         return [pattern for _length, pattern in sorted(patterns, key=lambda pair: -pair[0])]
 
-    def whole(self, text: str) -> str | None:
-        """This language's words for all of ``text``, or None."""
-        if (exact := self.messages.get(text)) is not None:
+    def whole(self, text: str, among: Container[str] | None = None) -> str | None:
+        """This language's words for all of ``text``, or None; ``among`` are the messages it may be."""
+        if (exact := self.messages.get(text)) is not None and (among is None or text in among):
             return exact
         for anchor, fits, message in self.patterns:
-            if anchor in text and (match := fits.fullmatch(text)):
-                fields = {name: _said(self.code, value) for name, value in match.groupdict().items()}
-                return self.messages[message].format(**fields)
+            if anchor not in text or (among and message not in among) or not (match := fits.fullmatch(text)):
+                continue
+            fields = match.groupdict()
+            # a name ends before the next sentence
+            if not any(_is_name(name) and self.ends_in_sentence(value) for name, value in fields.items()):
+                return self.messages[message].format(**{name: self.field(name, fields[name]) for name in fields})
         return None
+
+    def field(self, name: str, value: str) -> str:
+        """What stands in a field, in this language."""
+        if not _is_name(name):
+            return _said(self.code, value)
+        own = SIDES.get(_kind(name))
+        if own and (side := self.whole(value, own)) is not None:
+            return side
+        # before a name that begins a message there may be sentences
+        *before, name = _sentences(value) or [""]
+        return _joined([self.whole(part) or part for part in before]) + name
+
+    def ends_in_sentence(self, name: str) -> bool:
+        """Whether what was taken for a name goes on to a sentence of ours."""
+        parts = _sentences(name)
+        return len(parts) > 1 and self.whole(f"{parts[-1]}.") is not None
 
 
 def _plurals(file: Path) -> Iterator[tuple[str, str]]:

@@ -66,7 +66,7 @@ class Words(Extension):
 @pass_context  # else Jinja says a text of the template once for all, as the template is read
 def in_language(context: Context, text: object) -> str:
     """A text of the program in the page's language; HTML is made of such texts already."""
-    return text if isinstance(text, Markup) else said(str(text))
+    return text if isinstance(text, Markup) else said(text if isinstance(text, str) else str(text))
 
 
 def marked(source: str) -> str:

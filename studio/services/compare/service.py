@@ -71,10 +71,10 @@ class CompareService:
 
     def bases(self) -> list[PaneChoice]:
         """The bases on this machine, where there are several: what a pane can show beside the base that the others share."""
-        here = [info for info in self._models.catalogue() if info.cached and not self.served]
+        here = [(info, info.title) for info in self._models.catalogue() if info.cached and not self.served]
         return [
-            PaneChoice(base_pane(info.id), f"Base · {info.title}", None, None, "", info.id, sampling=info.sampling)
-            for info in here
+            PaneChoice(base_pane(info.id), f"Base · {known_as}", None, None, "", info.id, sampling=info.sampling)
+            for info, known_as in here
             if len(here) > 1
         ]
 

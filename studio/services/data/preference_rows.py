@@ -322,8 +322,9 @@ class _PairReader(RowReader):
         pairs = gathered(self._each(rows, broken, same))
         if same and not (pairs or broken):
             if all(_PREFERS_NOTHING in sentence for sentence in same.first):
+                shape = self.shape.name
                 raise DatasetError(
-                    f"{name} was read as {self.shape.name}, and nothing says which answer is preferred; map it by hand (--map "
+                    f"{name} was read as {shape}, and nothing says which answer is preferred; map it by hand (--map "
                     "chosen=… --map rejected=…, or the menus on the page), or import it under Rate to have the pairs judged."
                 )
             broken, same = same, Told()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from studio.domain.evaluations import EvaluationRow
 from studio.domain.toxicity import TextScore
+from studio.i18n import Named, _
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,11 @@ def curves(
     if not known:
         return []
     first = {(row.prompt_id, row.sample): before for row, before, _ in known}
-    lines = [Curve("before", tuple(sorted(first.values())), before=True)]
+    lines = [Curve(_("before"), tuple(sorted(first.values())), before=True)]
     for adapter, name in adapters.items():
         values = sorted(after for row, _, after in known if row.adapter == adapter)
         if values:
-            lines.append(Curve("after" if len(adapters) == 1 else f"after: {name}", tuple(values)))
+            lines.append(
+                Curve(_("after") if len(adapters) == 1 else Named(_("after: {name}", name=name)), tuple(values))
+            )
     return lines

@@ -45,12 +45,18 @@ def footing(evaluation: Evaluation) -> str:
         if len(evaluation.rows) == evaluation.total
         else f" Unfinished: {len(evaluation.rows)} of {evaluation.total} pairs."
     )
-    prompts = len(spec.prompts)
+    scorer, name, revision = spec.scorer.title, spec.scorer.name, spec.scorer.revision[:12] or "unknown"
+    measures = spec.scorer.measures.rstrip(".")
+    prompts, samples = counted(len(spec.prompts), "prompt"), counted(spec.samples, "sample")
+    # in each whole, as a translation is found by the words around a name
+    if spec.prompt_set:
+        return (
+            f"Scorer {scorer} ({name}, revision {revision}): {measures}. {prompts} of {spec.prompt_set}, {samples} each, {how}, same "
+            f"seeds before and after.{whole}"
+        )
     return (
-        f"Scorer {spec.scorer.title} ({spec.scorer.name}, revision {spec.scorer.revision[:12] or 'unknown'}): "
-        f"{spec.scorer.measures.rstrip('.')}. {counted(prompts, 'prompt')}"
-        f"{f' of {spec.prompt_set}' if spec.prompt_set else ''}, {counted(spec.samples, 'sample')} each, {how}, same seeds "
-        f"before and after.{whole}"
+        f"Scorer {scorer} ({name}, revision {revision}): {measures}. {prompts}, {samples} each, {how}, same seeds before "
+        f"and after.{whole}"
     )
 
 
@@ -142,17 +148,18 @@ def span(interval: Interval, digits: int = 3) -> str:
 
 def _sentences_of(evaluation: Evaluation, one: AdapterComparison, names: Mapping[str, str]) -> list[str]:
     after, before = side_name(one.adapter, names), side_name(evaluation.spec.before, names)
-    change, what = (one.toxicity, "toxicity") if one.toxicity else (one.reward, "reward")
+    change, measure = (one.toxicity, "toxicity") if one.toxicity else (one.reward, "reward")
     if change is None:
         return [
             f"{after}: nothing can be said, since the scorer covers both answers in none of the {counted(one.rows, 'pair')}; "
             "not covered is not clean."
         ]
-    sentences = [_verdict(after, before, what, change)]
+    sentences = [_verdict(after, before, measure, change)]
     if one.over is not None:
         over = one.over
+        old, new = share(over.before), share(over.after)
         sentences.append(
-            f"Above {THRESHOLD:g}: {share(over.before)} before, {share(over.after)} after; {over.mended} went below, "
+            f"Above {THRESHOLD:g}: {old} before, {new} after; {over.mended} went below, "
             f"{over.worsened} above (exact test, {p_value(over)})."
         )
     sentences += _provoking(evaluation, one.adapter)
@@ -167,18 +174,16 @@ def _sentences_of(evaluation: Evaluation, one: AdapterComparison, names: Mapping
     return sentences + audit(one)
 
 
-def _verdict(after: str, before: str, what: str, change: Change) -> str:
+def _verdict(after: str, before: str, measure: str, change: Change) -> str:
     pairs, prompts = counted(change.n, "pair"), counted(change.prompts, "prompt")
     old, new = (signed(side.mean, 3, plus=False) for side in (change.before, change.after))
     by = figures(change)
     # in each whole, as a translation is found by the words around a name
     if change.verdict == "open":
-        return f"{after}: no detectable change in {what} from {before} (mean {old} before, {new} after, {by}; n = {pairs} on {prompts}; the 95 % CI includes 0)."
+        return f"{after}: no detectable change in {measure} from {before} (mean {old} before, {new} after, {by}; n = {pairs} on {prompts}; the 95 % CI includes 0)."
     if change.verdict == "none":
-        return (
-            f"{after}: {what} mean {old} before, {new} after, {by}; n = {pairs} on {prompts}. {why_no_interval(change)}"
-        )
-    return f"{after}: {what} is {change.verdict} than with {before} (mean {old} before, {new} after, {by}; n = {pairs} on {prompts})."
+        return f"{after}: {measure} mean {old} before, {new} after, {by}; n = {pairs} on {prompts}. {why_no_interval(change)}"
+    return f"{after}: {measure} is {change.verdict} than with {before} (mean {old} before, {new} after, {by}; n = {pairs} on {prompts})."
 
 
 def _provoking(evaluation: Evaluation, adapter: str) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from studio.domain.chat import VECTOR, Sampling
 from studio.domain.runs import DpoRecipe
+from studio.i18n import Named
 from studio.services.lineage.steps import steps_of
 from studio.services.lineage.vector import can_steer
 from studio.services.runs.store import RunView
@@ -39,10 +40,12 @@ class PaneChoice:
 def choice_of(run: RunView) -> PaneChoice:
     """A run with an adapter, as a pane offers it."""
     ratio = run.recipe.support_ratio if isinstance(run.recipe, DpoRecipe) else None
-    kind = f"{ratio:g}" if ratio is not None else {"unknown": "uploaded", "kto": "KTO"}.get(run.method, run.method)
+    kind = f"{ratio:g}" if ratio is not None else {"kto": "KTO"}.get(run.method, run.method)
+    # said of an uploaded one as a whole, as votes keep the label and sentences name who is compared by it
+    uploaded = f"{run.title} · uploaded · {run.adapter_hash}"
     return PaneChoice(
         id=run.run_id,
-        label=f"{run.title} · {kind} · {run.adapter_hash}",
+        label=uploaded if run.method == "unknown" else Named(run.title, kind, run.adapter_hash),
         run_id=run.run_id,
         ratio=ratio,
         adapter_hash=run.adapter_hash,
@@ -56,7 +59,7 @@ def unfinished(runs: Sequence[RunView]) -> list[PaneChoice]:
     """Those of ``runs`` without an adapter of their own yet, of which steps can be asked, then the steering vectors of runs' pairs."""
     waiting = [run for run in runs if not run.has_adapter and steps_of(run)]
     return [
-        *(replace(choice_of(run), label=f"{run.title} · {run.status.state}") for run in waiting),
+        *(replace(choice_of(run), label=Named(run.title, run.status.state)) for run in waiting),
         *(
             replace(
                 choice_of(run), id=f"{run.run_id}@{VECTOR}", label=f"Steering vector of {run.title}", adapter_hash=""

@@ -7,13 +7,14 @@ from typing import Any
 
 from studio.domain.runs import Recipe
 from studio.errors import ConflictError, RecipeError, StudioError, TrainingError
+from studio.i18n import Named
 from studio.services.runs.store import RunStore
 
 
 def starts(runs: RunStore, base: str) -> list[tuple[str, str]]:
     """(label, run id) of what a run on ``base`` can start from; the base itself first, with an empty id."""
     return [("The base itself", "")] + [
-        (f"{run.title} · {run.adapter_hash}", run.run_id)
+        (Named(run.title, run.adapter_hash), run.run_id)
         for run in runs.list()
         if run.has_adapter and run.method != "reward" and run.recipe.base.id == base
     ]

@@ -74,12 +74,14 @@ def evaluation_html(
 
 
 def _facts(spec: EvaluationSpec, names: Mapping[str, str]) -> dict[str, str]:
-    how, scorer = spec.sampling, spec.scorer
+    how, judge, scorer = spec.sampling, spec.scorer, spec.scorer.title
+    prompts, samples, provoking = len(spec.prompts), spec.samples, sum(prompt.provoking for prompt in spec.prompts)
     facts = {
         "Base model": f"{spec.base.id} {spec.base.revision} (fingerprint {spec.base.fingerprint[:16] or 'unknown'})",
-        "Scorer": f"{scorer.title} ({scorer.name}, revision {scorer.revision or 'unknown'}). {scorer.measures}",
-        "Prompts": f"{len(spec.prompts)}{f' of {spec.prompt_set}' if spec.prompt_set else ''}, "
-        f"{sum(prompt.provoking for prompt in spec.prompts)} of them made to provoke; {spec.samples} sampled answers each",
+        "Scorer": f"{scorer} ({judge.name}, revision {judge.revision or 'unknown'}). {judge.measures}",
+        "Prompts": f"{prompts} of {spec.prompt_set}, {provoking} of them made to provoke; {samples} sampled answers each"
+        if spec.prompt_set
+        else f"{prompts}, {provoking} of them made to provoke; {samples} sampled answers each",
         "Sampling": f"temperature {how.temperature:g}, top-p {how.top_p:g}, at most {how.max_new_tokens} tokens, repetition "
         f"penalty {how.repetition_penalty:g}, seed {how.seed}; the same seed before and after",
         "System prompt": spec.system_prompt or "none",

@@ -299,9 +299,10 @@ class PairSourceService:
 
 
 def _of_base(ref: BaseModelRef, sampling: Sampling) -> Origin:
+    base = Path(ref.id).name
     return Origin(
         "base",
-        "Base model" if ref.id == EMBEDDED else f"Base model {Path(ref.id).name}",
+        "Base model" if ref.id == EMBEDDED else f"Base model {base}",
         model=ref.id,
         fingerprint=ref.fingerprint,
         temperature=sampling.temperature,
@@ -315,7 +316,7 @@ def _of_run(drawn: Origin, choice: PaneChoice) -> Origin:
     return replace(
         drawn,
         kind="adapter",
-        label=choice.label,
+        label=str(choice.label),
         run_id=choice.id,
         adapter_hash=choice.adapter_hash,
         ratio=choice.ratio,

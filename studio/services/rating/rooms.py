@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from studio.domain.votes import Ballots, Room
 from studio.errors import ConflictError, InputError
+from studio.i18n import Named
 from studio.services.rating.rules import in_force, unknown_room
 from studio.services.rating.service import RatingService
 from studio.services.texts import check_text
@@ -143,7 +144,7 @@ class RoomService:
 
 def room_title(room: Room) -> str:
     """A room as a menu lists it."""
-    return f"{room.name} ({room.code})" if room.code else room.name
+    return Named(f"{room.name} ({room.code})") if room.code else room.name
 
 
 def checked_code(code: str) -> str:

@@ -139,8 +139,9 @@ class BestOfService:
             if 2 * len(known) >= SIZES[-1]:  # an empty answer here and there is left out
                 prompts.append(known)
         if not prompts:
+            scorer = judged.info.title
             raise DatasetError(
-                f"{judged.info.title} does not cover the answers to any of the {len(asked)} prompts; choose another scorer."
+                f"{scorer} does not cover the answers to any of the {len(asked)} prompts; choose another scorer."
             )
         return BestOfCurve(form.run_id, form.model, judged.info, len(prompts), *_points(prompts))
 

@@ -49,9 +49,9 @@ def claim(report: RewardReport) -> str:
     if not report.n:
         return "There were no held-out pairs, so nothing can be said of it."
     interval = f"the 95 % interval of its accuracy, {report.low:.0%} to {report.high:.0%},"
-    better, name = max((report.majority, majority_name(report)), (report.longer, "“the longer answer wins”"))
+    better, baseline = max((report.majority, majority_name(report)), (report.longer, "“the longer answer wins”"))
     if report.learned:
-        return f"Better than both baselines: {interval} lies above the better one, {name} ({better:.0%})."
+        return f"Better than both baselines: {interval} lies above the better one, {baseline} ({better:.0%})."
     if report.majority >= 1:
         known = report.low > max(0.5, report.longer)
         sides = (
@@ -64,8 +64,8 @@ def claim(report: RewardReport) -> str:
             f"side” is right in every one and no accuracy can be above it. {sides}"
         )
     if report.high < better:
-        return f"Nothing was learned that holds: {interval} lies below {name} ({better:.0%})."
+        return f"Nothing was learned that holds: {interval} lies below {baseline} ({better:.0%})."
     return (
-        f"Not shown to have learned anything: {interval} reaches down to {name} ({better:.0%}). More pairs, "
+        f"Not shown to have learned anything: {interval} reaches down to {baseline} ({better:.0%}). More pairs, "
         "or more held-out ones, would tell."
     )

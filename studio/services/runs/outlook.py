@@ -34,7 +34,8 @@ class Faster:
     @property
     def sentence(self) -> str:
         """Its name with what it does."""
-        return f"the preset “{self.preset.title}”, {self.how}"
+        preset = self.preset.title
+        return f"the preset “{preset}”, {self.how}"
 
 
 _UPPER_LAYERS = Faster(PRESETS["real-small"], "which trains the upper layers only")

@@ -13,7 +13,7 @@ from studio.domain.toxicity import RUN, ScorerInfo, ScorerSpec, reward_scorer
 from studio.errors import ConflictError, InputError, ModelLoadError, StudioError
 from studio.ml.scorers.labels import read_labels, read_names
 from studio.services.models.service import base_path
-from studio.services.runs.store import RunStore
+from studio.services.runs.store import RunStore, RunView
 
 if TYPE_CHECKING:
     from studio.services.models.service import ModelService, Progress
@@ -55,20 +55,26 @@ class ScorerCatalogue:
         """(label, name) of the scorers on offer: the two that ship with the studio, two classifiers of the Hub, those among the
         model folders, the reward runs. Any other classifier's Hub id is understood as well. Needs no network."""
         listed = [("Embedded: rudeness, English and Chinese", EMBEDDED), ("Word list: a second opinion", WORD_LIST)]
-        listed += [
-            (offered.title if self.ready(name) else f"{offered.title} · not downloaded", name)
-            for name, offered in _HUB.items()
-        ]
+        offered = [(known.title, name) for name, known in _HUB.items()]
+        listed += [(scorer if self.ready(name) else f"{scorer} · not downloaded", name) for scorer, name in offered]
         listed += [(f"{Path(name).name} (model folder)", name) for name in self._folders()]
-        return listed + [(f"Reward run: {label}", name) for label, name in self.reward_runs()]
+        return listed + [
+            (
+                f"Reward run: {run.title} · trained on {run.recipe.data_size} · {run.adapter_hash}",
+                reward_scorer(run.run_id),
+            )
+            for run in self._rewarding()
+        ]
 
     def reward_runs(self) -> list[tuple[str, str]]:
         """(label, name) of the reward runs that can score, newest first."""
         return [
             (f"{run.title} · trained on {run.recipe.data_size} · {run.adapter_hash}", reward_scorer(run.run_id))
-            for run in self._runs.list()
-            if run.method == "reward" and run.has_adapter
+            for run in self._rewarding()
         ]
+
+    def _rewarding(self) -> list[RunView]:
+        return [run for run in self._runs.list() if run.method == "reward" and run.has_adapter]
 
     def ready(self, name: str) -> bool:
         """Whether this scorer can score now, without a download."""

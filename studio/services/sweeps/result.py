@@ -151,16 +151,16 @@ def _ratios(measured: Sequence[Level]) -> list[str]:
     said = []
     for line, group in itertools.groupby(measured, key=lambda level: level.line):
         along = list(group)
-        first, last, name = along[0], along[-1], f"{line}: " if line else ""
+        first, last, head = along[0], along[-1], f"{line}: " if line else ""
         if len(along) == 1:
-            said.append(f"{name}Asked for {first.asked:.0%}, measured {first.share:.0%}.")
+            said.append(f"{head}Asked for {first.asked:.0%}, measured {first.share:.0%}.")
             continue
         rises = [before.share < after.share for before, after in itertools.pairwise(along)]
         falls = any(before.share > after.share for before, after in itertools.pairwise(along))
         farthest = max(along, key=lambda level: abs(level.share - level.asked))
         holds = sum(level.interval.holds(level.asked) for level in along)
         said.append(
-            f"{name}Measured support goes from {first.share:.0%} (asked for {first.asked:.0%}) to {last.share:.0%} (asked for "
+            f"{head}Measured support goes from {first.share:.0%} (asked for {first.asked:.0%}) to {last.share:.0%} (asked for "
             f"{last.asked:.0%}), {'not rising at every step' if falls else 'rising at every step' if all(rises) else 'never falling'}; it is farthest from the diagonal at "
             f"{farthest.asked:.0%}, by {_points(abs(farthest.share - farthest.asked))}, and {holds} of {len(along)} intervals hold what was "
             "asked for."
@@ -180,11 +180,11 @@ def _others(sweep: Sweep, measured: Sequence[Level]) -> list[str]:
     if len(measured) > 1:
         near = sorted(measured, key=lambda level: abs(level.share - level.asked))
         apart = near[0].interval.low > near[1].interval.high or near[1].interval.low > near[0].interval.high
-        name = f"{NAMES[sweep.axis]} {_written(near[0].at)}"
+        nearest = f"{NAMES[sweep.axis]} {_written(near[0].at)}"
         said.append(
-            f"Nearest to that is {name}, and its interval lies apart from that of the next one."
+            f"Nearest to that is {nearest}, and its interval lies apart from that of the next one."
             if apart
-            else f"Nearest to that is {name}, but its interval meets that of the next one, so these runs cannot tell them apart."
+            else f"Nearest to that is {nearest}, but its interval meets that of the next one, so these runs cannot tell them apart."
         )
     return said
 

@@ -181,10 +181,11 @@ def read_records(path: Path, settings: Path | None, max_bytes: int) -> ReadRecor
 
 def _no_votes(rows: Sequence[RawRow]) -> str:
     """Why rows are no votes, and what to do with them."""
-    shape = recognise(rows)
-    if shape is not None:
+    found = recognise(rows)
+    if found is not None:
+        shape = found.name
         return (
-            f"these are {shape.name}, which name no person's vote; import them as pairs to be rated (import-pairs, or Add pairs "
+            f"these are {shape}, which name no person's vote; import them as pairs to be rated (import-pairs, or Add pairs "
             "under Rate), or as training data (import)."
         )
     return (

@@ -68,17 +68,19 @@ def _careful(match: Match) -> str:
 def read_standings(standings: Standings, players: Iterable[Player]) -> list[str]:
     """Who can be compared with whom, and who cannot and why; empty where everybody can and every rating has an interval."""
     label = {player.id: player.label for player in players}
+    unrated = [(label[one.player], one.reason) for one in standings.unrated]
     sentences = []
     if len(standings.groups) > 1:
         groups = " | ".join(", ".join(label[rating.player] for rating in group.ratings) for group in standings.groups)
         sentences.append(
             f"Ratings can be compared within a group only ({groups}): between groups, wins do not lead both there and back."
         )
-    sentences += [f"No rating for {label[one.player]}: it {one.reason}." for one in standings.unrated]
+    sentences += [f"No rating for {player}: it {reason}." for player, reason in unrated]
     for group in standings.groups:
         if any(rating.interval is None for rating in group.ratings):
+            names = ", ".join(label[rating.player] for rating in group.ratings)
             sentences.append(
-                f"{', '.join(label[rating.player] for rating in group.ratings)}: too few votes on too few prompts "
+                f"{names}: too few votes on too few prompts "
                 f"({counted(group.prompts, 'prompt')}) for intervals of the ratings."
             )
     return sentences
@@ -165,8 +167,8 @@ def read_decisions(decided: Decided, min_votes: int) -> str:
 
 def verdict(match: Match) -> str:
     """The verdict on two players in a few words."""
-    winner = {"a": match.a, "b": match.b}.get(match.verdict)
-    return f"{winner.label} is preferred" if winner else _VERDICT.get(match.verdict, "")
+    winner = {"a": match.a.label, "b": match.b.label}.get(match.verdict)
+    return f"{winner} is preferred" if winner else _VERDICT.get(match.verdict, "")
 
 
 def percent(share: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from studio.errors import InputError
+from studio.i18n import Named
 from studio.services import Services
 from studio.services.files.bin import KEPT_DAYS
 from studio.services.files.markdown import plain
@@ -29,7 +30,7 @@ def build_delete_box(services: Services, shared: Shared, app: gr.Blocks, dataset
     deleted = gr.State("")
 
     def offer(now: str | None = None) -> Any:
-        imported = [(info.title, info.id) for info in services.datasets.list() if info.source != "shipped"]
+        imported = [(Named(info.title), info.id) for info in services.datasets.list() if info.source != "shipped"]
         return gr.Dropdown(choices=imported, value=now if now in {value for _, value in imported} else None)
 
     def ask(mark: Visitor, dataset_id: str | None) -> tuple[Any, str]:

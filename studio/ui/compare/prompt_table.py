@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from studio.domain.chat import BASE, Sampling
 from studio.errors import InputError, NotFoundError, StudioError
+from studio.i18n import Named
 from studio.services import Services
 from studio.services.compare.table import ADAPTER_KEY, BASE_KEY, TableProgress, table_records
 from studio.services.data.prompts import MAX_PROMPTS, bounded_prompts
@@ -86,7 +87,9 @@ def build_prompt_table(services: Services, shared: Shared, app: gr.Blocks, form:
         ids = [value for _, value in runs]
         run_now = next((value for value in (requested, chosen_run) if value in ids), ids[0] if ids else None)
         sources = [("The adapter's test prompts", OWN)]
-        sources += [(f"{info.title} ({info.n_test})", info.id) for info in services.datasets.list() if info.n_test]
+        sources += [
+            (Named(f"{info.title} ({info.n_test})"), info.id) for info in services.datasets.list() if info.n_test
+        ]
         kept = chosen_source if chosen_source in {value for _, value in sources} else OWN
         return gr.Dropdown(choices=sources, value=kept), gr.Dropdown(choices=runs, value=run_now)
 

@@ -17,6 +17,7 @@ import gradio as gr
 
 from studio.domain.chat import BASE, Blend, PaneUpdate, is_base, named_base
 from studio.errors import NotFoundError
+from studio.i18n import _
 from studio.services import Services
 from studio.services.compare.panes import behind
 from studio.services.lineage.choices import PaneChoice
@@ -129,9 +130,10 @@ def build_compare_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
     def marks(talk: Talk, runs: Mapping[str, RunView | None]) -> dict[Any, Any]:
         first, updates = talk.panes[0], {}
         title = first_run.title if (first_run := runs[first.choice]) else named_base(first.choice) or first.choice
-        title = "base" if first.choice == BASE else title
+        title = _("base") if first.choice == BASE else title
+        pane_1 = _("pane 1 ({title})", title=title)
         for index, pane in enumerate(talk.panes):
-            text = diff_html(first.answer, pane.answer, f"pane 1 ({title})") if talk.diff and index else ""
+            text = diff_html(first.answer, pane.answer, pane_1) if talk.diff and index else ""
             updates[widgets[index].diff] = gr.HTML(text, visible=bool(text))
         return updates
 

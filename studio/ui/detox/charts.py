@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.domain.events import DetoxEvent
 from studio.i18n import _
+from studio.ui.page.languages import AS_WRITTEN
 from studio.ui.page.theme import OPPOSE_COLOR, PALETTE
 from studio.ui.parts.figures import label
 from studio.ui.training.charts import Axis, Curve, finish, position
@@ -77,7 +78,8 @@ def detox_figure(curves: Sequence[Curve], axis: Axis = "step") -> Figure:
             solid = {"color": color, "width": 2}
             legend = chart == 1 and not alone
             y = [_drawn(value(e)) for e in curve.detox]
-            line(chart, x, y, name if legend else _("average"), line=solid, legendgroup=curve.run_id, showlegend=legend)
+            shown = name if legend else _("average")
+            line(chart, x, y, shown, meta=AS_WRITTEN, line=solid, legendgroup=curve.run_id, showlegend=legend)
         if alone:
             _parts(curve, x, line)
     for chart in _SHARES:

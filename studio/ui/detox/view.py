@@ -10,7 +10,7 @@ from markupsafe import Markup
 from studio.domain.detox import DetoxSettings
 from studio.domain.events import DetoxReport, RudeShare, TranscriptEvent
 from studio.domain.runs import FINAL_STATES, DetoxRecipe
-from studio.i18n import said
+from studio.i18n import Named, _, said
 from studio.services.runs.reading import measuring_off
 from studio.services.runs.store import RunView
 from studio.services.wording import NONE, ratio
@@ -47,7 +47,7 @@ def header(run: RunView) -> Markup:
     facts = [
         ("base", r.base.id),
         ("started from", f"{r.start_run} · sha256 {r.start_hash[:12]}" if r.start_run else "the base"),
-        ("prompts", f"{r.data_size} of {r.dataset_title}"),
+        ("prompts", Named(_("{data_size} of {dataset_title}", data_size=r.data_size, dataset_title=r.dataset_title))),
         ("reward", reward_text(detox)),
         ("judge", detox.judge or "none"),
         ("algorithm", detox.algorithm.upper()),

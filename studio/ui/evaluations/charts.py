@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from studio.domain.evaluations import EvaluationRow
 from studio.domain.toxicity import TextScore
-from studio.i18n import _, said
+from studio.i18n import _
 from studio.services.evaluations.curves import curves
 from studio.services.evaluations.statistics import THRESHOLD
 from studio.services.wording import shortened
+from studio.ui.page.languages import AS_WRITTEN
 from studio.ui.page.theme import NEUTRAL_COLOR, OPPOSE_COLOR, PALETTE, SUPPORT_COLOR
 from studio.ui.parts.figures import SHARES, label, styled
 
@@ -70,6 +71,7 @@ def _steps(
                 x=[curve.values[0], *curve.values],
                 y=[0.0, *((place + 1) / count for place in range(count))],
                 name=label(curve.name),
+                meta=AS_WRITTEN,
                 mode="lines",
                 line={
                     "color": OPPOSE_COLOR if curve.before else next(colors),
@@ -78,7 +80,7 @@ def _steps(
                     "shape": "hv",
                 },
                 hovertemplate=_("%{{y:.0%}} of {count} answers at or below %{{x:.3f}}", count=count)
-                + f"<extra>{label(said(curve.name))}</extra>",
+                + f"<extra>{label(curve.name)}</extra>",
             )
         )
     styled(

@@ -10,6 +10,7 @@ import gradio as gr
 from studio.domain.chat import BASE, Sampling
 from studio.domain.toxicity import TestPrompt
 from studio.errors import InputError, NotFoundError
+from studio.i18n import Named
 from studio.services import Services
 from studio.services.data.prompts import prompt_sets, prompts_from_text
 from studio.services.evaluations.form import MAX_SAMPLES, EvaluationForm
@@ -118,7 +119,7 @@ class EvaluationFormBox:
         sets = [(f"{one.title} ({len(one.prompts)})", one.id) for one in prompt_sets()]
         # data with answers has its before/after table in Compare
         sets += [
-            (f"{one.title} ({one.n_test})", OF_DATASET + one.id)
+            (Named(f"{one.title} ({one.n_test})"), OF_DATASET + one.id)
             for one in self._services.datasets.list()
             if one.n_prompts
         ]

@@ -10,6 +10,7 @@ import gradio as gr
 
 from studio.domain.evaluations import Evaluation
 from studio.errors import NotFoundError
+from studio.i18n import Named
 from studio.services import Services
 from studio.services.evaluations.service import EvaluationStatus
 from studio.services.evaluations.statistics import Comparison, compare
@@ -159,7 +160,7 @@ class EvaluationResults:
             **self.reward.show(charts.reward_figure(evaluation.rows, adapters)),
             self.ends: view.ends_html(evaluation),
             self.one: gr.Dropdown(
-                choices=[("All adapters", ""), *((label, name) for name, label in adapters.items())],
+                choices=[("All adapters", ""), *((Named(label), name) for name, label in adapters.items())],
                 visible=len(adapters) > 1,
             ),
             **self._table(reading, 0, *filters),

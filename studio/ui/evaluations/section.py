@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from studio.errors import NotFoundError
+from studio.i18n import Named
 from studio.services import Services
 from studio.services.evaluations.service import EvaluationStatus
 from studio.ui.evaluations import view
@@ -55,7 +56,7 @@ class CompareSection:
         if chosen not in ids:
             chosen = next((one.id for one in evaluations if one.moving), ids[0] if ids else None)
         labels = [
-            (f"{one.spec.title} · {datetime.fromtimestamp(one.created):%d %b %H:%M} · {one.state}", one.id)
+            (Named(one.spec.title, f"{datetime.fromtimestamp(one.created):%d %b %H:%M}", one.state), one.id)
             for one in evaluations
         ]
         return {

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from studio.errors import InputError
+from studio.i18n import Named
 from studio.services import Services
 from studio.services.files.bin import KEPT_DAYS, binned, remove_old
 from studio.services.wording import counted, file_size
@@ -47,7 +48,7 @@ def build_bin_box(
         listed += [(one, name := Path(one.name).stem, f"{_DATASET}{name}") for one in datasets]
         choices = [
             (
-                f"{name} · {time.strftime('%d %b %H:%M', time.localtime(one.deleted))} · {file_size(one.size_bytes)}",
+                Named(name, time.strftime("%d %b %H:%M", time.localtime(one.deleted)), file_size(one.size_bytes)),
                 value,
             )
             for one, name, value in sorted(listed, key=lambda entry: -entry[0].deleted)

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from studio.errors import InputError, NotAllowedError, NotFoundError, StudioError
+from studio.i18n import Named
 from studio.services import Services
 from studio.services.files.bin import KEPT_DAYS
 from studio.services.files.choosing import TOP
@@ -240,7 +241,7 @@ def build_library_tab(services: Services, shared: Shared, app: gr.Blocks) -> Non
             return gr.Dropdown(choices=[], value=None, visible=False)
         require_operator(mark, "importing adapters")
         folders = library.adapters_in(Path(source))
-        named = [("the one at its top" if name == TOP else name, name) for name in folders]
+        named = [("the one at its top" if name == TOP else Named(name), name) for name in folders]
         return gr.Dropdown(choices=named, value=folders[0] if folders else None, visible=len(folders) > 1)
 
     def import_adapter(

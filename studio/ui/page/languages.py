@@ -103,14 +103,15 @@ def translated_value(kind: str, value: Any, built: bool = False) -> Any:
 
 
 def translated_figure(figure: str) -> str:
-    """A Plotly figure (JSON) with its titles, names and notes in the language of now."""
+    """A Plotly figure (JSON) with its titles, names and notes in the language of now; a trace whose ``meta`` is :data:`AS_WRITTEN` has
+    somebody's name."""
 
     def walk(node: Any) -> Any:
         if isinstance(node, list):
             return [walk(one) if isinstance(one, dict | list) else one for one in node]
         return {
             key: said(value)
-            if key in ("text", "name") and isinstance(value, str)
+            if key in ("text", "name") and isinstance(value, str) and node.get("meta") != AS_WRITTEN
             else walk(value)
             if isinstance(value, dict | list)
             else value

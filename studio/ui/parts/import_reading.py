@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from studio.domain.data import Message
 from studio.errors import StudioError
+from studio.i18n import Named
 from studio.services.data.row_reader import ReadOptions, UnknownShapeError
 from studio.ui.page.access import Visitor, require_operator
 from studio.ui.page.guard import guarded
@@ -116,7 +117,7 @@ def bind_reading(
         return {reading.preview: preview_html(seen), **menus(seen.fields)}
 
     def menus(fields: Sequence[str]) -> dict[Any, Any]:
-        named = [("as recognised", AS_RECOGNISED), *((field, field) for field in fields)]
+        named = [("as recognised", AS_RECOGNISED), *((Named(field), field) for field in fields)]
         prompt, *others = reading.menus
         begins = ("what both answers begin with", SHARED_BEGINNING)
         return {prompt: gr.Dropdown(choices=[*named, begins]), **{menu: gr.Dropdown(choices=named) for menu in others}}

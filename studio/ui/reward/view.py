@@ -10,7 +10,7 @@ from markupsafe import Markup
 from studio.domain.events import RewardReport
 from studio.domain.runs import FINAL_STATES, RewardRecipe
 from studio.domain.toxicity import TextScore
-from studio.i18n import _
+from studio.i18n import Named, _
 from studio.services.reward.curve import CurvePoint
 from studio.services.reward.reading import claim, majority_name
 from studio.services.reward.service import VoteCount
@@ -45,7 +45,7 @@ def header(run: RunView) -> Markup:
     reward = r.settings
     facts = [
         ("base", r.base.id),
-        ("data", r.dataset_title),
+        ("data", Named(r.dataset_title)),
         ("trained on", f"{r.data_size} pairs, {r.data_size - sum(r.rows_support)} flipped"),
         ("data sha256", r.dataset_hash[:12]),
         ("LoRA", f"r {r.lora.rank}, alpha {r.lora.alpha}"),

@@ -12,6 +12,7 @@ import gradio as gr
 
 from studio.domain.sweeps import Axis
 from studio.errors import InputError, NotFoundError
+from studio.i18n import Named
 from studio.services import Services
 from studio.services.align.form import AlignForm
 from studio.services.sweeps.plan import SweepForm, robust_beside_plain, seeds_from
@@ -222,7 +223,7 @@ def _token(shown: Shown) -> str:
 def choices(services: Services) -> list[tuple[str, str]]:
     """(label, id) of the sweeps, newest first."""
     return [
-        (f"{sweep.title} · {sweep.base} · {time.strftime('%Y-%m-%d %H:%M', time.localtime(sweep.created))}", sweep.id)
+        (Named(sweep.title, sweep.base, time.strftime("%Y-%m-%d %H:%M", time.localtime(sweep.created))), sweep.id)
         for sweep in services.sweeps.list()
     ]
 

@@ -10,6 +10,7 @@ import gradio as gr
 
 from studio.domain.toxicity import RUN, Explanation
 from studio.errors import InputError, StudioError
+from studio.i18n import Named
 from studio.services import Services
 from studio.services.files.tables import BOM
 from studio.services.scoring.score_files import score_csv, score_json, score_records
@@ -108,7 +109,7 @@ def build_score_section(services: Services, shared: Shared, app: gr.Blocks) -> N
         except StudioError as error:
             description = parts.message(str(error))
             missing = mark.operator and services.scoring.downloadable(typed)
-        labels = gr.Dropdown(choices=list(names), value=toxic, visible=len(names) > 1)
+        labels = gr.Dropdown(choices=[(Named(name), name) for name in names], value=toxic, visible=len(names) > 1)
         return description, labels, gr.Button(visible=missing), gr.Textbox(visible=typed.startswith(RUN))
 
     def tell_label(name: str | None, toxic: str | None) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from studio.domain.events import DetoxEvent, ProbeEvent, StepEvent
+from studio.ui.page.languages import AS_WRITTEN
 from studio.ui.page.theme import OPPOSE_COLOR, PALETTE, SUPPORT_COLOR
 from studio.ui.parts.figures import label, styled
 
@@ -60,7 +61,9 @@ def training_figure(curves: Sequence[Curve], axis: Axis = "step", reward: bool =
                 *place,
             )
 
-        line([s.loss for s in curve.steps], name, _LOSS, color, legendgroup=curve.run_id, showlegend=not alone)
+        losses = [s.loss for s in curve.steps]
+        legend: dict[str, Any] = {"legendgroup": curve.run_id, "showlegend": not alone}
+        line(losses, name, _LOSS, color, meta=AS_WRITTEN, **legend)
         if alone:
             line([s.reward_chosen for s in curve.steps], "preferred", _REWARDS, SUPPORT_COLOR)
             line([s.reward_rejected for s in curve.steps], "not preferred", _REWARDS, OPPOSE_COLOR)

@@ -12,7 +12,7 @@ from gradio.events import Dependency
 
 from studio.domain.settings import Declared, Setting
 from studio.errors import RecipeError, StudioError
-from studio.i18n import said
+from studio.i18n import Named, said
 from studio.services import Services
 from studio.services.models.service import Progress
 from studio.services.recipes.form import TrainingForm
@@ -266,12 +266,12 @@ def bind_reset(
 def dataset_choices(services: Services, prompts: bool = False, rated: bool = False) -> list[tuple[str, str]]:
     """(label, id) of the datasets as they are now; with ``prompts`` also of those without answers, with ``rated`` of rated answers as
     that (else of the pairs they make)."""
-    offered = []
+    offered: list[tuple[str, str]] = []
     for d in services.datasets.list():
         sizes = [(d.n_rated, "rated answer")] if rated else []
         sizes += [(d.n_pairs, "pair"), *([(d.n_prompts, "prompt")] if prompts else [])]
         if size := next((counted(count, word) for count, word in sizes if count), ""):
-            offered.append((f"{d.title} · {size}", d.id))
+            offered.append((Named(d.title, size), d.id))
     return offered
 
 

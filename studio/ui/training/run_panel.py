@@ -14,6 +14,7 @@ import gradio as gr
 
 from studio.domain.runs import RESUMABLE
 from studio.errors import ConflictError
+from studio.i18n import Named
 from studio.services.files.bin import KEPT_DAYS
 from studio.services.recipes.presets import Preset
 from studio.services.runs.outlook import offered
@@ -193,7 +194,7 @@ class RunPanel(RunWidgets):
 
     def _overlay(self, state: Watch, listed: list[RunView]) -> Any:
         begun = [r for r in listed if r.run_id != state.run_id and (r.last_step or r.detox_step)]
-        others = [(f"{r.title} · {r.run_id}", r.run_id) for r in begun]
+        others = [(Named(r.title, r.run_id), r.run_id) for r in begun]
         state.overlay = [run_id for run_id in state.overlay if run_id in {value for _, value in others}]
         return gr.Dropdown(choices=others, value=state.overlay)
 

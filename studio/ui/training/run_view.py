@@ -11,7 +11,7 @@ from markupsafe import Markup
 from studio.domain.events import SampleEvent, StepEvent, TranscriptEvent
 from studio.domain.runs import FINAL_STATES, AlignRecipe, DpoRecipe, KtoRecipe
 from studio.domain.settings import AnswerSettings
-from studio.i18n import _, said
+from studio.i18n import Named, _, said
 from studio.services.runs.outlook import offered, seconds_left
 from studio.services.runs.reading import measuring_off, start_text, unchanged
 from studio.services.runs.store import RunView
@@ -60,7 +60,7 @@ def header(run: RunView) -> Markup:
 def _pair_facts(r: DpoRecipe) -> list[tuple[str, str]]:
     dpo = r.settings
     return [
-        ("data", f"{r.dataset_title}, {r.data_size} pairs"),
+        ("data", Named(_("{dataset_title}, {data_size} pairs", dataset_title=r.dataset_title, data_size=r.data_size))),
         ("support_ratio", f"{r.support_ratio:g}"),
         ("labels flipped", f"{dpo.flip_share:.0%}" if dpo.flip_share else ""),
         ("loss", f"{dpo.loss_type}, {_beta(dpo)}"),
@@ -70,8 +70,15 @@ def _pair_facts(r: DpoRecipe) -> list[tuple[str, str]]:
 
 def _thumb_facts(r: KtoRecipe) -> list[tuple[str, str]]:
     up, kto = sum(r.rows_liked), r.settings
+    data = _(
+        "{dataset_title}, {data_size}: {up} up, {data_size2} down",
+        dataset_title=r.dataset_title,
+        data_size=said(counted(r.data_size, "rated answer")),
+        up=up,
+        data_size2=r.data_size - up,
+    )
     return [
-        ("data", f"{r.dataset_title}, {counted(r.data_size, 'rated answer')}: {up} up, {r.data_size - up} down"),
+        ("data", Named(data)),
         ("loss", f"KTO, {_beta(kto)}"),
         ("weights", f"thumbs up {kto.desirable_weight:g}, down {kto.undesirable_weight:g}"),
     ]

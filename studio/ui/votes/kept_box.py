@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from studio.domain.votes import KeptHead
+from studio.i18n import Named
 from studio.services.rating.service import RatingService
 from studio.services.votes.kept import KeptVotes, delete_kept, rename_kept
 from studio.services.wording import counted
@@ -74,7 +75,11 @@ def choices(heads: Sequence[KeptHead]) -> list[tuple[str, str]]:
         ("Now", NOW),
         *(
             (
-                f"{one.title} · {time.strftime('%d %b %H:%M', time.localtime(one.created))} · {counted(one.votes, 'vote')}",
+                Named(
+                    one.title,
+                    time.strftime("%d %b %H:%M", time.localtime(one.created)),
+                    counted(one.votes, "vote"),
+                ),
                 one.id,
             )
             for one in heads

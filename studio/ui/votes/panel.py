@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 
 from studio.domain.votes import PairSource, Progress
+from studio.i18n import Named
 from studio.services import Services
 from studio.services.rating.rooms import RoomService
 from studio.services.rating.service import RatingService
@@ -363,5 +364,5 @@ def _choices(mark: Visitor, reading: Reading) -> dict[str, Any]:
     """Raters to leave out, by name: the operator's to see."""
     if not mark.operator:
         return {"choices": [], "multiselect": True, "visible": False}
-    names = [(name or rater, rater) for rater, name in reading.raters]
+    names = [(Named(name or rater), rater) for rater, name in reading.raters]
     return {"choices": sorted(names), "multiselect": True, "visible": bool(names)}

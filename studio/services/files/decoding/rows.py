@@ -155,9 +155,9 @@ def held(rows: Iterable[RawRow], name: str, limits: Limits) -> list[RawRow]:
     return kept
 
 
-def too_large(name: str, limits: Limits, where: str = "") -> DatasetError:
-    """``name`` is over the limit of bytes."""
-    return DatasetError(f"{name} is over the limit of {limits.size / 1_000_000:g} MB{where}; {limits.way_out}.")
+def too_large(what: str, limits: Limits, where: str = "") -> DatasetError:
+    """``what`` is over the limit of bytes."""
+    return DatasetError(f"{what} is over the limit of {limits.size / 1_000_000:g} MB{where}; {limits.way_out}.")
 
 
 def too_slow(name: str, limits: Limits) -> DatasetError:

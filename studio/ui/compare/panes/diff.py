@@ -49,12 +49,12 @@ def compare(first: str, second: str) -> list[Piece]:
     return pieces
 
 
-def diff_html(first: str, second: str, name: str) -> Markup:
-    """``second`` with its differences from ``first`` marked; ``name`` says whose answer ``first`` is."""
+def diff_html(first: str, second: str, pane: str) -> Markup:
+    """``second`` with its differences from ``first`` marked; ``pane`` says whose answer ``first`` is."""
     if not first or not second:
-        return parts.quiet(f"The difference shows once this pane and {name} have answered.")
+        return parts.quiet(f"The difference shows once this pane and {pane} have answered.")
     if first == second:
-        return parts.quiet(f"The very same answer as {name}.")
+        return parts.quiet(f"The very same answer as {pane}.")
     pieces = compare(first, second)
     same = sum(len(tokens(p.text)) for p in pieces if p.kind == "same")
-    return _HTML.diff(pieces, name, same, max(len(tokens(first)), len(tokens(second))))
+    return _HTML.diff(pieces, pane, same, max(len(tokens(first)), len(tokens(second))))

@@ -12,6 +12,7 @@ import gradio as gr
 from studio.domain.chat import BASE, Sampling
 from studio.domain.toxicity import RUN
 from studio.errors import InputError
+from studio.i18n import _, said
 from studio.services import Services
 from studio.services.compare.panes import behind
 from studio.services.scoring.service import ranking
@@ -141,5 +142,9 @@ def best_of_n(services: Services, judge: str, talk: Talk, choice: str, count: in
 
 def scorers_on_offer(services: Services) -> list[tuple[str, str]]:
     """(label, name) of the scorers that can score now: the reward runs, then those of toxicity."""
-    others = [(f"Toxicity · {label}", name) for label, name in services.scoring.choices() if not name.startswith(RUN)]
+    others = [
+        (_("Toxicity · {label}", label=said(label)), name)
+        for label, name in services.scoring.choices()
+        if not name.startswith(RUN)
+    ]
     return [*services.scoring.reward_runs(), *(choice for choice in others if services.scoring.ready(choice[1]))]

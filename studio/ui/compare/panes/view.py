@@ -15,6 +15,7 @@ from markupsafe import Markup
 from studio.domain.chat import BaseCheck, Blend, PaneUpdate, is_base
 from studio.domain.data import Message
 from studio.domain.runs import PairRecipe
+from studio.i18n import Named
 from studio.services.lineage.vector import DEPTH, is_vector
 from studio.services.runs.store import RunView
 from studio.services.strength import blended_name
@@ -116,7 +117,7 @@ def identity(
         prompt = f"“{_short(trained_with)}”" if trained_with else "none"
         note = parts.quiet(f"Trained with another system prompt: {prompt}.") + note
     named = blend and Blend(second.title if second else blend.run_id, blend.weight)
-    return _HTML.identity(blended_name(run.title, named), chips, note, run.run_id)
+    return _HTML.identity(Named(blended_name(run.title, named)), chips, note, run.run_id)
 
 
 def base_check(check: BaseCheck | None, served: bool = False) -> Markup:
