@@ -42,10 +42,18 @@ NAMES = frozenset((
     "base_name", "base_path", "dataset_id", "dataset_title", "file", "folder", "id", "model", "model_id", "name", "names", "parent", "path",
     "prompt_set", "repo", "run_id", "source", "source_id", "start_run", "stem", "title", "toxic", "twice",
 ))  # fmt: skip
-#: Fields of who is compared, with what the program itself calls somebody there; all else in them is such a name, too.
-SIDES = dict.fromkeys(("after", "before"), frozenset(("the base",))) | dict.fromkeys(
-    ("a", "b", "loser", "player", "winner"),
-    frozenset(("Base model", "Base model {base}", "{title} · uploaded · {adapter_hash}")),
+#: Titles that the program gives where nobody does.
+_TITLES = frozenset((
+    "Detox: {source}", "Reward: {title}", "Votes", "Votes, {time}, {decided} pair{len}", "two samples of {names}",
+))  # fmt: skip
+#: Of fields that hold names, those in which the program's own words may stand, and which.
+OWN = (
+    dict.fromkeys(("dataset_title", "source", "title"), _TITLES)
+    | dict.fromkeys(("after", "before"), frozenset(("the base",)))
+    | dict.fromkeys(
+        ("a", "b", "loser", "player", "winner"),
+        frozenset(("Base model", "Base model {base}", "{title} · uploaded · {adapter_hash}")),
+    )
 )
 #: What some fields look like: it tells where a name beside them ends.
 _LOOKS = {"measure": r"\w+", "prompts": r"[\d,]+(?: \w+)*?"}
@@ -107,7 +115,7 @@ def filled(text: str, fields: Mapping[str, Any]) -> str:
 
 
 class Named(str):
-    """A text that begins with a name that people gave, with facts behind it, as a menu lists a run: :func:`said` leaves the name."""
+    """A text that begins with a name, with facts behind it, as a menu lists a run: :func:`said` leaves a name that people gave."""
 
     name: str
     facts: tuple[str, ...]
@@ -127,7 +135,8 @@ def said(text: str) -> str:
     if language() == ENGLISH or not text or len(text) > _LONGEST:
         return text
     if isinstance(text, Named):
-        return _FACTS.join((text.name, *map(said, text.facts)))
+        name = _catalogue(language()).whole(text.name, _TITLES) or text.name
+        return _FACTS.join((name, *map(said, text.facts)))
     return _said(language(), text)
 
 
@@ -164,7 +173,7 @@ def _kind(field: str) -> str:
 
 
 def _is_name(field: str) -> bool:
-    return _kind(field) in NAMES or _kind(field) in SIDES
+    return _kind(field) in NAMES or _kind(field) in OWN
 
 
 def _fitting(field: str, letters: int) -> str:
@@ -245,9 +254,9 @@ class Catalogue:
         """What stands in a field, in this language."""
         if not _is_name(name):
             return _said(self.code, value)
-        own = SIDES.get(_kind(name))
-        if own and (side := self.whole(value, own)) is not None:
-            return side
+        own = OWN.get(_kind(name))
+        if own and (words := self.whole(value, own)) is not None:
+            return words
         # before a name that begins a message there may be sentences
         *before, name = _sentences(value) or [""]
         return _joined([self.whole(part) or part for part in before]) + name

@@ -19,7 +19,7 @@ import pytest
 from studio.config import Settings
 from studio.domain.votes import Origin
 from studio.errors import DatasetError, InputError
-from studio.i18n import NAMES, SIDES, _, said, speaking
+from studio.i18n import NAMES, OWN, Named, _, said, speaking
 from studio.services.data.datasets import DatasetInfo
 from studio.services.evaluations.reading import footing, headline
 from studio.services.evaluations.statistics import compare
@@ -222,15 +222,25 @@ def test_what_the_program_says_beside_a_name_is_translated(code: str) -> None:
         assert said("There is no run x.") + said("Stopped.") == said("There is no run x. Stopped.")
 
 
-def test_no_field_of_a_name_is_filled_with_words_of_ours() -> None:
-    """A message's fields are called as code calls what it fills in: one of these lists holds each that is for a name."""
+@in_chinese
+def test_a_title_that_the_program_gave_is_translated(code: str) -> None:
+    with speaking(code):
+        detox, votes = said("Detox: X"), said("Votes, 2026-11-30, 5 pairs")
+        assert CHINESE.search(detox)
+        assert CHINESE.search(votes)
+        assert said(Named("Detox: X", "running")) == f"{detox} · {said('running')}"
+        assert said(Named(votes, "5 pairs")) == f"{votes} · {said('5 pairs')}"
+        assert votes in said(without_answers("Votes, 2026-11-30, 5 pairs"))
+
+
+def test_the_lists_of_names_hold_what_messages_have() -> None:
     fields = {
         name for message, _, _ in found() if "%{" not in message for _, name, *_ in Formatter().parse(message) if name
     }
     known = {field.rstrip("0123456789") for field in fields}
-    assert known >= NAMES | set(SIDES)
+    assert known >= NAMES | set(OWN)
     messages = {message for message, _, _ in found()}
-    assert messages >= frozenset().union(*SIDES.values()) - {"the base", "Base model"}
+    assert messages >= frozenset().union(*OWN.values()) - {"the base", "Base model"}
 
 
 @in_chinese
