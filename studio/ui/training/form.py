@@ -233,7 +233,7 @@ class StartWidgets:
 def build_start(label: str, prefix: str = "") -> StartWidgets:
     """Draw them; ``prefix`` begins their ids."""
     length = build_outlook(f"{prefix}outlook")
-    with gr.Row(equal_height=True):
+    with gr.Row(equal_height=True, elem_classes="starts"):
         train = gr.Button(label, variant="primary", size="lg", scale=3, elem_id=f"{prefix}train")
         return StartWidgets(length, train, build_reset(f"{prefix}reset"))
 
