@@ -31,10 +31,7 @@ from studio.ui.training.long_rows import bind_long_rows
 
 #: What the right column shows: the data while it is being chosen, the run once it is started.
 _OPEN = "() => ({__type__: 'update', open: true})"
-_CLOSE = """() => {
-    window.scrollTo({top: 0});
-    return {__type__: "update", open: false};
-}"""
+_CLOSE = "() => ({__type__: 'update', open: false})"
 
 
 def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:

@@ -29,6 +29,13 @@ from studio.ui.training.watch import Watch
 ANY_BASE = "Or type a Hub id, folder or GGUF file above."
 #: Settings side by side in a row.
 _A_ROW = 3
+#: Brings what has this id into sight where less than the whole is seen, once what has just opened or closed is drawn.
+_SHOW = """async () => {
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    const place = document.getElementById("%s");
+    const {top, bottom} = place.getBoundingClientRect();
+    if (top < 0 || bottom > innerHeight) place.scrollIntoView();
+}"""
 
 
 class SettingWidgets:
@@ -196,8 +203,8 @@ def bind_start(
     form: Sequence[Any],
     start: Callable[[Sequence[Any], Progress], str],
 ) -> Dependency:
-    """Have ``button`` start a run and open it on ``panel``. ``start`` makes a run of the values of ``form`` and tells how far a
-    download is; it gives the run's id."""
+    """Have ``button`` start a run and open it on ``panel``, which is scrolled to where it is out of sight. ``start`` makes a run of the
+    values of ``form`` and tells how far a download is; it gives the run's id."""
 
     def press(
         mark: Visitor,
@@ -218,6 +225,7 @@ def bind_start(
         show_progress_on=panel.head,
         **PRIVATE,
     )
+    pressed.success(None, None, None, js=_SHOW % panel.head.elem_id, **PRIVATE)
     return pressed
 
 
