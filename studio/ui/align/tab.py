@@ -70,7 +70,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         rated = bool(data.rated)
         n = len(data.rated or data.pairs)
         info = (
-            "Stance to teach: 0 against, 1 for."
+            "Stance: 0 against, 1 for."
             if data.kind == "sides"
             else "Share of the pairs kept as labelled; the rest are flipped."
         )

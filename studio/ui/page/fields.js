@@ -106,7 +106,7 @@
     }
 
     new MutationObserver((changes) => {
-        // a preset or Reset to defaults put another value there
+        // a preset or Reset put another value there
         for (const [box, value] of refused) if (content(box) !== value) quiet(box);
         for (const { addedNodes } of changes) {
             for (const node of addedNodes) {

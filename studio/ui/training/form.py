@@ -187,7 +187,9 @@ def bind_outlook(
 
     def look(*values: Any) -> str:
         try:
-            return " ".join(ask(*values).sentences())
+            outlook = ask(*values)
+            sentences = said(" ".join(outlook.sentences()))
+            return f'<span title="{said(outlook.basis)}">{sentences}</span>' if outlook.basis else sentences
         except StudioError as error:
             return f"⚠️ {said(str(error))}"
 
@@ -248,7 +250,7 @@ def build_start(label: str, prefix: str = "") -> StartWidgets:
 
 def build_reset(elem_id: str) -> gr.Button:
     """Draw the button that puts a form back to what it began with."""
-    return gr.Button("Reset to defaults", size="sm", scale=0, min_width=150, elem_id=elem_id)
+    return gr.Button("Reset", size="sm", scale=0, min_width=100, elem_id=elem_id)
 
 
 def bind_reset(
