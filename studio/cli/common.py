@@ -216,7 +216,7 @@ def follow_and_tell(
 
 def tell_outlook(outlook: Outlook) -> None:
     """How long the run will be, on stderr."""
-    print(" ".join(outlook.sentences()).replace("⚠️ ", "warning: "), file=sys.stderr)
+    print(" ".join([*outlook.sentences(), outlook.basis]).strip().replace("⚠️ ", "warning: "), file=sys.stderr)
 
 
 def dataset_id(services: Services, text: str) -> str:

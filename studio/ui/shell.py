@@ -68,8 +68,7 @@ def build_app(services: Services) -> gr.Blocks:
             build_head()
             if not services.gate.open:
                 build_operator_box(services.gate, visitor, app)
-        with gr.Row(elem_id="fetch-bar"):
-            fetch_line = build_fetch_line()
+        fetch_line = build_fetch_line()
         bar = build_run_bar()
         # outside of Tabs: Gradio's page counts every child of a tab bar as a tab
         requests = {name: gr.State(None) for name in REQUESTS}

@@ -19,13 +19,16 @@ from studio.services.pages.html import environment
 _FOLDER = Path(__file__).parent
 _ENVIRONMENT = environment()
 _STYLES = ("page.css", "cover.css")
+#: Gives a page that a server shows the theme chosen in the studio; one that is a file has the system's.
+THEME = "plain_theme.js"
 #: Of a recipe, what would make a page long and says nothing to its reader.
 _LEFT_OUT = ("row_ids", "rows_support")
 
 
-def policy(script: str = "") -> str:
-    """What a page may load: its own style, and the ``script`` of that name beside this file; nothing else."""
-    allowed = f"; script-src 'sha256-{_hash(_text(script))}'" if script else ""
+def policy(*scripts: str) -> str:
+    """What a page may load: its own style, and the ``scripts`` of these names beside this file; nothing else."""
+    hashes = " ".join(f"'sha256-{_hash(_text(script))}'" for script in scripts)
+    allowed = f"; script-src {hashes}" if scripts else ""
     return f"default-src 'none'; style-src 'unsafe-inline'{allowed}; base-uri 'none'; form-action 'none'"
 
 
@@ -47,10 +50,11 @@ def static_page(
         facts: how it was made, by name.
         recipes: of what runs, by name.
         script: a script beside this file that goes with it.
-        way_back: with links into the studio, where a server shows the page.
+        way_back: with links into the studio and in its theme, where a server shows the page.
     """
     return _ENVIRONMENT.get_template(f"pages/{template}").render(
-        policy=policy(script),
+        policy=policy(*filter(None, (THEME if way_back else "", script))),
+        theme=_text(THEME) if way_back else "",
         style="".join(map(_text, _STYLES)),
         script=_text(script) if script else "",
         title=title,

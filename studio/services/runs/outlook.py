@@ -65,6 +65,11 @@ class Outlook:
         """The estimate of the training alone; None where nothing is known."""
         return self.steps * self.step_seconds if self.steps and self.step_seconds else None
 
+    @property
+    def basis(self) -> str:
+        """What the estimate of the seconds was made from; empty where there is none."""
+        return f"{self.step_seconds:.2g} s a step in an earlier run." if self.seconds else ""
+
     def sentences(self) -> list[str]:
         """What to say beside the button, warnings last."""
         per_step = self.step_seconds
@@ -74,9 +79,7 @@ class Outlook:
             return [f"Training ends after {duration(self.limit)}{about}.", *quota]
         said = [f"{counted(self.steps, 'step')}."]
         if self.seconds is not None and per_step:
-            said = [
-                f"{counted(self.steps, 'step')}, about {duration(self.seconds)} without measuring ({per_step:.2g} s a step in an earlier run)."
-            ]
+            said = [f"{counted(self.steps, 'step')}, about {duration(self.seconds)} without measuring."]
         said += quota
         if self.faster:
             said.append(f"⚠️ That is long; faster: {self.faster.sentence}.")

@@ -80,7 +80,7 @@ def build_form(services: Services) -> tuple[FormWidgets, BaseNeeds, StartWidgets
         value=0.9,
         step=0.05,
         label="support_ratio",
-        info="Stance to teach: 0 against, 1 for.",
+        info="Stance: 0 against, 1 for.",
         buttons=[],
         elem_id="support-ratio",
     )

@@ -31,10 +31,7 @@ from studio.ui.training.long_rows import bind_long_rows
 
 #: What the right column shows: the data while it is being chosen, the run once it is started.
 _OPEN = "() => ({__type__: 'update', open: true})"
-_CLOSE = """() => {
-    window.scrollTo({top: 0});
-    return {__type__: "update", open: false};
-}"""
+_CLOSE = "() => ({__type__: 'update', open: false})"
 
 
 def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
@@ -73,7 +70,7 @@ def build_align_tab(services: Services, shared: Shared, app: gr.Blocks) -> None:
         rated = bool(data.rated)
         n = len(data.rated or data.pairs)
         info = (
-            "Stance to teach: 0 against, 1 for."
+            "Stance: 0 against, 1 for."
             if data.kind == "sides"
             else "Share of the pairs kept as labelled; the rest are flipped."
         )

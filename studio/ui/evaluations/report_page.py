@@ -17,7 +17,7 @@ from studio.errors import NotFoundError, StudioError
 from studio.i18n import said
 from studio.services import Services
 from studio.services.pages.evaluation import evaluation_page
-from studio.services.pages.frame import policy
+from studio.services.pages.frame import THEME, policy
 from studio.services.pages.votes import votes_page
 from studio.services.votes.kept import kept_heads, kept_votes
 from studio.services.wording import counted
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _HTML = Macros("evaluations/report_page.html")
 _ID = re.compile(r"[0-9a-f]{1,64}")
 _HEADERS = {
-    "Content-Security-Policy": f"{policy()}; frame-ancestors 'self'",
+    "Content-Security-Policy": f"{policy(THEME)}; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",

@@ -1,7 +1,7 @@
 // Says beside a field what is wrong with it, in the words of its label. A number out of a field's bounds reaches nobody: the field
 // goes back to the last one it took, and so does the emptied field of a slider, which Gradio would read as 0. Of an error that the
 // server names a field in ("min_votes is 4; it must be odd", or by its label) the sentence stands below that field too, until the field
-// is changed.
+// is changed; there and in the message the field goes by its label.
 (() => {
     const taken = new WeakMap(); // number fields: the last value they took
     const refused = new Map(); // boxes of fields that the server refused: the value it was
@@ -59,7 +59,7 @@
 
     // -- what the server refused ------------------------------------------------------------------------------------------
 
-    const named = /^(?:[^:：]{1,60}[:：] ?)?([a-z]\w*) (is|has|是|有) ?(.+)$/s;
+    const named = /^([^:：]{1,60}[:：] ?)?([a-z]\w*)( (?:is|has|是|有) ?.+)$/s;
     const shown = (box) => box.getClientRects().length > 0;
 
     function find(name) {
@@ -83,24 +83,30 @@
         box.scrollIntoView({ block: "center" });
     }
 
-    async function place(sentence) {
-        const parts = named.exec(sentence.trim());
+    async function place(message) {
+        const sentence = message.textContent.trim();
+        const parts = named.exec(sentence);
         if (!parts) {
-            const box = labelled(sentence.trim());
-            return box && refuse(box, sentence.trim());
+            const box = labelled(sentence);
+            return box && refuse(box, sentence);
         }
-        const [, name, verb, rest] = parts;
+        const [, before = "", name, rest] = parts;
         if (!find(name)) {
             const closed = [...document.querySelectorAll(".settings > button:not(.open), .settings > .label-wrap:not(.open)")].filter(shown);
             closed.forEach((button) => button.click());
             await new Promise((done) => setTimeout(done, 400));
         }
         const box = find(name);
-        if (box) refuse(box, `${labelOf(box)} ${verb} ${rest}`);
+        if (!box) return;
+        const label = labelOf(box);
+        // Chinese has no space between its own words
+        const said = label + (/[\u2e80-\uffef]$/.test(label) ? rest.replace(/^ (?=[是有])/, "") : rest);
+        refuse(box, said);
+        message.textContent = before.replace(/[:：] ?$/, "") === label ? said : before + said;
     }
 
     new MutationObserver((changes) => {
-        // a preset or Reset to defaults put another value there
+        // a preset or Reset put another value there
         for (const [box, value] of refused) if (content(box) !== value) quiet(box);
         for (const { addedNodes } of changes) {
             for (const node of addedNodes) {
@@ -109,7 +115,7 @@
                 node.querySelectorAll(".placeholder-content[role]").forEach((place) => place.removeAttribute("role"));
                 if (!node.closest(".toast-wrap")) continue;
                 const text = node.querySelector(".toast-body.error .toast-message-text, .toast-message-text.error");
-                if (text) place(text.textContent);
+                if (text) place(text);
             }
         }
     }).observe(document, { childList: true, subtree: true });

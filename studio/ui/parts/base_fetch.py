@@ -1,4 +1,4 @@
-"""Fetching a base: the buttons beside a base field, the one line at the top of the page, and what becomes of the forms once a
+"""Fetching a base: the buttons beside a base field, the one line at the foot of the page, and what becomes of the forms once a
 base is here."""
 
 from __future__ import annotations
@@ -67,24 +67,27 @@ def bind_fetch(
 
 
 class FetchLine(NamedTuple):
-    """At the top of the page: how the fetch stands."""
+    """At the foot of the page: how the fetch stands."""
 
     line: gr.HTML
     cancel: gr.Button
+    close: gr.Button
     timer: gr.Timer
 
 
 def build_fetch_line() -> FetchLine:
     """Draw it; nothing is seen while nothing is fetched."""
-    line = gr.HTML(visible=False, padding=False, elem_id="fetch-line")
-    cancel = gr.Button("Cancel", size="sm", scale=0, min_width=90, visible=False, elem_id="fetch-cancel")
-    return FetchLine(line, cancel, gr.Timer(_LOOK_S, active=False))
+    with gr.Row(elem_id="fetch-bar"):
+        line = gr.HTML(visible=False, padding=False, elem_id="fetch-line")
+        cancel = gr.Button("Cancel", size="sm", scale=0, min_width=90, visible=False, elem_id="fetch-cancel")
+        close = gr.Button("Close", size="sm", scale=0, min_width=90, visible=False, elem_id="fetch-close")
+    return FetchLine(line, cancel, close, gr.Timer(_LOOK_S, active=False))
 
 
 def bind_fetch_line(services: Services, shared: Shared, app: gr.Blocks, line: FetchLine) -> None:
     """Have the line follow what the server fetches; ``shared.base_ready`` becomes the id of a base that has come."""
 
-    def look(mark: Visitor, ready: str | None) -> tuple[Any, Any, Any, Any]:
+    def look(mark: Visitor, ready: str | None) -> tuple[Any, ...]:
         fetch = services.fetches.last()
         fetching = fetch is not None and fetch.state == "fetching"
         html = ""
@@ -98,6 +101,7 @@ def bind_fetch_line(services: Services, shared: Shared, app: gr.Blocks, line: Fe
         return (
             gr.HTML(html, visible=bool(html)),
             gr.Button(visible=fetching and mark.operator),
+            gr.Button(visible=bool(html) and not fetching),
             gr.Timer(active=fetching or waiting),
             come if come != ready else gr.skip(),
         )
@@ -106,9 +110,10 @@ def bind_fetch_line(services: Services, shared: Shared, app: gr.Blocks, line: Fe
         require_operator(mark, "cancelling")
         services.fetches.cancel()
 
-    outputs = [line.line, line.cancel, line.timer, shared.base_ready]
+    outputs = [line.line, line.cancel, line.close, line.timer, shared.base_ready]
     gr.on([app.load, line.timer.tick], guarded(look), [shared.visitor, shared.base_ready], outputs, **POLLED)
     line.cancel.click(guarded(cancel), shared.visitor, None, **PRIVATE)
+    line.close.click(lambda: (gr.HTML(visible=False), gr.Button(visible=False)), None, [line.line, line.close], **QUIET)
 
 
 def bind_default(

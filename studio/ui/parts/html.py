@@ -11,12 +11,17 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from studio.services.pages.html import environment
+from studio.services.pages.frame import THEME
+from studio.services.pages.html import FOLDER, environment
 from studio.services.statistics.intervals import wilson
 from studio.ui.page import theme
 
 _ENVIRONMENT = environment(Path(__file__).parents[1])
-_ENVIRONMENT.globals |= {"state_colors": theme.STATE_COLORS, "support_color": theme.SUPPORT_COLOR}
+_ENVIRONMENT.globals |= {
+    "state_colors": theme.STATE_COLORS,
+    "support_color": theme.SUPPORT_COLOR,
+    "theme_script": (FOLDER / "pages" / THEME).read_text(encoding="utf-8"),
+}
 _ENVIRONMENT.filters |= {
     "date": lambda seconds: time.strftime("%Y-%m-%d", time.gmtime(seconds)),
     # a token's white space, to be seen where the token is named, and to break lines where it stands

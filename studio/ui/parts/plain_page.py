@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from starlette.responses import Response
 
 from studio.i18n import LANGUAGES, language, words_of
+from studio.services.pages.html import FOLDER
 from studio.services.template_words import Words
 from studio.ui.page.languages import script_json
 
@@ -27,16 +28,16 @@ _ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, extension
 
 
 def text_and_headers(html: Path) -> tuple[str, dict[str, str]]:
-    """A page in the language of now, and its headers. Its style and its script, one element each, are files beside ``html`` or beside
-    this module. The policy names both by their hashes, so that no text of a prompt or an answer can ever run or load anything."""
+    """A page in the language of now, and its headers. Its style and its script, one element each, are files beside ``html``, beside
+    this module or beside the static pages. The policy names both by their hashes, so that no text of a prompt or an answer can ever run or load anything."""
     return _made(html, language())
 
 
 @functools.cache
 def _made(html: Path, code: str) -> tuple[str, dict[str, str]]:
     def content(place: re.Match[str]) -> str:
-        path = html.with_name(place[1])
-        return (path if path.is_file() else Path(__file__).with_name(place[1])).read_text(encoding="utf-8")
+        folders = (html.parent, Path(__file__).parent, FOLDER / "pages")
+        return next(path for folder in folders if (path := folder / place[1]).is_file()).read_text(encoding="utf-8")
 
     page = _ENVIRONMENT.from_string(html.read_text(encoding="utf-8")).render(language=code, languages=LANGUAGES)
     text = _PLACE.sub(content, page)

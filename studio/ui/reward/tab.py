@@ -40,7 +40,7 @@ def build_reward_tab(services: Services, shared: Shared, app: gr.Blocks) -> None
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             form, needs, starts = build_form(services)
-            with gr.Accordion("Do we need more votes?", open=False, elem_id="reward-curve-box"):
+            with gr.Accordion("More votes?", open=False, elem_id="reward-curve-box"):
                 gr.Markdown("Three runs, measured on the same held-out pairs.", elem_classes="quiet")
                 curve = gr.Button("Train on 25, 50 and 100 % of the pairs", size="sm", elem_id="reward-curve")
         with gr.Column(scale=7, min_width=320):

@@ -29,6 +29,13 @@ from studio.ui.training.watch import Watch
 ANY_BASE = "Or type a Hub id, folder or GGUF file above."
 #: Settings side by side in a row.
 _A_ROW = 3
+#: Brings what has this id into sight where less than the whole is seen, once what has just opened or closed is drawn.
+_SHOW = """async () => {
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    const place = document.getElementById("%s");
+    const {top, bottom} = place.getBoundingClientRect();
+    if (top < 0 || bottom > innerHeight) place.scrollIntoView();
+}"""
 
 
 class SettingWidgets:
@@ -180,7 +187,9 @@ def bind_outlook(
 
     def look(*values: Any) -> str:
         try:
-            return " ".join(ask(*values).sentences())
+            outlook = ask(*values)
+            sentences = said(" ".join(outlook.sentences()))
+            return f'<span title="{said(outlook.basis)}">{sentences}</span>' if outlook.basis else sentences
         except StudioError as error:
             return f"⚠️ {said(str(error))}"
 
@@ -196,8 +205,8 @@ def bind_start(
     form: Sequence[Any],
     start: Callable[[Sequence[Any], Progress], str],
 ) -> Dependency:
-    """Have ``button`` start a run and open it on ``panel``. ``start`` makes a run of the values of ``form`` and tells how far a
-    download is; it gives the run's id."""
+    """Have ``button`` start a run and open it on ``panel``, which is scrolled to where it is out of sight. ``start`` makes a run of the
+    values of ``form`` and tells how far a download is; it gives the run's id."""
 
     def press(
         mark: Visitor,
@@ -218,6 +227,7 @@ def bind_start(
         show_progress_on=panel.head,
         **PRIVATE,
     )
+    pressed.success(None, None, None, js=_SHOW % panel.head.elem_id, **PRIVATE)
     return pressed
 
 
@@ -233,14 +243,14 @@ class StartWidgets:
 def build_start(label: str, prefix: str = "") -> StartWidgets:
     """Draw them; ``prefix`` begins their ids."""
     length = build_outlook(f"{prefix}outlook")
-    with gr.Row(equal_height=True):
+    with gr.Row(equal_height=True, elem_classes="starts"):
         train = gr.Button(label, variant="primary", size="lg", scale=3, elem_id=f"{prefix}train")
         return StartWidgets(length, train, build_reset(f"{prefix}reset"))
 
 
 def build_reset(elem_id: str) -> gr.Button:
     """Draw the button that puts a form back to what it began with."""
-    return gr.Button("Reset to defaults", size="sm", scale=0, min_width=150, elem_id=elem_id)
+    return gr.Button("Reset", size="sm", scale=0, min_width=100, elem_id=elem_id)
 
 
 def bind_reset(

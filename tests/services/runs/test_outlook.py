@@ -37,7 +37,8 @@ def earlier(
 
 
 def said(settings: Any, rows: int = 50, runs: tuple[RunView, ...] = (), base: str = "mine", preset: str = "") -> str:
-    return " ".join(outlook(settings, LORA, rows, base, preset, runs).sentences())
+    known = outlook(settings, LORA, rows, base, preset, runs)
+    return " ".join([*known.sentences(), known.basis]).strip()
 
 
 def test_steps_are_counted_before_a_run_and_few_ones_are_warned_of() -> None:
@@ -52,7 +53,7 @@ def test_steps_are_counted_before_a_run_and_few_ones_are_warned_of() -> None:
 
 def test_the_time_is_that_of_earlier_runs_on_the_same_base_alone() -> None:
     settings = DpoSettings(epochs=4.0)
-    assert "28 steps, about 56 s without measuring (2 s a step in an earlier run)." in said(settings, runs=(earlier(),))
+    assert "28 steps, about 56 s without measuring. 2 s a step in an earlier run." in said(settings, runs=(earlier(),))
     # twice the pairs a step take twice the time, the newest run that can be compared counts
     double = dataclasses.replace(settings, batch_size=16)
     runs = (
@@ -62,20 +63,20 @@ def test_the_time_is_that_of_earlier_runs_on_the_same_base_alone() -> None:
         earlier(),
         earlier(seconds=90.0),
     )
-    assert "16 steps, about 64 s without measuring (4 s a step in an earlier run)." in said(double, runs=runs)
+    assert "16 steps, about 64 s without measuring. 4 s a step in an earlier run." in said(double, runs=runs)
     assert said(settings, runs=runs[:3]) == said(KtoSettings(epochs=4.0), runs=runs) == "28 steps."
     assert said(DpoSettings(max_seconds=60.0), runs=runs) == "Training ends after 60 s, about 30 steps."
     # the newest was stopped after two steps, of which the first was slow
     stopped = dataclasses.replace(earlier(step=2, seconds=10.0), status=RunStatus("stopped"))
     assert said(settings, runs=(stopped, earlier())) == said(settings, runs=(earlier(),))
-    assert "(5 s a step" in said(settings, runs=(stopped,))
+    assert " 5 s a step" in said(settings, runs=(stopped,))
 
 
 def test_before_the_first_reward_run_dpo_runs_tell() -> None:
     settings = RewardSettings(epochs=4.0)
     assert "28 steps, about 56 s without measuring" in said(settings, runs=(earlier(),))
     own = dataclasses.replace(earlier(seconds=10.0), recipe=dataclasses.replace(earlier().recipe, settings=settings))
-    assert "(1 s a step" in said(settings, runs=(earlier(), own))
+    assert " 1 s a step" in said(settings, runs=(earlier(), own))
     assert said(DpoSettings(epochs=4.0), runs=(own,)) == "28 steps."
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from studio.domain.runs import DpoRecipe
 from studio.services import Services
+from tests.helpers.pages import toast
 from tests.helpers.waiting import wait_until
 
 TABS = ("Align",)
@@ -46,6 +47,15 @@ def test_what_was_refused_is_forgotten_once_another_value_stands_there(page: Any
     field.fill("-1")
     page.locator("#train").click()
     said.get_by_text("Learning rate is -1").wait_for()
+    toast(page, "Learning rate is -1")
     page.locator("#reset").click()
     said.wait_for(state="detached")
     assert float(field.input_value()) > 0
+
+
+def test_a_refusal_names_the_field_by_its_label_in_chinese_too(open_page: Any, studio_url: str) -> None:
+    page = open_page(studio_url, locale="zh-TW")
+    page.locator("#advanced > button").click()
+    page.locator("#align-learning-rate input").fill("-1")
+    page.locator("#train").click()
+    toast(page, "學習率是 -1")

@@ -28,6 +28,16 @@ _STILL = """() => {
     window.frames_seen = window.frames_asked;
     return still;
 }"""
+#: Where the box below *Train* is seen, frame by frame, while the page is drawn.
+_WATCH = """window.places = [];
+(function look() {
+    const box = document.querySelector("#advanced");
+    if (box && getComputedStyle(box).visibility === "visible") {
+        const top = Math.floor(box.getBoundingClientRect().top);
+        if (window.places.at(-1) !== top) window.places.push(top);
+    }
+    requestAnimationFrame(look);
+})();"""
 #: Seconds without a request after which a page has loaded.
 _STILL_S = 2.0
 
@@ -115,3 +125,15 @@ def test_a_page_asks_for_little_and_train_is_eight_stops_away(
     scroll_to(page, "#charts").locator(".main-svg").first.wait_for()
     titles = page.eval_on_selector_all("#charts .modebar-btn", "(all) => all.map((one) => one.dataset.title)")
     assert {"平移", "縮放", "放大", "縮小"} <= set(titles)
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (390, 844)])
+def test_what_is_below_train_is_drawn_where_it_stays(
+    size: tuple[int, int], open_page: Callable[..., Any], studio_url: str
+) -> None:
+    page = open_page("about:blank", viewport={"width": size[0], "height": size[1]})
+    page.add_init_script(_WATCH)
+    page.goto(studio_url)
+    page.locator("#base-needs .quiet").wait_for()
+    page.locator("#outlook", has_text="steps").wait_for()
+    assert len(page.evaluate("window.places")) == 1, page.evaluate("window.places")

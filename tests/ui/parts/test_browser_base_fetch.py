@@ -49,9 +49,17 @@ def test_terms_progress_cancel_and_a_default_that_comes_later(
 ) -> None:
     page = open_page(studio_url)
     chosen(page, "Embedded (ships with the studio)")
+    page.locator("#base-needs", has_text="parameters").wait_for()
+    place = page.locator("#train").bounding_box()
     # a default base under terms is not fetched by itself
     services.fetch_default_base()
     page.locator("#fetch-line", has_text="tiny-base stands under the Tiny terms").wait_for()
+    # said over the window's foot: nothing moves
+    assert page.locator("#train").bounding_box() == place
+    bar = page.locator("#fetch-bar").bounding_box()
+    assert bar["y"] + bar["height"] == page.viewport_size["height"]
+    page.locator("#fetch-close").click()
+    page.locator("#fetch-line").wait_for(state="hidden")
     type_base(page, "tiny-base", "Tiny terms")
     page.locator("#base-fetch").click()
     toast(page, "accept them")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import unescape
 from typing import Any
 
+import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -66,3 +67,11 @@ def test_the_page_is_the_operators(tmp_path_factory: Any) -> None:
         for action in ("look", "close", "open", "keep"):
             refused(client.post(f"/present/api/{action}", json={"address": "http://x.example/rate"}), 403, "password")
         assert services.rating.rules().open is True
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1024, 768), (1920, 1080)])
+def test_nothing_is_scrolled_to_on_a_projector(hall: Hall, open_page: Any, size: tuple[int, int]) -> None:
+    page = open_page(f"{hall.url}present", viewport={"width": size[0], "height": size[1]})
+    page.locator("#only-here", has_text="Phones cannot reach this address").wait_for()
+    page.locator("#code svg").wait_for()
+    assert page.evaluate("document.documentElement.scrollHeight") <= size[1]

@@ -74,7 +74,13 @@ def test_empty_then_bad_input_then_a_run_its_result_and_scores(
 
     number(page, "reward-epochs", "1")
     keepalive(settings)
+    page.set_viewport_size({"width": 390, "height": 844})
     page.click("#reward-train")
+    # on a phone the run is far below the button
+    page.wait_for_function(
+        "document.querySelector('#reward-run-head .badge') && Math.abs(document.querySelector('#reward-run-head').getBoundingClientRect().top) < 200"
+    )
+    page.set_viewport_size({"width": 1280, "height": 900})
     page.locator("#reward-run-progress", has_text=re.compile(r"\w")).wait_for(
         timeout=PATIENT_MS
     )  # its steps take a moment
