@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,8 @@ FEW_STEPS = 5
 LONG_S = 120
 #: Seconds of a GPU call beside the steps (beginning CUDA, loading, measuring), and of the first one on a base, whose steps nobody has timed.
 AROUND_S, FIRST_CALL_S = 45, 120
+#: A share of the upper layers, as a form has it.
+_SHARE = re.compile(r"([1-9]\d*)/([1-9]\d*)")
 Trained = PairSettings | DetoxSettings
 
 
@@ -103,7 +106,7 @@ def outlook(
     """What a run of ``rows`` pairs (of a detox run: of any prompts) on the base of this id comes to; ``runs`` are earlier ones, newest
     first. Comparable are those of the same method, base and trained layers, on a lent GPU or not (``lent``) as this one, finished ones
     first; their step time is scaled by the rows of a step. Where there is no reward run yet, DPO runs tell: a row is a pair in both, and
-    takes a reward run somewhat less."""
+    takes a reward run somewhat less. Where none trained these layers, those of another share of the upper ones tell, scaled by it."""
     steps = (
         None
         if settings.max_seconds > 0
@@ -114,8 +117,14 @@ def outlook(
     # one that was stopped after a few steps says little
     alike = sorted((run for run in runs if run.status.lent == lent), key=lambda run: run.status.state != "done")
     kinds = (RewardSettings, DpoSettings) if isinstance(settings, RewardSettings) else (type(settings),)
-    times = (time for kind in kinds for run in alike if (time := _row_seconds(run, kind, lora, base)) is not None)
-    row_seconds = next(times, None)
+    tried = (
+        _row_seconds(run, kind, base) * scale
+        for scaled in (_same_layers, _upper_share)
+        for kind in kinds
+        for run in alike
+        if (scale := scaled(lora, run.recipe.lora))
+    )
+    row_seconds = next(filter(None, tried), None)
     step_seconds = row_seconds * _rows_a_step(settings) if row_seconds else None
     known = Outlook(steps, settings.max_seconds, step_seconds, lent=lent)
     if (known.seconds or 0) > LONG_S and (faster := _faster(settings, lora, base, preset)):
@@ -151,13 +160,23 @@ def _faster(settings: Trained, lora: LoraSettings, base: str, preset: str) -> Fa
     return None
 
 
-def _row_seconds(run: RunView, kind: type[Trained], lora: LoraSettings, base: str) -> float | None:
-    """Seconds of training a row took in a run; None where it cannot be compared or has no second step."""
+def _row_seconds(run: RunView, kind: type[Trained], base: str) -> float:
+    """Seconds of training a row took in a run; 0 where it cannot be compared or has no second step."""
     recipe, last = run.recipe, run.detox_step or run.last_step
     settings = recipe.settings
-    if not isinstance(settings, kind) or recipe.base.id != base or recipe.lora.layers.strip() != lora.layers.strip():
-        return None
-    return last.elapsed / last.step / _rows_a_step(settings) if last and last.step > 1 else None
+    if not isinstance(settings, kind) or recipe.base.id != base:
+        return 0
+    return last.elapsed / last.step / _rows_a_step(settings) if last and last.step > 1 else 0
+
+
+def _same_layers(lora: LoraSettings, earlier: LoraSettings) -> float:
+    return lora.layers.strip() == earlier.layers.strip()
+
+
+def _upper_share(lora: LoraSettings, earlier: LoraSettings) -> float:
+    """How many times as many layers ``lora`` trains; 0 where one of the two is no share: of all layers the lower part is computed, too."""
+    share, other = (_SHARE.fullmatch(one.layers.strip()) for one in (lora, earlier))
+    return int(share[1]) * int(other[2]) / int(share[2]) / int(other[1]) if share and other else 0
 
 
 def _rows_a_step(settings: Trained) -> int:

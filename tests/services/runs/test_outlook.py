@@ -80,6 +80,18 @@ def test_before_the_first_reward_run_dpo_runs_tell() -> None:
     assert said(DpoSettings(epochs=4.0), runs=(own,)) == "28 steps."
 
 
+def test_another_share_of_the_upper_layers_tells_by_its_size() -> None:
+    third, half = (LoraSettings(layers=share) for share in ("1/3", "1/2"))
+
+    def seconds(lora: LoraSettings, *runs: RunView) -> float | None:
+        return outlook(DpoSettings(epochs=4.0), lora, 50, "mine", "", runs).step_seconds
+
+    assert seconds(half, earlier(lora=third)) == pytest.approx(3.0)
+    assert seconds(half, earlier(lora=third), earlier(lora=half)) == pytest.approx(2.0)
+    assert seconds(LoraSettings(layers="0/2"), earlier(lora=half)) is None
+    assert seconds(LORA, earlier(lora=half)) is seconds(half, earlier()) is None
+
+
 def test_a_lent_gpu_is_asked_for_as_long_as_earlier_runs_on_one_took() -> None:
     def lent(settings: Any, *runs: RunView) -> Outlook:
         return outlook(settings, LORA, 50, "mine", "", runs, lent=True)
