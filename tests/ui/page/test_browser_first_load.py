@@ -33,7 +33,7 @@ _WATCH = """window.places = [];
 (function look() {
     const box = document.querySelector("#advanced");
     if (box && getComputedStyle(box).visibility === "visible") {
-        const top = Math.floor(box.getBoundingClientRect().top);
+        const { top } = box.getBoundingClientRect();
         if (window.places.at(-1) !== top) window.places.push(top);
     }
     requestAnimationFrame(look);
@@ -136,4 +136,5 @@ def test_what_is_below_train_is_drawn_where_it_stays(
     page.goto(studio_url)
     page.locator("#base-needs .quiet").wait_for()
     page.locator("#outlook", has_text="steps").wait_for()
-    assert len(page.evaluate("window.places")) == 1, page.evaluate("window.places")
+    places = page.evaluate("window.places")
+    assert max(places) - min(places) < 1, places
