@@ -218,6 +218,8 @@ def test_what_the_program_says_beside_a_name_is_translated(code: str) -> None:
         assert said("There is no scorer of kind x.") in said(
             "The scorer toy cannot be had any more: There is no scorer of kind x."
         )
+        assert CHINESE.search(phase := said("unpacking the weights"))
+        assert phase in said("Converting smollm2-135m: unpacking the weights")
         assert said("Stopped.") + said("X is empty.") == said("Stopped. X is empty.")
         assert said("There is no run x.") + said("Stopped.") == said("There is no run x. Stopped.")
 

@@ -61,12 +61,10 @@ class ChatEngine:
     # -- for every thread ---------------------------------------------------------------------------------------------
 
     def warm_up(self, source: BaseSource | None = None) -> Future[None]:
-        """Import torch, and load a base if one is named, in the background."""
+        """Import torch and transformers, and load a base if one is named, in the background."""
 
         def work() -> None:
             prepare_torch(self._threads())
-            import transformers  # noqa: F401
-
             if source is not None:
                 self._bases.ensure(source, None)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from studio.domain.data import Message
 from studio.errors import ModelLoadError, StudioError
+from studio.i18n import _
 from studio.ml.models.loading import load_model, load_tokenizer, prepare_torch, release_memory
 from studio.ml.models.prompts import chat_ids, end_tokens
 
@@ -45,9 +46,9 @@ def convert(file: Path, folder: Path, progress: Progress | None = None) -> None:
     logging.disable_progress_bar()
     source: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
     try:
-        say(0.05, "Reading the vocabulary")
+        say(0.05, _("reading the vocabulary"))
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
-        say(0.4, "Unpacking the weights")
+        say(0.4, _("unpacking the weights"))
         unpacked = AutoModelForCausalLM.from_pretrained(
             file.parent, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True), **source
         ).eval()
@@ -56,7 +57,7 @@ def convert(file: Path, folder: Path, progress: Progress | None = None) -> None:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     expected = _greedy(unpacked, tokenizer)
-    say(0.7, "Writing the weights")
+    say(0.7, _("writing the weights"))
     # A model loaded from GGUF refuses save_pretrained, so its weights go into a plain one.
     settings = {k: v for k, v in unpacked.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
     plain = AutoModelForCausalLM.from_config(type(unpacked.config).from_dict(settings), dtype=torch.bfloat16)
@@ -78,11 +79,11 @@ def convert(file: Path, folder: Path, progress: Progress | None = None) -> None:
         raise
     del plain
     release_memory()
-    say(0.85, "Comparing an answer")
+    say(0.85, _("comparing an answer"))
     written = load_model(folder, device="cpu", dtype="bfloat16")
     if _greedy(written, load_tokenizer(folder)) != expected:
         raise ModelLoadError(f"{file.name} answers differently once written as safetensors, so it was not kept.")
-    say(1.0, "Converted")
+    say(1.0, _("converted"))
 
 
 def check_gguf(file: Path) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,18 +30,22 @@ Progress = Callable[[float, str], None]
 
 #: Below this many weights one thread is as fast as two, and far faster where other programs want the cores.
 SMALL_MODEL = 30_000_000
+_importing = threading.Lock()
 _BLOB = re.compile(r"^[0-9a-f]{64}$")
 
 
 def prepare_torch(threads: int = 0) -> None:
-    """Import torch with waiting threads that sleep, and set its thread count for the calling thread (0 leaves it).
+    """Import torch with waiting threads that sleep, and transformers whole; set torch's thread count for the calling thread (0 leaves it).
 
     Spinning OpenMP threads make chat beside a running training 10-30 times slower; the policy is read once, when torch
-    is first imported.
+    is first imported. transformers puts another module in its place as it is imported: a thread that imports from it meanwhile is left
+    with the first one, which is empty, so others wait here.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import torch
+    with _importing:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        import torch
+        import transformers  # noqa: F401
 
     if threads > 0:
         torch.set_num_threads(threads)
@@ -98,6 +103,7 @@ def load_tokenizer(base_path: str | Path, *, trust_remote_code: bool = False) ->
     Raises:
         ModelLoadError: it is not there or cannot be read.
     """
+    prepare_torch()
     from transformers import AutoTokenizer
 
     tokenizer = _load(AutoTokenizer, base_path, {"trust_remote_code": trust_remote_code})

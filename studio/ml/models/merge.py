@@ -30,11 +30,12 @@ def merge_adapter(
         ModelLoadError: base or adapter cannot be loaded, or do not fit each other, or the sum is not finite.
         OSError: the disk is full; ``out`` is as before.
     """
+    from studio.ml.models.frames import QUESTION_ANSWER, framed
+    from studio.ml.models.loading import load_model, load_tokenizer, prepare_torch, release_memory
+
+    prepare_torch()
     from peft import PeftModel
     from transformers import AutoConfig
-
-    from studio.ml.models.frames import QUESTION_ANSWER, framed
-    from studio.ml.models.loading import load_model, load_tokenizer, release_memory
 
     say = progress or (lambda fraction, text: None)
     config = AutoConfig.from_pretrained(str(base_path), local_files_only=True, trust_remote_code=trust_remote_code)

@@ -65,7 +65,7 @@ def convert(file: Path, work: Path, folder: Path, source: dict[str, Any], say: P
     def look(printed: str) -> None:
         fraction, _, text = (printed.splitlines() or [""])[-1].partition(" ")
         if text:
-            say(float(fraction), f"Converting {folder.name}: {text[0].lower()}{text[1:]}")
+            say(float(fraction), f"Converting {folder.name}: {text}")
 
     made = work / folder.name
     command = [sys.executable, "-m", "studio.ml.models.gguf", str(file), str(made)]

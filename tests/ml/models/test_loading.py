@@ -32,9 +32,25 @@ from studio.ml.models.loading import (
 )
 from studio.ml.models.prompts import StopAtTurn, before_turn, chat_ids, end_tokens, next_turn
 from studio.services.models.service import ModelService
-from tests.helpers.chat_models import make_adapter, make_base, make_tokenizer
+from tests.helpers.chat_models import EMBEDDED, make_adapter, make_base, make_tokenizer
 
 ASK = (Message("system", "Be brief."), Message("user", "Hi"))
+
+
+def test_a_thread_that_comes_while_transformers_is_imported_waits_for_it() -> None:
+    code = f"""
+import sys, threading
+from studio.ml.models.loading import load_tokenizer, prepare_torch
+
+first = threading.Thread(target=prepare_torch)
+first.start()
+while "transformers" not in sys.modules:
+    pass
+assert first.is_alive()
+print(load_tokenizer({str(EMBEDDED)!r}).pad_token_id)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip().isdigit(), done.stderr
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "mistral"])
