@@ -139,18 +139,22 @@
         keep({ then: card.then });
         card.pressing = card.waiting = true;
         draw();
-        for (const selector of step.press) await press(selector, step.ready?.[selector]);
+        for (const selector of step.press) if (!(await press(selector, step.ready?.[selector]))) mine.waiting = false;
         mine.pressing = false;
     }
 
-    // Within ten seconds.
+    // Within thirty seconds, which a page on a busy machine may take to draw a tab; whether it was pressed, or is open already.
     async function press(selector, ready = () => true) {
-        for (let tries = 0; tries < 50; tries += 1) {
+        for (let tries = 0; tries < 150; tries += 1) {
             const button = one(selector);
-            if (button && !button.disabled && ready()) return button.click();
-            if (!button && one(selector.replace(":not(.open)", ".open"))) return;
+            if (button && !button.disabled && ready()) {
+                button.click();
+                return true;
+            }
+            if (!button && one(selector.replace(":not(.open)", ".open"))) return true;
             await new Promise((done) => setTimeout(done, 200));
         }
+        return false;
     }
 
     // -- beginning ------------------------------------------------------------------------------------------------------------

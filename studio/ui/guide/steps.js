@@ -11,6 +11,7 @@
 window.studioGuide = (() => {
     const one = (selector) => [...document.querySelectorAll(selector)].find((node) => node.getClientRects().length);
     const words = (selector) => one(selector)?.textContent.trim() ?? "";
+    const value = (selector) => one(selector)?.value;
     const run = () => one("#run-head [data-run]")?.dataset.run ?? "";
     const state = () => words("#run-head .badge");
     const votes = () => parseInt(words("#rate-tally .figures b"), 10) || 0;
@@ -44,14 +45,15 @@ window.studioGuide = (() => {
         },
         {
             tab: "compare", at: "#examples", say: tr("Ask the base and your adapter the same question."),
-            press: ["#examples .example", "#send"], ready: { "#send": () => one("#prompt textarea")?.value },
+            press: ["#examples .example", "#send"], ready: { "#send": () => value("#prompt textarea") },
             before: () => ({ answers: answers() }), waits: tr("Both are answering."),
             until: (then) => answers() > then.answers && Boolean(one("#send:not(:disabled)")),
         },
         {
             tab: "rate", at: "#pairs-box", say: tr("People judge blind: have both models answer three prompts to vote on."),
             press: ["#pairs-box > button:not(.open)", "#batch-start"],
-            ready: { "#batch-start": () => one("#batch-most input")?.value === "3" || type("#batch-most input", "3") },
+            // the form offers the base alone until what is there has been looked up
+            ready: { "#batch-start": () => value("#batch-first input") !== value("#batch-second input") && (value("#batch-most input") === "3" || type("#batch-most input", "3")) },
             before: () => ({ pairs: pairs() }), waits: tr("Both are answering three prompts."),
             until: (then) => pairs() > then.pairs,
         },

@@ -1,11 +1,15 @@
-"""The demo in a real browser with a real training, left and taken up again in the middle; and a tour."""
+"""The demo in a real browser with a real training, left and taken up again in the middle, and on a slow server; and a tour."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import time
 from typing import Any
 
 import pytest
 
+from studio.config import ROOT, Settings
 from studio.services import Services
 from tests.helpers.pages import open_tab
 from tests.helpers.pairs import press_until_done
@@ -76,3 +80,25 @@ def test_the_demo_from_the_dial_to_the_result(page: Any, services: Services) -> 
     page.locator("#tour-start:not(.fresh)").wait_for()
     open_tab(page, "Library")
     tour.wait_for()
+
+
+def test_the_demo_waits_for_a_form_that_is_filled_late(
+    open_page: Any, studio_url: str, settings: Settings, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ROOT / "adapters" / "demo-support-10", settings.adapters_dir / "demo-support-10")
+    offered = services.sources.prompt_sources
+
+    def slowly() -> Any:
+        time.sleep(3)
+        return offered()
+
+    monkeypatch.setattr(services.sources, "prompt_sources", slowly)
+    page = open_page("about:blank")
+    left_at = json.dumps({"demo": 5, "then": {}})  # where people judge
+    page.add_init_script(f"localStorage.setItem('alignment-studio-guide', {left_at!r})")
+    page.goto(studio_url)
+    page.get_by_role("button", name="Continue the demo").click()
+    says(page, "People judge blind")
+    go_on(page)
+    says(page, "Three votes")
+    assert services.sources.batch_status().total == 3
