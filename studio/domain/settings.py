@@ -124,19 +124,28 @@ class LoraSettings(Declared):
         Raises:
             RecipeError: ``layers`` is none of what it may be.
         """
-        text = self.layers.strip()
-        if text == "all":
+        if self.layers.strip() == "all":
             return 0
-        try:
-            value = Fraction(text)
-        except (ValueError, ZeroDivisionError):
-            value = Fraction(0)
-        if value <= 0:
+        value = self._amount()
+        if value is None:
             raise RecipeError(
                 f"Layers: layers is {self.layers!r}; write all, a number of layers counted from the top, or a share such as 1/2."
             )
         trained = round(value * count) if value < 1 else int(value)
         return max(0, count - max(1, trained))
+
+    @property
+    def share(self) -> Fraction | None:
+        """The share of the layers that is trained, above 0 and below 1; None where they are given in another way."""
+        value = self._amount()
+        return value if value is not None and value < 1 else None
+
+    def _amount(self) -> Fraction | None:
+        try:
+            value = Fraction(self.layers.strip())
+        except (ValueError, ZeroDivisionError):
+            return None
+        return value if value > 0 else None
 
     def check(self) -> None:
         """As :meth:`Declared.check`."""

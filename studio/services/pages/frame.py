@@ -27,7 +27,7 @@ _LEFT_OUT = ("row_ids", "rows_support")
 
 def policy(*scripts: str) -> str:
     """What a page may load: its own style, and the ``scripts`` of these names beside this file; nothing else."""
-    hashes = " ".join(f"'sha256-{_hash(_text(script))}'" for script in scripts)
+    hashes = " ".join(f"'sha256-{_hash(static_text(script))}'" for script in scripts)
     allowed = f"; script-src {hashes}" if scripts else ""
     return f"default-src 'none'; style-src 'unsafe-inline'{allowed}; base-uri 'none'; form-action 'none'"
 
@@ -54,9 +54,9 @@ def static_page(
     """
     return _ENVIRONMENT.get_template(f"pages/{template}").render(
         policy=policy(*filter(None, (THEME if way_back else "", script))),
-        theme=_text(THEME) if way_back else "",
-        style="".join(map(_text, _STYLES)),
-        script=_text(script) if script else "",
+        theme=static_text(THEME) if way_back else "",
+        style="".join(map(static_text, _STYLES)),
+        script=static_text(script) if script else "",
         title=title,
         subtitle=" · ".join([*subtitle, f"Alignment Studio {__version__}"]),
         facts=facts,
@@ -76,7 +76,8 @@ def _json(recipe: Recipe) -> str:
     return json.dumps(kept, ensure_ascii=False, indent=1)
 
 
-def _text(name: str) -> str:
+def static_text(name: str) -> str:
+    """A style or script that lies beside this file."""
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 

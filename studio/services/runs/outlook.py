@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,8 +21,6 @@ FEW_STEPS = 5
 LONG_S = 120
 #: Seconds of a GPU call beside the steps (beginning CUDA, loading, measuring), and of the first one on a base, whose steps nobody has timed.
 AROUND_S, FIRST_CALL_S = 45, 120
-#: A share of the upper layers, as a form has it.
-_SHARE = re.compile(r"([1-9]\d*)/([1-9]\d*)")
 Trained = PairSettings | DetoxSettings
 
 
@@ -175,8 +172,7 @@ def _same_layers(lora: LoraSettings, earlier: LoraSettings) -> float:
 
 def _upper_share(lora: LoraSettings, earlier: LoraSettings) -> float:
     """How many times as many layers ``lora`` trains; 0 where one of the two is no share: of all layers the lower part is computed, too."""
-    share, other = (_SHARE.fullmatch(one.layers.strip()) for one in (lora, earlier))
-    return int(share[1]) * int(other[2]) / int(share[2]) / int(other[1]) if share and other else 0
+    return float(lora.share / earlier.share) if lora.share and earlier.share else 0
 
 
 def _rows_a_step(settings: Trained) -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from studio.services.pages.frame import THEME
-from studio.services.pages.html import FOLDER, environment
+from studio.services.pages.frame import THEME, static_text
+from studio.services.pages.html import environment
 from studio.services.statistics.intervals import wilson
 from studio.ui.page import theme
 
@@ -20,7 +20,7 @@ _ENVIRONMENT = environment(Path(__file__).parents[1])
 _ENVIRONMENT.globals |= {
     "state_colors": theme.STATE_COLORS,
     "support_color": theme.SUPPORT_COLOR,
-    "theme_script": (FOLDER / "pages" / THEME).read_text(encoding="utf-8"),
+    "theme_script": static_text(THEME),
 }
 _ENVIRONMENT.filters |= {
     "date": lambda seconds: time.strftime("%Y-%m-%d", time.gmtime(seconds)),
